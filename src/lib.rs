@@ -1,0 +1,1 @@
+//! Progressive delivery without a controller.
