@@ -1,1 +1,3 @@
 //! Progressive delivery without a controller.
+pub mod clock;
+pub mod verdict;

@@ -1,0 +1,9 @@
+//! How a verdict is reached: windows of counts in, decisions out.
+//!
+//! Pure code. It knows no Kubernetes, no Prometheus and no clock: time is what the windows say.
+
+mod seat;
+mod window;
+
+pub use seat::{Analysis, Decision, Reason, StepContext, Verdict};
+pub use window::{Counts, Window};

@@ -1,0 +1,52 @@
+//! What was counted of both versions over the same stretch of time.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Requests of one version in one window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Requests answered or given up, failures included.
+    pub requests: u64,
+    /// Of these, the failed ones.
+    pub failures: u64,
+}
+
+impl Counts {
+    /// The share of failed requests, 0 to 1; `None` without a request.
+    pub fn failure_rate(self) -> Option<f64> {
+        (self.requests > 0).then(|| self.failures as f64 / self.requests as f64)
+    }
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.failures += other.failures;
+    }
+}
+
+/// Counts of stable and canary between two sample timestamps.
+///
+/// The bounds are those of samples in Prometheus, not the moments at which somebody looked, so the
+/// same past always yields the same windows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    /// Timestamp of the newest sample before the window.
+    pub start: Timestamp,
+    /// Timestamp of the newest sample in the window.
+    pub end: Timestamp,
+    /// The canary's share of what stable and canary share, 0 to 1, as set during the window.
+    pub share: f64,
+    /// What the stable version did.
+    pub stable: Counts,
+    /// What the canary did.
+    pub canary: Counts,
+}
+
+impl Window {
+    /// How long the window is.
+    pub fn length(&self) -> SignedDuration {
+        self.end.duration_since(self.start)
+    }
+}
