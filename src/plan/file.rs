@@ -1,0 +1,187 @@
+//! The plan file: a rollout's options in YAML or JSON, versioned.
+
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::{Deserialize, Serialize};
+
+use super::Options;
+
+const GROUP: &str = "kubectl-canary.dev";
+const VERSION: &str = "v1";
+const KIND: &str = "Rollout";
+
+/// A rollout as written in a file for `-f`.
+///
+/// ```yaml
+/// apiVersion: kubectl-canary.dev/v1
+/// kind: Rollout
+/// metadata: {name: reviews, namespace: shop}
+/// spec:
+///   steps: [1, 10, "50:pause", 100]
+///   prometheus: istio-system/prometheus:9090
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "kubectl canary plan", rename = "Rollout")]
+pub struct PlanFile {
+    /// `kubectl-canary.dev/v1`.
+    pub api_version: String,
+    /// `Rollout`.
+    pub kind: String,
+    /// Which VirtualService the plan is for.
+    #[serde(default)]
+    pub metadata: Metadata,
+    /// The options; each is also a flag, and flags win.
+    #[serde(default)]
+    pub spec: Options,
+}
+
+/// Name and namespace of the VirtualService.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Metadata {
+    /// The VirtualService's name; the one on the command line wins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The VirtualService's namespace; `--namespace` wins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// Why a plan file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanFileError {
+    /// It is of a version that this binary does not know.
+    #[error(
+        "the plan is of version {found:?}, this kubectl canary reads {GROUP}/{VERSION} (try: a newer kubectl canary, or write the plan for {GROUP}/{VERSION})"
+    )]
+    Version {
+        /// The `apiVersion` in the file.
+        found: String,
+    },
+    /// It is something else than a plan.
+    #[error("the file holds a {found:?}, not a {KIND} (try: kind: {KIND})")]
+    Kind {
+        /// The `kind` in the file.
+        found: String,
+    },
+    /// It is not a well-formed plan; the message says where.
+    #[error("{0} (try: kubectl canary plan --schema prints what may stand where)")]
+    Malformed(String),
+}
+
+impl PlanFile {
+    /// Reads a plan from YAML, of which JSON is a part.
+    ///
+    /// # Errors
+    /// The version is looked at before anything else, so that a plan of a newer version is called
+    /// just that and not a list of unknown fields.
+    pub fn parse(text: &str) -> Result<Self, PlanFileError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Head {
+            #[serde(default)]
+            api_version: String,
+            #[serde(default)]
+            kind: String,
+        }
+        // The last line of a parser's report is its reason; a person needs one line, not a picture.
+        let malformed = |error: serde_saphyr::Error| {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default().trim();
+            PlanFileError::Malformed(line.trim_start_matches("error: ").to_owned())
+        };
+        let head: Head = serde_saphyr::from_str(text).map_err(malformed)?;
+        if head.api_version != format!("{GROUP}/{VERSION}") {
+            return Err(PlanFileError::Version {
+                found: head.api_version,
+            });
+        }
+        if head.kind != KIND {
+            return Err(PlanFileError::Kind { found: head.kind });
+        }
+        serde_saphyr::from_str(text).map_err(malformed)
+    }
+
+    /// The JSON schema of a plan file.
+    pub fn schema() -> Schema {
+        let mut schema = schema_for!(Self);
+        schema.insert(
+            "$id".into(),
+            format!("https://{GROUP}/{VERSION}/rollout.json").into(),
+        );
+        schema
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAN: &str = "
+apiVersion: kubectl-canary.dev/v1
+kind: Rollout
+metadata: {name: reviews, namespace: shop}
+spec:
+  steps: [1, 10, '50:pause', 100]
+  maxErrorRate: 2%
+  routes: [primary]
+  interval: 10s
+";
+
+    #[test]
+    fn a_plan_file_is_read_whole() {
+        let file = PlanFile::parse(PLAN).unwrap();
+        assert_eq!(file.metadata.name.as_deref(), Some("reviews"));
+        assert_eq!(file.spec.steps.unwrap().to_string(), "1,10,50:pause,100");
+        assert_eq!(file.spec.max_error_rate.unwrap().to_string(), "2");
+        assert_eq!(file.spec.route, ["primary"]);
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = PlanFile::parse(PLAN).unwrap();
+        let flags = Options {
+            steps: Some("5,100".parse().unwrap()),
+            ..Options::default()
+        };
+        let merged = flags.or(file.spec);
+        assert_eq!(merged.steps.unwrap().to_string(), "5,100");
+        assert_eq!(merged.interval.unwrap().to_string(), "10s");
+    }
+
+    #[test]
+    fn what_is_not_a_plan_of_this_version_is_refused_by_name() {
+        for (text, expected) in [
+            (
+                PLAN.replace("dev/v1", "dev/v2"),
+                "the plan is of version \"kubectl-canary.dev/v2\", this kubectl canary reads kubectl-canary.dev/v1",
+            ),
+            (
+                PLAN.replace("kind: Rollout", "kind: Canary"),
+                "the file holds a \"Canary\", not a Rollout",
+            ),
+            (PLAN.replace("interval", "intervall"), "intervall"),
+            (PLAN.replace("10s", "soon"), "\"soon\" is not a duration"),
+            ("{}".to_owned(), "the plan is of version \"\""),
+        ] {
+            let error = PlanFile::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
+
+    #[test]
+    fn the_schema_knows_every_field_by_its_name_in_the_file() {
+        let schema = serde_json::to_value(PlanFile::schema()).unwrap();
+        let text = schema.to_string();
+        for field in [
+            "apiVersion",
+            "maxErrorRate",
+            "routes",
+            "onInconclusive",
+            "stepTimeout",
+        ] {
+            assert!(text.contains(&format!("\"{field}\"")), "{field}");
+        }
+    }
+}

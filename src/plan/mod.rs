@@ -1,0 +1,17 @@
+//! What a rollout is going to do: flags or a plan file resolved once into a complete, immutable [`Plan`].
+//!
+//! Pure code: nothing here asks a cluster or the environment.
+
+mod duration;
+mod file;
+mod options;
+mod percent;
+mod resolved;
+mod step;
+
+pub use duration::HumanDuration;
+pub use file::{PlanFile, PlanFileError};
+pub use options::{OnDrift, OnSignal, OnStuck, Options};
+pub use percent::Percent;
+pub use resolved::{Plan, PlanError, Threshold};
+pub use step::{Step, Steps, StepsError};

@@ -1,0 +1,245 @@
+//! The plan: every option decided.
+
+use serde::{Deserialize, Serialize};
+
+use super::{HumanDuration, OnDrift, OnSignal, OnStuck, Options, Percent, Steps};
+
+/// Where Prometheus is when nobody says: Istio's own addon, through the API server.
+const DEFAULT_PROMETHEUS: &str = "istio-system/prometheus:9090";
+
+/// A complete rollout plan. It travels in the object's annotation, so that any machine can go on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// The ladder.
+    pub steps: Steps,
+    /// The least time at a step that does not say otherwise.
+    pub dwell: HumanDuration,
+    /// How long the canary is watched at 100 %.
+    pub bake: HumanDuration,
+    /// How often the metrics are looked at.
+    pub interval: HumanDuration,
+    /// Limits of the plain gate.
+    pub threshold: Threshold,
+    /// Prometheus' address, never with credentials in it.
+    pub prometheus: String,
+    /// Longest time in a step without a verdict.
+    pub step_timeout: HumanDuration,
+    /// Longest time without usable metrics.
+    pub metrics_grace: HumanDuration,
+    /// How long a rollback keeps trying.
+    pub rollback_timeout: HumanDuration,
+    /// What happens at the step's deadline.
+    pub on_inconclusive: OnStuck,
+    /// What happens after the metrics' grace.
+    pub on_no_metrics: OnStuck,
+    /// What happens on a foreign edit.
+    pub on_drift: OnDrift,
+    /// What happens on Ctrl-C and SIGTERM.
+    pub on_signal: OnSignal,
+}
+
+/// Limits of the plain gate.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Threshold {
+    /// Most failures of the canary, as a percentage of its requests in the step.
+    pub max_error_rate: Percent,
+    /// Most points that the canary may be worse than stable.
+    pub margin: Percent,
+    /// Least requests of the canary in the step.
+    pub min_requests: u64,
+}
+
+/// Options that cannot stand together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Looking without a pause in between.
+    #[error("--interval {0} is too short to look at metrics (try: 1s or more)")]
+    IntervalTooShort(HumanDuration),
+    /// A verdict from no request.
+    #[error("--min-requests 0 would pass a canary that nobody called (try: 1 or more)")]
+    NoRequests,
+    /// A step that can only time out.
+    #[error(
+        "--step-timeout {timeout} is not longer than the {dwell} of a step at {weight} % (try: a longer --step-timeout)"
+    )]
+    NoTimeToJudge {
+        /// The deadline of a step.
+        timeout: HumanDuration,
+        /// The least time of the step.
+        dwell: HumanDuration,
+        /// The step's weight.
+        weight: Percent,
+    },
+    /// Credentials would end up in the object's annotation.
+    #[error(
+        "the Prometheus URL holds credentials, and the plan is stored on the VirtualService (try: NAMESPACE/SERVICE:PORT to go through the API server, or a proxy that adds them)"
+    )]
+    SecretInUrl,
+}
+
+impl Plan {
+    /// Decides every option.
+    ///
+    /// # Errors
+    /// Names the flag that cannot be followed, and what to write instead.
+    pub fn resolve(options: Options) -> Result<Self, PlanError> {
+        let plan = Self {
+            steps: options.steps.unwrap_or_default(),
+            dwell: options.dwell.unwrap_or(HumanDuration::seconds(60)),
+            bake: options.bake.unwrap_or(HumanDuration::ZERO),
+            interval: options.interval.unwrap_or(HumanDuration::seconds(5)),
+            threshold: Threshold {
+                max_error_rate: options.max_error_rate.unwrap_or(Percent::whole(1)),
+                margin: options.margin.unwrap_or(Percent::whole(1)),
+                min_requests: options.min_requests.unwrap_or(50),
+            },
+            prometheus: options
+                .prometheus
+                .unwrap_or_else(|| DEFAULT_PROMETHEUS.into()),
+            step_timeout: options.step_timeout.unwrap_or(HumanDuration::minutes(60)),
+            metrics_grace: options.metrics_grace.unwrap_or(HumanDuration::minutes(2)),
+            rollback_timeout: options
+                .rollback_timeout
+                .unwrap_or(HumanDuration::minutes(10)),
+            on_inconclusive: options.on_inconclusive.unwrap_or(OnStuck::Rollback),
+            on_no_metrics: options.on_no_metrics.unwrap_or(OnStuck::Rollback),
+            on_drift: options.on_drift.unwrap_or(OnDrift::Stop),
+            on_signal: options.on_signal.unwrap_or(OnSignal::Rollback),
+        };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    fn check(&self) -> Result<(), PlanError> {
+        if self.interval.unsigned().as_millis() < 100 {
+            return Err(PlanError::IntervalTooShort(self.interval));
+        }
+        if self.threshold.min_requests == 0 {
+            return Err(PlanError::NoRequests);
+        }
+        for (index, step) in self.steps.as_slice().iter().enumerate() {
+            let dwell = self.dwell_of(index);
+            if dwell >= self.step_timeout {
+                return Err(PlanError::NoTimeToJudge {
+                    timeout: self.step_timeout,
+                    dwell,
+                    weight: step.weight,
+                });
+            }
+        }
+        let authority = self.prometheus.split_once("://").map(|(_, rest)| rest);
+        let host = authority.and_then(|rest| rest.split('/').next());
+        if host.is_some_and(|host| host.contains('@')) {
+            return Err(PlanError::SecretInUrl);
+        }
+        Ok(())
+    }
+
+    /// The weight of a step.
+    ///
+    /// # Panics
+    /// If there is no such step; steps are counted from 0 and never counted past the last.
+    pub fn weight(&self, step: usize) -> Percent {
+        self.steps.as_slice()[step].weight
+    }
+
+    /// The number of steps.
+    pub fn len(&self) -> usize {
+        self.steps.as_slice().len()
+    }
+
+    /// Never: a plan has at least one step.
+    pub fn is_empty(&self) -> bool {
+        self.steps.as_slice().is_empty()
+    }
+
+    /// Whether this is the step at 100 %.
+    pub fn is_last(&self, step: usize) -> bool {
+        step + 1 == self.len()
+    }
+
+    /// The least time at a step: what the step says, at 100 % the bake, else the plan's dwell.
+    pub fn dwell_of(&self, step: usize) -> HumanDuration {
+        let held = self.steps.as_slice()[step].hold;
+        held.unwrap_or(if self.is_last(step) {
+            self.bake
+        } else {
+            self.dwell
+        })
+    }
+
+    /// A short name for the plan's content, to tell in the record which plan ran.
+    pub fn hash(&self) -> String {
+        use std::hash::Hasher;
+        let mut hasher = fnv::FnvHasher::default();
+        hasher.write(serde_json::to_string(self).unwrap_or_default().as_bytes());
+        format!("{:016x}", hasher.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_means_the_defaults() {
+        let plan = Plan::resolve(Options::default()).unwrap();
+        assert_eq!(plan.steps.to_string(), "1,10,50,100");
+        assert_eq!(plan.dwell_of(0).to_string(), "1m");
+        assert_eq!(plan.dwell_of(3).to_string(), "0s");
+        assert_eq!(plan.prometheus, "istio-system/prometheus:9090");
+    }
+
+    #[test]
+    fn a_plan_survives_its_journey_on_the_object() {
+        let options = Options {
+            steps: Some("1:30s,50:pause,100:10m".parse().unwrap()),
+            max_error_rate: Some("0.5".parse().unwrap()),
+            ..Options::default()
+        };
+        let plan = Plan::resolve(options).unwrap();
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+    }
+
+    #[test]
+    fn options_that_cannot_work_name_the_flag() {
+        let cases = [
+            (
+                Options {
+                    interval: Some("10ms".parse().unwrap()),
+                    ..Options::default()
+                },
+                "--interval 10ms is too short",
+            ),
+            (
+                Options {
+                    min_requests: Some(0),
+                    ..Options::default()
+                },
+                "--min-requests 0 would pass",
+            ),
+            (
+                Options {
+                    step_timeout: Some("30s".parse().unwrap()),
+                    ..Options::default()
+                },
+                "--step-timeout 30s is not longer than the 1m of a step at 1 %",
+            ),
+            (
+                Options {
+                    prometheus: Some("http://me:secret@prom:9090".into()),
+                    ..Options::default()
+                },
+                "holds credentials",
+            ),
+        ];
+        for (options, expected) in cases {
+            let error = Plan::resolve(options).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

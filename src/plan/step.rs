@@ -1,0 +1,289 @@
+//! The ladder of a rollout: `1,10:5m,50:pause,100`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{HumanDuration, Percent};
+
+/// One rung: a weight, and what has to happen before the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The canary's percentage of what stable and canary share.
+    pub weight: Percent,
+    /// The least time at this weight, where it differs from the plan's dwell.
+    pub hold: Option<HumanDuration>,
+    /// Wait for `promote` after the step has passed.
+    pub pause: bool,
+}
+
+/// The steps of a rollout: rising, the last one 100 %.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Steps(Vec<Step>);
+
+/// What was wrong with the steps.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StepsError {
+    /// There are none.
+    #[error("there are no steps (try: --steps 1,10,50,100)")]
+    Empty,
+    /// One of them cannot be read.
+    #[error("step {text:?}: {why} (try: --steps 1,10:5m,50:pause,100)")]
+    Unreadable {
+        /// The step as it was written.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A step does not rise above the one before it.
+    #[error(
+        "step {later} does not rise above step {earlier} before it (try: rising steps such as 1,10,50,100)"
+    )]
+    NotRising {
+        /// The earlier step's weight.
+        earlier: Percent,
+        /// The later step's weight.
+        later: Percent,
+    },
+    /// A step at 0 % moves nothing.
+    #[error("a step of 0 % moves no traffic (try: 1 as the first step)")]
+    Zero,
+    /// The last step is not 100 %.
+    #[error(
+        "the last step is {0} %, so the rollout would never end (try: add 100 as the last step, and {0}:pause to wait before it)"
+    )]
+    Unfinished(Percent),
+}
+
+impl Steps {
+    /// Checks that steps rise and end at 100 %.
+    ///
+    /// # Errors
+    /// Names the first step that breaks the rule.
+    pub fn new(steps: Vec<Step>) -> Result<Self, StepsError> {
+        let Some(last) = steps.last() else {
+            return Err(StepsError::Empty);
+        };
+        if steps[0].weight == Percent::ZERO {
+            return Err(StepsError::Zero);
+        }
+        for pair in steps.windows(2) {
+            if pair[1].weight <= pair[0].weight {
+                return Err(StepsError::NotRising {
+                    earlier: pair[0].weight,
+                    later: pair[1].weight,
+                });
+            }
+        }
+        if last.weight != Percent::HUNDRED {
+            return Err(StepsError::Unfinished(last.weight));
+        }
+        Ok(Self(steps))
+    }
+
+    /// The steps in order.
+    pub fn as_slice(&self) -> &[Step] {
+        &self.0
+    }
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        let step = |weight| Step {
+            weight: Percent::whole(weight),
+            hold: None,
+            pause: false,
+        };
+        Self(vec![step(1), step(10), step(50), step(100)])
+    }
+}
+
+impl FromStr for Step {
+    type Err = StepsError;
+
+    fn from_str(text: &str) -> Result<Self, StepsError> {
+        let unreadable = |why: String| StepsError::Unreadable {
+            text: text.trim().to_owned(),
+            why,
+        };
+        let mut parts = text.split(':').map(str::trim);
+        let weight = parts.next().unwrap_or_default();
+        let mut step = Self {
+            weight: weight
+                .parse()
+                .map_err(|error| unreadable(format!("{error}")))?,
+            hold: None,
+            pause: false,
+        };
+        for part in parts {
+            match part {
+                "pause" => step.pause = true,
+                hold => {
+                    let hold = hold.parse().map_err(|_| {
+                        unreadable(format!("{hold:?} is neither a duration nor \"pause\""))
+                    })?;
+                    step.hold = Some(hold);
+                }
+            }
+        }
+        Ok(step)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.weight)?;
+        if let Some(hold) = self.hold {
+            write!(f, ":{hold}")?;
+        }
+        if self.pause {
+            f.write_str(":pause")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Steps {
+    type Err = StepsError;
+
+    fn from_str(text: &str) -> Result<Self, StepsError> {
+        if text.trim().is_empty() {
+            return Err(StepsError::Empty);
+        }
+        Self::new(text.split(',').map(str::parse).collect::<Result<_, _>>()?)
+    }
+}
+
+impl fmt::Display for Steps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, step) in self.0.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(f, "{comma}{step}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Steps {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Steps {
+    /// Takes the flag's text or a list of numbers and texts.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Steps;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("steps such as [1, 10, \"50:pause\", 100]")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Steps, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut list: A,
+            ) -> Result<Steps, A::Error> {
+                let mut steps = Vec::new();
+                while let Some(step) = list.next_element::<serde_json::Value>()? {
+                    let text = match step {
+                        serde_json::Value::String(text) => text,
+                        other => other.to_string(),
+                    };
+                    steps.push(text.parse().map_err(serde::de::Error::custom)?);
+                }
+                Steps::new(steps).map_err(serde::de::Error::custom)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Steps {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Steps".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Rising percentages that end at 100; a step may hold (\"10:5m\") or wait for promote (\"50:pause\").",
+            "examples": ["1,10,50,100", [1, "10:5m", "50:pause", 100]],
+            "oneOf": [
+                { "type": "string" },
+                { "type": "array", "minItems": 1, "items": { "type": ["number", "string"] } },
+            ],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_read_and_write_alike() {
+        for text in [
+            "1,10,50,100",
+            "0.5,10:5m,50:pause,100",
+            "5:30s:pause,100:10m",
+            "100",
+        ] {
+            assert_eq!(text.parse::<Steps>().unwrap().to_string(), text);
+        }
+        assert_eq!(
+            "1 , 10%, 100".parse::<Steps>().unwrap().to_string(),
+            "1,10,100"
+        );
+        assert_eq!(Steps::default().to_string(), "1,10,50,100");
+    }
+
+    #[test]
+    fn a_plan_file_may_list_numbers_and_texts() {
+        let steps: Steps = serde_json::from_str(r#"[1, "10:5m", 50.5, 100]"#).unwrap();
+        assert_eq!(steps.to_string(), "1,10:5m,50.5,100");
+    }
+
+    #[test]
+    fn wrong_steps_name_the_step_and_the_fix() {
+        for (text, expected) in [
+            ("", "there are no steps (try: --steps 1,10,50,100)"),
+            (
+                "0,100",
+                "a step of 0 % moves no traffic (try: 1 as the first step)",
+            ),
+            (
+                "10,5,100",
+                "step 5 does not rise above step 10 before it (try: rising steps such as 1,10,50,100)",
+            ),
+            (
+                "10,10,100",
+                "step 10 does not rise above step 10 before it (try: rising steps such as 1,10,50,100)",
+            ),
+            (
+                "1,200",
+                "step \"200\": 200 is not between 0 and 100 (try: --steps 1,10:5m,50:pause,100)",
+            ),
+            (
+                "1,ten,100",
+                "step \"ten\": \"ten\" is not a percentage (try: 1, 0.5 or 10%) (try: --steps 1,10:5m,50:pause,100)",
+            ),
+            (
+                "1,10:soon,100",
+                "step \"10:soon\": \"soon\" is neither a duration nor \"pause\" (try: --steps 1,10:5m,50:pause,100)",
+            ),
+            (
+                "1,50",
+                "the last step is 50 %, so the rollout would never end (try: add 100 as the last step, and 50:pause to wait before it)",
+            ),
+        ] {
+            assert_eq!(text.parse::<Steps>().unwrap_err().to_string(), expected);
+        }
+    }
+}
