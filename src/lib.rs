@@ -1,4 +1,5 @@
 //! Progressive delivery without a controller.
 pub mod clock;
 pub mod plan;
+pub mod traffic;
 pub mod verdict;
