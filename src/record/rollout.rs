@@ -1,0 +1,448 @@
+//! The state of a rollout as it stands on the VirtualService.
+//!
+//! It moves in the same patch as the weights, so the two never disagree, and it holds all that
+//! another machine needs to go on or to go back.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Percent, Plan};
+use crate::traffic::{Destination, RouteRef, Split, VirtualService, Weights};
+
+/// The annotation that holds the state while a rollout is under way.
+pub const ROLLOUT: &str = "kubectl-canary.dev/rollout";
+
+/// The version of the format that this binary writes, and the newest that it reads.
+const VERSION: u32 = 1;
+
+/// The most that the state may take; annotations share 256 KiB with everybody else's.
+const MAX_BYTES: usize = 8 * 1024;
+
+/// Where a rollout stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// The step is being judged.
+    Progressing,
+    /// The step is over; `promote` takes the next.
+    Waiting,
+    /// Somebody asked to stay at this weight.
+    Paused,
+    /// The canary looked bad and gets nothing until that is confirmed or cleared.
+    Tripped,
+}
+
+/// A stretch of time at one weight: what a later run needs to rebuild the evidence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// The canary's percentage.
+    pub weight: Percent,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A rollout under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// The format's version.
+    pub version: u32,
+    /// Names this run in every record and audit log.
+    pub run: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The step it is at, from 0.
+    pub step: usize,
+    /// Since when it is at this step.
+    pub since: Timestamp,
+    /// When it began.
+    pub began: Timestamp,
+    /// Who drives it.
+    pub holder: String,
+    /// Who changed it last, if that was not the driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// What is being done.
+    pub plan: Plan,
+    /// The version that carried the traffic.
+    pub stable: Destination,
+    /// The version that it moves to.
+    pub canary: Destination,
+    /// The chosen routes with their original weights.
+    pub routes: Vec<Split>,
+    /// The weights so far.
+    pub history: Vec<Stage>,
+}
+
+/// A state annotation that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RolloutError {
+    /// It does not parse, or contradicts itself.
+    #[error(
+        "the rollout state on virtualservice {object} is damaged: {why} (try: set the weights by hand, then kubectl annotate virtualservice {name} -n {namespace} {ROLLOUT}-)"
+    )]
+    Damaged {
+        /// `namespace/name`.
+        object: String,
+        /// The object's namespace.
+        namespace: String,
+        /// The object's name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A newer kubectl canary wrote it.
+    #[error(
+        "the rollout state on virtualservice {object} is of version {found}, this kubectl canary reads up to {VERSION} (try: the kubectl canary that started the rollout)"
+    )]
+    Newer {
+        /// `namespace/name`.
+        object: String,
+        /// The version found.
+        found: u64,
+    },
+    /// It would not fit.
+    #[error(
+        "the rollout state takes {bytes} bytes of the {MAX_BYTES} that an annotation should hold (try: --route to shift fewer routes)"
+    )]
+    TooLarge {
+        /// What it would take.
+        bytes: usize,
+    },
+}
+
+impl Rollout {
+    /// A new rollout that has not moved anything yet.
+    pub fn new(
+        run: String,
+        holder: String,
+        plan: Plan,
+        choice: (Destination, Destination, Vec<Split>),
+        now: Timestamp,
+    ) -> Self {
+        let (stable, canary, routes) = choice;
+        Self {
+            version: VERSION,
+            run,
+            phase: Phase::Progressing,
+            step: 0,
+            since: now,
+            began: now,
+            holder,
+            by: None,
+            plan,
+            stable,
+            canary,
+            routes,
+            history: Vec::new(),
+        }
+    }
+
+    /// The state on `vs`, if a rollout is under way there.
+    ///
+    /// # Errors
+    /// If the annotation is damaged or of a newer version. Traffic is not touched then.
+    pub fn read(vs: &VirtualService) -> Result<Option<Self>, RolloutError> {
+        let Some(text) = vs.annotation(ROLLOUT) else {
+            return Ok(None);
+        };
+        let damaged = |why: String| RolloutError::Damaged {
+            object: vs.full_name(),
+            namespace: vs.namespace().to_owned(),
+            name: vs.name().to_owned(),
+            why,
+        };
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
+        match value.get("version").and_then(serde_json::Value::as_u64) {
+            Some(found) if found > u64::from(VERSION) => {
+                return Err(RolloutError::Newer {
+                    object: vs.full_name(),
+                    found,
+                });
+            }
+            Some(_) => {}
+            None => return Err(damaged("it has no version".into())),
+        }
+        let rollout: Self =
+            serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?;
+        rollout.check().map_err(damaged)?;
+        Ok(Some(rollout))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.step >= self.plan.len() {
+            return Err(format!(
+                "it is at step {} of {}",
+                self.step + 1,
+                self.plan.len()
+            ));
+        }
+        if self.routes.is_empty() {
+            return Err("it names no route".into());
+        }
+        for split in &self.routes {
+            let within = |position: usize| position < split.original.len();
+            let negative = split.original.iter().flatten().any(|weight| *weight < 0);
+            if !within(split.stable)
+                || !within(split.canary)
+                || split.stable == split.canary
+                || negative
+            {
+                return Err(format!(
+                    "the original weights of route {} make no sense",
+                    split.id
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The annotation's text.
+    ///
+    /// # Errors
+    /// If it would be larger than an annotation should be.
+    pub fn to_annotation(&self) -> Result<String, RolloutError> {
+        let text = serde_json::to_string(self).expect("a rollout is plain data with string keys");
+        if text.len() > MAX_BYTES {
+            return Err(RolloutError::TooLarge { bytes: text.len() });
+        }
+        Ok(text)
+    }
+
+    /// The canary's percentage that the state stands for.
+    pub fn weight(&self) -> Percent {
+        match self.phase {
+            Phase::Tripped => Percent::ZERO,
+            Phase::Progressing | Phase::Waiting | Phase::Paused => self.plan.weight(self.step),
+        }
+    }
+
+    /// The percentage that the canary had before; where routes differ, the least.
+    pub fn original_share(&self) -> Percent {
+        self.routes
+            .iter()
+            .map(Split::original_share)
+            .min()
+            .unwrap_or_default()
+    }
+
+    /// The weights of a route that the state stands for.
+    ///
+    /// A route on which the canary had more than the step asks for keeps what it had: a rollout
+    /// never takes traffic away from the canary on its way up.
+    pub fn weights_of(&self, split: &Split) -> Weights {
+        match self.phase {
+            Phase::Tripped => split.weights_at(Percent::ZERO),
+            _ if self.weight() <= split.original_share() => split.original.clone(),
+            _ => split.weights_at(self.weight()),
+        }
+    }
+
+    /// Every chosen route of `vs` with the weights that the state stands for.
+    ///
+    /// # Errors
+    /// The routes that are no longer there.
+    pub fn weights_on(
+        &self,
+        vs: &VirtualService,
+    ) -> Result<Vec<(RouteRef, Weights)>, MissingRoutes> {
+        self.on(vs, |split| self.weights_of(split))
+    }
+
+    /// Every chosen route of `vs` with its original weights.
+    ///
+    /// # Errors
+    /// The routes that are no longer there.
+    pub fn original_on(
+        &self,
+        vs: &VirtualService,
+    ) -> Result<Vec<(RouteRef, Weights)>, MissingRoutes> {
+        self.on(vs, |split| split.original.clone())
+    }
+
+    fn on(
+        &self,
+        vs: &VirtualService,
+        weights: impl Fn(&Split) -> Weights,
+    ) -> Result<Vec<(RouteRef, Weights)>, MissingRoutes> {
+        let mut found = Vec::with_capacity(self.routes.len());
+        let mut missing = 0;
+        for split in &self.routes {
+            match split.find(vs) {
+                Some(route) => found.push((route.at, weights(split))),
+                None => missing += 1,
+            }
+        }
+        match missing {
+            0 => Ok(found),
+            _ => Err(MissingRoutes {
+                missing,
+                chosen: self.routes.len(),
+            }),
+        }
+    }
+
+    /// Goes to a step at `now`; the caller writes it.
+    #[must_use]
+    pub fn at_step(&self, step: usize, phase: Phase, now: Timestamp) -> Self {
+        let mut next = self.clone();
+        next.step = step;
+        next.phase = phase;
+        next.since = now;
+        next.by = None;
+        next.note_weight(now);
+        next
+    }
+
+    /// Changes the phase at `now`; the caller writes it.
+    #[must_use]
+    pub fn in_phase(&self, phase: Phase, now: Timestamp) -> Self {
+        let mut next = self.clone();
+        next.phase = phase;
+        next.by = None;
+        next.note_weight(now);
+        next
+    }
+
+    fn note_weight(&mut self, now: Timestamp) {
+        let weight = self.weight();
+        if self
+            .history
+            .last()
+            .is_none_or(|stage| stage.weight != weight)
+        {
+            self.history.push(Stage { weight, since: now });
+        }
+    }
+
+    /// The command that takes the traffic back by hand, whatever became of this process.
+    pub fn abort_command(vs: &VirtualService) -> String {
+        format!("kubectl canary abort {} -n {}", vs.name(), vs.namespace())
+    }
+}
+
+/// Chosen routes that somebody removed or rewrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{missing} of the {chosen} chosen routes are gone or send elsewhere now")]
+pub struct MissingRoutes {
+    missing: usize,
+    chosen: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Options;
+    use crate::traffic::choose;
+    use serde_json::{Value, json};
+
+    fn vs(weights: [Value; 2], state: Option<&str>) -> VirtualService {
+        let mut object = json!({
+            "metadata": {"name": "reviews", "namespace": "shop", "uid": "1"},
+            "spec": {"http": [{"name": "primary", "route": [
+                {"destination": {"host": "reviews", "subset": "v1"}, "weight": weights[0]},
+                {"destination": {"host": "reviews", "subset": "v2"}, "weight": weights[1]},
+            ]}]},
+        });
+        if let Some(state) = state {
+            object["metadata"]["annotations"] = json!({ROLLOUT: state});
+        }
+        VirtualService::new(object).unwrap()
+    }
+
+    fn rollout(vs: &VirtualService) -> Rollout {
+        let choice = choose(vs, None, None, &[], &[]).unwrap();
+        let plan = Plan::resolve(Options::default()).unwrap();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        Rollout::new(
+            "r".into(),
+            "me@here".into(),
+            plan,
+            (choice.stable, choice.canary, choice.splits),
+            now,
+        )
+    }
+
+    #[test]
+    fn the_state_survives_its_journey_on_the_object() {
+        let before = vs([json!(100), json!(0)], None);
+        let rollout = rollout(&before);
+        let text = rollout.to_annotation().unwrap();
+        assert!(text.len() < 1500, "{} bytes", text.len());
+        let after = vs([json!(100), json!(0)], Some(&text));
+        assert_eq!(Rollout::read(&after).unwrap().unwrap(), rollout);
+        assert_eq!(Rollout::read(&before).unwrap(), None);
+    }
+
+    #[test]
+    fn a_damaged_state_names_the_object_and_the_way_out() {
+        let good = rollout(&vs([json!(100), json!(0)], None))
+            .to_annotation()
+            .unwrap();
+        for (text, expected) in [
+            ("nonsense".to_owned(), "is damaged: expected"),
+            ("{}".to_owned(), "is damaged: it has no version"),
+            (
+                good.replace("\"version\":1", "\"version\":2"),
+                "is of version 2, this kubectl canary reads up to 1",
+            ),
+            (
+                good.replace("\"step\":0", "\"step\":9"),
+                "is damaged: it is at step 10 of 4",
+            ),
+            (good.replace("[100,0]", "[-5,0]"), "make no sense"),
+            (good.replace("[100,0]", "[100]"), "make no sense"),
+        ] {
+            let error = Rollout::read(&vs([json!(100), json!(0)], Some(&text)))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("virtualservice shop/reviews") && error.contains(expected),
+                "{error}"
+            );
+            assert!(error.contains("(try: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_route_never_loses_what_the_canary_had() {
+        let vs = vs([json!(80), json!(20)], None);
+        let rollout = rollout(&vs);
+        assert_eq!(rollout.original_share(), Percent::whole(20));
+        assert_eq!(
+            rollout.weights_of(&rollout.routes[0]),
+            [Some(80), Some(20)],
+            "the first step is 1 %"
+        );
+        let now = rollout.began;
+        assert_eq!(
+            rollout
+                .at_step(2, Phase::Progressing, now)
+                .weights_of(&rollout.routes[0]),
+            [Some(50), Some(50)]
+        );
+        assert_eq!(
+            rollout
+                .in_phase(Phase::Tripped, now)
+                .weights_of(&rollout.routes[0]),
+            [Some(100), Some(0)]
+        );
+    }
+
+    #[test]
+    fn the_history_tells_each_weight_once() {
+        let vs = vs([json!(100), json!(0)], None);
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let rollout = rollout(&vs)
+            .at_step(0, Phase::Progressing, now)
+            .in_phase(Phase::Paused, now)
+            .at_step(1, Phase::Progressing, now);
+        let weights: Vec<_> = rollout
+            .history
+            .iter()
+            .map(|stage| stage.weight.to_string())
+            .collect();
+        assert_eq!(weights, ["1", "10"]);
+    }
+}
