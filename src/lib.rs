@@ -1,5 +1,6 @@
 //! Progressive delivery without a controller.
 pub mod clock;
+pub mod cluster;
 pub mod plan;
 pub mod record;
 pub mod traffic;

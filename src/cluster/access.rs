@@ -1,0 +1,69 @@
+//! Asking what we may do before doing half of it.
+
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::core::Request;
+use kube::core::params::PostParams;
+
+use super::Cluster;
+use super::call::{CallError, Class};
+
+/// Something that a rollout needs to be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// `get`, `patch`, ...
+    pub verb: &'static str,
+    /// The API group.
+    pub group: &'static str,
+    /// The plural name of the resource.
+    pub resource: &'static str,
+}
+
+impl Permission {
+    /// To move weights.
+    pub const PATCH_ROUTES: Self = Self {
+        verb: "patch",
+        group: "networking.istio.io",
+        resource: "virtualservices",
+    };
+    /// To notice what others do.
+    pub const WATCH_ROUTES: Self = Self {
+        verb: "watch",
+        ..Self::PATCH_ROUTES
+    };
+}
+
+impl Cluster {
+    /// Whether we have `permission` in `namespace`.
+    ///
+    /// RBAC: none; everybody may ask for themselves.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn may(&self, permission: Permission, namespace: &str) -> Result<bool, CallError> {
+        let attempted = format!(
+            "ask for the permission to {} {}",
+            permission.verb, permission.resource
+        );
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    namespace: Some(namespace.to_owned()),
+                    verb: Some(permission.verb.to_owned()),
+                    group: Some(permission.group.to_owned()),
+                    resource: Some(permission.resource.to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let body = serde_json::to_vec(&review)
+            .map_err(|error| CallError::new(Class::Refused, &attempted, error.to_string()))?;
+        let request = Request::new("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
+            .create(&PostParams::default(), body);
+        let answer: SelfSubjectAccessReview = self.send(&attempted, request).await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+}

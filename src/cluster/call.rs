@@ -1,0 +1,222 @@
+//! One bounded call, and what its failure means.
+//!
+//! kube retries nothing here and has no read timeout, so both are decided in this one place: a call
+//! gets a deadline, and its failure a [`Class`] from which the caller knows whether anything may
+//! have happened.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+/// What a failed call means for the one who made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// There is no such object.
+    Missing,
+    /// The server does not know this kind or version at all.
+    Unserved,
+    /// We may not.
+    Forbidden,
+    /// The server does not know who we are.
+    Unauthorized,
+    /// The object is not what we believed (a failed `test`, or a conflict): look again, then decide.
+    Precondition,
+    /// The object already exists.
+    Exists,
+    /// The server or a webhook says the change itself is wrong.
+    Refused,
+    /// Too many requests; nothing happened.
+    Busy {
+        /// How long the server asks us to wait, in seconds.
+        seconds: Option<u32>,
+    },
+    /// Nobody answered, or the answer does not tell: the change may or may not have been made.
+    Unknown,
+}
+
+/// A call that did not work: what was attempted on which object, and why it failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallError {
+    /// What it means.
+    pub class: Class,
+    /// What was attempted: `get virtualservice shop/reviews`.
+    pub attempted: String,
+    /// What the server or the network said.
+    pub why: String,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}: {}", self.attempted, self.why)?;
+        let fix = match self.class {
+            Class::Unauthorized => "log in again, or another --context or --user",
+            Class::Forbidden => "a role that allows it, or another --context or --as",
+            Class::Unserved => "a cluster with Istio installed, or another --context",
+            Class::Unknown => "check that the API server is reachable: kubectl version",
+            Class::Missing
+            | Class::Precondition
+            | Class::Exists
+            | Class::Refused
+            | Class::Busy { .. } => return Ok(()),
+        };
+        write!(f, " (try: {fix})")
+    }
+}
+
+impl Error for CallError {}
+
+impl CallError {
+    pub(super) fn new(class: Class, attempted: &str, why: impl Into<String>) -> Self {
+        Self {
+            class,
+            attempted: attempted.to_owned(),
+            why: why.into(),
+        }
+    }
+
+    /// Whether trying the same again can help without anybody doing something first.
+    pub fn may_pass(&self) -> bool {
+        matches!(self.class, Class::Busy { .. } | Class::Unknown)
+    }
+
+    fn from_kube(attempted: &str, error: &kube::Error) -> Self {
+        let kube::Error::Api(status) = error else {
+            return Self::new(Class::Unknown, attempted, chain(error));
+        };
+        let details = status.details.as_ref();
+        let named = details.is_some_and(|details| !details.name.is_empty());
+        let webhook = status.message.contains("failed calling webhook");
+        let class = match status.code {
+            _ if webhook => Class::Unknown,
+            404 if named => Class::Missing,
+            404 => Class::Unserved,
+            401 => Class::Unauthorized,
+            // Admission plugins say 403 as well; for the caller both mean "not as you are".
+            403 => Class::Forbidden,
+            409 if status.reason == "AlreadyExists" => Class::Exists,
+            409 => Class::Precondition,
+            // A failed `test` has no causes; a violation of the schema lists them.
+            422 if details.is_none_or(|details| details.causes.is_empty()) => Class::Precondition,
+            429 => Class::Busy {
+                seconds: details
+                    .map(|details| details.retry_after_seconds)
+                    .filter(|seconds| *seconds > 0),
+            },
+            code if (400..500).contains(&code) => Class::Refused,
+            _ => Class::Unknown,
+        };
+        let why = match status.message.trim() {
+            "" => format!("HTTP {} {}", status.code, status.reason),
+            message => message.to_owned(),
+        };
+        Self::new(class, attempted, why)
+    }
+}
+
+/// An error with its causes, without repeating what a cause has already said.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Waits for `call` no longer than `deadline`.
+///
+/// # Errors
+/// Whatever failed, classified; a call that ran into its deadline has an unknown outcome.
+pub(super) async fn bounded<T>(
+    attempted: &str,
+    deadline: Duration,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, CallError> {
+    match tokio::time::timeout(deadline, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(CallError::from_kube(attempted, &error)),
+        Err(_) => Err(CallError::new(
+            Class::Unknown,
+            attempted,
+            format!("no answer within {}s", deadline.as_secs_f64()),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+    use serde_json::json;
+
+    fn class(status: serde_json::Value) -> Class {
+        let status: Status = serde_json::from_value(status).unwrap();
+        CallError::from_kube("patch", &kube::Error::Api(status.boxed())).class
+    }
+
+    #[test]
+    fn every_answer_has_a_class() {
+        for (status, expected) in [
+            (
+                json!({"code": 404, "details": {"name": "reviews"}}),
+                Class::Missing,
+            ),
+            (
+                json!({"code": 404, "message": "404 page not found"}),
+                Class::Unserved,
+            ),
+            (json!({"code": 403}), Class::Forbidden),
+            (
+                json!({"code": 409, "reason": "Conflict"}),
+                Class::Precondition,
+            ),
+            (
+                json!({"code": 409, "reason": "AlreadyExists"}),
+                Class::Exists,
+            ),
+            (json!({"code": 422, "details": {}}), Class::Precondition),
+            (
+                json!({"code": 422, "details": {"causes": [{"field": "spec"}]}}),
+                Class::Refused,
+            ),
+            (
+                json!({"code": 400, "message": "admission webhook denied the request"}),
+                Class::Refused,
+            ),
+            (
+                json!({"code": 429, "details": {"retryAfterSeconds": 3}}),
+                Class::Busy { seconds: Some(3) },
+            ),
+            (
+                json!({"code": 500, "message": "failed calling webhook \"rev\""}),
+                Class::Unknown,
+            ),
+            (json!({"code": 504}), Class::Unknown),
+        ] {
+            assert_eq!(class(status.clone()), expected, "{status}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_hangs_ends_with_an_unknown_outcome() {
+        let hang = std::future::pending::<kube::Result<()>>();
+        let error = bounded(
+            "get virtualservice shop/reviews",
+            Duration::from_secs(5),
+            hang,
+        )
+        .await
+        .unwrap_err();
+        assert_eq!(error.class, Class::Unknown);
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot get virtualservice shop/reviews: no answer within 5s")
+        );
+    }
+}

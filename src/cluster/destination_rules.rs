@@ -1,0 +1,98 @@
+//! What DestinationRules say of a host's subsets.
+
+use std::collections::BTreeMap;
+
+use kube::core::params::ListParams;
+use serde_json::Value;
+
+use super::{CallError, Cluster};
+use crate::traffic::Host;
+
+/// A named part of a host's pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subset {
+    /// The host, resolved.
+    pub host: Host,
+    /// The subset's name.
+    pub name: String,
+    /// The labels that its pods carry beside those of the Service.
+    pub labels: BTreeMap<String, String>,
+    /// The DestinationRule that defines it.
+    pub rule: String,
+}
+
+impl Cluster {
+    /// Every subset that DestinationRules of a namespace define.
+    ///
+    /// RBAC: `list` on `destinationrules`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn subsets(&self, namespace: &str) -> Result<Vec<Subset>, CallError> {
+        let attempted = format!("list destinationrules in namespace {namespace}");
+        let list = self
+            .istio_call(&attempted, |version| {
+                self.istio(version, Some(namespace), "destinationrules")
+                    .list(&ListParams::default())
+            })
+            .await?;
+        let rules = list
+            .get("items")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        Ok(rules.flat_map(|rule| read(rule, namespace)).collect())
+    }
+}
+
+fn read(rule: &Value, namespace: &str) -> Vec<Subset> {
+    let name = rule
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let Some(host) = rule.pointer("/spec/host").and_then(Value::as_str) else {
+        return Vec::new();
+    };
+    let host = Host::resolve(host, namespace);
+    let subsets = rule.pointer("/spec/subsets").and_then(Value::as_array);
+    subsets
+        .into_iter()
+        .flatten()
+        .filter_map(|subset| {
+            let labels = subset.get("labels").and_then(Value::as_object);
+            Some(Subset {
+                host: host.clone(),
+                name: subset.get("name")?.as_str()?.to_owned(),
+                labels: labels
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+                    .collect(),
+                rule: format!("{namespace}/{name}"),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn subsets_are_read_with_the_host_resolved() {
+        let rule = json!({
+            "metadata": {"name": "r"},
+            "spec": {"host": "reviews", "subsets": [
+                {"name": "v1", "labels": {"version": "v1"}},
+                {"name": "all"},
+                {"labels": {"version": "nameless"}},
+            ]},
+        });
+        let subsets = read(&rule, "shop");
+        assert_eq!(subsets.len(), 2);
+        assert_eq!(subsets[0].host.as_str(), "reviews.shop.svc.cluster.local");
+        assert_eq!(subsets[0].labels["version"], "v1");
+        assert!(subsets[1].labels.is_empty());
+    }
+}

@@ -1,0 +1,328 @@
+//! The Lease that tells whether a driver lives.
+//!
+//! It has client-go's semantics: whether the holder lives is judged by the record changing while we
+//! look, never by comparing its clock with ours. It is a courtesy and no fence; the fence is the
+//! patch, whose tests fail for a driver that was replaced.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease as Record, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
+use kube::Api;
+use kube::core::params::PostParams;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::call::{CallError, Class, bounded};
+use super::{Cluster, FIELD_MANAGER};
+use crate::clock::Clock;
+use crate::traffic::VirtualService;
+
+/// How long a holder counts as alive without renewing.
+const DURATION: Duration = Duration::from_secs(15);
+
+/// How often the holder renews.
+const RENEW: Duration = Duration::from_secs(5);
+
+/// How often somebody who waits looks again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Why the lease was not acquired.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// Another driver is alive.
+    #[error(
+        "{object} is driven by {holder} (try: kubectl canary status, promote, pause or abort, which work beside it)"
+    )]
+    Held {
+        /// `virtualservice namespace/name`.
+        object: String,
+        /// Who.
+        holder: String,
+    },
+    /// The API server did not let us.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// The lease of one VirtualService.
+pub struct Lease {
+    api: Api<Record>,
+    name: String,
+    object: String,
+    owner: OwnerReference,
+    deadline: Duration,
+    clock: Clock,
+}
+
+/// A lease that is held and renewed until it is released or lost.
+pub struct Keeper {
+    lease: Option<Lease>,
+    holder: String,
+    renewing: Option<JoinHandle<()>>,
+    lost: watch::Receiver<Option<String>>,
+}
+
+/// Tells when the lease is lost.
+pub struct LeaseWatch(watch::Receiver<Option<String>>);
+
+impl LeaseWatch {
+    /// Waits until somebody else has the lease, and says who. Never returns while it is held.
+    pub async fn lost(&mut self) -> String {
+        loop {
+            if let Some(holder) = self.0.borrow_and_update().clone() {
+                return holder;
+            }
+            if self.0.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+impl Lease {
+    /// The lease of `vs`, in its namespace.
+    pub fn of(cluster: &Cluster, vs: &VirtualService, clock: &Clock) -> Self {
+        let version = vs
+            .raw()
+            .get("apiVersion")
+            .and_then(serde_json::Value::as_str);
+        Self {
+            api: Api::namespaced(cluster.client.clone(), vs.namespace()),
+            name: format!("kubectl-canary-{}", vs.name()),
+            object: format!("virtualservice {}", vs.full_name()),
+            owner: OwnerReference {
+                api_version: version.unwrap_or("networking.istio.io/v1").to_owned(),
+                kind: "VirtualService".into(),
+                name: vs.name().to_owned(),
+                uid: vs.uid().to_owned(),
+                ..OwnerReference::default()
+            },
+            deadline: cluster.deadline,
+            clock: clock.clone(),
+        }
+    }
+
+    /// Who drives this object now: a holder that is seen to renew within a lease's duration.
+    ///
+    /// Takes as long as it takes to see that: at most 15 seconds.
+    ///
+    /// RBAC: `get` on `leases`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn live_holder(&self) -> Result<Option<String>, CallError> {
+        let Some(first) = self.get().await? else {
+            return Ok(None);
+        };
+        self.outlives(&first).await
+    }
+
+    async fn outlives(&self, first: &Record) -> Result<Option<String>, CallError> {
+        let Some(holder) = holder_of(first) else {
+            return Ok(None);
+        };
+        let until = tokio::time::Instant::now() + DURATION;
+        while tokio::time::Instant::now() < until {
+            tokio::time::sleep(RETRY).await;
+            match self.get().await? {
+                None => return Ok(None),
+                Some(now) if holder_of(&now).is_none() => return Ok(None),
+                Some(now) if now.spec != first.spec => return Ok(holder_of(&now)),
+                Some(_) => {}
+            }
+        }
+        let _ = holder;
+        Ok(None)
+    }
+
+    /// Takes the lease for `holder`, or tells who is alive and has it.
+    ///
+    /// RBAC: `get`, `create` and `update` on `leases`.
+    ///
+    /// # Errors
+    /// [`LeaseError::Held`] if another driver is alive.
+    pub async fn acquire(self, holder: &str) -> Result<Keeper, LeaseError> {
+        loop {
+            let taken = match self.get().await? {
+                None => self.create(holder).await,
+                Some(record) => {
+                    if let Some(holder) = self.outlives(&record).await? {
+                        return Err(LeaseError::Held {
+                            object: self.object,
+                            holder,
+                        });
+                    }
+                    self.replace(&record, Some(holder)).await
+                }
+            };
+            match taken {
+                Ok(record) => return Ok(self.keep(holder, record)),
+                // Somebody was faster; look who.
+                Err(error)
+                    if matches!(
+                        error.class,
+                        Class::Precondition | Class::Exists | Class::Missing
+                    ) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn keep(self, holder: &str, mut record: Record) -> Keeper {
+        let (tell, lost) = watch::channel(None);
+        let renewing = {
+            let (lease, holder) = (self.again(), holder.to_owned());
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(RENEW).await;
+                    match lease.replace(&record, Some(&holder)).await {
+                        Ok(renewed) => record = renewed,
+                        Err(error) if error.class == Class::Precondition => match lease.get().await
+                        {
+                            Ok(Some(now)) if holder_of(&now).as_deref() == Some(&holder) => {
+                                record = now
+                            }
+                            Ok(Some(now)) => {
+                                let _ = tell
+                                    .send(Some(holder_of(&now).unwrap_or_else(|| "nobody".into())));
+                                return;
+                            }
+                            Ok(None) | Err(_) => {}
+                        },
+                        // A server that does not answer takes the lease from nobody.
+                        Err(_) => {}
+                    }
+                }
+            })
+        };
+        Keeper {
+            lease: Some(self),
+            holder: holder.to_owned(),
+            renewing: Some(renewing),
+            lost,
+        }
+    }
+
+    fn again(&self) -> Self {
+        Self {
+            api: self.api.clone(),
+            name: self.name.clone(),
+            object: self.object.clone(),
+            owner: self.owner.clone(),
+            deadline: self.deadline,
+            clock: self.clock.clone(),
+        }
+    }
+
+    async fn get(&self) -> Result<Option<Record>, CallError> {
+        let attempted = format!("get lease {}", self.name);
+        bounded(&attempted, self.deadline, self.api.get_opt(&self.name)).await
+    }
+
+    async fn create(&self, holder: &str) -> Result<Record, CallError> {
+        let now = MicroTime(self.clock.now());
+        let labels = [(
+            "app.kubernetes.io/managed-by".to_owned(),
+            "kubectl-canary".to_owned(),
+        )];
+        let record = Record {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                labels: Some(labels.into()),
+                owner_references: Some(vec![self.owner.clone()]),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(holder.to_owned()),
+                lease_duration_seconds: Some(DURATION.as_secs() as i32),
+                acquire_time: Some(now.clone()),
+                renew_time: Some(now),
+                lease_transitions: Some(0),
+                ..LeaseSpec::default()
+            }),
+        };
+        let attempted = format!("create lease {}", self.name);
+        bounded(
+            &attempted,
+            self.deadline,
+            self.api.create(&params(), &record),
+        )
+        .await
+    }
+
+    /// Writes the record with a new holder, a renewed time, or nobody.
+    async fn replace(&self, record: &Record, holder: Option<&str>) -> Result<Record, CallError> {
+        let mut record = record.clone();
+        let now = MicroTime(self.clock.now());
+        let spec = record.spec.get_or_insert_default();
+        if spec.holder_identity.as_deref() != holder {
+            spec.acquire_time = Some(now.clone());
+            spec.lease_transitions = Some(spec.lease_transitions.unwrap_or(0) + 1);
+        }
+        spec.holder_identity = Some(holder.unwrap_or_default().to_owned());
+        spec.lease_duration_seconds = Some(holder.map_or(1, |_| DURATION.as_secs() as i32));
+        spec.renew_time = Some(now);
+        record.metadata.managed_fields = None;
+        let attempted = format!("update lease {}", self.name);
+        bounded(
+            &attempted,
+            self.deadline,
+            self.api.replace(&self.name, &params(), &record),
+        )
+        .await
+    }
+}
+
+impl Keeper {
+    /// A keeper of no lease, for those who may not have one.
+    pub fn without_lease(holder: &str) -> Self {
+        let (_, lost) = watch::channel(None);
+        Self {
+            lease: None,
+            holder: holder.to_owned(),
+            renewing: None,
+            lost,
+        }
+    }
+
+    /// Tells when the lease is lost.
+    pub fn watch(&self) -> LeaseWatch {
+        LeaseWatch(self.lost.clone())
+    }
+
+    /// Gives the lease back, so that nobody has to wait for it to run out. Failing is no harm.
+    pub async fn release(mut self) {
+        if let Some(renewing) = self.renewing.take() {
+            renewing.abort();
+        }
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        if let Ok(Some(record)) = lease.get().await
+            && holder_of(&record).as_deref() == Some(&self.holder)
+        {
+            let _ = lease.replace(&record, None).await;
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some(renewing) = &self.renewing {
+            renewing.abort();
+        }
+    }
+}
+
+fn params() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.into()),
+        ..PostParams::default()
+    }
+}
+
+fn holder_of(record: &Record) -> Option<String> {
+    let holder = record.spec.as_ref()?.holder_identity.clone()?;
+    (!holder.is_empty()).then_some(holder)
+}

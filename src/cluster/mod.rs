@@ -1,0 +1,19 @@
+//! Talking to the API server: every call bounded, every failure named.
+
+mod access;
+mod call;
+mod connection;
+mod destination_rules;
+mod lease;
+mod virtual_services;
+mod watch;
+mod workloads;
+
+pub use access::Permission;
+pub use call::{CallError, Class};
+pub use connection::{Connection, ConnectionError, connect};
+pub use destination_rules::Subset;
+pub use lease::{Keeper, Lease, LeaseError, LeaseWatch};
+pub use virtual_services::{Cluster, FIELD_MANAGER};
+pub use watch::{Seen, Watch};
+pub use workloads::Workloads;

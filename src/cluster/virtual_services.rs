@@ -1,0 +1,215 @@
+//! Reading and patching VirtualServices.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use json_patch::Patch;
+use kube::Client;
+use kube::core::Request;
+use kube::core::params::{GetParams, ListParams, PatchParams, ValidationDirective};
+use serde_json::Value;
+
+use super::call::{CallError, Class, bounded};
+use crate::traffic::VirtualService;
+
+/// The manager that our writes carry. It must not start with `kubectl`: Flux folds such managers
+/// into its own and would then prune our annotations.
+pub const FIELD_MANAGER: &str = "canary-rollout";
+
+const GROUP: &str = "/apis/networking.istio.io";
+
+/// Served versions share one schema, so the first that answers is as good as any.
+const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha3"];
+
+/// The API server, as far as a rollout needs it.
+#[derive(Clone)]
+pub struct Cluster {
+    pub(super) client: Client,
+    pub(super) deadline: Duration,
+    version: Arc<OnceLock<&'static str>>,
+}
+
+impl Cluster {
+    /// Calls through `client` end after `deadline` at the latest.
+    pub fn new(client: Client, deadline: Duration) -> Self {
+        Self {
+            client,
+            deadline,
+            version: Arc::default(),
+        }
+    }
+
+    /// The client, for what is not Kubernetes' own: Prometheus behind the service proxy.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn istio(&self, version: &str, namespace: Option<&str>, plural: &str) -> Request {
+        Request::new(match namespace {
+            Some(namespace) => format!("{GROUP}/{version}/namespaces/{namespace}/{plural}"),
+            None => format!("{GROUP}/{version}/{plural}"),
+        })
+    }
+
+    pub(super) fn version(&self) -> &'static str {
+        self.version.get().copied().unwrap_or(VERSIONS[0])
+    }
+
+    /// Calls with v1 first and an older version only where the server does not know it: no
+    /// discovery call on the way that nearly everybody goes.
+    pub(super) async fn istio_call(
+        &self,
+        attempted: &str,
+        build: impl Fn(&str) -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Value, CallError> {
+        if let Some(version) = self.version.get() {
+            return self.send(attempted, build(version)).await;
+        }
+        let mut unserved = None;
+        for version in VERSIONS {
+            match self.send(attempted, build(version)).await {
+                Err(error) if error.class == Class::Unserved => {
+                    unserved.get_or_insert(error);
+                }
+                answer => {
+                    // A refused or missing object proves the version as well as a found one does.
+                    let proves = answer
+                        .as_ref()
+                        .map_or_else(|error| error.class != Class::Unknown, |_| true);
+                    if proves {
+                        let _ = self.version.set(version);
+                    }
+                    return answer;
+                }
+            }
+        }
+        Err(unserved.map_or_else(
+            || CallError::new(Class::Unserved, attempted, "no version is served"),
+            |error| {
+                CallError::new(
+                    Class::Unserved,
+                    attempted,
+                    format!(
+                        "the server does not know networking.istio.io ({})",
+                        error.why
+                    ),
+                )
+            },
+        ))
+    }
+
+    pub(super) async fn send<T: serde::de::DeserializeOwned>(
+        &self,
+        attempted: &str,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<T, CallError> {
+        let request = request
+            .map_err(|error| CallError::new(Class::Refused, attempted, error.to_string()))?;
+        bounded(attempted, self.deadline, self.client.request(request)).await
+    }
+
+    /// The VirtualService of that name.
+    ///
+    /// RBAC: `get` on `virtualservices`.
+    ///
+    /// # Errors
+    /// See [`CallError`]; a missing one comes with the names there are, where we may list them.
+    pub async fn virtual_service(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<VirtualService, CallError> {
+        let attempted = format!("get virtualservice {namespace}/{name}");
+        let found = self
+            .istio_call(&attempted, |version| {
+                self.istio(version, Some(namespace), "virtualservices")
+                    .get(name, &GetParams::default())
+            })
+            .await;
+        match found {
+            Ok(raw) => view(&attempted, raw),
+            Err(error) if error.class == Class::Missing => {
+                Err(self.missing(namespace, error).await)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn missing(&self, namespace: &str, error: CallError) -> CallError {
+        let Ok(all) = self.virtual_services(Some(namespace)).await else {
+            return error;
+        };
+        let names: Vec<_> = all.iter().map(VirtualService::name).collect();
+        let hint = if names.is_empty() {
+            format!(
+                "there is none in namespace {namespace} (try: another --namespace or --context)"
+            )
+        } else {
+            format!("there is no such object (try: one of {})", names.join(", "))
+        };
+        CallError { why: hint, ..error }
+    }
+
+    /// The VirtualServices of a namespace, or of all.
+    ///
+    /// RBAC: `list` on `virtualservices`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn virtual_services(
+        &self,
+        namespace: Option<&str>,
+    ) -> Result<Vec<VirtualService>, CallError> {
+        let attempted = match namespace {
+            Some(namespace) => format!("list virtualservices in namespace {namespace}"),
+            None => "list virtualservices in all namespaces".to_owned(),
+        };
+        let list = self
+            .istio_call(&attempted, |version| {
+                self.istio(version, namespace, "virtualservices")
+                    .list(&ListParams::default())
+            })
+            .await?;
+        let items = list
+            .get("items")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        items.into_iter().map(|raw| view(&attempted, raw)).collect()
+    }
+
+    /// Changes a VirtualService by one guarded JSON Patch and returns it as it is now.
+    ///
+    /// RBAC: `patch` on `virtualservices`.
+    ///
+    /// # Errors
+    /// [`Class::Precondition`] if the object is not what the patch's tests believe; after
+    /// [`Class::Unknown`] the change may have been made: look before doing anything else.
+    pub async fn patch(
+        &self,
+        vs: &VirtualService,
+        patch: Patch,
+        dry_run: bool,
+    ) -> Result<VirtualService, CallError> {
+        let attempted = format!("patch virtualservice {}", vs.full_name());
+        let params = PatchParams {
+            dry_run,
+            field_manager: Some(FIELD_MANAGER.into()),
+            field_validation: Some(ValidationDirective::Strict),
+            ..PatchParams::default()
+        };
+        let patch = kube::core::params::Patch::Json::<()>(patch);
+        let raw = self
+            .istio_call(&attempted, |version| {
+                self.istio(version, Some(vs.namespace()), "virtualservices")
+                    .patch(vs.name(), &params, &patch)
+            })
+            .await?;
+        view(&attempted, raw)
+    }
+}
+
+fn view(attempted: &str, raw: Value) -> Result<VirtualService, CallError> {
+    VirtualService::new(raw)
+        .map_err(|error| CallError::new(Class::Unknown, attempted, error.to_string()))
+}

@@ -1,0 +1,215 @@
+//! From a version as routes name it to its pods, and from them to the labels in its metrics.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::core::ObjectList;
+use kube::core::Request;
+use kube::core::params::{GetParams, ListParams};
+
+use super::{CallError, Class, Cluster, Subset};
+use crate::traffic::Destination;
+
+/// The pods of one version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workloads {
+    /// Names as Istio puts them into `destination_workload`.
+    pub names: BTreeSet<String>,
+    /// Values of the pods' `version` label, as in `destination_version`.
+    pub versions: BTreeSet<String>,
+    /// Pods there are.
+    pub pods: usize,
+    /// Pods that are ready.
+    pub ready: usize,
+    /// Pods that cannot stay up.
+    pub crashing: usize,
+}
+
+impl Workloads {
+    fn of(pods: &[Pod]) -> Self {
+        let mut found = Self {
+            pods: pods.len(),
+            ..Self::default()
+        };
+        for pod in pods {
+            let labels = pod.metadata.labels.as_ref();
+            if let Some(name) = workload_name(pod) {
+                found.names.insert(name);
+            }
+            if let Some(version) = labels.and_then(|labels| labels.get("version")) {
+                found.versions.insert(version.clone());
+            }
+            found.ready += usize::from(is_ready(pod));
+            found.crashing += usize::from(is_crashing(pod));
+        }
+        found
+    }
+
+    /// Whether there are pods and none of them can take a request.
+    pub fn is_down(&self) -> bool {
+        self.ready == 0
+    }
+}
+
+/// The workload as Istio names it: the owner, and for a ReplicaSet of a Deployment that Deployment.
+fn workload_name(pod: &Pod) -> Option<String> {
+    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+    let Some(owner) = owners
+        .iter()
+        .find(|owner| owner.controller == Some(true))
+        .or(owners.first())
+    else {
+        return pod.metadata.name.clone();
+    };
+    let hash = pod
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get("pod-template-hash"));
+    match hash.and_then(|hash| owner.name.strip_suffix(&format!("-{hash}"))) {
+        Some(deployment) if owner.kind == "ReplicaSet" => Some(deployment.to_owned()),
+        _ => Some(owner.name.clone()),
+    }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    let ready = conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    ready && pod.metadata.deletion_timestamp.is_none()
+}
+
+fn is_crashing(pod: &Pod) -> bool {
+    let containers = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_deref())
+        .unwrap_or_default();
+    containers.iter().any(|container| {
+        let waiting = container
+            .state
+            .as_ref()
+            .and_then(|state| state.waiting.as_ref());
+        waiting.is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
+    })
+}
+
+impl Cluster {
+    /// The pods behind a destination: those of its Service that carry the subset's labels.
+    ///
+    /// RBAC: `get` on `services`, `list` on `pods`.
+    ///
+    /// # Errors
+    /// See [`CallError`]; a host that is no Service of the cluster has no pods to look at, and a
+    /// Service without a selector none that can be told: both are empty, not errors.
+    pub async fn workloads(
+        &self,
+        destination: &Destination,
+        subsets: &[Subset],
+    ) -> Result<Workloads, CallError> {
+        let Some((service, namespace)) = destination.host.service() else {
+            return Ok(Workloads::default());
+        };
+        let mut labels = self.selector(namespace, service).await?;
+        if labels.is_empty() {
+            return Ok(Workloads::default());
+        }
+        if let Some(name) = &destination.subset {
+            let subset = subsets
+                .iter()
+                .find(|subset| subset.host == destination.host && subset.name == *name);
+            labels.extend(
+                subset
+                    .map(|subset| subset.labels.clone())
+                    .unwrap_or_default(),
+            );
+        }
+        self.pods(namespace, &labels).await
+    }
+
+    /// The pods that carry these labels.
+    ///
+    /// RBAC: `list` on `pods`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn pods(
+        &self,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Workloads, CallError> {
+        let selector: Vec<_> = labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        let attempted = format!(
+            "list pods of {} in namespace {namespace}",
+            selector.join(",")
+        );
+        let params = ListParams::default().labels(&selector.join(","));
+        let request = Request::new(format!("/api/v1/namespaces/{namespace}/pods")).list(&params);
+        let pods: ObjectList<Pod> = self.send(&attempted, request).await?;
+        Ok(Workloads::of(&pods.items))
+    }
+
+    async fn selector(
+        &self,
+        namespace: &str,
+        service: &str,
+    ) -> Result<BTreeMap<String, String>, CallError> {
+        let attempted = format!("get service {namespace}/{service}");
+        let request = Request::new(format!("/api/v1/namespaces/{namespace}/services"))
+            .get(service, &GetParams::default());
+        match self.send::<Service>(&attempted, request).await {
+            Ok(service) => Ok(service
+                .spec
+                .and_then(|spec| spec.selector)
+                .unwrap_or_default()),
+            // A host may be a ServiceEntry's; then there is no Service, and nothing to say.
+            Err(error) if error.class == Class::Missing => Ok(BTreeMap::new()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(owner: &str, hash: &str, ready: &str, waiting: Option<&str>) -> Pod {
+        let state = waiting.map_or(
+            json!({"running": {}}),
+            |reason| json!({"waiting": {"reason": reason}}),
+        );
+        serde_json::from_value(json!({
+            "metadata": {
+                "name": "p",
+                "labels": {"version": "risky", "pod-template-hash": hash},
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": "1", "controller": true}],
+            },
+            "status": {
+                "conditions": [{"type": "Ready", "status": ready}],
+                "containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": 0, "state": state}],
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn pods_tell_the_names_that_metrics_use() {
+        let found = Workloads::of(&[
+            pod("staff-risky-6f7", "6f7", "True", None),
+            pod("staff-risky-6f7", "6f7", "False", Some("CrashLoopBackOff")),
+        ]);
+        assert_eq!(found.names, BTreeSet::from(["staff-risky".to_owned()]));
+        assert_eq!(found.versions, BTreeSet::from(["risky".to_owned()]));
+        assert_eq!((found.pods, found.ready, found.crashing), (2, 1, 1));
+        assert!(!found.is_down());
+    }
+}
