@@ -1,6 +1,8 @@
 //! Progressive delivery without a controller.
+
 pub mod clock;
 pub mod cluster;
+pub mod metrics;
 pub mod plan;
 pub mod record;
 pub mod traffic;

@@ -1,0 +1,510 @@
+//! Istio's request metrics: what to ask, and which version a series belongs to.
+//!
+//! Pure code over labels. One query asks for both versions, so that both are read at the same time, and it
+//! names only the service: a dead canary's requests carry no version at all, and would be lost to any
+//! narrower selector.
+
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::answer::Labels;
+
+/// A Service, as the labels `destination_service_name` and `destination_service_namespace` name it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ServiceKey {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+}
+
+/// One version, as it was found from the route, the subset and the pods.
+///
+/// A series belongs to it if its destination is one of `services` or `hosts`, and its workload is one of
+/// `workloads`; without known workloads its version must be one of `versions`; without those the service
+/// alone decides, which is right for a route with two hosts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arm {
+    /// The Services its destinations name.
+    pub services: BTreeSet<ServiceKey>,
+    /// Hosts of its destinations that are no Services, as `destination_service` names them.
+    pub hosts: BTreeSet<String>,
+    /// Workloads behind it, as `destination_workload` names them.
+    pub workloads: BTreeSet<String>,
+    /// Values of the pods' label `version`, as `destination_version` names them.
+    pub versions: BTreeSet<String>,
+}
+
+/// The two versions that are compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Targets {
+    stable: Arm,
+    canary: Arm,
+}
+
+/// Why two versions cannot be told apart.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TargetsError {
+    /// A version without any destination.
+    #[error("the {0} version has neither a service nor a host to count")]
+    Nowhere(&'static str),
+    /// Nothing separates the two.
+    #[error(
+        "nothing in the metrics tells canary from stable; try: a label version on the pods that differs, \
+         or one Deployment for each version"
+    )]
+    Indistinguishable,
+    /// Something is claimed by both.
+    #[error("{0:?} belongs to both versions; try: subsets whose labels select different pods")]
+    Shared(String),
+}
+
+/// Which side of a connection a proxy reports from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// The caller's proxy, a gateway or a waypoint: what users see.
+    Source,
+    /// The callee's proxy. It says nothing about requests that never arrived.
+    Destination,
+}
+
+/// Whom a series is counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Party {
+    /// The stable version.
+    Stable,
+    /// The canary.
+    Canary,
+    /// The service of both, but no upstream was reached that could have had a version.
+    Unknown,
+}
+
+/// Which requests failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureRule {
+    /// Whether an HTTP status of 500 to 599 is a failure.
+    pub server_errors: bool,
+    /// Whether a request without a response (`response_code="0"`) is a failure.
+    pub no_response: bool,
+    /// The gRPC statuses that are failures, whatever the HTTP status says.
+    pub grpc: BTreeSet<u16>,
+}
+
+impl Default for FailureRule {
+    /// Kiali's rule without the 4xx, which are the caller's: 5xx, no response, and every gRPC status but OK.
+    fn default() -> Self {
+        Self {
+            server_errors: true,
+            no_response: true,
+            grpc: (1..=16).collect(),
+        }
+    }
+}
+
+impl FailureRule {
+    /// Whether requests with these labels failed.
+    ///
+    /// An absent gRPC status means a request that was not gRPC, so only a present one can fail.
+    pub fn is_failure(&self, labels: &Labels) -> bool {
+        let code = label(labels, "response_code");
+        let is_server_error =
+            code.len() == 3 && code.starts_with('5') && code.bytes().all(|b| b.is_ascii_digit());
+        let grpc = label(labels, "grpc_response_status").parse::<u16>();
+        (self.server_errors && is_server_error)
+            || (self.no_response && code == "0")
+            || grpc.is_ok_and(|status| self.grpc.contains(&status))
+    }
+}
+
+impl Arm {
+    /// Whether the destination is one of this version's, whatever its workload.
+    fn serves(&self, labels: &Labels) -> bool {
+        let name = label(labels, "destination_service_name");
+        let namespace = label(labels, "destination_service_namespace");
+        let host = label(labels, "destination_service");
+        self.hosts.contains(host)
+            || self.services.iter().any(|service| {
+                (service.name == name && service.namespace == namespace)
+                    || host
+                        .strip_prefix(service.name.as_str())
+                        .and_then(|rest| rest.strip_prefix('.'))
+                        .and_then(|rest| rest.strip_prefix(service.namespace.as_str()))
+                        .is_some_and(|rest| rest.starts_with(".svc."))
+            })
+    }
+
+    fn claims(&self, labels: &Labels) -> bool {
+        self.serves(labels)
+            && if !self.workloads.is_empty() {
+                self.workloads
+                    .contains(label(labels, "destination_workload"))
+            } else if !self.versions.is_empty() {
+                self.versions.contains(label(labels, "destination_version"))
+            } else {
+                true
+            }
+    }
+
+    fn shares_destinations(&self, other: &Self) -> bool {
+        !self.services.is_disjoint(&other.services) || !self.hosts.is_disjoint(&other.hosts)
+    }
+}
+
+impl Targets {
+    /// Two versions that the metrics can tell apart.
+    ///
+    /// # Errors
+    /// [`TargetsError`] if a version has no destination, or if a series could belong to both. Guessing
+    /// would count one version's failures for the other.
+    pub fn new(stable: Arm, canary: Arm) -> Result<Self, TargetsError> {
+        for (name, arm) in [("stable", &stable), ("canary", &canary)] {
+            if arm.services.is_empty() && arm.hosts.is_empty() {
+                return Err(TargetsError::Nowhere(name));
+            }
+        }
+        if stable.shares_destinations(&canary) {
+            let by_workload = !stable.workloads.is_empty() && !canary.workloads.is_empty();
+            let by_version = !stable.versions.is_empty() && !canary.versions.is_empty();
+            let (ours, theirs) = match (by_workload, by_version) {
+                (true, _) => (&stable.workloads, &canary.workloads),
+                (false, true) => (&stable.versions, &canary.versions),
+                (false, false) => return Err(TargetsError::Indistinguishable),
+            };
+            if let Some(both) = ours.intersection(theirs).next() {
+                return Err(TargetsError::Shared(both.clone()));
+            }
+            // With workloads of one version only, the rule must be the same for both.
+            if !by_workload {
+                let by_version_only = |arm: Arm| Arm {
+                    workloads: BTreeSet::new(),
+                    ..arm
+                };
+                return Ok(Self {
+                    stable: by_version_only(stable),
+                    canary: by_version_only(canary),
+                });
+            }
+        }
+        Ok(Self { stable, canary })
+    }
+
+    /// The stable version.
+    pub fn stable(&self) -> &Arm {
+        &self.stable
+    }
+
+    /// The canary.
+    pub fn canary(&self) -> &Arm {
+        &self.canary
+    }
+
+    /// The raw samples of `metric` for both versions over the last `range`.
+    ///
+    /// A range selector without any function: the counters come as they were scraped, with their
+    /// timestamps. `rate()` and `increase()` lose what a series held at its first scrape and invent
+    /// fractions of requests at the edges.
+    pub fn query(&self, metric: &str, range: SignedDuration) -> String {
+        self.query_with(metric, "", range)
+    }
+
+    /// Like [`Targets::query`], with further matchers that each start with a comma.
+    pub(super) fn query_with(&self, metric: &str, more: &str, range: SignedDuration) -> String {
+        let arms = [&self.stable, &self.canary];
+        let services: BTreeSet<&ServiceKey> = arms.iter().flat_map(|arm| &arm.services).collect();
+        let hosts: BTreeSet<&String> = arms.iter().flat_map(|arm| &arm.hosts).collect();
+        let matchers = if hosts.is_empty() {
+            let names: BTreeSet<&str> = services.iter().map(|s| s.name.as_str()).collect();
+            let spaces: BTreeSet<&str> = services.iter().map(|s| s.namespace.as_str()).collect();
+            format!(
+                "destination_service_name=~\"{}\",destination_service_namespace=~\"{}\"",
+                quoted(&alternatives(names)),
+                quoted(&alternatives(spaces)),
+            )
+        } else {
+            // One selector must hold both kinds, and only this label knows hosts outside the cluster.
+            let services = services.iter().map(|service| {
+                let name = literal(&format!("{}.{}.svc.", service.name, service.namespace));
+                format!("{name}.*")
+            });
+            let hosts = hosts.iter().map(|host| literal(host));
+            let all: Vec<String> = services.chain(hosts).collect();
+            format!("destination_service=~\"{}\"", quoted(&all.join("|")))
+        };
+        format!("{metric}{{{matchers}{more}}}[{}s]", range.as_secs().max(1))
+    }
+
+    /// Whom a series is counted for, and from which side; `None` if it is nobody's.
+    ///
+    /// Aside stay: mirrored requests (their answers reach nobody; Envoy marks the host with `-shadow`),
+    /// injected faults (`FI`, `DI`: somebody's experiment, not the version's doing), other versions, and
+    /// series whose reporter is not known.
+    pub fn party(&self, labels: &Labels) -> Option<(Side, Party)> {
+        let side = match label(labels, "reporter") {
+            "source" | "waypoint" => Side::Source,
+            "destination" => Side::Destination,
+            _ => return None,
+        };
+        if self.is_mirrored(labels) || is_injected(labels) {
+            return None;
+        }
+        let party = match (self.stable.claims(labels), self.canary.claims(labels)) {
+            (true, false) => Party::Stable,
+            (false, true) => Party::Canary,
+            (true, true) => return None,
+            (false, false) => self.unreached(labels)?,
+        };
+        Some((side, party))
+    }
+
+    /// Whose requests those are that reached no upstream and so have no workload.
+    fn unreached(&self, labels: &Labels) -> Option<Party> {
+        let is_unreached = match label(labels, "destination_workload") {
+            "unknown" => true,
+            "" => matches!(label(labels, "destination_version"), "unknown" | ""),
+            _ => false,
+        };
+        match (self.stable.serves(labels), self.canary.serves(labels)) {
+            _ if !is_unreached => None,
+            (true, true) => Some(Party::Unknown),
+            // With two hosts the host itself says where the request should have gone.
+            (true, false) => Some(Party::Stable),
+            (false, true) => Some(Party::Canary),
+            (false, false) => None,
+        }
+    }
+
+    fn is_mirrored(&self, labels: &Labels) -> bool {
+        let host = label(labels, "destination_service");
+        let named = |arm: &Arm| arm.hosts.contains(host);
+        host.split(':')
+            .next()
+            .is_some_and(|host| host.ends_with("-shadow"))
+            && !named(&self.stable)
+            && !named(&self.canary)
+    }
+}
+
+fn is_injected(labels: &Labels) -> bool {
+    label(labels, "response_flags")
+        .split(',')
+        .any(|flag| matches!(flag, "FI" | "DI"))
+}
+
+pub(super) fn label<'a>(labels: &'a Labels, name: &str) -> &'a str {
+    labels.get(name).map_or("", String::as_str)
+}
+
+/// A regular expression that matches exactly these texts.
+fn alternatives<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    texts.into_iter().map(literal).collect::<Vec<_>>().join("|")
+}
+
+/// A regular expression (RE2) that matches exactly this text.
+fn literal(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if r"\.+*?()|[]{}^$".contains(letter) {
+            escaped.push('\\');
+        }
+        escaped.push(letter);
+    }
+    escaped
+}
+
+/// The text inside a PromQL string in double quotes.
+pub(super) fn quoted(text: &str) -> String {
+    text.replace('\\', r"\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(texts: &[&str]) -> BTreeSet<String> {
+        texts.iter().map(|text| text.to_string()).collect()
+    }
+
+    fn service(name: &str) -> BTreeSet<ServiceKey> {
+        BTreeSet::from([ServiceKey {
+            name: name.into(),
+            namespace: "shop".into(),
+        }])
+    }
+
+    fn arm(name: &str, workloads: &[&str], versions: &[&str]) -> Arm {
+        Arm {
+            services: service(name),
+            hosts: BTreeSet::new(),
+            workloads: set(workloads),
+            versions: set(versions),
+        }
+    }
+
+    fn labels(text: &str) -> Labels {
+        let base = "reporter=source destination_service_name=reviews \
+                    destination_service_namespace=shop \
+                    destination_service=reviews.shop.svc.cluster.local";
+        base.split_whitespace()
+            .chain(text.split_whitespace())
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn one_query_asks_for_both_and_escapes_everything() {
+        let one = Targets::new(arm("reviews", &[], &["v1"]), arm("reviews", &[], &["v2"])).unwrap();
+        assert_eq!(
+            one.query("istio_requests_total", SignedDuration::from_secs(120)),
+            r#"istio_requests_total{destination_service_name=~"reviews",destination_service_namespace=~"shop"}[120s]"#
+        );
+        let mut outside = arm("reviews-v2", &[], &[]);
+        outside.hosts = set(&[r#"a.b"} or vector(1) or x{y="\"#]);
+        let two = Targets::new(arm("reviews-v1", &[], &[]), outside).unwrap();
+        assert_eq!(
+            two.query("m", SignedDuration::from_secs(60)),
+            concat!(
+                r#"m{destination_service=~"reviews-v1\\.shop\\.svc\\..*|reviews-v2\\.shop\\.svc\\..*|"#,
+                r#"a\\.b\"\\} or vector\\(1\\) or x\\{y=\"\\\\"}[60s]"#
+            )
+        );
+    }
+
+    #[test]
+    fn series_go_to_the_version_that_claims_them() {
+        use Party::{Canary, Stable, Unknown};
+        let targets = Targets::new(
+            arm("reviews", &["reviews-v1"], &["v1"]),
+            arm("reviews", &["reviews-v2"], &["v2"]),
+        )
+        .unwrap();
+        let cases = [
+            ("destination_workload=reviews-v1", Some(Stable)),
+            ("destination_workload=reviews-v2", Some(Canary)),
+            // The workload decides where it is known, not the label.
+            (
+                "destination_workload=reviews-v2 destination_version=v1",
+                Some(Canary),
+            ),
+            ("destination_workload=reviews-v3", None),
+            ("destination_workload=reviews", None),
+            (
+                "destination_workload=unknown destination_version=unknown",
+                Some(Unknown),
+            ),
+            ("destination_version=unknown", Some(Unknown)),
+            (
+                "destination_workload=reviews-v1 reporter=waypoint",
+                Some(Stable),
+            ),
+            ("destination_workload=reviews-v1 reporter=odd", None),
+            ("destination_workload=reviews-v1 response_flags=FI", None),
+            ("destination_workload=reviews-v1 response_flags=UF,DI", None),
+            (
+                "destination_workload=reviews-v1 response_flags=UF,URX",
+                Some(Stable),
+            ),
+            (
+                "destination_workload=reviews-v1 destination_service=reviews.shop.svc.cluster.local-shadow",
+                None,
+            ),
+            (
+                "destination_workload=reviews-v1 destination_service_namespace=other destination_service=x",
+                None,
+            ),
+        ];
+        for (text, expected) in cases {
+            let party = targets.party(&labels(text)).map(|(_, party)| party);
+            assert_eq!(party, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn with_two_hosts_the_host_decides_even_for_the_unreached() {
+        let targets = Targets::new(arm("old", &[], &[]), arm("new", &[], &[])).unwrap();
+        for (text, expected) in [
+            (
+                "destination_service_name=old destination_service=o",
+                Some(Party::Stable),
+            ),
+            (
+                "destination_service_name=new destination_service=n",
+                Some(Party::Canary),
+            ),
+            (
+                "destination_service_name=new destination_service=n destination_workload=unknown",
+                Some(Party::Canary),
+            ),
+            (
+                "destination_service_name=elsewhere destination_service=e",
+                None,
+            ),
+            // A proxy that lost the name still gives the host.
+            (
+                "destination_service_name= destination_service=new.shop.svc.cluster.local",
+                Some(Party::Canary),
+            ),
+        ] {
+            let party = targets.party(&labels(text)).map(|(_, party)| party);
+            assert_eq!(party, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn failures_are_what_the_rule_says() {
+        let rule = FailureRule::default();
+        for (text, expected) in [
+            ("response_code=200", false),
+            ("response_code=200 grpc_response_status=0", false),
+            ("response_code=200 grpc_response_status=14", true),
+            ("response_code=200 grpc_response_status=16", true),
+            ("response_code=200 grpc_response_status=17", false),
+            ("response_code=200 grpc_response_status=", false),
+            ("response_code=404", false),
+            ("response_code=503 response_flags=UH", true),
+            ("response_code=0 response_flags=DC", true),
+            ("response_code=50", false),
+            ("response_code=5xx", false),
+            ("", false),
+        ] {
+            assert_eq!(rule.is_failure(&labels(text)), expected, "{text}");
+        }
+        let lenient = FailureRule {
+            server_errors: true,
+            no_response: false,
+            grpc: BTreeSet::from([14]),
+        };
+        assert!(!lenient.is_failure(&labels("response_code=0")));
+        assert!(!lenient.is_failure(&labels("response_code=200 grpc_response_status=5")));
+    }
+
+    #[test]
+    fn versions_that_cannot_be_told_apart_are_refused() {
+        let nowhere = Arm::default();
+        assert_eq!(
+            Targets::new(arm("a", &[], &[]), nowhere),
+            Err(TargetsError::Nowhere("canary"))
+        );
+        assert_eq!(
+            Targets::new(arm("a", &[], &["v1"]), arm("a", &[], &[])),
+            Err(TargetsError::Indistinguishable)
+        );
+        assert_eq!(
+            Targets::new(arm("a", &["w"], &["v1"]), arm("a", &["w"], &["v2"])),
+            Err(TargetsError::Shared("w".into()))
+        );
+        assert_eq!(
+            Targets::new(arm("a", &[], &["latest"]), arm("a", &[], &["latest"])),
+            Err(TargetsError::Shared("latest".into()))
+        );
+        // Workloads known for one version only: both are told apart by the label.
+        let mixed = Targets::new(arm("a", &["w"], &["v1"]), arm("a", &[], &["v2"])).unwrap();
+        assert!(mixed.stable().workloads.is_empty());
+    }
+}

@@ -1,0 +1,219 @@
+//! Answers in, windows out: requests and failures of both versions, each counted once.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Answer;
+use super::istio::{FailureRule, Party, Side, Targets};
+use super::missing::{Missing, Named};
+use super::quality::{Newest, Observation, Quality, Reporter};
+use super::tape::{Booking, LEAD, Round, Tape};
+use crate::verdict::{Counts, Window};
+
+/// Istio's counter of requests.
+const METRIC: &str = "istio_requests_total";
+
+/// Where requests are booked that went well, and that failed.
+const FINE: usize = 0;
+const FAILED: usize = 1;
+
+/// An answer always overlaps what was counted before by this, and by four scrapes if that is more.
+const OVERLAP: SignedDuration = SignedDuration::from_mins(2);
+const OVERLAP_SCRAPES: i32 = 4;
+
+/// No question reaches back further: what Prometheus would have to read is bounded.
+const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Counts the requests of both versions from a moment on.
+///
+/// Its windows follow from the samples alone: see [the rounds of its tape](super::tape).
+#[derive(Debug)]
+pub struct Ledger {
+    targets: Targets,
+    rule: FailureRule,
+    since: Timestamp,
+    tape: Tape,
+    missing: Missing,
+    windows: Vec<Booked>,
+}
+
+#[derive(Debug)]
+struct Booked {
+    window: Window,
+    opened: Timestamp,
+}
+
+impl Ledger {
+    /// A ledger that counts what happens after `since`, with the default rule of what failed.
+    pub fn new(targets: Targets, since: Timestamp) -> Self {
+        Self {
+            targets,
+            rule: FailureRule::default(),
+            since,
+            tape: Tape::new(since),
+            missing: Missing::default(),
+            windows: Vec::new(),
+        }
+    }
+
+    /// The same with another rule. To be set before the first answer: series are judged once.
+    pub fn with_rule(self, rule: FailureRule) -> Self {
+        Self { rule, ..self }
+    }
+
+    /// The query to ask at `now`.
+    pub fn query(&self, now: Timestamp) -> String {
+        self.targets.query(METRIC, self.range(now))
+    }
+
+    /// How far the question at `now` must reach back.
+    ///
+    /// The first one reaches five minutes before the beginning, to know what was there already; a later one
+    /// overlaps the last window by two minutes or four scrapes, so that a sample that turned up late is not
+    /// missed. After an outage it covers the whole of it.
+    pub fn range(&self, now: Timestamp) -> SignedDuration {
+        range(&self.tape, self.since, now)
+    }
+
+    /// Takes an answer and gives the windows that became complete with it.
+    ///
+    /// `share_at` tells the canary's share in force at a time. A window in which it changed has the new one.
+    /// Of a partial answer nothing is taken: a series that is missing from it would look like one without
+    /// requests. The next whole answer brings what it held.
+    pub fn take(&mut self, answer: &Answer, share_at: impl Fn(Timestamp) -> f64) -> Observation {
+        let mut warnings: Vec<String> = answer.warnings.clone();
+        let mut series = 0;
+        let mut windows = Vec::new();
+        let mut unknown_requests = 0;
+        let partial = answer.is_partial();
+        if !partial {
+            let (targets, rule) = (&self.targets, &self.rule);
+            let intake = self.tape.take(answer, |labels| {
+                let (side, party) = targets.party(labels)?;
+                let slot = if rule.is_failure(labels) {
+                    FAILED
+                } else {
+                    FINE
+                };
+                Some(Booking { side, party, slot })
+            });
+            series = intake.series;
+            if intake.dropped > 0 {
+                warnings.push(format!(
+                    "{} samples were no counts and are left out",
+                    intake.dropped
+                ));
+            }
+            while let Some(round) = self.tape.next_round() {
+                let (window, unknown) = self.book(&round, share_at(round.end));
+                unknown_requests += unknown;
+                windows.push(window);
+            }
+        }
+        let quality = self.quality(warnings, partial, unknown_requests, series);
+        Observation { windows, quality }
+    }
+
+    fn book(&mut self, round: &Round, share: f64) -> (Window, u64) {
+        let counts = |party| {
+            let failures = round.sum(party, FAILED);
+            Counts {
+                requests: round.sum(party, FINE) + failures,
+                failures,
+            }
+        };
+        let named = Named {
+            stable: counts(Party::Stable),
+            canary: counts(Party::Canary),
+            unknown: counts(Party::Unknown),
+        };
+        let (stable, canary) = self.missing.settle(named, share);
+        let window = Window {
+            start: round.start,
+            end: round.end,
+            share,
+            stable,
+            canary,
+        };
+        self.windows.push(Booked {
+            window: window.clone(),
+            opened: round.opened,
+        });
+        (window, named.unknown.requests)
+    }
+
+    fn quality(
+        &self,
+        mut warnings: Vec<String>,
+        partial: bool,
+        unknown_requests: u64,
+        series: usize,
+    ) -> Quality {
+        let reporter = match self.tape.side() {
+            Some(Side::Source) => Reporter::Source,
+            Some(Side::Destination) => Reporter::Destination,
+            None => Reporter::None,
+        };
+        if reporter == Reporter::Destination {
+            warnings.push(
+                "only the versions' own proxies report: requests that never reach them are not seen".into(),
+            );
+        }
+        let [stable, canary, unknown] =
+            [Party::Stable, Party::Canary, Party::Unknown].map(|party| self.tape.newest_of(party));
+        Quality {
+            newest: Newest {
+                overall: stable.max(canary).max(unknown),
+                stable,
+                canary,
+            },
+            scrape_interval: self.tape.scrape_interval(),
+            reporter,
+            warnings,
+            partial,
+            arms_apart: stable
+                .zip(canary)
+                .map(|(stable, canary)| stable.duration_since(canary).abs()),
+            unknown_requests,
+            series,
+        }
+    }
+
+    /// All windows so far, oldest first.
+    pub fn windows(&self) -> impl Iterator<Item = &Window> {
+        self.windows.iter().map(|booked| &booked.window)
+    }
+
+    /// The windows without any request from before `began`, for what is counted of a step.
+    ///
+    /// A window that starts after `began` may still hold earlier requests, if one of several targets was
+    /// scraped last before it; such a window is not among these.
+    pub fn windows_since(&self, began: Timestamp) -> impl Iterator<Item = &Window> {
+        self.windows
+            .iter()
+            .filter(move |booked| booked.window.start >= began && booked.opened >= began)
+            .map(|booked| &booked.window)
+    }
+
+    /// What stable and canary did since `began`, in that order.
+    pub fn counts_since(&self, began: Timestamp) -> (Counts, Counts) {
+        let mut sums = (Counts::default(), Counts::default());
+        for window in self.windows_since(began) {
+            sums.0 += window.stable;
+            sums.1 += window.canary;
+        }
+        sums
+    }
+}
+
+/// How far a question at `now` must reach back; see [`Ledger::range`].
+pub(super) fn range(tape: &Tape, since: Timestamp, now: Timestamp) -> SignedDuration {
+    let overlap = tape
+        .scrape_interval()
+        .map_or(OVERLAP, |interval| OVERLAP.max(interval * OVERLAP_SCRAPES));
+    let past = match tape.edge() {
+        Some(edge) => now.duration_since(edge) + overlap,
+        None => now.duration_since(since) + LEAD,
+    };
+    // Whole seconds, rounded up: a sample at the very edge must be within.
+    SignedDuration::from_secs(past.as_secs() + 1).clamp(OVERLAP, LONGEST)
+}

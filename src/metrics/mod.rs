@@ -1,0 +1,29 @@
+//! What both versions did, as Prometheus saw it.
+//!
+//! A [`MetricSource`] answers one [`Query`] at a time: [`Direct`] over HTTP, [`ServiceProxy`] through the API
+//! server, or an imagined world. The [`Ledger`] says what to ask and turns the answers into
+//! [windows](crate::verdict::Window) of counts with their [`Quality`]. All that chooses is pure: raw samples
+//! in, counts out, the same however often and when one looks.
+//!
+//! # RBAC
+//!
+//! [`ServiceProxy`] needs `get` on `services/proxy` in Prometheus' namespace; [`Direct`] needs nothing.
+
+mod address;
+mod answer;
+mod error;
+mod istio;
+mod ledger;
+mod missing;
+mod quality;
+mod source;
+mod tape;
+mod target;
+
+pub use address::{AddressError, DEFAULT_ADDRESS, Endpoint, PrometheusAddress, ServiceAddress};
+pub use answer::{Answer, Labels, Series};
+pub use error::MetricsError;
+pub use istio::{Arm, FailureRule, ServiceKey, Side, Targets, TargetsError};
+pub use ledger::Ledger;
+pub use quality::{Newest, Observation, Quality, Reporter};
+pub use source::{MetricSource, Query};

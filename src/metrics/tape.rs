@@ -1,0 +1,435 @@
+//! Counters as they were scraped, cut into rounds.
+//!
+//! # Rounds
+//!
+//! A *target* is what Prometheus scrapes (a proxy); all its series are sampled at the same moments. Targets
+//! are scraped at different phases, so no single moment cuts all series between two samples. A round
+//! therefore has one cut per target: with `edge` the end of the last round, each awaited target gives all
+//! it has up to and including its **first sample after `edge`**, and the latest of these samples is the new
+//! edge. The round is complete as soon as every awaited target has one new sample, without waiting to see
+//! whether a faster target has more: what it has beyond its cut belongs to the next round. So
+//!
+//! * every increase of every series is in exactly one round,
+//! * a round is at least one scrape interval long (the longest one among the targets),
+//! * and where rounds begin and end follows from the timestamps alone. Looking often, rarely or again
+//!   after a crash gives the same rounds, which is what makes the evidence repeatable.
+//!
+//! Awaited are the targets of the side that is counted which had a sample by `edge` and whose next one is
+//! not overdue. A target is overdue when it has none for one and a half of its own scrape intervals while
+//! others go on: a proxy that went away or missed a scrape must not hold up the verdict. If it comes back,
+//! what it counted meanwhile goes into the round in which it does.
+//!
+//! The one assumption: a sample can be read no later than half a scrape interval after its timestamp. If
+//! Prometheus is slower, no request is lost or doubled, but two looks may cut differently.
+
+use std::collections::{HashMap, VecDeque};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::answer::Labels;
+use super::istio::{Party, Side};
+use super::target::{Target, USUAL_INTERVAL, grace, target_name};
+use super::{Answer, Series};
+
+/// How far before its beginning a tape listens, to know which targets and series were there already.
+///
+/// A fixed stretch rather than "whatever the first answer holds": otherwise two tapes of the same past,
+/// begun by answers of different length, would differ. It is the time Prometheus itself looks back for a
+/// series that is still alive.
+pub(super) const LEAD: SignedDuration = SignedDuration::from_mins(5);
+
+/// Where a series' increases are booked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Booking {
+    pub(super) side: Side,
+    pub(super) party: Party,
+    /// Which of the things counted: failures or not, or a bucket of a histogram.
+    pub(super) slot: usize,
+}
+
+/// What was counted between two edges.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Round {
+    /// End of the round before.
+    pub(super) start: Timestamp,
+    /// The newest sample in this round.
+    pub(super) end: Timestamp,
+    /// No request in this round is older. Earlier than `start` where targets are scraped at other phases.
+    pub(super) opened: Timestamp,
+    /// The side that was counted.
+    pub(super) side: Side,
+    sums: HashMap<(Party, usize), f64>,
+}
+
+/// The series of one question, across all its answers.
+#[derive(Debug)]
+pub(super) struct Tape {
+    since: Timestamp,
+    edge: Option<Timestamp>,
+    targets: Vec<Target>,
+    names: HashMap<Labels, usize>,
+    series: HashMap<Labels, Track>,
+    first_of: HashMap<(Side, Party), Timestamp>,
+}
+
+#[derive(Debug)]
+struct Track {
+    target: usize,
+    booking: Option<Booking>,
+    /// The newest sample that was looked at, whether it was a value or not.
+    seen: Option<Timestamp>,
+    last: Option<(Timestamp, f64)>,
+    pending: VecDeque<Increase>,
+}
+
+#[derive(Debug)]
+struct Increase {
+    from: Timestamp,
+    to: Timestamp,
+    by: f64,
+}
+
+/// What taking an answer brought to light.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Intake {
+    /// Series that are counted for somebody.
+    pub(super) series: usize,
+    /// New samples that are no counter's value: NaN, infinite or negative.
+    pub(super) dropped: usize,
+}
+
+impl Round {
+    pub(super) fn sum(&self, party: Party, slot: usize) -> u64 {
+        // Counters count whole requests; what is not whole comes from the float, not from the proxy.
+        self.sums
+            .get(&(party, slot))
+            .map_or(0, |sum| sum.round() as u64)
+    }
+}
+
+impl Tape {
+    pub(super) fn new(since: Timestamp) -> Self {
+        Self {
+            since,
+            edge: None,
+            targets: Vec::new(),
+            names: HashMap::new(),
+            series: HashMap::new(),
+            first_of: HashMap::new(),
+        }
+    }
+
+    /// Takes the new samples of an answer. `book` says where a series belongs; it is asked once a series.
+    pub(super) fn take(
+        &mut self,
+        answer: &Answer,
+        book: impl Fn(&Labels) -> Option<Booking>,
+    ) -> Intake {
+        let mut intake = Intake::default();
+        // All sample times first: whether a series is new on a target that is not must not depend on the
+        // order in which an answer lists them.
+        for series in &answer.series {
+            self.note_times(series, &book);
+        }
+        for series in &answer.series {
+            let dropped = self.note_values(series);
+            let is_counted = self
+                .series
+                .get(&series.labels)
+                .is_some_and(|track| track.booking.is_some());
+            if is_counted {
+                intake.series += 1;
+                intake.dropped += dropped;
+            }
+        }
+        intake
+    }
+
+    fn note_times(&mut self, series: &Series, book: &impl Fn(&Labels) -> Option<Booking>) {
+        let horizon = self.horizon();
+        if !self.series.contains_key(&series.labels) {
+            let name = target_name(&series.labels);
+            let target = *self.names.entry(name).or_insert_with(|| {
+                self.targets.push(Target::default());
+                self.targets.len() - 1
+            });
+            let track = Track {
+                target,
+                booking: book(&series.labels),
+                seen: None,
+                last: None,
+                pending: VecDeque::new(),
+            };
+            self.series.insert(series.labels.clone(), track);
+        }
+        let track = &self.series[&series.labels];
+        let target = &mut self.targets[track.target];
+        let known = track.seen;
+        let fresh = |time: &Timestamp| *time >= horizon && known.is_none_or(|known| *time > known);
+        let times = series.samples.iter().map(|(time, _)| *time).filter(fresh);
+        for time in times {
+            target.first = Some(target.first.map_or(time, |first| first.min(time)));
+            target.samples.insert(time);
+            if let Some(booking) = track.booking {
+                let since = target.since.entry(booking.side).or_insert(time);
+                *since = (*since).min(time);
+                let key = (booking.side, booking.party);
+                let newest = target.newest_of.entry(key).or_insert(time);
+                *newest = (*newest).max(time);
+                let first = self.first_of.entry(key).or_insert(time);
+                *first = (*first).min(time);
+            }
+        }
+    }
+
+    fn note_values(&mut self, series: &Series) -> usize {
+        let horizon = self.horizon();
+        let Some(track) = self.series.get_mut(&series.labels) else {
+            return 0;
+        };
+        let target = &self.targets[track.target];
+        let mut dropped = 0;
+        for &(time, value) in &series.samples {
+            if time < horizon || track.seen.is_some_and(|seen| time <= seen) {
+                continue;
+            }
+            track.seen = Some(time);
+            if !value.is_finite() || value < 0.0 {
+                dropped += 1;
+                continue;
+            }
+            let increase = match track.last {
+                // A counter that went down was reset, and has counted from zero since.
+                Some((from, before)) => Some(Increase {
+                    from,
+                    to: time,
+                    by: if value < before {
+                        value
+                    } else {
+                        value - before
+                    },
+                }),
+                // Absent before and here now: it counted from zero if its target was scraped without it.
+                None => target
+                    .samples
+                    .range(..time)
+                    .next_back()
+                    .copied()
+                    .or(target.first.filter(|first| *first < time))
+                    .map(|from| Increase {
+                        from,
+                        to: time,
+                        by: value,
+                    }),
+            };
+            track.last = Some((time, value));
+            if track.booking.is_some() {
+                track
+                    .pending
+                    .extend(increase.filter(|increase| increase.by > 0.0));
+            }
+        }
+        dropped
+    }
+
+    /// The next complete round; `None` until there are samples for it.
+    pub(super) fn next_round(&mut self) -> Option<Round> {
+        loop {
+            let is_first = self.edge.is_none();
+            let after = self.edge.unwrap_or(self.since);
+            let side = self.side_at(after);
+            let (side, cuts) = match side.map(|side| (side, self.awaited(side, after))) {
+                Some((side, Awaited::All(cuts))) => (side, cuts),
+                Some((_, Awaited::Incomplete)) => return None,
+                Some((_, Awaited::Nobody)) | None => self.first_comer(side, after)?,
+            };
+            let end = cuts.values().max().copied()?;
+            let round = self.cut(side, after, end, &cuts);
+            self.edge = Some(end);
+            self.forget(end);
+            // The first round reaches back before the beginning; it only finds the first edge.
+            if !is_first {
+                return Some(round);
+            }
+        }
+    }
+
+    /// The end of the last round.
+    pub(super) fn edge(&self) -> Option<Timestamp> {
+        self.edge
+    }
+
+    /// The side that is counted now, if anything is.
+    ///
+    /// What callers see comes first, since only they see a version that does not answer.
+    pub(super) fn side(&self) -> Option<Side> {
+        self.side_at(Timestamp::MAX)
+    }
+
+    /// Time of the newest sample of a party on the side that is counted.
+    pub(super) fn newest_of(&self, party: Party) -> Option<Timestamp> {
+        let key = (self.side()?, party);
+        let targets = self.targets.iter();
+        targets
+            .filter_map(|target| target.newest_of.get(&key))
+            .max()
+            .copied()
+    }
+
+    /// The longest scrape interval among the targets that still report.
+    pub(super) fn scrape_interval(&self) -> Option<SignedDuration> {
+        let side = self.side()?;
+        let reporting = || self.targets.iter().filter(|t| t.since.contains_key(&side));
+        let front = reporting()
+            .filter_map(|t| t.samples.last())
+            .max()
+            .copied()?;
+        reporting()
+            .filter_map(|target| {
+                let interval = target.interval(Timestamp::MAX)?;
+                let last = target.samples.last()?;
+                (front.duration_since(*last) <= grace(interval)).then_some(interval)
+            })
+            .max()
+    }
+
+    fn horizon(&self) -> Timestamp {
+        self.since.saturating_sub(LEAD).unwrap_or(Timestamp::MIN)
+    }
+
+    fn side_at(&self, time: Timestamp) -> Option<Side> {
+        let has = |side, party| {
+            let first = self.first_of.get(&(side, party));
+            first.is_some_and(|first| *first <= time)
+        };
+        let has_versions = |side| has(side, Party::Stable) || has(side, Party::Canary);
+        if has_versions(Side::Source) {
+            Some(Side::Source)
+        } else if has_versions(Side::Destination) {
+            Some(Side::Destination)
+        } else if has(Side::Source, Party::Unknown) {
+            Some(Side::Source)
+        } else {
+            has(Side::Destination, Party::Unknown).then_some(Side::Destination)
+        }
+    }
+
+    /// Which targets the round after `after` waits for, and up to which sample each gives.
+    fn awaited(&self, side: Side, after: Timestamp) -> Awaited {
+        let reporting = || {
+            let targets = self.targets.iter().enumerate();
+            targets.filter(move |(_, target)| target.since.contains_key(&side))
+        };
+        let front = reporting()
+            .filter_map(|(_, t)| t.samples.last())
+            .max()
+            .copied();
+        let known: Vec<_> = reporting()
+            .filter(|(_, target)| target.since[&side] <= after)
+            .map(|(index, target)| (index, target, target.interval(after)))
+            .collect();
+        let fallback = known.iter().filter_map(|(_, _, interval)| *interval).max();
+        let mut cuts = HashMap::new();
+        let mut is_complete = true;
+        for (index, target, interval) in known {
+            let Some(last) = target.samples.range(..=after).next_back() else {
+                continue;
+            };
+            let patience = grace(interval.or(fallback).unwrap_or(USUAL_INTERVAL));
+            let due = last.saturating_add(patience).unwrap_or(Timestamp::MAX);
+            match target.first_after(after) {
+                Some(next) if next <= due => {
+                    cuts.insert(index, next);
+                }
+                Some(_) => {}
+                None => is_complete &= front.is_some_and(|front| front > due),
+            }
+        }
+        match (is_complete, cuts.is_empty()) {
+            (false, _) => Awaited::Incomplete,
+            (true, true) => Awaited::Nobody,
+            (true, false) => Awaited::All(cuts),
+        }
+    }
+
+    /// Who reports first after a time at which nobody did, at the beginning or after a gap.
+    ///
+    /// It counts once its next sample is there as well: then no other can turn up that was earlier.
+    fn first_comer(
+        &self,
+        side: Option<Side>,
+        after: Timestamp,
+    ) -> Option<(Side, HashMap<usize, Timestamp>)> {
+        let of_side = |target: &Target| match side {
+            Some(side) => target.since.contains_key(&side).then_some(side),
+            None => target.since.keys().min().copied(),
+        };
+        let (first, index, side) = self
+            .targets
+            .iter()
+            .enumerate()
+            .filter_map(|(index, target)| {
+                Some((target.first_after(after)?, index, of_side(target)?))
+            })
+            .min()?;
+        let is_long_ago = |front: &Timestamp| front.duration_since(first) > USUAL_INTERVAL;
+        let front = self.targets.iter().filter_map(|t| t.samples.last()).max();
+        let is_certain = self.targets[index].first_after(first).is_some();
+        (is_certain || front.is_some_and(is_long_ago))
+            .then(|| (side, HashMap::from([(index, first)])))
+    }
+
+    /// Takes from every series what belongs to this round.
+    fn cut(
+        &mut self,
+        side: Side,
+        start: Timestamp,
+        end: Timestamp,
+        cuts: &HashMap<usize, Timestamp>,
+    ) -> Round {
+        let mut round = Round {
+            start,
+            end,
+            opened: start,
+            side,
+            sums: HashMap::new(),
+        };
+        for track in self.series.values_mut() {
+            let Some(booking) = track.booking else {
+                continue;
+            };
+            // Who is not awaited gives what it left behind; the side that is not counted forgets.
+            let limit = match (booking.side == side, cuts.get(&track.target)) {
+                (true, Some(cut)) => *cut,
+                (true, None) => start,
+                (false, _) => end,
+            };
+            while track.pending.front().is_some_and(|next| next.to <= limit) {
+                let Some(increase) = track.pending.pop_front() else {
+                    break;
+                };
+                if booking.side == side && increase.from >= self.since {
+                    round.opened = round.opened.min(increase.from);
+                    *round.sums.entry((booking.party, booking.slot)).or_default() += increase.by;
+                }
+            }
+        }
+        round
+    }
+
+    /// Lets go of sample times that no later round needs.
+    fn forget(&mut self, edge: Timestamp) {
+        for target in &mut self.targets {
+            target.forget(edge);
+        }
+    }
+}
+
+enum Awaited {
+    /// Everybody has a new sample: up to where each gives.
+    All(HashMap<usize, Timestamp>),
+    /// Somebody's sample is still to come.
+    Incomplete,
+    /// Nobody is there who could be waited for.
+    Nobody,
+}
