@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod engine;
 pub mod metrics;
 pub mod plan;
 pub mod record;

@@ -13,6 +13,7 @@ mod virtual_service;
 pub use destination::{Destination, Host};
 pub use patch::{AnnotationEdit, Annotations, TooLarge, shift};
 pub use route::{Route, RouteId, RouteKind, RouteRef, Target};
+pub(crate) use split::route_alike;
 pub use split::{Split, SplitError, Weights};
 pub use versions::{Choice, VersionsError, choose};
 pub use virtual_service::{MalformedObject, VirtualService};

@@ -3,7 +3,9 @@
 //! Pure code. It knows no Kubernetes, no Prometheus and no clock: time is what the windows say.
 
 mod seat;
+mod threshold;
 mod window;
 
 pub use seat::{Analysis, Decision, Reason, StepContext, Verdict};
+pub use threshold::{Limits, ThresholdGate};
 pub use window::{Counts, Window};

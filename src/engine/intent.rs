@@ -1,0 +1,164 @@
+//! One write to the object, and what became of it.
+//!
+//! The answer to a PATCH may be lost. So after a failed `test`, a timeout or a 5xx the object is
+//! read and compared with what was intended before anything else happens.
+
+use json_patch::Patch;
+
+use crate::cluster::{CallError, Class, Cluster};
+use crate::record::{Ending, LAST, MissingRoutes, ROLLOUT, Rollout, RolloutError, RouteChange};
+use crate::traffic::{
+    AnnotationEdit, RouteRef, TooLarge, VirtualService, Weights, route_alike, shift,
+};
+
+/// What the object shall become.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Intent {
+    /// The weights and state of a rollout under way.
+    State(Box<Rollout>),
+    /// The canary's final weights, and the rollout over.
+    Complete(Box<Rollout>, Ending),
+    /// The original weights, and the rollout over.
+    Restore(Box<Rollout>, Ending),
+}
+
+/// Why a write cannot even be attempted.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum WriteError {
+    /// Chosen routes are gone.
+    #[error(transparent)]
+    MissingRoutes(#[from] MissingRoutes),
+    /// The state does not fit.
+    #[error(transparent)]
+    State(#[from] RolloutError),
+    /// The patch does not fit.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+}
+
+/// What became of a write.
+#[derive(Debug)]
+pub enum Written {
+    /// The object is as intended.
+    Done(VirtualService),
+    /// The object is not what was believed; nothing was written. This is how it is.
+    NotAsBelieved(VirtualService),
+    /// Nothing was written, or nobody can tell; trying again is safe.
+    Failed(CallError),
+}
+
+impl Intent {
+    fn weights_on(&self, vs: &VirtualService) -> Result<Vec<(RouteRef, Weights)>, MissingRoutes> {
+        match self {
+            Self::State(rollout) | Self::Complete(rollout, _) => rollout.weights_on(vs),
+            Self::Restore(rollout, _) => rollout.original_on(vs),
+        }
+    }
+
+    fn annotations(&self) -> Result<Vec<(&'static str, AnnotationEdit)>, RolloutError> {
+        Ok(match self {
+            Self::State(rollout) => vec![(ROLLOUT, AnnotationEdit::Set(rollout.to_annotation()?))],
+            Self::Complete(_, ending) | Self::Restore(_, ending) => vec![
+                (ROLLOUT, AnnotationEdit::Remove),
+                (LAST, AnnotationEdit::Set(ending.to_annotation())),
+            ],
+        })
+    }
+
+    /// The patch that makes `vs` what is intended.
+    ///
+    /// # Errors
+    /// If it cannot be made, see [`WriteError`].
+    pub fn patch(&self, vs: &VirtualService) -> Result<Patch, WriteError> {
+        Ok(shift(vs, &self.weights_on(vs)?, &self.annotations()?)?)
+    }
+
+    /// Whether `vs` is what is intended.
+    pub fn is_done(&self, vs: &VirtualService) -> bool {
+        let Ok(annotations) = self.annotations() else {
+            return false;
+        };
+        let recorded = annotations.iter().all(|(key, edit)| match edit {
+            AnnotationEdit::Set(text) => vs.annotation(key) == Some(text),
+            AnnotationEdit::Remove => vs.annotation(key).is_none(),
+        });
+        recorded && self.has_weights(vs)
+    }
+
+    /// Whether `vs` has the intended weights, whatever its annotations say.
+    pub fn has_weights(&self, vs: &VirtualService) -> bool {
+        let exact = matches!(self, Self::Restore(..));
+        self.weights_on(vs).is_ok_and(|weights| {
+            weights.iter().all(|(at, weights)| {
+                let found = vs
+                    .routes()
+                    .iter()
+                    .find(|route| route.at == *at)
+                    .map(|route| route.weights());
+                found.is_some_and(|found| {
+                    if exact {
+                        found == *weights
+                    } else {
+                        route_alike(&found, weights)
+                    }
+                })
+            })
+        })
+    }
+
+    /// The weights before and after, route by route.
+    ///
+    /// # Errors
+    /// If chosen routes are gone.
+    pub fn changes(&self, vs: &VirtualService) -> Result<Vec<RouteChange>, MissingRoutes> {
+        let (Self::State(rollout) | Self::Complete(rollout, _) | Self::Restore(rollout, _)) = self;
+        let weights = self.weights_on(vs)?;
+        let changes =
+            weights
+                .into_iter()
+                .zip(&rollout.routes)
+                .filter_map(|((at, after), split)| {
+                    let route = vs.routes().iter().find(|route| route.at == at)?;
+                    Some(RouteChange {
+                        route: route.to_string(),
+                        before: route.weights(),
+                        after,
+                        stable: split.stable,
+                        canary: split.canary,
+                    })
+                });
+        Ok(changes.collect())
+    }
+}
+
+/// Writes `intent` to the object believed to be `vs`: one PATCH, and a GET only where its answer
+/// does not tell what became of it.
+///
+/// # Errors
+/// If no patch can be made; see [`WriteError`].
+pub async fn write(
+    cluster: &Cluster,
+    vs: &VirtualService,
+    intent: &Intent,
+) -> Result<Written, WriteError> {
+    let patch = intent.patch(vs)?;
+    let error = match cluster.patch(vs, patch, false).await {
+        Ok(now) => return Ok(Written::Done(now)),
+        Err(error) => error,
+    };
+    if !matches!(error.class, Class::Precondition | Class::Unknown) {
+        return Ok(Written::Failed(error));
+    }
+    let now = match cluster.virtual_service(vs.namespace(), vs.name()).await {
+        Ok(now) => now,
+        Err(gone) if gone.class == Class::Missing => return Ok(Written::Failed(gone)),
+        Err(_) => return Ok(Written::Failed(error)),
+    };
+    Ok(if intent.is_done(&now) {
+        Written::Done(now)
+    } else if error.class == Class::Unknown && now.raw() == vs.raw() {
+        Written::Failed(error)
+    } else {
+        Written::NotAsBelieved(now)
+    })
+}

@@ -1,0 +1,79 @@
+//! What an object shows to somebody who believes something about it. Pure.
+
+use crate::record::{Ending, Rollout};
+use crate::traffic::{VirtualService, route_alike};
+
+/// What the object shows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sight {
+    /// State and weights are as believed.
+    AsBelieved,
+    /// Somebody moved the same rollout by `promote`, `pause` or `resume`; weights and state agree.
+    Moved(Box<Rollout>),
+    /// The rollout is over.
+    Ended(Ending),
+    /// Somebody else drives it now.
+    TakenOver(String),
+    /// Weights or routes are not what the state says.
+    Drifted {
+        /// The field manager that wrote last.
+        manager: String,
+        /// What is different.
+        what: String,
+    },
+}
+
+/// Compares what `vs` shows with the rollout that one believes in.
+pub fn compare(believed: &Rollout, vs: &VirtualService) -> Sight {
+    let drifted = |what: String| Sight::Drifted {
+        manager: vs.last_manager().unwrap_or("somebody").to_owned(),
+        what,
+    };
+    let shown = match Rollout::read(vs) {
+        Ok(Some(shown)) => shown,
+        Ok(None) => {
+            return match Ending::read(vs) {
+                Some(ending) if ending.run == believed.run => Sight::Ended(ending),
+                _ => drifted("the rollout state is gone".into()),
+            };
+        }
+        Err(error) => return drifted(error.to_string()),
+    };
+    if shown.run != believed.run || shown.holder != believed.holder {
+        return Sight::TakenOver(shown.holder);
+    }
+    if let Some(what) = difference(&shown, vs) {
+        return drifted(what);
+    }
+    if shown == *believed {
+        Sight::AsBelieved
+    } else {
+        Sight::Moved(Box::new(shown))
+    }
+}
+
+/// Where the weights on the object are not those that `rollout` stands for.
+pub(super) fn difference(rollout: &Rollout, vs: &VirtualService) -> Option<String> {
+    let expected = match rollout.weights_on(vs) {
+        Ok(expected) => expected,
+        Err(missing) => return Some(missing.to_string()),
+    };
+    expected.into_iter().find_map(|(at, weights)| {
+        let route = vs.routes().iter().find(|route| route.at == at)?;
+        let found = route.weights();
+        let list = |weights: &[Option<i64>]| {
+            let weights: Vec<_> = weights
+                .iter()
+                .map(|weight| weight.unwrap_or(0).to_string())
+                .collect();
+            weights.join("/")
+        };
+        (!route_alike(&found, &weights)).then(|| {
+            format!(
+                "{route} has weights {}, this rollout set {}",
+                list(&found),
+                list(&weights)
+            )
+        })
+    })
+}

@@ -1,0 +1,313 @@
+//! The plain gate: a limit on the canary's failures, and never much worse than stable beside it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Analysis, Counts, Decision, Reason, StepContext, Verdict, Window};
+
+/// The limits of the gate, as shares between 0 and 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Most failures of the canary per request in a step.
+    pub max_error_rate: f64,
+    /// Most that the canary's rate may exceed stable's.
+    pub margin: f64,
+    /// Least requests of the canary in a step, and of stable where it has traffic.
+    pub min_requests: u64,
+}
+
+/// Judges each step by its own counts, from the step's beginning on.
+#[derive(Clone, Debug)]
+pub struct ThresholdGate {
+    limits: Limits,
+    step: Option<StepContext>,
+    stable: Counts,
+    canary: Counts,
+}
+
+impl ThresholdGate {
+    /// A gate with these limits.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            step: None,
+            stable: Counts::default(),
+            canary: Counts::default(),
+        }
+    }
+
+    fn judge(&self, step: StepContext) -> (Verdict, Vec<Reason>) {
+        let Limits {
+            max_error_rate,
+            margin,
+            min_requests,
+        } = self.limits;
+        let canary = self.canary.failure_rate().unwrap_or(0.0);
+        let stable = self.stable.failure_rate();
+        let is_alone = step.share >= 1.0;
+        // With more failures than the least number of requests may hold, no further success can
+        // bring the rate below the limit in time: the gate is lost already.
+        let lost = self.canary.failures as f64
+            > max_error_rate * min_requests.max(self.canary.requests) as f64;
+        let beside_stable = stable.filter(|_| !is_alone && self.stable.requests >= min_requests);
+        if lost {
+            // Where stable fails alike, the canary is not to blame.
+            return match stable.filter(|_| !is_alone) {
+                Some(stable) if stable > max_error_rate && canary <= stable + margin => (
+                    Verdict::NotEnoughData,
+                    vec![reason(format!(
+                        "both versions fail: canary {}, stable {}; the canary is not to blame",
+                        percent(canary),
+                        percent(stable)
+                    ))],
+                ),
+                _ => (
+                    Verdict::Regressed,
+                    vec![reason(format!(
+                        "the canary failed {} of its requests, the limit is {}",
+                        percent(canary),
+                        percent(max_error_rate)
+                    ))],
+                ),
+            };
+        }
+        if self.canary.requests < min_requests {
+            return not_enough("canary", self.canary, min_requests);
+        }
+        match beside_stable {
+            None if !is_alone => not_enough("stable version", self.stable, min_requests),
+            Some(stable) if canary > stable + margin => (
+                Verdict::Regressed,
+                vec![reason(format!(
+                    "the canary failed {} of its requests, stable {}; the margin is {} points",
+                    percent(canary),
+                    percent(stable),
+                    percent(margin).trim_end_matches(" %")
+                ))],
+            ),
+            _ => (
+                Verdict::Healthy,
+                vec![reason(format!(
+                    "the canary failed {} of its requests, the limit is {}",
+                    percent(canary),
+                    percent(max_error_rate)
+                ))],
+            ),
+        }
+    }
+}
+
+fn not_enough(whose: &str, counts: Counts, needed: u64) -> (Verdict, Vec<Reason>) {
+    let text = format!(
+        "the {whose} had {} of {needed} requests needed",
+        counts.requests
+    );
+    (Verdict::NotEnoughData, vec![reason(text)])
+}
+
+fn reason(text: String) -> Reason {
+    Reason(text)
+}
+
+/// A share as a percentage with as many digits as it takes to be told from 0.
+fn percent(share: f64) -> String {
+    let value = share * 100.0;
+    let digits = if value == 0.0 || value >= 10.0 {
+        0
+    } else if value >= 1.0 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$} %")
+}
+
+impl Analysis for ThresholdGate {
+    fn begin_step(&mut self, step: StepContext) {
+        self.step = Some(step);
+        self.stable = Counts::default();
+        self.canary = Counts::default();
+    }
+
+    fn observe(&mut self, window: &Window) -> Decision {
+        let Some(step) = self.step else {
+            return Decision::Stay(
+                Verdict::NotEnoughData,
+                vec![reason("no step has begun".into())],
+            );
+        };
+        // A window that opened before the step holds requests of the weight before.
+        if window.start >= step.began {
+            self.stable += window.stable;
+            self.canary += window.canary;
+        }
+        match self.judge(step) {
+            (Verdict::Healthy, reasons) if window.end.duration_since(step.began) >= step.dwell => {
+                Decision::Advance(reasons)
+            }
+            (Verdict::Regressed, reasons) => Decision::Rollback(reasons),
+            (verdict, reasons) => Decision::Stay(verdict, reasons),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::{SignedDuration, Timestamp};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn gate(share: f64) -> ThresholdGate {
+        let mut gate = ThresholdGate::new(Limits {
+            max_error_rate: 0.01,
+            margin: 0.01,
+            min_requests: 100,
+        });
+        gate.begin_step(StepContext {
+            share,
+            next_share: Some(0.5),
+            began: at(0),
+            dwell: SignedDuration::from_secs(10),
+        });
+        gate
+    }
+
+    fn window(start: i64, stable: (u64, u64), canary: (u64, u64)) -> Window {
+        let counts = |(requests, failures)| Counts { requests, failures };
+        Window {
+            start: at(start),
+            end: at(start + 5),
+            share: 0.1,
+            stable: counts(stable),
+            canary: counts(canary),
+        }
+    }
+
+    fn verdict(share: f64, windows: &[Window]) -> (String, String) {
+        let mut gate = gate(share);
+        let mut last = None;
+        for window in windows {
+            last = Some(gate.observe(window));
+        }
+        match last.unwrap() {
+            Decision::Stay(verdict, reasons) => (format!("{verdict:?}"), reasons[0].0.clone()),
+            Decision::Advance(reasons) => ("Advance".into(), reasons[0].0.clone()),
+            Decision::Rollback(reasons) => ("Rollback".into(), reasons[0].0.clone()),
+            other => panic!("the gate never says {other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_situation_has_its_verdict() {
+        for (share, windows, expected, why) in [
+            (
+                0.1,
+                vec![window(0, (900, 1), (99, 0))],
+                "NotEnoughData",
+                "the canary had 99 of 100 requests needed",
+            ),
+            (
+                0.1,
+                vec![window(0, (900, 1), (100, 1))],
+                "Healthy",
+                "the canary failed 1.0 % of its requests, the limit is 1.0 %",
+            ),
+            (
+                0.1,
+                vec![window(0, (900, 1), (100, 1)), window(5, (900, 0), (100, 0))],
+                "Advance",
+                "the canary failed 0.50 % of its requests, the limit is 1.0 %",
+            ),
+            (
+                0.1,
+                vec![window(0, (900, 1), (100, 20))],
+                "Rollback",
+                "the canary failed 20 % of its requests, the limit is 1.0 %",
+            ),
+            (
+                0.1,
+                vec![window(0, (90, 0), (4, 2))],
+                "Rollback",
+                "the canary failed 50 % of its requests, the limit is 1.0 %",
+            ),
+            (
+                0.1,
+                vec![window(0, (900, 300), (100, 33))],
+                "NotEnoughData",
+                "both versions fail: canary 33 %, stable 33 %; the canary is not to blame",
+            ),
+            (
+                0.1,
+                vec![window(0, (900, 90), (100, 33))],
+                "Rollback",
+                "the canary failed 33 % of its requests, the limit is 1.0 %",
+            ),
+            (
+                0.9,
+                vec![window(0, (10, 0), (900, 0))],
+                "NotEnoughData",
+                "the stable version had 10 of 100 requests needed",
+            ),
+            (
+                1.0,
+                vec![window(0, (0, 0), (900, 0)), window(5, (0, 0), (1, 0))],
+                "Advance",
+                "the canary failed 0 % of its requests, the limit is 1.0 %",
+            ),
+        ] {
+            assert_eq!(
+                verdict(share, &windows),
+                (expected.to_owned(), why.to_owned())
+            );
+        }
+    }
+
+    #[test]
+    fn a_canary_below_the_limit_but_worse_than_stable_is_regressed() {
+        let mut gate = ThresholdGate::new(Limits {
+            max_error_rate: 0.10,
+            margin: 0.01,
+            min_requests: 100,
+        });
+        gate.begin_step(gate_step());
+        let decision = gate.observe(&window(0, (10_000, 10), (1000, 50)));
+        assert_eq!(
+            decision,
+            Decision::Rollback(vec![Reason(
+                "the canary failed 5.0 % of its requests, stable 0.10 %; the margin is 1.0 points"
+                    .into()
+            )])
+        );
+    }
+
+    fn gate_step() -> StepContext {
+        gate(0.1).step.unwrap()
+    }
+
+    #[test]
+    fn requests_from_before_the_step_never_count_for_it() {
+        let mut gate = gate(0.1);
+        let early = Window {
+            start: at(-3),
+            ..window(0, (900, 0), (500, 500))
+        };
+        assert!(matches!(
+            gate.observe(&early),
+            Decision::Stay(Verdict::NotEnoughData, _)
+        ));
+    }
+
+    #[test]
+    fn a_window_without_requests_is_no_good_news() {
+        assert_eq!(
+            verdict(
+                0.1,
+                &[window(0, (0, 0), (0, 0)), window(10, (0, 0), (0, 0))]
+            )
+            .0,
+            "NotEnoughData"
+        );
+    }
+}
