@@ -28,15 +28,8 @@ pub enum PrometheusAddress {
 /// Only the credentials of a URL given by hand are kept; serialised, the address has none.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    url: Url,
-    credentials: Option<Credentials>,
-}
-
-/// User name and password of a URL.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Credentials {
-    pub(super) user: String,
-    pub(super) password: String,
+    shown: Url,
+    with_credentials: Url,
 }
 
 /// A port of a Service that speaks Prometheus' API.
@@ -114,38 +107,37 @@ impl Endpoint {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(AddressError::Extra);
         }
-        let credentials =
-            (!url.username().is_empty() || url.password().is_some()).then(|| Credentials {
-                user: decoded(url.username()),
-                password: decoded(url.password().unwrap_or_default()),
-            });
-        // Both setters refuse only URLs without a host, and http and https always have one.
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);
-        Ok(Self { url, credentials })
+        let mut shown = url.clone();
+        // Both setters refuse only URLs without a host, and http and https always have one.
+        let _ = shown.set_username("");
+        let _ = shown.set_password(None);
+        Ok(Self {
+            shown,
+            with_credentials: url,
+        })
     }
 
-    /// The URL without user name and password.
-    pub fn as_str(&self) -> &str {
-        self.url.as_str()
+    /// The URL to send requests to. It may hold a password and must not be shown.
+    pub(super) fn with_credentials(&self) -> &Url {
+        &self.with_credentials
     }
 
-    pub(super) fn credentials(&self) -> Option<&Credentials> {
-        self.credentials.as_ref()
+    /// What must not appear in any message: the password, as it is written and as it is meant.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        let password = self.with_credentials.password().unwrap_or_default();
+        vec![password.to_owned(), decoded(password)]
     }
 }
 
-/// Undoes percent-encoding, which `form_urlencoded` does as well once `+` is spelled out.
+/// Undoes percent-encoding: as the name of a query parameter, where only `+&=` would mean something else.
 fn decoded(text: &str) -> String {
-    let query = format!(
-        "http://h/?{}",
-        text.replace('+', "%2B")
-            .replace('&', "%26")
-            .replace('=', "%3D")
-    );
-    Url::parse(&query)
+    let name = text
+        .replace('+', "%2B")
+        .replace('&', "%26")
+        .replace('=', "%3D");
+    Url::parse(&format!("http://h/?{name}"))
         .ok()
         .and_then(|url| url.query_pairs().next().map(|(name, _)| name.into_owned()))
         .unwrap_or_default()
@@ -234,7 +226,7 @@ impl fmt::Display for PrometheusAddress {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.url.as_str().trim_end_matches('/'))
+        f.write_str(self.shown.as_str().trim_end_matches('/'))
     }
 }
 
@@ -336,14 +328,12 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_kept_apart_and_decoded() {
+    fn a_password_is_kept_for_the_request_only() {
         let PrometheusAddress::Url(endpoint) = "http://me:p%40s+s%26@h".parse().unwrap() else {
             panic!("a URL");
         };
-        let credentials = endpoint.credentials().unwrap();
-        assert_eq!(
-            (&*credentials.user, &*credentials.password),
-            ("me", "p@s+s&")
-        );
+        assert_eq!(endpoint.with_credentials().password(), Some("p%40s+s%26"));
+        assert_eq!(endpoint.secrets(), ["p%40s+s%26", "p@s+s&"]);
+        assert_eq!(endpoint.to_string(), "http://h");
     }
 }

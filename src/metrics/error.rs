@@ -152,6 +152,41 @@ impl MetricsError {
     }
 }
 
+impl MetricsError {
+    /// The same with every secret taken out of what others said.
+    pub(super) fn without(mut self, secrets: &[String]) -> Self {
+        for text in self.texts() {
+            for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+                if text.contains(secret.as_str()) {
+                    *text = text.replace(secret.as_str(), "***");
+                }
+            }
+        }
+        self
+    }
+
+    /// Every text that somebody else may have written.
+    fn texts(&mut self) -> Vec<&mut String> {
+        match self {
+            Self::Unreachable { at, cause } | Self::Client { at, cause } => vec![at, cause],
+            Self::Unauthorized { who, message, .. } | Self::Forbidden { who, message, .. } => {
+                vec![who, message]
+            }
+            Self::NotFound { at, message }
+            | Self::BadQuery { at, message }
+            | Self::Unavailable { at, message } => vec![at, message],
+            Self::QueryFailed { at, kind, message } => vec![at, kind, message],
+            Self::NotPrometheus { at, saw } => vec![at, saw],
+            Self::Redirected { at, to } => vec![at, to],
+            Self::TimedOut { at, .. }
+            | Self::TooLarge { at, .. }
+            | Self::Unsupported { at, .. } => {
+                vec![at]
+            }
+        }
+    }
+}
+
 /// The chain of causes in one line, without saying the same thing twice.
 pub(super) fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();

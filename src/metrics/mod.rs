@@ -11,19 +11,24 @@
 
 mod address;
 mod answer;
+mod direct;
 mod error;
 mod istio;
 mod ledger;
 mod missing;
 mod quality;
+mod reply;
+mod service_proxy;
 mod source;
 mod tape;
 mod target;
 
 pub use address::{AddressError, DEFAULT_ADDRESS, Endpoint, PrometheusAddress, ServiceAddress};
 pub use answer::{Answer, Labels, Series};
+pub use direct::Direct;
 pub use error::MetricsError;
 pub use istio::{Arm, FailureRule, ServiceKey, Side, Targets, TargetsError};
 pub use ledger::Ledger;
 pub use quality::{Newest, Observation, Quality, Reporter};
+pub use service_proxy::ServiceProxy;
 pub use source::{MetricSource, Query};
