@@ -12,7 +12,7 @@ use thiserror::Error;
 pub enum MetricsError {
     /// No connection: refused, no such host, TLS failed, no route.
     #[error(
-        "cannot reach {at}: {cause}; try: check the address and the network, or --prometheus-url"
+        "cannot reach {at}: {cause}; try: check the address and the network, or --prometheus"
     )]
     Unreachable {
         /// Who was asked.
@@ -50,7 +50,7 @@ pub enum MetricsError {
     },
     /// There is no such Service, or nothing at this path.
     #[error(
-        "{at} is not there{}; try: --prometheus-url, or check namespace, name and port",
+        "{at} is not there{}; try: --prometheus, or check namespace, name and port",
         colon(message)
     )]
     NotFound {
@@ -95,7 +95,7 @@ pub enum MetricsError {
     },
     /// It sends the question elsewhere, which would carry credentials to another host.
     #[error(
-        "{at} redirects to {to}, which is not followed; try: --prometheus-url with the final address"
+        "{at} redirects to {to}, which is not followed; try: --prometheus with the final address"
     )]
     Redirected {
         /// Who was asked.

@@ -46,7 +46,7 @@ struct Status {
 
 const DIRECT_CREDENTIALS: &str = "a URL with user and password, or a header with a token";
 const PROXIED_CREDENTIALS: &str =
-    "--prometheus-url, since the API server passes no credentials on to Prometheus";
+    "--prometheus, since the API server passes no credentials on to Prometheus";
 
 impl Asked {
     pub(super) fn too_large(&self) -> MetricsError {
@@ -88,7 +88,7 @@ impl Reply {
             StatusCode::FORBIDDEN => MetricsError::Forbidden {
                 who,
                 message,
-                advice: "a Role with get on services/proxy there, or --prometheus-url",
+                advice: "a Role with get on services/proxy there, or --prometheus",
             },
             StatusCode::NOT_FOUND => MetricsError::NotFound { at, message },
             status if is_for_now(status) || status.is_server_error() => {

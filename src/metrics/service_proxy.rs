@@ -209,7 +209,7 @@ mod tests {
         assert!(error.to_string().contains("services/proxy"), "{error}");
         assert!(
             matches!(ask(403, "go away").await, E::Forbidden { who, advice, .. }
-            if who == "mon/prom:9090" && advice.contains("--prometheus-url"))
+            if who == "mon/prom:9090" && advice.contains("--prometheus"))
         );
 
         let missing = r#"{"kind":"Status","status":"Failure","message":"services \"prom\" not found","code":404}"#;

@@ -1,0 +1,123 @@
+//! Driving a rollout from a prepared state: what `start`, `resume` and `promote --wait` share.
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::{CommandError, Environment};
+use crate::cluster::{Class, Keeper, Lease, LeaseError, Subset};
+use crate::engine::{Action, Driver, Equipment, Finish, Horizon, Machine, Signals};
+use crate::metrics::{Ledger, MetricSource, Targets};
+use crate::plan::Plan;
+use crate::record::{Event, EventKind, Outcome, Rollout, Summary};
+use crate::traffic::VirtualService;
+use crate::verdict::{Analysis, Limits, ThresholdGate};
+
+/// How long this process stays with the rollout.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Drive {
+    /// End with exit code 13 where somebody has to promote, instead of waiting for it.
+    #[arg(long)]
+    pub leave_at_gate: bool,
+}
+
+/// What a driver starts from.
+pub(super) struct Departure {
+    pub vs: VirtualService,
+    pub rollout: Rollout,
+    pub first: Action,
+    pub horizon: Horizon,
+    pub subsets: Vec<Subset>,
+    pub targets: Targets,
+    pub since: Timestamp,
+}
+
+pub(super) fn emit(environment: &mut Environment<'_>, vs: &VirtualService, run: &str, event: EventKind) {
+    let event = Event {
+        version: 1,
+        at: environment.clock.now(),
+        namespace: vs.namespace().to_owned(),
+        name: vs.name().to_owned(),
+        run: run.to_owned(),
+        event,
+    };
+    environment.observer.see(&event);
+}
+
+/// Takes the lease; where leases may not be had, the state annotation alone must do, said aloud.
+pub(super) async fn lock(environment: &mut Environment<'_>, vs: &VirtualService, run: &str) -> Result<Keeper, CommandError> {
+    let holder = environment.holder();
+    let lease = Lease::of(&environment.cluster, vs, &environment.clock);
+    match lease.acquire(&holder).await {
+        Ok(keeper) => Ok(keeper),
+        Err(LeaseError::Call(error)) if error.class == Class::Forbidden => {
+            let text = format!("{error}; going on without a lease: the state on the object alone keeps others out");
+            emit(environment, vs, run, EventKind::Warning { text });
+            Ok(Keeper::without_lease(&holder))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn analysis(plan: &Plan) -> Box<dyn Analysis> {
+    Box::new(ThresholdGate::new(Limits {
+        max_error_rate: plan.threshold.max_error_rate.share(),
+        margin: plan.threshold.margin.share(),
+        min_requests: plan.threshold.min_requests,
+    }))
+}
+
+/// Drives to the end of the horizon and gives the lease back.
+pub(super) async fn drive(
+    environment: &mut Environment<'_>,
+    keeper: Keeper,
+    metrics: &dyn MetricSource,
+    departure: Departure,
+) -> Finish {
+    let machine = Machine::new(departure.rollout.clone(), analysis(&departure.rollout.plan), departure.horizon);
+    let kit = Equipment {
+        cluster: &environment.cluster,
+        metrics,
+        ledger: Ledger::new(departure.targets, departure.since),
+        clock: environment.clock.clone(),
+        observer: &mut *environment.observer,
+        signals: std::mem::replace(&mut environment.signals, Signals::none()),
+        lease: keeper.watch(),
+        subsets: departure.subsets,
+    };
+    let finish = Driver::new(kit, machine, departure.vs).drive(departure.first).await;
+    keeper.release().await;
+    finish
+}
+
+/// The result of a run, for `-o json` and the exit code.
+pub fn summary(vs: &VirtualService, finish: &Finish, exit_code: u8) -> Summary {
+    let rollout = &finish.rollout;
+    Summary {
+        object: format!("virtualservice.networking.istio.io/{}", vs.name()),
+        namespace: vs.namespace().to_owned(),
+        run: rollout.run.clone(),
+        outcome: finish.outcome,
+        exit_code,
+        weight: finish.weight,
+        step: rollout.step + 1,
+        steps: rollout.plan.len(),
+        began: rollout.began,
+        ended: finish.at,
+        total: finish.total,
+        rollback_millis: finish.rollback.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+        reasons: finish.reasons.clone(),
+    }
+}
+
+/// A finish of a run that wrote once and did not stay to drive.
+pub(super) fn left(rollout: Rollout, outcome: Outcome, at: Timestamp) -> Finish {
+    Finish {
+        outcome,
+        weight: rollout.weight(),
+        total: crate::record::Tally::default(),
+        rollback: None,
+        reasons: Vec::new(),
+        at,
+        rollout,
+    }
+}

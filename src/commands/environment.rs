@@ -1,0 +1,69 @@
+//! What every command works in.
+
+use crate::clock::Clock;
+use crate::cluster::Cluster;
+use crate::engine::Signals;
+use crate::metrics::{Direct, MetricSource, MetricsError, PrometheusAddress, ServiceProxy};
+use crate::record::Observer;
+
+use super::CommandError;
+
+/// The world outside, as it is handed to a command.
+pub struct Environment<'a> {
+    /// The API server.
+    pub cluster: Cluster,
+    /// The namespace in force.
+    pub namespace: String,
+    /// The time.
+    pub clock: Clock,
+    /// Who acts: `user@host`.
+    pub actor: String,
+    /// This run's id.
+    pub run: String,
+    /// Who listens to events.
+    pub observer: &'a mut dyn Observer,
+    /// Ctrl-C and SIGTERM.
+    pub signals: Signals,
+}
+
+impl Environment<'_> {
+    /// The name under which this process drives.
+    pub fn holder(&self) -> String {
+        format!("{}/{}", self.actor, std::process::id())
+    }
+
+    /// The metrics at an address.
+    ///
+    /// # Errors
+    /// If the address cannot be used.
+    pub fn metrics(&self, address: &str) -> Result<Box<dyn MetricSource>, CommandError> {
+        let parsed: PrometheusAddress = address
+            .parse()
+            .map_err(|error| CommandError::Usage(format!("--prometheus {address:?}: {error}")))?;
+        let refused = |error: MetricsError| CommandError::Usage(error.to_string());
+        Ok(match &parsed {
+            PrometheusAddress::Url(endpoint) => Box::new(Direct::new(endpoint, http::HeaderMap::new()).map_err(refused)?),
+            PrometheusAddress::Service(service) => Box::new(ServiceProxy::new(self.cluster.client().clone(), service)),
+        })
+    }
+}
+
+/// The VirtualService that a user means by `reviews`, `vs/reviews` or `virtualservice/reviews`.
+///
+/// # Errors
+/// If it names another kind of object, or nothing.
+pub(super) fn object_name(text: &str) -> Result<&str, CommandError> {
+    const KINDS: [&str; 4] = ["vs", "virtualservice", "virtualservices", "virtualservice.networking.istio.io"];
+    let name = match text.split_once('/') {
+        Some((kind, name)) if KINDS.contains(&kind.to_lowercase().as_str()) => name,
+        Some((kind, name)) => {
+            return Err(CommandError::Usage(format!("{kind:?} is not a VirtualService (try: vs/{name})")));
+        }
+        None => text,
+    };
+    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    if name.is_empty() || !name.bytes().all(valid) {
+        return Err(CommandError::Usage(format!("{name:?} is no name of a VirtualService (try: kubectl get virtualservices)")));
+    }
+    Ok(name)
+}

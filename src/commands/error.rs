@@ -1,0 +1,117 @@
+//! Why a command did not do what was asked. Turned into an exit code in `cli` only.
+
+use crate::cluster::{CallError, ConnectionError, LeaseError};
+use crate::engine::RollbackError;
+use crate::plan::{Finding, Level, PlanError, PlanFileError};
+use crate::record::RolloutError;
+use crate::traffic::{SplitError, VersionsError};
+
+/// A command's failure, in one line that names the object and the fix.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The command line or plan file cannot be followed.
+    #[error("{0}")]
+    Usage(String),
+    /// Options that cannot stand together.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The plan file cannot be used.
+    #[error("plan file {file}: {source}")]
+    PlanFile {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        source: PlanFileError,
+    },
+    /// No cluster to talk to.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// The API server did not do it.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The versions or routes cannot be told.
+    #[error(transparent)]
+    Versions(#[from] VersionsError),
+    /// A step does not fit a route.
+    #[error("virtualservice {object}: {source}")]
+    Split {
+        /// `namespace/name`.
+        object: String,
+        /// What does not fit.
+        source: SplitError,
+    },
+    /// The state annotation cannot be used.
+    #[error(transparent)]
+    State(#[from] RolloutError),
+    /// There is no rollout to act upon.
+    #[error("no rollout is under way on virtualservice {object} (try: kubectl canary start {name} -n {namespace})")]
+    NoRollout {
+        /// `namespace/name`.
+        object: String,
+        /// The name.
+        name: String,
+        /// The namespace.
+        namespace: String,
+    },
+    /// There is one already.
+    #[error("a rollout is under way on virtualservice {object}, at {weight} % and held by {holder} (try: kubectl canary status, resume or abort {name} -n {namespace})")]
+    UnderWay {
+        /// `namespace/name`.
+        object: String,
+        /// The name.
+        name: String,
+        /// The namespace.
+        namespace: String,
+        /// The canary's percentage.
+        weight: String,
+        /// Who holds it.
+        holder: String,
+    },
+    /// Another driver is alive.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The preflight found something that would go wrong.
+    #[error("{}", refusals(.0))]
+    Preflight(Vec<Finding>),
+    /// Weights or state on the object are not what the command needs.
+    #[error("{0}")]
+    Conflict(String),
+    /// Traffic could not be taken back.
+    #[error("rollback FAILED: {source}; traffic of virtualservice {object} needs a human (try: {manual})")]
+    RollbackFailed {
+        /// `namespace/name`.
+        object: String,
+        /// Why.
+        source: RollbackError,
+        /// What to type.
+        manual: String,
+    },
+    /// A file or stream could not be used.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was attempted.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A signal came before anything had moved.
+    #[error("interrupted before anything moved")]
+    Interrupted(crate::engine::Signal),
+}
+
+fn refusals(findings: &[Finding]) -> String {
+    let refused = findings.iter().filter(|finding| finding.level == Level::Refuse);
+    let lines: Vec<_> = refused
+        .map(|finding| match finding.fix.as_str() {
+            "" => finding.what.clone(),
+            fix => format!("{} (try: {fix})", finding.what),
+        })
+        .collect();
+    lines.join("; ")
+}
+
+impl From<std::io::Error> for CommandError {
+    fn from(source: std::io::Error) -> Self {
+        Self::Io { what: "cannot write the output".into(), source }
+    }
+}

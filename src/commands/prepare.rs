@@ -1,0 +1,305 @@
+//! From what was asked to a rollout that could start: everything decided, nothing moved.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::environment::object_name;
+use super::{CommandError, Environment};
+use crate::cluster::{CallError, Permission, Subset, Workloads};
+use crate::metrics::{Arm, Query, ServiceKey, Targets};
+use crate::plan::{Finding, Level, Options, Percent, Plan, PlanFile};
+use crate::record::Rollout;
+use crate::traffic::{Choice, Destination, VirtualService, choose};
+
+/// What `start` and `plan` take.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RolloutArgs {
+    /// The VirtualService: `reviews`, `vs/reviews` or `virtualservice/reviews`.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// A plan file; flags win over it. `-` reads from standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub filename: Option<PathBuf>,
+    /// Everything else.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// A rollout that could start.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The object as it is.
+    pub vs: VirtualService,
+    /// The rollout, its first step still to be taken.
+    pub rollout: Rollout,
+    /// The first step.
+    pub first: usize,
+    /// Steps that the canary's share is above already.
+    pub skipped: Vec<Percent>,
+    /// Routes that keep sending to stable.
+    pub left_behind: Vec<String>,
+    /// What DestinationRules say.
+    pub subsets: Vec<Subset>,
+    /// Whom to count in the metrics, if the versions can be told apart there.
+    pub targets: Option<Targets>,
+    /// What was checked.
+    pub findings: Vec<Finding>,
+}
+
+impl Prepared {
+    /// Fails if any finding refuses.
+    ///
+    /// # Errors
+    /// [`CommandError::Preflight`] with every finding.
+    pub fn check(&self) -> Result<(), CommandError> {
+        if self.findings.iter().any(|finding| finding.level == Level::Refuse) {
+            return Err(CommandError::Preflight(self.findings.clone()));
+        }
+        Ok(())
+    }
+}
+
+impl RolloutArgs {
+    /// The object's name, its namespace and the options, flags before the file.
+    fn resolve(&self, environment: &Environment<'_>) -> Result<(String, String, Options), CommandError> {
+        let mut options = self.options.clone();
+        let (mut name, mut namespace) = (self.name.clone(), environment.namespace.clone());
+        if let Some(path) = &self.filename {
+            let file = path.display().to_string();
+            let read = if file == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
+            let text = read.map_err(|source| CommandError::Io { what: format!("cannot read plan file {file}"), source })?;
+            let plan = PlanFile::parse(&text).map_err(|source| CommandError::PlanFile { file, source })?;
+            options = options.or(plan.spec);
+            name = name.or(plan.metadata.name);
+            if let Some(given) = plan.metadata.namespace {
+                namespace = given;
+            }
+        }
+        let name = name.ok_or_else(|| {
+            CommandError::Usage("which VirtualService? (try: kubectl canary start NAME, or metadata.name in the plan file)".into())
+        })?;
+        Ok((object_name(&name)?.to_owned(), namespace, options))
+    }
+}
+
+/// Reads the object, decides plan, versions and first step, and checks what would go wrong.
+///
+/// # Errors
+/// Whatever keeps the rollout from being described at all; what would go wrong later is a finding.
+pub async fn prepare(environment: &Environment<'_>, args: &RolloutArgs) -> Result<Prepared, CommandError> {
+    let (name, namespace, options) = args.resolve(environment)?;
+    let (stable, canary, routes) = (options.stable.clone(), options.canary.clone(), options.route.clone());
+    let plan = Plan::resolve(options)?;
+    // An address that cannot be read is better known before anything is asked of the cluster.
+    let metrics = environment.metrics(&plan.prometheus)?;
+    let vs = environment.cluster.virtual_service(&namespace, &name).await?;
+    if let Some(rollout) = Rollout::read(&vs)? {
+        return Err(CommandError::UnderWay {
+            object: vs.full_name(),
+            name,
+            namespace,
+            weight: rollout.weight().to_string(),
+            holder: rollout.holder,
+        });
+    }
+    let mut findings = Vec::new();
+    let subsets = subsets_of(environment, &vs, &mut findings).await;
+    let names: Vec<_> = subsets.iter().map(|subset| subset.name.clone()).collect();
+    let choice = choose(&vs, stable.as_deref(), canary.as_deref(), &routes, &names)?;
+    let left_behind = choice.left_behind.clone();
+    let (mut rollout, first, skipped) = first_step(environment, &vs, plan, choice)?;
+    let targets = preflight(environment, &vs, &rollout, &subsets, metrics.as_ref(), &mut findings).await?;
+    if !left_behind.is_empty() {
+        findings.push(Finding::warn(
+            format!("{} keep sending to {}", left_behind.join(", "), rollout.stable),
+            "their requests do not reach the canary",
+            "--route names the routes to shift",
+        ));
+    }
+    rollout.holder = environment.holder();
+    Ok(Prepared { vs, rollout, first, skipped, left_behind, subsets, targets, findings })
+}
+
+fn first_step(
+    environment: &Environment<'_>,
+    vs: &VirtualService,
+    plan: Plan,
+    choice: Choice,
+) -> Result<(Rollout, usize, Vec<Percent>), CommandError> {
+    let rollout = Rollout::new(
+        environment.run.clone(),
+        environment.holder(),
+        plan,
+        (choice.stable, choice.canary, choice.splits),
+        environment.clock.now(),
+    );
+    let share = rollout.original_share();
+    let steps = rollout.plan.steps.as_slice();
+    // A step that equals the share is judged before the next one is taken.
+    let first = steps.iter().position(|step| step.weight >= share).unwrap_or(steps.len() - 1);
+    let skipped: Vec<_> = steps[..first].iter().map(|step| step.weight).collect();
+    if share == Percent::HUNDRED {
+        return Err(CommandError::Conflict(format!(
+            "{} of virtualservice {} has all the traffic already (try: --canary with the other version)",
+            rollout.canary,
+            vs.full_name()
+        )));
+    }
+    for split in &rollout.routes {
+        if let Some(route) = split.find(vs) {
+            split
+                .check_step(route, steps[first].weight)
+                .map_err(|source| CommandError::Split { object: vs.full_name(), source })?;
+        }
+    }
+    Ok((rollout, first, skipped))
+}
+
+/// The subsets that DestinationRules define for the hosts of `vs`; not being allowed to read them is
+/// a finding, no failure.
+async fn subsets_of(environment: &Environment<'_>, vs: &VirtualService, findings: &mut Vec<Finding>) -> Vec<Subset> {
+    let targets = vs.routes().iter().flat_map(|route| &route.targets);
+    let mut namespaces: Vec<_> = targets
+        .filter(|target| target.destination.subset.is_some())
+        .filter_map(|target| target.destination.host.service().map(|(_, namespace)| namespace.to_owned()))
+        .collect();
+    if !namespaces.is_empty() {
+        namespaces.push(vs.namespace().to_owned());
+    }
+    namespaces.sort();
+    namespaces.dedup();
+    let mut subsets = Vec::new();
+    for namespace in namespaces {
+        match environment.cluster.subsets(&namespace).await {
+            Ok(found) => subsets.extend(found),
+            Err(error) => findings.push(unchecked(&error)),
+        }
+    }
+    subsets
+}
+
+fn unchecked(error: &CallError) -> Finding {
+    Finding::warn(error.to_string(), "what depends on it is not checked", "a role with the rules that the README lists")
+}
+
+async fn preflight(
+    environment: &Environment<'_>,
+    vs: &VirtualService,
+    rollout: &Rollout,
+    subsets: &[Subset],
+    metrics: &dyn crate::metrics::MetricSource,
+    findings: &mut Vec<Finding>,
+) -> Result<Option<Targets>, CommandError> {
+    for permission in [Permission::PATCH_ROUTES, Permission::WATCH_ROUTES] {
+        let what = format!("{} virtualservices in namespace {}", permission.verb, vs.namespace());
+        match environment.cluster.may(permission, vs.namespace()).await {
+            Ok(true) => findings.push(Finding::ok(format!("may {what}"))),
+            Ok(false) => findings.push(Finding::refuse(
+                format!("not allowed to {what}"),
+                "no weight could be moved",
+                "a Role with get, list, watch and patch on virtualservices",
+            )),
+            Err(error) => findings.push(unchecked(&error)),
+        }
+    }
+    let mut arms = Vec::new();
+    for (role, version) in [("stable", &rollout.stable), ("canary", &rollout.canary)] {
+        let workloads = check_version(environment, vs, role, version, subsets, findings).await;
+        arms.push(arm(version, workloads));
+    }
+    let canary = arms.pop().unwrap_or_default();
+    let stable = arms.pop().unwrap_or_default();
+    let targets = match Targets::new(stable, canary) {
+        Ok(targets) => targets,
+        Err(error) => {
+            findings.push(Finding::refuse(error.to_string(), "no verdict could be reached", ""));
+            return Ok(None);
+        }
+    };
+    findings.push(check_metrics(environment, &targets, metrics).await);
+    Ok(Some(targets))
+}
+
+async fn check_version(
+    environment: &Environment<'_>,
+    vs: &VirtualService,
+    role: &str,
+    version: &Destination,
+    subsets: &[Subset],
+    findings: &mut Vec<Finding>,
+) -> Workloads {
+    if let Some(name) = &version.subset {
+        let of_host: Vec<_> = subsets.iter().filter(|subset| subset.host == version.host).collect();
+        if !of_host.iter().any(|subset| subset.name == *name) {
+            let known: Vec<_> = of_host.iter().map(|subset| subset.name.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            findings.push(Finding::refuse(
+                format!("no DestinationRule defines subset {name} of {} (it defines {known})", version.host),
+                "its requests would go nowhere",
+                format!("a DestinationRule in namespace {} with that subset and its labels", vs.namespace()),
+            ));
+            return Workloads::default();
+        }
+    }
+    match environment.cluster.workloads(version, subsets).await {
+        Ok(workloads) => {
+            let (ready, pods) = (workloads.ready, workloads.pods);
+            if version.host.service().is_none() {
+                findings.push(Finding::warn(
+                    format!("{} is no Service of this cluster", version.host),
+                    "its pods cannot be looked at",
+                    "",
+                ));
+            } else if workloads.is_down() {
+                findings.push(Finding::refuse(
+                    format!("{role} {version} of {} has no ready pod ({pods} in all)", version.host),
+                    "its requests would fail",
+                    "labels of the subset that select pods, and pods that become ready",
+                ));
+            } else {
+                findings.push(Finding::ok(format!("{role} {version} has {ready} of {pods} pods ready")));
+            }
+            workloads
+        }
+        Err(error) => {
+            findings.push(unchecked(&error));
+            Workloads::default()
+        }
+    }
+}
+
+/// What a version is called in the metrics.
+pub(super) fn arm(version: &Destination, workloads: Workloads) -> Arm {
+    let mut arm = Arm {
+        workloads: workloads.names,
+        versions: workloads.versions,
+        ..Arm::default()
+    };
+    match version.host.service() {
+        Some((name, namespace)) => {
+            arm.services.insert(ServiceKey { name: name.to_owned(), namespace: namespace.to_owned() });
+        }
+        None => {
+            arm.hosts.insert(version.host.as_str().to_owned());
+        }
+    }
+    arm
+}
+
+async fn check_metrics(environment: &Environment<'_>, targets: &Targets, metrics: &dyn crate::metrics::MetricSource) -> Finding {
+    let query = Query {
+        text: targets.query("istio_requests_total", jiff::SignedDuration::from_mins(5)),
+        at: environment.clock.now(),
+        within: std::time::Duration::from_secs(5),
+    };
+    match metrics.ask(&query).await {
+        Ok(answer) if answer.series.is_empty() => Finding::warn(
+            format!("{} has no istio_requests_total of either version in the last 5 minutes", metrics.name()),
+            "without requests there will be no verdict",
+            "send traffic, or check that the proxies are scraped",
+        ),
+        Ok(answer) => Finding::ok(format!("{} has {} series of the two versions", metrics.name(), answer.series.len())),
+        Err(error) => Finding::refuse(error.to_string(), "without metrics there is no verdict", "--prometheus URL or NAMESPACE/SERVICE:PORT"),
+    }
+}

@@ -1,0 +1,74 @@
+//! `promote`: open a gate, or take the next step without waiting for its verdict.
+
+use clap::Args;
+
+use super::drive::{emit, left};
+use super::environment::object_name;
+use super::resume::take_over;
+use super::state::{change, under_way};
+use super::{CommandError, Environment};
+use crate::engine::{Action, Finish, Horizon, Intent, next_step};
+use crate::record::{Ending, EventKind, Outcome, Phase, Rollout};
+use crate::traffic::VirtualService;
+
+/// What `promote` takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Promote {
+    /// The VirtualService.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Give the canary all the traffic at once.
+    #[arg(long)]
+    pub full: bool,
+    /// Stay until the step has its verdict; a regression is rolled back.
+    #[arg(long, conflicts_with = "full")]
+    pub wait: bool,
+}
+
+/// Moves a rollout on: one guarded PATCH, with or without a driver alive.
+///
+/// RBAC: `get` and `patch` on `virtualservices`; with `--wait` as `start`.
+///
+/// # Errors
+/// If there is no rollout under way, or the API server does not take it.
+pub async fn promote(environment: &mut Environment<'_>, args: &Promote) -> Result<(VirtualService, Finish), CommandError> {
+    let name = object_name(&args.name)?;
+    let namespace = environment.namespace.clone();
+    let (now, by) = (environment.clock.now(), environment.actor.clone());
+    let (vs, intent) = change(&environment.cluster, &namespace, name, |_, rollout| {
+        let action = if args.full {
+            let last = rollout.plan.len() - 1;
+            Action::Complete(Box::new(rollout.at_step(last, Phase::Progressing, now)))
+        } else {
+            next_step(&rollout, now)
+        };
+        Ok(match action {
+            Action::Write(mut next) => {
+                next.by = Some(by.clone());
+                Some(Intent::State(next))
+            }
+            Action::Complete(next) => {
+                let ending = Ending::of(&next, Outcome::Promoted, &by, now);
+                Some(Intent::Complete(next, ending))
+            }
+            Action::Wait | Action::RollBack { .. } | Action::Leave(_) => None,
+        })
+    })
+    .await?;
+    let (rollout, outcome) = match intent {
+        Some(Intent::Complete(rollout, _)) => (*rollout, Outcome::Promoted),
+        Some(Intent::State(rollout) | Intent::Restore(rollout, _)) => (*rollout, Outcome::StepPassed),
+        None => (under_way(&vs)?, Outcome::Held),
+    };
+    told(environment, &vs, &rollout, by);
+    if args.wait && outcome == Outcome::StepPassed {
+        let horizon = Horizon { one_step: true, leave_at_gate: true };
+        return take_over(environment, vs, rollout, horizon).await;
+    }
+    Ok((vs, left(rollout, outcome, now)))
+}
+
+fn told(environment: &mut Environment<'_>, vs: &VirtualService, rollout: &Rollout, by: String) {
+    let event = EventKind::Promoted { by, weight: rollout.weight() };
+    emit(environment, vs, &rollout.run, event);
+}
