@@ -2,5 +2,6 @@
 pub mod clock;
 pub mod plan;
 pub mod record;
+pub mod report;
 pub mod traffic;
 pub mod verdict;
