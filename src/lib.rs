@@ -6,5 +6,6 @@ pub mod engine;
 pub mod metrics;
 pub mod plan;
 pub mod record;
+pub mod report;
 pub mod traffic;
 pub mod verdict;

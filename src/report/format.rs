@@ -1,0 +1,164 @@
+//! What `-o` asks for.
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::Palette;
+
+/// An output format; without one, a person reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// JSON, indented.
+    Json,
+    /// YAML.
+    Yaml,
+    /// Only the names of the objects.
+    Name,
+    /// The table, with more columns.
+    Wide,
+}
+
+/// How a person wants it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// More columns.
+    pub wide: bool,
+    /// The namespace as the first column.
+    pub namespaced: bool,
+    /// No titles above the columns.
+    pub without_headers: bool,
+    /// The colours.
+    pub palette: Palette,
+}
+
+/// A result that a person and a program can read.
+pub trait View: Serialize {
+    /// The names of the VirtualServices in it.
+    fn names(&self) -> Vec<&str>;
+
+    /// Writes it for a person.
+    ///
+    /// # Errors
+    /// If the writer fails.
+    fn show(&self, out: &mut dyn Write, layout: Layout) -> io::Result<()>;
+}
+
+/// A result that could not be printed.
+#[derive(Debug, thiserror::Error)]
+pub enum PrintError {
+    /// The stream does not take it.
+    #[error("the result could not be written: {0}")]
+    Write(#[from] io::Error),
+    /// It has no form in this format.
+    #[error("the result could not be put into {format}: {why}")]
+    Serialize {
+        /// The format.
+        format: &'static str,
+        /// What stands in the way.
+        why: String,
+    },
+}
+
+/// An object's name as `-o name` and messages of change print it.
+pub fn object(name: &str) -> String {
+    format!("virtualservice.networking.istio.io/{name}")
+}
+
+/// Prints `view` as asked, with a line break at the end.
+///
+/// # Errors
+/// If the writer fails, or the value has no form in the format.
+pub fn print<T: View>(
+    out: &mut dyn Write,
+    format: Option<Format>,
+    layout: Layout,
+    view: &T,
+) -> Result<(), PrintError> {
+    match format {
+        None => view.show(out, layout)?,
+        Some(Format::Wide) => view.show(
+            out,
+            Layout {
+                wide: true,
+                ..layout
+            },
+        )?,
+        Some(Format::Name) => {
+            for name in view.names() {
+                writeln!(out, "{}", object(name))?;
+            }
+        }
+        Some(Format::Json) => {
+            let text =
+                serde_json::to_string_pretty(view).map_err(|error| refused("JSON", error))?;
+            writeln!(out, "{text}")?;
+        }
+        Some(Format::Yaml) => {
+            let text = serde_saphyr::to_string(view).map_err(|error| refused("YAML", error))?;
+            writeln!(out, "{}", text.trim_end_matches('\n'))?;
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn refused(format: &'static str, error: impl ToString) -> PrintError {
+    PrintError::Serialize {
+        format,
+        why: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Found {
+        name: String,
+        exit_code: u8,
+        hint: Option<String>,
+    }
+
+    impl View for Found {
+        fn names(&self) -> Vec<&str> {
+            vec![&self.name]
+        }
+
+        fn show(&self, out: &mut dyn Write, layout: Layout) -> io::Result<()> {
+            writeln!(out, "{} wide={}", self.name, layout.wide)
+        }
+    }
+
+    fn text(format: Option<Format>) -> String {
+        let found = Found {
+            name: "reviews".into(),
+            exit_code: 10,
+            hint: Some("yes: no".into()),
+        };
+        let mut out = Vec::new();
+        print(&mut out, format, Layout::default(), &found).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn each_format_ends_with_one_line_break() {
+        assert_eq!(
+            text(Some(Format::Json)),
+            "{\n  \"name\": \"reviews\",\n  \"exitCode\": 10,\n  \"hint\": \"yes: no\"\n}\n"
+        );
+        assert_eq!(
+            text(Some(Format::Yaml)),
+            "name: reviews\nexitCode: 10\nhint: \"yes: no\"\n"
+        );
+        assert_eq!(
+            text(Some(Format::Name)),
+            "virtualservice.networking.istio.io/reviews\n"
+        );
+        assert_eq!(text(Some(Format::Wide)), "reviews wide=true\n");
+        assert_eq!(text(None), "reviews wide=false\n");
+    }
+}

@@ -1,0 +1,106 @@
+//! One line of a rollout's log.
+
+use super::{Palette, Tone};
+use crate::plan::Percent;
+
+/// What stands between the word and the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The canary's percentage.
+    At(Percent),
+    /// A gap as wide as a percentage.
+    Gap,
+    /// Nothing: a long text begins right after the word.
+    None,
+}
+
+/// One line: when, a word that can be searched for, the percentage, and the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// The time of day; a line that goes on with the one above has none.
+    pub time: Option<String>,
+    /// Whose line it is, where several rollouts share a stream.
+    pub owner: Option<String>,
+    /// What happened.
+    pub word: String,
+    /// What that means.
+    pub tone: Tone,
+    /// Where.
+    pub place: Place,
+    /// In words.
+    pub text: String,
+}
+
+impl Line {
+    /// The line as it is written, without a line break.
+    pub(super) fn render(&self, palette: Palette) -> String {
+        let time = format!("{:<8}", self.time.as_deref().unwrap_or_default());
+        let owner = match &self.owner {
+            Some(owner) => format!("{owner:<20} "),
+            None => String::new(),
+        };
+        let (word, place) = match self.place {
+            Place::At(weight) => (
+                format!("{:<10}", self.word),
+                format!("{:<7}", format!("{weight} %")),
+            ),
+            Place::Gap => (format!("{:<17}", self.word), String::new()),
+            Place::None => (format!("{:<10}", self.word), String::new()),
+        };
+        let text = format!(
+            "{} {owner}{} {place}{}",
+            palette.paint(Tone::Quiet, time),
+            palette.paint(self.tone, word),
+            self.text
+        );
+        text.trim_end().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(place: Place, word: &str) -> Line {
+        Line {
+            time: Some("12:00:00".into()),
+            owner: None,
+            word: word.into(),
+            tone: Tone::Good,
+            place,
+            text: "text".into(),
+        }
+    }
+
+    #[test]
+    fn columns_stand_below_each_other() {
+        let weight = Place::At(Percent::whole(1));
+        for (line, expected) in [
+            (line(weight, "step 1/4"), "12:00:00 step 1/4   1 %    text"),
+            (
+                line(Place::Gap, "rolled back"),
+                "12:00:00 rolled back       text",
+            ),
+            (line(Place::None, "plan"), "12:00:00 plan       text"),
+            (
+                Line {
+                    time: None,
+                    owner: Some("shop/reviews".into()),
+                    ..line(Place::Gap, "why")
+                },
+                "         shop/reviews         why               text",
+            ),
+        ] {
+            assert_eq!(line.render(Palette::PLAIN), expected);
+        }
+    }
+
+    #[test]
+    fn only_time_and_word_are_painted() {
+        let line = line(Place::Gap, "healthy");
+        assert_eq!(
+            line.render(Palette::COLORED),
+            "\x1b[2m12:00:00\x1b[0m \x1b[32mhealthy          \x1b[0m text"
+        );
+    }
+}

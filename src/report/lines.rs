@@ -1,0 +1,322 @@
+//! One line an event, for pipelines and logs.
+
+use std::io::Write;
+
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+
+use super::Palette;
+use super::narrator::Narrator;
+use crate::record::{Event, Observer};
+
+/// How long it may be silent: runners take a silent job for a dead one.
+pub(super) const HEARTBEAT: SignedDuration = SignedDuration::from_secs(60);
+
+/// Writes what happens, line by line.
+///
+/// Looks at the metrics are passed over until they say something new, or a minute has passed. A line
+/// that cannot be written is lost: a closed stream is no reason to leave a rollout half done.
+pub struct Lines<W> {
+    out: W,
+    narrator: Narrator,
+    palette: Palette,
+}
+
+impl<W: Write + Send> Lines<W> {
+    /// Lines to `out`, with times of day in `zone`.
+    pub fn new(out: W, zone: TimeZone, palette: Palette) -> Self {
+        Self {
+            out,
+            narrator: Narrator::new(zone, Some(HEARTBEAT)),
+            palette,
+        }
+    }
+
+    /// Names the VirtualService on every line: for several rollouts in one stream.
+    #[must_use]
+    pub fn named(mut self) -> Self {
+        self.narrator.name_everybody();
+        self
+    }
+}
+
+impl<W: Write + Send> Observer for Lines<W> {
+    fn see(&mut self, event: &Event) {
+        for line in self.narrator.tell(event) {
+            let _ = writeln!(self.out, "{}", line.render(self.palette));
+        }
+        let _ = self.out.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Percent;
+    use crate::record::{Cause, EventKind, Outcome};
+    use crate::report::rehearsal::{self, change, event, finished, looked, planned, step, tally};
+    use crate::verdict::Verdict;
+
+    fn told(events: &[Event]) -> String {
+        let mut out = Vec::new();
+        let mut lines = Lines::new(&mut out, TimeZone::UTC, Palette::PLAIN);
+        for event in events {
+            lines.see(event);
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_regression_reads_like_a_report() {
+        insta::assert_snapshot!(told(&rehearsal::regression()), @"
+        12:00:00 plan       shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %
+                 metrics           istio-system/prometheus:9090
+        12:00:00 step 1/4   1 %    weights 99/1, was 100/0
+        12:00:04 flowing    1 %    2 of 214 requests on v2
+        12:01:15 healthy    1 %    v2 0 of 151 failed, v1 14 of 15 722; v2 is at most 0.4 points worse (95 %)
+        12:01:15 step 2/4   10 %   weights 90/10
+        12:01:45 regressed  10 %   v2 64 of 301 failed (21 %), v1 3 of 2 811; v2 at 0 % in 18 ms
+        12:02:00 confirmed  0 %    v1 did not fail with it
+        12:02:00 rolling back      the canary was worse than stable; v2 is at 0 %
+        12:02:00 rolled back       shop/reviews is as it was at 12:00:00, verified; in 21 ms: weights 100/0; 64 of 452 requests failed on v2
+                 why               canary errors exceed stable: evidence 9.8 of 4.6 needed
+                 next              kubectl canary report reviews -n shop
+        ");
+    }
+
+    #[test]
+    fn every_kind_of_event_has_its_line() {
+        let all = told(&rehearsal::every_kind());
+        let after = all.split_once("12:02:01").unwrap().1;
+        insta::assert_snapshot!(format!("12:02:01{after}"), @"
+        12:02:01 cleared    10 %   v1 failed with it; v2 back at 10 %
+        12:02:02 waiting    10 %   step 2 asks for promote
+                 next              kubectl canary promote reviews -n shop
+        12:02:03 paused     10 %   by ada@laptop
+                 next              kubectl canary resume reviews -n shop
+        12:02:04 continued  10 %   by ada@laptop
+        12:02:05 promote    50 %   by ada@laptop
+        12:02:06 no metrics 50 %   connection refused; for 30s of the 2m borne
+        12:02:07 metrics    50 %   back after 45s
+        12:02:08 no verdict 50 %   12 of 50 requests after 1h; taking the traffic back
+        12:02:09 drifted    50 %   by kubectl-edit: http[primary] is 80/20, not 90/10; stopping, nothing is overwritten
+        12:02:10 retrying   50 %   restoring the original weights: 503 Service Unavailable; attempt 2
+                 by hand           kubectl canary abort reviews -n shop
+        12:02:11 warning           consistentHash makes users flip between versions
+        ");
+    }
+
+    #[test]
+    fn a_promotion_ends_with_the_harm_done() {
+        let mut end = finished(Outcome::Promoted, 100, None);
+        if let EventKind::Finished { reasons, .. } = &mut end {
+            reasons.clear();
+        }
+        insta::assert_snapshot!(told(&[event(0, planned()), event(600, end)]), @"
+        12:00:00 plan       shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %
+                 metrics           istio-system/prometheus:9090
+        12:10:00 promoted   100 %  shop/reviews is on v2 after 2m; 64 of 452 requests failed on v2
+        ");
+    }
+
+    #[test]
+    fn looks_are_passed_over_until_something_is_new() {
+        let look = |at, verdict, canary, reason: &str| {
+            event(
+                at,
+                looked(1, 1, verdict, tally((0, canary), (0, canary * 99)), reason),
+            )
+        };
+        let (no_data, healthy) = (Verdict::NotEnoughData, Verdict::Healthy);
+        let events = [
+            event(0, step(1, 1, [100, 0], [99, 1])),
+            look(5, no_data, 3, "3 of 50 requests"),
+            look(10, no_data, 9, "9 of 50 requests"),
+            look(15, no_data, 9, "the newest sample is 31s old"),
+            look(20, no_data, 14, "14 of 50 requests"),
+            look(30, healthy, 60, "v2 is at most 0.9 points worse (95 %)"),
+            look(35, healthy, 71, "v2 is at most 0.8 points worse (95 %)"),
+            look(89, healthy, 99, "v2 is at most 0.8 points worse (95 %)"),
+            look(90, healthy, 99, "v2 is at most 0.8 points worse (95 %)"),
+        ];
+        insta::assert_snapshot!(told(&events), @"
+        12:00:00 step 1/4   1 %    weights 99/1, was 100/0
+        12:00:15 watching   1 %    the canary 0 of 9 failed, stable 0 of 891; not enough data yet: the newest sample is 31s old
+        12:00:30 watching   1 %    the canary 0 of 60 failed, stable 0 of 5 940; looks healthy: v2 is at most 0.9 points worse (95 %)
+        12:01:30 watching   1 %    the canary 0 of 99 failed, stable 0 of 9 801; looks healthy: v2 is at most 0.8 points worse (95 %)
+        ");
+    }
+
+    #[test]
+    fn missing_metrics_are_told_once_and_then_every_minute() {
+        let away = |at: i64| {
+            event(
+                at,
+                EventKind::MetricsUnavailable {
+                    why: "connection refused".into(),
+                    since: jiff::SignedDuration::from_secs(at).into(),
+                    grace: "2m".parse().unwrap(),
+                },
+            )
+        };
+        let text = told(&[5, 10, 15, 65, 70].map(away));
+        insta::assert_snapshot!(text, @"
+        12:00:05 no metrics        connection refused; for 5s of the 2m borne
+        12:01:05 no metrics        connection refused; for 1m5s of the 2m borne
+        ");
+    }
+
+    #[test]
+    fn an_abort_from_elsewhere_claims_no_more_than_it_knows() {
+        let back = EventKind::RolledBack {
+            cause: Cause::Request,
+            routes: vec![
+                change("http[a]", [90, 10], [100, 0]),
+                change("http[b]", [45, 5], [50, 0]),
+                change("http[c]", [9, 1], [10, 0]),
+            ],
+            took_millis: 1_840,
+            total: tally((0, 0), (0, 0)),
+        };
+        let rolling = EventKind::RollingBack {
+            cause: Cause::Request,
+            weight: Percent::whole(10),
+        };
+        insta::assert_snapshot!(told(&[event(0, rolling), event(2, back)]), @"
+        12:00:00 rolling back      on request; the canary is at 10 %
+        12:00:02 rolled back       shop/reviews has its original weights back, verified; in 1.8 s: 3 routes, http[a] 100/0, was 90/10, http[b] 50/0, was 45/5, 1 more
+        ");
+    }
+
+    #[test]
+    fn a_failed_rollback_names_the_command_that_finishes_it() {
+        let failed = finished(Outcome::RollbackFailed, 10, None);
+        insta::assert_snapshot!(told(&[event(0, failed)]), @"
+        12:00:00 ROLLBACK FAILED   the original weights of shop/reviews are NOT restored; its traffic needs a human
+                 why               canary errors exceed stable: evidence 9.8 of 4.6 needed
+                 next              kubectl canary abort reviews -n shop
+        ");
+    }
+
+    #[test]
+    fn a_resumed_rollout_says_from_whom_and_what_it_skips() {
+        let mut plan = planned();
+        if let EventKind::Planned {
+            resumed_from,
+            skipped,
+            left_behind,
+            routes,
+            ..
+        } = &mut plan
+        {
+            *resumed_from = Some("ci@runner-7/4711".into());
+            *skipped = vec![Percent::whole(1)];
+            *left_behind = vec!["http[internal]".into()];
+            *routes = ["http[a]", "http[b]", "http[c]"].map(String::from).to_vec();
+        }
+        insta::assert_snapshot!(told(&[event(0, plan)]), @"
+        12:00:00 resume     shop/reviews 3 routes (http[a], http[b], 1 more) v1 -> v2 at 1, 10, 50, 100 %; taken over from ci@runner-7/4711
+                 skipped           1 %, which v2 has already
+                 stays             http[internal] on v1
+                 metrics           istio-system/prometheus:9090
+        ");
+    }
+
+    #[test]
+    fn several_rollouts_are_told_apart() {
+        let mut out = Vec::new();
+        let mut lines = Lines::new(&mut out, TimeZone::UTC, Palette::PLAIN).named();
+        for name in ["reviews", "ratings"] {
+            let mut event = event(0, step(1, 1, [100, 0], [99, 1]));
+            event.name = name.into();
+            lines.see(&event);
+        }
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @"
+        12:00:00 shop/reviews         step 1/4   1 %    weights 99/1, was 100/0
+        12:00:00 shop/ratings         step 1/4   1 %    weights 99/1, was 100/0
+        ");
+    }
+
+    #[test]
+    fn nothing_from_the_cluster_reaches_the_terminal_as_a_command() {
+        let poison = |text: &str| text.replace(['v', 'h', 'a'], "\x1b[2J\r\n\u{9b}");
+        for event in rehearsal::every_kind() {
+            let json = serde_json::to_value(&event.event).unwrap();
+            let poisoned = poisoned(json, &poison);
+            let Ok(kind) = serde_json::from_value::<EventKind>(poisoned) else {
+                panic!("poison spoilt the format of {event:?}");
+            };
+            let text = told(&[Event {
+                namespace: poison("shave"),
+                event: kind,
+                ..event
+            }]);
+            let stray = |char: char| char.is_control() && char != '\n';
+            assert!(!text.contains(stray), "{text:?}");
+        }
+    }
+
+    /// Poisons every text that may come from elsewhere, which are those with a free form.
+    fn poisoned(value: serde_json::Value, poison: &dyn Fn(&str) -> String) -> serde_json::Value {
+        use serde_json::Value;
+        const FREE: [&str; 15] = [
+            "stable",
+            "canary",
+            "routes",
+            "route",
+            "left_behind",
+            "leftBehind",
+            "prometheus",
+            "reasons",
+            "why",
+            "by",
+            "manager",
+            "what",
+            "manual",
+            "text",
+            "next",
+        ];
+        let free = |value: Value| match value {
+            Value::String(text) => Value::String(poison(&text)),
+            Value::Array(items) => items
+                .into_iter()
+                .map(|item| match item {
+                    Value::String(text) => Value::String(poison(&text)),
+                    other => poisoned(other, poison),
+                })
+                .collect(),
+            other => poisoned(other, poison),
+        };
+        match value {
+            Value::Object(fields) => fields
+                .into_iter()
+                .map(|(key, value)| {
+                    let value = if FREE.contains(&key.as_str()) {
+                        free(value)
+                    } else {
+                        poisoned(value, poison)
+                    };
+                    (key, value)
+                })
+                .collect(),
+            other => other,
+        }
+    }
+
+    #[test]
+    fn a_closed_stream_does_not_stop_a_rollout() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+        }
+        let mut lines = Lines::new(Closed, TimeZone::UTC, Palette::PLAIN);
+        for event in rehearsal::every_kind() {
+            lines.see(&event);
+        }
+    }
+}

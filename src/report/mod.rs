@@ -1,0 +1,37 @@
+//! How a rollout is shown: renderers of the one stream of events, and views of what stands still.
+//!
+//! Events become lines in one place, the [`Narrator`]; [`Lines`] writes them one below the other,
+//! [`Live`] writes the same ones above a panel that is redrawn in place, and [`Journal`] keeps the
+//! events themselves. [`Fan`] feeds several of them.
+//!
+//! What stands still (a status, a plan) is a value that can be serialized, and a [`View`] that a
+//! person can read. [`print`] chooses between the two.
+
+mod age;
+mod escape;
+mod fan;
+mod format;
+mod journal;
+mod line;
+mod lines;
+mod live;
+mod narrator;
+mod number;
+mod palette;
+mod panel;
+mod phrase;
+#[cfg(test)]
+mod rehearsal;
+mod table;
+mod tale;
+
+pub use age::age;
+pub use escape::escape;
+pub use fan::Fan;
+pub use format::{Format, Layout, PrintError, View, object, print};
+pub use journal::{Journal, JournalError, JournalFault, Recording};
+pub use lines::Lines;
+pub use live::Live;
+pub use number::{grouped, rate};
+pub use palette::{ColorChoice, Palette, Terminal, Tone};
+pub use table::Table;

@@ -1,0 +1,341 @@
+//! What a terminal shows in place: the ladder, the two versions side by side, the verdict.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::phrase::{self, Versions};
+use super::{Palette, Tone, escape, grouped, rate};
+use crate::plan::Percent;
+use crate::record::{Event, EventKind, Tally};
+use crate::verdict::{Counts, Verdict};
+
+/// The most steps shown before the current one.
+const BEHIND: usize = 3;
+/// The most steps shown after the current one.
+const AHEAD: usize = 5;
+
+/// The panel of one rollout, fed by its events. Everything in it was or will be told in a line too.
+#[derive(Clone, Debug)]
+pub(super) struct Panel {
+    owner: (String, String),
+    versions: Versions,
+    steps: Vec<Percent>,
+    /// The current step, from 1; 0 before the first.
+    step: usize,
+    weight: Percent,
+    since: Timestamp,
+    tally: Tally,
+    tone: Tone,
+    note: String,
+}
+
+/// The row with the ladder, divided where the time in the step belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ladder {
+    pub before: String,
+    pub after: String,
+}
+
+impl Panel {
+    /// The panel that an event opens, if it is one that begins something to watch.
+    pub(super) fn open(event: &Event) -> Option<Self> {
+        let opens = matches!(
+            event.event,
+            EventKind::Planned { .. } | EventKind::StepStarted { .. }
+        );
+        if !opens {
+            return None;
+        }
+        let mut panel = Self {
+            owner: (event.namespace.clone(), event.name.clone()),
+            versions: Versions::default(),
+            steps: Vec::new(),
+            step: 0,
+            weight: Percent::ZERO,
+            since: event.at,
+            tally: Tally::default(),
+            tone: Tone::Plain,
+            note: String::new(),
+        };
+        panel.take(event);
+        Some(panel)
+    }
+
+    /// Whether the event is about this panel's rollout.
+    pub(super) fn is_about(&self, event: &Event) -> bool {
+        self.owner.0 == event.namespace && self.owner.1 == event.name
+    }
+
+    /// Takes an event of its rollout.
+    pub(super) fn take(&mut self, event: &Event) {
+        let canary = self.versions.canary.clone();
+        match &event.event {
+            EventKind::Planned {
+                stable,
+                canary,
+                steps,
+                ..
+            } => {
+                self.versions = Versions {
+                    stable: escape(stable).into(),
+                    canary: escape(canary).into(),
+                };
+                self.steps.clone_from(steps);
+                self.note(Tone::Plain, "setting out");
+            }
+            EventKind::StepStarted { step, weight, .. } => {
+                self.step = *step;
+                self.begin(*weight, event.at);
+                self.note(Tone::Plain, "waiting for the first requests");
+            }
+            EventKind::Flowing { seen, .. } => {
+                self.tally = *seen;
+                self.note(Tone::Plain, phrase::so_far(Verdict::NotEnoughData));
+            }
+            EventKind::Looked {
+                step,
+                verdict,
+                tally,
+                reasons,
+                ..
+            } => {
+                self.step = *step;
+                self.tally = *tally;
+                let tone = match verdict {
+                    Verdict::Healthy => Tone::Good,
+                    Verdict::Regressed => Tone::Bad,
+                    Verdict::NotEnoughData => Tone::Plain,
+                    Verdict::MetricsUnavailable => Tone::Caution,
+                };
+                let label = phrase::so_far(*verdict);
+                match phrase::joined(reasons) {
+                    Some(reasons) => self.note(tone, format!("{label}: {reasons}")),
+                    None => self.note(tone, label),
+                }
+            }
+            EventKind::StepPassed { tally, .. } => {
+                self.tally = *tally;
+                self.note(Tone::Good, "the step has passed");
+            }
+            EventKind::Tripped { tally, .. } => {
+                self.tally = *tally;
+                self.weight = Percent::ZERO;
+                self.note(
+                    Tone::Bad,
+                    format!("regressed; {canary} is at 0 % until that is confirmed"),
+                );
+            }
+            EventKind::Cleared { weight, .. } => {
+                self.begin(*weight, event.at);
+                self.note(
+                    Tone::Good,
+                    format!("cleared; {canary} is back at {weight} %"),
+                );
+            }
+            EventKind::Regressed { tally, .. } => {
+                self.tally = *tally;
+                self.note(Tone::Bad, "the regression is certain");
+            }
+            EventKind::Waiting { why, .. } => {
+                self.note(Tone::Caution, format!("waiting: {}", escape(why)));
+            }
+            EventKind::Paused { by } => {
+                self.note(Tone::Caution, format!("paused by {}", escape(by)));
+            }
+            EventKind::Continued { by } => {
+                self.note(Tone::Plain, format!("continued by {}", escape(by)));
+            }
+            EventKind::Promoted { by, weight } => {
+                self.weight = *weight;
+                self.note(Tone::Plain, format!("promoted by {}", escape(by)));
+            }
+            EventKind::MetricsUnavailable { why, since, grace } => {
+                let text = format!(
+                    "metrics unavailable for {since} of {grace}: {}",
+                    escape(why)
+                );
+                self.note(Tone::Caution, text);
+            }
+            EventKind::MetricsBack { .. } => self.note(Tone::Plain, "the metrics are back"),
+            EventKind::NoVerdict { why, .. } => {
+                self.note(Tone::Caution, format!("no verdict: {}", escape(why)));
+            }
+            EventKind::Drifted { what, .. } => {
+                self.note(
+                    Tone::Bad,
+                    format!("changed by somebody else: {}", escape(what)),
+                );
+            }
+            EventKind::Retrying { what, attempt, .. } => {
+                let text = format!("{}, attempt {attempt}", escape(what));
+                self.note(Tone::Caution, text);
+            }
+            EventKind::RollingBack { cause, .. } => {
+                self.note(Tone::Bad, format!("taking the traffic back: {cause}"));
+            }
+            EventKind::RolledBack { .. } => {
+                self.weight = Percent::ZERO;
+                self.note(Tone::Plain, "the original weights are back");
+            }
+            EventKind::Warning { .. } | EventKind::Finished { .. } => {}
+        }
+    }
+
+    fn begin(&mut self, weight: Percent, now: Timestamp) {
+        self.weight = weight;
+        self.since = now;
+        self.tally = Tally::default();
+    }
+
+    fn note(&mut self, tone: Tone, note: impl Into<String>) {
+        self.tone = tone;
+        self.note = note.into();
+    }
+
+    /// How long the step has lasted at `now`.
+    pub(super) fn in_step(&self, now: Timestamp) -> SignedDuration {
+        now.duration_since(self.since).max(SignedDuration::ZERO)
+    }
+
+    /// The first row: whose panel this is.
+    pub(super) fn title(&self, palette: Palette) -> String {
+        let object = escape(&format!("{}/{}", self.owner.0, self.owner.1)).into_owned();
+        let step = match (self.step, self.steps.len()) {
+            (0, _) => String::new(),
+            (step, 0) => format!("   step {step}"),
+            (step, steps) => format!("   step {step}/{steps}"),
+        };
+        format!(
+            "{}   {} -> {}{step}",
+            palette.paint(Tone::Strong, object),
+            self.versions.stable,
+            self.versions.canary
+        )
+    }
+
+    /// The steps: done, current, to come.
+    pub(super) fn ladder(&self, palette: Palette) -> Ladder {
+        let current = self.step.saturating_sub(1);
+        let first = current.saturating_sub(BEHIND);
+        let last = (current + AHEAD).min(self.steps.len().saturating_sub(1));
+        let mut before = Vec::new();
+        let mut after = Vec::new();
+        if first > 0 {
+            before.push(palette.paint(Tone::Quiet, "…"));
+        }
+        for (index, step) in self.steps.iter().enumerate() {
+            let number = index + 1;
+            if index < first || index > last || number == self.step {
+                continue;
+            }
+            if number < self.step {
+                before.push(palette.paint(Tone::Good, format!("✓ {step} %")));
+            } else {
+                after.push(palette.paint(Tone::Quiet, format!("· {step} %")));
+            }
+        }
+        if last + 1 < self.steps.len() {
+            after.push(palette.paint(Tone::Quiet, "…"));
+        }
+        if self.step > 0 {
+            let here = format!("▸ {} %", self.weight);
+            before.push(format!("{} for ", palette.paint(self.tone_here(), here)));
+        }
+        let after: String = after.iter().map(|step| format!("   {step}")).collect();
+        Ladder {
+            before: before.join("   "),
+            after,
+        }
+    }
+
+    fn tone_here(&self) -> Tone {
+        match self.tone {
+            Tone::Bad | Tone::Caution => self.tone,
+            Tone::Plain | Tone::Good | Tone::Quiet | Tone::Strong => Tone::Strong,
+        }
+    }
+
+    /// The two versions, side by side, stable first.
+    pub(super) fn sides(&self) -> [String; 2] {
+        let cells = |name: &str, counts: Counts| {
+            [
+                name.to_owned(),
+                grouped(counts.requests),
+                grouped(counts.failures),
+                rate(counts.failures, counts.requests).unwrap_or_else(|| "-".into()),
+            ]
+        };
+        let rows = [
+            cells(&self.versions.stable, self.tally.stable),
+            cells(&self.versions.canary, self.tally.canary),
+        ];
+        let width = |column: usize| {
+            let widths = rows.iter().map(|row| row[column].chars().count());
+            widths.max().unwrap_or(0)
+        };
+        let (name, requests, failed, share) = (width(0), width(1), width(2), width(3));
+        [0, 1].map(|row: usize| {
+            let cells = &rows[row];
+            format!(
+                "{:<name$}   {:>requests$} requests   {:>failed$} failed   {:>share$}",
+                cells[0], cells[1], cells[2], cells[3]
+            )
+        })
+    }
+
+    /// The verdict and its reason.
+    pub(super) fn note_row(&self, palette: Palette) -> String {
+        palette.paint(self.tone, &self.note)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::rehearsal::{event, planned, step};
+
+    fn at_step(number: usize, steps: u32) -> Panel {
+        let mut plan = planned();
+        if let EventKind::Planned { steps: list, .. } = &mut plan {
+            *list = (1..=steps).map(Percent::whole).collect();
+        }
+        let mut panel = Panel::open(&event(0, plan)).unwrap();
+        let weight = u32::try_from(number).unwrap();
+        panel.take(&event(1, step(number, weight, [100, 0], [99, 1])));
+        panel
+    }
+
+    fn ladder(panel: &Panel) -> String {
+        let ladder = panel.ladder(Palette::PLAIN);
+        format!("{}5s{}", ladder.before, ladder.after)
+    }
+
+    #[test]
+    fn a_long_ladder_shows_what_is_near() {
+        for (number, steps, expected) in [
+            (1, 2, "▸ 1 % for 5s   · 2 %"),
+            (2, 2, "✓ 1 %   ▸ 2 % for 5s"),
+            (
+                10,
+                20,
+                "…   ✓ 7 %   ✓ 8 %   ✓ 9 %   ▸ 10 % for 5s   · 11 %   · 12 %   · 13 %   · 14 %   · 15 %   …",
+            ),
+        ] {
+            assert_eq!(ladder(&at_step(number, steps)), expected);
+        }
+    }
+
+    #[test]
+    fn every_event_leaves_a_whole_panel() {
+        let mut panel = at_step(1, 4);
+        for event in crate::report::rehearsal::every_kind() {
+            panel.take(&event);
+            let rows = [
+                panel.title(Palette::PLAIN),
+                ladder(&panel),
+                panel.sides().concat(),
+                panel.note_row(Palette::PLAIN),
+            ];
+            assert!(rows.iter().all(|row| !row.is_empty()), "{rows:?}");
+        }
+    }
+}

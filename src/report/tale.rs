@@ -1,0 +1,387 @@
+//! Events told in words: the one place where an event becomes lines.
+
+use super::line::Place;
+use super::narrator::{Teller, Thread};
+use super::phrase::{self, Told, Versions};
+use super::{Tone, escape, grouped};
+use crate::plan::{OnDrift, OnStuck, Percent};
+use crate::record::{EventKind, Outcome, RouteChange, Tally};
+use crate::verdict::Verdict;
+
+impl Teller<'_> {
+    pub(super) fn tell(&mut self) {
+        match &self.event.event {
+            kind @ EventKind::Planned { .. } => self.planned(kind),
+            EventKind::StepStarted {
+                step,
+                steps,
+                weight,
+                routes,
+                took_millis: _,
+            } => {
+                self.begin(*weight);
+                let text = self.thread.told.changes(routes);
+                self.say(
+                    &format!("step {step}/{steps}"),
+                    Tone::Strong,
+                    Some(*weight),
+                    text,
+                );
+            }
+            EventKind::Flowing { weight, seen } => {
+                let (arrived, all) = (
+                    seen.canary.requests,
+                    seen.canary.requests + seen.stable.requests,
+                );
+                let text = format!(
+                    "{} of {} requests on {}",
+                    grouped(arrived),
+                    grouped(all),
+                    self.thread.versions.canary
+                );
+                self.say("flowing", Tone::Plain, Some(*weight), text);
+            }
+            kind @ EventKind::Looked { .. } => self.looked(kind),
+            EventKind::StepPassed {
+                step: _,
+                weight,
+                tally,
+                reasons,
+            } => self.passed(*weight, *tally, reasons),
+            EventKind::Tripped {
+                weight,
+                tally,
+                reasons,
+                took_millis,
+            } => {
+                self.thread.tripped = true;
+                self.thread.told = Told::default();
+                let text = phrase::clauses([
+                    Some(self.thread.versions.tally(*tally)),
+                    phrase::joined(reasons),
+                    Some(format!(
+                        "{} at 0 % in {}",
+                        self.thread.versions.canary,
+                        millis(*took_millis)
+                    )),
+                ]);
+                self.say("regressed", Tone::Bad, Some(*weight), text);
+                self.thread.weight = Some(Percent::ZERO);
+            }
+            EventKind::Cleared { weight, reasons } => {
+                self.begin(*weight);
+                let text = phrase::clauses([
+                    phrase::joined(reasons),
+                    Some(format!(
+                        "{} back at {weight} %",
+                        self.thread.versions.canary
+                    )),
+                ]);
+                self.say("cleared", Tone::Good, Some(*weight), text);
+            }
+            EventKind::Regressed {
+                weight,
+                tally,
+                reasons,
+            } => self.regressed(*weight, *tally, reasons),
+            EventKind::Waiting { weight, why } => {
+                self.say("waiting", Tone::Caution, Some(*weight), escape(why).into());
+                self.next(self.command("promote"));
+            }
+            EventKind::Paused { by } => {
+                let text = format!("by {}", escape(by));
+                self.say("paused", Tone::Caution, self.thread.weight, text);
+                self.next(self.command("resume"));
+            }
+            EventKind::Continued { by } => {
+                let text = format!("by {}", escape(by));
+                self.say("continued", Tone::Plain, self.thread.weight, text);
+            }
+            EventKind::Promoted { by, weight } => {
+                let text = format!("by {}", escape(by));
+                self.say("promote", Tone::Strong, Some(*weight), text);
+            }
+            EventKind::MetricsUnavailable { why, since, grace } => {
+                if self.is_news(Verdict::MetricsUnavailable, std::slice::from_ref(why)) {
+                    let text = format!("{}; for {since} of the {grace} borne", escape(why));
+                    self.say("no metrics", Tone::Caution, self.thread.weight, text);
+                }
+            }
+            EventKind::MetricsBack { after } => {
+                self.thread.kinds.clear();
+                self.say(
+                    "metrics",
+                    Tone::Good,
+                    self.thread.weight,
+                    format!("back after {after}"),
+                );
+            }
+            EventKind::NoVerdict { why, policy } => {
+                self.thread.undecided = true;
+                let then = match policy {
+                    OnStuck::Rollback => "taking the traffic back",
+                    OnStuck::Hold => "holding the weight",
+                    OnStuck::Promote => "going on without a verdict, as asked",
+                };
+                let text = format!("{}; {then}", escape(why));
+                self.say("no verdict", Tone::Caution, self.thread.weight, text);
+            }
+            EventKind::Drifted {
+                manager,
+                what,
+                policy,
+            } => {
+                let then = match policy {
+                    OnDrift::Stop => "stopping, nothing is overwritten",
+                    OnDrift::Rollback => "restoring the original weights, as asked",
+                    OnDrift::Reassert => "setting the weights of the step again, as asked",
+                };
+                let manager = match manager.as_str() {
+                    "" => "an unknown manager".into(),
+                    name => escape(name),
+                };
+                let text = format!("by {manager}: {}; {then}", escape(what));
+                self.thread.told = Told::default();
+                self.say("drifted", Tone::Bad, self.thread.weight, text);
+            }
+            EventKind::Retrying {
+                what,
+                why,
+                attempt,
+                manual,
+            } => {
+                let text = format!("{}: {}; attempt {attempt}", escape(what), escape(why));
+                self.say("retrying", Tone::Caution, self.thread.weight, text);
+                if let Some(command) = manual {
+                    self.add("by hand", Tone::Bad, escape(command).into());
+                }
+            }
+            EventKind::RollingBack { cause, weight } => {
+                let text = format!("{cause}; {} is at {weight} %", self.thread.versions.canary);
+                self.head("rolling back", Tone::Bad, Place::Gap, text);
+            }
+            EventKind::RolledBack {
+                cause: _,
+                routes,
+                took_millis,
+                total,
+            } => self.rolled_back(routes, *took_millis, *total),
+            EventKind::Warning { text } => {
+                self.head("warning", Tone::Caution, Place::Gap, escape(text).into());
+            }
+            kind @ EventKind::Finished { .. } => self.finished(kind),
+        }
+    }
+
+    fn planned(&mut self, kind: &EventKind) {
+        let EventKind::Planned {
+            stable,
+            canary,
+            routes,
+            left_behind,
+            steps,
+            skipped,
+            prometheus,
+            resumed_from,
+        } = kind
+        else {
+            return;
+        };
+        *self.thread = Thread {
+            versions: Versions {
+                stable: escape(stable).into(),
+                canary: escape(canary).into(),
+            },
+            untouched: resumed_from.is_none().then_some(self.event.at),
+            ..Thread::default()
+        };
+        let list = |steps: &[Percent]| {
+            let steps: Vec<_> = steps.iter().map(Percent::to_string).collect();
+            steps.join(", ")
+        };
+        let text = format!(
+            "{} {} {} -> {} at {} %",
+            self.object,
+            phrase::routes(routes),
+            self.thread.versions.stable,
+            self.thread.versions.canary,
+            list(steps)
+        );
+        match resumed_from {
+            None => self.head("plan", Tone::Strong, Place::None, text),
+            Some(holder) => {
+                let text = format!("{text}; taken over from {}", escape(holder));
+                self.head("resume", Tone::Strong, Place::None, text);
+            }
+        }
+        if !skipped.is_empty() {
+            let text = format!(
+                "{} %, which {} has already",
+                list(skipped),
+                self.thread.versions.canary
+            );
+            self.add("skipped", Tone::Plain, text);
+        }
+        if !left_behind.is_empty() {
+            let text = format!(
+                "{} on {}",
+                phrase::routes(left_behind),
+                self.thread.versions.stable
+            );
+            self.add("stays", Tone::Caution, text);
+        }
+        self.add("metrics", Tone::Plain, escape(prometheus).into());
+    }
+
+    fn looked(&mut self, kind: &EventKind) {
+        let EventKind::Looked {
+            step: _,
+            steps: _,
+            weight,
+            verdict,
+            tally,
+            reasons,
+            sample_age_millis,
+        } = kind
+        else {
+            return;
+        };
+        if !self.is_news(*verdict, reasons) {
+            return;
+        }
+        let old = sample_age_millis.filter(|age| *age >= 60_000);
+        let label = phrase::so_far(*verdict);
+        let text = phrase::clauses([
+            Some(self.thread.versions.tally(*tally)),
+            Some(match phrase::joined(reasons) {
+                Some(reasons) => format!("{label}: {reasons}"),
+                None => label.to_owned(),
+            }),
+            old.map(|age| format!("newest sample {} s old", age / 1000)),
+        ]);
+        let tone = match verdict {
+            Verdict::Healthy => Tone::Good,
+            Verdict::Regressed => Tone::Bad,
+            Verdict::NotEnoughData => Tone::Plain,
+            Verdict::MetricsUnavailable => Tone::Caution,
+        };
+        self.say("watching", tone, Some(*weight), text);
+    }
+
+    fn passed(&mut self, weight: Percent, tally: Tally, reasons: &[String]) {
+        let text = phrase::clauses([
+            Some(self.thread.versions.tally(tally)),
+            phrase::joined(reasons),
+        ]);
+        // Who went on for want of a verdict, or without a request, was not found healthy.
+        if self.thread.undecided || tally.canary.requests == 0 {
+            self.say("passed", Tone::Caution, Some(weight), text);
+        } else {
+            self.say("healthy", Tone::Good, Some(weight), text);
+        }
+    }
+
+    fn regressed(&mut self, weight: Percent, tally: Tally, reasons: &[String]) {
+        let counts = self.thread.versions.tally(tally);
+        // The counts were told when it tripped, and the canary has had nothing since.
+        if self.thread.tripped {
+            let text = phrase::joined(reasons).unwrap_or(counts);
+            self.say("confirmed", Tone::Bad, Some(Percent::ZERO), text);
+        } else {
+            let text = phrase::clauses([Some(counts), phrase::joined(reasons)]);
+            self.say("regressed", Tone::Bad, Some(weight), text);
+        }
+    }
+
+    fn rolled_back(&mut self, routes: &[RouteChange], took: u64, total: Tally) {
+        self.thread.rolled_back = true;
+        self.thread.weight = None;
+        let object = &self.object;
+        let state = match self.thread.untouched {
+            Some(at) => format!("{object} is as it was at {}, verified", self.time(at)),
+            None => format!("{object} has its original weights back, verified"),
+        };
+        let took = millis(took);
+        let done = match routes {
+            [] => format!("in {took}"),
+            routes => format!("in {took}: {}", self.thread.told.changes(routes)),
+        };
+        let harm = self.thread.versions.harm(total.canary);
+        let text = phrase::clauses([Some(state), Some(done), harm]);
+        self.head("rolled back", Tone::Strong, Place::Gap, text);
+    }
+
+    fn finished(&mut self, kind: &EventKind) {
+        let EventKind::Finished {
+            outcome,
+            weight,
+            took,
+            total,
+            reasons,
+            next,
+        } = kind
+        else {
+            return;
+        };
+        let object = self.object.clone();
+        let canary = self.thread.versions.canary.clone();
+        let mut next = next.clone();
+        match outcome {
+            Outcome::Promoted => {
+                let text = phrase::clauses([
+                    Some(format!("{object} is on {canary} after {took}")),
+                    self.thread.versions.harm(total.canary),
+                ]);
+                self.say("promoted", Tone::Good, Some(*weight), text);
+            }
+            Outcome::StepPassed => {
+                let text = format!("{object} stays at {weight} %, this step is done");
+                self.say("step done", Tone::Good, Some(*weight), text);
+            }
+            Outcome::RolledBack(cause) => {
+                // The line with the facts was written when the weights were read back.
+                if !self.thread.rolled_back {
+                    let text = format!("{object}: {cause}");
+                    self.head("rolled back", Tone::Strong, Place::Gap, text);
+                }
+            }
+            Outcome::Held => {
+                let text = format!("{object} stays at {weight} % until promote or abort");
+                self.say("held", Tone::Caution, Some(*weight), text);
+            }
+            Outcome::Drifted => {
+                let text = format!("{object} was changed by somebody else; nothing is overwritten");
+                self.head("stopped", Tone::Bad, Place::Gap, text);
+            }
+            Outcome::TakenOver => {
+                let text = format!("{object} is driven by somebody else now");
+                self.head("taken over", Tone::Caution, Place::Gap, text);
+            }
+            Outcome::RollbackFailed => {
+                let text = format!(
+                    "the original weights of {object} are NOT restored; its traffic needs a human"
+                );
+                self.head("ROLLBACK FAILED", Tone::Bad, Place::Gap, text);
+                next = next.or_else(|| Some(self.command("abort")));
+            }
+            Outcome::Interrupted => {
+                let text = format!("{object} is untouched");
+                self.head("interrupted", Tone::Caution, Place::Gap, text);
+            }
+        }
+        for reason in reasons {
+            self.add("why", Tone::Plain, escape(reason).into());
+        }
+        if let Some(command) = next {
+            self.next(escape(&command).into());
+        }
+    }
+}
+
+/// `18 ms`, `1.8 s`.
+fn millis(millis: u64) -> String {
+    match millis {
+        0..1000 => format!("{millis} ms"),
+        _ => format!("{}.{} s", grouped(millis / 1000), millis % 1000 / 100),
+    }
+}
