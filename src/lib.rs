@@ -1,3 +1,4 @@
 //! Progressive delivery without a controller.
 pub mod clock;
+pub mod sandbox;
 pub mod verdict;
