@@ -2,10 +2,12 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod commands;
 pub mod engine;
 pub mod metrics;
 pub mod plan;
 pub mod record;
 pub mod report;
+pub mod sandbox;
 pub mod traffic;
 pub mod verdict;

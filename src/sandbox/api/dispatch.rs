@@ -1,0 +1,396 @@
+//! One request against the state of the world: discovery, reads and writes of objects.
+
+use serde_json::{Value, json};
+
+use super::access::Attempt;
+use super::discovery::{self, Discovery};
+use super::kinds::Kind;
+use super::patch::{self, JsonPatch};
+use super::route::{Query, Route, Target};
+use super::selector::Selector;
+use super::status::Refusal;
+use super::store::Write;
+use super::table;
+use super::watching::Watch;
+use crate::sandbox::state::State;
+
+/// A request, as far as it matters here.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub verb: &'a str,
+    pub route: &'a Route<'a>,
+    pub query: &'a Query,
+    pub accept: &'a str,
+    pub content_type: &'a str,
+    pub user: &'a str,
+    pub user_agent: &'a str,
+    pub body: &'a [u8],
+}
+
+/// What a request is answered with.
+pub(crate) enum Reply {
+    Json(u16, Value),
+    /// JSON of a media type of its own.
+    Typed(Value, &'static str),
+    Text(String),
+    Watch(Box<Watch>),
+}
+
+/// The verb of a request, as authorization and the journal know it.
+pub(crate) fn verb(method: &str, route: &Route<'_>, query: &Query) -> &'static str {
+    let named = matches!(
+        route,
+        Route::Object(Target { name: Some(_), .. }) | Route::Proxy(_)
+    );
+    let object = matches!(
+        route,
+        Route::Object(_) | Route::Proxy(_) | Route::AccessReview
+    );
+    match method {
+        "GET" if matches!(route, Route::Object(_)) && query.is_set("watch") => "watch",
+        "GET" if object && !named => "list",
+        "POST" if object => "create",
+        "PUT" => "update",
+        "PATCH" => "patch",
+        "DELETE" if named => "delete",
+        "DELETE" => "deletecollection",
+        "POST" => "post",
+        _ => "get",
+    }
+}
+
+/// Carries a request out.
+pub(crate) fn perform(state: &mut State, request: &Request<'_>) -> Result<Reply, Refusal> {
+    let served = |kind: &Kind, version: &str| state.serves(kind, version);
+    let discovery = Discovery { served };
+    let aggregated =
+        request.accept.contains("as=APIGroupDiscoveryList") && request.accept.contains("v=v2;");
+    let found = |answer: Option<Value>| {
+        answer
+            .map(|value| Reply::Json(200, value))
+            .ok_or_else(Refusal::no_such_path)
+    };
+    match request.route {
+        Route::Version => Ok(Reply::Json(200, discovery::version())),
+        Route::Health => Ok(Reply::Text("ok".to_owned())),
+        Route::Core | Route::Groups if aggregated => {
+            let core = matches!(request.route, Route::Core);
+            Ok(Reply::Typed(
+                discovery.aggregated(core),
+                discovery::AGGREGATED,
+            ))
+        }
+        Route::Core => Ok(Reply::Json(200, discovery.core())),
+        Route::Groups => Ok(Reply::Json(200, discovery.group_list())),
+        Route::Group(group) => found(discovery.group(group)),
+        Route::Resources(group, version) => found(discovery.resources(group, version)),
+        Route::AccessReview if request.verb == "create" => {
+            let review = body(request)?;
+            Ok(Reply::Json(201, state.access.review(request.user, review)))
+        }
+        Route::Object(target) => {
+            authorize(state, request, target)?;
+            object(state, request, target)
+        }
+        Route::AccessReview => Err(Refusal::method_not_allowed()),
+        Route::Proxy(_) | Route::Prometheus(_) | Route::Unknown => Err(Refusal::no_such_path()),
+    }
+}
+
+fn authorize(state: &State, request: &Request<'_>, target: &Target<'_>) -> Result<(), Refusal> {
+    let attempt = Attempt {
+        user: request.user,
+        verb: request.verb,
+        group: target.kind.group,
+        resource: target.kind.plural,
+        subresource: target.subresource,
+        namespace: target.namespace,
+        name: target.name,
+    };
+    if state.access.allows(&attempt) {
+        Ok(())
+    } else {
+        Err(Refusal::forbidden(&attempt))
+    }
+}
+
+fn object(state: &mut State, request: &Request<'_>, target: &Target<'_>) -> Result<Reply, Refusal> {
+    let Target {
+        kind,
+        version,
+        namespace,
+        name,
+        subresource,
+    } = *target;
+    let place = namespace.unwrap_or_default();
+    let manager = manager(request);
+    let write = Write {
+        manager: &manager,
+        version,
+        subresource,
+        dry_run: dry_run(request)?,
+        with_status: false,
+        now: state.at,
+    };
+    match (request.verb, name) {
+        ("get", Some(name)) => {
+            let found = state.store.get(kind, place, name);
+            let found = found.ok_or_else(|| Refusal::not_found(kind, name))?;
+            let revision = state.store.revision();
+            Ok(one_or_table(request, target, found, revision, state.at))
+        }
+        ("list", None) => list(state, request, target),
+        ("watch", None) => Ok(Reply::Watch(Box::new(Watch::open(
+            state,
+            target,
+            request.query,
+            wants_table(request),
+        )?))),
+        ("create", None) => {
+            let mut wanted = body(request)?;
+            let claimed = wanted["metadata"]["namespace"].as_str();
+            if kind.namespaced && claimed.is_some_and(|claimed| claimed != place) {
+                return Err(Refusal::bad_request(
+                    "the namespace of the provided object does not match the namespace sent on the request",
+                ));
+            }
+            if kind.status
+                && let Some(members) = wanted.as_object_mut()
+            {
+                members.remove("status");
+            }
+            if kind.namespaced {
+                let spaces = Kind::by_plural("namespaces");
+                if let Some(spaces) = spaces
+                    && state.store.get(spaces, "", place).is_none()
+                {
+                    return Err(Refusal::not_found(spaces, place));
+                }
+            }
+            let created = state.store.create(kind, place, wanted, &write)?;
+            Ok(Reply::Json(201, shown(kind, version, &created)))
+        }
+        ("update", Some(name)) => {
+            let wanted = body(request)?;
+            if kind.custom
+                && wanted["metadata"]["resourceVersion"]
+                    .as_str()
+                    .is_none_or(str::is_empty)
+            {
+                return Err(Refusal::invalid(
+                    kind,
+                    name,
+                    &[super::status::Cause {
+                        reason: "FieldValueInvalid",
+                        message: "Invalid value: 0: must be specified for an update".to_owned(),
+                        field: "metadata.resourceVersion".to_owned(),
+                    }],
+                ));
+            }
+            let updated = state
+                .store
+                .update(kind, place, name, &write, |_| Ok(wanted))?;
+            Ok(Reply::Json(200, shown(kind, version, &updated)))
+        }
+        ("patch", Some(name)) => {
+            let change = change(request)?;
+            let patched = state.store.update(kind, place, name, &write, |live| {
+                // The patch meets the object in the version the caller speaks.
+                change.apply(&shown(kind, version, live))
+            })?;
+            Ok(Reply::Json(200, shown(kind, version, &patched)))
+        }
+        ("delete", Some(name)) => {
+            check_preconditions(state, request, target, name)?;
+            let deleted = state.store.delete(kind, place, name, write.dry_run)?;
+            if ["pods", "namespaces", "services"].contains(&kind.plural) {
+                return Ok(Reply::Json(200, shown(kind, version, &deleted)));
+            }
+            let mut details =
+                json!({"name": name, "kind": kind.plural, "uid": deleted["metadata"]["uid"]});
+            if !kind.group.is_empty() {
+                details["group"] = json!(kind.group);
+            }
+            Ok(Reply::Json(
+                200,
+                json!({
+                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+                    "details": details,
+                }),
+            ))
+        }
+        ("deletecollection", None) => {
+            let selector = selector(request)?;
+            let doomed: Vec<Value> = state
+                .store
+                .list(kind, namespace, &selector)
+                .cloned()
+                .collect();
+            for object in &doomed {
+                let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+                state
+                    .store
+                    .delete(kind, text("namespace"), text("name"), write.dry_run)?;
+            }
+            Ok(Reply::Json(200, list_of(state, target, doomed.iter())))
+        }
+        _ => Err(Refusal::method_not_allowed()),
+    }
+}
+
+fn list(state: &State, request: &Request<'_>, target: &Target<'_>) -> Result<Reply, Refusal> {
+    let selector = selector(request)?;
+    let found = state.store.list(target.kind, target.namespace, &selector);
+    if wants_table(request) {
+        let table = table::of(target.kind, found, state.store.revision(), state.at);
+        return Ok(Reply::Json(200, table));
+    }
+    Ok(Reply::Json(200, list_of(state, target, found)))
+}
+
+fn list_of<'a>(
+    state: &State,
+    target: &Target<'_>,
+    objects: impl Iterator<Item = &'a Value>,
+) -> Value {
+    let Target { kind, version, .. } = *target;
+    json!({
+        "kind": format!("{}List", kind.kind),
+        "apiVersion": kind.api_version(version),
+        "metadata": {"resourceVersion": state.store.revision().to_string()},
+        "items": objects.map(|object| shown(kind, version, object)).collect::<Vec<_>>(),
+    })
+}
+
+fn selector(request: &Request<'_>) -> Result<Selector, Refusal> {
+    Selector::parse(
+        request.query.get("labelSelector"),
+        request.query.get("fieldSelector"),
+    )
+    .map_err(Refusal::bad_request)
+}
+
+/// An object in the version the caller speaks.
+pub(crate) fn shown(kind: &Kind, version: &str, object: &Value) -> Value {
+    let mut object = object.clone();
+    object["apiVersion"] = json!(kind.api_version(version));
+    object
+}
+
+fn one_or_table(
+    request: &Request<'_>,
+    target: &Target<'_>,
+    object: &Value,
+    revision: u64,
+    now: jiff::Timestamp,
+) -> Reply {
+    if wants_table(request) {
+        Reply::Json(
+            200,
+            table::of(target.kind, [object].into_iter(), revision, now),
+        )
+    } else {
+        Reply::Json(200, shown(target.kind, target.version, object))
+    }
+}
+
+fn wants_table(request: &Request<'_>) -> bool {
+    request.accept.contains("as=Table")
+}
+
+/// The manager is what the caller says, or else the first word of its User-Agent.
+fn manager(request: &Request<'_>) -> String {
+    let given = request.query.get("fieldManager");
+    let product = request.user_agent.split('/').next().unwrap_or_default();
+    match (given, product) {
+        ("", "") => "unknown".to_owned(),
+        ("", product) => product.to_owned(),
+        (given, _) => given.to_owned(),
+    }
+}
+
+fn dry_run(request: &Request<'_>) -> Result<bool, Refusal> {
+    match request.query.get("dryRun") {
+        "" => Ok(false),
+        "All" => Ok(true),
+        other => Err(Refusal::bad_request(format!(
+            "Invalid value: [\"{other}\"]: dryRun must be All"
+        ))),
+    }
+}
+
+fn body(request: &Request<'_>) -> Result<Value, Refusal> {
+    serde_json::from_slice::<Value>(request.body)
+        .ok()
+        .filter(Value::is_object)
+        .ok_or_else(|| {
+            Refusal::bad_request("the object provided is unrecognized (must be of type JSON)")
+        })
+}
+
+/// A patch of either form.
+enum Change {
+    Operations(JsonPatch),
+    Merge(Value),
+}
+
+fn change(request: &Request<'_>) -> Result<Change, Refusal> {
+    let media = request.content_type.split(';').next().unwrap_or_default();
+    match media.trim() {
+        "application/json-patch+json" => JsonPatch::parse(request.body)
+            .map(Change::Operations)
+            .map_err(|patch::Malformed(why)| Refusal::bad_request(why)),
+        "application/merge-patch+json" => serde_json::from_slice(request.body)
+            .map(Change::Merge)
+            .map_err(|error| Refusal::bad_request(format!("error decoding patch: {error}"))),
+        _ => Err(Refusal::unsupported_media()),
+    }
+}
+
+impl Change {
+    fn apply(&self, live: &Value) -> Result<Value, Refusal> {
+        match self {
+            Self::Operations(patch) => patch
+                .apply(live)
+                .map_err(|patch::DoesNotApply| Refusal::patch_does_not_apply()),
+            Self::Merge(patch) => {
+                let mut wanted = live.clone();
+                patch::merge(&mut wanted, patch);
+                Ok(wanted)
+            }
+        }
+    }
+}
+
+/// A delete may name the uid and the resourceVersion it is meant for.
+fn check_preconditions(
+    state: &State,
+    request: &Request<'_>,
+    target: &Target<'_>,
+    name: &str,
+) -> Result<(), Refusal> {
+    let Ok(options) = serde_json::from_slice::<Value>(request.body) else {
+        return Ok(());
+    };
+    let live = state
+        .store
+        .get(target.kind, target.namespace.unwrap_or_default(), name);
+    let Some(live) = live else {
+        return Ok(());
+    };
+    for (field, called) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {
+        let (Some(wanted), Some(is)) = (
+            options["preconditions"][field].as_str(),
+            live["metadata"][field].as_str(),
+        ) else {
+            continue;
+        };
+        if wanted != is {
+            let why = format!(
+                "Precondition failed: {called} in precondition: {wanted}, {called} in object meta: {is}"
+            );
+            return Err(Refusal::conflict(target.kind, name, &why));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! The API server of the world: paths, verbs, objects, and answers in the words of the real one.
+
+pub(crate) mod access;
+mod discovery;
+mod dispatch;
+pub(crate) mod kinds;
+mod ownership;
+mod patch;
+pub(crate) mod route;
+pub(crate) mod selector;
+pub(crate) mod status;
+pub(crate) mod store;
+mod table;
+mod validation;
+mod watching;
+
+pub use access::Denial;
+pub(crate) use dispatch::{Reply, Request, perform, verb};
+pub(crate) use watching::{Line, Watch};

@@ -1,0 +1,184 @@
+//! Watches: what has happened since a revision, line by line.
+
+use std::collections::VecDeque;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::dispatch::shown;
+use super::kinds::Kind;
+use super::route::{Query, Target};
+use super::selector::Selector;
+use super::status::{Refusal, RefusalBody};
+use super::table;
+use crate::sandbox::state::State;
+
+/// How long a watch lasts when the client does not say.
+const DEFAULT_TIMEOUT: i64 = 1800;
+
+/// A running watch.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    kind: &'static Kind,
+    version: String,
+    namespace: Option<String>,
+    selector: Selector,
+    table: bool,
+    bookmarks: bool,
+    /// Everything up to this revision has been told.
+    revision: u64,
+    epoch: u64,
+    /// When the server ends the watch.
+    pub ends: Timestamp,
+    ready: VecDeque<Value>,
+    over: bool,
+}
+
+/// What a watch has to say when it is asked.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Line {
+    /// An event.
+    Event(String),
+    /// Nothing for now.
+    Nothing,
+    /// Nothing any more.
+    End,
+}
+
+impl Watch {
+    pub(crate) fn open(
+        state: &State,
+        target: &Target<'_>,
+        query: &Query,
+        table: bool,
+    ) -> Result<Self, Refusal> {
+        let selector = Selector::parse(query.get("labelSelector"), query.get("fieldSelector"))
+            .map_err(Refusal::bad_request)?;
+        let seconds = query.get("timeoutSeconds").parse();
+        let ends = state.at + SignedDuration::from_secs(seconds.unwrap_or(DEFAULT_TIMEOUT));
+        let mut watch = Self {
+            kind: target.kind,
+            version: target.version.to_owned(),
+            namespace: target.namespace.map(str::to_owned),
+            selector,
+            table,
+            bookmarks: query.is_set("allowWatchBookmarks"),
+            revision: state.store.revision(),
+            epoch: state.watch_epoch,
+            ends,
+            ready: VecDeque::new(),
+            over: false,
+        };
+        let from = match query.get("resourceVersion") {
+            "" | "0" => None,
+            text => Some(text.parse::<u64>().map_err(|_| {
+                Refusal::bad_request(format!("invalid resource version: {text:?}"))
+            })?),
+        };
+        // A stream that starts with a list tells what there is, whatever revision it names.
+        let streamed = query.is_set("sendInitialEvents");
+        match from {
+            Some(from) if !streamed => {
+                if from < state.store.oldest() {
+                    return Err(Refusal::expired(from, state.store.oldest()));
+                }
+                watch.revision = from;
+            }
+            _ => {
+                let found: Vec<Value> = state
+                    .store
+                    .list(target.kind, target.namespace, &watch.selector)
+                    .cloned()
+                    .collect();
+                for object in &found {
+                    watch.tell("ADDED", object, state.at);
+                }
+            }
+        }
+        if streamed && watch.bookmarks {
+            let initial = json!({"annotations": {"k8s.io/initial-events-end": "true"}});
+            watch.bookmark(initial);
+        }
+        Ok(watch)
+    }
+
+    /// The next line. The state must have caught up with the present.
+    pub(crate) fn next(&mut self, state: &State) -> Line {
+        if let Some(event) = self.ready.pop_front() {
+            return Line::Event(event.to_string());
+        }
+        if self.over || self.epoch != state.watch_epoch {
+            return Line::End;
+        }
+        if self.revision < state.store.oldest() && self.revision < state.store.revision() {
+            self.over = true;
+            let refusal = Refusal::expired(self.revision, state.store.oldest());
+            if let RefusalBody::Status(status) = refusal.body {
+                return Line::Event(json!({"type": "ERROR", "object": status}).to_string());
+            }
+            return Line::End;
+        }
+        self.collect(state);
+        if let Some(event) = self.ready.pop_front() {
+            return Line::Event(event.to_string());
+        }
+        if state.at >= self.ends {
+            self.over = true;
+            if self.bookmarks {
+                self.bookmark(json!({}));
+                return self.next(state);
+            }
+            return Line::End;
+        }
+        Line::Nothing
+    }
+
+    fn collect(&mut self, state: &State) {
+        let (plural, namespace) = (self.kind.plural, self.namespace.clone());
+        let changes: Vec<_> = state
+            .store
+            .changes_since(self.revision)
+            .filter(|change| {
+                change.key.0 == plural
+                    && namespace
+                        .as_ref()
+                        .is_none_or(|place| *place == change.key.1)
+            })
+            .cloned()
+            .collect();
+        for change in changes {
+            let matches = |object: &Option<Value>| {
+                object
+                    .as_ref()
+                    .is_some_and(|object| self.selector.matches(object))
+            };
+            match (matches(&change.before), matches(&change.after)) {
+                (false, true) => self.tell("ADDED", &change.object, state.at),
+                (true, true) => self.tell("MODIFIED", &change.object, state.at),
+                (true, false) => self.tell("DELETED", &change.object, state.at),
+                (false, false) => {}
+            }
+        }
+        self.revision = state.store.revision();
+    }
+
+    fn tell(&mut self, what: &str, object: &Value, now: Timestamp) {
+        let object = if self.table {
+            table::of(self.kind, [object].into_iter(), self.revision, now)
+        } else {
+            shown(self.kind, &self.version, object)
+        };
+        self.ready
+            .push_back(json!({"type": what, "object": object}));
+    }
+
+    fn bookmark(&mut self, metadata: Value) {
+        let mut metadata = metadata;
+        metadata["resourceVersion"] = json!(self.revision.to_string());
+        metadata["creationTimestamp"] = Value::Null;
+        self.ready.push_back(json!({"type": "BOOKMARK", "object": {
+            "kind": self.kind.kind, "apiVersion": self.kind.api_version(&self.version),
+            "metadata": metadata,
+        }}));
+    }
+}

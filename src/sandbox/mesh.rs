@@ -1,0 +1,152 @@
+//! The mesh: the traffic, the routes the proxies have at the moment, and the scrapes of Prometheus.
+
+use std::collections::VecDeque;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::prometheus::Storage;
+use super::traffic::{Chance, Routing, Traffic};
+
+/// How long a changed route takes to the proxies, as measured on a real mesh.
+const PROPAGATION: SignedDuration = SignedDuration::from_millis(80);
+const SCRAPE_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
+const RETENTION: SignedDuration = SignedDuration::from_hours(2);
+
+/// Everything that moves with time.
+#[derive(Debug)]
+pub(crate) struct Mesh {
+    pub traffic: Traffic,
+    pub scrapes: Scrapes,
+    pub propagation: SignedDuration,
+    /// What the proxies have.
+    current: Routing,
+    /// What is on its way to them.
+    coming: VecDeque<(Timestamp, Routing)>,
+    /// What the objects say.
+    latest: Routing,
+}
+
+/// When Prometheus scrapes, and what it has.
+#[derive(Debug)]
+pub struct Scrapes {
+    pub(crate) storage: Storage,
+    interval: SignedDuration,
+    next: Timestamp,
+    pauses: Vec<(Timestamp, Timestamp)>,
+}
+
+impl Scrapes {
+    /// Scrapes this often from now on; one second until something is set.
+    pub fn every(&mut self, interval: SignedDuration) -> &mut Self {
+        self.next = self.next - self.interval + interval;
+        self.interval = interval;
+        self
+    }
+
+    /// Moves the scrapes that are to come by this much.
+    pub fn shifted_by(&mut self, offset: SignedDuration) -> &mut Self {
+        self.next += offset;
+        self
+    }
+
+    /// Keeps samples for this long; two hours until something is set.
+    pub fn keep(&mut self, retention: SignedDuration) -> &mut Self {
+        self.storage.keep(retention);
+        self
+    }
+
+    /// Between the two times nothing is scraped: samples stop, queries go on.
+    pub fn stop_between(&mut self, from: Timestamp, until: Timestamp) -> &mut Self {
+        self.pauses.push((from, until));
+        self
+    }
+
+    /// How often it scrapes.
+    pub fn interval(&self) -> SignedDuration {
+        self.interval
+    }
+}
+
+impl Mesh {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self {
+            traffic: Traffic::new(now, Chance::seeded(1)),
+            scrapes: Scrapes {
+                storage: Storage::new(RETENTION),
+                interval: SCRAPE_INTERVAL,
+                next: now + SCRAPE_INTERVAL,
+                pauses: Vec::new(),
+            },
+            propagation: PROPAGATION,
+            current: Routing::default(),
+            coming: VecDeque::new(),
+            latest: Routing::default(),
+        }
+    }
+
+    /// Whether there are routes for exactly these hosts.
+    pub(crate) fn knows(&self, hosts: &[String]) -> bool {
+        self.latest.hosts.keys().eq(hosts)
+    }
+
+    /// Sends new routes on their way. A host nobody asked for before has its routes at once.
+    pub(crate) fn reroute(&mut self, now: Timestamp, routing: Routing) {
+        if routing == self.latest {
+            return;
+        }
+        for (host, routes) in &routing.hosts {
+            if !self.latest.hosts.contains_key(host) {
+                self.current.hosts.insert(host.clone(), routes.clone());
+            }
+        }
+        self.current.pods.clone_from(&routing.pods);
+        for (_, coming) in &mut self.coming {
+            coming.pods.clone_from(&routing.pods);
+        }
+        self.latest = routing.clone();
+        self.coming.push_back((now + self.propagation, routing));
+    }
+
+    /// Brings everything up to `to`.
+    pub(crate) fn advance(&mut self, to: Timestamp) {
+        loop {
+            let arrival = self.coming.front().map_or(to, |(at, _)| *at);
+            let next = arrival.min(self.scrapes.next).min(to);
+            self.traffic.advance(next, &self.current);
+            let mut moved = false;
+            if let Some((at, _)) = self.coming.front()
+                && *at <= next
+                && let Some((_, routing)) = self.coming.pop_front()
+            {
+                self.current = routing;
+                moved = true;
+            }
+            if self.scrapes.next <= next {
+                self.scrape(next);
+                moved = true;
+            }
+            if !moved && next >= to {
+                return;
+            }
+        }
+    }
+
+    fn scrape(&mut self, at: Timestamp) {
+        self.scrapes.next = at + self.scrapes.interval;
+        let paused = self
+            .scrapes
+            .pauses
+            .iter()
+            .any(|(from, until)| *from <= at && at < *until);
+        if paused {
+            return;
+        }
+        // A pod that is gone or has restarted no longer shows what it had counted.
+        self.traffic.advance(at, &self.current);
+        let sources = self.traffic.sources().map(|source| &source.pod);
+        let targets = self.current.pods.keys().chain(sources);
+        self.scrapes
+            .storage
+            .scrape(at, targets, self.traffic.streams());
+    }
+}

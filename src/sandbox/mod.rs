@@ -1,0 +1,44 @@
+//! An embedded world: an API server in memory, a mesh with traffic, and the Prometheus that sees it.
+//!
+//! It serves `kubectl canary demo` and `simulate`, and the tests: under tokio's paused clock an hour
+//! passes in milliseconds. It is a stand-in, not a second Kubernetes: what it answers is held against
+//! the real API server by the contract tests, and what it does not know it refuses.
+//!
+//! ```
+//! use kubectl_canary::{clock::Clock, sandbox::{World, scene}};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+//! let world = World::new(Clock::System);
+//! world.set(scene::shop);
+//! world.traffic().version("shop", "reviews-v2").fails(0.2);
+//! let served = world.serve().await?;
+//! println!("{}", served.kubeconfig());
+//! # Ok(())
+//! # }
+//! ```
+
+mod api;
+mod faults;
+mod journal;
+mod mesh;
+mod prometheus;
+mod resolve;
+pub mod scene;
+mod service;
+mod stage;
+mod state;
+pub mod traffic;
+mod workloads;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+pub use api::Denial;
+pub use faults::{ApiFault, Faults, Rule};
+pub use journal::Call;
+pub use mesh::Scrapes;
+pub use prometheus::PrometheusFault;
+pub use stage::Stage;
+pub use workloads::{Deployment, Pods};
+pub use world::{Served, World};

@@ -1,0 +1,335 @@
+//! Prometheus' HTTP API: queries in, its JSON out.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::expression::{self, Aggregate, Expression, Selector};
+use super::fault::PrometheusFault;
+use super::storage::{Labels, Storage, Veil};
+use crate::sandbox::api::route::Query;
+
+/// How far an instant query looks back for a sample.
+const LOOKBACK: i64 = 300_000;
+
+/// The most points a range query may have, as in Prometheus.
+const MOST_POINTS: i64 = 11_000;
+
+/// An answer: its HTTP status and its body.
+pub(crate) type Answer = (u16, String);
+
+/// A question, and the state of the world that bears on the answer.
+pub(crate) struct Question<'a> {
+    pub storage: &'a Storage,
+    pub now: Timestamp,
+    /// The interval of the scrapes, which is what a late sample is late by.
+    pub interval: i64,
+    pub faults: &'a [PrometheusFault],
+}
+
+impl Question<'_> {
+    /// Answers `/api/v1/PATH`.
+    pub(crate) fn answer(&self, path: &str, query: &Query) -> Answer {
+        for fault in self.faults {
+            match fault {
+                PrometheusFault::Answer { code } => {
+                    return (*code, format!("{code} upstream error\n"));
+                }
+                PrometheusFault::ExecutionError => {
+                    return error(
+                        422,
+                        "execution",
+                        "query processing would load too many samples into memory in query execution",
+                    );
+                }
+                PrometheusFault::Malformed => {
+                    return (
+                        200,
+                        r#"{"status":"success","data":{"resultType":"matr"#.to_owned(),
+                    );
+                }
+                _ => {}
+            }
+        }
+        match path {
+            "api/v1/query" => self.instant(query),
+            "api/v1/query_range" => self.range(query),
+            "api/v1/series" => self.series(query),
+            "api/v1/status/buildinfo" => success(json!({
+                "version": "3.5.0", "revision": "sandbox", "branch": "HEAD",
+                "buildUser": "", "buildDate": "", "goVersion": "go1.25",
+            })),
+            "-/ready" => (200, "Prometheus Server is Ready.\n".to_owned()),
+            "-/healthy" => (200, "Prometheus Server is Healthy.\n".to_owned()),
+            _ => (404, "404 page not found\n".to_owned()),
+        }
+    }
+
+    fn veils(&self) -> Vec<Veil> {
+        self.faults
+            .iter()
+            .filter_map(|fault| match fault {
+                PrometheusFault::Missing { label, value } => Some((label, value, i64::MIN)),
+                PrometheusFault::Late { label, value } => {
+                    Some((label, value, self.now.as_millisecond() - self.interval))
+                }
+                _ => None,
+            })
+            .map(|(label, value, after)| Veil {
+                label: label.clone(),
+                value: value.clone(),
+                after,
+            })
+            .collect()
+    }
+
+    fn has(&self, wanted: &PrometheusFault) -> bool {
+        self.faults.contains(wanted)
+    }
+
+    fn instant(&self, query: &Query) -> Answer {
+        let at = match self.time(query.get("time")) {
+            Ok(at) => at.unwrap_or_else(|| self.now.as_millisecond()),
+            Err(why) => return bad("time", &why),
+        };
+        let lookback = duration(query.get("lookback_delta")).unwrap_or(LOOKBACK);
+        let expression = match Expression::parse(query.get("query")) {
+            Ok(expression) => expression,
+            Err(why) => return bad("query", &why),
+        };
+        let (form, result) = match expression {
+            Expression::Number(number) => {
+                return success(
+                    json!({"resultType": "scalar", "result": [seconds(at), text(number)]}),
+                );
+            }
+            Expression::Time => {
+                let number = at as f64 / 1000.0;
+                return success(
+                    json!({"resultType": "scalar", "result": [seconds(at), text(number)]}),
+                );
+            }
+            Expression::Selector(Selector {
+                matchers,
+                range: Some(range),
+            }) => {
+                let series = self
+                    .storage
+                    .select(&matchers, at - range, at, &self.veils())
+                    .into_iter()
+                    .map(|(labels, samples)| {
+                        let values: Vec<Value> = samples
+                            .into_iter()
+                            .filter_map(|(at, value)| Some(self.point(at, value?)))
+                            .collect();
+                        json!({"metric": labels, "values": values})
+                    })
+                    .filter(|series| series["values"] != json!([]))
+                    .collect();
+                ("matrix", series)
+            }
+            other => {
+                let vector = self
+                    .vector(&other, at, lookback)
+                    .into_iter()
+                    .map(
+                        |(labels, value)| json!({"metric": labels, "value": self.point(at, value)}),
+                    )
+                    .collect();
+                ("vector", vector)
+            }
+        };
+        self.result(form, result)
+    }
+
+    fn range(&self, query: &Query) -> Answer {
+        let (from, to) = match (self.time(query.get("start")), self.time(query.get("end"))) {
+            (Ok(Some(from)), Ok(Some(to))) => (from, to),
+            (Ok(Some(_)), _) => return bad("end", "cannot parse to a valid timestamp"),
+            _ => return bad("start", "cannot parse to a valid timestamp"),
+        };
+        let Some(step) = duration(query.get("step")).filter(|step| *step > 0) else {
+            return bad(
+                "step",
+                "zero or negative query resolution step widths are not accepted. Try a positive integer",
+            );
+        };
+        if (to - from) / step > MOST_POINTS {
+            return error(
+                400,
+                "bad_data",
+                "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+            );
+        }
+        let expression = match Expression::parse(query.get("query")) {
+            Ok(Expression::Selector(Selector { range: Some(_), .. })) => {
+                return bad(
+                    "query",
+                    "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector",
+                );
+            }
+            Ok(expression) => expression,
+            Err(why) => return bad("query", &why),
+        };
+        let mut series: BTreeMap<Labels, Vec<Value>> = BTreeMap::new();
+        let mut at = from;
+        while at <= to {
+            for (labels, value) in self.vector(&expression, at, LOOKBACK) {
+                series
+                    .entry(labels)
+                    .or_default()
+                    .push(self.point(at, value));
+            }
+            at += step;
+        }
+        let series = series
+            .into_iter()
+            .map(|(labels, values)| json!({"metric": labels, "values": values}))
+            .collect();
+        self.result("matrix", series)
+    }
+
+    fn series(&self, query: &Query) -> Answer {
+        let bound = |name, otherwise| match self.time(query.get(name)) {
+            Ok(at) => Ok(at.unwrap_or(otherwise)),
+            Err(why) => Err(bad(name, &why)),
+        };
+        let (from, to) = match (bound("start", i64::MIN), bound("end", i64::MAX)) {
+            (Ok(from), Ok(to)) => (from, to),
+            (Err(answer), _) | (_, Err(answer)) => return answer,
+        };
+        let mut found: Vec<Value> = Vec::new();
+        for text in query.all("match[]") {
+            let matchers = match expression::selector(text) {
+                Ok(matchers) => matchers,
+                Err(why) => return bad("match[]", &why),
+            };
+            let series = self.storage.select(&matchers, from, to, &self.veils());
+            found.extend(series.into_iter().map(|(labels, _)| json!(labels)));
+        }
+        if query.get("match[]").is_empty() {
+            return error(400, "bad_data", "no match[] parameter provided");
+        }
+        self.success_of(json!(self.of_result(found)))
+    }
+
+    /// An instant vector at one moment.
+    fn vector(&self, expression: &Expression, at: i64, lookback: i64) -> Vec<(Labels, f64)> {
+        match expression {
+            Expression::Number(number) | Expression::Vector(number) => {
+                vec![(Labels::new(), *number)]
+            }
+            Expression::Time => vec![(Labels::new(), at as f64 / 1000.0)],
+            Expression::Selector(selector) => self
+                .storage
+                .select(&selector.matchers, at - lookback, at, &self.veils())
+                .into_iter()
+                .filter_map(|(labels, samples)| Some((labels.clone(), samples.last()?.1?)))
+                .collect(),
+            Expression::Aggregate(aggregate) => self.aggregate(aggregate, at, lookback),
+        }
+    }
+
+    fn aggregate(&self, aggregate: &Aggregate, at: i64, lookback: i64) -> Vec<(Labels, f64)> {
+        let inner = Expression::Selector(aggregate.of.clone());
+        let mut groups: BTreeMap<Labels, f64> = BTreeMap::new();
+        for (mut labels, value) in self.vector(&inner, at, lookback) {
+            labels.retain(|label, _| aggregate.by.contains(label));
+            *groups.entry(labels).or_default() += if aggregate.count { 1.0 } else { value };
+        }
+        groups.into_iter().collect()
+    }
+
+    fn point(&self, at: i64, value: f64) -> Value {
+        let value = if self.has(&PrometheusFault::NotANumber) {
+            f64::NAN
+        } else {
+            value
+        };
+        json!([seconds(at), text(value)])
+    }
+
+    fn result(&self, form: &str, result: Vec<Value>) -> Answer {
+        self.success_of(json!({"resultType": form, "result": self.of_result(result)}))
+    }
+
+    /// What is left of a result under the faults of the moment.
+    fn of_result(&self, result: Vec<Value>) -> Vec<Value> {
+        if self.has(&PrometheusFault::Empty) {
+            Vec::new()
+        } else if self.has(&PrometheusFault::Partial) {
+            result.into_iter().step_by(2).collect()
+        } else {
+            result
+        }
+    }
+
+    fn success_of(&self, data: Value) -> Answer {
+        let mut body = json!({"status": "success", "data": data});
+        if self.has(&PrometheusFault::Partial) {
+            body["warnings"] =
+                json!(["fetch series for {replica=\"1\"}: rpc error: code = Unavailable"]);
+        }
+        (200, body.to_string())
+    }
+
+    /// A time in seconds or in RFC 3339, in milliseconds.
+    fn time(&self, text: &str) -> Result<Option<i64>, String> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if let Ok(seconds) = text.parse::<f64>() {
+            return Ok(Some((seconds * 1000.0).round() as i64));
+        }
+        text.parse::<Timestamp>()
+            .map(|at| Some(at.as_millisecond()))
+            .map_err(|_| format!("cannot parse {text:?} to a valid timestamp"))
+    }
+}
+
+/// A duration in seconds or with units, in milliseconds.
+fn duration(text: &str) -> Option<i64> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Some((seconds * 1000.0).round() as i64);
+    }
+    match Expression::parse(&format!("x[{text}]")) {
+        Ok(Expression::Selector(selector)) => selector.range,
+        _ => None,
+    }
+}
+
+fn seconds(at: i64) -> Value {
+    if at % 1000 == 0 {
+        json!(at / 1000)
+    } else {
+        json!(at as f64 / 1000.0)
+    }
+}
+
+fn text(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+    } else {
+        value.to_string()
+    }
+}
+
+fn success(data: Value) -> Answer {
+    (200, json!({"status": "success", "data": data}).to_string())
+}
+
+fn bad(parameter: &str, why: &str) -> Answer {
+    error(
+        400,
+        "bad_data",
+        &format!("invalid parameter \"{parameter}\": {why}"),
+    )
+}
+
+fn error(code: u16, form: &str, why: &str) -> Answer {
+    let body = json!({"status": "error", "errorType": form, "error": why});
+    (code, body.to_string())
+}

@@ -1,0 +1,43 @@
+//! What can be wrong with Prometheus.
+
+use std::time::Duration;
+
+/// One thing that is wrong with Prometheus.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PrometheusFault {
+    /// Nobody listens: the connection is refused, or the API server's proxy finds no endpoint.
+    Down,
+    /// It answers, but with this HTTP status and no JSON.
+    Answer {
+        /// The HTTP status.
+        code: u16,
+    },
+    /// It answers that there is nothing.
+    Empty,
+    /// Every value is NaN.
+    NotANumber,
+    /// It gives the query up: HTTP 422, `execution`.
+    ExecutionError,
+    /// It answers with a warning and half of the series, as Thanos does for a partial response.
+    Partial,
+    /// The answer breaks off in the middle of its JSON.
+    Malformed,
+    /// The answer takes this long.
+    Slow(Duration),
+    /// The answer never comes.
+    Hang,
+    /// The series with this label are missing.
+    Missing {
+        /// The label's name.
+        label: String,
+        /// The label's value.
+        value: String,
+    },
+    /// The series with this label are late by one scrape.
+    Late {
+        /// The label's name.
+        label: String,
+        /// The label's value.
+        value: String,
+    },
+}

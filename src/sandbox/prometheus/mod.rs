@@ -1,0 +1,13 @@
+//! The Prometheus of the world: it scrapes the proxies of the traffic model and answers from that.
+//!
+//! It answers what raw counters need (selectors, ranges, `sum by`, `count by`) and refuses the rest
+//! as `bad_data`: a function it evaluated wrongly would be worse than none.
+
+mod answer;
+mod expression;
+mod fault;
+mod storage;
+
+pub(crate) use answer::Question;
+pub use fault::PrometheusFault;
+pub(crate) use storage::Storage;

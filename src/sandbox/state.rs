@@ -1,0 +1,102 @@
+//! What the world is made of, and how time passes in it.
+
+use jiff::Timestamp;
+
+use super::api::access::Access;
+use super::api::kinds::Kind;
+use super::api::store::Store;
+use super::faults::Faults;
+use super::journal::Journal;
+use super::mesh::Mesh;
+use super::stage::Stage;
+use super::{resolve, workloads};
+
+/// Something that is going to happen.
+type Event = Box<dyn FnOnce(&mut Stage<'_>) + Send>;
+
+/// The world behind its lock.
+pub(crate) struct State {
+    /// How far time has come. It moves only when somebody looks.
+    pub at: Timestamp,
+    pub store: Store,
+    pub access: Access,
+    pub faults: Faults,
+    pub journal: Journal,
+    pub mesh: Mesh,
+    pub istio_versions: Vec<String>,
+    pub addresses: usize,
+    /// Watches of an earlier epoch are over.
+    pub watch_epoch: u64,
+    agenda: Vec<(Timestamp, Event)>,
+    /// The changes up to here have been taken account of.
+    settled: u64,
+}
+
+impl State {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        let store = Store::new();
+        let settled = store.revision();
+        Self {
+            at: now,
+            store,
+            access: Access::default(),
+            faults: Faults::default(),
+            journal: Journal::default(),
+            mesh: Mesh::new(now),
+            istio_versions: ["v1", "v1beta1", "v1alpha3"].map(str::to_owned).to_vec(),
+            addresses: 0,
+            watch_epoch: 0,
+            agenda: Vec::new(),
+            settled,
+        }
+    }
+
+    /// Whether this version of a kind is served.
+    pub(crate) fn serves(&self, kind: &Kind, version: &str) -> bool {
+        !kind.custom || self.istio_versions.iter().any(|served| served == version)
+    }
+
+    pub(crate) fn schedule(&mut self, at: Timestamp, event: Event) {
+        let place = self.agenda.partition_point(|(when, _)| *when <= at);
+        self.agenda.insert(place, (at, event));
+        // Watches wait no longer than until the next event.
+        self.store.nudge();
+    }
+
+    /// When the next thing happens by itself.
+    pub(crate) fn next_event(&self) -> Option<Timestamp> {
+        self.agenda.first().map(|(at, _)| *at)
+    }
+
+    /// Lets time pass: what is due happens at its own time, requests flow, Prometheus scrapes.
+    pub(crate) fn catch_up(&mut self, now: Timestamp) {
+        while self.agenda.first().is_some_and(|(at, _)| *at <= now) {
+            let (at, event) = self.agenda.remove(0);
+            self.at = self.at.max(at);
+            self.mesh.advance(self.at);
+            event(&mut Stage { state: self });
+            self.settle();
+        }
+        self.at = self.at.max(now);
+        self.mesh.advance(self.at);
+    }
+
+    /// Takes account of what has just been changed: controllers first, then the mesh.
+    pub(crate) fn settle(&mut self) {
+        let since = self.settled;
+        let pods_changed = self
+            .store
+            .changes_since(since)
+            .any(|change| workloads::concerns(change.key.0));
+        if pods_changed {
+            workloads::reconcile(&mut Stage { state: self });
+        }
+        self.settled = self.store.revision();
+        let hosts: Vec<String> = self.mesh.traffic.hosts().map(str::to_owned).collect();
+        let unchanged = since == self.settled && self.mesh.knows(&hosts);
+        if !unchanged {
+            let routing = resolve::routing(&self.store, hosts.iter().map(String::as_str));
+            self.mesh.reroute(self.at, routing);
+        }
+    }
+}

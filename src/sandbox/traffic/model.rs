@@ -1,0 +1,480 @@
+//! The model: requests come in, take the routes of the moment, and are counted.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::behaviour::{Behaviour, Spell};
+use super::chance::Chance;
+use super::routing::{Backend, Pod, Route, Routing, Workload};
+use super::stream::{Counters, Outcome, Reporter, Source, Stream};
+
+/// What callers want of one host.
+#[derive(Clone, Debug, Default)]
+pub struct Demand {
+    /// Requests per second.
+    pub per_second: f64,
+    /// From these times on, another number of requests per second.
+    pub changes: Vec<(Timestamp, f64)>,
+    /// Shares of the requests that match the route of this name; the rest takes the catch-all.
+    pub through: Vec<(String, f64)>,
+    /// Who calls.
+    pub source: Source,
+    /// Times in which every version behind the host is worse: a shared outage.
+    pub spells: Vec<Spell>,
+}
+
+impl Demand {
+    /// This many requests per second.
+    pub fn per_second(&mut self, rate: f64) -> &mut Self {
+        self.per_second = rate;
+        self
+    }
+
+    /// From `at` on, this many requests per second.
+    pub fn per_second_from(&mut self, at: Timestamp, rate: f64) -> &mut Self {
+        self.changes.push((at, rate));
+        self.changes.sort_by_key(|(at, _)| *at);
+        self
+    }
+
+    /// This share of the requests matches the route of this name.
+    pub fn through(&mut self, route: &str, share: f64) -> &mut Self {
+        self.through.push((route.to_owned(), share));
+        self
+    }
+
+    /// Between the two times this share of requests fails, whoever answers.
+    pub fn fails_between(&mut self, from: Timestamp, until: Timestamp, errors: f64) -> &mut Self {
+        self.spells.push(Spell {
+            from,
+            until,
+            errors,
+            slowdown: 1.0,
+        });
+        self
+    }
+
+    fn rate_at(&self, at: Timestamp) -> f64 {
+        let changed = self.changes.iter().rev().find(|(from, _)| *from <= at);
+        changed.map_or(self.per_second, |(_, rate)| *rate)
+    }
+}
+
+/// Requests and how they fare, over time. Pure: time and routes are given to it.
+#[derive(Clone, Debug)]
+pub struct Traffic {
+    at: Timestamp,
+    chance: Chance,
+    demands: BTreeMap<String, Demand>,
+    versions: BTreeMap<(String, String), Behaviour>,
+    streams: BTreeMap<Stream, Counters>,
+    proxies: BTreeMap<Pod, u64>,
+}
+
+impl Traffic {
+    /// No traffic, from `at` on.
+    pub fn new(at: Timestamp, chance: Chance) -> Self {
+        Self {
+            at,
+            chance,
+            demands: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            proxies: BTreeMap::new(),
+        }
+    }
+
+    /// How far the model has come.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Chooses between seeded chance and none.
+    pub fn chance(&mut self, chance: Chance) -> &mut Self {
+        self.chance = chance;
+        self
+    }
+
+    /// What callers want of a host (its full name); no traffic until something is set.
+    pub fn demand(&mut self, host: &str) -> &mut Demand {
+        self.demands.entry(host.to_owned()).or_default()
+    }
+
+    /// How the pods of a workload behave; flawless until something is set.
+    pub fn version(&mut self, namespace: &str, workload: &str) -> &mut Behaviour {
+        self.versions
+            .entry((namespace.to_owned(), workload.to_owned()))
+            .or_default()
+    }
+
+    /// The hosts that are asked for.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.demands.keys().map(String::as_str)
+    }
+
+    /// Who calls, host by host.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.demands.values().map(|demand| &demand.source)
+    }
+
+    /// The callers' proxies restart: what they counted begins anew.
+    pub fn restart_source(&mut self, host: &str) {
+        if let Some(demand) = self.demands.get(host) {
+            let pod = demand.source.pod.clone();
+            self.streams.retain(|stream, _| stream.pod != pod);
+        }
+    }
+
+    /// Everything that was counted since the proxies started.
+    pub fn streams(&self) -> impl Iterator<Item = (&Stream, &Counters)> {
+        self.streams.iter()
+    }
+
+    /// Requests so far as the callers saw them, by how the predicate chooses them.
+    pub fn seen_at_source(&self, choose: impl Fn(&Stream) -> bool) -> u64 {
+        self.streams
+            .iter()
+            .filter(|(stream, _)| stream.reporter == Reporter::Source && choose(stream))
+            .map(|(_, counters)| counters.requests)
+            .sum()
+    }
+
+    /// Lets requests flow over these routes until `to`.
+    pub fn advance(&mut self, to: Timestamp, routing: &Routing) {
+        self.note_restarts(routing);
+        while self.at < to {
+            let end = self.next_change().map_or(to, |change| change.min(to));
+            let seconds = end.duration_since(self.at).as_secs_f64();
+            let demands = std::mem::take(&mut self.demands);
+            for (host, demand) in &demands {
+                self.flow(host, demand, seconds, routing);
+            }
+            self.demands = demands;
+            self.at = end;
+        }
+    }
+
+    /// The next moment at which a rate changes, so that each stretch has one rate.
+    fn next_change(&self) -> Option<Timestamp> {
+        let rates = self
+            .demands
+            .values()
+            .flat_map(|demand| demand.changes.iter().map(|(at, _)| *at));
+        let spells = self
+            .demands
+            .values()
+            .flat_map(|demand| &demand.spells)
+            .chain(self.versions.values().flat_map(|version| &version.spells))
+            .flat_map(|spell| [spell.from, spell.until]);
+        rates.chain(spells).filter(|at| *at > self.at).min()
+    }
+
+    fn note_restarts(&mut self, routing: &Routing) {
+        if self.proxies == routing.pods {
+            return;
+        }
+        let before = std::mem::replace(&mut self.proxies, routing.pods.clone());
+        self.streams.retain(|stream, _| {
+            stream.reporter == Reporter::Source
+                || before.get(&stream.pod) == routing.pods.get(&stream.pod)
+        });
+    }
+
+    fn flow(&mut self, host: &str, demand: &Demand, seconds: f64, routing: &Routing) {
+        let mean = demand.rate_at(self.at) * seconds;
+        let requests = self.chance.count(host, mean);
+        let routes = routing.hosts.get(host).map_or(&[][..], Vec::as_slice);
+        let catch_all = routes.iter().position(|route| route.catch_all);
+        let named: f64 = demand.through.iter().map(|(_, share)| share).sum();
+        let mut shares = vec![0.0; routes.len() + 1];
+        for (name, share) in &demand.through {
+            let at = routes.iter().position(|route| route.name == *name);
+            shares[at.or(catch_all).unwrap_or(routes.len())] += share;
+        }
+        shares[catch_all.unwrap_or(routes.len())] += (1.0 - named).max(0.0);
+        let parts = self
+            .chance
+            .split(&format!("{host}/routes"), requests, &shares);
+        for (route, requests) in routes.iter().zip(&parts) {
+            self.take(host, demand, route, *requests);
+        }
+        let lost = parts.last().copied().unwrap_or(0);
+        self.refuse(host, demand, &Backend::default(), "404", "NR", lost);
+    }
+
+    fn take(&mut self, host: &str, demand: &Demand, route: &Route, requests: u64) {
+        let weights: Vec<f64> = route
+            .backends
+            .iter()
+            .map(|backend| backend.weight)
+            .collect();
+        let what = format!("{host}/{}/weights", route.name);
+        let parts = self.chance.split(&what, requests, &weights);
+        for (backend, requests) in route.backends.iter().zip(parts) {
+            match &backend.workload {
+                _ if backend.missing => self.refuse(host, demand, backend, "503", "NC", requests),
+                Some(workload) if !backend.ready.is_empty() => {
+                    self.answer(demand, backend, workload, requests);
+                }
+                _ => self.refuse(host, demand, backend, "503", "UH", requests),
+            }
+        }
+    }
+
+    /// Requests that no upstream took: only the caller's proxy knows of them.
+    fn refuse(
+        &mut self,
+        host: &str,
+        demand: &Demand,
+        backend: &Backend,
+        code: &str,
+        flags: &str,
+        requests: u64,
+    ) {
+        if requests == 0 {
+            return;
+        }
+        let mut service = backend.service.clone();
+        if service.host.is_empty() {
+            host.clone_into(&mut service.host);
+            host.clone_into(&mut service.name);
+            "unknown".clone_into(&mut service.namespace);
+        }
+        let stream = Stream {
+            reporter: Reporter::Source,
+            pod: demand.source.pod.clone(),
+            source: demand.source.clone(),
+            service,
+            workload: None,
+            outcome: Outcome {
+                code: code.to_owned(),
+                flags: flags.to_owned(),
+                grpc: None,
+            },
+        };
+        let mut buckets = [0; super::behaviour::BOUNDS.len() + 1];
+        buckets[0] = requests;
+        self.streams.entry(stream).or_default().add(&buckets, 0.1);
+    }
+
+    fn answer(&mut self, demand: &Demand, backend: &Backend, workload: &Workload, requests: u64) {
+        if requests == 0 {
+            return;
+        }
+        let key = (workload.namespace.clone(), workload.name.clone());
+        let behaviour = self.versions.get(&key).cloned().unwrap_or_default();
+        let spells: Vec<Spell> = behaviour
+            .spells
+            .iter()
+            .chain(&demand.spells)
+            .filter(|spell| spell.covers(self.at))
+            .copied()
+            .collect();
+        let healthy = spells
+            .iter()
+            .fold(1.0 - behaviour.error_rate, |share, spell| {
+                share * (1.0 - spell.errors)
+            });
+        let slowdown: f64 = spells.iter().map(|spell| spell.slowdown).product();
+        let what = format!("{}/{}/{}", backend.service.host, key.0, key.1);
+        let ends = self.chance.split(
+            &format!("{what}/failed"),
+            requests,
+            &[1.0 - healthy, healthy],
+        );
+        for (requests, failed) in ends.into_iter().zip([true, false]) {
+            let outcome = outcome(&behaviour, failed);
+            let pods = vec![1.0; backend.ready.len()];
+            let parts = self
+                .chance
+                .split(&format!("{what}/{failed}/pods"), requests, &pods);
+            let shares = behaviour.latency.shares(slowdown);
+            let mean = behaviour.latency.mean() * slowdown;
+            for (pod, requests) in backend.ready.iter().zip(parts) {
+                let buckets =
+                    self.chance
+                        .split(&format!("{what}/{failed}/buckets"), requests, &shares);
+                let mut report = |reporter, pod: &Pod| {
+                    let stream = Stream {
+                        reporter,
+                        pod: pod.clone(),
+                        source: demand.source.clone(),
+                        service: backend.service.clone(),
+                        workload: Some(workload.clone()),
+                        outcome: outcome.clone(),
+                    };
+                    if requests > 0 {
+                        self.streams.entry(stream).or_default().add(&buckets, mean);
+                    }
+                };
+                report(Reporter::Source, &demand.source.pod);
+                if !(failed && behaviour.failure.source_only) {
+                    report(Reporter::Destination, pod);
+                }
+            }
+        }
+    }
+}
+
+fn outcome(behaviour: &Behaviour, failed: bool) -> Outcome {
+    let failure = &behaviour.failure;
+    match (behaviour.grpc, failed) {
+        (true, failed) => Outcome {
+            code: "200".to_owned(),
+            flags: if failed {
+                failure.flags.clone()
+            } else {
+                "-".to_owned()
+            },
+            grpc: Some(if failed {
+                failure.grpc.clone()
+            } else {
+                "0".to_owned()
+            }),
+        },
+        (false, true) => Outcome {
+            code: failure.code.clone(),
+            flags: failure.flags.clone(),
+            grpc: None,
+        },
+        (false, false) => Outcome {
+            code: "200".to_owned(),
+            flags: "-".to_owned(),
+            grpc: None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::SignedDuration;
+
+    const HOST: &str = "reviews.shop.svc.cluster.local";
+
+    fn backend(version: &str, weight: f64, pods: usize) -> Backend {
+        Backend {
+            weight,
+            service: super::super::routing::Service {
+                host: HOST.to_owned(),
+                name: "reviews".to_owned(),
+                namespace: "shop".to_owned(),
+            },
+            workload: Some(Workload {
+                name: format!("reviews-{version}"),
+                namespace: "shop".to_owned(),
+                app: "reviews".to_owned(),
+                version: version.to_owned(),
+                revision: version.to_owned(),
+            }),
+            ready: (0..pods).map(|i| pod(version, i)).collect(),
+            missing: false,
+        }
+    }
+
+    fn pod(version: &str, i: usize) -> Pod {
+        Pod {
+            name: format!("reviews-{version}-{i}"),
+            ..Pod::default()
+        }
+    }
+
+    fn routing(v1: f64, v2: f64, canary_pods: usize) -> Routing {
+        let route = Route {
+            name: "primary".to_owned(),
+            catch_all: true,
+            backends: vec![backend("v1", v1, 2), backend("v2", v2, canary_pods)],
+        };
+        Routing {
+            hosts: BTreeMap::from([(HOST.to_owned(), vec![route])]),
+            pods: (0..2)
+                .flat_map(|i| [(pod("v1", i), 0), (pod("v2", i), 0)])
+                .collect(),
+        }
+    }
+
+    fn traffic(chance: Chance) -> Traffic {
+        let mut traffic = Traffic::new(Timestamp::UNIX_EPOCH, chance);
+        traffic.demand(HOST).per_second(100.0);
+        traffic
+    }
+
+    fn run(traffic: &mut Traffic, routing: &Routing, seconds: i64) {
+        for _ in 0..seconds {
+            let to = traffic.at() + SignedDuration::from_secs(1);
+            traffic.advance(to, routing);
+        }
+    }
+
+    fn version(stream: &Stream) -> &str {
+        stream.workload.as_ref().map_or("", |w| &w.version)
+    }
+
+    #[test]
+    fn without_chance_every_rate_is_met_to_the_request() {
+        let mut traffic = traffic(Chance::exact());
+        traffic.version("shop", "reviews-v2").fails(0.1);
+        run(&mut traffic, &routing(90.0, 10.0, 2), 100);
+        assert_eq!(traffic.seen_at_source(|_| true), 10_000);
+        assert_eq!(traffic.seen_at_source(|s| version(s) == "v2"), 1_000);
+        assert_eq!(traffic.seen_at_source(|s| s.outcome.code == "500"), 100);
+        let at_destination: u64 = traffic
+            .streams()
+            .filter(|(s, _)| s.reporter == Reporter::Destination)
+            .map(|(_, counters)| counters.buckets.iter().sum::<u64>())
+            .sum();
+        assert_eq!(at_destination, 10_000);
+    }
+
+    #[test]
+    fn a_canary_without_ready_pods_is_seen_by_the_caller_only() {
+        let mut traffic = traffic(Chance::exact());
+        run(&mut traffic, &routing(50.0, 50.0, 0), 10);
+        let refused: Vec<&Stream> = traffic
+            .streams()
+            .map(|(stream, _)| stream)
+            .filter(|stream| stream.outcome.flags == "UH")
+            .collect();
+        assert_eq!(refused.len(), 1);
+        let labels = refused[0].labels();
+        assert_eq!(labels["reporter"], "source");
+        assert_eq!(labels["destination_version"], "unknown");
+        assert_eq!(labels["destination_service"], HOST);
+        assert_eq!(labels["response_code"], "503");
+    }
+
+    #[test]
+    fn spells_begin_and_end_at_their_own_time() {
+        let mut traffic = traffic(Chance::exact());
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        traffic.demand(HOST).fails_between(at(2), at(4), 0.5);
+        traffic.demand(HOST).per_second_from(at(8), 0.0);
+        traffic.advance(at(10), &routing(100.0, 0.0, 2));
+        assert_eq!(traffic.seen_at_source(|s| s.outcome.code == "500"), 100);
+        assert_eq!(traffic.seen_at_source(|_| true), 800);
+    }
+
+    #[test]
+    fn a_restarted_proxy_counts_from_zero() {
+        let mut traffic = traffic(Chance::exact());
+        let mut routing = routing(100.0, 0.0, 2);
+        run(&mut traffic, &routing, 10);
+        routing.pods.insert(pod("v1", 0), 1);
+        run(&mut traffic, &routing, 1);
+        let counted: BTreeMap<&str, u64> = traffic
+            .streams()
+            .filter(|(s, _)| s.reporter == Reporter::Destination)
+            .map(|(s, counters)| (s.pod.name.as_str(), counters.requests))
+            .collect();
+        assert_eq!(counted["reviews-v1-0"], 50);
+        assert_eq!(counted["reviews-v1-1"], 550);
+    }
+
+    #[test]
+    fn requests_without_a_route_are_answered_404() {
+        let mut traffic = traffic(Chance::exact());
+        run(&mut traffic, &Routing::default(), 1);
+        assert_eq!(traffic.seen_at_source(|s| s.outcome.flags == "NR"), 100);
+    }
+}

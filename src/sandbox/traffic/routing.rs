@@ -1,0 +1,75 @@
+//! Where requests go: the data plane's view, already resolved to pods.
+
+use std::collections::BTreeMap;
+
+/// The routes of every host, and the pods that are there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Routing {
+    /// By the host that callers ask for.
+    pub hosts: BTreeMap<String, Vec<Route>>,
+    /// Every pod there is, with the restarts of its proxy; counters of a pod that restarted begin anew.
+    pub pods: BTreeMap<Pod, u64>,
+}
+
+/// One route of a host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Route {
+    /// The route's name, if it has one.
+    pub name: String,
+    /// Whether it takes whatever reaches it, having no match.
+    pub catch_all: bool,
+    /// Where it leads.
+    pub backends: Vec<Backend>,
+}
+
+/// One destination of a route, resolved.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Backend {
+    /// Its share of the route, relative to the others.
+    pub weight: f64,
+    /// The service it belongs to.
+    pub service: Service,
+    /// What runs there; `None` where nothing is found.
+    pub workload: Option<Workload>,
+    /// The pods that take requests.
+    pub ready: Vec<Pod>,
+    /// Whether the mesh has no such destination, as with an unknown subset.
+    pub missing: bool,
+}
+
+/// A service as the metrics name it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Service {
+    /// The full name, `reviews.shop.svc.cluster.local`.
+    pub host: String,
+    /// The name alone.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+}
+
+/// A workload as the metrics name it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Workload {
+    /// The Deployment's name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The pods' label `app`.
+    pub app: String,
+    /// The pods' label `version`.
+    pub version: String,
+    /// Istio's canonical revision.
+    pub revision: String,
+}
+
+/// A pod that takes requests and reports them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Where it is scraped, `10.244.1.2:15020`.
+    pub instance: String,
+}
