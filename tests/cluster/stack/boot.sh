@@ -32,16 +32,14 @@ apply() {
 # anything it was to send. A refused update leaves the old configuration at work,
 # and the stack would look well.
 no_rejections() {
-  local found
-  found=$(
-    fetch "$istiod_monitoring/metrics" | grep -E '^pilot_(total_xds_rejects|xds_[a-z]+_reject)' || true
-    for admin in "$gateway_admin" "$client_admin"; do
-      fetch "$admin/stats?filter=update_rejected" | grep -v ': 0$' || true
-    done
-  )
-  [[ -z $found ]] && return
-  echo "a configuration was rejected: $found" >&2
-  return 1
+  local admin statistics rejected
+  rejected=$(fetch "$istiod_monitoring/metrics" | sed -nE '/^pilot_(total_xds_rejects|xds_[a-z]+_reject)[ {]/p')
+  for admin in "$gateway_admin" "$client_admin"; do
+    statistics=$(fetch "$admin/stats?filter=update_rejected")
+    [[ $statistics == *listener_manager.lds.update_rejected* ]] || fail "$admin tells nothing about rejected updates"
+    rejected+=$(sed '/: 0$/d' <<<"$statistics")
+  done
+  [[ -z $rejected ]] || fail "a configuration was rejected: $rejected"
 }
 
 answers() { [[ $(fetch --output /dev/null --write-out '%{http_code}' -H "host: $1" "http://$2/") == 200 ]]; }
