@@ -9,8 +9,8 @@ say() { echo "$(date +%T) $*"; }
 build_backend() {
   local target
   # Nothing that cargo might leave running may hold this script's lock.
-  cargo build --quiet --manifest-path "$tree/Cargo.toml" --locked --example stack-backend 9>&-
-  target=$(cargo metadata --manifest-path "$tree/Cargo.toml" --locked --no-deps --format-version 1 \
+  cargo build --quiet --manifest-path "$tree/Cargo.toml" --example stack-backend 9>&-
+  target=$(cargo metadata --manifest-path "$tree/Cargo.toml" --no-deps --format-version 1 \
     | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
   cp "$target/debug/examples/stack-backend" "$state/stack-backend"
 }
@@ -46,9 +46,10 @@ answers() { [[ $(fetch --output /dev/null --write-out '%{http_code}' -H "host: $
 
 boot() {
   say "starting the stack in namespace $netns"
-  rm -rf "$state"
+  rm -rf "$state" "$state.failed"
   mkdir -p "$state" "$logs" "$pids"
   build_backend
+  forget_proxies
   make_pki
   make_namespace
 
@@ -58,7 +59,8 @@ boot() {
   local part
   for part in controller-manager scheduler kwok; do launch "$part"; done
   apply "$stack/kubernetes/base.yaml" "$istio_crds"
-  kubectl wait --for=condition=Established crd --all --timeout="${ready_within}s" >/dev/null
+  # Again and again: a CRD that has no conditions yet makes kubectl's wait fail.
+  await apiserver "$ready_within" kubectl wait --for=condition=Established crd --all --timeout=2s
   for part in controller-manager scheduler kwok; do
     await "$part" "$ready_within" ready "$part"
     echo "$part is ready"
@@ -106,7 +108,6 @@ up() {
 abandon() {
   local status=$? kept="$state.failed"
   trap - EXIT INT TERM
-  rm -rf "$kept"
   mkdir -p "$logs"
   mv "$logs" "$kept"
   down >/dev/null

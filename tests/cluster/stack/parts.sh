@@ -7,7 +7,7 @@ parts=(etcd apiserver controller-manager scheduler kwok istiod prometheus backen
 is_part() { [[ " ${parts[*]} " == *" $1 "* ]]; }
 
 # fetch URL [CURL OPTIONS…]: asks inside the namespace, two seconds at most.
-fetch() { inside curl --silent --show-error --fail --max-time 2 "$@"; }
+fetch() { inside curl --noproxy '*' --silent --show-error --fail --max-time 2 "$@"; }
 
 kubectl() { inside "$kubernetes_bin/kubectl" --kubeconfig "$admin_kubeconfig" "$@"; }
 
@@ -138,8 +138,12 @@ stop_part() {
   echo "$1 is stopped"
 }
 
+# was_started: whether there is a stack to enter, even if a part of it is stopped.
+was_started() { [[ -f $description && -e /run/netns/$netns ]]; }
+
+# is_up: whether each of its parts runs.
 is_up() {
-  [[ -f $description && -e /run/netns/$netns ]] || return 1
+  was_started || return 1
   local part
   for part in "${parts[@]}"; do pid_of "$part" >/dev/null || return 1; done
 }

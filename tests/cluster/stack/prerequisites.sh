@@ -2,7 +2,7 @@
 # What must be on the machine before the stack can be built and started. All
 # that is missing is named at once, so that nobody installs things one by one.
 
-debian_packages=(curl iproute2 openssl procps prometheus python3-pip util-linux)
+debian_packages=(curl iproute2 openssl prometheus python3-pip util-linux)
 
 go_is_recent() {
   local version major minor
@@ -32,7 +32,6 @@ missing_prerequisites() {
   has openssl || echo "openssl (Debian package openssl)"
   has curl || echo "curl (Debian package curl)"
   has prometheus || echo "prometheus (Debian package prometheus)"
-  has ps || echo "ps (Debian package procps)"
   { has flock && has setsid; } || echo "flock and setsid (Debian package util-linux)"
   python3 -m pip --version >/dev/null 2>&1 || echo "python3 with pip (Debian package python3-pip): Envoy comes as a Python package"
   go_is_recent || echo "Go 1.26 or newer (Debian 12's own is older): builds Kubernetes, etcd, kwok and istiod"

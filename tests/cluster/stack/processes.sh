@@ -18,6 +18,12 @@ inside() {
   if in_namespace; then "$@"; else ip netns exec "$netns" "$@"; fi
 }
 
+# Nothing leaves the namespace, so a proxy of the surroundings must not be asked
+# the way to a pod.
+forget_proxies() {
+  unset http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY
+}
+
 # started_at PID: when the process was started; nothing when there is no such
 # process, or when only its zombie is left. A pid alone would not do: pids are
 # used again.
@@ -74,7 +80,7 @@ await() {
 
 show_log() {
   {
-    echo "$1 $2. The end of its log ($logs/$1.log):"
+    echo "$1 $2. The end of its log:"
     tail -n 40 "$logs/$1.log" 2>/dev/null | cut -c1-400 | sed 's/^/  | /'
   } >&2
 }
