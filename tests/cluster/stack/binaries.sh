@@ -51,7 +51,7 @@ missing_binaries() {
   [[ -d $etcd_bin ]] || echo "etcd $etcd_version: 1 minute"
   [[ -d $kwok_bin ]] || echo "kwok $kwok_version: 2 minutes"
   [[ -d $kubernetes_bin ]] || echo "kube-apiserver, kube-controller-manager, kube-scheduler, kubectl $kubernetes_version: 7 minutes"
-  [[ -d $istio_bin ]] || echo "istiod $istio_version: 6 to 9 minutes"
+  [[ -d $istio_bin ]] || echo "istiod $istio_version: 4 to 9 minutes"
   [[ -d $envoy_bin ]] || echo "Envoy $envoy_version: some seconds, a download of 35 MB"
 }
 
@@ -100,7 +100,7 @@ install_binaries() {
     local missing
     missing=$(missing_binaries)
     [[ -z $missing ]] && exit
-    echo "programs are missing from $cache. The first build of all of them takes about 16 minutes on two cores:"
+    echo "programs are missing from $cache. The first build of all of them takes 10 to 16 minutes on two cores:"
     printf '%s\n' "$missing" | sed 's/^/  /'
     install_envoy
     go_build etcd "$etcd_bin" go.etcd.io/etcd/server/v3=etcd
