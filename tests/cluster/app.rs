@@ -1,0 +1,297 @@
+//! An application in two versions, in a namespace of its own.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use kube::api::{Patch, PatchParams};
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::load::Load;
+use crate::stack::{PUSHED_WITHIN, Stack};
+
+/// How long the pods and the proxies may take until a first request is answered.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// The application: Service, DestinationRule and VirtualService `reviews`,
+/// Deployments `reviews-v1` and `reviews-v2`, all requests on `v1`.
+pub(crate) struct App {
+    pub(crate) stack: Stack,
+    pub(crate) namespace: String,
+    finished: bool,
+}
+
+/// What the backends counted, by version and by pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Counts {
+    pub(crate) versions: BTreeMap<String, Count>,
+    pub(crate) pods: BTreeMap<String, Count>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct Count {
+    pub(crate) ok: u64,
+    pub(crate) failed: u64,
+    pub(crate) connections: u64,
+}
+
+impl App {
+    /// Makes the application and waits until the gateway reaches it.
+    pub(crate) async fn start(stack: &Stack, name: &str) -> Self {
+        // The process' id keeps this run apart from one that was interrupted.
+        let namespace = format!("{name}-{}", std::process::id());
+        let app = Self {
+            stack: stack.clone(),
+            namespace,
+            finished: false,
+        };
+        app.apply(app.workloads()).await;
+        // A route to pods that are not there yet would answer 503, and those
+        // answers would stand in the namespace's metrics for the whole test.
+        app.pods_are_ready().await;
+        app.apply(app.routes()).await;
+        app.answers().await;
+        app
+    }
+
+    async fn apply(&self, objects: Vec<Value>) {
+        for object in objects {
+            let applied = self.stack.apply(&object).await;
+            applied.unwrap_or_else(|error| panic!("{object} was refused: {error}"));
+        }
+    }
+
+    async fn pods_are_ready(&self) {
+        let deployments = self.stack.api("apps/v1", "Deployment", &self.namespace);
+        let started = Instant::now();
+        for name in ["reviews-v1", "reviews-v2"] {
+            loop {
+                let deployment = deployments.get(name).await.expect("it was just made");
+                if deployment.data["status"]["availableReplicas"] == 2 {
+                    break;
+                }
+                assert!(started.elapsed() < READY_WITHIN, "{deployment:?}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    /// The host of the gateway's route.
+    pub(crate) fn host(&self) -> String {
+        format!("{}.example", self.namespace)
+    }
+
+    /// The Service's full name, which is a mesh-internal route's host.
+    pub(crate) fn service(&self) -> String {
+        format!("reviews.{}.svc.cluster.local", self.namespace)
+    }
+
+    /// Load through the gateway.
+    pub(crate) fn load(&self) -> Load {
+        Load::new(&self.stack.description.gateway.http, &self.host())
+    }
+
+    /// Load as a client inside the mesh sends it.
+    pub(crate) fn internal_load(&self) -> Load {
+        Load::new(&self.stack.description.client.http, &self.service())
+    }
+
+    /// Sets how a version behaves, for example `{"errors": 0.1}`; see the
+    /// backend's `Behaviour` for all of it.
+    pub(crate) async fn behave(&self, version: &str, behaviour: Value) {
+        let path = format!("/behaviours/{}/{version}", self.namespace);
+        self.stack.control(Method::PUT, &path, &behaviour).await;
+    }
+
+    /// What the backends counted since the start or since the last [`Self::take_counts`].
+    pub(crate) async fn counts(&self) -> Counts {
+        self.ask_counts(Method::GET).await
+    }
+
+    /// The counts, which start again at zero.
+    pub(crate) async fn take_counts(&self) -> Counts {
+        self.ask_counts(Method::DELETE).await
+    }
+
+    async fn ask_counts(&self, method: Method) -> Counts {
+        let path = format!("/counts/{}", self.namespace);
+        let counts = self.stack.control(method, &path, &Value::Null).await;
+        serde_json::from_value(counts).expect("the backends tell counts")
+    }
+
+    /// Writes the weights of the gateway's route, and waits until the gateway has them.
+    pub(crate) async fn set_weights(&self, stable: u32, canary: u32) -> kube::Result<()> {
+        self.patch_weights(json!(stable), json!(canary)).await?;
+        let mut expected = BTreeMap::from([
+            ("v1".to_owned(), u64::from(stable)),
+            ("v2".to_owned(), u64::from(canary)),
+        ]);
+        expected.retain(|_, weight| *weight > 0);
+        let written = Instant::now();
+        loop {
+            let served = self.served_weights().await;
+            if served == expected {
+                return Ok(());
+            }
+            assert!(written.elapsed() < PUSHED_WITHIN, "served: {served:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The weights by subset that the gateway works with, which is what counts in
+    /// the end. istiod leaves out a destination whose weight is 0.
+    pub(crate) async fn served_weights(&self) -> BTreeMap<String, u64> {
+        let admin = &self.stack.description.gateway.admin;
+        let dump = self.stack.configuration(admin, "dynamic_route_configs");
+        let dump: Value = serde_json::from_str(&dump.await).expect("Envoy dumps JSON");
+        let entries = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let subset = |cluster: &Value| {
+            let name = cluster.as_str().unwrap_or_default();
+            name.split('|').nth(2).unwrap_or_default().to_owned()
+        };
+        let host = Value::from(self.host());
+        entries(&dump["configs"])
+            .iter()
+            .flat_map(|config| entries(&config["route_config"]["virtual_hosts"]))
+            .filter(|virtual_host| entries(&virtual_host["domains"]).contains(&host))
+            .flat_map(|virtual_host| entries(&virtual_host["routes"]))
+            .filter(|route| route["name"] == "primary")
+            .flat_map(|route| match &route["route"]["cluster"] {
+                Value::Null => entries(&route["route"]["weighted_clusters"]["clusters"])
+                    .iter()
+                    .map(|of| (subset(&of["name"]), of["weight"].as_u64().unwrap_or(0)))
+                    .collect(),
+                cluster => vec![(subset(cluster), 100)],
+            })
+            .collect()
+    }
+
+    /// Writes whatever stands for weights; the API server may refuse it.
+    pub(crate) async fn patch_weights(&self, stable: Value, canary: Value) -> kube::Result<()> {
+        let patch: json_patch::Patch = serde_json::from_value(json!([
+            {"op": "replace", "path": "/spec/http/0/route/0/weight", "value": stable},
+            {"op": "replace", "path": "/spec/http/0/route/1/weight", "value": canary},
+        ]))
+        .expect("this is a JSON Patch");
+        self.stack
+            .virtual_services(&self.namespace)
+            .patch(
+                "reviews",
+                &PatchParams::default(),
+                &Patch::<()>::Json(patch),
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Deletes the application. One that is dropped without this is deleted too,
+    /// only without waiting for it.
+    pub(crate) async fn finish(mut self) {
+        let path = format!("/namespaces/{}", self.namespace);
+        self.stack
+            .control(Method::DELETE, &path, &Value::Null)
+            .await;
+        self.delete();
+        self.finished = true;
+    }
+
+    fn delete(&self) {
+        let description = &self.stack.description;
+        let deleted = std::process::Command::new(&description.kubectl)
+            .arg("--kubeconfig")
+            .arg(&description.kubeconfig.admin)
+            .args(["delete", "namespace", "--wait=false", "--ignore-not-found"])
+            .arg(&self.namespace)
+            .output();
+        match deleted {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => eprintln!("{}", String::from_utf8_lossy(&output.stderr)),
+            Err(error) => eprintln!("kubectl did not run: {error}"),
+        }
+    }
+
+    async fn answers(&self) {
+        let started = Instant::now();
+        loop {
+            let report = self.load().requests(1).run().await;
+            if report.answered("v1") == 1 {
+                break;
+            }
+            assert!(started.elapsed() < READY_WITHIN, "no answer: {report:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.take_counts().await;
+    }
+
+    fn workloads(&self) -> Vec<Value> {
+        let namespace = &self.namespace;
+        vec![
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+            json!({
+                "apiVersion": "v1", "kind": "Service",
+                "metadata": {"name": "reviews", "namespace": namespace},
+                "spec": {
+                    "selector": {"app": "reviews"},
+                    "ports": [
+                        {"name": "http", "port": 80, "targetPort": 8080},
+                        {"name": "tcp", "port": 9000, "targetPort": 9000},
+                    ],
+                },
+            }),
+            self.deployment("v1"),
+            self.deployment("v2"),
+        ]
+    }
+
+    fn routes(&self) -> Vec<Value> {
+        let namespace = &self.namespace;
+        let mesh = "networking.istio.io/v1";
+        vec![
+            json!({
+                "apiVersion": mesh, "kind": "DestinationRule",
+                "metadata": {"name": "reviews", "namespace": namespace},
+                "spec": {"host": "reviews", "subsets": [
+                    {"name": "v1", "labels": {"version": "v1"}},
+                    {"name": "v2", "labels": {"version": "v2"}},
+                ]},
+            }),
+            json!({
+                "apiVersion": mesh, "kind": "VirtualService",
+                "metadata": {"name": "reviews", "namespace": namespace},
+                "spec": {
+                    "hosts": [self.host()],
+                    "gateways": [self.stack.description.gateway.name],
+                    "http": [{"name": "primary", "route": [
+                        {"destination": {"host": "reviews", "port": {"number": 80}, "subset": "v1"}, "weight": 100},
+                        {"destination": {"host": "reviews", "port": {"number": 80}, "subset": "v2"}, "weight": 0},
+                    ]}],
+                },
+            }),
+        ]
+    }
+
+    fn deployment(&self, version: &str) -> Value {
+        let labels = json!({"app": "reviews", "version": version});
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": format!("reviews-{version}"), "namespace": self.namespace, "labels": labels},
+            "spec": {
+                "replicas": 2,
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {"containers": [{"name": "reviews", "image": format!("stack/reviews:{version}")}]},
+                },
+            },
+        })
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.delete();
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The pods' TCP port: says its version first, then echoes what it gets.
+
+use std::io;
+use std::net::IpAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::behaviour::Failure;
+use crate::world::World;
+
+/// Serves the port for ever.
+pub(crate) async fn serve(listener: TcpListener, world: World) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        let Ok(local) = stream.local_addr() else {
+            continue;
+        };
+        let world = world.clone();
+        tokio::spawn(async move {
+            // An error is a client that went away.
+            let _ = converse(stream, local.ip(), &world).await;
+        });
+    }
+}
+
+async fn converse(mut stream: TcpStream, address: IpAddr, world: &World) -> io::Result<()> {
+    let Some(pod) = world.pod_at(address).await else {
+        return Ok(());
+    };
+    let (behaviour, fails) = world.next_request(&pod);
+    world.count(&pod, |count| count.connections += 1);
+    tokio::time::sleep(behaviour.latency()).await;
+    // A connection has no status to fail with: only a reset is a failure here.
+    if fails && behaviour.failure == Failure::Reset {
+        return Ok(());
+    }
+    stream
+        .write_all(format!("{}\n", pod.version).as_bytes())
+        .await?;
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let length = stream.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        world.count(&pod, |count| count.bytes += length as u64);
+        stream.write_all(&buffer[..length]).await?;
+    }
+}

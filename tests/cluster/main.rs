@@ -1,0 +1,18 @@
+//! Tests against the real stack: Kubernetes' API server, istiod with its webhook,
+//! Envoy and Prometheus.
+//!
+//! ```text
+//! scripts/cluster up
+//! cargo test --test cluster --no-run
+//! scripts/cluster run cargo test --offline --test cluster -- --include-ignored --test-threads=1
+//! ```
+//!
+//! Every test here is ignored unless asked for, and fails without a stack: one
+//! that passed because there was nothing to test against would be worth nothing.
+//! A test makes an application of its own ([`app::App`]), in a namespace of its
+//! own, and shares with the others only what it names: a part that it stops.
+
+mod app;
+mod load;
+mod smoke;
+mod stack;
