@@ -30,12 +30,21 @@ pub struct Abort {
 ///
 /// # Errors
 /// [`CommandError::RollbackFailed`] if the weights could not be restored in time.
-pub async fn abort(environment: &mut Environment<'_>, args: &Abort) -> Result<(VirtualService, Option<Finish>), CommandError> {
+pub async fn abort(
+    environment: &mut Environment<'_>,
+    args: &Abort,
+) -> Result<(VirtualService, Option<Finish>), CommandError> {
     let name = object_name(&args.name)?;
-    let vs = environment.cluster.virtual_service(&environment.namespace, name).await?;
+    let vs = environment
+        .cluster
+        .virtual_service(&environment.namespace, name)
+        .await?;
     let Some(rollout) = Rollout::read(&vs)? else {
         return match Ending::read(&vs) {
-            Some(Ending { outcome: Outcome::RolledBack(_), .. }) => Ok((vs, None)),
+            Some(Ending {
+                outcome: Outcome::RolledBack(_),
+                ..
+            }) => Ok((vs, None)),
             _ => Err(CommandError::NoRollout {
                 object: vs.full_name(),
                 name: vs.name().to_owned(),
@@ -43,7 +52,10 @@ pub async fn abort(environment: &mut Environment<'_>, args: &Abort) -> Result<(V
             }),
         };
     };
-    let event = EventKind::RollingBack { cause: Cause::Request, weight: rollout.weight() };
+    let event = EventKind::RollingBack {
+        cause: Cause::Request,
+        weight: rollout.weight(),
+    };
     emit(environment, &vs, &rollout.run, event);
     let (clock, actor) = (environment.clock.clone(), environment.actor.clone());
     let cluster = environment.cluster.clone();
@@ -84,20 +96,25 @@ pub async fn abort(environment: &mut Environment<'_>, args: &Abort) -> Result<(V
 
 /// What does the same without this program: a JSON Patch for kubectl.
 fn by_hand(vs: &VirtualService, rollout: &Rollout) -> String {
-    let operations: Vec<_> = rollout
-        .routes
-        .iter()
-        .filter_map(|split| Some((split.find(vs)?, split)))
-        .flat_map(|(route, split)| {
-            let at = route.at.pointer();
-            split.original.iter().enumerate().map(move |(position, weight)| {
+    let operations: Vec<_> =
+        rollout
+            .routes
+            .iter()
+            .filter_map(|split| Some((split.find(vs)?, split)))
+            .flat_map(|(route, split)| {
+                let at = route.at.pointer();
+                split.original.iter().enumerate().map(move |(position, weight)| {
                 let weight = weight.unwrap_or(0);
                 format!(r#"{{"op":"add","path":"{at}/route/{position}/weight","value":{weight}}}"#)
             })
-        })
-        .collect();
+            })
+            .collect();
     match operations.is_empty() {
-        true => format!("kubectl edit virtualservice {} -n {}", vs.name(), vs.namespace()),
+        true => format!(
+            "kubectl edit virtualservice {} -n {}",
+            vs.name(),
+            vs.namespace()
+        ),
         false => format!(
             "kubectl patch virtualservice {} -n {} --type=json -p '[{}]'",
             vs.name(),

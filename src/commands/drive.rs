@@ -31,7 +31,12 @@ pub(super) struct Departure {
     pub since: Timestamp,
 }
 
-pub(super) fn emit(environment: &mut Environment<'_>, vs: &VirtualService, run: &str, event: EventKind) {
+pub(super) fn emit(
+    environment: &mut Environment<'_>,
+    vs: &VirtualService,
+    run: &str,
+    event: EventKind,
+) {
     let event = Event {
         version: 1,
         at: environment.clock.now(),
@@ -44,13 +49,19 @@ pub(super) fn emit(environment: &mut Environment<'_>, vs: &VirtualService, run: 
 }
 
 /// Takes the lease; where leases may not be had, the state annotation alone must do, said aloud.
-pub(super) async fn lock(environment: &mut Environment<'_>, vs: &VirtualService, run: &str) -> Result<Keeper, CommandError> {
+pub(super) async fn lock(
+    environment: &mut Environment<'_>,
+    vs: &VirtualService,
+    run: &str,
+) -> Result<Keeper, CommandError> {
     let holder = environment.holder();
     let lease = Lease::of(&environment.cluster, vs, &environment.clock);
     match lease.acquire(&holder).await {
         Ok(keeper) => Ok(keeper),
         Err(LeaseError::Call(error)) if error.class == Class::Forbidden => {
-            let text = format!("{error}; going on without a lease: the state on the object alone keeps others out");
+            let text = format!(
+                "{error}; going on without a lease: the state on the object alone keeps others out"
+            );
             emit(environment, vs, run, EventKind::Warning { text });
             Ok(Keeper::without_lease(&holder))
         }
@@ -73,7 +84,11 @@ pub(super) async fn drive(
     metrics: &dyn MetricSource,
     departure: Departure,
 ) -> Finish {
-    let machine = Machine::new(departure.rollout.clone(), analysis(&departure.rollout.plan), departure.horizon);
+    let machine = Machine::new(
+        departure.rollout.clone(),
+        analysis(&departure.rollout.plan),
+        departure.horizon,
+    );
     let kit = Equipment {
         cluster: &environment.cluster,
         metrics,
@@ -84,7 +99,9 @@ pub(super) async fn drive(
         lease: keeper.watch(),
         subsets: departure.subsets,
     };
-    let finish = Driver::new(kit, machine, departure.vs).drive(departure.first).await;
+    let finish = Driver::new(kit, machine, departure.vs)
+        .drive(departure.first)
+        .await;
     keeper.release().await;
     finish
 }
@@ -104,7 +121,9 @@ pub fn summary(vs: &VirtualService, finish: &Finish, exit_code: u8) -> Summary {
         began: rollout.began,
         ended: finish.at,
         total: finish.total,
-        rollback_millis: finish.rollback.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+        rollback_millis: finish
+            .rollback
+            .map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
         reasons: finish.reasons.clone(),
     }
 }

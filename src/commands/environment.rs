@@ -42,8 +42,12 @@ impl Environment<'_> {
             .map_err(|error| CommandError::Usage(format!("--prometheus {address:?}: {error}")))?;
         let refused = |error: MetricsError| CommandError::Usage(error.to_string());
         Ok(match &parsed {
-            PrometheusAddress::Url(endpoint) => Box::new(Direct::new(endpoint, http::HeaderMap::new()).map_err(refused)?),
-            PrometheusAddress::Service(service) => Box::new(ServiceProxy::new(self.cluster.client().clone(), service)),
+            PrometheusAddress::Url(endpoint) => {
+                Box::new(Direct::new(endpoint, http::HeaderMap::new()).map_err(refused)?)
+            }
+            PrometheusAddress::Service(service) => {
+                Box::new(ServiceProxy::new(self.cluster.client().clone(), service))
+            }
         })
     }
 }
@@ -53,17 +57,27 @@ impl Environment<'_> {
 /// # Errors
 /// If it names another kind of object, or nothing.
 pub(super) fn object_name(text: &str) -> Result<&str, CommandError> {
-    const KINDS: [&str; 4] = ["vs", "virtualservice", "virtualservices", "virtualservice.networking.istio.io"];
+    const KINDS: [&str; 4] = [
+        "vs",
+        "virtualservice",
+        "virtualservices",
+        "virtualservice.networking.istio.io",
+    ];
     let name = match text.split_once('/') {
         Some((kind, name)) if KINDS.contains(&kind.to_lowercase().as_str()) => name,
         Some((kind, name)) => {
-            return Err(CommandError::Usage(format!("{kind:?} is not a VirtualService (try: vs/{name})")));
+            return Err(CommandError::Usage(format!(
+                "{kind:?} is not a VirtualService (try: vs/{name})"
+            )));
         }
         None => text,
     };
-    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    let valid =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
     if name.is_empty() || !name.bytes().all(valid) {
-        return Err(CommandError::Usage(format!("{name:?} is no name of a VirtualService (try: kubectl get virtualservices)")));
+        return Err(CommandError::Usage(format!(
+            "{name:?} is no name of a VirtualService (try: kubectl get virtualservices)"
+        )));
     }
     Ok(name)
 }

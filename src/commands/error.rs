@@ -44,7 +44,9 @@ pub enum CommandError {
     #[error(transparent)]
     State(#[from] RolloutError),
     /// There is no rollout to act upon.
-    #[error("no rollout is under way on virtualservice {object} (try: kubectl canary start {name} -n {namespace})")]
+    #[error(
+        "no rollout is under way on virtualservice {object} (try: kubectl canary start {name} -n {namespace})"
+    )]
     NoRollout {
         /// `namespace/name`.
         object: String,
@@ -54,7 +56,9 @@ pub enum CommandError {
         namespace: String,
     },
     /// There is one already.
-    #[error("a rollout is under way on virtualservice {object}, at {weight} % and held by {holder} (try: kubectl canary status, resume or abort {name} -n {namespace})")]
+    #[error(
+        "a rollout is under way on virtualservice {object}, at {weight} % and held by {holder} (try: kubectl canary status, resume or abort {name} -n {namespace})"
+    )]
     UnderWay {
         /// `namespace/name`.
         object: String,
@@ -77,7 +81,9 @@ pub enum CommandError {
     #[error("{0}")]
     Conflict(String),
     /// Traffic could not be taken back.
-    #[error("rollback FAILED: {source}; traffic of virtualservice {object} needs a human (try: {manual})")]
+    #[error(
+        "rollback FAILED: {source}; traffic of virtualservice {object} needs a human (try: {manual})"
+    )]
     RollbackFailed {
         /// `namespace/name`.
         object: String,
@@ -100,7 +106,9 @@ pub enum CommandError {
 }
 
 fn refusals(findings: &[Finding]) -> String {
-    let refused = findings.iter().filter(|finding| finding.level == Level::Refuse);
+    let refused = findings
+        .iter()
+        .filter(|finding| finding.level == Level::Refuse);
     let lines: Vec<_> = refused
         .map(|finding| match finding.fix.as_str() {
             "" => finding.what.clone(),
@@ -112,6 +120,9 @@ fn refusals(findings: &[Finding]) -> String {
 
 impl From<std::io::Error> for CommandError {
     fn from(source: std::io::Error) -> Self {
-        Self::Io { what: "cannot write the output".into(), source }
+        Self::Io {
+            what: "cannot write the output".into(),
+            source,
+        }
     }
 }

@@ -14,7 +14,10 @@ use crate::traffic::VirtualService;
 ///
 /// # Errors
 /// If there is no rollout under way, or the API server does not take it.
-pub async fn pause(environment: &mut Environment<'_>, name: &str) -> Result<(VirtualService, Finish), CommandError> {
+pub async fn pause(
+    environment: &mut Environment<'_>,
+    name: &str,
+) -> Result<(VirtualService, Finish), CommandError> {
     let name = object_name(name)?;
     let namespace = environment.namespace.clone();
     let (now, by) = (environment.clock.now(), environment.actor.clone());

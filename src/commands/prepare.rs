@@ -53,7 +53,11 @@ impl Prepared {
     /// # Errors
     /// [`CommandError::Preflight`] with every finding.
     pub fn check(&self) -> Result<(), CommandError> {
-        if self.findings.iter().any(|finding| finding.level == Level::Refuse) {
+        if self
+            .findings
+            .iter()
+            .any(|finding| finding.level == Level::Refuse)
+        {
             return Err(CommandError::Preflight(self.findings.clone()));
         }
         Ok(())
@@ -62,14 +66,25 @@ impl Prepared {
 
 impl RolloutArgs {
     /// The object's name, its namespace and the options, flags before the file.
-    fn resolve(&self, environment: &Environment<'_>) -> Result<(String, String, Options), CommandError> {
+    fn resolve(
+        &self,
+        environment: &Environment<'_>,
+    ) -> Result<(String, String, Options), CommandError> {
         let mut options = self.options.clone();
         let (mut name, mut namespace) = (self.name.clone(), environment.namespace.clone());
         if let Some(path) = &self.filename {
             let file = path.display().to_string();
-            let read = if file == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
-            let text = read.map_err(|source| CommandError::Io { what: format!("cannot read plan file {file}"), source })?;
-            let plan = PlanFile::parse(&text).map_err(|source| CommandError::PlanFile { file, source })?;
+            let read = if file == "-" {
+                std::io::read_to_string(std::io::stdin())
+            } else {
+                std::fs::read_to_string(path)
+            };
+            let text = read.map_err(|source| CommandError::Io {
+                what: format!("cannot read plan file {file}"),
+                source,
+            })?;
+            let plan =
+                PlanFile::parse(&text).map_err(|source| CommandError::PlanFile { file, source })?;
             options = options.or(plan.spec);
             name = name.or(plan.metadata.name);
             if let Some(given) = plan.metadata.namespace {
@@ -87,13 +102,23 @@ impl RolloutArgs {
 ///
 /// # Errors
 /// Whatever keeps the rollout from being described at all; what would go wrong later is a finding.
-pub async fn prepare(environment: &Environment<'_>, args: &RolloutArgs) -> Result<Prepared, CommandError> {
+pub async fn prepare(
+    environment: &Environment<'_>,
+    args: &RolloutArgs,
+) -> Result<Prepared, CommandError> {
     let (name, namespace, options) = args.resolve(environment)?;
-    let (stable, canary, routes) = (options.stable.clone(), options.canary.clone(), options.route.clone());
+    let (stable, canary, routes) = (
+        options.stable.clone(),
+        options.canary.clone(),
+        options.route.clone(),
+    );
     let plan = Plan::resolve(options)?;
     // An address that cannot be read is better known before anything is asked of the cluster.
     let metrics = environment.metrics(&plan.prometheus)?;
-    let vs = environment.cluster.virtual_service(&namespace, &name).await?;
+    let vs = environment
+        .cluster
+        .virtual_service(&namespace, &name)
+        .await?;
     if let Some(rollout) = Rollout::read(&vs)? {
         return Err(CommandError::UnderWay {
             object: vs.full_name(),
@@ -109,16 +134,37 @@ pub async fn prepare(environment: &Environment<'_>, args: &RolloutArgs) -> Resul
     let choice = choose(&vs, stable.as_deref(), canary.as_deref(), &routes, &names)?;
     let left_behind = choice.left_behind.clone();
     let (mut rollout, first, skipped) = first_step(environment, &vs, plan, choice)?;
-    let targets = preflight(environment, &vs, &rollout, &subsets, metrics.as_ref(), &mut findings).await?;
+    let targets = preflight(
+        environment,
+        &vs,
+        &rollout,
+        &subsets,
+        metrics.as_ref(),
+        &mut findings,
+    )
+    .await?;
     if !left_behind.is_empty() {
         findings.push(Finding::warn(
-            format!("{} keep sending to {}", left_behind.join(", "), rollout.stable),
+            format!(
+                "{} keep sending to {}",
+                left_behind.join(", "),
+                rollout.stable
+            ),
             "their requests do not reach the canary",
             "--route names the routes to shift",
         ));
     }
     rollout.holder = environment.holder();
-    Ok(Prepared { vs, rollout, first, skipped, left_behind, subsets, targets, findings })
+    Ok(Prepared {
+        vs,
+        rollout,
+        first,
+        skipped,
+        left_behind,
+        subsets,
+        targets,
+        findings,
+    })
 }
 
 fn first_step(
@@ -137,7 +183,10 @@ fn first_step(
     let share = rollout.original_share();
     let steps = rollout.plan.steps.as_slice();
     // A step that equals the share is judged before the next one is taken.
-    let first = steps.iter().position(|step| step.weight >= share).unwrap_or(steps.len() - 1);
+    let first = steps
+        .iter()
+        .position(|step| step.weight >= share)
+        .unwrap_or(steps.len() - 1);
     let skipped: Vec<_> = steps[..first].iter().map(|step| step.weight).collect();
     if share == Percent::HUNDRED {
         return Err(CommandError::Conflict(format!(
@@ -150,7 +199,10 @@ fn first_step(
         if let Some(route) = split.find(vs) {
             split
                 .check_step(route, steps[first].weight)
-                .map_err(|source| CommandError::Split { object: vs.full_name(), source })?;
+                .map_err(|source| CommandError::Split {
+                    object: vs.full_name(),
+                    source,
+                })?;
         }
     }
     Ok((rollout, first, skipped))
@@ -158,11 +210,21 @@ fn first_step(
 
 /// The subsets that DestinationRules define for the hosts of `vs`; not being allowed to read them is
 /// a finding, no failure.
-async fn subsets_of(environment: &Environment<'_>, vs: &VirtualService, findings: &mut Vec<Finding>) -> Vec<Subset> {
+async fn subsets_of(
+    environment: &Environment<'_>,
+    vs: &VirtualService,
+    findings: &mut Vec<Finding>,
+) -> Vec<Subset> {
     let targets = vs.routes().iter().flat_map(|route| &route.targets);
     let mut namespaces: Vec<_> = targets
         .filter(|target| target.destination.subset.is_some())
-        .filter_map(|target| target.destination.host.service().map(|(_, namespace)| namespace.to_owned()))
+        .filter_map(|target| {
+            target
+                .destination
+                .host
+                .service()
+                .map(|(_, namespace)| namespace.to_owned())
+        })
         .collect();
     if !namespaces.is_empty() {
         namespaces.push(vs.namespace().to_owned());
@@ -180,7 +242,11 @@ async fn subsets_of(environment: &Environment<'_>, vs: &VirtualService, findings
 }
 
 fn unchecked(error: &CallError) -> Finding {
-    Finding::warn(error.to_string(), "what depends on it is not checked", "a role with the rules that the README lists")
+    Finding::warn(
+        error.to_string(),
+        "what depends on it is not checked",
+        "a role with the rules that the README lists",
+    )
 }
 
 async fn preflight(
@@ -192,7 +258,11 @@ async fn preflight(
     findings: &mut Vec<Finding>,
 ) -> Result<Option<Targets>, CommandError> {
     for permission in [Permission::PATCH_ROUTES, Permission::WATCH_ROUTES] {
-        let what = format!("{} virtualservices in namespace {}", permission.verb, vs.namespace());
+        let what = format!(
+            "{} virtualservices in namespace {}",
+            permission.verb,
+            vs.namespace()
+        );
         match environment.cluster.may(permission, vs.namespace()).await {
             Ok(true) => findings.push(Finding::ok(format!("may {what}"))),
             Ok(false) => findings.push(Finding::refuse(
@@ -213,7 +283,11 @@ async fn preflight(
     let targets = match Targets::new(stable, canary) {
         Ok(targets) => targets,
         Err(error) => {
-            findings.push(Finding::refuse(error.to_string(), "no verdict could be reached", ""));
+            findings.push(Finding::refuse(
+                error.to_string(),
+                "no verdict could be reached",
+                "",
+            ));
             return Ok(None);
         }
     };
@@ -230,14 +304,27 @@ async fn check_version(
     findings: &mut Vec<Finding>,
 ) -> Workloads {
     if let Some(name) = &version.subset {
-        let of_host: Vec<_> = subsets.iter().filter(|subset| subset.host == version.host).collect();
+        let of_host: Vec<_> = subsets
+            .iter()
+            .filter(|subset| subset.host == version.host)
+            .collect();
         if !of_host.iter().any(|subset| subset.name == *name) {
             let known: Vec<_> = of_host.iter().map(|subset| subset.name.as_str()).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let known = if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            };
             findings.push(Finding::refuse(
-                format!("no DestinationRule defines subset {name} of {} (it defines {known})", version.host),
+                format!(
+                    "no DestinationRule defines subset {name} of {} (it defines {known})",
+                    version.host
+                ),
                 "its requests would go nowhere",
-                format!("a DestinationRule in namespace {} with that subset and its labels", vs.namespace()),
+                format!(
+                    "a DestinationRule in namespace {} with that subset and its labels",
+                    vs.namespace()
+                ),
             ));
             return Workloads::default();
         }
@@ -253,12 +340,17 @@ async fn check_version(
                 ));
             } else if workloads.is_down() {
                 findings.push(Finding::refuse(
-                    format!("{role} {version} of {} has no ready pod ({pods} in all)", version.host),
+                    format!(
+                        "{role} {version} of {} has no ready pod ({pods} in all)",
+                        version.host
+                    ),
                     "its requests would fail",
                     "labels of the subset that select pods, and pods that become ready",
                 ));
             } else {
-                findings.push(Finding::ok(format!("{role} {version} has {ready} of {pods} pods ready")));
+                findings.push(Finding::ok(format!(
+                    "{role} {version} has {ready} of {pods} pods ready"
+                )));
             }
             workloads
         }
@@ -278,7 +370,10 @@ pub(super) fn arm(version: &Destination, workloads: Workloads) -> Arm {
     };
     match version.host.service() {
         Some((name, namespace)) => {
-            arm.services.insert(ServiceKey { name: name.to_owned(), namespace: namespace.to_owned() });
+            arm.services.insert(ServiceKey {
+                name: name.to_owned(),
+                namespace: namespace.to_owned(),
+            });
         }
         None => {
             arm.hosts.insert(version.host.as_str().to_owned());
@@ -287,7 +382,11 @@ pub(super) fn arm(version: &Destination, workloads: Workloads) -> Arm {
     arm
 }
 
-async fn check_metrics(environment: &Environment<'_>, targets: &Targets, metrics: &dyn crate::metrics::MetricSource) -> Finding {
+async fn check_metrics(
+    environment: &Environment<'_>,
+    targets: &Targets,
+    metrics: &dyn crate::metrics::MetricSource,
+) -> Finding {
     let query = Query {
         text: targets.query("istio_requests_total", jiff::SignedDuration::from_mins(5)),
         at: environment.clock.now(),
@@ -295,11 +394,22 @@ async fn check_metrics(environment: &Environment<'_>, targets: &Targets, metrics
     };
     match metrics.ask(&query).await {
         Ok(answer) if answer.series.is_empty() => Finding::warn(
-            format!("{} has no istio_requests_total of either version in the last 5 minutes", metrics.name()),
+            format!(
+                "{} has no istio_requests_total of either version in the last 5 minutes",
+                metrics.name()
+            ),
             "without requests there will be no verdict",
             "send traffic, or check that the proxies are scraped",
         ),
-        Ok(answer) => Finding::ok(format!("{} has {} series of the two versions", metrics.name(), answer.series.len())),
-        Err(error) => Finding::refuse(error.to_string(), "without metrics there is no verdict", "--prometheus URL or NAMESPACE/SERVICE:PORT"),
+        Ok(answer) => Finding::ok(format!(
+            "{} has {} series of the two versions",
+            metrics.name(),
+            answer.series.len()
+        )),
+        Err(error) => Finding::refuse(
+            error.to_string(),
+            "without metrics there is no verdict",
+            "--prometheus URL or NAMESPACE/SERVICE:PORT",
+        ),
     }
 }

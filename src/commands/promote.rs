@@ -31,7 +31,10 @@ pub struct Promote {
 ///
 /// # Errors
 /// If there is no rollout under way, or the API server does not take it.
-pub async fn promote(environment: &mut Environment<'_>, args: &Promote) -> Result<(VirtualService, Finish), CommandError> {
+pub async fn promote(
+    environment: &mut Environment<'_>,
+    args: &Promote,
+) -> Result<(VirtualService, Finish), CommandError> {
     let name = object_name(&args.name)?;
     let namespace = environment.namespace.clone();
     let (now, by) = (environment.clock.now(), environment.actor.clone());
@@ -57,18 +60,26 @@ pub async fn promote(environment: &mut Environment<'_>, args: &Promote) -> Resul
     .await?;
     let (rollout, outcome) = match intent {
         Some(Intent::Complete(rollout, _)) => (*rollout, Outcome::Promoted),
-        Some(Intent::State(rollout) | Intent::Restore(rollout, _)) => (*rollout, Outcome::StepPassed),
+        Some(Intent::State(rollout) | Intent::Restore(rollout, _)) => {
+            (*rollout, Outcome::StepPassed)
+        }
         None => (under_way(&vs)?, Outcome::Held),
     };
     told(environment, &vs, &rollout, by);
     if args.wait && outcome == Outcome::StepPassed {
-        let horizon = Horizon { one_step: true, leave_at_gate: true };
+        let horizon = Horizon {
+            one_step: true,
+            leave_at_gate: true,
+        };
         return take_over(environment, vs, rollout, horizon).await;
     }
     Ok((vs, left(rollout, outcome, now)))
 }
 
 fn told(environment: &mut Environment<'_>, vs: &VirtualService, rollout: &Rollout, by: String) {
-    let event = EventKind::Promoted { by, weight: rollout.weight() };
+    let event = EventKind::Promoted {
+        by,
+        weight: rollout.weight(),
+    };
     emit(environment, vs, &rollout.run, event);
 }

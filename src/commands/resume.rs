@@ -30,21 +30,36 @@ pub struct Resume {
 ///
 /// # Errors
 /// Whatever keeps it from going on; traffic is untouched then.
-pub async fn resume(environment: &mut Environment<'_>, args: &Resume) -> Result<(VirtualService, Finish), CommandError> {
+pub async fn resume(
+    environment: &mut Environment<'_>,
+    args: &Resume,
+) -> Result<(VirtualService, Finish), CommandError> {
     let name = object_name(&args.name)?;
     let namespace = environment.namespace.clone();
-    let vs = environment.cluster.virtual_service(&namespace, name).await?;
+    let vs = environment
+        .cluster
+        .virtual_service(&namespace, name)
+        .await?;
     let rollout = under_way(&vs)?;
-    let alive = Lease::of(&environment.cluster, &vs, &environment.clock).live_holder().await;
+    let alive = Lease::of(&environment.cluster, &vs, &environment.clock)
+        .live_holder()
+        .await;
     if alive.is_ok_and(|holder| holder.is_some()) {
         return continue_beside(environment, &namespace, name).await;
     }
-    let horizon = Horizon { one_step: false, leave_at_gate: args.drive.leave_at_gate };
+    let horizon = Horizon {
+        one_step: false,
+        leave_at_gate: args.drive.leave_at_gate,
+    };
     take_over(environment, vs, rollout, horizon).await
 }
 
 /// Its driver lives: one patch, and it goes on by itself.
-async fn continue_beside(environment: &mut Environment<'_>, namespace: &str, name: &str) -> Result<(VirtualService, Finish), CommandError> {
+async fn continue_beside(
+    environment: &mut Environment<'_>,
+    namespace: &str,
+    name: &str,
+) -> Result<(VirtualService, Finish), CommandError> {
     let (now, by) = (environment.clock.now(), environment.actor.clone());
     let (vs, _) = change(&environment.cluster, namespace, name, |_, rollout| {
         if rollout.phase != Phase::Paused {
@@ -73,18 +88,36 @@ pub(super) async fn take_over(
 ) -> Result<(VirtualService, Finish), CommandError> {
     let metrics = environment.metrics(&rollout.plan.prometheus)?;
     let subsets = subsets(environment, &rollout).await?;
-    let stable = environment.cluster.workloads(&rollout.stable, &subsets).await?;
-    let canary = environment.cluster.workloads(&rollout.canary, &subsets).await?;
+    let stable = environment
+        .cluster
+        .workloads(&rollout.stable, &subsets)
+        .await?;
+    let canary = environment
+        .cluster
+        .workloads(&rollout.canary, &subsets)
+        .await?;
     let targets = Targets::new(arm(&rollout.stable, stable), arm(&rollout.canary, canary))
-        .map_err(|error| CommandError::Conflict(format!("virtualservice {}: {error}", vs.full_name())))?;
+        .map_err(|error| {
+            CommandError::Conflict(format!("virtualservice {}: {error}", vs.full_name()))
+        })?;
     let keeper = lock(environment, &vs, &rollout.run).await?;
-    let routes = rollout.routes.iter().filter_map(|split| split.find(&vs)).map(ToString::to_string);
+    let routes = rollout
+        .routes
+        .iter()
+        .filter_map(|split| split.find(&vs))
+        .map(ToString::to_string);
     let event = EventKind::Planned {
         stable: rollout.stable.to_string(),
         canary: rollout.canary.to_string(),
         routes: routes.collect(),
         left_behind: Vec::new(),
-        steps: rollout.plan.steps.as_slice().iter().map(|step| step.weight).collect(),
+        steps: rollout
+            .plan
+            .steps
+            .as_slice()
+            .iter()
+            .map(|step| step.weight)
+            .collect(),
         skipped: Vec::new(),
         prometheus: rollout.plan.prometheus.clone(),
         resumed_from: Some(rollout.holder.clone()),
@@ -101,7 +134,10 @@ pub(super) async fn take_over(
     // The step's deadline starts anew: the time without a driver is not the canary's fault.
     next.since = now;
     let departure = Departure {
-        since: rollout.history.first().map_or(rollout.began, |stage| stage.since),
+        since: rollout
+            .history
+            .first()
+            .map_or(rollout.began, |stage| stage.since),
         first: Action::Write(Box::new(next)),
         vs: vs.clone(),
         rollout,
@@ -113,7 +149,10 @@ pub(super) async fn take_over(
     Ok((vs, finish))
 }
 
-async fn subsets(environment: &Environment<'_>, rollout: &Rollout) -> Result<Vec<Subset>, CommandError> {
+async fn subsets(
+    environment: &Environment<'_>,
+    rollout: &Rollout,
+) -> Result<Vec<Subset>, CommandError> {
     let mut subsets = Vec::new();
     let mut namespaces = vec![environment.namespace.clone()];
     for version in [&rollout.stable, &rollout.canary] {

@@ -5,7 +5,7 @@ use clap::Args;
 use super::drive::{Departure, Drive, drive, emit, left, lock};
 use super::prepare::{Prepared, RolloutArgs, prepare};
 use super::{CommandError, Environment};
-use crate::engine::{Action, Finish, Horizon, Intent, Written, write};
+use crate::engine::{Action, Finish, Horizon, Intent, Signals, Written, write};
 use crate::plan::Level;
 use crate::record::{EventKind, Outcome, Phase, Rollout};
 use crate::traffic::VirtualService;
@@ -32,17 +32,32 @@ pub struct Start {
 ///
 /// # Errors
 /// Whatever keeps it from starting; traffic is untouched then.
-pub async fn start(environment: &mut Environment<'_>, args: &Start) -> Result<(VirtualService, Finish), CommandError> {
+pub async fn start(
+    environment: &mut Environment<'_>,
+    args: &Start,
+) -> Result<(VirtualService, Finish), CommandError> {
+    let mut signals = std::mem::replace(&mut environment.signals, Signals::none());
     let prepared = tokio::select! {
         biased;
-        signal = environment.signals.next() => return Err(CommandError::Interrupted(signal)),
+        signal = signals.next() => return Err(CommandError::Interrupted(signal)),
         prepared = prepare(environment, &args.rollout) => prepared?,
     };
+    environment.signals = signals;
     prepared.check()?;
     announce(environment, &prepared);
-    let Prepared { vs, rollout, first, subsets, targets, .. } = prepared;
+    let Prepared {
+        vs,
+        rollout,
+        first,
+        subsets,
+        targets,
+        ..
+    } = prepared;
     let Some(targets) = targets else {
-        return Err(CommandError::Conflict(format!("the versions of {} cannot be told apart", vs.full_name())));
+        return Err(CommandError::Conflict(format!(
+            "the versions of {} cannot be told apart",
+            vs.full_name()
+        )));
     };
     let metrics = environment.metrics(&rollout.plan.prometheus)?;
     let keeper = lock(environment, &vs, &rollout.run).await?;
@@ -57,7 +72,10 @@ pub async fn start(environment: &mut Environment<'_>, args: &Start) -> Result<(V
         first: first_action(&rollout, next),
         vs: vs.clone(),
         rollout,
-        horizon: Horizon { one_step: false, leave_at_gate: args.drive.leave_at_gate },
+        horizon: Horizon {
+            one_step: false,
+            leave_at_gate: args.drive.leave_at_gate,
+        },
         subsets,
         targets,
         since: now,
@@ -70,24 +88,42 @@ pub async fn start(environment: &mut Environment<'_>, args: &Start) -> Result<(V
 fn first_action(rollout: &Rollout, next: Rollout) -> Action {
     let plan = &rollout.plan;
     let ends_here = plan.is_last(next.step) && plan.dwell_of(next.step).unsigned().is_zero();
-    if ends_here { Action::Complete(Box::new(next)) } else { Action::Write(Box::new(next)) }
+    if ends_here {
+        Action::Complete(Box::new(next))
+    } else {
+        Action::Write(Box::new(next))
+    }
 }
 
 fn announce(environment: &mut Environment<'_>, prepared: &Prepared) {
     let (vs, rollout) = (&prepared.vs, &prepared.rollout);
-    let routes = rollout.routes.iter().filter_map(|split| split.find(vs)).map(ToString::to_string);
+    let routes = rollout
+        .routes
+        .iter()
+        .filter_map(|split| split.find(vs))
+        .map(ToString::to_string);
     let event = EventKind::Planned {
         stable: rollout.stable.to_string(),
         canary: rollout.canary.to_string(),
         routes: routes.collect(),
         left_behind: prepared.left_behind.clone(),
-        steps: rollout.plan.steps.as_slice().iter().map(|step| step.weight).collect(),
+        steps: rollout
+            .plan
+            .steps
+            .as_slice()
+            .iter()
+            .map(|step| step.weight)
+            .collect(),
         skipped: prepared.skipped.clone(),
         prometheus: rollout.plan.prometheus.clone(),
         resumed_from: None,
     };
     emit(environment, vs, &rollout.run, event);
-    for finding in prepared.findings.iter().filter(|finding| finding.level == Level::Warn) {
+    for finding in prepared
+        .findings
+        .iter()
+        .filter(|finding| finding.level == Level::Warn)
+    {
         let text = match (finding.why.as_str(), finding.fix.as_str()) {
             ("", _) => finding.what.clone(),
             (why, "") => format!("{}: {why}", finding.what),
@@ -97,7 +133,11 @@ fn announce(environment: &mut Environment<'_>, prepared: &Prepared) {
     }
 }
 
-async fn take_first_step(environment: &mut Environment<'_>, vs: &VirtualService, next: Rollout) -> Result<Finish, CommandError> {
+async fn take_first_step(
+    environment: &mut Environment<'_>,
+    vs: &VirtualService,
+    next: Rollout,
+) -> Result<Finish, CommandError> {
     let intent = Intent::State(Box::new(next.clone()));
     let routes = intent.changes(vs).unwrap_or_default();
     let began = tokio::time::Instant::now();
@@ -105,10 +145,17 @@ async fn take_first_step(environment: &mut Environment<'_>, vs: &VirtualService,
         Ok(Written::Done(_)) => {}
         Ok(Written::NotAsBelieved(_)) => {
             let object = vs.full_name();
-            return Err(CommandError::Conflict(format!("virtualservice {object} changed while the rollout started (try: again)")));
+            return Err(CommandError::Conflict(format!(
+                "virtualservice {object} changed while the rollout started (try: again)"
+            )));
         }
         Ok(Written::Failed(error)) => return Err(error.into()),
-        Err(error) => return Err(CommandError::Conflict(format!("virtualservice {}: {error}", vs.full_name()))),
+        Err(error) => {
+            return Err(CommandError::Conflict(format!(
+                "virtualservice {}: {error}",
+                vs.full_name()
+            )));
+        }
     }
     let event = EventKind::StepStarted {
         step: next.step + 1,

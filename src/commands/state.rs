@@ -46,7 +46,10 @@ pub(super) async fn change(
             Ok(Written::Failed(error)) => return Err(error.into()),
             Err(WriteError::State(error)) => return Err(error.into()),
             Err(error @ (WriteError::MissingRoutes(_) | WriteError::TooLarge(_))) => {
-                return Err(CommandError::Conflict(format!("virtualservice {}: {error}", vs.full_name())));
+                return Err(CommandError::Conflict(format!(
+                    "virtualservice {}: {error}",
+                    vs.full_name()
+                )));
             }
         }
     }

@@ -11,8 +11,8 @@ mod signals;
 
 pub use driver::{Driver, Equipment, Finish};
 pub use intent::{Intent, WriteError, Written, write};
-pub use machine::{Action, Horizon, Machine};
 pub(crate) use machine::next_step;
+pub use machine::{Action, Horizon, Machine};
 pub use rollback::{Authority, Restored, Road, RollbackError, roll_back};
 pub use sight::{Sight, compare};
 pub use signals::{Signal, Signals};

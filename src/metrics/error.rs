@@ -11,9 +11,7 @@ use thiserror::Error;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MetricsError {
     /// No connection: refused, no such host, TLS failed, no route.
-    #[error(
-        "cannot reach {at}: {cause}; try: check the address and the network, or --prometheus"
-    )]
+    #[error("cannot reach {at}: {cause}; try: check the address and the network, or --prometheus")]
     Unreachable {
         /// Who was asked.
         at: String,
