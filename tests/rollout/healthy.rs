@@ -26,9 +26,17 @@ async fn a_healthy_canary_reaches_100_percent() {
 #[tokio::test(start_paused = true)]
 async fn a_failing_canary_is_rolled_back_to_the_exact_spec() {
     let shop = Shop::open().await;
-    shop.world.traffic().version("shop", "reviews-v2").fails(0.2);
+    shop.world
+        .traffic()
+        .version("shop", "reviews-v2")
+        .fails(0.2);
     let finish = shop.start(brisk()).await.unwrap();
-    assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Regression), "{:#?}", shop.told());
+    assert_eq!(
+        finish.outcome,
+        Outcome::RolledBack(Cause::Regression),
+        "{:#?}",
+        shop.told()
+    );
     assert_eq!(shop.spec(), shop.before);
     assert_eq!(shop.annotation("rollout"), None);
     assert!(finish.total.canary.failures > 0);

@@ -41,25 +41,41 @@ impl Shop {
 
     /// The spec as it is now.
     pub fn spec(&self) -> Value {
-        self.world.object("virtualservices", "shop", "reviews").unwrap()["spec"].clone()
+        self.world
+            .object("virtualservices", "shop", "reviews")
+            .unwrap()["spec"]
+            .clone()
     }
 
     /// An annotation as it is now.
     pub fn annotation(&self, name: &str) -> Option<String> {
-        let object = self.world.object("virtualservices", "shop", "reviews").unwrap();
-        object["metadata"]["annotations"][format!("kubectl-canary.dev/{name}")].as_str().map(str::to_owned)
+        let object = self
+            .world
+            .object("virtualservices", "shop", "reviews")
+            .unwrap();
+        object["metadata"]["annotations"][format!("kubectl-canary.dev/{name}")]
+            .as_str()
+            .map(str::to_owned)
     }
 
     /// Weights of the primary route.
     pub fn weights(&self) -> Vec<i64> {
         let spec = self.spec();
         let targets = spec["http"][0]["route"].as_array().unwrap();
-        targets.iter().map(|target| target["weight"].as_i64().unwrap_or(0)).collect()
+        targets
+            .iter()
+            .map(|target| target["weight"].as_i64().unwrap_or(0))
+            .collect()
     }
 
     /// Events so far.
     pub fn told(&self) -> Vec<EventKind> {
-        self.events.lock().unwrap().iter().map(|event| event.event.clone()).collect()
+        self.events
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|event| event.event.clone())
+            .collect()
     }
 
     /// Acts as `actor` with the signals given.
@@ -89,7 +105,11 @@ impl Shop {
     }
 
     /// `start reviews` that hears these signals.
-    pub async fn start_with(&self, options: Options, signals: Signals) -> Result<Finish, CommandError> {
+    pub async fn start_with(
+        &self,
+        options: Options,
+        signals: Signals,
+    ) -> Result<Finish, CommandError> {
         let args = Start {
             rollout: RolloutArgs {
                 name: Some("reviews".into()),
@@ -98,7 +118,11 @@ impl Shop {
             },
             ..Start::default()
         };
-        let (_, finish) = self.act("alice@desk", signals, async |environment| commands::start(environment, &args).await).await?;
+        let (_, finish) = self
+            .act("alice@desk", signals, async |environment| {
+                commands::start(environment, &args).await
+            })
+            .await?;
         Ok(finish)
     }
 }

@@ -1,0 +1,101 @@
+//! What may be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cluster::Connection;
+use crate::commands::{Abort, Demo, List, PlanArgs, Promote, Resume, Start, Status};
+use crate::report::{ColorChoice, Format};
+
+const EXAMPLES: &str = "\
+Examples:
+  # See a rollout and a rollback without a cluster
+  kubectl canary demo
+
+  # See what a rollout of virtualservice reviews would change
+  kubectl canary plan reviews -n shop
+
+  # Shift its traffic to the new version at 1, 10, 50 and 100 %
+  kubectl canary start reviews -n shop
+
+  # Put the original weights back, whoever started the rollout
+  kubectl canary abort reviews -n shop";
+
+/// Shift Istio traffic to a new version step by step, and take it back when the version is worse
+#[derive(Parser, Debug)]
+#[command(
+    name = "kubectl-canary",
+    bin_name = "kubectl canary",
+    version,
+    after_help = EXAMPLES,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// Where output goes.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Where output goes, and in which form.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Output")]
+pub struct Output {
+    /// Output format.
+    #[arg(short, long = "output", global = true, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// Write every event as a line of JSON to this file.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+    /// When to use colours.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+    /// Print no column titles.
+    #[arg(long, global = true)]
+    pub no_headers: bool,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Start a rollout and drive it to its end
+    #[command(after_help = "\
+Examples:
+  # Stay 5 minutes at 10 % and wait for `promote` at 50 %
+  kubectl canary start reviews --steps 1,10:5m,50:pause,100
+
+  # Say which of several versions is the new one, and where Prometheus is
+  kubectl canary start reviews --canary v3 --prometheus http://prometheus.example:9090
+
+  # From a plan file, with one event a line for a log
+  kubectl canary start -f canary.yaml --events rollout.jsonl")]
+    Start(Box<Start>),
+    /// Open a gate, or take the next step
+    Promote(Promote),
+    /// Put the original weights back, now
+    Abort(Abort),
+    /// Stay at this weight until `resume` or `promote`
+    Pause {
+        /// The VirtualService.
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Let a paused rollout go on, or take over one whose driver died
+    Resume(Resume),
+    /// Show where a rollout stands
+    Status(Status),
+    /// List the rollouts of a namespace
+    List(List),
+    /// Show what every step would change, and check what would go wrong
+    Plan(Box<PlanArgs>),
+    /// See a rollout and a rollback without a cluster
+    Demo(Demo),
+}

@@ -1,0 +1,153 @@
+//! The one table of exit codes.
+
+use std::process::ExitCode;
+
+use crate::commands::CommandError;
+use crate::record::{Cause, Outcome};
+
+/// How the process ends. Pipelines decide by these numbers, so they never change their meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: done.
+    Done,
+    /// 1: an error; traffic is untouched.
+    Error,
+    /// 2: the command line or plan file cannot be followed; traffic is untouched.
+    Usage,
+    /// 4: the preflight refused; traffic is untouched.
+    Preflight,
+    /// 5: another driver holds the rollout.
+    Held,
+    /// 10: rolled back on a regression.
+    Regressed,
+    /// 11: rolled back on request or on a signal.
+    Aborted,
+    /// 12: rolled back for want of a verdict.
+    NoVerdict,
+    /// 13: the weight stays, waiting for `promote`.
+    Waiting,
+    /// 14: somebody else changed the weights or routes.
+    Drifted,
+    /// 20: the rollback FAILED; traffic needs a human.
+    RollbackFailed,
+    /// 130: Ctrl-C before anything had moved.
+    Interrupted,
+    /// 143: SIGTERM before anything had moved.
+    Terminated,
+}
+
+impl Exit {
+    /// Every exit, for the table in the documentation.
+    pub const ALL: [Self; 13] = [
+        Self::Done,
+        Self::Error,
+        Self::Usage,
+        Self::Preflight,
+        Self::Held,
+        Self::Regressed,
+        Self::Aborted,
+        Self::NoVerdict,
+        Self::Waiting,
+        Self::Drifted,
+        Self::RollbackFailed,
+        Self::Interrupted,
+        Self::Terminated,
+    ];
+
+    /// The number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Error => 1,
+            Self::Usage => 2,
+            Self::Preflight => 4,
+            Self::Held => 5,
+            Self::Regressed => 10,
+            Self::Aborted => 11,
+            Self::NoVerdict => 12,
+            Self::Waiting => 13,
+            Self::Drifted => 14,
+            Self::RollbackFailed => 20,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
+    }
+
+    /// What it means, for people.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Error => "error, traffic untouched",
+            Self::Usage => "the command line or plan file cannot be followed, traffic untouched",
+            Self::Preflight => "refused by the preflight, traffic untouched",
+            Self::Held => "another driver holds the rollout",
+            Self::Regressed => "rolled back on a regression",
+            Self::Aborted => "rolled back on request or on a signal",
+            Self::NoVerdict => "rolled back for want of a verdict: no data, no metrics, out of time",
+            Self::Waiting => "held at a weight, waiting for `promote`",
+            Self::Drifted => "somebody else changed the weights or routes, nothing overwritten",
+            Self::RollbackFailed => "rollback FAILED, traffic needs a human",
+            Self::Interrupted => "Ctrl-C before anything moved",
+            Self::Terminated => "SIGTERM before anything moved",
+        }
+    }
+}
+
+impl From<Outcome> for Exit {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Promoted | Outcome::StepPassed => Self::Done,
+            Outcome::RolledBack(Cause::Regression | Cause::CanaryDown) => Self::Regressed,
+            Outcome::RolledBack(Cause::Request | Cause::Signal) => Self::Aborted,
+            Outcome::RolledBack(Cause::Inconclusive | Cause::NoMetrics) => Self::NoVerdict,
+            Outcome::RolledBack(Cause::Drift) | Outcome::Drifted => Self::Drifted,
+            Outcome::Held => Self::Waiting,
+            Outcome::TakenOver => Self::Held,
+            Outcome::RollbackFailed => Self::RollbackFailed,
+            Outcome::Interrupted => Self::Interrupted,
+        }
+    }
+}
+
+impl From<&CommandError> for Exit {
+    fn from(error: &CommandError) -> Self {
+        match error {
+            CommandError::Usage(_) | CommandError::Plan(_) | CommandError::PlanFile { .. } => Self::Usage,
+            CommandError::Preflight(_) => Self::Preflight,
+            CommandError::UnderWay { .. } => Self::Held,
+            CommandError::Lease(crate::cluster::LeaseError::Held { .. }) => Self::Held,
+            CommandError::RollbackFailed { .. } => Self::RollbackFailed,
+            CommandError::Interrupted(crate::engine::Signal::Interrupt) => Self::Interrupted,
+            CommandError::Interrupted(crate::engine::Signal::Terminate) => Self::Terminated,
+            CommandError::Lease(crate::cluster::LeaseError::Call(_))
+            | CommandError::Connection(_)
+            | CommandError::Call(_)
+            | CommandError::Versions(_)
+            | CommandError::Split { .. }
+            | CommandError::State(_)
+            | CommandError::NoRollout { .. }
+            | CommandError::Conflict(_)
+            | CommandError::Io { .. } => Self::Error,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_has_this_table() {
+        let readme = include_str!("../../README.md");
+        for exit in Exit::ALL {
+            let row = format!("| {} | {} |", exit.code(), exit.meaning());
+            assert!(readme.contains(&row), "README.md lacks the row: {row}");
+        }
+    }
+}

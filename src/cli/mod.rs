@@ -1,0 +1,10 @@
+//! The command line: what may be typed, where output goes, and the one table of exit codes.
+
+mod arguments;
+mod dispatch;
+mod exit;
+mod screen;
+
+pub use arguments::{Cli, Command};
+pub use dispatch::run;
+pub use exit::Exit;

@@ -1,0 +1,62 @@
+//! Which renderers listen to a run.
+
+use std::io::{self, IsTerminal};
+
+use jiff::tz::TimeZone;
+
+use super::arguments::Output;
+use crate::commands::CommandError;
+use crate::report::{Fan, Journal, JournalFault, Layout, Lines, Live, Palette, Terminal};
+
+/// The renderers on stderr and, if asked for, in a file.
+pub(super) struct Screen {
+    pub fan: Fan,
+    fault: Option<JournalFault>,
+}
+
+fn terminal<'a>(stream: &impl IsTerminal, no_color: Option<&'a std::ffi::OsStr>, term: Option<&'a std::ffi::OsStr>) -> Terminal<'a> {
+    Terminal { is_terminal: stream.is_terminal(), no_color, term }
+}
+
+impl Screen {
+    /// At a terminal a live view, elsewhere (and in pipelines that pretend to be one) one line an event.
+    ///
+    /// # Errors
+    /// If the file for events cannot be created: before anything has moved.
+    pub fn new(output: &Output) -> Result<Self, CommandError> {
+        let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
+        let stderr = terminal(&io::stderr(), no_color.as_deref(), term.as_deref());
+        let palette = Palette::choose(output.color, stderr);
+        let zone = TimeZone::system();
+        let mut fan = Fan::new();
+        if stderr.can_redraw() && std::env::var_os("CI").is_none() {
+            fan.push(Box::new(Live::stderr(zone, palette)));
+        } else {
+            fan.push(Box::new(Lines::new(io::stderr(), zone, palette)));
+        }
+        let mut fault = None;
+        if let Some(path) = &output.events {
+            let journal = Journal::create(path).map_err(|error| CommandError::Usage(format!("--events: {error}")))?;
+            fault = Some(journal.fault());
+            fan.push(Box::new(journal));
+        }
+        Ok(Self { fan, fault })
+    }
+
+    /// What went wrong with the file meanwhile; a rollout does not end for it.
+    pub fn fault(&self) -> Option<io::Error> {
+        self.fault.as_ref().and_then(JournalFault::take)
+    }
+}
+
+/// How results look on stdout.
+pub(super) fn layout(output: &Output, namespaced: bool) -> Layout {
+    let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
+    let stdout = terminal(&io::stdout(), no_color.as_deref(), term.as_deref());
+    Layout {
+        wide: false,
+        namespaced,
+        without_headers: output.no_headers,
+        palette: Palette::choose(output.color, stdout),
+    }
+}
