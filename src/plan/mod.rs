@@ -4,6 +4,7 @@
 
 mod duration;
 mod file;
+mod finding;
 mod options;
 mod percent;
 mod resolved;
@@ -11,6 +12,7 @@ mod step;
 
 pub use duration::HumanDuration;
 pub use file::{PlanFile, PlanFileError};
+pub use finding::{Finding, Level};
 pub use options::{OnDrift, OnSignal, OnStuck, Options};
 pub use percent::Percent;
 pub use resolved::{Plan, PlanError, Threshold};
