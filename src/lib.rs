@@ -1,5 +1,6 @@
 //! Progressive delivery without a controller.
 
+pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod commands;

@@ -10,7 +10,7 @@ use super::exit::Exit;
 use super::screen::{Screen, layout};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Connection, connect};
-use crate::commands::{self, CommandError, Environment, summary};
+use crate::commands::{self, CommandError, Demo, Environment, StatusAnswer, summary};
 use crate::engine::{Finish, Signals};
 use crate::record::Outcome;
 use crate::report::{Format, PrintError, View, object, print};
@@ -23,13 +23,22 @@ pub fn run() -> Exit {
         Err(error) => {
             // Help and version are results and go to stdout; whatever cannot be printed is lost.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(dispatch(cli)),
-        Err(source) => Err(CommandError::Io { what: "cannot start".into(), source }),
+        Err(source) => Err(CommandError::Io {
+            what: "cannot start".into(),
+            source,
+        }),
     };
     result.unwrap_or_else(|error| {
         // A reader that went away is not worth a word.
@@ -42,15 +51,23 @@ pub fn run() -> Exit {
 }
 
 async fn dispatch(cli: Cli) -> Result<Exit, CommandError> {
-    let Cli { command, connection, output } = cli;
+    let Cli {
+        command,
+        connection,
+        output,
+    } = cli;
     match command {
-        Command::Demo(args) => commands::demo(&args, &output.screen_factory()).await,
+        Command::Demo(args) => perform(&args, &output).await,
         Command::Plan(args) if args.schema => print_schema(),
         command => with_cluster(command, &connection, &output).await,
     }
 }
 
-async fn with_cluster(command: Command, connection: &Connection, output: &Output) -> Result<Exit, CommandError> {
+async fn with_cluster(
+    command: Command,
+    connection: &Connection,
+    output: &Output,
+) -> Result<Exit, CommandError> {
     let run = Uuid::now_v7().simple().to_string();
     let mut screen = Screen::new(output)?;
     let (client, namespace) = connect(connection, &run).await?;
@@ -61,7 +78,10 @@ async fn with_cluster(command: Command, connection: &Connection, output: &Output
         actor: actor(),
         run,
         observer: &mut screen.fan,
-        signals: Signals::of_process().map_err(|source| CommandError::Io { what: "cannot listen for signals".into(), source })?,
+        signals: Signals::of_process().map_err(|source| CommandError::Io {
+            what: "cannot listen for signals".into(),
+            source,
+        })?,
     };
     let exit = carry_out(&mut environment, command, output).await?;
     if let Some(error) = screen.fault() {
@@ -70,7 +90,20 @@ async fn with_cluster(command: Command, connection: &Connection, output: &Output
     Ok(exit)
 }
 
-async fn carry_out(environment: &mut Environment<'_>, command: Command, output: &Output) -> Result<Exit, CommandError> {
+async fn perform(args: &Demo, output: &Output) -> Result<Exit, CommandError> {
+    let mut screen = Screen::new(output)?;
+    let mut narrate = |text: &str| {
+        let _ = writeln!(io::stderr(), "{text}");
+    };
+    let outcome = commands::demo(args, &mut screen.fan, &mut narrate).await?;
+    Ok(Exit::from(outcome))
+}
+
+async fn carry_out(
+    environment: &mut Environment<'_>,
+    command: Command,
+    output: &Output,
+) -> Result<Exit, CommandError> {
     match command {
         Command::Start(args) => {
             let (vs, finish) = commands::start(environment, &args).await?;
@@ -101,7 +134,10 @@ async fn carry_out(environment: &mut Environment<'_>, command: Command, output: 
         }
         Command::Status(args) => {
             let view = commands::status(environment, &args).await?;
-            show(&view, output, args.all_namespaces)
+            match view {
+                StatusAnswer::One(view) => show(&*view, output, false),
+                StatusAnswer::Many(view) => show(&view, output, args.all_namespaces),
+            }
         }
         Command::List(args) => {
             let view = commands::list(environment, &args).await?;
@@ -109,7 +145,11 @@ async fn carry_out(environment: &mut Environment<'_>, command: Command, output: 
         }
         Command::Plan(args) => {
             let view = commands::plan(environment, &args).await?;
-            let exit = if view.is_refused() { Exit::Preflight } else { Exit::Done };
+            let exit = if view.refused {
+                Exit::Preflight
+            } else {
+                Exit::Done
+            };
             show(&view, output, false)?;
             Ok(exit)
         }
@@ -118,11 +158,20 @@ async fn carry_out(environment: &mut Environment<'_>, command: Command, output: 
 }
 
 /// Prints how a run ended: one line, or the summary as asked.
-fn conclude(vs: &VirtualService, finish: &Finish, exit: Exit, output: &Output) -> Result<Exit, CommandError> {
+fn conclude(
+    vs: &VirtualService,
+    finish: &Finish,
+    exit: Exit,
+    output: &Output,
+) -> Result<Exit, CommandError> {
     let summary = summary(vs, finish, exit.code());
     match output.format {
-        Some(Format::Json) => say(&serde_json::to_string_pretty(&summary).map_err(io::Error::other)?)?,
-        Some(Format::Yaml) => say(serde_saphyr::to_string(&summary).map_err(io::Error::other)?.trim_end())?,
+        Some(Format::Json) => {
+            say(&serde_json::to_string_pretty(&summary).map_err(io::Error::other)?)?
+        }
+        Some(Format::Yaml) => say(serde_saphyr::to_string(&summary)
+            .map_err(io::Error::other)?
+            .trim_end())?,
         Some(Format::Name) => say(&object(vs.name()))?,
         Some(Format::Wide) | None => say(&format!("{} {}", object(vs.name()), verbed(finish)))?,
     }
@@ -138,10 +187,15 @@ fn verbed(finish: &Finish) -> String {
 
 fn show<T: View>(view: &T, output: &Output, namespaced: bool) -> Result<Exit, CommandError> {
     let mut stdout = io::stdout().lock();
-    print(&mut stdout, output.format, layout(output, namespaced), view).map_err(|error| match error {
-        PrintError::Write(source) => CommandError::Io { what: "cannot write the output".into(), source },
-        other => CommandError::Conflict(other.to_string()),
-    })?;
+    print(&mut stdout, output.format, layout(output, namespaced), view).map_err(
+        |error| match error {
+            PrintError::Write(source) => CommandError::Io {
+                what: "cannot write the output".into(),
+                source,
+            },
+            other => CommandError::Conflict(other.to_string()),
+        },
+    )?;
     Ok(Exit::Done)
 }
 
@@ -151,13 +205,16 @@ fn say(text: &str) -> Result<(), CommandError> {
 }
 
 fn print_schema() -> Result<Exit, CommandError> {
-    let schema = serde_json::to_string_pretty(&crate::plan::PlanFile::schema()).map_err(io::Error::other)?;
+    let schema =
+        serde_json::to_string_pretty(&crate::plan::PlanFile::schema()).map_err(io::Error::other)?;
     say(&schema)?;
     Ok(Exit::Done)
 }
 
 /// Who acts: `user@host`.
 fn actor() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_else(|_| "unknown".into());
+    let user = std::env::var("USER")
+        .or_else(|_| std::env::var("USERNAME"))
+        .unwrap_or_else(|_| "unknown".into());
     format!("{user}@{}", gethostname::gethostname().to_string_lossy())
 }

@@ -83,7 +83,9 @@ impl Exit {
             Self::Held => "another driver holds the rollout",
             Self::Regressed => "rolled back on a regression",
             Self::Aborted => "rolled back on request or on a signal",
-            Self::NoVerdict => "rolled back for want of a verdict: no data, no metrics, out of time",
+            Self::NoVerdict => {
+                "rolled back for want of a verdict: no data, no metrics, out of time"
+            }
             Self::Waiting => "held at a weight, waiting for `promote`",
             Self::Drifted => "somebody else changed the weights or routes, nothing overwritten",
             Self::RollbackFailed => "rollback FAILED, traffic needs a human",
@@ -112,7 +114,9 @@ impl From<Outcome> for Exit {
 impl From<&CommandError> for Exit {
     fn from(error: &CommandError) -> Self {
         match error {
-            CommandError::Usage(_) | CommandError::Plan(_) | CommandError::PlanFile { .. } => Self::Usage,
+            CommandError::Usage(_) | CommandError::Plan(_) | CommandError::PlanFile { .. } => {
+                Self::Usage
+            }
             CommandError::Preflight(_) => Self::Preflight,
             CommandError::UnderWay { .. } => Self::Held,
             CommandError::Lease(crate::cluster::LeaseError::Held { .. }) => Self::Held,

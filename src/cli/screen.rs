@@ -14,8 +14,16 @@ pub(super) struct Screen {
     fault: Option<JournalFault>,
 }
 
-fn terminal<'a>(stream: &impl IsTerminal, no_color: Option<&'a std::ffi::OsStr>, term: Option<&'a std::ffi::OsStr>) -> Terminal<'a> {
-    Terminal { is_terminal: stream.is_terminal(), no_color, term }
+fn terminal<'a>(
+    stream: &impl IsTerminal,
+    no_color: Option<&'a std::ffi::OsStr>,
+    term: Option<&'a std::ffi::OsStr>,
+) -> Terminal<'a> {
+    Terminal {
+        is_terminal: stream.is_terminal(),
+        no_color,
+        term,
+    }
 }
 
 impl Screen {
@@ -36,7 +44,8 @@ impl Screen {
         }
         let mut fault = None;
         if let Some(path) = &output.events {
-            let journal = Journal::create(path).map_err(|error| CommandError::Usage(format!("--events: {error}")))?;
+            let journal = Journal::create(path)
+                .map_err(|error| CommandError::Usage(format!("--events: {error}")))?;
             fault = Some(journal.fault());
             fan.push(Box::new(journal));
         }

@@ -110,9 +110,9 @@ fn refusals(findings: &[Finding]) -> String {
         .iter()
         .filter(|finding| finding.level == Level::Refuse);
     let lines: Vec<_> = refused
-        .map(|finding| match finding.fix.as_str() {
-            "" => finding.what.clone(),
-            fix => format!("{} (try: {fix})", finding.what),
+        .map(|finding| match &finding.fix {
+            None => finding.what.clone(),
+            Some(fix) => format!("{} (try: {fix})", finding.what),
         })
         .collect();
     lines.join("; ")

@@ -8,7 +8,7 @@ use super::environment::object_name;
 use super::{CommandError, Environment};
 use crate::cluster::{CallError, Permission, Subset, Workloads};
 use crate::metrics::{Arm, Query, ServiceKey, Targets};
-use crate::plan::{Finding, Level, Options, Percent, Plan, PlanFile};
+use crate::plan::{Finding, Options, Percent, Plan, PlanFile};
 use crate::record::Rollout;
 use crate::traffic::{Choice, Destination, VirtualService, choose};
 
@@ -56,7 +56,7 @@ impl Prepared {
         if self
             .findings
             .iter()
-            .any(|finding| finding.level == Level::Refuse)
+            .any(|finding| finding.level == crate::plan::Level::Refuse)
         {
             return Err(CommandError::Preflight(self.findings.clone()));
         }

@@ -124,10 +124,10 @@ fn announce(environment: &mut Environment<'_>, prepared: &Prepared) {
         .iter()
         .filter(|finding| finding.level == Level::Warn)
     {
-        let text = match (finding.why.as_str(), finding.fix.as_str()) {
-            ("", _) => finding.what.clone(),
-            (why, "") => format!("{}: {why}", finding.what),
-            (why, fix) => format!("{}: {why} (try: {fix})", finding.what),
+        let text = match (&finding.why, &finding.fix) {
+            (None, _) => finding.what.clone(),
+            (Some(why), None) => format!("{}: {why}", finding.what),
+            (Some(why), Some(fix)) => format!("{}: {why} (try: {fix})", finding.what),
         };
         emit(environment, vs, &rollout.run, EventKind::Warning { text });
     }

@@ -1,6 +1,5 @@
 //! A rollout at a terminal: the lines, and below them a panel that is redrawn in place.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -12,6 +12,7 @@ mod escape;
 mod fan;
 mod format;
 mod journal;
+mod ladder;
 mod line;
 mod lines;
 mod live;
@@ -20,8 +21,11 @@ mod number;
 mod palette;
 mod panel;
 mod phrase;
+mod plan_view;
 #[cfg(test)]
 mod rehearsal;
+mod status;
+mod status_view;
 mod table;
 mod tale;
 
@@ -34,4 +38,7 @@ pub use lines::Lines;
 pub use live::Live;
 pub use number::{grouped, rate};
 pub use palette::{ColorChoice, Palette, Terminal, Tone};
+pub use plan_view::{PlanView, PlannedRoute, PlannedStep};
+pub use status::{RouteState, RouteStatus, Standing, StatusRow, StepOf};
+pub use status_view::StatusList;
 pub use table::Table;

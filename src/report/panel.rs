@@ -2,16 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::ladder::{Ladder, Standpoint};
 use super::phrase::{self, Versions};
 use super::{Palette, Tone, escape, grouped, rate};
 use crate::plan::Percent;
 use crate::record::{Event, EventKind, Tally};
 use crate::verdict::{Counts, Verdict};
-
-/// The most steps shown before the current one.
-const BEHIND: usize = 3;
-/// The most steps shown after the current one.
-const AHEAD: usize = 5;
 
 /// The panel of one rollout, fed by its events. Everything in it was or will be told in a line too.
 #[derive(Clone, Debug)]
@@ -26,13 +22,6 @@ pub(super) struct Panel {
     tally: Tally,
     tone: Tone,
     note: String,
-}
-
-/// The row with the ladder, divided where the time in the step belongs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ladder {
-    pub before: String,
-    pub after: String,
 }
 
 impl Panel {
@@ -214,44 +203,17 @@ impl Panel {
 
     /// The steps: done, current, to come.
     pub(super) fn ladder(&self, palette: Palette) -> Ladder {
-        let current = self.step.saturating_sub(1);
-        let first = current.saturating_sub(BEHIND);
-        let last = (current + AHEAD).min(self.steps.len().saturating_sub(1));
-        let mut before = Vec::new();
-        let mut after = Vec::new();
-        if first > 0 {
-            before.push(palette.paint(Tone::Quiet, "…"));
-        }
-        for (index, step) in self.steps.iter().enumerate() {
-            let number = index + 1;
-            if index < first || index > last || number == self.step {
-                continue;
-            }
-            if number < self.step {
-                before.push(palette.paint(Tone::Good, format!("✓ {step} %")));
-            } else {
-                after.push(palette.paint(Tone::Quiet, format!("· {step} %")));
-            }
-        }
-        if last + 1 < self.steps.len() {
-            after.push(palette.paint(Tone::Quiet, "…"));
-        }
-        if self.step > 0 {
-            let here = format!("▸ {} %", self.weight);
-            before.push(format!("{} for ", palette.paint(self.tone_here(), here)));
-        }
-        let after: String = after.iter().map(|step| format!("   {step}")).collect();
-        Ladder {
-            before: before.join("   "),
-            after,
-        }
-    }
-
-    fn tone_here(&self) -> Tone {
-        match self.tone {
+        let tone = match self.tone {
             Tone::Bad | Tone::Caution => self.tone,
             Tone::Plain | Tone::Good | Tone::Quiet | Tone::Strong => Tone::Strong,
-        }
+        };
+        let standpoint = Standpoint {
+            steps: &self.steps,
+            step: self.step,
+            weight: self.weight,
+            tone,
+        };
+        standpoint.ladder(palette)
     }
 
     /// The two versions, side by side, stable first.
@@ -291,47 +253,16 @@ impl Panel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::rehearsal::{event, planned, step};
-
-    fn at_step(number: usize, steps: u32) -> Panel {
-        let mut plan = planned();
-        if let EventKind::Planned { steps: list, .. } = &mut plan {
-            *list = (1..=steps).map(Percent::whole).collect();
-        }
-        let mut panel = Panel::open(&event(0, plan)).unwrap();
-        let weight = u32::try_from(number).unwrap();
-        panel.take(&event(1, step(number, weight, [100, 0], [99, 1])));
-        panel
-    }
-
-    fn ladder(panel: &Panel) -> String {
-        let ladder = panel.ladder(Palette::PLAIN);
-        format!("{}5s{}", ladder.before, ladder.after)
-    }
-
-    #[test]
-    fn a_long_ladder_shows_what_is_near() {
-        for (number, steps, expected) in [
-            (1, 2, "▸ 1 % for 5s   · 2 %"),
-            (2, 2, "✓ 1 %   ▸ 2 % for 5s"),
-            (
-                10,
-                20,
-                "…   ✓ 7 %   ✓ 8 %   ✓ 9 %   ▸ 10 % for 5s   · 11 %   · 12 %   · 13 %   · 14 %   · 15 %   …",
-            ),
-        ] {
-            assert_eq!(ladder(&at_step(number, steps)), expected);
-        }
-    }
+    use crate::report::rehearsal::{event, every_kind, planned};
 
     #[test]
     fn every_event_leaves_a_whole_panel() {
-        let mut panel = at_step(1, 4);
-        for event in crate::report::rehearsal::every_kind() {
+        let mut panel = Panel::open(&event(0, planned())).unwrap();
+        for event in every_kind() {
             panel.take(&event);
             let rows = [
                 panel.title(Palette::PLAIN),
-                ladder(&panel),
+                panel.ladder(Palette::PLAIN).after,
                 panel.sides().concat(),
                 panel.note_row(Palette::PLAIN),
             ];

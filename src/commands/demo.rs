@@ -1,0 +1,190 @@
+//! `demo`: a rollout and a rollback on the embedded world, with nothing installed.
+//!
+//! The world is served over loopback HTTP and driven by the very commands that drive a cluster, so
+//! that a second terminal can join in with the same tool or with kubectl.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::SignedDuration;
+use uuid::Uuid;
+
+use super::environment::Environment;
+use super::prepare::RolloutArgs;
+use super::start::{Start, start};
+use super::{CommandError, drive};
+use crate::clock::Clock;
+use crate::cluster::{Cluster, Connection, connect};
+use crate::engine::{Finish, Signals};
+use crate::plan::{Options, Percent};
+use crate::record::{Observer, Outcome};
+use crate::sandbox::{Served, World, scene};
+
+/// What `demo` takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Demo {
+    /// Leave the world running afterwards, until Ctrl-C.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// How often the demo's mesh is scraped.
+const SCRAPE: SignedDuration = SignedDuration::from_millis(250);
+/// Requests per second at the demo's shop: enough for a verdict at 1 % within seconds.
+const REQUESTS: f64 = 1000.0;
+/// Time for a look at what is on the screen, and for Prometheus to have something to say.
+const BREATH: Duration = Duration::from_millis(1500);
+
+/// A temporary folder that goes away with the demo.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Plays both scenes and says what to type next.
+///
+/// # Errors
+/// If the loopback server or its kubeconfig cannot be had.
+pub async fn demo(
+    args: &Demo,
+    observer: &mut dyn Observer,
+    narrate: &mut dyn FnMut(&str),
+) -> Result<Outcome, CommandError> {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |source| CommandError::Io { what, source }
+    };
+    let world = World::new(Clock::System);
+    world.set(|stage| {
+        scene::shop(stage);
+        stage.scrapes().every(SCRAPE);
+        stage.traffic().demand(scene::REVIEWS).per_second(REQUESTS);
+    });
+    let served = world
+        .serve()
+        .await
+        .map_err(failed("cannot serve the demo on loopback"))?;
+    let folder =
+        Folder(std::env::temp_dir().join(format!("kubectl-canary-demo-{}", std::process::id())));
+    std::fs::create_dir_all(&folder.0).map_err(failed("cannot make a folder for the demo"))?;
+    let kubeconfig = folder.0.join("kubeconfig");
+    std::fs::write(&kubeconfig, served.kubeconfig_in("shop"))
+        .map_err(failed("cannot write the demo's kubeconfig"))?;
+
+    narrate(
+        "An imagined shop: virtualservice reviews sends all its traffic to v1, and v2 is ready beside it.",
+    );
+    narrate(
+        "The API server and Prometheus are embedded in this process; nothing is installed, nothing leaves this machine.",
+    );
+    narrate("To join in from a second terminal:\n");
+    narrate(&format!("  export KUBECONFIG={}", kubeconfig.display()));
+    narrate("  kubectl canary status reviews        # or kubectl get vs reviews -o yaml\n");
+    narrate("1. A healthy canary.\n");
+    narrate(&typed(&served));
+    tokio::time::sleep(BREATH).await;
+
+    let connection = Connection {
+        kubeconfig: Some(kubeconfig.clone()),
+        request_timeout: crate::plan::HumanDuration::seconds(10),
+        ..Connection::default()
+    };
+    let mut stage = Stage {
+        connection,
+        served: &served,
+        observer,
+    };
+    let healthy = stage.play().await?;
+    if healthy.outcome != Outcome::Promoted {
+        return Ok(healthy.outcome);
+    }
+    narrate(
+        "\n2. The next release goes the other way, from v2 to a new build of v1, and it fails one request in five.\n",
+    );
+    world.traffic().version("shop", "reviews-v1").fails(0.2);
+    narrate(&typed(&served));
+    tokio::time::sleep(BREATH).await;
+    let broken = stage.play().await?;
+    if !matches!(broken.outcome, Outcome::RolledBack(_)) {
+        return Ok(broken.outcome);
+    }
+    let failed_requests = broken.total.canary.failures;
+    narrate(&format!(
+        "\nThat is all: v2 got 100 %, and the bad release was taken back after {failed_requests} failed requests."
+    ));
+    narrate("\nNext, on a cluster of yours:\n");
+    narrate(
+        "  kubectl canary plan NAME -n NAMESPACE     # what would change, and what would go wrong",
+    );
+    narrate("  kubectl canary start NAME -n NAMESPACE    # shift, watch, and take back by itself");
+    if args.keep {
+        narrate("\nThe imagined shop stays open until Ctrl-C.");
+        let _ = signals()?.next().await;
+    }
+    // The last scene ends well: the rollback is what it was to show.
+    Ok(Outcome::Promoted)
+}
+
+fn options(served: &Served) -> Options {
+    let seconds = |text: &str| text.parse().ok();
+    Options {
+        dwell: seconds("3s"),
+        interval: seconds("500ms"),
+        min_requests: Some(20),
+        max_error_rate: Some(Percent::whole(2)),
+        prometheus: Some(served.prometheus_url()),
+        ..Options::default()
+    }
+}
+
+/// The command that the scene stands for.
+fn typed(served: &Served) -> String {
+    format!(
+        "$ kubectl canary start reviews --dwell 3s --interval 500ms --min-requests 20 --max-error-rate 2% --prometheus {}\n",
+        served.prometheus_url()
+    )
+}
+
+fn signals() -> Result<Signals, CommandError> {
+    Signals::of_process().map_err(|source| CommandError::Io {
+        what: "cannot listen for signals".into(),
+        source,
+    })
+}
+
+struct Stage<'a> {
+    connection: Connection,
+    served: &'a Served,
+    observer: &'a mut dyn Observer,
+}
+
+impl Stage<'_> {
+    async fn play(&mut self) -> Result<Finish, CommandError> {
+        let run = Uuid::now_v7().simple().to_string();
+        let (client, namespace) = connect(&self.connection, &run).await?;
+        let mut environment = Environment {
+            cluster: Cluster::new(client, self.connection.deadline()),
+            namespace,
+            clock: Clock::System,
+            actor: "you@demo".into(),
+            run,
+            observer: &mut *self.observer,
+            signals: signals()?,
+        };
+        let args = Start {
+            rollout: RolloutArgs {
+                name: Some("reviews".into()),
+                filename: None,
+                options: options(self.served),
+            },
+            no_wait: false,
+            drive: drive::Drive::default(),
+        };
+        let (_, finish) = start(&mut environment, &args).await?;
+        Ok(finish)
+    }
+}

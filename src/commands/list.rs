@@ -1,0 +1,44 @@
+//! `list`: the rollouts of a namespace.
+
+use clap::Args;
+
+use super::{CommandError, Environment};
+use crate::record::{LAST, ROLLOUT};
+use crate::report::{StatusList, StatusRow};
+
+/// What `list` takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct List {
+    /// Look at all namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// VirtualServices without a rollout, too.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Lists rollouts, those that are over included.
+///
+/// RBAC: `list` on `virtualservices`.
+///
+/// # Errors
+/// If they cannot be listed.
+pub async fn list(environment: &Environment<'_>, args: &List) -> Result<StatusList, CommandError> {
+    rows(environment, args.all_namespaces, args.all).await
+}
+
+pub(super) async fn rows(
+    environment: &Environment<'_>,
+    all_namespaces: bool,
+    all: bool,
+) -> Result<StatusList, CommandError> {
+    let namespace = (!all_namespaces).then_some(environment.namespace.as_str());
+    let found = environment.cluster.virtual_services(namespace).await?;
+    let now = environment.clock.now();
+    let marked = found
+        .iter()
+        .filter(|vs| all || vs.annotation(ROLLOUT).or(vs.annotation(LAST)).is_some());
+    Ok(StatusList::new(
+        marked.map(|vs| StatusRow::of(vs, now)).collect(),
+    ))
+}

@@ -1,0 +1,93 @@
+//! `plan`: what every step would change, and what would go wrong.
+
+use clap::{Args, ValueEnum};
+
+use super::prepare::{Prepared, RolloutArgs, prepare};
+use super::{CommandError, Environment};
+use crate::engine::Intent;
+use crate::plan::Finding;
+use crate::record::Phase;
+use crate::report::PlanView;
+use crate::traffic::Choice;
+
+/// kubectl's `--dry-run`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DryRun {
+    /// Not a dry run.
+    #[default]
+    None,
+    /// Only print what would be sent.
+    Client,
+    /// Send it, and have the API server and Istio's webhook say what they think, without storing it.
+    Server,
+}
+
+/// What `plan` takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct PlanArgs {
+    /// What to roll out, and how.
+    #[command(flatten)]
+    pub rollout: RolloutArgs,
+    /// Must be "none", "client" or "server"; with "server", every step is sent to the API server
+    /// without being stored.
+    #[arg(long, value_name = "STRATEGY", default_value = "none", default_missing_value = "client", num_args = 0..=1, require_equals = true)]
+    pub dry_run: DryRun,
+    /// Print the JSON schema of a plan file, and nothing else.
+    #[arg(long)]
+    pub schema: bool,
+}
+
+/// Describes the rollout that `start` would begin with the same arguments.
+///
+/// RBAC: as `start`, less `leases`; with a server dry run also `patch` on `virtualservices`.
+///
+/// # Errors
+/// If the rollout cannot even be described.
+pub async fn plan(
+    environment: &Environment<'_>,
+    args: &PlanArgs,
+) -> Result<PlanView, CommandError> {
+    let mut prepared = prepare(environment, &args.rollout).await?;
+    if args.dry_run == DryRun::Server {
+        ask_server(environment, &mut prepared).await;
+    }
+    let Prepared {
+        vs,
+        rollout,
+        left_behind,
+        findings,
+        ..
+    } = prepared;
+    let choice = Choice {
+        stable: rollout.stable,
+        canary: rollout.canary,
+        splits: rollout.routes,
+        left_behind,
+    };
+    Ok(PlanView::of(&vs, &choice, &rollout.plan, findings))
+}
+
+/// Sends every step's patch without storing it.
+async fn ask_server(environment: &Environment<'_>, prepared: &mut Prepared) {
+    let now = environment.clock.now();
+    for step in prepared.first..prepared.rollout.plan.len() {
+        let weight = prepared.rollout.plan.weight(step);
+        let intent = Intent::State(Box::new(prepared.rollout.at_step(
+            step,
+            Phase::Progressing,
+            now,
+        )));
+        let finding = match intent.patch(&prepared.vs) {
+            Err(error) => Finding::refuse(error.to_string(), "the step could not be written", ""),
+            Ok(patch) => match environment.cluster.patch(&prepared.vs, patch, true).await {
+                Ok(_) => Finding::ok(format!("the API server accepts the step at {weight} %")),
+                Err(error) => Finding::refuse(
+                    error.to_string(),
+                    format!("the step at {weight} % could not be written"),
+                    "",
+                ),
+            },
+        };
+        prepared.findings.push(finding);
+    }
+}

@@ -1,0 +1,53 @@
+//! `status`: where a rollout stands, from one GET.
+
+use clap::Args;
+
+use super::environment::object_name;
+use super::list::rows;
+use super::{CommandError, Environment};
+use crate::report::{StatusList, StatusRow};
+
+/// What `status` takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Status {
+    /// The VirtualService; without one, all rollouts of the namespace.
+    #[arg(value_name = "NAME", conflicts_with = "all_namespaces")]
+    pub name: Option<String>,
+    /// Look at all namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+}
+
+/// What `status` found.
+#[derive(Debug)]
+pub enum StatusAnswer {
+    /// The one asked for.
+    One(Box<StatusRow>),
+    /// All there are.
+    Many(StatusList),
+}
+
+/// Reads where a rollout stands.
+///
+/// RBAC: `get` on `virtualservices`, or `list` without a name.
+///
+/// # Errors
+/// If the object cannot be read. A damaged state is shown as what it is, not an error.
+pub async fn status(
+    environment: &Environment<'_>,
+    args: &Status,
+) -> Result<StatusAnswer, CommandError> {
+    let Some(name) = &args.name else {
+        return Ok(StatusAnswer::Many(
+            rows(environment, args.all_namespaces, false).await?,
+        ));
+    };
+    let vs = environment
+        .cluster
+        .virtual_service(&environment.namespace, object_name(name)?)
+        .await?;
+    Ok(StatusAnswer::One(Box::new(StatusRow::of(
+        &vs,
+        environment.clock.now(),
+    ))))
+}

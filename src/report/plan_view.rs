@@ -1,0 +1,334 @@
+//! What every step of a plan would change, route by route.
+
+use std::io::{self, Write};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::{Layout, Palette, Table, Tone, View, escape, phrase};
+use crate::plan::{Finding, HumanDuration, Level, Percent, Plan};
+use crate::record::{Phase, Rollout};
+use crate::traffic::{Choice, VirtualService, Weights};
+
+/// A plan on an object, before anything has moved.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanView {
+    /// The format's version.
+    pub version: u32,
+    /// The VirtualService's namespace.
+    pub namespace: String,
+    /// The VirtualService's name.
+    pub name: String,
+    /// The stable version.
+    pub stable: String,
+    /// The canary.
+    pub canary: String,
+    /// The steps.
+    pub steps: Vec<PlannedStep>,
+    /// The chosen routes.
+    pub routes: Vec<PlannedRoute>,
+    /// Routes that keep sending to stable.
+    pub left_behind: Vec<String>,
+    /// The least time that the whole takes, waits for people aside.
+    pub least: HumanDuration,
+    /// Every option decided.
+    pub plan: Plan,
+    /// A digest of the plan.
+    pub hash: String,
+    /// What preflight found.
+    pub findings: Vec<Finding>,
+    /// Whether a finding forbids the start.
+    pub refused: bool,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedStep {
+    /// The canary's percentage.
+    pub weight: Percent,
+    /// The least time at it.
+    pub hold: HumanDuration,
+    /// Whether it waits for `promote` when it has passed.
+    pub pause: bool,
+    /// Whether it changes nothing, because the canary has that share already.
+    pub skipped: bool,
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedRoute {
+    /// `http[primary]`.
+    pub route: String,
+    /// The position of stable in the lists.
+    pub stable: usize,
+    /// The position of the canary in the lists.
+    pub canary: usize,
+    /// The weights now.
+    pub now: Weights,
+    /// The weights at each step.
+    pub steps: Vec<Weights>,
+}
+
+impl PlanView {
+    /// What `plan` would do to the chosen routes of `vs`.
+    ///
+    /// The weights come from the same code that sets them in a rollout.
+    pub fn of(vs: &VirtualService, choice: &Choice, plan: &Plan, findings: Vec<Finding>) -> Self {
+        // A rollout is only a value until somebody writes it; no time passes in this one.
+        let rollout = Rollout::new(
+            String::new(),
+            String::new(),
+            plan.clone(),
+            (
+                choice.stable.clone(),
+                choice.canary.clone(),
+                choice.splits.clone(),
+            ),
+            Timestamp::UNIX_EPOCH,
+        );
+        let stages: Vec<_> = (0..plan.len())
+            .map(|step| rollout.at_step(step, Phase::Progressing, rollout.began))
+            .collect();
+        let routes = choice.splits.iter().map(|split| PlannedRoute {
+            route: split
+                .find(vs)
+                .map_or_else(|| split.id.to_string(), ToString::to_string),
+            stable: split.stable,
+            canary: split.canary,
+            now: split.original.clone(),
+            steps: stages.iter().map(|stage| stage.weights_of(split)).collect(),
+        });
+        let already = rollout.original_share();
+        let steps = plan.steps.as_slice().iter().enumerate();
+        let steps: Vec<_> = steps
+            .map(|(index, step)| PlannedStep {
+                weight: step.weight,
+                hold: plan.dwell_of(index),
+                pause: step.pause,
+                // One that equals the share is judged before the next.
+                skipped: step.weight < already,
+            })
+            .collect();
+        let least = steps
+            .iter()
+            .filter(|step| !step.skipped)
+            .map(|step| step.hold.signed())
+            .fold(SignedDuration::ZERO, SignedDuration::saturating_add);
+        Self {
+            version: 1,
+            namespace: vs.namespace().to_owned(),
+            name: vs.name().to_owned(),
+            stable: choice.stable.to_string(),
+            canary: choice.canary.to_string(),
+            steps,
+            routes: routes.collect(),
+            left_behind: choice.left_behind.clone(),
+            least: least.into(),
+            plan: plan.clone(),
+            hash: plan.hash(),
+            refused: Finding::refuses(&findings),
+            findings,
+        }
+    }
+
+    /// `1% for 1m, 50% for 1m until promote`.
+    fn holds(&self) -> String {
+        let holds: Vec<_> = self.steps.iter().map(PlannedStep::words).collect();
+        holds.join(", ")
+    }
+}
+
+impl PlannedStep {
+    fn words(&self) -> String {
+        match (self.skipped, self.pause) {
+            (true, _) => format!("{}% skipped", self.weight),
+            (false, true) => format!("{}% for {} and until promote", self.weight, self.hold),
+            (false, false) => format!("{}% for {}", self.weight, self.hold),
+        }
+    }
+}
+
+impl View for PlanView {
+    fn names(&self) -> Vec<&str> {
+        vec![&self.name]
+    }
+
+    fn show(&self, out: &mut dyn Write, layout: Layout) -> io::Result<()> {
+        let palette = layout.palette;
+        let object = format!("{}/{}", self.namespace, self.name);
+        writeln!(
+            out,
+            "{}   {} -> {}   plan {}\n",
+            palette.paint(Tone::Strong, escape(&object)),
+            escape(&self.stable),
+            escape(&self.canary),
+            self.hash
+        )?;
+        let weights = self.steps.iter().map(|step| format!("{}%", step.weight));
+        let titles = ["ROUTE".to_owned(), "NOW".to_owned()];
+        let mut table =
+            Table::new(titles.into_iter().chain(weights)).without_headers(layout.without_headers);
+        for route in &self.routes {
+            let words = |weights: &Weights| phrase::weights(weights, route.stable, route.canary);
+            let mut cells = vec![route.route.clone(), words(&route.now)];
+            cells.extend(route.steps.iter().map(words));
+            table.row(cells);
+        }
+        table.write(out, "")?;
+        writeln!(out)?;
+        for route in &self.left_behind {
+            let text = format!(
+                "{} keeps sending to {}",
+                escape(route),
+                escape(&self.stable)
+            );
+            let word = palette.paint(Tone::Caution, format!("{:<9}", "stays"));
+            writeln!(out, "{word}{text}")?;
+        }
+        writeln!(
+            out,
+            "{:<9}{}; {} at least",
+            "holds",
+            self.holds(),
+            self.least
+        )?;
+        writeln!(out, "{:<9}{}", "metrics", escape(&self.plan.prometheus))?;
+        for finding in &self.findings {
+            show_finding(finding, out, palette)?;
+        }
+        if !self.refused {
+            let (name, namespace) = (escape(&self.name), escape(&self.namespace));
+            writeln!(
+                out,
+                "{:<9}kubectl canary start {name} -n {namespace}",
+                "next"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn show_finding(finding: &Finding, out: &mut dyn Write, palette: Palette) -> io::Result<()> {
+    let (word, tone) = match finding.level {
+        Level::Ok => ("ok", Tone::Good),
+        Level::Warn => ("warn", Tone::Caution),
+        Level::Refuse => ("refuse", Tone::Bad),
+    };
+    let word = palette.paint(tone, format!("{word:<9}"));
+    match &finding.why {
+        Some(why) => writeln!(out, "{word}{}: {}", escape(&finding.what), escape(why))?,
+        None => writeln!(out, "{word}{}", escape(&finding.what))?,
+    }
+    if let Some(fix) = &finding.fix {
+        writeln!(out, "{:<9}(try: {})", "", escape(fix))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Options;
+    use crate::traffic::choose;
+    use serde_json::json;
+
+    fn view(canary: i64, findings: Vec<Finding>) -> PlanView {
+        let split = |name: &str, total: i64, rest: i64| {
+            json!({"name": name, "route": [
+                {"destination": {"host": "reviews", "subset": "v1"}, "weight": total - canary},
+                {"destination": {"host": "reviews", "subset": "v2"}, "weight": canary},
+                {"destination": {"host": "reviews", "subset": "old"}, "weight": rest},
+            ]})
+        };
+        let vs = VirtualService::new(json!({
+            "metadata": {"name": "reviews", "namespace": "shop", "uid": "1"},
+            "spec": {"http": [
+                split("primary", 100, 0),
+                split("mobile", 80, 20),
+                {"name": "internal", "route": [{"destination": {"host": "reviews", "subset": "v1"}}]},
+            ]},
+        }))
+        .unwrap();
+        let choice = choose(&vs, Some("v1"), Some("v2"), &[], &[]).unwrap();
+        let options = Options {
+            steps: Some("2,10,50:pause,100:10m".parse().unwrap()),
+            ..Options::default()
+        };
+        PlanView::of(&vs, &choice, &Plan::resolve(options).unwrap(), findings)
+    }
+
+    fn shown(view: &PlanView) -> String {
+        let mut out = Vec::new();
+        view.show(&mut out, Layout::default()).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        text.replace(&view.hash, "HASH")
+    }
+
+    #[test]
+    fn every_step_of_every_route_is_told_before_it_happens() {
+        let findings = vec![
+            Finding::ok("Prometheus answers"),
+            Finding::warn(
+                "users flip between versions",
+                "consistentHash is applied after the weights are drawn",
+                "a match on a header for testers",
+            ),
+        ];
+        insta::assert_snapshot!(shown(&view(0, findings)), @"
+        shop/reviews   v1 -> v2   plan HASH
+
+        ROUTE           NOW              2%               10%              50%               100%
+        http[primary]   100/0            98/2             90/10            50/50             0/100
+        http[mobile]    80/0 beside 20   79/1 beside 20   72/8 beside 20   40/40 beside 20   0/80 beside 20
+
+        stays    http[internal] keeps sending to v1
+        holds    2% for 1m, 10% for 1m, 50% for 1m and until promote, 100% for 10m; 13m at least
+        metrics  istio-system/prometheus:9090
+        ok       Prometheus answers
+        warn     users flip between versions: consistentHash is applied after the weights are drawn
+                 (try: a match on a header for testers)
+        next     kubectl canary start reviews -n shop
+        ");
+    }
+
+    #[test]
+    fn what_the_canary_has_is_not_taken_away() {
+        let view = view(10, vec![]);
+        let skipped: Vec<_> = view.steps.iter().map(|step| step.skipped).collect();
+        assert_eq!(skipped, [true, true, false, false]);
+        assert_eq!(view.routes[0].steps[0], view.routes[0].now);
+        assert_eq!(view.least.to_string(), "11m");
+    }
+
+    #[test]
+    fn a_refused_plan_names_no_start() {
+        let refusal = Finding::refuse(
+            "subset v2 has no ready pod\u{1b}[2J",
+            "requests would fail at once",
+            "kubectl rollout status deployment/reviews-v2 -n shop",
+        );
+        let view = view(0, vec![refusal]);
+        let text = shown(&view);
+        assert!(view.refused);
+        assert!(
+            !text.contains("canary start") && !text.contains('\u{1b}'),
+            "{text:?}"
+        );
+        assert!(text.contains("refuse   subset v2 has no ready pod^[[2J: requests would fail at once\n         (try: kubectl rollout status"), "{text}");
+    }
+
+    #[test]
+    fn programs_read_the_same_in_json() {
+        let json = serde_json::to_value(view(0, vec![Finding::ok("fine")])).unwrap();
+        assert_eq!(json["version"], 1);
+        assert_eq!(json["steps"][2]["pause"], true);
+        assert_eq!(json["steps"][3]["hold"], "10m");
+        assert_eq!(json["routes"][1]["steps"][1], json!([72, 8, 20]));
+        assert_eq!(json["leftBehind"], json!(["http[internal]"]));
+        assert_eq!(json["findings"][0]["level"], "ok");
+        assert_eq!(json["refused"], false);
+    }
+}

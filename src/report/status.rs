@@ -1,0 +1,292 @@
+//! Where a rollout stands, read from nothing but the object.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Serialize, Serializer};
+
+use super::phrase;
+use crate::plan::Percent;
+use crate::record::{Ending, Phase, Rollout};
+use crate::traffic::{Split, VirtualService, Weights};
+
+/// The version of the format that programs read.
+const VERSION: u32 = 1;
+
+/// What is under way on an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Nothing.
+    Idle,
+    /// A step is being judged.
+    Progressing,
+    /// A step is over; `promote` takes the next.
+    Waiting,
+    /// Somebody asked to stay at this weight.
+    Paused,
+    /// The canary gets nothing until a regression is confirmed or cleared.
+    Tripped,
+    /// The state cannot be read.
+    Damaged,
+}
+
+impl Standing {
+    /// The word for a table.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Progressing => "progressing",
+            Self::Waiting => "waiting",
+            Self::Paused => "paused",
+            Self::Tripped => "tripped",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+impl From<Phase> for Standing {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Progressing => Self::Progressing,
+            Phase::Waiting => Self::Waiting,
+            Phase::Paused => Self::Paused,
+            Phase::Tripped => Self::Tripped,
+        }
+    }
+}
+
+/// A step among others: `2/4`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepOf {
+    /// The step, from 1.
+    pub number: usize,
+    /// The number of steps.
+    pub steps: usize,
+}
+
+impl fmt::Display for StepOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.steps)
+    }
+}
+
+impl Serialize for StepOf {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Whether a chosen route is as the rollout left it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RouteState {
+    /// It has the weights that were set.
+    AsSet,
+    /// It has other weights.
+    Changed,
+    /// It is gone, or sends elsewhere.
+    Missing,
+}
+
+/// One chosen route.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteStatus {
+    /// `http[primary]`; a route that is gone has only its digest.
+    pub route: String,
+    /// Whether it is as it was left.
+    pub state: RouteState,
+    /// The position of stable in the lists.
+    pub stable: usize,
+    /// The position of the canary in the lists.
+    pub canary: usize,
+    /// The weights now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub now: Option<Weights>,
+    /// The weights that the state stands for.
+    pub set: Weights,
+    /// The weights before the rollout.
+    pub original: Weights,
+}
+
+/// Where one rollout stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusRow {
+    /// The format's version.
+    pub version: u32,
+    /// The VirtualService's namespace.
+    pub namespace: String,
+    /// The VirtualService's name.
+    pub name: String,
+    /// What is under way.
+    pub phase: Standing,
+    /// The step it is at, `2/4`.
+    pub step: Option<StepOf>,
+    /// The canary's percentage.
+    pub weight: Option<Percent>,
+    /// The stable version.
+    pub stable: Option<String>,
+    /// The canary.
+    pub canary: Option<String>,
+    /// Since when it is at this step.
+    pub since: Option<Timestamp>,
+    /// For how long, in seconds.
+    pub age_seconds: Option<i64>,
+    /// When the rollout began.
+    pub began: Option<Timestamp>,
+    /// The run.
+    pub run: Option<String>,
+    /// Who drives it.
+    pub holder: Option<String>,
+    /// Who changed it last, if that was not the driver.
+    pub by: Option<String>,
+    /// A digest of the plan.
+    pub plan: Option<String>,
+    /// The percentages of the plan.
+    pub steps: Vec<Percent>,
+    /// The chosen routes.
+    pub routes: Vec<RouteStatus>,
+    /// How the last rollout ended.
+    pub last: Option<Ending>,
+    /// Why the state cannot be read.
+    pub error: Option<String>,
+    /// The commands that come next.
+    pub next: Vec<String>,
+    /// When this was looked at.
+    pub at: Timestamp,
+}
+
+impl StatusRow {
+    /// Reads where the rollout on `vs` stands at `now`.
+    ///
+    /// A state that cannot be read is a phase of its own, never an error: a list must not fail for
+    /// one of its rows.
+    pub fn of(vs: &VirtualService, now: Timestamp) -> Self {
+        let row = Self::idle(vs, now);
+        match Rollout::read(vs) {
+            Ok(None) => row,
+            Ok(Some(rollout)) => row.driven(vs, &rollout),
+            Err(error) => Self {
+                phase: Standing::Damaged,
+                error: Some(error.to_string()),
+                next: Vec::new(),
+                ..row
+            },
+        }
+    }
+
+    fn idle(vs: &VirtualService, now: Timestamp) -> Self {
+        Self {
+            version: VERSION,
+            namespace: vs.namespace().to_owned(),
+            name: vs.name().to_owned(),
+            phase: Standing::Idle,
+            step: None,
+            weight: None,
+            stable: None,
+            canary: None,
+            since: None,
+            age_seconds: None,
+            began: None,
+            run: None,
+            holder: None,
+            by: None,
+            plan: None,
+            steps: Vec::new(),
+            routes: Vec::new(),
+            last: Ending::read(vs),
+            error: None,
+            next: vec![command("plan", vs), command("start", vs)],
+            at: now,
+        }
+    }
+
+    fn driven(self, vs: &VirtualService, rollout: &Rollout) -> Self {
+        let steps = rollout.plan.steps.as_slice();
+        let routes = rollout.routes.iter();
+        let now = self.at;
+        let next: &[&str] = match rollout.phase {
+            Phase::Progressing => &["resume", "abort"],
+            Phase::Waiting => &["promote", "abort"],
+            Phase::Paused => &["resume", "abort"],
+            Phase::Tripped => &["abort"],
+        };
+        Self {
+            phase: rollout.phase.into(),
+            step: Some(StepOf {
+                number: rollout.step + 1,
+                steps: steps.len(),
+            }),
+            weight: Some(rollout.weight()),
+            stable: Some(rollout.stable.to_string()),
+            canary: Some(rollout.canary.to_string()),
+            since: Some(rollout.since),
+            age_seconds: Some(now.duration_since(rollout.since).as_secs()),
+            began: Some(rollout.began),
+            run: Some(rollout.run.clone()),
+            holder: Some(rollout.holder.clone()),
+            by: rollout.by.clone(),
+            plan: Some(rollout.plan.hash()),
+            steps: steps.iter().map(|step| step.weight).collect(),
+            routes: routes
+                .map(|split| RouteStatus::of(vs, rollout, split))
+                .collect(),
+            next: next.iter().map(|verb| command(verb, vs)).collect(),
+            ..self
+        }
+    }
+
+    /// How long it has been at this step.
+    pub fn age(&self) -> Option<SignedDuration> {
+        self.age_seconds.map(SignedDuration::from_secs)
+    }
+
+    /// `namespace/name`.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
+impl RouteStatus {
+    fn of(vs: &VirtualService, rollout: &Rollout, split: &Split) -> Self {
+        let set = rollout.weights_of(split);
+        let found = split.find(vs);
+        let now = found.map(|route| route.weights());
+        let plain = |weights: &Weights| -> Vec<i64> {
+            weights.iter().map(|weight| weight.unwrap_or(0)).collect()
+        };
+        let state = match &now {
+            None => RouteState::Missing,
+            Some(now) if plain(now) == plain(&set) => RouteState::AsSet,
+            Some(_) => RouteState::Changed,
+        };
+        Self {
+            route: found.map_or_else(|| split.id.to_string(), ToString::to_string),
+            state,
+            stable: split.stable,
+            canary: split.canary,
+            now,
+            set,
+            original: split.original.clone(),
+        }
+    }
+
+    /// Weights of this route as people write them.
+    pub(super) fn words(&self, weights: &Weights) -> String {
+        phrase::weights(weights, self.stable, self.canary)
+    }
+
+    /// The weights now as people write them, or the word for their absence.
+    pub(super) fn now_in_words(&self) -> String {
+        match &self.now {
+            Some(now) => self.words(now),
+            None => "missing".into(),
+        }
+    }
+}
+
+fn command(verb: &str, vs: &VirtualService) -> String {
+    format!("kubectl canary {verb} {} -n {}", vs.name(), vs.namespace())
+}

@@ -1,0 +1,425 @@
+//! Where rollouts stand, for a person: a table of many, a description of one.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::ladder::Standpoint;
+use super::status::{RouteState, Standing, StatusRow};
+use super::{Layout, Palette, Table, Tone, View, age, escape};
+use crate::record::Outcome;
+
+/// Where many rollouts stand.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusList {
+    /// The format's version.
+    pub version: u32,
+    /// One for each VirtualService.
+    pub items: Vec<StatusRow>,
+}
+
+impl StatusList {
+    /// A list of these rows, by namespace and name.
+    pub fn new(mut items: Vec<StatusRow>) -> Self {
+        items.sort_by(|left, right| {
+            (&left.namespace, &left.name).cmp(&(&right.namespace, &right.name))
+        });
+        Self { version: 1, items }
+    }
+
+    /// What is wrong with rows that could not be read; for stderr, since a table has no room for it.
+    pub fn errors(&self) -> Vec<String> {
+        let errors = self.items.iter().filter_map(|row| row.error.as_deref());
+        errors.map(|error| escape(error).into_owned()).collect()
+    }
+}
+
+impl View for StatusList {
+    fn names(&self) -> Vec<&str> {
+        self.items.iter().map(|row| row.name.as_str()).collect()
+    }
+
+    fn show(&self, out: &mut dyn Write, layout: Layout) -> io::Result<()> {
+        let mut titles = vec!["NAME", "STEP", "WEIGHT", "PHASE", "AGE"];
+        if layout.namespaced {
+            titles.insert(0, "NAMESPACE");
+        }
+        if layout.wide {
+            titles.extend(["STABLE", "CANARY", "HOLDER", "ROUTES", "LAST"]);
+        }
+        let mut table = Table::new(titles).without_headers(layout.without_headers);
+        for row in &self.items {
+            table.row(cells(row, layout));
+        }
+        table.write(out, "")
+    }
+}
+
+fn cells(row: &StatusRow, layout: Layout) -> Vec<String> {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let mut cells = vec![
+        row.name.clone(),
+        row.step.map(|step| step.to_string()).unwrap_or_default(),
+        row.weight
+            .map(|weight| format!("{weight}%"))
+            .unwrap_or_default(),
+        row.phase.word().to_owned(),
+        row.age().map(age).unwrap_or_default(),
+    ];
+    if layout.namespaced {
+        cells.insert(0, row.namespace.clone());
+    }
+    if layout.wide {
+        let routes = row.routes.iter();
+        let routes: Vec<_> = routes
+            .map(|route| format!("{}={}", route.route, route.now_in_words().replace(' ', "")))
+            .collect();
+        cells.extend([
+            text(&row.stable),
+            text(&row.canary),
+            text(&row.holder),
+            routes.join(","),
+            row.last
+                .as_ref()
+                .map(|last| short(last.outcome).to_owned())
+                .unwrap_or_default(),
+        ]);
+    }
+    cells
+}
+
+/// An outcome as one word.
+fn short(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Promoted => "promoted",
+        Outcome::StepPassed => "step-passed",
+        Outcome::RolledBack(_) => "rolled-back",
+        Outcome::Held => "held",
+        Outcome::Drifted => "drifted",
+        Outcome::TakenOver => "taken-over",
+        Outcome::RollbackFailed => "rollback-failed",
+        Outcome::Interrupted => "interrupted",
+    }
+}
+
+impl View for StatusRow {
+    fn names(&self) -> Vec<&str> {
+        vec![&self.name]
+    }
+
+    /// Describes one rollout.
+    fn show(&self, out: &mut dyn Write, layout: Layout) -> io::Result<()> {
+        let palette = layout.palette;
+        let mut field = |title: &str, text: &str| writeln!(out, "{title:<10}{text}");
+        field(
+            "Name:",
+            &palette.paint(Tone::Strong, escape(&self.full_name())),
+        )?;
+        field("Phase:", &phase(self, palette))?;
+        if let (Some(stable), Some(canary)) = (&self.stable, &self.canary) {
+            field(
+                "Versions:",
+                &format!("{} -> {}", escape(stable), escape(canary)),
+            )?;
+        }
+        if let Some(ladder) = ladder(self, palette) {
+            field("Steps:", &ladder)?;
+        }
+        if let Some(holder) = &self.holder {
+            field("Holder:", &escape(holder))?;
+        }
+        if let Some(by) = &self.by {
+            field("Changed:", &format!("by {}", escape(by)))?;
+        }
+        if let (Some(run), Some(began)) = (&self.run, self.began) {
+            let ago = age(self.at.duration_since(began));
+            field("Run:", &format!("{}, began {ago} ago", escape(run)))?;
+        }
+        if let Some(plan) = &self.plan {
+            field("Plan:", &escape(plan))?;
+        }
+        if let Some(last) = &self.last {
+            let ago = age(self.at.duration_since(last.at));
+            let text = format!("{}, {ago} ago by {}", last.outcome, escape(&last.by));
+            field("Last:", &text)?;
+        }
+        if let Some(error) = &self.error {
+            field("Error:", &palette.paint(Tone::Bad, escape(error)))?;
+        }
+        if !self.routes.is_empty() {
+            writeln!(out)?;
+            self.show_routes(out, palette)?;
+        }
+        if !self.next.is_empty() {
+            writeln!(out)?;
+            for (index, command) in self.next.iter().enumerate() {
+                let title = if index == 0 { "Next:" } else { "" };
+                writeln!(out, "{title:<10}{}", escape(command))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl StatusRow {
+    fn show_routes(&self, out: &mut dyn Write, palette: Palette) -> io::Result<()> {
+        let mut table = Table::new(["ROUTE", "NOW", "SET", "ORIGINAL"]);
+        for route in &self.routes {
+            table.row([
+                route.route.clone(),
+                route.now_in_words(),
+                route.words(&route.set),
+                route.words(&route.original),
+            ]);
+        }
+        table.write(out, "")?;
+        for route in &self.routes {
+            let text = match route.state {
+                RouteState::AsSet => continue,
+                RouteState::Changed => "has other weights than the rollout set",
+                RouteState::Missing => "is gone or sends elsewhere",
+            };
+            let text = format!("{} {text}; somebody else changed it", escape(&route.route));
+            writeln!(out, "{}", palette.paint(Tone::Bad, text))?;
+        }
+        Ok(())
+    }
+}
+
+fn phase(row: &StatusRow, palette: Palette) -> String {
+    let (tone, words) = match row.phase {
+        Standing::Idle => (Tone::Plain, "no rollout"),
+        Standing::Progressing => (Tone::Good, "the step is being judged"),
+        Standing::Waiting => (Tone::Caution, "the step is over and waits for promote"),
+        Standing::Paused => (Tone::Caution, "somebody asked to stay at this weight"),
+        Standing::Tripped => (
+            Tone::Bad,
+            "no traffic until a regression is confirmed or cleared",
+        ),
+        Standing::Damaged => (
+            Tone::Bad,
+            "the state cannot be read; traffic is as it was left",
+        ),
+    };
+    format!("{} ({words})", palette.paint(tone, row.phase.word()))
+}
+
+fn ladder(row: &StatusRow, palette: Palette) -> Option<String> {
+    let (weight, step, time) = (row.weight?, row.step?, row.age()?);
+    let standpoint = Standpoint {
+        steps: &row.steps,
+        step: step.number,
+        weight,
+        tone: Tone::Strong,
+    };
+    let ladder = standpoint.ladder(palette);
+    Some(format!("{}{}{}", ladder.before, age(time), ladder.after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Options, Plan};
+    use crate::record::{Cause, Ending, LAST, Phase, ROLLOUT, Rollout};
+    use crate::report::{Format, print};
+    use crate::traffic::{VirtualService, choose};
+    use jiff::{SignedDuration, Timestamp};
+    use serde_json::{Value, json};
+
+    fn began() -> Timestamp {
+        "2026-01-01T12:00:00Z".parse().unwrap()
+    }
+
+    fn now() -> Timestamp {
+        began() + SignedDuration::from_secs(372)
+    }
+
+    fn vs(weights: [i64; 2], annotations: Value) -> VirtualService {
+        let route = |name: &str| {
+            json!({"name": name, "route": [
+                {"destination": {"host": "reviews", "subset": "v1"}, "weight": weights[0]},
+                {"destination": {"host": "reviews", "subset": "v2"}, "weight": weights[1]},
+            ]})
+        };
+        VirtualService::new(json!({
+            "metadata": {
+                "name": "reviews", "namespace": "shop", "uid": "1", "annotations": annotations,
+            },
+            "spec": {"http": [route("primary"), route("\u{1b}[2Jrest")]},
+        }))
+        .unwrap()
+    }
+
+    fn rollout() -> Rollout {
+        let vs = vs([100, 0], json!({}));
+        let choice = choose(&vs, None, None, &[], &[]).unwrap();
+        let plan = Plan::resolve(Options::default()).unwrap();
+        Rollout::new(
+            "0198c0de".into(),
+            "ada@laptop/4711".into(),
+            plan,
+            (choice.stable, choice.canary, choice.splits),
+            began(),
+        )
+        .at_step(1, Phase::Waiting, began() + SignedDuration::from_secs(60))
+    }
+
+    fn row(weights: [i64; 2], rollout: &Rollout) -> StatusRow {
+        let state = rollout.to_annotation().unwrap();
+        StatusRow::of(&vs(weights, json!({ROLLOUT: state})), now())
+    }
+
+    fn idle() -> StatusRow {
+        let last = Ending::of(
+            &rollout(),
+            Outcome::RolledBack(Cause::Regression),
+            "ada@laptop/4711",
+            began(),
+        );
+        StatusRow::of(&vs([100, 0], json!({LAST: last.to_annotation()})), now())
+    }
+
+    fn damaged() -> StatusRow {
+        StatusRow::of(&vs([100, 0], json!({ROLLOUT: "{\u{1b}"})), now())
+    }
+
+    fn shown(view: &impl View, layout: Layout) -> String {
+        let mut out = Vec::new();
+        view.show(&mut out, layout).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_table_has_one_row_an_object() {
+        let mut elsewhere = damaged();
+        elsewhere.namespace = "bank".into();
+        let mut other = idle();
+        other.name = "ratings".into();
+        let list = StatusList::new(vec![row([90, 10], &rollout()), other, elsewhere]);
+        insta::assert_snapshot!(shown(&list, Layout::default()), @"
+        NAME      STEP     WEIGHT   PHASE     AGE
+        reviews   <none>   <none>   damaged   <none>
+        ratings   <none>   <none>   idle      <none>
+        reviews   2/4      10%      waiting   5m12s
+        ");
+        let wide = Layout {
+            wide: true,
+            namespaced: true,
+            ..Layout::default()
+        };
+        insta::assert_snapshot!(shown(&list, wide), @"
+        NAMESPACE   NAME      STEP     WEIGHT   PHASE     AGE      STABLE   CANARY   HOLDER            ROUTES                                      LAST
+        bank        reviews   <none>   <none>   damaged   <none>   <none>   <none>   <none>            <none>                                      <none>
+        shop        ratings   <none>   <none>   idle      <none>   <none>   <none>   <none>            <none>                                      rolled-back
+        shop        reviews   2/4      10%      waiting   5m12s    v1       v2       ada@laptop/4711   http[primary]=90/10,http[^[[2Jrest]=90/10   <none>
+        ");
+        let bare = Layout {
+            without_headers: true,
+            ..Layout::default()
+        };
+        assert_eq!(shown(&list, bare).lines().count(), 3);
+        assert_eq!(list.errors().len(), 1);
+        assert!(!list.errors()[0].contains('\u{1b}'), "{:?}", list.errors());
+    }
+
+    #[test]
+    fn a_rollout_is_described_with_what_comes_next() {
+        let text = shown(&row([90, 10], &rollout()), Layout::default());
+        // The digest changes with every option that a plan learns.
+        let text = text.replace(&rollout().plan.hash(), "HASH");
+        insta::assert_snapshot!(text, @"
+        Name:     shop/reviews
+        Phase:    waiting (the step is over and waits for promote)
+        Versions: v1 -> v2
+        Steps:    ✓ 1 %   ▸ 10 % for 5m12s   · 50 %   · 100 %
+        Holder:   ada@laptop/4711
+        Run:      0198c0de, began 6m12s ago
+        Plan:     HASH
+
+        ROUTE             NOW     SET     ORIGINAL
+        http[primary]     90/10   90/10   100/0
+        http[^[[2Jrest]   90/10   90/10   100/0
+
+        Next:     kubectl canary promote reviews -n shop
+                  kubectl canary abort reviews -n shop
+        ");
+    }
+
+    #[test]
+    fn a_foreign_edit_is_seen_at_a_glance() {
+        let text = shown(&row([80, 20], &rollout()), Layout::default());
+        assert!(
+            text.contains(
+                "http[primary] has other weights than the rollout set; somebody else changed it\n"
+            ),
+            "{text}"
+        );
+        let mut row = row([90, 10], &rollout());
+        assert!(
+            row.routes
+                .iter()
+                .all(|route| route.state == RouteState::AsSet)
+        );
+        row.routes[0].state = RouteState::Missing;
+        row.routes[0].now = None;
+        let text = shown(&row, Layout::default());
+        assert!(
+            text.contains("http[primary] is gone or sends elsewhere;"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_tripped_rollout_is_at_nothing() {
+        let row = row([100, 0], &rollout().in_phase(Phase::Tripped, now()));
+        assert_eq!(row.weight.unwrap().to_string(), "0");
+        assert_eq!(row.routes[0].state, RouteState::AsSet);
+        assert!(shown(&row, Layout::default()).contains("✓ 1 %   ▸ 0 % for 5m12s   · 50 %"));
+    }
+
+    #[test]
+    fn an_idle_object_tells_how_the_last_rollout_ended() {
+        insta::assert_snapshot!(shown(&idle(), Layout::default()), @"
+        Name:     shop/reviews
+        Phase:    idle (no rollout)
+        Last:     rolled back: the canary was worse than stable, 6m12s ago by ada@laptop/4711
+
+        Next:     kubectl canary plan reviews -n shop
+                  kubectl canary start reviews -n shop
+        ");
+    }
+
+    #[test]
+    fn a_damaged_state_is_a_phase_with_the_error_in_words() {
+        let text = shown(&damaged(), Layout::default());
+        assert!(text.contains("Phase:    damaged ("), "{text}");
+        assert!(
+            text.contains(
+                "Error:    the rollout state on virtualservice shop/reviews is damaged: "
+            )
+        );
+        assert!(text.contains("(try: set the weights by hand"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
+
+    #[test]
+    fn programs_read_the_same_in_json() {
+        let row = row([90, 10], &rollout());
+        let json = serde_json::to_value(&row).unwrap();
+        assert_eq!(json["version"], 1);
+        assert_eq!(json["phase"], "waiting");
+        assert_eq!(json["step"], "2/4");
+        assert_eq!(json["weight"], 10);
+        assert_eq!(json["ageSeconds"], 312);
+        assert_eq!(json["routes"][0]["now"], json!([90, 10]));
+        assert_eq!(json["routes"][0]["state"], "as-set");
+        assert_eq!(json["next"][0], "kubectl canary promote reviews -n shop");
+        let mut out = Vec::new();
+        let list = StatusList::new(vec![row]);
+        print(&mut out, Some(Format::Yaml), Layout::default(), &list).unwrap();
+        let yaml = String::from_utf8(out).unwrap();
+        let back: Value = serde_saphyr::from_str(&yaml).unwrap();
+        assert_eq!(back["items"][0]["holder"], "ada@laptop/4711");
+    }
+}
