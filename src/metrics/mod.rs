@@ -15,6 +15,8 @@ mod direct;
 mod error;
 mod istio;
 mod ledger;
+#[cfg(test)]
+mod ledger_tests;
 mod missing;
 mod quality;
 mod reply;
