@@ -101,6 +101,14 @@ pub(super) struct Intake {
     pub(super) dropped: usize,
 }
 
+impl Intake {
+    /// What is to be said about it.
+    pub(super) fn remark(self) -> Option<String> {
+        let dropped = self.dropped;
+        (dropped > 0).then(|| format!("{dropped} samples were no counts and are left out"))
+    }
+}
+
 impl Round {
     pub(super) fn sum(&self, party: Party, slot: usize) -> u64 {
         // Counters count whole requests; what is not whole comes from the float, not from the proxy.
@@ -126,13 +134,13 @@ impl Tape {
     pub(super) fn take(
         &mut self,
         answer: &Answer,
-        book: impl Fn(&Labels) -> Option<Booking>,
+        mut book: impl FnMut(&Labels) -> Option<Booking>,
     ) -> Intake {
         let mut intake = Intake::default();
         // All sample times first: whether a series is new on a target that is not must not depend on the
         // order in which an answer lists them.
         for series in &answer.series {
-            self.note_times(series, &book);
+            self.note_times(series, &mut book);
         }
         for series in &answer.series {
             let dropped = self.note_values(series);
@@ -148,7 +156,7 @@ impl Tape {
         intake
     }
 
-    fn note_times(&mut self, series: &Series, book: &impl Fn(&Labels) -> Option<Booking>) {
+    fn note_times(&mut self, series: &Series, book: &mut impl FnMut(&Labels) -> Option<Booking>) {
         let horizon = self.horizon();
         if !self.series.contains_key(&series.labels) {
             let name = target_name(&series.labels);
