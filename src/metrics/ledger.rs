@@ -3,9 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Answer;
-use super::istio::{FailureRule, Party, Side, Targets};
+use super::istio::{FailureRule, Party, Targets};
 use super::missing::{Missing, Named};
-use super::quality::{Newest, Observation, Quality, Reporter};
+use super::quality::{Observation, Quality};
 use super::tape::{Booking, LEAD, Round, Tape};
 use crate::verdict::{Counts, Window};
 
@@ -25,7 +25,8 @@ const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Counts the requests of both versions from a moment on.
 ///
-/// Its windows follow from the samples alone: see [the rounds of its tape](super::tape).
+/// Its windows follow from the timestamps of the samples alone, not from when one looked: the same past
+/// gives the same windows, in one answer or in many that overlap.
 #[derive(Debug)]
 pub struct Ledger {
     targets: Targets,
@@ -97,19 +98,14 @@ impl Ledger {
                 Some(Booking { side, party, slot })
             });
             series = intake.series;
-            if intake.dropped > 0 {
-                warnings.push(format!(
-                    "{} samples were no counts and are left out",
-                    intake.dropped
-                ));
-            }
+            warnings.extend(intake.remark());
             while let Some(round) = self.tape.next_round() {
                 let (window, unknown) = self.book(&round, share_at(round.end));
                 unknown_requests += unknown;
                 windows.push(window);
             }
         }
-        let quality = self.quality(warnings, partial, unknown_requests, series);
+        let quality = Quality::of(&self.tape, warnings, partial, unknown_requests, series);
         Observation { windows, quality }
     }
 
@@ -139,43 +135,6 @@ impl Ledger {
             opened: round.opened,
         });
         (window, named.unknown.requests)
-    }
-
-    fn quality(
-        &self,
-        mut warnings: Vec<String>,
-        partial: bool,
-        unknown_requests: u64,
-        series: usize,
-    ) -> Quality {
-        let reporter = match self.tape.side() {
-            Some(Side::Source) => Reporter::Source,
-            Some(Side::Destination) => Reporter::Destination,
-            None => Reporter::None,
-        };
-        if reporter == Reporter::Destination {
-            warnings.push(
-                "only the versions' own proxies report: requests that never reach them are not seen".into(),
-            );
-        }
-        let [stable, canary, unknown] =
-            [Party::Stable, Party::Canary, Party::Unknown].map(|party| self.tape.newest_of(party));
-        Quality {
-            newest: Newest {
-                overall: stable.max(canary).max(unknown),
-                stable,
-                canary,
-            },
-            scrape_interval: self.tape.scrape_interval(),
-            reporter,
-            warnings,
-            partial,
-            arms_apart: stable
-                .zip(canary)
-                .map(|(stable, canary)| stable.duration_since(canary).abs()),
-            unknown_requests,
-            series,
-        }
     }
 
     /// All windows so far, oldest first.

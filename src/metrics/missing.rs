@@ -46,7 +46,10 @@ pub(super) struct Missing {
 
 impl Missing {
     /// Divides the unknown requests of a window between stable and canary.
+    ///
+    /// A share outside of 0 to 1 is taken for the nearer end.
     pub(super) fn settle(&mut self, named: Named, share: f64) -> (Counts, Counts) {
+        let share = share.max(0.0).min(1.0);
         if share != self.share {
             *self = Self {
                 share,
@@ -194,6 +197,14 @@ mod tests {
         // Within rollback's own margin of a quarter.
         assert!(rates[1] < 1.25 * rates[0], "{rates:?}");
         assert!(rates[1] > 0.8 * rates[0], "{rates:?}");
+    }
+
+    #[test]
+    fn an_impossible_share_does_no_harm() {
+        for share in [f64::NAN, -1.0, 7.0, f64::INFINITY] {
+            let (stable, canary) = settle((5, 0), (0, 0), (5, 5), share);
+            assert_eq!(stable.requests + canary.requests, 10);
+        }
     }
 
     proptest! {

@@ -14,7 +14,10 @@ mod answer;
 mod direct;
 mod error;
 mod istio;
+mod latency;
 mod ledger;
+#[cfg(test)]
+mod ledger_tests;
 mod missing;
 mod quality;
 mod reply;
@@ -28,6 +31,7 @@ pub use answer::{Answer, Labels, Series};
 pub use direct::Direct;
 pub use error::MetricsError;
 pub use istio::{Arm, FailureRule, ServiceKey, Side, Targets, TargetsError};
+pub use latency::{LatencyLedger, LatencyObservation, LatencyWindow, Slower};
 pub use ledger::Ledger;
 pub use quality::{Newest, Observation, Quality, Reporter};
 pub use service_proxy::ServiceProxy;

@@ -3,6 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::istio::{Party, Side};
+use super::tape::Tape;
 use crate::verdict::Window;
 
 /// After how many scrape intervals without a sample the metrics count as stale.
@@ -65,6 +67,45 @@ pub struct Quality {
 }
 
 impl Quality {
+    /// What a tape tells of itself.
+    pub(super) fn of(
+        tape: &Tape,
+        mut warnings: Vec<String>,
+        partial: bool,
+        unknown_requests: u64,
+        series: usize,
+    ) -> Self {
+        let reporter = match tape.side() {
+            Some(Side::Source) => Reporter::Source,
+            Some(Side::Destination) => Reporter::Destination,
+            None => Reporter::None,
+        };
+        if reporter == Reporter::Destination {
+            warnings.push(
+                "only the versions' own proxies report: requests that never reach them are not seen"
+                    .to_owned(),
+            );
+        }
+        let [stable, canary, unknown] =
+            [Party::Stable, Party::Canary, Party::Unknown].map(|party| tape.newest_of(party));
+        Self {
+            newest: Newest {
+                overall: stable.max(canary).max(unknown),
+                stable,
+                canary,
+            },
+            scrape_interval: tape.scrape_interval(),
+            reporter,
+            warnings,
+            partial,
+            arms_apart: stable
+                .zip(canary)
+                .map(|(stable, canary)| stable.duration_since(canary).abs()),
+            unknown_requests,
+            series,
+        }
+    }
+
     /// Whether the newest sample is too old to say anything about `now`; also without any sample.
     pub fn is_stale(&self, now: Timestamp) -> bool {
         let limit = self.scrape_interval.unwrap_or(USUAL_INTERVAL) * STALE_AFTER;

@@ -14,13 +14,15 @@
 //! * and where rounds begin and end follows from the timestamps alone. Looking often, rarely or again
 //!   after a crash gives the same rounds, which is what makes the evidence repeatable.
 //!
-//! Awaited are the targets of the side that is counted which had a sample by `edge` and whose next one is
-//! not overdue. A target is overdue when it has none for one and a half of its own scrape intervals while
-//! others go on: a proxy that went away or missed a scrape must not hold up the verdict. If it comes back,
-//! what it counted meanwhile goes into the round in which it does.
+//! Awaited are the targets of the side that is counted which reported steadily by `edge` and whose next
+//! sample is not overdue. A target is overdue when it has none for one and a half of its own scrape
+//! intervals while others go on: a proxy that went away or missed a scrape must not hold up the verdict. If
+//! it comes back, what it counted meanwhile goes into a round after its return.
 //!
-//! The one assumption: a sample can be read no later than half a scrape interval after its timestamp. If
-//! Prometheus is slower, no request is lost or doubled, but two looks may cut differently.
+//! The one assumption: a sample can be read no later than half a scrape interval (the shortest there is) after its
+//! timestamp. If
+//! Prometheus is slower, no request is lost or doubled, but two looks may cut differently. Everything below
+//! that asks what was there at a time therefore asks only for what must have been readable by then.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -28,7 +30,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::answer::Labels;
 use super::istio::{Party, Side};
-use super::target::{Target, USUAL_INTERVAL, grace, target_name};
+use super::target::{Target, USUAL_INTERVAL, target_name};
 use super::{Answer, Series};
 
 /// How far before its beginning a tape listens, to know which targets and series were there already.
@@ -66,10 +68,11 @@ pub(super) struct Round {
 pub(super) struct Tape {
     since: Timestamp,
     edge: Option<Timestamp>,
+    /// The side that was counted last, and the edge from which on it is.
+    turned: Option<(Side, Timestamp)>,
     targets: Vec<Target>,
     names: HashMap<Labels, usize>,
     series: HashMap<Labels, Track>,
-    first_of: HashMap<(Side, Party), Timestamp>,
 }
 
 #[derive(Debug)]
@@ -98,6 +101,14 @@ pub(super) struct Intake {
     pub(super) dropped: usize,
 }
 
+impl Intake {
+    /// What is to be said about it.
+    pub(super) fn remark(self) -> Option<String> {
+        let dropped = self.dropped;
+        (dropped > 0).then(|| format!("{dropped} samples were no counts and are left out"))
+    }
+}
+
 impl Round {
     pub(super) fn sum(&self, party: Party, slot: usize) -> u64 {
         // Counters count whole requests; what is not whole comes from the float, not from the proxy.
@@ -112,10 +123,10 @@ impl Tape {
         Self {
             since,
             edge: None,
+            turned: None,
             targets: Vec::new(),
             names: HashMap::new(),
             series: HashMap::new(),
-            first_of: HashMap::new(),
         }
     }
 
@@ -123,13 +134,13 @@ impl Tape {
     pub(super) fn take(
         &mut self,
         answer: &Answer,
-        book: impl Fn(&Labels) -> Option<Booking>,
+        mut book: impl FnMut(&Labels) -> Option<Booking>,
     ) -> Intake {
         let mut intake = Intake::default();
         // All sample times first: whether a series is new on a target that is not must not depend on the
         // order in which an answer lists them.
         for series in &answer.series {
-            self.note_times(series, &book);
+            self.note_times(series, &mut book);
         }
         for series in &answer.series {
             let dropped = self.note_values(series);
@@ -145,7 +156,7 @@ impl Tape {
         intake
     }
 
-    fn note_times(&mut self, series: &Series, book: &impl Fn(&Labels) -> Option<Booking>) {
+    fn note_times(&mut self, series: &Series, book: &mut impl FnMut(&Labels) -> Option<Booking>) {
         let horizon = self.horizon();
         if !self.series.contains_key(&series.labels) {
             let name = target_name(&series.labels);
@@ -171,13 +182,7 @@ impl Tape {
             target.first = Some(target.first.map_or(time, |first| first.min(time)));
             target.samples.insert(time);
             if let Some(booking) = track.booking {
-                let since = target.since.entry(booking.side).or_insert(time);
-                *since = (*since).min(time);
-                let key = (booking.side, booking.party);
-                let newest = target.newest_of.entry(key).or_insert(time);
-                *newest = (*newest).max(time);
-                let first = self.first_of.entry(key).or_insert(time);
-                *first = (*first).min(time);
+                target.note((booking.side, booking.party), time);
             }
         }
     }
@@ -245,6 +250,10 @@ impl Tape {
             };
             let end = cuts.values().max().copied()?;
             let round = self.cut(side, after, end, &cuts);
+            for (index, cut) in &cuts {
+                let taken = &mut self.targets[*index].taken;
+                *taken = (*taken).max(Some(*cut));
+            }
             self.edge = Some(end);
             self.forget(end);
             // The first round reaches back before the beginning; it only finds the first edge.
@@ -263,7 +272,7 @@ impl Tape {
     ///
     /// What callers see comes first, since only they see a version that does not answer.
     pub(super) fn side(&self) -> Option<Side> {
-        self.side_at(Timestamp::MAX)
+        self.side_where(|_, _| true)
     }
 
     /// Time of the newest sample of a party on the side that is counted.
@@ -279,16 +288,16 @@ impl Tape {
     /// The longest scrape interval among the targets that still report.
     pub(super) fn scrape_interval(&self) -> Option<SignedDuration> {
         let side = self.side()?;
-        let reporting = || self.targets.iter().filter(|t| t.since.contains_key(&side));
+        let reporting = || self.targets.iter().filter(|t| t.since(side).is_some());
         let front = reporting()
             .filter_map(|t| t.samples.last())
             .max()
             .copied()?;
         reporting()
             .filter_map(|target| {
-                let interval = target.interval(Timestamp::MAX)?;
+                let pace = target.pace(Timestamp::MAX)?;
                 let last = target.samples.last()?;
-                (front.duration_since(*last) <= grace(interval)).then_some(interval)
+                (front.duration_since(*last) <= pace.patience()).then_some(pace.interval)
             })
             .max()
     }
@@ -297,10 +306,23 @@ impl Tape {
         self.since.saturating_sub(LEAD).unwrap_or(Timestamp::MIN)
     }
 
+    /// The newest sample of any target.
+    fn front(&self) -> Option<Timestamp> {
+        let newest = self.targets.iter().filter_map(|t| t.samples.last());
+        newest.max().copied()
+    }
+
     fn side_at(&self, time: Timestamp) -> Option<Side> {
+        self.side_where(|target, first| target.pace(time).is_some_and(|pace| first <= pace.sure))
+    }
+
+    /// The side to count, of the parties that are there: as `is_there` says of a target and its first sample.
+    fn side_where(&self, is_there: impl Fn(&Target, Timestamp) -> bool) -> Option<Side> {
         let has = |side, party| {
-            let first = self.first_of.get(&(side, party));
-            first.is_some_and(|first| *first <= time)
+            let firsts = |target: &Target| target.first_of.get(&(side, party)).copied();
+            self.targets
+                .iter()
+                .any(|target| firsts(target).is_some_and(|first| is_there(target, first)))
         };
         let has_versions = |side| has(side, Party::Stable) || has(side, Party::Canary);
         if has_versions(Side::Source) {
@@ -316,39 +338,41 @@ impl Tape {
 
     /// Which targets the round after `after` waits for, and up to which sample each gives.
     fn awaited(&self, side: Side, after: Timestamp) -> Awaited {
-        let reporting = || {
-            let targets = self.targets.iter().enumerate();
-            targets.filter(move |(_, target)| target.since.contains_key(&side))
-        };
-        let front = reporting()
-            .filter_map(|(_, t)| t.samples.last())
-            .max()
-            .copied();
-        let known: Vec<_> = reporting()
-            .filter(|(_, target)| target.since[&side] <= after)
-            .map(|(index, target)| (index, target, target.interval(after)))
-            .collect();
-        let fallback = known.iter().filter_map(|(_, _, interval)| *interval).max();
+        // Anybody's sample shows that time went on.
+        let front = self.front();
         let mut cuts = HashMap::new();
+        let mut left = HashMap::new();
         let mut is_complete = true;
-        for (index, target, interval) in known {
-            let Some(last) = target.samples.range(..=after).next_back() else {
+        for (index, target) in self.targets.iter().enumerate() {
+            let Some(pace) = target.pace(after) else {
                 continue;
             };
-            let patience = grace(interval.or(fallback).unwrap_or(USUAL_INTERVAL));
-            let due = last.saturating_add(patience).unwrap_or(Timestamp::MAX);
+            let is_reporting = target.since(side).is_some_and(|since| since <= pace.sure);
+            if !is_reporting || !pace.is_steady() {
+                continue;
+            }
+            let due = pace.due();
             match target.first_after(after) {
                 Some(next) if next <= due => {
                     cuts.insert(index, next);
                 }
-                Some(_) => {}
-                None => is_complete &= front.is_some_and(|front| front > due),
+                // What it had before it went away is whole.
+                Some(_) => {
+                    left.insert(index, after);
+                }
+                None if front.is_some_and(|front| front > due) => {
+                    left.insert(index, after);
+                }
+                None => is_complete = false,
             }
         }
         match (is_complete, cuts.is_empty()) {
             (false, _) => Awaited::Incomplete,
             (true, true) => Awaited::Nobody,
-            (true, false) => Awaited::All(cuts),
+            (true, false) => {
+                cuts.extend(left);
+                Awaited::All(cuts)
+            }
         }
     }
 
@@ -360,23 +384,40 @@ impl Tape {
         side: Option<Side>,
         after: Timestamp,
     ) -> Option<(Side, HashMap<usize, Timestamp>)> {
-        let of_side = |target: &Target| match side {
-            Some(side) => target.since.contains_key(&side).then_some(side),
-            None => target.since.keys().min().copied(),
+        let sides = match side {
+            Some(side) => vec![side],
+            None => vec![Side::Source, Side::Destination],
         };
-        let (first, index, side) = self
-            .targets
+        let comers: Vec<_> = sides
             .iter()
-            .enumerate()
-            .filter_map(|(index, target)| {
-                Some((target.first_after(after)?, index, of_side(target)?))
+            .flat_map(|side| {
+                let targets = self.targets.iter().enumerate();
+                targets.filter_map(|(index, target)| {
+                    // What it was sampled for before it reported for this side does not count.
+                    let since = target.since(*side)?;
+                    let first = if since > after {
+                        since
+                    } else {
+                        target.first_after(after)?
+                    };
+                    Some((first, *side, index))
+                })
             })
+            .collect();
+        let (first, side) = comers
+            .iter()
+            .map(|(first, side, _)| (*first, *side))
             .min()?;
-        let is_long_ago = |front: &Timestamp| front.duration_since(first) > USUAL_INTERVAL;
-        let front = self.targets.iter().filter_map(|t| t.samples.last()).max();
-        let is_certain = self.targets[index].first_after(first).is_some();
-        (is_certain || front.is_some_and(is_long_ago))
-            .then(|| (side, HashMap::from([(index, first)])))
+        let cuts: HashMap<usize, Timestamp> = comers
+            .iter()
+            .filter(|(time, of, _)| *time == first && *of == side)
+            .map(|(time, _, index)| (*index, *time))
+            .collect();
+        let is_long_ago = |front: Timestamp| front.duration_since(first) > USUAL_INTERVAL;
+        let is_certain = cuts
+            .keys()
+            .any(|index| self.targets[*index].first_after(first).is_some());
+        (is_certain || self.front().is_some_and(is_long_ago)).then_some((side, cuts))
     }
 
     /// Takes from every series what belongs to this round.
@@ -394,21 +435,28 @@ impl Tape {
             side,
             sums: HashMap::new(),
         };
+        let turned = match self.turned {
+            Some((counted, since)) if counted == side => since,
+            Some(_) | None => start,
+        };
+        self.turned = Some((side, turned));
         for track in self.series.values_mut() {
             let Some(booking) = track.booking else {
                 continue;
             };
-            // Who is not awaited gives what it left behind; the side that is not counted forgets.
+            // The side that is not counted forgets; who is not part of this round keeps all for a later one.
             let limit = match (booking.side == side, cuts.get(&track.target)) {
                 (true, Some(cut)) => *cut,
-                (true, None) => start,
+                (true, None) => continue,
                 (false, _) => end,
             };
             while track.pending.front().is_some_and(|next| next.to <= limit) {
                 let Some(increase) = track.pending.pop_front() else {
                     break;
                 };
-                if booking.side == side && increase.from >= self.since {
+                // What ended before this side was counted stands in the other's rounds.
+                let is_new = increase.from >= self.since && increase.to > turned;
+                if booking.side == side && is_new {
                     round.opened = round.opened.min(increase.from);
                     *round.sums.entry((booking.party, booking.slot)).or_default() += increase.by;
                 }
@@ -426,7 +474,7 @@ impl Tape {
 }
 
 enum Awaited {
-    /// Everybody has a new sample: up to where each gives.
+    /// Everybody who is awaited has a new sample: up to where each gives, and those that went away.
     All(HashMap<usize, Timestamp>),
     /// Somebody's sample is still to come.
     Incomplete,

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::answer::Labels;
 use super::istio::{Party, Side, label};
 
-/// What is assumed of a target that was sampled only once, where nothing better is known.
+/// After this time any target would have been sampled again.
 pub(super) const USUAL_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
 
 /// Added to what a target may be late, for timestamps that are not exact.
@@ -17,21 +17,26 @@ const JITTER: SignedDuration = SignedDuration::from_millis(500);
 /// How many spacings the estimate of a scrape interval rests on.
 const SPACINGS: usize = 5;
 
+/// How many sample times are kept for it: their ends, and one that may not be certain yet.
+const KEPT: usize = SPACINGS + 2;
+
 /// One thing that Prometheus scrapes: all its series are sampled at the same moments.
 #[derive(Debug, Default)]
 pub(super) struct Target {
     /// Sample times: the last few up to the edge, and all after it.
     pub(super) samples: BTreeSet<Timestamp>,
     pub(super) first: Option<Timestamp>,
-    /// Since when it reports for a side.
-    pub(super) since: HashMap<Side, Timestamp>,
+    /// Up to where its samples are in a round, and so were certainly readable then.
+    pub(super) taken: Option<Timestamp>,
+    /// The first and the newest sample of a party's series.
+    pub(super) first_of: HashMap<(Side, Party), Timestamp>,
     pub(super) newest_of: HashMap<(Side, Party), Timestamp>,
 }
 
 impl Target {
     /// Lets go of sample times up to `edge` that no later round needs.
     pub(super) fn forget(&mut self, edge: Timestamp) {
-        let keep = self.samples.range(..=edge).rev().nth(SPACINGS).copied();
+        let keep = self.samples.range(..=edge).rev().nth(KEPT).copied();
         if let Some(keep) = keep {
             self.samples = self.samples.split_off(&keep);
         }
@@ -43,27 +48,89 @@ impl Target {
         later.next().copied()
     }
 
-    /// The usual spacing of the last samples up to `time`: the median, so that one missed scrape is no
-    /// new interval.
-    pub(super) fn interval(&self, time: Timestamp) -> Option<SignedDuration> {
-        let last: Vec<_> = self
+    /// Notes a sample of a party's series.
+    pub(super) fn note(&mut self, party: (Side, Party), time: Timestamp) {
+        let first = self.first_of.entry(party).or_insert(time);
+        *first = (*first).min(time);
+        let newest = self.newest_of.entry(party).or_insert(time);
+        *newest = (*newest).max(time);
+    }
+
+    /// Since when it reports for a side.
+    pub(super) fn since(&self, side: Side) -> Option<Timestamp> {
+        let firsts = self.first_of.iter().filter(|((of, _), _)| *of == side);
+        firsts.map(|(_, first)| *first).min()
+    }
+
+    /// How it was sampled up to `time`; `None` before its second sample.
+    pub(super) fn pace(&self, time: Timestamp) -> Option<Pace> {
+        let mut last: Vec<Timestamp> = self
             .samples
             .range(..=time)
             .rev()
-            .take(SPACINGS + 1)
+            .take(KEPT)
+            .copied()
             .collect();
-        let mut spacings: Vec<_> = last
-            .windows(2)
-            .map(|pair| pair[0].duration_since(*pair[1]))
-            .collect();
-        spacings.sort();
-        spacings.get(spacings.len() / 2).copied()
+        last.reverse();
+        let newest = *last.last()?;
+        let all = spacings(&last);
+        // The newest may not have been readable at `time`: what is concluded must not rest on it.
+        let before = all.len().checked_sub(1).and_then(|end| median(&all[..end]));
+        let margin = before.or_else(|| median(&all))? / 2;
+        if time.duration_since(newest) < margin && self.taken.is_none_or(|taken| taken < newest) {
+            last.pop();
+        }
+        let pace = Pace {
+            newest,
+            sure: *last.last()?,
+            interval: median(&spacings(&last))?,
+        };
+        Some(pace)
     }
 }
 
-/// After how long without a sample a target of this interval is overdue.
-pub(super) fn grace(interval: SignedDuration) -> SignedDuration {
-    interval.saturating_add(interval / 2).saturating_add(JITTER)
+fn spacings(times: &[Timestamp]) -> Vec<SignedDuration> {
+    let pairs = times.windows(2);
+    pairs.map(|pair| pair[1].duration_since(pair[0])).collect()
+}
+
+/// The median of the last few, so that one missed scrape is no new interval.
+fn median(spacings: &[SignedDuration]) -> Option<SignedDuration> {
+    let mut last = spacings[spacings.len().saturating_sub(SPACINGS)..].to_vec();
+    last.sort();
+    last.get(last.len() / 2).copied()
+}
+
+/// How a target was sampled up to some time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Its newest sample.
+    pub(super) newest: Timestamp,
+    /// Its newest sample that must have been readable by then.
+    pub(super) sure: Timestamp,
+    /// The usual time between two samples.
+    pub(super) interval: SignedDuration,
+}
+
+impl Pace {
+    /// After how long without a sample it is overdue.
+    pub(super) fn patience(&self) -> SignedDuration {
+        self.interval
+            .saturating_add(self.interval / 2)
+            .saturating_add(JITTER)
+    }
+
+    /// Whether it is there for certain: not so if its newest sample comes after a gap.
+    pub(super) fn is_steady(&self) -> bool {
+        self.newest.duration_since(self.sure) <= self.patience()
+    }
+
+    /// Until when its next sample is awaited.
+    pub(super) fn due(&self) -> Timestamp {
+        self.newest
+            .saturating_add(self.patience())
+            .unwrap_or(Timestamp::MAX)
+    }
 }
 
 /// The labels by which Prometheus tells one target from another.
