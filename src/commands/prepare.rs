@@ -53,11 +53,7 @@ impl Prepared {
     /// # Errors
     /// [`CommandError::Preflight`] with every finding.
     pub fn check(&self) -> Result<(), CommandError> {
-        if self
-            .findings
-            .iter()
-            .any(|finding| finding.level == crate::plan::Level::Refuse)
-        {
+        if Finding::refuses(&self.findings) {
             return Err(CommandError::Preflight(self.findings.clone()));
         }
         Ok(())

@@ -49,7 +49,11 @@ impl Missing {
     ///
     /// A share outside of 0 to 1 is taken for the nearer end.
     pub(super) fn settle(&mut self, named: Named, share: f64) -> (Counts, Counts) {
-        let share = share.max(0.0).min(1.0);
+        let share = if share.is_nan() {
+            0.0
+        } else {
+            share.clamp(0.0, 1.0)
+        };
         if share != self.share {
             *self = Self {
                 share,
