@@ -172,7 +172,7 @@ fn object(state: &mut State, request: &Request<'_>, target: &Target<'_>) -> Resu
         }
         ("update", Some(name)) => {
             let wanted = body(request)?;
-            if kind.custom
+            if (kind.custom || kind.plural == "leases")
                 && wanted["metadata"]["resourceVersion"]
                     .as_str()
                     .is_none_or(str::is_empty)
