@@ -248,7 +248,7 @@ impl Visit<'_> {
             resource: "services",
             subresource: Some("proxy"),
             namespace: Some(target.namespace),
-            name: Some(target.service),
+            name: Some(target.full),
         };
         if !state.access.allows(&attempt) {
             return Err(Refusal::forbidden(&attempt));

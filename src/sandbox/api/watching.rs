@@ -59,6 +59,7 @@ impl Watch {
         table: bool,
     ) -> Result<Self, Refusal> {
         let selector = Selector::parse(query.get("labelSelector"), query.get("fieldSelector"))
+            .and_then(|selector| selector.checked(target.kind))
             .map_err(Refusal::bad_request)?;
         let seconds = query.get("timeoutSeconds").parse();
         let ends = state.at + SignedDuration::from_secs(seconds.unwrap_or(DEFAULT_TIMEOUT));

@@ -22,13 +22,16 @@ macro_rules! each {
         $test!(patching a_merge_patch_with_a_stale_version_conflicts);
         $test!(patching every_served_version_is_the_same_object);
         $test!(patching a_patch_of_a_missing_object_is_not_found);
+        $test!(patching an_object_keeps_its_identity);
         $test!(validation a_weight_of_the_wrong_type_breaks_the_schema);
         $test!(validation a_negative_weight_is_denied_by_the_mesh);
         $test!(validation a_total_of_nothing_is_denied_by_the_mesh);
+        $test!(validation an_annotation_must_be_a_string);
         $test!(validation a_large_total_is_accepted);
         $test!(validation a_dry_run_is_validated_too);
         $test!(objects a_missing_object_is_named);
         $test!(objects an_unknown_group_is_not_found);
+        $test!(objects a_field_that_cannot_select_is_refused);
         $test!(objects a_name_that_is_taken_is_refused);
         $test!(objects a_stale_update_conflicts);
         $test!(objects an_update_without_a_version_is_refused);

@@ -123,3 +123,14 @@ pub async fn a_review_tells_what_is_allowed(client: Client, namespace: &str) {
     let reviewed = api.create(&PostParams::default(), &review).await.unwrap();
     assert!(reviewed.status.unwrap().allowed);
 }
+
+pub async fn a_field_that_cannot_select_is_refused(client: Client, namespace: &str) {
+    let api = virtual_services(client, namespace, "v1");
+    let params = ListParams::default().fields("spec.hosts=x");
+    match api.list(&params).await.unwrap_err() {
+        Error::Api(status) => {
+            assert_eq!((status.code, status.reason.as_str()), (400, "BadRequest"));
+        }
+        error => panic!("no answer of the server's: {error}"),
+    }
+}

@@ -247,3 +247,14 @@ pub async fn a_patch_of_a_missing_object_is_not_found(client: Client, namespace:
         .unwrap_err();
     assert_eq!((status.code, status.reason.as_str()), (404, "NotFound"));
 }
+
+pub async fn an_object_keeps_its_identity(client: Client, namespace: &str) {
+    let subject = Subject::make(client, namespace, "identity").await;
+    let set = |path: &str| json!([{"op": "replace", "path": path, "value": "other"}]);
+    let status = subject.patch(set("/metadata/uid")).await.unwrap_err();
+    assert_eq!((status.code, status.reason.as_str()), (422, "Invalid"));
+    assert_eq!(status.details.unwrap().causes[0].field, "metadata.uid");
+    let status = subject.patch(set("/metadata/name")).await.unwrap_err();
+    assert_eq!((status.code, status.reason.as_str()), (400, "BadRequest"));
+    subject.remove().await;
+}

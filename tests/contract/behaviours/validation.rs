@@ -77,3 +77,12 @@ pub async fn a_dry_run_is_validated_too(client: Client, namespace: &str) {
     assert_denied(&status, "total destination weight = 0");
     subject.remove().await;
 }
+
+pub async fn an_annotation_must_be_a_string(client: Client, namespace: &str) {
+    let subject = Subject::make(client, namespace, "no-string").await;
+    let add = json!({"op": "add", "path": "/metadata/annotations", "value": {"example.com/n": 1}});
+    let status = subject.patch(json!([add])).await.unwrap_err();
+    assert_eq!((status.code, status.reason.as_str()), (422, "Invalid"));
+    assert_eq!(status.details.unwrap().causes[0].field, "patch");
+    subject.remove().await;
+}
