@@ -180,7 +180,7 @@ impl Visit<'_> {
             ApiFault::WebhookDenies(why) => Ok(refused(&Refusal::webhook_denied(&why))),
             ApiFault::Gone => Ok(self.world.look(|state| {
                 let asked = self.query.get("resourceVersion").parse().unwrap_or(0);
-                refused(&Refusal::expired(asked, state.store.revision()))
+                whole(200, JSON, api::expired(asked, state.store.revision()))
             })),
             ApiFault::EndWatch => Ok(whole(200, JSON, String::new())),
             ApiFault::Slow(_) => self.carry_out().await,
@@ -248,7 +248,7 @@ impl Visit<'_> {
             resource: "services",
             subresource: Some("proxy"),
             namespace: Some(target.namespace),
-            name: Some(target.service),
+            name: Some(target.full),
         };
         if !state.access.allows(&attempt) {
             return Err(Refusal::forbidden(&attempt));

@@ -93,6 +93,7 @@ pub(crate) fn perform(state: &mut State, request: &Request<'_>) -> Result<Reply,
             object(state, request, target)
         }
         Route::AccessReview => Err(Refusal::method_not_allowed()),
+        Route::NoSuchResource => Err(Refusal::no_such_resource()),
         Route::Proxy(_) | Route::Prometheus(_) | Route::Unknown => Err(Refusal::no_such_path()),
     }
 }
@@ -172,7 +173,7 @@ fn object(state: &mut State, request: &Request<'_>, target: &Target<'_>) -> Resu
         }
         ("update", Some(name)) => {
             let wanted = body(request)?;
-            if kind.custom
+            if (kind.custom || kind.plural == "leases")
                 && wanted["metadata"]["resourceVersion"]
                     .as_str()
                     .is_none_or(str::is_empty)
@@ -196,7 +197,13 @@ fn object(state: &mut State, request: &Request<'_>, target: &Target<'_>) -> Resu
             let change = change(request)?;
             let patched = state.store.update(kind, place, name, &write, |live| {
                 // The patch meets the object in the version the caller speaks.
-                change.apply(&shown(kind, version, live))
+                let wanted = change.apply(&shown(kind, version, live))?;
+                match wanted["metadata"]["uid"].as_str() {
+                    Some(uid) if live["metadata"]["uid"] != uid => {
+                        Err(Refusal::immutable_uid(kind, name, uid))
+                    }
+                    _ => Ok(wanted),
+                }
             })?;
             Ok(Reply::Json(200, shown(kind, version, &patched)))
         }
@@ -220,7 +227,7 @@ fn object(state: &mut State, request: &Request<'_>, target: &Target<'_>) -> Resu
             ))
         }
         ("deletecollection", None) => {
-            let selector = selector(request)?;
+            let selector = selector(kind, request)?;
             let doomed: Vec<Value> = state
                 .store
                 .list(kind, namespace, &selector)
@@ -239,7 +246,7 @@ fn object(state: &mut State, request: &Request<'_>, target: &Target<'_>) -> Resu
 }
 
 fn list(state: &State, request: &Request<'_>, target: &Target<'_>) -> Result<Reply, Refusal> {
-    let selector = selector(request)?;
+    let selector = selector(target.kind, request)?;
     let found = state.store.list(target.kind, target.namespace, &selector);
     if wants_table(request) {
         let table = table::of(target.kind, found, state.store.revision(), state.at);
@@ -262,11 +269,12 @@ fn list_of<'a>(
     })
 }
 
-fn selector(request: &Request<'_>) -> Result<Selector, Refusal> {
+fn selector(kind: &Kind, request: &Request<'_>) -> Result<Selector, Refusal> {
     Selector::parse(
         request.query.get("labelSelector"),
         request.query.get("fieldSelector"),
     )
+    .and_then(|selector| selector.checked(kind))
     .map_err(Refusal::bad_request)
 }
 
@@ -313,9 +321,7 @@ fn dry_run(request: &Request<'_>) -> Result<bool, Refusal> {
     match request.query.get("dryRun") {
         "" => Ok(false),
         "All" => Ok(true),
-        other => Err(Refusal::bad_request(format!(
-            "Invalid value: [\"{other}\"]: dryRun must be All"
-        ))),
+        other => Err(Refusal::unknown_dry_run(other)),
     }
 }
 

@@ -16,4 +16,4 @@ mod watching;
 
 pub use access::Denial;
 pub(crate) use dispatch::{Reply, Request, perform, verb};
-pub(crate) use watching::{Line, Watch};
+pub(crate) use watching::{Line, Watch, expired};

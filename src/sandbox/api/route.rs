@@ -22,6 +22,8 @@ pub(crate) enum Route<'a> {
     Proxy(ProxyTarget<'a>),
     /// Prometheus itself; only on the sandbox's own listener.
     Prometheus(&'a str),
+    /// A built-in group without such a resource; its refusal is a `Status`.
+    NoSuchResource,
     Unknown,
 }
 
@@ -39,6 +41,8 @@ pub(crate) struct Target<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProxyTarget<'a> {
     pub namespace: &'a str,
+    /// Service and port as the path has them.
+    pub full: &'a str,
     pub service: &'a str,
     pub port: &'a str,
     pub path: &'a str,
@@ -90,7 +94,15 @@ impl<'a> Route<'a> {
             kind.plural == plural && kind.group == group && kind.versions.contains(&version)
         });
         let Some(kind) = kind.filter(|kind| served(kind, version)) else {
-            return Self::Unknown;
+            // Custom resources are served elsewhere, where what is not found is answered in plain text.
+            let built_in = KINDS.iter().any(|kind| {
+                kind.group == group && !kind.custom && kind.versions.contains(&version)
+            });
+            return if built_in {
+                Self::NoSuchResource
+            } else {
+                Self::Unknown
+            };
         };
         let (name, subresource) = match rest {
             [] => (None, None),
@@ -111,8 +123,8 @@ impl<'a> Route<'a> {
     }
 
     /// `[scheme:]name[:port]` of the service proxy.
-    fn proxy(namespace: &'a str, service: &'a str, path: &'a str) -> Self {
-        let parts: Vec<&str> = service.split(':').collect();
+    fn proxy(namespace: &'a str, full: &'a str, path: &'a str) -> Self {
+        let parts: Vec<&str> = full.split(':').collect();
         let (service, port) = match parts.as_slice() {
             [name] => (*name, ""),
             [name, port] => (*name, *port),
@@ -121,6 +133,7 @@ impl<'a> Route<'a> {
         };
         Self::Proxy(ProxyTarget {
             namespace,
+            full,
             service,
             port,
             path,
@@ -202,6 +215,10 @@ mod tests {
         );
         assert_eq!(object("/apis/networking.istio.io/v9/virtualservices"), None);
         assert_eq!(object("/api/v1/namespaces/shop/pods/a/log"), None);
+        assert!(matches!(
+            Route::of("/api/v1/things", |_, _| true),
+            Route::NoSuchResource
+        ));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::kinds::Kind;
+
 /// Which objects a list or a watch is about.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selector {
@@ -66,6 +68,24 @@ impl Selector {
             labels,
             fields: Vec::new(),
         }
+    }
+
+    /// The same selector, if the kind can be selected by its fields.
+    pub(crate) fn checked(self, kind: &Kind) -> Result<Self, String> {
+        let more: &[&str] = match kind.plural {
+            "pods" => &["status.phase", "spec.nodeName", "status.podIP"],
+            "events" => &["reason", "type", "regarding.kind", "regarding.name"],
+            _ => &[],
+        };
+        for (path, ..) in &self.fields {
+            let field = path.join(".");
+            if !["metadata.name", "metadata.namespace"].contains(&field.as_str())
+                && !more.contains(&field.as_str())
+            {
+                return Err(format!("field label not supported: {field}"));
+            }
+        }
+        Ok(self)
     }
 
     pub(crate) fn matches(&self, object: &Value) -> bool {
@@ -166,5 +186,8 @@ mod tests {
             assert_eq!(selector.matches(&pod), wanted, "{labels} {fields}");
         }
         assert!(Selector::parse("a b c", "").is_err());
+        let services = Kind::by_plural("services").unwrap();
+        let by_phase = Selector::parse("", "status.phase=Running").unwrap();
+        assert!(by_phase.checked(services).is_err());
     }
 }

@@ -117,6 +117,52 @@ impl Refusal {
         Self::status(422, "Invalid", message, Some(details))
     }
 
+    /// A patched object that cannot be decoded any more. The message names no object.
+    pub(crate) fn undecodable(object: &Value, why: &str) -> Self {
+        let message = format!("Invalid value: {:?}: {why}", object.to_string());
+        let details = json!({"causes": [
+            {"reason": "FieldValueInvalid", "message": message, "field": "patch"},
+        ]});
+        let message = format!(" \"\" is invalid: patch: {message}");
+        Self::status(422, "Invalid", message, Some(details))
+    }
+
+    /// An identity that a patch tried to change. The API server names the cause twice.
+    pub(crate) fn immutable_uid(kind: &Kind, name: &str, uid: &str) -> Self {
+        let cause = Cause {
+            reason: "FieldValueInvalid",
+            message: format!("Invalid value: {uid:?}: field is immutable"),
+            field: "metadata.uid".to_owned(),
+        };
+        let mut refusal = Self::invalid(kind, name, std::slice::from_ref(&cause));
+        if let RefusalBody::Status(body) = &mut refusal.body
+            && let Some(causes) = body["details"]["causes"].as_array_mut()
+        {
+            causes.extend(causes.clone());
+        }
+        refusal
+    }
+
+    /// A resource that a built-in group does not have.
+    pub(crate) fn no_such_resource() -> Self {
+        Self::status(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+            Some(json!({})),
+        )
+    }
+
+    /// A `dryRun` other than `All`.
+    pub(crate) fn unknown_dry_run(given: &str) -> Self {
+        let message = format!("Unsupported value: [{given:?}]: supported values: \"All\"");
+        let details = json!({"group": "meta.k8s.io", "kind": "PatchOptions", "causes": [
+            {"reason": "FieldValueNotSupported", "message": message, "field": "dryRun"},
+        ]});
+        let message = format!("PatchOptions.meta.k8s.io \"\" is invalid: dryRun: {message}");
+        Self::status(422, "Invalid", message, Some(details))
+    }
+
     /// A validating webhook that said no. It sends no reason, and the API server makes it a 400.
     pub(crate) fn webhook_denied(why: &str) -> Self {
         let message =

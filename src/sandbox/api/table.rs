@@ -83,7 +83,7 @@ fn columns(kind: &Kind) -> Vec<Column> {
         object["metadata"]["name"].clone()
     })];
     columns.extend_from_slice(own);
-    columns.push(("Age", "string", age));
+    columns.push(("Age", "date", age));
     columns
 }
 

@@ -7,20 +7,24 @@ use super::status::{Cause, Refusal};
 
 /// Checks the parts of an object whose type a client can get wrong: first the schema, then Istio's rules.
 pub(crate) fn check(kind: &Kind, name: &str, object: &Value) -> Result<(), Refusal> {
+    strings(object, "labels")?;
+    strings(object, "annotations")?;
     let mut causes = Vec::new();
-    for map in ["labels", "annotations"] {
-        strings(
-            &object["metadata"][map],
-            &format!("metadata.{map}"),
-            &mut causes,
-        );
-    }
     match kind.plural {
         "virtualservices" => virtual_service_schema(&object["spec"], &mut causes),
         "leases" => lease_schema(&object["spec"], &mut causes),
         _ => {}
     }
     if !causes.is_empty() {
+        if kind.custom {
+            causes.push(Cause {
+                reason: "FieldValueInvalid",
+                message: "Invalid value: null: some validation rules were not checked because the object \
+                          was invalid; correct the existing errors to complete validation"
+                    .to_owned(),
+                field: "<nil>".to_owned(),
+            });
+        }
         return Err(Refusal::invalid(kind, name, &causes));
     }
     if kind.plural == "virtualservices" {
@@ -41,8 +45,21 @@ fn type_name(value: &Value) -> &'static str {
     }
 }
 
+/// A JSON type as a Go decoder calls it.
+fn go_name(value: &Value) -> &'static str {
+    match value {
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        other => type_name(other),
+    }
+}
+
 fn expect(value: &Value, wanted: &'static str, field: &str, causes: &mut Vec<Cause>) {
-    let is = type_name(value);
+    // The schema speaks of a fraction in a whole number's place in Go's words.
+    let (is, wanted) = match (type_name(value), wanted) {
+        ("number", "integer") => ("float64", "int32"),
+        named => named,
+    };
     if is != "null" && is != wanted {
         causes.push(Cause {
             reason: "FieldValueTypeInvalid",
@@ -54,11 +71,19 @@ fn expect(value: &Value, wanted: &'static str, field: &str, causes: &mut Vec<Cau
     }
 }
 
-fn strings(map: &Value, field: &str, causes: &mut Vec<Cause>) {
-    expect(map, "object", field, causes);
-    for (name, value) in map.as_object().into_iter().flatten() {
-        expect(value, "string", &format!("{field}.{name}"), causes);
+/// Labels and annotations are decoded before any schema is looked at, so their refusal is another.
+fn strings(object: &Value, map: &str) -> Result<(), Refusal> {
+    let values = object["metadata"][map].as_object().into_iter().flatten();
+    for (_, value) in values {
+        if !value.is_string() {
+            let why = format!(
+                "json: cannot unmarshal {} into Go struct field ObjectMeta.{map} of type string",
+                go_name(value)
+            );
+            return Err(Refusal::undecodable(object, &why));
+        }
     }
+    Ok(())
 }
 
 fn virtual_service_schema(spec: &Value, causes: &mut Vec<Cause>) {
@@ -190,7 +215,11 @@ mod tests {
                 422,
                 "spec.http[0].route[0].weight: Invalid value: \"string\"",
             ),
-            ([json!(1.5), json!(99)], 422, "must be of type integer"),
+            (
+                [json!(1.5), json!(99)],
+                422,
+                "must be of type int32: \"float64\"",
+            ),
         ];
         for (weights, code, text) in table {
             let (is, message) = refusal(weights).unwrap();

@@ -9,7 +9,7 @@ use super::dispatch::shown;
 use super::kinds::Kind;
 use super::route::{Query, Target};
 use super::selector::Selector;
-use super::status::{Refusal, RefusalBody};
+use super::status::Refusal;
 use super::table;
 use crate::sandbox::state::State;
 
@@ -45,6 +45,12 @@ pub(crate) enum Line {
     End,
 }
 
+/// The line that tells a watch its revision is forgotten.
+pub(crate) fn expired(asked: u64, oldest: u64) -> String {
+    let status = Refusal::expired(asked, oldest).text();
+    format!(r#"{{"type":"ERROR","object":{status}}}"#)
+}
+
 impl Watch {
     pub(crate) fn open(
         state: &State,
@@ -53,6 +59,7 @@ impl Watch {
         table: bool,
     ) -> Result<Self, Refusal> {
         let selector = Selector::parse(query.get("labelSelector"), query.get("fieldSelector"))
+            .and_then(|selector| selector.checked(target.kind))
             .map_err(Refusal::bad_request)?;
         let seconds = query.get("timeoutSeconds").parse();
         let ends = state.at + SignedDuration::from_secs(seconds.unwrap_or(DEFAULT_TIMEOUT));
@@ -79,9 +86,7 @@ impl Watch {
         let streamed = query.is_set("sendInitialEvents");
         match from {
             Some(from) if !streamed => {
-                if from < state.store.oldest() {
-                    return Err(Refusal::expired(from, state.store.oldest()));
-                }
+                // One that is too old is told so by the first line of an otherwise normal answer.
                 watch.revision = from;
             }
             _ => {
@@ -110,13 +115,9 @@ impl Watch {
         if self.over || self.epoch != state.watch_epoch {
             return Line::End;
         }
-        if self.revision < state.store.oldest() && self.revision < state.store.revision() {
+        if self.revision < state.store.oldest() {
             self.over = true;
-            let refusal = Refusal::expired(self.revision, state.store.oldest());
-            if let RefusalBody::Status(status) = refusal.body {
-                return Line::Event(json!({"type": "ERROR", "object": status}).to_string());
-            }
-            return Line::End;
+            return Line::Event(expired(self.revision, state.store.oldest()));
         }
         self.collect(state);
         if let Some(event) = self.ready.pop_front() {
