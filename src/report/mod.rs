@@ -1,6 +1,6 @@
 //! How a rollout is shown: renderers of the one stream of events, and views of what stands still.
 //!
-//! Events become lines in one place, the [`Narrator`]; [`Lines`] writes them one below the other,
+//! Events become lines in one place, the narrator; [`Lines`] writes them one below the other,
 //! [`Live`] writes the same ones above a panel that is redrawn in place, and [`Journal`] keeps the
 //! events themselves. [`Fan`] feeds several of them.
 //!
@@ -26,6 +26,7 @@ mod plan_view;
 mod rehearsal;
 mod status;
 mod status_view;
+mod summary_view;
 mod table;
 mod tale;
 
