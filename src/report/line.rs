@@ -34,7 +34,10 @@ pub(super) struct Line {
 impl Line {
     /// The line as it is written, without a line break.
     pub(super) fn render(&self, palette: Palette) -> String {
-        let time = format!("{:<8}", self.time.as_deref().unwrap_or_default());
+        let time = match &self.time {
+            Some(time) => palette.paint(Tone::Quiet, time),
+            None => " ".repeat(8),
+        };
         let owner = match &self.owner {
             Some(owner) => format!("{owner:<20} "),
             None => String::new(),
@@ -48,8 +51,7 @@ impl Line {
             Place::None => (format!("{:<10}", self.word), String::new()),
         };
         let text = format!(
-            "{} {owner}{} {place}{}",
-            palette.paint(Tone::Quiet, time),
+            "{time} {owner}{} {place}{}",
             palette.paint(self.tone, word),
             self.text
         );

@@ -52,7 +52,7 @@ impl<W: Write + Send> Observer for Lines<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Percent;
+    use crate::plan::{OnStuck, Percent};
     use crate::record::{Cause, EventKind, Outcome};
     use crate::report::rehearsal::{self, change, event, finished, looked, planned, step, tally};
     use crate::verdict::Verdict;
@@ -89,7 +89,7 @@ mod tests {
         let all = told(&rehearsal::every_kind());
         let after = all.split_once("12:02:01").unwrap().1;
         insta::assert_snapshot!(format!("12:02:01{after}"), @"
-        12:02:01 cleared    10 %   v1 failed with it; v2 back at 10 %
+        12:02:01 cleared    10 %   v1 failed with it; the canary back at 10 %
         12:02:02 waiting    10 %   step 2 asks for promote
                  next              kubectl canary promote reviews -n shop
         12:02:03 paused     10 %   by ada@laptop
@@ -219,6 +219,49 @@ mod tests {
                  skipped           1 %, which v2 has already
                  stays             http[internal] on v1
                  metrics           istio-system/prometheus:9090
+        ");
+    }
+
+    #[test]
+    fn a_step_that_passed_for_want_of_a_verdict_is_not_called_healthy() {
+        let passed = |tally| EventKind::StepPassed {
+            step: 1,
+            weight: Percent::whole(1),
+            tally,
+            reasons: vec![],
+        };
+        let stuck = EventKind::NoVerdict {
+            why: "12 of 50 requests after 1h".into(),
+            policy: OnStuck::Promote,
+        };
+        let text = told(&[
+            event(0, step(1, 1, [100, 0], [99, 1])),
+            event(3600, stuck),
+            event(3600, passed(tally((0, 12), (0, 1_188)))),
+            event(3600, step(2, 10, [99, 1], [90, 10])),
+            event(3660, passed(tally((0, 0), (0, 900)))),
+        ]);
+        insta::assert_snapshot!(text, @"
+        12:00:00 step 1/4   1 %    weights 99/1, was 100/0
+        13:00:00 no verdict 1 %    12 of 50 requests after 1h; going on without a verdict, as asked
+        13:00:00 passed     1 %    the canary 0 of 12 failed, stable 0 of 1 188
+        13:00:00 step 2/4   10 %   weights 90/10
+        13:01:00 passed     1 %    the canary no requests, stable 0 of 900 failed
+        ");
+    }
+
+    #[test]
+    fn a_rollback_the_next_day_names_the_day_it_restored() {
+        let back = EventKind::RolledBack {
+            cause: Cause::NoMetrics,
+            routes: vec![change("http[primary]", [90, 10], [100, 0])],
+            took_millis: 18,
+            total: tally((0, 12), (0, 108)),
+        };
+        insta::assert_snapshot!(told(&[event(0, planned()), event(86_400, back)]), @"
+        12:00:00 plan       shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %
+                 metrics           istio-system/prometheus:9090
+        12:00:00 rolled back       shop/reviews is as it was at 2026-01-01 12:00:00, verified; in 18 ms: weights 100/0, was 90/10; 0 of 12 requests failed on v2
         ");
     }
 

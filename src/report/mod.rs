@@ -1,13 +1,14 @@
 //! How a rollout is shown: renderers of the one stream of events, and views of what stands still.
 //!
-//! Events become lines in one place, the [`Narrator`]; [`Lines`] writes them one below the other,
+//! Events become lines in one place, the narrator; [`Lines`] writes them one below the other,
 //! [`Live`] writes the same ones above a panel that is redrawn in place, and [`Journal`] keeps the
 //! events themselves. [`Fan`] feeds several of them.
 //!
 //! What stands still (a status, a plan) is a value that can be serialized, and a [`View`] that a
-//! person can read. [`print`] chooses between the two.
+//! person can read. [`print()`] chooses between the two.
 
 mod age;
+mod description;
 mod escape;
 mod fan;
 mod format;
@@ -25,7 +26,8 @@ mod plan_view;
 #[cfg(test)]
 mod rehearsal;
 mod status;
-mod status_view;
+mod status_list;
+mod summary_view;
 mod table;
 mod tale;
 
@@ -40,5 +42,5 @@ pub use number::{grouped, rate};
 pub use palette::{ColorChoice, Palette, Terminal, Tone};
 pub use plan_view::{PlanView, PlannedRoute, PlannedStep};
 pub use status::{RouteState, RouteStatus, Standing, StatusRow, StepOf};
-pub use status_view::StatusList;
+pub use status_list::StatusList;
 pub use table::Table;

@@ -9,7 +9,7 @@ use super::line::{Line, Place};
 use super::phrase::{self, Told, Versions};
 use super::{Tone, escape};
 use crate::plan::Percent;
-use crate::record::Event;
+use crate::record::{Event, EventKind};
 use crate::verdict::Verdict;
 
 /// Tells the story of one or several rollouts.
@@ -60,7 +60,7 @@ impl Narrator {
     /// What is to be said of `event`; often nothing.
     pub(super) fn tell(&mut self, event: &Event) -> Vec<Line> {
         let key = (event.namespace.clone(), event.name.clone());
-        let thread = self.threads.entry(key).or_default();
+        let thread = self.threads.entry(key.clone()).or_default();
         let mut teller = Teller {
             event,
             object: escape(&format!("{}/{}", event.namespace, event.name)).into_owned(),
@@ -74,6 +74,10 @@ impl Narrator {
         let lines = teller.lines;
         if !lines.is_empty() {
             thread.spoke = Some(event.at);
+        }
+        // A process may drive thousands, one after the other.
+        if matches!(event.event, EventKind::Finished { .. }) {
+            self.threads.remove(&key);
         }
         lines
     }

@@ -6,7 +6,7 @@ use super::ladder::{Ladder, Standpoint};
 use super::phrase::{self, Versions};
 use super::{Palette, Tone, escape, grouped, rate};
 use crate::plan::Percent;
-use crate::record::{Event, EventKind, Tally};
+use crate::record::{Event, EventKind, RouteChange, Tally};
 use crate::verdict::{Counts, Verdict};
 
 /// The panel of one rollout, fed by its events. Everything in it was or will be told in a line too.
@@ -161,8 +161,14 @@ impl Panel {
             EventKind::RollingBack { cause, .. } => {
                 self.note(Tone::Bad, format!("taking the traffic back: {cause}"));
             }
-            EventKind::RolledBack { .. } => {
-                self.weight = Percent::ZERO;
+            EventKind::RolledBack { routes, .. } => {
+                let share = |change: &RouteChange| {
+                    let at = |position: usize| change.after.get(position).copied().flatten();
+                    let (stable, canary) = (at(change.stable), at(change.canary));
+                    let (stable, canary) = (stable.unwrap_or(0), canary.unwrap_or(0));
+                    Percent::of(canary, canary.saturating_add(stable))
+                };
+                self.weight = routes.iter().map(share).min().unwrap_or_default();
                 self.note(Tone::Plain, "the original weights are back");
             }
             EventKind::Warning { .. } | EventKind::Finished { .. } => {}

@@ -1,0 +1,121 @@
+//! Where one rollout stands, at length.
+
+use std::io::{self, Write};
+
+use super::ladder::Standpoint;
+use super::status::{RouteState, Standing, StatusRow};
+use super::{Layout, Palette, Table, Tone, View, age, escape};
+
+impl View for StatusRow {
+    fn names(&self) -> Vec<&str> {
+        vec![&self.name]
+    }
+
+    /// Describes one rollout.
+    fn show(&self, out: &mut dyn Write, layout: Layout) -> io::Result<()> {
+        let palette = layout.palette;
+        let mut field = |title: &str, text: &str| writeln!(out, "{title:<10}{text}");
+        field(
+            "Name:",
+            &palette.paint(Tone::Strong, escape(&self.full_name())),
+        )?;
+        field("Phase:", &phase(self, palette))?;
+        if let (Some(stable), Some(canary)) = (&self.stable, &self.canary) {
+            field(
+                "Versions:",
+                &format!("{} -> {}", escape(stable), escape(canary)),
+            )?;
+        }
+        if let Some(ladder) = ladder(self, palette) {
+            field("Steps:", &ladder)?;
+        }
+        if let Some(holder) = &self.holder {
+            field("Holder:", &escape(holder))?;
+        }
+        if let Some(by) = &self.by {
+            field("Changed:", &format!("by {}", escape(by)))?;
+        }
+        if let (Some(run), Some(began)) = (&self.run, self.began) {
+            let ago = age(self.at.duration_since(began));
+            field("Run:", &format!("{}, began {ago} ago", escape(run)))?;
+        }
+        if let Some(plan) = &self.plan {
+            field("Plan:", &escape(plan))?;
+        }
+        if let Some(last) = &self.last {
+            let ago = age(self.at.duration_since(last.at));
+            let text = format!("{}, {ago} ago by {}", last.outcome, escape(&last.by));
+            field("Last:", &text)?;
+        }
+        if let Some(error) = &self.error {
+            field("Error:", &palette.paint(Tone::Bad, escape(error)))?;
+        }
+        if !self.routes.is_empty() {
+            writeln!(out)?;
+            self.show_routes(out, palette)?;
+        }
+        if !self.next.is_empty() {
+            writeln!(out)?;
+            for (index, command) in self.next.iter().enumerate() {
+                let title = if index == 0 { "Next:" } else { "" };
+                writeln!(out, "{title:<10}{}", escape(command))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl StatusRow {
+    fn show_routes(&self, out: &mut dyn Write, palette: Palette) -> io::Result<()> {
+        let mut table = Table::new(["ROUTE", "NOW", "SET", "ORIGINAL"]);
+        for route in &self.routes {
+            table.row([
+                route.route.clone(),
+                route.now_in_words(),
+                route.words(&route.set),
+                route.words(&route.original),
+            ]);
+        }
+        table.write(out, "")?;
+        for route in &self.routes {
+            let text = match route.state {
+                RouteState::AsSet => continue,
+                RouteState::Changed => "has other weights than the rollout set",
+                RouteState::Missing => "is gone or sends elsewhere",
+            };
+            let text = format!("{} {text}; somebody else changed it", escape(&route.route));
+            writeln!(out, "{}", palette.paint(Tone::Bad, text))?;
+        }
+        Ok(())
+    }
+}
+
+fn phase(row: &StatusRow, palette: Palette) -> String {
+    let (tone, words) = match row.phase {
+        Standing::Idle => (Tone::Plain, "no rollout"),
+        Standing::Progressing => (Tone::Good, "the step is being judged"),
+        Standing::Waiting => (Tone::Caution, "the step is over and waits for promote"),
+        Standing::Paused => (Tone::Caution, "somebody asked to stay at this weight"),
+        Standing::Tripped => (
+            Tone::Bad,
+            "no traffic until a regression is confirmed or cleared",
+        ),
+        Standing::Damaged => (
+            Tone::Bad,
+            "the state cannot be read; traffic is as it was left",
+        ),
+    };
+    format!("{} ({words})", palette.paint(tone, row.phase.word()))
+}
+
+fn ladder(row: &StatusRow, palette: Palette) -> Option<String> {
+    let (weight, step, time) = (row.weight?, row.step?, row.age()?);
+    let standpoint = Standpoint {
+        steps: &row.steps,
+        step: step.number,
+        weight,
+        tone: Tone::Strong,
+    };
+    let ladder = standpoint.ladder(palette);
+    Some(format!("{}{}{}", ladder.before, age(time), ladder.after))
+}

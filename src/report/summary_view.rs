@@ -1,0 +1,61 @@
+//! The result of a run.
+
+use std::io::{self, Write};
+
+use super::{Layout, View, escape};
+use crate::record::Summary;
+
+impl View for Summary {
+    fn names(&self) -> Vec<&str> {
+        let name = self.object.rsplit_once('/').map(|(_, name)| name);
+        vec![name.unwrap_or(&self.object)]
+    }
+
+    /// One line in kubectl's manner; what led to it was told by the lines.
+    fn show(&self, out: &mut dyn Write, _: Layout) -> io::Result<()> {
+        writeln!(out, "{} {}", escape(&self.object), self.outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Percent;
+    use crate::record::{Cause, Outcome, Tally};
+    use crate::report::{Format, object, print};
+
+    #[test]
+    fn a_result_is_one_line_or_a_name_or_json() {
+        let at = "2026-01-01T12:00:00Z".parse().unwrap();
+        let summary = Summary {
+            object: object("reviews"),
+            namespace: "shop".into(),
+            run: "0198c0de".into(),
+            outcome: Outcome::RolledBack(Cause::Regression),
+            exit_code: 10,
+            weight: Percent::ZERO,
+            step: 2,
+            steps: 4,
+            began: at,
+            ended: at,
+            total: Tally::default(),
+            rollback_millis: Some(21),
+            reasons: vec![],
+        };
+        let text = |format| {
+            let mut out = Vec::new();
+            print(&mut out, format, Layout::default(), &summary).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            text(None),
+            "virtualservice.networking.istio.io/reviews rolled back: the canary was worse than stable\n"
+        );
+        assert_eq!(
+            text(Some(Format::Name)),
+            "virtualservice.networking.istio.io/reviews\n"
+        );
+        let json = text(Some(Format::Json));
+        assert_eq!(serde_json::from_str::<Summary>(&json).unwrap(), summary);
+    }
+}

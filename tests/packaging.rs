@@ -1,0 +1,288 @@
+//! What is shipped keeps the rules of krew and of its index.
+//!
+//! The manifest is a template that the release fills in; here it is filled in with a made-up checksum.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::Value;
+
+/// The systems that krew's validator knows.
+const PLATFORMS: [(&str, &str); 11] = [
+    ("windows", "386"),
+    ("windows", "amd64"),
+    ("windows", "arm64"),
+    ("linux", "386"),
+    ("linux", "amd64"),
+    ("linux", "arm"),
+    ("linux", "arm64"),
+    ("linux", "ppc64le"),
+    ("darwin", "386"),
+    ("darwin", "amd64"),
+    ("darwin", "arm64"),
+];
+
+const TAG: &str = concat!("v", env!("CARGO_PKG_VERSION"));
+
+fn file(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Fills in the two things that the release's template knows.
+fn rendered() -> String {
+    let mut text = String::new();
+    for line in file("plugin.yaml").lines() {
+        match line.split_once("{{addURIAndSha \"") {
+            Some((indent, rest)) => {
+                let (url, rest) = rest.split_once("\" .TagName | indent ").unwrap();
+                let spaces: usize = rest.strip_suffix(" }}").unwrap().parse().unwrap();
+                let url = url.replace("{{ .TagName }}", TAG);
+                let sha = "0123456789abcdef".repeat(4);
+                let pad = " ".repeat(spaces);
+                text.push_str(&format!("{indent}uri: {url}\n{pad}sha256: {sha}\n"));
+            }
+            None => {
+                text.push_str(&line.replace("{{ .TagName }}", TAG));
+                text.push('\n');
+            }
+        }
+    }
+    assert!(!text.contains("{{"), "something was not filled in: {text}");
+    text
+}
+
+fn manifest() -> Value {
+    serde_saphyr::from_str(&rendered()).unwrap()
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    let found = value.pointer(pointer).and_then(Value::as_str);
+    found.unwrap_or_else(|| panic!("no text at {pointer}"))
+}
+
+fn platforms(manifest: &Value) -> &Vec<Value> {
+    manifest
+        .pointer("/spec/platforms")
+        .unwrap()
+        .as_array()
+        .unwrap()
+}
+
+fn keys(value: &Value) -> BTreeSet<&str> {
+    value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+#[test]
+fn the_manifest_is_a_plugin_named_canary() {
+    let manifest = manifest();
+    assert_eq!(
+        text(&manifest, "/apiVersion"),
+        "krew.googlecontainertools.github.com/v1alpha2"
+    );
+    assert_eq!(text(&manifest, "/kind"), "Plugin");
+    assert_eq!(text(&manifest, "/metadata/name"), "canary");
+    assert_eq!(
+        keys(&manifest),
+        BTreeSet::from(["apiVersion", "kind", "metadata", "spec"])
+    );
+}
+
+#[test]
+fn the_version_is_the_packages_with_a_v() {
+    let version = manifest();
+    let version = text(&version, "/spec/version");
+    assert_eq!(version, TAG);
+    let core = version.strip_prefix('v').unwrap();
+    let core = core.split(['-', '+']).next().unwrap();
+    let numbers: Vec<_> = core.split('.').map(str::parse::<u32>).collect();
+    assert_eq!(numbers.len(), 3);
+    assert!(numbers.iter().all(Result::is_ok), "{version}");
+}
+
+#[test]
+fn the_descriptions_fit_the_index() {
+    let manifest = manifest();
+    let short = text(&manifest, "/spec/shortDescription");
+    assert!((1..=50).contains(&short.chars().count()), "{short}");
+    assert!(!short.contains('\n') && !short.ends_with('.'), "{short}");
+    for word in ["kubectl", "plugin", "kubernetes"] {
+        assert!(
+            !short.to_lowercase().contains(word),
+            "{word} goes without saying"
+        );
+    }
+    let long = text(&manifest, "/spec/description");
+    assert!(
+        long.lines().all(|line| line.chars().count() <= 80),
+        "{long}"
+    );
+    assert!(
+        !long.contains("--") && !long.contains("kubectl canary"),
+        "{long}"
+    );
+    let caveats = text(&manifest, "/spec/caveats");
+    assert!(caveats.contains("Istio") && caveats.contains("Prometheus"));
+    assert!(caveats.contains("kubectl_complete-canary"));
+    assert_eq!(
+        text(&manifest, "/spec/homepage"),
+        env!("CARGO_PKG_REPOSITORY")
+    );
+}
+
+#[test]
+fn every_platform_is_known_and_none_comes_twice() {
+    let manifest = manifest();
+    let mut seen = BTreeSet::new();
+    for platform in platforms(&manifest) {
+        assert_eq!(
+            keys(platform),
+            BTreeSet::from(["bin", "selector", "sha256", "uri"])
+        );
+        let selector = &platform["selector"];
+        assert_eq!(keys(selector), BTreeSet::from(["matchLabels"]));
+        let labels = &selector["matchLabels"];
+        assert_eq!(keys(labels), BTreeSet::from(["arch", "os"]));
+        let named = (text(labels, "/os"), text(labels, "/arch"));
+        assert!(PLATFORMS.contains(&named), "{named:?}");
+        assert!(seen.insert(named), "{named:?} comes twice");
+        let bin = text(platform, "/bin");
+        let expected = if named.0 == "windows" {
+            "kubectl-canary.exe"
+        } else {
+            "kubectl-canary"
+        };
+        assert_eq!(bin, expected, "{named:?}");
+        let sha = text(platform, "/sha256");
+        assert!(
+            sha.len() == 64
+                && sha
+                    .bytes()
+                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        );
+    }
+    for os in ["linux", "darwin"] {
+        for arch in ["amd64", "arm64"] {
+            assert!(seen.contains(&(os, arch)), "{os} {arch} is missing");
+        }
+    }
+    assert!(seen.contains(&("windows", "amd64")));
+}
+
+#[test]
+fn every_archive_is_one_that_the_release_builds() {
+    let manifest = manifest();
+    let release: Value = serde_saphyr::from_str(&file(".github/workflows/release.yml")).unwrap();
+    let built = release
+        .pointer("/jobs/build/strategy/matrix/include")
+        .unwrap();
+    let mut built: BTreeSet<_> = built
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| text(job, "/target"))
+        .collect();
+    let machine = BTreeMap::from([("amd64", "x86_64"), ("arm64", "aarch64")]);
+    for platform in platforms(&manifest) {
+        let (os, arch) = (
+            text(platform, "/selector/matchLabels/os"),
+            text(platform, "/selector/matchLabels/arch"),
+        );
+        let (suffix, ending) = match os {
+            "linux" => ("unknown-linux-musl", "tar.gz"),
+            "darwin" => ("apple-darwin", "tar.gz"),
+            "windows" => ("pc-windows-msvc", "zip"),
+            other => panic!("no archive is named for {other}"),
+        };
+        let target = format!("{}-{suffix}", machine[arch]);
+        assert_eq!(
+            text(platform, "/uri"),
+            format!(
+                "{}/releases/download/{TAG}/kubectl-canary-{TAG}-{target}.{ending}",
+                env!("CARGO_PKG_REPOSITORY")
+            )
+        );
+        assert!(built.remove(target.as_str()), "{target} is not built");
+    }
+    assert!(built.is_empty(), "built, but in no manifest: {built:?}");
+}
+
+#[test]
+fn every_archive_holds_the_licence() {
+    let licence = file("LICENSE");
+    assert!(licence.contains("Apache License") && licence.contains("END OF TERMS AND CONDITIONS"));
+    assert_eq!(env!("CARGO_PKG_LICENSE"), "Apache-2.0");
+    let release = file(".github/workflows/release.yml");
+    let archives: Vec<_> = release
+        .lines()
+        .filter(|line| line.contains("7z a ") || line.contains("tar -czf "))
+        .collect();
+    assert_eq!(archives.len(), 2);
+    for line in archives {
+        assert!(line.contains(" LICENSE kubectl-canary"), "{line}");
+    }
+}
+
+#[test]
+fn the_release_hands_this_template_to_the_index() {
+    let release: Value = serde_saphyr::from_str(&file(".github/workflows/release.yml")).unwrap();
+    let steps = release
+        .pointer("/jobs/krew/steps")
+        .unwrap()
+        .as_array()
+        .unwrap();
+    let bot = steps
+        .iter()
+        .find(|step| {
+            step["uses"]
+                .as_str()
+                .is_some_and(|uses| uses.contains("krew-release-bot@"))
+        })
+        .unwrap();
+    assert_eq!(text(bot, "/with/krew_template_file"), "plugin.yaml");
+}
+
+#[test]
+fn workflows_hold_no_more_rights_than_they_need() {
+    let mut writers = Vec::new();
+    for name in ["ci.yml", "release.yml"] {
+        let source = file(&format!(".github/workflows/{name}"));
+        assert!(!source.contains("pull_request_target"), "{name}");
+        let workflow: Value = serde_saphyr::from_str(&source).unwrap();
+        assert_eq!(
+            workflow["permissions"],
+            serde_json::json!({"contents": "read"}),
+            "{name}"
+        );
+        for (job, content) in workflow["jobs"].as_object().unwrap() {
+            if content.get("permissions").is_some() {
+                writers.push(format!("{name} {job}"));
+            }
+            for step in content["steps"].as_array().unwrap() {
+                let Some(uses) = step["uses"].as_str() else {
+                    continue;
+                };
+                let (action, version) = uses.split_once('@').unwrap();
+                let fixed = version.len() == 40 || action == "rajatjindal/krew-release-bot";
+                assert!(fixed, "{name}: {uses} can change under us");
+            }
+        }
+    }
+    assert_eq!(writers, ["release.yml publish"]);
+    assert!(file(".github/workflows/ci.yml").contains("run: .ci/run"));
+}
+
+#[test]
+fn the_changelog_knows_this_version() {
+    let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));
+    assert!(
+        file("CHANGELOG.md")
+            .lines()
+            .any(|line| line.starts_with(&heading))
+    );
+}
