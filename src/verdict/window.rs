@@ -26,11 +26,25 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
+/// Requests slower than one bound of the latency histogram; here a "failure" is a slow request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Slow {
+    /// The bucket bound in milliseconds, exactly as the histogram has it.
+    pub bound_ms: f64,
+    /// What the stable version did.
+    pub stable: Counts,
+    /// What the canary did.
+    pub canary: Counts,
+    /// Slow requests of each stable pod, in an order that is the same in all windows; may be empty.
+    #[serde(default)]
+    pub stable_pods: Vec<u64>,
+}
+
 /// Counts of stable and canary between two sample timestamps.
 ///
 /// The bounds are those of samples in Prometheus, not the moments at which somebody looked, so the
 /// same past always yields the same windows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     /// Timestamp of the newest sample before the window.
     pub start: Timestamp,
@@ -42,6 +56,17 @@ pub struct Window {
     pub stable: Counts,
     /// What the canary did.
     pub canary: Counts,
+    /// Failures of each stable pod, in an order that is the same in all windows; may be empty.
+    /// Only a history before the rollout needs them: they tell clusters from fluctuation.
+    #[serde(default)]
+    pub stable_pods: Vec<u64>,
+    /// Slow requests for each latency bound that was asked for; may be empty.
+    #[serde(default)]
+    pub slow: Vec<Slow>,
+    /// Age of the youngest canary pod at the end of the window, if known; below the warm-up time the
+    /// canary is given more room.
+    #[serde(default)]
+    pub canary_age: Option<SignedDuration>,
 }
 
 impl Window {

@@ -1,0 +1,127 @@
+//! How much noisier than independent errors the counts are (section 5 of the module docs).
+
+use serde::{Deserialize, Serialize};
+
+/// Errors at which the history's own estimate and the prior weigh the same.
+const SHRINK: f64 = 20.0;
+/// Cluster sizes above this are not believed.
+const MAX_CLUSTER: f64 = 20.0;
+/// Fluctuations above this (a rate that doubles from window to window) are not believed.
+const MAX_FLUCTUATION: f64 = 1.0;
+
+/// The variance of a count with mean `μ` is `cluster * μ + fluctuation * μ²`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dispersion {
+    /// Mean size of a cluster of errors, at least 1, no unit.
+    pub cluster: f64,
+    /// Squared coefficient of variation of the rate from window to window, no unit.
+    pub fluctuation: f64,
+    /// The history asked for more than is believed; the values are clamped.
+    pub clamped: bool,
+}
+
+impl Dispersion {
+    /// Independent errors: Poisson counts.
+    pub const POISSON: Self = Self {
+        cluster: 1.0,
+        fluctuation: 0.0,
+        clamped: false,
+    };
+
+    /// What is assumed without a history: clusters of 1.5, a tenth of fluctuation.
+    pub const UNKNOWN: Self = Self {
+        cluster: 1.5,
+        fluctuation: 0.01,
+        clamped: false,
+    };
+
+    /// Variance over mean of a count with mean `mean`.
+    pub fn ratio(self, mean: f64) -> f64 {
+        self.cluster + self.fluctuation * mean
+    }
+
+    /// Estimates both numbers from bad counts per window and per series (pod), oldest first.
+    ///
+    /// Half the mean squared successive difference estimates a variance and is blind to slow drift.
+    /// With `D` that variance over the mean, of the totals (`T`) and of single series (`s`), both on
+    /// the same process: `κ = (D_T - D_s) / (μ_T - μ_s)`, `φ = D_s - κ μ_s`, each shrunk towards
+    /// Poisson with weight `Σ / (Σ + 20)`. Windows whose number of series differs from the first are
+    /// not used for the second scale. Fewer than two series cannot tell the two apart; then all of it
+    /// counts as clusters, which is the cautious reading. Fewer than two windows say nothing:
+    /// [`Dispersion::UNKNOWN`].
+    pub fn estimate(series: &[&[u64]], totals: &[u64]) -> Self {
+        if totals.len() < 2 {
+            return Self::UNKNOWN;
+        }
+        let sum: f64 = totals.iter().map(|&t| t as f64).sum();
+        if sum == 0.0 {
+            return Self::POISSON;
+        }
+        let mean = sum / totals.len() as f64;
+        let ratio = half_squared_steps(totals.iter().copied()) / mean;
+        let width = series.first().map_or(0, |s| s.len());
+        let (cluster, fluctuation) = if width < 2 || series.iter().any(|s| s.len() != width) {
+            (ratio.max(1.0), 0.0)
+        } else {
+            let part = mean / width as f64;
+            let of_series = (0..width)
+                .map(|j| half_squared_steps(series.iter().map(|s| s[j])))
+                .sum::<f64>()
+                / width as f64;
+            let part_ratio = of_series / part;
+            let fluctuation = ((ratio - part_ratio) / (mean - part)).max(0.0);
+            ((part_ratio - fluctuation * part).max(1.0), fluctuation)
+        };
+        let belief = sum / (sum + SHRINK);
+        let cluster = belief * cluster + (1.0 - belief);
+        let fluctuation = belief * fluctuation;
+        Self {
+            cluster: cluster.min(MAX_CLUSTER),
+            fluctuation: fluctuation.min(MAX_FLUCTUATION),
+            clamped: cluster > MAX_CLUSTER || fluctuation > MAX_FLUCTUATION,
+        }
+    }
+}
+
+/// Mean of half the squared differences of neighbours.
+fn half_squared_steps(values: impl Iterator<Item = u64> + Clone) -> f64 {
+    let mut steps = 0_u32;
+    let mut sum = 0.0;
+    for (a, b) in values.clone().zip(values.skip(1)) {
+        let step = a as f64 - b as f64;
+        sum += 0.5 * step * step;
+        steps += 1;
+    }
+    if steps == 0 {
+        0.0
+    } else {
+        sum / f64::from(steps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_series_counts_as_clusters() {
+        let totals = [4, 0, 9, 2, 5, 0, 7, 3];
+        let dispersion = Dispersion::estimate(&[], &totals);
+        assert_eq!(dispersion.fluctuation, 0.0);
+        assert!(dispersion.cluster > 2.0);
+    }
+
+    #[test]
+    fn nothing_seen_is_not_the_same_as_nothing_bad() {
+        assert_eq!(Dispersion::estimate(&[], &[]), Dispersion::UNKNOWN);
+        assert_eq!(Dispersion::estimate(&[], &[0, 0, 0]), Dispersion::POISSON);
+    }
+
+    #[test]
+    fn wild_histories_are_clamped_and_say_so() {
+        let totals = [0, 1000, 0, 1000, 0, 1000];
+        let dispersion = Dispersion::estimate(&[], &totals);
+        assert_eq!(dispersion.cluster, MAX_CLUSTER);
+        assert!(dispersion.clamped);
+    }
+}
