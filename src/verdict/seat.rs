@@ -24,7 +24,7 @@ pub enum Verdict {
 pub struct Reason(pub String);
 
 /// The step that begins.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepContext {
     /// The canary's share at this step, 0 to 1; at 1 the stable version gets no traffic.
     pub share: f64,
