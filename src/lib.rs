@@ -1,3 +1,4 @@
 //! Progressive delivery without a controller.
 pub mod clock;
+pub mod simulate;
 pub mod verdict;
