@@ -192,6 +192,7 @@ impl Sequential {
     fn compare(&mut self, window: &Window) -> Decision {
         let warm = self.warm(window);
         let tallies = self.tallies(window);
+        self.review(&tallies);
         self.dispute.record(&self.metrics, &tallies, warm);
         for (metric, tally) in self.metrics.iter_mut().zip(&tallies) {
             metric.bet(tally, &self.policy, warm);
@@ -208,6 +209,21 @@ impl Sequential {
             return self.bake(window, &tallies);
         }
         self.decide(window)
+    }
+
+    /// Takes back evidence that an incident left behind.
+    ///
+    /// A canary whose counters lag looks worse alone in the scrape after an outage. When that is too
+    /// little to trip, and so to be confirmed, it would stay, and the next ordinary failure would trip
+    /// on windows that are no longer at hand. Evidence is only ever thrown away here.
+    fn review(&mut self, now: &[Tally]) {
+        let evidence = self.total();
+        if self.incident.ongoing() && evidence >= self.policy.confirm() {
+            let least = self.dispute.least(&self.metrics, now, &self.policy);
+            if least < 0.5 * evidence {
+                self.dispute.clear(&mut self.metrics);
+            }
+        }
     }
 
     /// The metric that speaks loudest against the canary.
@@ -302,7 +318,10 @@ impl Sequential {
         if least.min(self.total()) >= self.policy.confirm() {
             return Decision::Rollback(self.reasons());
         }
-        self.dispute.clear(&mut self.metrics, &after);
+        self.dispute.clear(&mut self.metrics);
+        for (metric, tally) in self.metrics.iter_mut().zip(&after) {
+            metric.learn_baseline(tally);
+        }
         self.incident.observe(after[0].stable);
         self.promise_nothing();
         if let Some(step) = &mut self.step {

@@ -98,17 +98,14 @@ impl Dispute {
     }
 
     /// Ends the dispute in the canary's favour: evidence falls back to before the disputed windows,
-    /// but never rises, and only the stable counts of `after` are learned from.
-    pub fn clear(&mut self, metrics: &mut [Metric], after: &[Tally]) {
+    /// but never rises.
+    pub fn clear(&mut self, metrics: &mut [Metric]) {
         for (index, metric) in metrics.iter_mut().enumerate() {
             let snapshot = self.snapshot(index).map(|(_, r)| r.mixture.clone());
-            if let Some(regression) = &mut metric.regression {
-                if let Some(mixture) = snapshot
-                    && mixture.evidence() < regression.evidence()
-                {
-                    regression.mixture = mixture;
-                }
-                regression.baseline.absorb(&after[index]);
+            if let (Some(regression), Some(mixture)) = (&mut metric.regression, snapshot)
+                && mixture.evidence() < regression.evidence()
+            {
+                regression.mixture = mixture;
             }
         }
         self.moments.clear();

@@ -60,7 +60,7 @@ impl Metric {
         Self {
             subject,
             weight,
-            dispersion: past.dispersion,
+            dispersion: past.dispersion.cautious(),
             regression: past.baseline().map(Regression::new),
             promotion: Promotion::default(),
             guard: None,
@@ -128,6 +128,13 @@ impl Metric {
                 self.regression = Some(Regression::new(start));
             }
             None => {}
+        }
+    }
+
+    /// Learns the stable rate alone, from a window on which nothing was bet.
+    pub fn learn_baseline(&mut self, tally: &Tally) {
+        if let Some(regression) = &mut self.regression {
+            regression.baseline.absorb(tally);
         }
     }
 
