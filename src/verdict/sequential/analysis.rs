@@ -42,8 +42,8 @@ enum Phase {
 
 /// The sequential verdict on a rollout.
 ///
-/// It can be serialized at any time and goes on as if nothing had happened; fed the same steps and
-/// windows it always says the same.
+/// It can be serialized at any time and goes on where it was; fed the same steps and windows it always
+/// says the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sequential {
     policy: Policy,
