@@ -2,12 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::block::Arm;
+
 /// Errors at which the history's own estimate and the prior weigh the same.
 const SHRINK: f64 = 20.0;
 /// Cluster sizes above this are not believed.
 const MAX_CLUSTER: f64 = 20.0;
 /// Fluctuations above this (a rate that doubles from window to window) are not believed.
 const MAX_FLUCTUATION: f64 = 1.0;
+/// Larger clusters are rarer than a fluctuating rate.
+const LIKELY_CLUSTER: f64 = 5.0;
+/// Differences without which nothing is learned of the spread.
+const LEAST_STEPS: u32 = 4;
 
 /// The variance of a count with mean `μ` is `cluster * μ + fluctuation * μ²`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,10 +34,10 @@ impl Dispersion {
         clamped: false,
     };
 
-    /// What is assumed without a history: clusters of 1.5, a tenth of fluctuation.
+    /// What is assumed before anything was seen: clusters of 3, a third of fluctuation.
     pub const UNKNOWN: Self = Self {
-        cluster: 1.5,
-        fluctuation: 0.01,
+        cluster: 3.0,
+        fluctuation: 0.1,
         clamped: false,
     };
 
@@ -92,6 +98,60 @@ impl Dispersion {
             cluster: cluster.min(MAX_CLUSTER),
             fluctuation: fluctuation.min(MAX_FLUCTUATION),
             clamped: cluster > MAX_CLUSTER || fluctuation > MAX_FLUCTUATION,
+        }
+    }
+}
+
+/// Learns the dispersion during the rollout, when there is no history to take it from.
+///
+/// What is used on a window comes from the stable windows before it, so the bets stay fair as far as
+/// the estimate is right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    last: Arm,
+    bad: f64,
+    requests: f64,
+    steps: u32,
+    squares: f64,
+}
+
+impl Observed {
+    /// Takes in what stable did in a window.
+    pub fn absorb(&mut self, stable: Arm) {
+        if stable.requests <= 0.0 {
+            return;
+        }
+        if self.last.requests > 0.0 {
+            let step = stable.bad / stable.requests - self.last.bad / self.last.requests;
+            self.squares += step * step / (1.0 / stable.requests + 1.0 / self.last.requests);
+            self.steps += 1;
+        }
+        self.bad += stable.bad;
+        self.requests += stable.requests;
+        self.last = stable;
+    }
+
+    /// The dispersion seen so far: the variance of rates over what independent errors would give, by
+    /// successive differences, read two standard deviations high, and shrunk towards
+    /// [`Dispersion::UNKNOWN`] as long as few errors were seen. Up to 5 of it counts as clusters, the
+    /// rest as fluctuation.
+    pub fn dispersion(&self) -> Dispersion {
+        if self.steps < LEAST_STEPS || self.bad <= 0.0 {
+            return Dispersion::UNKNOWN;
+        }
+        let steps = f64::from(self.steps);
+        let rate = self.bad / self.requests;
+        let ratio = self.squares / steps / rate * (1.0 + 2.0 / steps.sqrt());
+        let cluster = ratio.clamp(1.0, LIKELY_CLUSTER);
+        let mean = self.bad / (steps + 1.0);
+        let fluctuation = (ratio - cluster).max(0.0) / mean;
+        let belief = self.bad / (self.bad + SHRINK);
+        let unknown = Dispersion::UNKNOWN;
+        Dispersion {
+            cluster: belief * cluster + (1.0 - belief) * unknown.cluster,
+            fluctuation: (belief * fluctuation + (1.0 - belief) * unknown.fluctuation)
+                .min(MAX_FLUCTUATION),
+            clamped: fluctuation > MAX_FLUCTUATION,
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::baseline::Baseline;
 use super::block::{Arm, Margin};
-use super::dispersion::Dispersion;
+use super::dispersion::{Dispersion, Observed};
 use super::exposure::Tally;
 use super::guard::Guard;
 use super::history::Past;
@@ -44,6 +44,8 @@ pub struct Metric {
     pub weight: f64,
     /// How noisy its counts are.
     pub dispersion: Dispersion,
+    /// What is learned of that during the rollout; `None` when a history has told.
+    pub observed: Option<Observed>,
     /// Is the canary worse? `None` until the stable rate is known at all.
     pub regression: Option<Regression>,
     /// Is the canary good enough? Anew with every step.
@@ -61,6 +63,7 @@ impl Metric {
             subject,
             weight,
             dispersion: past.dispersion.cautious(),
+            observed: (past.requests == 0).then(Observed::default),
             regression: past.baseline().map(Regression::new),
             promotion: Promotion::default(),
             guard: None,
@@ -120,6 +123,10 @@ impl Metric {
     /// Learns from the window after the bets. Without a past the first window with stable requests
     /// sets the rate from which bets can be made; it is itself not bet on.
     pub fn learn(&mut self, tally: &Tally) {
+        if let Some(observed) = &mut self.observed {
+            observed.absorb(tally.stable);
+            self.dispersion = observed.dispersion().cautious();
+        }
         match &mut self.regression {
             Some(regression) => regression.learn(tally),
             None if tally.stable.requests > 0.0 => {
