@@ -13,8 +13,8 @@
 //! let route = Route::default();
 //! let policy = Preset::Careful.policy(SignedDuration::from_secs(15));
 //! let table = Table::of(&outcomes(50, 1, 2, |seed| {
-//!     run(&scenario, &route, seed, |past| {
-//!         Sequential::new(policy.clone(), &History::from_windows(past))
+//!     run(&scenario, &route, seed, |world| {
+//!         Sequential::new(policy.clone(), &History::from_windows(&world.history()))
 //!     })
 //! }));
 //! assert!(table.rolled_back.share > 0.9);

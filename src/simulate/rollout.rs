@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scenario::Scenario;
 use super::world::{World, instant};
-use crate::verdict::{Analysis, Decision, StepContext, Window};
+use crate::verdict::{Analysis, Decision, StepContext};
 
 /// How the traffic is moved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,16 +65,15 @@ pub struct Outcome {
     pub retreats: u32,
 }
 
-/// Drives one rollout. `analysis` is made from the stable version's history.
+/// Drives one rollout. `analysis` is made in a world that can tell its history.
 pub fn run<A: Analysis>(
     scenario: &Scenario,
     route: &Route,
     seed: u64,
-    analysis: impl FnOnce(&[Window]) -> A,
+    analysis: impl FnOnce(&mut World<'_>) -> A,
 ) -> Outcome {
     let mut world = World::new(scenario, route.scrape, seed);
-    let history = world.history();
-    let mut analysis = analysis(&history);
+    let mut analysis = analysis(&mut world);
     let mut step = 0;
     let mut at = 0.0;
     let mut confirming = false;
