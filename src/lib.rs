@@ -10,5 +10,6 @@ pub mod plan;
 pub mod record;
 pub mod report;
 pub mod sandbox;
+pub mod simulate;
 pub mod traffic;
 pub mod verdict;

@@ -72,7 +72,7 @@ pub async fn abort(
     let restored = roll_back(&road, vs.clone(), &rollout, &mut tell).await;
     let restored = restored.map_err(|source| CommandError::RollbackFailed {
         object: vs.full_name(),
-        source,
+        source: Box::new(source),
         manual: by_hand(&vs, &rollout),
     })?;
     let event = EventKind::RolledBack {

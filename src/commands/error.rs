@@ -31,14 +31,14 @@ pub enum CommandError {
     Call(#[from] CallError),
     /// The versions or routes cannot be told.
     #[error(transparent)]
-    Versions(#[from] VersionsError),
+    Versions(Box<VersionsError>),
     /// A step does not fit a route.
     #[error("virtualservice {object}: {source}")]
     Split {
         /// `namespace/name`.
         object: String,
         /// What does not fit.
-        source: SplitError,
+        source: Box<SplitError>,
     },
     /// The state annotation cannot be used.
     #[error(transparent)]
@@ -88,7 +88,7 @@ pub enum CommandError {
         /// `namespace/name`.
         object: String,
         /// Why.
-        source: RollbackError,
+        source: Box<RollbackError>,
         /// What to type.
         manual: String,
     },
@@ -116,6 +116,12 @@ fn refusals(findings: &[Finding]) -> String {
         })
         .collect();
     lines.join("; ")
+}
+
+impl From<VersionsError> for CommandError {
+    fn from(error: VersionsError) -> Self {
+        Self::Versions(Box::new(error))
+    }
 }
 
 impl From<std::io::Error> for CommandError {

@@ -197,7 +197,7 @@ fn first_step(
                 .check_step(route, steps[first].weight)
                 .map_err(|source| CommandError::Split {
                     object: vs.full_name(),
-                    source,
+                    source: Box::new(source),
                 })?;
         }
     }

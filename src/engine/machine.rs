@@ -157,7 +157,7 @@ impl Machine {
             });
         }
         let verdict = match &self.decision {
-            None => Verdict::NotEnoughData,
+            None | Some(Decision::Inconclusive(_) | Decision::Retreat(_)) => Verdict::NotEnoughData,
             Some(Decision::Stay(verdict, _)) => *verdict,
             Some(Decision::Advance(_) | Decision::Resume(_)) => Verdict::Healthy,
             Some(Decision::Trip(_) | Decision::Rollback(_)) => Verdict::Regressed,
@@ -203,7 +203,7 @@ impl Machine {
             .history
             .get(self.stage.saturating_sub(1))
             .map(|stage| stage.since);
-        if began.is_some_and(|began| window.start >= began) {
+        if began.is_some_and(|began| window.lies_after(began)) {
             self.step += counts;
         }
         self.total += counts;
@@ -212,6 +212,8 @@ impl Machine {
         | Decision::Advance(reasons)
         | Decision::Trip(reasons)
         | Decision::Resume(reasons)
+        | Decision::Retreat(reasons)
+        | Decision::Inconclusive(reasons)
         | Decision::Rollback(reasons)) = &decision;
         self.reasons.clone_from(reasons);
         self.decision = Some(decision);
@@ -253,6 +255,24 @@ impl Machine {
                 Action::Write(Box::new(self.rollout.in_phase(Phase::Progressing, now)))
             }
             (Some(Decision::Advance(_)), Phase::Progressing) => self.advance(now, emit),
+            (Some(Decision::Retreat(_)), Phase::Progressing) if self.rollout.step > 0 => {
+                let back = self.rollout.step - 1;
+                Action::Write(Box::new(self.rollout.at_step(
+                    back,
+                    Phase::Progressing,
+                    now,
+                )))
+            }
+            (Some(Decision::Inconclusive(_)), Phase::Progressing) => {
+                let why = format!("no verdict at {weight} %: {}", self.reasons().join("; "));
+                self.stuck(
+                    why,
+                    self.plan().on_inconclusive,
+                    Cause::Inconclusive,
+                    now,
+                    emit,
+                )
+            }
             (_, Phase::Progressing) => self.check_deadline(now, emit),
             (_, Phase::Waiting | Phase::Paused | Phase::Tripped) => Action::Wait,
         }

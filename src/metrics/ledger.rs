@@ -126,9 +126,11 @@ impl Ledger {
         let window = Window {
             start: round.start,
             end: round.end,
+            opened: Some(round.opened),
             share,
             stable,
             canary,
+            ..Window::default()
         };
         self.windows.push(Booked {
             window: window.clone(),

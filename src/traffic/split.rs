@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Destination, Route, RouteId, VirtualService};
+use super::{Route, RouteId, VirtualService};
 use crate::plan::Percent;
 
 /// The weights of one route, destination by destination, as they are to be written.
@@ -52,9 +52,9 @@ pub enum SplitError {
         /// The route.
         route: String,
         /// The stable version.
-        stable: Destination,
+        stable: String,
         /// The canary.
-        canary: Destination,
+        canary: String,
     },
     /// The weights are too large to be added up.
     #[error("{route} has weights that do not add up (try: weights that sum to 100)")]
@@ -114,8 +114,8 @@ impl Split {
         if split.shared() == 0 {
             return Err(SplitError::Nothing {
                 route: name(),
-                stable: route.targets[stable].destination.clone(),
-                canary: route.targets[canary].destination.clone(),
+                stable: route.targets[stable].destination.to_string(),
+                canary: route.targets[canary].destination.to_string(),
             });
         }
         Ok(split)

@@ -3,9 +3,10 @@
 //! Pure code. It knows no Kubernetes, no Prometheus and no clock: time is what the windows say.
 
 mod seat;
+pub mod sequential;
 mod threshold;
 mod window;
 
 pub use seat::{Analysis, Decision, Reason, StepContext, Verdict};
 pub use threshold::{Limits, ThresholdGate};
-pub use window::{Counts, Window};
+pub use window::{Counts, Slow, Window};

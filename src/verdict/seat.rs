@@ -24,7 +24,7 @@ pub enum Verdict {
 pub struct Reason(pub String);
 
 /// The step that begins.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepContext {
     /// The canary's share at this step, 0 to 1; at 1 the stable version gets no traffic.
     pub share: f64,
@@ -49,13 +49,28 @@ pub enum Decision {
     Resume(Vec<Reason>),
     /// The regression is certain.
     Rollback(Vec<Reason>),
+    /// Go back one step, without a verdict: at the present weights the versions cannot be compared,
+    /// or more weight may be what hurts. The step before begins again.
+    Retreat(Vec<Reason>),
+    /// The step's deadline has passed without a verdict. It is asked again after every later window,
+    /// so that whoever holds here still hears of a trip.
+    Inconclusive(Vec<Reason>),
 }
 
 /// Judges a rollout window by window.
 pub trait Analysis: Send {
-    /// A step begins; its weights are set.
+    /// A step begins; its weights are set. Not called when a step goes on after a
+    /// [`Decision::Resume`].
     fn begin_step(&mut self, step: StepContext);
 
     /// Takes the next window, in order of time.
     fn observe(&mut self, window: &Window) -> Decision;
+
+    /// No new sample has come, and it is `now`. Missing data is never good news.
+    fn silent(&mut self, now: Timestamp) -> Decision {
+        Decision::Stay(
+            Verdict::MetricsUnavailable,
+            vec![Reason(format!("no new sample by {now}"))],
+        )
+    }
 }

@@ -136,7 +136,7 @@ impl Analysis for ThresholdGate {
             );
         };
         // A window that opened before the step holds requests of the weight before.
-        if window.start >= step.began {
+        if window.lies_after(step.began) {
             self.stable += window.stable;
             self.canary += window.canary;
         }
@@ -182,6 +182,7 @@ mod tests {
             share: 0.1,
             stable: counts(stable),
             canary: counts(canary),
+            ..Window::default()
         }
     }
 

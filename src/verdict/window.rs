@@ -26,25 +26,59 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
+/// Requests slower than one bound of the latency histogram; here a "failure" is a slow request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Slow {
+    /// The bucket bound in milliseconds, exactly as the histogram has it.
+    pub bound_ms: f64,
+    /// What the stable version did.
+    pub stable: Counts,
+    /// What the canary did.
+    pub canary: Counts,
+    /// Slow requests of each stable pod, in an order that is the same in all windows; may be empty.
+    #[serde(default)]
+    pub stable_pods: Vec<u64>,
+}
+
 /// Counts of stable and canary between two sample timestamps.
 ///
 /// The bounds are those of samples in Prometheus, not the moments at which somebody looked, so the
 /// same past always yields the same windows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     /// Timestamp of the newest sample before the window.
     pub start: Timestamp,
     /// Timestamp of the newest sample in the window.
     pub end: Timestamp,
+    /// The earliest moment that a request in the window may be from, where that is before `start`:
+    /// several proxies are not scraped at the same moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<Timestamp>,
     /// The canary's share of what stable and canary share, 0 to 1, as set during the window.
     pub share: f64,
     /// What the stable version did.
     pub stable: Counts,
     /// What the canary did.
     pub canary: Counts,
+    /// Failures of each stable pod, in an order that is the same in all windows; may be empty.
+    /// Only a history before the rollout needs them: they tell clusters from fluctuation.
+    #[serde(default)]
+    pub stable_pods: Vec<u64>,
+    /// Slow requests for each latency bound that was asked for; may be empty.
+    #[serde(default)]
+    pub slow: Vec<Slow>,
+    /// Age of the youngest canary pod at the end of the window, if known; below the warm-up time the
+    /// canary is given more room.
+    #[serde(default)]
+    pub canary_age: Option<SignedDuration>,
 }
 
 impl Window {
+    /// Whether every request in the window is from `began` or later.
+    pub fn lies_after(&self, began: Timestamp) -> bool {
+        self.opened.unwrap_or(self.start) >= began
+    }
+
     /// How long the window is.
     pub fn length(&self) -> SignedDuration {
         self.end.duration_since(self.start)

@@ -1,0 +1,77 @@
+//! What a verdict costs: one window of one rollout, and a thousand imagined ones.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use jiff::{SignedDuration, Timestamp};
+use kubectl_canary::simulate::{Latency, Route, Scenario, World, run};
+use kubectl_canary::verdict::sequential::{History, Policy, Preset, Sequential};
+use kubectl_canary::verdict::{Analysis, StepContext, Window};
+
+/// An analysis with failures and four latency bounds at 10 %, and a window for it.
+fn five_metrics() -> (Sequential, Window) {
+    let scenario = Scenario {
+        requests_per_second: 1_000.0,
+        latency: Some(Latency {
+            median_ms: 40.0,
+            spread: 0.8,
+            slowdown: 1.0,
+            jitter: 0.02,
+        }),
+        ..Scenario::default()
+    };
+    let mut world = World::new(&scenario, 15.0, 1);
+    let history = History::from_windows(&world.history());
+    assert_eq!(
+        history.slow.len(),
+        4,
+        "four bounds and failures are five metrics"
+    );
+    let policy = Preset::Careful.policy(SignedDuration::from_secs(15));
+    let mut analysis = Sequential::new(policy, &history);
+    analysis.begin_step(StepContext {
+        share: 0.1,
+        next_share: Some(0.5),
+        began: Timestamp::UNIX_EPOCH,
+        dwell: SignedDuration::from_secs(60),
+    });
+    let (window, _) = world.scrape(0.0, 0.1);
+    (analysis, window)
+}
+
+fn window(criterion: &mut Criterion) {
+    let (mut analysis, window) = five_metrics();
+    criterion.bench_function("one window, five metrics", |bencher| {
+        bencher.iter(|| black_box(analysis.observe(black_box(&window))));
+    });
+}
+
+fn thousand(criterion: &mut Criterion) {
+    let scenario = Scenario {
+        requests_per_second: 10_000.0,
+        ..Scenario::default()
+    };
+    let route = Route {
+        steps: vec![0.5],
+        dwell: 1e9,
+        limit: 15.0 * 1_000.0,
+        ..Route::default()
+    };
+    // A step that neither ends nor is given up.
+    let policy = Policy {
+        deadline: SignedDuration::from_hours(1_000),
+        ..Preset::Careful.policy(SignedDuration::from_secs(15))
+    };
+    let mut group = criterion.benchmark_group("imagined");
+    group.sample_size(10);
+    group.bench_function("a thousand windows", |bencher| {
+        bencher.iter(|| {
+            run(&scenario, &route, 7, |world| {
+                Sequential::new(policy.clone(), &History::from_windows(&world.history()))
+            })
+        });
+    });
+}
+
+criterion_group!(benches, window, thousand);
+criterion_main!(benches);

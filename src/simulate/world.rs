@@ -1,0 +1,298 @@
+//! Makes windows of counts out of a scenario.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::sampler::Sampler;
+use super::scenario::{Lag, Latency, Scenario};
+use crate::verdict::{Counts, Slow, Window};
+
+/// Correlation time of drift, in seconds.
+const DRIFT: f64 = 300.0;
+/// Pods of the stable version, which the history tells apart.
+const PODS: usize = 4;
+/// Bounds of the latency histogram, in milliseconds.
+const BOUNDS: [f64; 12] = [
+    1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
+];
+
+/// The imagined traffic, scrape by scrape.
+#[derive(Clone, Debug)]
+pub struct World<'a> {
+    scenario: &'a Scenario,
+    sampler: Sampler,
+    scrape: f64,
+    outage_at: f64,
+    pod_factor: f64,
+    drift: f64,
+    load: f64,
+    traffic_began: Option<f64>,
+    late: Option<Late>,
+}
+
+/// One version's counts of a scrape.
+#[derive(Clone, Debug, Default)]
+struct Late {
+    counts: Counts,
+    slow: Vec<Counts>,
+}
+
+/// What truly happened in a scrape, whatever the counters say.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Truth {
+    /// Canary requests times what its failure rate exceeds stable's by.
+    pub excess: f64,
+    /// Failed canary requests.
+    pub failed: u64,
+    /// Requests to either version that failed because of the canary, damage through what both share
+    /// included.
+    pub damage: f64,
+}
+
+impl<'a> World<'a> {
+    /// A world that is drawn anew for each seed. `scrape` is in seconds.
+    pub fn new(scenario: &'a Scenario, scrape: f64, seed: u64) -> Self {
+        let mut sampler = Sampler::new(seed);
+        let disturbance = &scenario.disturbance;
+        let outage_at = disturbance.outage.map_or(f64::INFINITY, |o| {
+            o.start.0 + (o.start.1 - o.start.0) * sampler.uniform()
+        });
+        let pod_factor = disturbance
+            .pods
+            .map_or(1.0, |sd| (sd * sampler.normal()).exp());
+        let drift = disturbance.drift.map_or(0.0, |sd| sd * sampler.normal());
+        Self {
+            scenario,
+            sampler,
+            scrape,
+            outage_at,
+            pod_factor,
+            drift,
+            load: 0.0,
+            traffic_began: None,
+            late: None,
+        }
+    }
+
+    /// What stable did before the rollout, oldest first: as much as a history wants to see.
+    pub fn history(&mut self) -> Vec<Window> {
+        let day = (24.0 * 3600.0 / self.scrape) as usize;
+        let half_hour = (1800.0 / self.scrape).ceil() as usize;
+        let mut windows = Vec::new();
+        let mut failures = 0;
+        while windows.len() < day && (windows.len() < half_hour || failures < 200) {
+            let window = self.past(windows.len() as f64 * self.scrape);
+            failures += window.stable.failures;
+            windows.push(window);
+        }
+        windows
+    }
+
+    fn past(&mut self, at: f64) -> Window {
+        self.step_drift();
+        let rate = (self.scenario.stable * self.drift.exp()).min(1.0);
+        let rate = self.noisy(rate);
+        let mean = self.scenario.requests_per_second * self.scrape;
+        let mut stable = Counts::default();
+        let pods = (0..PODS)
+            .map(|_| {
+                let counts = self.count(mean / PODS as f64, rate);
+                stable += counts;
+                counts.failures
+            })
+            .collect();
+        let slow = self.slow_counts(mean, 1.0);
+        let slow = BOUNDS
+            .iter()
+            .zip(slow)
+            .map(|(&bound_ms, stable)| Slow {
+                bound_ms,
+                stable,
+                ..Slow::default()
+            })
+            .collect();
+        let before = 48.0 * 3600.0;
+        Window {
+            start: instant(at - before),
+            end: instant(at - before + self.scrape),
+            stable,
+            stable_pods: pods,
+            slow,
+            ..Window::default()
+        }
+    }
+
+    /// The scrape from `at` seconds into the rollout on, with the canary at `share`, and what
+    /// happened in truth.
+    pub fn scrape(&mut self, at: f64, share: f64) -> (Window, Truth) {
+        self.step_drift();
+        let (usual, stable, canary) = self.rates(at, share);
+        let mean = self.scenario.requests_per_second * self.scrape;
+        let (noisy_stable, noisy_canary) = (self.noisy(stable), self.noisy(canary));
+        let stable_counts = self.count(mean * (1.0 - share), noisy_stable);
+        let canary_counts = self.count(mean * share, noisy_canary);
+        let slowdown = self.scenario.latency.map_or(1.0, |l| l.slowdown);
+        let stable_slow = self.slow_counts(mean * (1.0 - share), 1.0);
+        let canary_slow = self.slow_counts(mean * share, slowdown);
+        let excess = canary_counts.requests as f64 * (canary - stable);
+        let truth = Truth {
+            excess,
+            failed: canary_counts.failures,
+            damage: excess
+                + (stable_counts.requests + canary_counts.requests) as f64 * (stable - usual),
+        };
+        let stable = Late {
+            counts: stable_counts,
+            slow: stable_slow,
+        };
+        let canary = Late {
+            counts: canary_counts,
+            slow: canary_slow,
+        };
+        let (stable, canary) = match self.scenario.disturbance.lag {
+            None => (stable, canary),
+            Some(Lag::Stable) => (self.delay(stable, at), canary),
+            Some(Lag::Canary) => (stable, self.delay(canary, at)),
+        };
+        let slow = BOUNDS
+            .iter()
+            .zip(stable.slow.into_iter().zip(canary.slow))
+            .map(|(&bound_ms, (stable, canary))| Slow {
+                bound_ms,
+                stable,
+                canary,
+                stable_pods: Vec::new(),
+            })
+            .collect();
+        let window = Window {
+            start: instant(at),
+            end: instant(at + self.scrape),
+            share,
+            stable: stable.counts,
+            canary: canary.counts,
+            slow,
+            ..Window::default()
+        };
+        (window, truth)
+    }
+
+    /// The usual rate, and the two versions' rates now.
+    fn rates(&mut self, at: f64, share: f64) -> (f64, f64, f64) {
+        let scenario = self.scenario;
+        let disturbance = &scenario.disturbance;
+        let usual = (scenario.stable * self.drift.exp()).min(1.0);
+        let mut shared = usual;
+        if let Some(outage) = disturbance.outage
+            && (self.outage_at..self.outage_at + outage.lasts).contains(&at)
+        {
+            shared += outage.rate;
+        }
+        let healthy = shared;
+        if let Some(overload) = disturbance.overload {
+            let target = ((share - overload.from_share) / (1.0 - overload.from_share)).max(0.0);
+            let follow = 1.0 - (-self.scrape / overload.inertia).exp();
+            self.load += follow * (target - self.load);
+            shared += overload.at_full * self.load;
+        }
+        let mut canary = shared;
+        if at >= scenario.onset && share >= scenario.bad_from_share {
+            canary = scenario.ratio * shared + scenario.added;
+        }
+        canary *= self.pod_factor;
+        if share > 0.0 {
+            let began = *self.traffic_began.get_or_insert(at);
+            if let Some(warmup) = disturbance.warmup
+                && at - began < warmup.lasts
+            {
+                canary += warmup.added;
+            }
+        }
+        (healthy.min(1.0), shared.min(1.0), canary.min(1.0))
+    }
+
+    fn step_drift(&mut self) {
+        if let Some(sd) = self.scenario.disturbance.drift {
+            let keep = (-self.scrape / DRIFT).exp();
+            self.drift =
+                keep * self.drift + sd * (1.0 - keep * keep).sqrt() * self.sampler.normal();
+        }
+    }
+
+    fn noisy(&mut self, rate: f64) -> f64 {
+        match self.scenario.disturbance.noise {
+            Some(rho) if rate > 0.0 && rate < 1.0 => self.sampler.beta(rate, rho),
+            _ => rate,
+        }
+    }
+
+    /// Poisson requests of which a share fails: failures and successes are independent counts.
+    fn count(&mut self, mean: f64, rate: f64) -> Counts {
+        let failures = match self.scenario.disturbance.clusters {
+            Some(size) if rate < 0.3 => self.sampler.clusters(mean * rate, size),
+            _ => self.sampler.poisson(mean * rate),
+        };
+        Counts {
+            requests: failures + self.sampler.poisson(mean * (1.0 - rate)),
+            failures,
+        }
+    }
+
+    /// Requests slower than each bound; empty if latency is not imagined.
+    fn slow_counts(&mut self, mean: f64, slowdown: f64) -> Vec<Counts> {
+        let Some(latency) = self.scenario.latency else {
+            return Vec::new();
+        };
+        let median = latency.median_ms * slowdown * (latency.jitter * self.sampler.normal()).exp();
+        // The buckets are independent counts; what is slower than a bound is the sum above it.
+        let mut faster = 0.0;
+        let mut buckets: Vec<u64> = Vec::with_capacity(BOUNDS.len() + 1);
+        for bound in BOUNDS {
+            let below = below(bound, median, latency);
+            buckets.push(self.sampler.poisson(mean * (below - faster)));
+            faster = below;
+        }
+        buckets.push(self.sampler.poisson(mean * (1.0 - faster)));
+        let requests: u64 = buckets.iter().sum();
+        let mut slow = requests;
+        buckets
+            .iter()
+            .take(BOUNDS.len())
+            .map(|bucket| {
+                slow -= bucket;
+                Counts {
+                    requests,
+                    failures: slow,
+                }
+            })
+            .collect()
+    }
+
+    /// What the counters of a late version say: the scrape before.
+    fn delay(&mut self, now: Late, at: f64) -> Late {
+        let late = self.late.replace(now.clone());
+        // Before the rollout there was a scrape too, but only of stable; the canary had nothing yet.
+        late.unwrap_or_else(|| {
+            if at == 0.0 && self.scenario.disturbance.lag == Some(Lag::Stable) {
+                now
+            } else {
+                Late {
+                    counts: Counts::default(),
+                    slow: vec![Counts::default(); now.slow.len()],
+                }
+            }
+        })
+    }
+}
+
+/// The share of requests faster than `bound`.
+fn below(bound: f64, median: f64, latency: Latency) -> f64 {
+    let z = (bound / median).ln() / latency.spread;
+    // The logistic approximation of the normal distribution is within 0.01 and monotonous, which is
+    // all that imagined latency needs.
+    1.0 / (1.0 + (-1.702 * z).exp())
+}
+
+/// A moment `seconds` into an imagined rollout.
+pub(super) fn instant(seconds: f64) -> Timestamp {
+    let origin = Timestamp::from_second(1_767_225_600).expect("the year 2026 is in range");
+    origin + SignedDuration::from_secs_f64(seconds)
+}

@@ -1,0 +1,387 @@
+//! The analysis itself: a state machine that only windows and steps move (section 8).
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::dispute::Dispute;
+use super::evidence::{Evidence, Hold, MetricEvidence, State};
+use super::exposure::Tally;
+use super::history::History;
+use super::incident::Incident;
+use super::metric::{Metric, Subject};
+use super::policy::Policy;
+use super::regression::combine;
+use super::step::Step;
+use crate::verdict::{Analysis, Decision, Reason, StepContext, Verdict, Window};
+
+/// Bad canary requests without which nothing trips.
+const LEAST_BAD: f64 = 3.0;
+/// Part of the evidence that each latency bound gets.
+const SLOW_WEIGHT: f64 = 0.1;
+/// Evidence above which a step is not left, in nats.
+const QUIET: f64 = std::f64::consts::LN_2;
+/// Cleared trips in a step, and retreats from 100 %, after which it holds.
+const PATIENCE: u32 = 3;
+/// Scrapes without a sample after which data is lost.
+const LOST: i32 = 3;
+/// Weight of the past in the smoothed number of requests in a window.
+const SMOOTHING: f64 = 0.75;
+/// Windows after a retreat before 100 % is tried again.
+const HALF_OPEN: u32 = 4;
+/// Excess to rule out before 100 % is tried again.
+const HALF_OPEN_TOLERANCE: f64 = 0.005;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Phase {
+    Waiting,
+    Comparing,
+    Confirming,
+    Baking,
+}
+
+/// The sequential verdict on a rollout.
+///
+/// It can be serialized at any time and goes on where it was; fed the same steps and windows it always
+/// says the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sequential {
+    policy: Policy,
+    metrics: Vec<Metric>,
+    dispute: Dispute,
+    incident: Incident,
+    phase: Phase,
+    step: Option<Step>,
+    first_began: Option<Timestamp>,
+    last_end: Option<Timestamp>,
+    per_window: Option<f64>,
+    retreats: u32,
+    half_open: bool,
+    silent: bool,
+    alone: f64,
+}
+
+impl Sequential {
+    /// An analysis that has seen only the stable version's history.
+    pub fn new(policy: Policy, history: &History) -> Self {
+        let slow = history.slow.len() as f64 * SLOW_WEIGHT;
+        let failures = Metric::new(Subject::Failures, 1.0 - slow, &history.failures);
+        let incident = Incident::new(failures.regression.as_ref().map(|r| r.baseline.rate()));
+        let slow = history.slow.iter().map(|(bound, past)| {
+            let subject = Subject::SlowerThan { bound_ms: *bound };
+            Metric::new(subject, SLOW_WEIGHT, past)
+        });
+        Self {
+            metrics: std::iter::once(failures).chain(slow).collect(),
+            policy,
+            dispute: Dispute::default(),
+            incident,
+            phase: Phase::Waiting,
+            step: None,
+            first_began: None,
+            last_end: None,
+            per_window: None,
+            retreats: 0,
+            half_open: false,
+            silent: false,
+            alone: 0.0,
+        }
+    }
+
+    /// What it goes by.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// What is known now.
+    pub fn evidence(&self) -> Evidence {
+        let tolerance = self.step.as_ref().map_or(1.0, |step| self.tolerance(step));
+        let metrics = self.metrics.iter().map(|metric| MetricEvidence {
+            subject: metric.subject,
+            evidence: metric.evidence(),
+            upper: metric.promotion.upper(self.policy.false_promotion),
+            tolerance: metric.tolerance(tolerance, &self.policy),
+        });
+        let counts = |of: fn(&Step) -> _| self.step.as_ref().map(of).unwrap_or_default();
+        Evidence {
+            state: self.state(),
+            evidence: self.total(),
+            needed: self.policy.trip(),
+            alone: (self.phase == Phase::Baking).then_some(self.alone),
+            confidence: 1.0 - self.policy.false_promotion,
+            ratio: self.policy.promotion_ratio,
+            metrics: metrics.collect(),
+            stable: counts(|step| step.stable),
+            canary: counts(|step| step.canary),
+        }
+    }
+
+    fn state(&self) -> State {
+        match (self.phase, self.hold()) {
+            (Phase::Waiting, _) => State::Waiting,
+            (Phase::Confirming, _) => State::Confirming,
+            (Phase::Comparing | Phase::Baking, Some(hold)) => State::Held(hold),
+            (Phase::Comparing, None) => State::Comparing,
+            (Phase::Baking, None) => State::Baking,
+        }
+    }
+
+    fn total(&self) -> f64 {
+        combine(self.metrics.iter().map(|m| (m.weight, m.evidence())))
+    }
+
+    fn tallies(&self, window: &Window) -> Vec<Tally> {
+        self.metrics.iter().map(|m| m.tally(window)).collect()
+    }
+
+    /// The canary is younger than the warm-up: its pods, or, if their age is unknown, the rollout.
+    fn warm(&self, window: &Window) -> bool {
+        let age = window.canary_age.or_else(|| {
+            self.first_began
+                .map(|began| window.end.duration_since(began))
+        });
+        age.is_some_and(|age| age < self.policy.warmup)
+    }
+
+    /// The excess to rule out in this step for failures.
+    fn tolerance(&self, step: &Step) -> f64 {
+        if step.half_open {
+            return HALF_OPEN_TOLERANCE;
+        }
+        let own = self.policy.tolerance_after(step.counted);
+        match step.context.next_share {
+            Some(next) if !step.last() => {
+                let per_window = self.per_window.unwrap_or(0.0);
+                own.max(self.policy.blast_floor(next, per_window))
+            }
+            _ => own,
+        }
+    }
+
+    fn hold(&self) -> Option<Hold> {
+        let step = self.step.as_ref()?;
+        if self.silent {
+            Some(Hold::DataLoss)
+        } else if self.incident.ongoing() && !step.alone() {
+            Some(Hold::Incident)
+        } else if step.starved() {
+            Some(Hold::NotItsShare)
+        } else if step.resumes >= PATIENCE {
+            Some(Hold::Disputed)
+        } else if self.retreats >= PATIENCE {
+            Some(Hold::Unsteady)
+        } else {
+            None
+        }
+    }
+
+    /// Every metric's excess is ruled out, or none needs to be.
+    fn ruled_out(&self, step: &Step) -> bool {
+        let tolerance = self.tolerance(step);
+        tolerance >= 1.0
+            || step.served()
+                && self.metrics.iter().all(|metric| {
+                    let tolerance = metric.tolerance(tolerance, &self.policy);
+                    metric
+                        .promotion
+                        .upper(self.policy.false_promotion)
+                        .is_some_and(|upper| upper <= tolerance)
+                })
+    }
+
+    fn compare(&mut self, window: &Window) -> Decision {
+        let warm = self.warm(window);
+        let tallies = self.tallies(window);
+        self.review(&tallies);
+        self.dispute.record(&self.metrics, &tallies, warm);
+        for (metric, tally) in self.metrics.iter_mut().zip(&tallies) {
+            metric.bet(tally, &self.policy, warm);
+        }
+        if let Some(step) = &mut self.step {
+            step.count(window, tallies[0].exposure().canary);
+        }
+        if self.total() >= self.policy.trip() && self.leader().seen >= LEAST_BAD {
+            self.phase = Phase::Confirming;
+            return Decision::Trip(self.reasons());
+        }
+        self.learn(window, &tallies);
+        if self.phase == Phase::Baking {
+            return self.bake(window, &tallies);
+        }
+        self.decide(window)
+    }
+
+    /// Takes back evidence that an incident left behind.
+    ///
+    /// A canary whose counters lag looks worse alone in the scrape after an outage. When that is too
+    /// little to trip, and so to be confirmed, it would stay, and the next ordinary failure would trip
+    /// on windows that are no longer at hand. Evidence is only ever thrown away here.
+    fn review(&mut self, now: &[Tally]) {
+        let evidence = self.total();
+        if self.incident.ongoing() && evidence >= self.policy.confirm() {
+            let least = self.dispute.least(&self.metrics, now, &self.policy);
+            if least < 0.5 * evidence {
+                self.dispute.clear(&mut self.metrics);
+            }
+        }
+    }
+
+    /// The metric that speaks loudest against the canary.
+    fn leader(&self) -> &Metric {
+        let loudness = |m: &Metric| m.weight.ln() + m.evidence();
+        self.metrics
+            .iter()
+            .max_by(|a, b| loudness(a).total_cmp(&loudness(b)))
+            .expect("failures are always a metric")
+    }
+
+    fn learn(&mut self, window: &Window, tallies: &[Tally]) {
+        for (metric, tally) in self.metrics.iter_mut().zip(tallies) {
+            metric.learn(tally);
+        }
+        let before = self.incident.ongoing();
+        self.incident.observe(tallies[0].stable);
+        if before && !self.incident.ongoing() {
+            // What was bet while both failed says little about either.
+            self.promise_nothing();
+        }
+        let total = (window.stable.requests + window.canary.requests) as f64;
+        self.per_window = Some(match self.per_window {
+            Some(past) => SMOOTHING * past + (1.0 - SMOOTHING) * total,
+            None => total,
+        });
+        if !self.incident.ongoing()
+            && let Some(step) = &mut self.step
+        {
+            step.counted += window.length().min(self.policy.scrape * LOST);
+        }
+    }
+
+    fn promise_nothing(&mut self) {
+        for metric in &mut self.metrics {
+            metric.promotion = Default::default();
+        }
+    }
+
+    fn decide(&self, window: &Window) -> Decision {
+        let Some(step) = &self.step else {
+            return Decision::Stay(Verdict::NotEnoughData, self.reasons());
+        };
+        let held = self.hold().is_some();
+        let quiet = self.total() < QUIET;
+        let flowing = step.stable.requests + step.canary.requests > 0;
+        let patient = !step.half_open || step.windows >= HALF_OPEN;
+        let good = !held && quiet && flowing && patient && self.ruled_out(step);
+        if good && step.dwelt(window.end) {
+            Decision::Advance(self.reasons())
+        } else if step.counted >= self.policy.deadline {
+            Decision::Inconclusive(self.reasons())
+        } else if good {
+            Decision::Stay(Verdict::Healthy, self.reasons())
+        } else {
+            Decision::Stay(Verdict::NotEnoughData, self.reasons())
+        }
+    }
+
+    fn bake(&mut self, window: &Window, tallies: &[Tally]) -> Decision {
+        let policy = &self.policy;
+        self.alone = combine(
+            self.metrics
+                .iter_mut()
+                .zip(tallies)
+                .map(|(metric, tally)| (metric.weight, metric.watch(tally, policy))),
+        );
+        let seen = self.metrics.iter().any(|m| m.seen >= LEAST_BAD);
+        if self.alone >= self.policy.trip() && seen {
+            self.half_open = true;
+            self.retreats += 1;
+            return Decision::Retreat(self.reasons());
+        }
+        let Some(step) = &self.step else {
+            return Decision::Stay(Verdict::NotEnoughData, self.reasons());
+        };
+        let quiet = self.alone < QUIET && step.canary.requests > 0;
+        if quiet && step.dwelt(window.end) {
+            Decision::Advance(self.reasons())
+        } else if step.counted >= self.policy.deadline.max(step.context.dwell * 2) {
+            Decision::Inconclusive(self.reasons())
+        } else if quiet {
+            Decision::Stay(Verdict::Healthy, self.reasons())
+        } else {
+            Decision::Stay(Verdict::NotEnoughData, self.reasons())
+        }
+    }
+
+    fn confirm(&mut self, window: &Window) -> Decision {
+        let after = self.tallies(window);
+        let least = self.dispute.least(&self.metrics, &after, &self.policy);
+        if least.min(self.total()) >= self.policy.confirm() {
+            return Decision::Rollback(self.reasons());
+        }
+        self.dispute.clear(&mut self.metrics);
+        for (metric, tally) in self.metrics.iter_mut().zip(&after) {
+            metric.learn_baseline(tally);
+        }
+        self.incident.observe(after[0].stable);
+        self.promise_nothing();
+        if let Some(step) = &mut self.step {
+            step.resume(window.end);
+        }
+        self.phase = self.phase_of_step();
+        Decision::Resume(self.reasons())
+    }
+
+    fn phase_of_step(&self) -> Phase {
+        match &self.step {
+            None => Phase::Waiting,
+            Some(step) if step.alone() => Phase::Baking,
+            Some(_) => Phase::Comparing,
+        }
+    }
+
+    fn reasons(&self) -> Vec<Reason> {
+        self.evidence()
+            .sentences()
+            .into_iter()
+            .map(Reason)
+            .collect()
+    }
+}
+
+impl Analysis for Sequential {
+    fn begin_step(&mut self, step: StepContext) {
+        self.first_began.get_or_insert(step.began);
+        self.step = Some(Step::new(step, std::mem::take(&mut self.half_open)));
+        self.phase = self.phase_of_step();
+        self.alone = 0.0;
+        self.promise_nothing();
+        for metric in &mut self.metrics {
+            if self.phase == Phase::Baking {
+                metric.freeze();
+            } else {
+                metric.guard = None;
+            }
+        }
+    }
+
+    fn observe(&mut self, window: &Window) -> Decision {
+        self.last_end = Some(window.end);
+        self.silent = false;
+        match self.phase {
+            Phase::Waiting => Decision::Stay(Verdict::NotEnoughData, self.reasons()),
+            Phase::Comparing | Phase::Baking => self.compare(window),
+            Phase::Confirming => self.confirm(window),
+        }
+    }
+
+    fn silent(&mut self, now: Timestamp) -> Decision {
+        let last = self.last_end.or(self.first_began);
+        self.silent = last.is_some_and(|last| now.duration_since(last) > self.policy.scrape * LOST);
+        let verdict = if self.silent {
+            Verdict::MetricsUnavailable
+        } else {
+            Verdict::NotEnoughData
+        };
+        Decision::Stay(verdict, self.reasons())
+    }
+}

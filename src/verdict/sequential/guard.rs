@@ -1,0 +1,58 @@
+//! The watch at 100 %, where no stable version runs beside the canary (section 7).
+
+use serde::{Deserialize, Serialize};
+
+use super::baseline::Baseline;
+use super::block::{Arm, Block};
+use super::dispersion::Dispersion;
+use super::mixture::{Ladder, Mixture};
+
+/// Factor and allowance on the stable rate of the last step.
+const RATIO: f64 = 2.0;
+
+/// A one-sample bet on the canary's rate being above a limit frozen when the bake began. It only
+/// ever asks for a comparison, so it needs no stable version; it never rolls back by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Guard {
+    limit: f64,
+    rate: f64,
+    mixture: Mixture,
+}
+
+impl Guard {
+    /// Freezes the limit `2 * (S + 2 sqrt(S) + 2) / N + offset` from the stable counts remembered.
+    pub fn freeze(baseline: Baseline, offset: f64) -> Self {
+        let rate = baseline.upper_rate().min(1.0);
+        Self::at(RATIO * rate + offset, rate)
+    }
+
+    /// A guard at a given limit; `rate` scales the dispersion.
+    pub fn at(limit: f64, rate: f64) -> Self {
+        Self {
+            limit,
+            rate,
+            mixture: Mixture::default(),
+        }
+    }
+
+    /// Takes in what the canary did; returns the evidence in nats.
+    pub fn observe(&mut self, canary: Arm, dispersion: Dispersion, ladder: &Ladder) -> f64 {
+        let thin = dispersion.ratio(canary.requests * self.rate);
+        let block = Block {
+            stable: Arm::default(),
+            canary: Arm {
+                requests: canary.requests / thin,
+                bad: canary.bad / thin,
+            },
+        };
+        self.mixture.bet_alone(&block, self.limit, ladder);
+        let evidence = self.mixture.evidence();
+        self.mixture.share_out();
+        evidence
+    }
+
+    /// The highest canary rate that is left in peace.
+    pub fn limit(&self) -> f64 {
+        self.limit
+    }
+}

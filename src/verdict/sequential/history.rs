@@ -1,0 +1,159 @@
+//! What the stable version did before the rollout: nuisance quantities, never evidence (section 5).
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+use super::baseline::Baseline;
+use super::dispersion::Dispersion;
+use super::latency;
+use crate::verdict::Window;
+
+/// Failures after which looking further back adds nothing.
+const ENOUGH: u64 = 200;
+/// The least and the most that is looked back.
+const SHORTEST: SignedDuration = SignedDuration::from_mins(30);
+const LONGEST: SignedDuration = SignedDuration::from_hours(24);
+
+/// One metric's past on the stable version.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Past {
+    /// Bad requests.
+    pub bad: u64,
+    /// All requests; 0 means that nothing is known.
+    pub requests: u64,
+    /// How noisy the bad counts were.
+    pub dispersion: Dispersion,
+}
+
+impl Past {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        bad: 0,
+        requests: 0,
+        dispersion: Dispersion::UNKNOWN,
+    };
+
+    /// The stable rate to start from; `None` when nothing is known.
+    pub fn baseline(&self) -> Option<Baseline> {
+        (self.requests > 0).then(|| Baseline::from_history(self.bad, self.requests))
+    }
+}
+
+/// The stable version's past, for failures and for the chosen latency bounds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    /// Failed requests.
+    pub failures: Past,
+    /// Slow requests at each bound in milliseconds that tells something.
+    pub slow: Vec<(f64, Past)>,
+}
+
+impl History {
+    /// Nothing is known: the first window of the rollout will have to serve.
+    pub fn unknown() -> Self {
+        Self {
+            failures: Past::UNKNOWN,
+            slow: Vec::new(),
+        }
+    }
+
+    /// Reads windows of the time before the rollout, oldest first, each a scrape long. Only the newest
+    /// count: until 200 failures, at least 30 minutes, at most 24 hours back.
+    pub fn from_windows(windows: &[Window]) -> Self {
+        let windows = relevant(windows);
+        if windows.is_empty() {
+            return Self::unknown();
+        }
+        let slow = latency::choose(&latency::tails(windows))
+            .into_iter()
+            .map(|bound| (bound, past_slow(windows, bound)))
+            .collect();
+        Self {
+            failures: past_failures(windows),
+            slow,
+        }
+    }
+}
+
+/// The newest windows that suffice.
+fn relevant(windows: &[Window]) -> &[Window] {
+    let Some(newest) = windows.last() else {
+        return windows;
+    };
+    let mut failures = 0;
+    let mut first = windows.len();
+    for (i, window) in windows.iter().enumerate().rev() {
+        let back = newest.end.duration_since(window.start);
+        if back > LONGEST {
+            break;
+        }
+        first = i;
+        failures += window.stable.failures;
+        if failures >= ENOUGH && back >= SHORTEST {
+            break;
+        }
+    }
+    &windows[first..]
+}
+
+fn past_failures(windows: &[Window]) -> Past {
+    let totals: Vec<u64> = windows.iter().map(|w| w.stable.failures).collect();
+    let pods: Vec<&[u64]> = windows.iter().map(|w| w.stable_pods.as_slice()).collect();
+    Past {
+        bad: totals.iter().sum(),
+        requests: windows.iter().map(|w| w.stable.requests).sum(),
+        dispersion: Dispersion::estimate(&pods, &totals),
+    }
+}
+
+fn past_slow(windows: &[Window], bound: f64) -> Past {
+    let at_bound = || windows.iter().filter_map(|w| latency::at(w, bound));
+    let totals: Vec<u64> = at_bound().map(|s| s.stable.failures).collect();
+    let pods: Vec<&[u64]> = at_bound().map(|s| s.stable_pods.as_slice()).collect();
+    Past {
+        bad: totals.iter().sum(),
+        requests: at_bound().map(|s| s.stable.requests).sum(),
+        dispersion: Dispersion::estimate(&pods, &totals),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Counts;
+    use jiff::Timestamp;
+
+    fn windows(count: i64, failures: u64) -> Vec<Window> {
+        (0..count)
+            .map(|i| Window {
+                start: Timestamp::from_second(15 * i).unwrap(),
+                end: Timestamp::from_second(15 * (i + 1)).unwrap(),
+                stable: Counts {
+                    requests: 1000,
+                    failures,
+                },
+                ..Window::default()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn looks_back_until_enough_was_seen() {
+        let table = [
+            (10, 1, 10),       // All there is.
+            (500, 10, 120),    // Half an hour at least.
+            (500, 1, 200),     // Until 200 failures.
+            (10_000, 0, 5760), // A day at most.
+        ];
+        for (count, failures, used) in table {
+            let history = History::from_windows(&windows(count, failures));
+            assert_eq!(history.failures.requests, 1000 * used, "{count} {failures}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_not_zero() {
+        assert_eq!(History::from_windows(&[]), History::unknown());
+        assert_eq!(History::unknown().failures.baseline(), None);
+    }
+}

@@ -1,0 +1,91 @@
+//! Which bounds of a latency histogram to watch (section 5).
+
+use crate::verdict::{Slow, Window};
+
+/// Shares of slow requests for which a bound is looked for.
+const WANTED: [f64; 4] = [0.5, 0.1, 0.01, 0.001];
+/// A bound that nearly every request exceeds says nothing about getting slower.
+const USELESS: f64 = 0.95;
+
+/// The counts of `window` at exactly this bound.
+pub fn at(window: &Window, bound_ms: f64) -> Option<&Slow> {
+    window
+        .slow
+        .iter()
+        .find(|slow| slow.bound_ms.total_cmp(&bound_ms).is_eq())
+}
+
+/// The share of stable requests slower than each bound over all windows, by bound.
+pub fn tails(windows: &[Window]) -> Vec<(f64, f64)> {
+    let mut sums: Vec<(f64, u64, u64)> = Vec::new();
+    for slow in windows.iter().flat_map(|w| &w.slow) {
+        let (requests, late) = (slow.stable.requests, slow.stable.failures);
+        match sums
+            .iter_mut()
+            .find(|sum| sum.0.total_cmp(&slow.bound_ms).is_eq())
+        {
+            Some(sum) => {
+                sum.1 += requests;
+                sum.2 += late;
+            }
+            None => sums.push((slow.bound_ms, requests, late)),
+        }
+    }
+    sums.sort_by(|a, b| a.0.total_cmp(&b.0));
+    sums.into_iter()
+        .filter(|&(_, requests, _)| requests > 0)
+        .map(|(bound, requests, late)| (bound, late as f64 / requests as f64))
+        .collect()
+}
+
+/// The bounds whose share of slow requests is closest, as a ratio, to 50, 10, 1 and 0.1 %, without
+/// repetition, in ascending order. Takes pairs of bound and share as [`tails`] gives them. Counting
+/// at bounds that the histogram has is exact: nothing is interpolated.
+pub fn choose(tails: &[(f64, f64)]) -> Vec<f64> {
+    let mut chosen: Vec<f64> = Vec::new();
+    for wanted in WANTED {
+        let distance = |share: f64| (share.ln() - f64::ln(wanted)).abs();
+        let closest = tails
+            .iter()
+            .filter(|&&(_, share)| share > 0.0 && share < USELESS)
+            .min_by(|a, b| distance(a.1).total_cmp(&distance(b.1)));
+        if let Some(&(bound, _)) = closest
+            && !chosen.contains(&bound)
+        {
+            chosen.push(bound);
+        }
+    }
+    chosen.sort_by(f64::total_cmp);
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn picks_bounds_near_the_wanted_tails() {
+        type Row = (&'static [(f64, f64)], &'static [f64]);
+        let table: [Row; 4] = [
+            (&[], &[]),
+            (&[(1.0, 1.0), (5.0, 0.97)], &[]),
+            (
+                &[
+                    (5.0, 0.99),
+                    (10.0, 0.6),
+                    (25.0, 0.3),
+                    (50.0, 0.08),
+                    (100.0, 0.02),
+                    (250.0, 0.0009),
+                    (500.0, 0.0),
+                ],
+                &[10.0, 50.0, 100.0, 250.0],
+            ),
+            // One bound serves all.
+            (&[(10.0, 0.2), (25.0, 0.0)], &[10.0]),
+        ];
+        for (tails, expected) in table {
+            assert_eq!(choose(tails), expected, "{tails:?}");
+        }
+    }
+}

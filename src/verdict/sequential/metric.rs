@@ -1,0 +1,187 @@
+//! One question about the canary: does it fail more, is it slower than a bound?
+
+use serde::{Deserialize, Serialize};
+
+use super::baseline::Baseline;
+use super::block::{Arm, Margin};
+use super::dispersion::{Dispersion, Observed};
+use super::exposure::Tally;
+use super::guard::Guard;
+use super::history::Past;
+use super::latency;
+use super::mixture;
+use super::policy::Policy;
+use super::promotion::Promotion;
+use super::regression::{Regression, Terms};
+use crate::verdict::{Counts, Window};
+
+/// Room for a canary that is warming up, as a share of requests.
+const WARMUP_ROOM: f64 = 0.1;
+/// Room over the stable rate while the canary is alone.
+const GUARD_ROOM: f64 = 0.005;
+/// The same for the share of slow requests, which moves with the load.
+const GUARD_ROOM_SLOW: f64 = 0.02;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// Failed requests.
+    Failures,
+    /// Requests that took longer than a bound of the histogram.
+    SlowerThan {
+        /// The bound in milliseconds.
+        bound_ms: f64,
+    },
+}
+
+/// A metric of the rollout with all that is bet on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metric {
+    /// What is counted.
+    pub subject: Subject,
+    /// Its part in the evidence; all parts together are 1.
+    pub weight: f64,
+    /// How noisy its counts are.
+    pub dispersion: Dispersion,
+    /// What is learned of that during the rollout; `None` when a history has told.
+    pub observed: Option<Observed>,
+    /// Is the canary worse? `None` until the stable rate is known at all.
+    pub regression: Option<Regression>,
+    /// Is the canary good enough? Anew with every step.
+    pub promotion: Promotion,
+    /// The watch at 100 %.
+    pub guard: Option<Guard>,
+    /// Bad canary requests so far.
+    pub seen: f64,
+}
+
+impl Metric {
+    /// A metric that starts from its past.
+    pub fn new(subject: Subject, weight: f64, past: &Past) -> Self {
+        Self {
+            subject,
+            weight,
+            dispersion: past.dispersion.cautious(),
+            observed: (past.requests == 0).then(Observed::default),
+            regression: past.baseline().map(Regression::new),
+            promotion: Promotion::default(),
+            guard: None,
+            seen: 0.0,
+        }
+    }
+
+    /// This metric's counts in a window. A latency bound that the window lacks has no requests, and
+    /// is so without evidence.
+    pub fn tally(&self, window: &Window) -> Tally {
+        let (stable, canary) = match self.subject {
+            Subject::Failures => (window.stable, window.canary),
+            Subject::SlowerThan { bound_ms } => latency::at(window, bound_ms)
+                .map(|slow| (slow.stable, slow.canary))
+                .unwrap_or_default(),
+        };
+        Tally {
+            stable: arm(stable),
+            canary: arm(canary),
+            share: window.share,
+        }
+    }
+
+    /// The terms of a bet; a canary that is `warm`ing up is given room.
+    pub fn terms(&self, policy: &Policy, warm: bool) -> Terms {
+        let (margin, ladder) = match self.subject {
+            Subject::Failures => (policy.failures, mixture::ERRORS),
+            Subject::SlowerThan { .. } => (policy.slow, mixture::SLOW),
+        };
+        let offset = if warm {
+            margin.offset.max(WARMUP_ROOM)
+        } else {
+            margin.offset
+        };
+        Terms {
+            margin: Margin { offset, ..margin },
+            ladder,
+            dispersion: self.dispersion,
+        }
+    }
+
+    /// Bets on a window, for and against the canary. During warm-up nothing speaks for it.
+    pub fn bet(&mut self, tally: &Tally, policy: &Policy, warm: bool) {
+        let terms = self.terms(policy, warm);
+        self.seen += tally.canary.bad;
+        let Some(regression) = &mut self.regression else {
+            return;
+        };
+        if !warm {
+            let block = regression.block(tally, terms.dispersion);
+            self.promotion
+                .bet(&block, policy.promotion_ratio, regression.baseline.rate());
+        }
+        regression.bet(tally, &terms);
+    }
+
+    /// Learns from the window after the bets. Without a past the first window with stable requests
+    /// sets the rate from which bets can be made; it is itself not bet on.
+    pub fn learn(&mut self, tally: &Tally) {
+        if let Some(observed) = &mut self.observed {
+            observed.absorb(tally.stable);
+            self.dispersion = observed.dispersion().cautious();
+        }
+        match &mut self.regression {
+            Some(regression) => regression.learn(tally),
+            None if tally.stable.requests > 0.0 => {
+                let start =
+                    Baseline::from_counts(0.5 + tally.stable.bad, 1.0 + tally.stable.requests);
+                self.regression = Some(Regression::new(start));
+            }
+            None => {}
+        }
+    }
+
+    /// Learns the stable rate alone, from a window on which nothing was bet.
+    pub fn learn_baseline(&mut self, tally: &Tally) {
+        if let Some(regression) = &mut self.regression {
+            regression.baseline.absorb(tally);
+        }
+    }
+
+    /// The evidence that the canary is worse, in nats; 0 while nothing can be compared.
+    pub fn evidence(&self) -> f64 {
+        self.regression.as_ref().map_or(0.0, Regression::evidence)
+    }
+
+    /// The excess that must be ruled out, given the one for failures.
+    pub fn tolerance(&self, failures: f64, policy: &Policy) -> f64 {
+        match self.subject {
+            Subject::Failures => failures,
+            Subject::SlowerThan { .. } => failures.max(policy.slow_tolerance),
+        }
+    }
+
+    /// Starts the watch at 100 % from the stable rate known now.
+    pub fn freeze(&mut self) {
+        let room = match self.subject {
+            Subject::Failures => GUARD_ROOM,
+            Subject::SlowerThan { .. } => GUARD_ROOM_SLOW,
+        };
+        self.guard = self
+            .regression
+            .as_ref()
+            .map(|regression| Guard::freeze(regression.baseline, room));
+    }
+
+    /// Takes in what the canary did alone; returns the evidence in nats.
+    pub fn watch(&mut self, tally: &Tally, policy: &Policy) -> f64 {
+        let terms = self.terms(policy, false);
+        self.guard.as_mut().map_or(0.0, |guard| {
+            guard.observe(tally.canary, terms.dispersion, &terms.ladder)
+        })
+    }
+}
+
+fn arm(counts: Counts) -> Arm {
+    Arm {
+        requests: counts.requests as f64,
+        bad: counts.failures as f64,
+    }
+}

@@ -1,0 +1,101 @@
+//! What has been seen of the present step.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::verdict::{Counts, StepContext, Window};
+
+/// Canary requests that must have been seen: in any step, and in the last before 100 %.
+const LEAST: u64 = 5;
+const LEAST_LAST: u64 = 20;
+/// Part of its nominal requests that the canary must have got before it is promoted on them.
+const SHARE: f64 = 0.7;
+/// Part below which the canary evidently does not get its share, and the requests it takes to say so.
+const STARVED: f64 = 0.5;
+const STARVED_AFTER: f64 = 50.0;
+
+/// The present step: its counts and its clocks, which only windows advance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// As it began.
+    pub context: StepContext,
+    /// The step began again after a retreat from 100 %.
+    pub half_open: bool,
+    /// When the weights were last set, by the beginning or a resume.
+    pub since: Timestamp,
+    /// Time that counts towards the deadline.
+    pub counted: SignedDuration,
+    /// What stable did in this step.
+    pub stable: Counts,
+    /// What the canary did in this step.
+    pub canary: Counts,
+    /// Canary requests by smoothed exposure, and by the weights alone.
+    pub exposed: f64,
+    /// Canary requests by the weights alone.
+    pub nominal: f64,
+    /// Windows since the weights were last set.
+    pub windows: u32,
+    /// Trips that were cleared in this step.
+    pub resumes: u32,
+}
+
+impl Step {
+    /// A step that begins.
+    pub fn new(context: StepContext, half_open: bool) -> Self {
+        Self {
+            context,
+            half_open,
+            since: context.began,
+            counted: SignedDuration::ZERO,
+            stable: Counts::default(),
+            canary: Counts::default(),
+            exposed: 0.0,
+            nominal: 0.0,
+            windows: 0,
+            resumes: 0,
+        }
+    }
+
+    /// Counts a window. `exposed` is its smoothed canary exposure.
+    pub fn count(&mut self, window: &Window, exposed: f64) {
+        self.stable += window.stable;
+        self.canary += window.canary;
+        let total = window.stable.requests + window.canary.requests;
+        self.exposed += exposed;
+        self.nominal += total as f64 * window.share;
+        self.windows += 1;
+    }
+
+    /// The weights are restored at `now` after a trip that was cleared; the dwell starts again.
+    pub fn resume(&mut self, now: Timestamp) {
+        self.since = now;
+        self.windows = 0;
+        self.resumes += 1;
+    }
+
+    /// The dwell is over.
+    pub fn dwelt(&self, now: Timestamp) -> bool {
+        now.duration_since(self.since) >= self.context.dwell
+    }
+
+    /// The canary's requests are enough to promote on.
+    pub fn served(&self) -> bool {
+        let least = if self.last() { LEAST_LAST } else { LEAST };
+        self.canary.requests >= least && self.canary.requests as f64 >= SHARE * self.exposed
+    }
+
+    /// The canary evidently gets less traffic than its weight says.
+    pub fn starved(&self) -> bool {
+        self.nominal >= STARVED_AFTER && (self.canary.requests as f64) < STARVED * self.nominal
+    }
+
+    /// All traffic is on the canary.
+    pub fn alone(&self) -> bool {
+        self.context.share >= 1.0
+    }
+
+    /// The next step, if any, leaves nothing on stable.
+    pub fn last(&self) -> bool {
+        self.context.next_share.is_none_or(|share| share >= 1.0)
+    }
+}
