@@ -50,7 +50,7 @@ pub struct Cli {
 #[command(next_help_heading = "Output")]
 pub struct Output {
     /// Output format.
-    #[arg(short, long = "output", global = true, value_name = "FORMAT")]
+    #[arg(short = 'o', long = "output", global = true, value_name = "FORMAT")]
     pub format: Option<Format>,
     /// Write every event as a line of JSON to this file.
     #[arg(long, global = true, value_name = "FILE")]
@@ -98,4 +98,17 @@ Examples:
     Plan(Box<PlanArgs>),
     /// See a rollout and a rollback without a cluster
     Demo(Demo),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// clap looks for flags that contradict each other only in a debug build, and only in the
+    /// command that is called.
+    #[test]
+    fn no_two_flags_of_a_command_are_the_same() {
+        Cli::command().debug_assert();
+    }
 }
