@@ -134,13 +134,14 @@ impl Sequential {
         self.metrics.iter().map(|m| m.tally(window)).collect()
     }
 
-    /// The canary is younger than the warm-up: its pods, or, if their age is unknown, the rollout.
+    /// At the start of the window the canary was younger than the warm-up: its pods, or, if their age
+    /// is unknown, the rollout.
     fn warm(&self, window: &Window) -> bool {
         let age = window.canary_age.or_else(|| {
             self.first_began
                 .map(|began| window.end.duration_since(began))
         });
-        age.is_some_and(|age| age < self.policy.warmup)
+        age.is_some_and(|age| age - window.length() < self.policy.warmup)
     }
 
     /// The excess to rule out in this step for failures.

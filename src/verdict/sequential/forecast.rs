@@ -8,7 +8,7 @@ use super::mixture::{self, Ladder};
 use super::policy::Policy;
 
 /// Requests that the first step should send to the canary in a scrape.
-const FIRST_STEP: f64 = 100.0;
+const FIRST_STEP: f64 = 50.0;
 /// The smallest first step that is advised.
 const SMALLEST: f64 = 0.001;
 
@@ -74,8 +74,8 @@ impl Traffic {
         duration((policy.trip() + prior) / (self.per_second * best))
     }
 
-    /// The first step's share: enough for a hundred canary requests in a scrape, at least 0.1 %, at
-    /// most what was asked for. Sampling beats statistics: at 10 000 requests per second a broken
+    /// The first step's share: enough for fifty canary requests in a scrape, at least 0.1 %, at most
+    /// what was asked for. Five failed requests of fifty are seen at once. Sampling beats statistics: at 10 000 requests per second a broken
     /// canary at 1 % fails 1 500 requests before the first scrape has been seen.
     pub fn first_step(self, asked: f64, policy: &Policy) -> f64 {
         let per_scrape = self.per_second * policy.scrape.as_secs_f64();
@@ -146,7 +146,7 @@ mod tests {
         let table = [
             (0.1, 0.01),
             (100.0, 0.01),
-            (1_000.0, 1.0 / 150.0),
+            (1_000.0, 1.0 / 300.0),
             (1e6, 0.001),
         ];
         for (per_second, expected) in table {

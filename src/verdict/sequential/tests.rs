@@ -314,7 +314,7 @@ fn a_young_canary_gets_room() {
         (0..2).any(|_| matches!(rollout.see((1350, 1), (150, 9)), Decision::Trip(_)))
     };
     assert!(trips(0));
-    assert!(!trips(31));
+    assert!(!trips(30));
 }
 
 #[test]
