@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::environment::object_name;
+use super::judge::{Before, before};
 use super::{CommandError, Environment};
 use crate::cluster::{CallError, Permission, Subset, Workloads};
-use crate::metrics::{Arm, Query, ServiceKey, Targets};
+use crate::metrics::{Arm, MetricSource, ServiceKey, Targets};
 use crate::plan::{Finding, Options, Percent, Plan, PlanFile};
 use crate::record::Rollout;
 use crate::traffic::{Choice, Destination, VirtualService, choose};
@@ -43,6 +44,8 @@ pub struct Prepared {
     pub subsets: Vec<Subset>,
     /// Whom to count in the metrics, if the versions can be told apart there.
     pub targets: Option<Targets>,
+    /// What the stable version did so far, if the metrics tell.
+    pub before: Option<Before>,
     /// What was checked.
     pub findings: Vec<Finding>,
 }
@@ -108,7 +111,7 @@ pub async fn prepare(
         options.canary.clone(),
         options.route.clone(),
     );
-    let plan = Plan::resolve(options)?;
+    let plan = Plan::resolve(options.clone())?;
     // An address that cannot be read is better known before anything is asked of the cluster.
     let metrics = environment.metrics(&plan.prometheus)?;
     let vs = environment
@@ -130,7 +133,7 @@ pub async fn prepare(
     let choice = choose(&vs, stable.as_deref(), canary.as_deref(), &routes, &names)?;
     let left_behind = choice.left_behind.clone();
     let (mut rollout, first, skipped) = first_step(environment, &vs, plan, choice)?;
-    let targets = preflight(
+    let found = preflight(
         environment,
         &vs,
         &rollout,
@@ -138,7 +141,12 @@ pub async fn prepare(
         metrics.as_ref(),
         &mut findings,
     )
-    .await?;
+    .await;
+    let (targets, before) = found.map_or((None, None), |(targets, before)| (Some(targets), before));
+    // How often Prometheus scrapes decides how often to look and how long a step takes at least.
+    if let Some(scrape) = before.as_ref().and_then(|before| before.scrape) {
+        rollout.plan = Plan::measured(options, scrape)?;
+    }
     if !left_behind.is_empty() {
         findings.push(Finding::warn(
             format!(
@@ -159,6 +167,7 @@ pub async fn prepare(
         left_behind,
         subsets,
         targets,
+        before,
         findings,
     })
 }
@@ -250,9 +259,9 @@ async fn preflight(
     vs: &VirtualService,
     rollout: &Rollout,
     subsets: &[Subset],
-    metrics: &dyn crate::metrics::MetricSource,
+    metrics: &dyn MetricSource,
     findings: &mut Vec<Finding>,
-) -> Result<Option<Targets>, CommandError> {
+) -> Option<(Targets, Option<Before>)> {
     for permission in [Permission::PATCH_ROUTES, Permission::WATCH_ROUTES] {
         let what = format!(
             "{} virtualservices in namespace {}",
@@ -284,11 +293,12 @@ async fn preflight(
                 "no verdict could be reached",
                 "",
             ));
-            return Ok(None);
+            return None;
         }
     };
-    findings.push(check_metrics(environment, &targets, metrics).await);
-    Ok(Some(targets))
+    let (before, finding) = check_metrics(environment, &targets, metrics).await;
+    findings.push(finding);
+    Some((targets, before))
 }
 
 async fn check_version(
@@ -381,31 +391,35 @@ pub(super) fn arm(version: &Destination, workloads: Workloads) -> Arm {
 async fn check_metrics(
     environment: &Environment<'_>,
     targets: &Targets,
-    metrics: &dyn crate::metrics::MetricSource,
-) -> Finding {
-    let query = Query {
-        text: targets.query("istio_requests_total", jiff::SignedDuration::from_mins(5)),
-        at: environment.clock.now(),
-        within: std::time::Duration::from_secs(5),
-    };
-    match metrics.ask(&query).await {
-        Ok(answer) if answer.series.is_empty() => Finding::warn(
-            format!(
-                "{} has no istio_requests_total of either version in the last 5 minutes",
-                metrics.name()
-            ),
-            "without requests there will be no verdict",
-            "send traffic, or check that the proxies are scraped",
-        ),
-        Ok(answer) => Finding::ok(format!(
-            "{} has {} series of the two versions",
-            metrics.name(),
-            answer.series.len()
-        )),
-        Err(error) => Finding::refuse(
-            error.to_string(),
-            "without metrics there is no verdict",
-            "--prometheus URL or NAMESPACE/SERVICE:PORT",
-        ),
+    metrics: &dyn MetricSource,
+) -> (Option<Before>, Finding) {
+    match before(metrics, targets, environment.clock.now()).await {
+        Ok(before) if before.series == 0 => {
+            let finding = Finding::warn(
+                format!(
+                    "{} has no istio_requests_total of either version in the last half hour",
+                    metrics.name()
+                ),
+                "without requests there will be no verdict",
+                "send traffic, or check that the proxies are scraped",
+            );
+            (Some(before), finding)
+        }
+        Ok(before) => {
+            let finding = Finding::ok(format!(
+                "{} has {} series of the two versions",
+                metrics.name(),
+                before.series
+            ));
+            (Some(before), finding)
+        }
+        Err(error) => {
+            let finding = Finding::refuse(
+                error.to_string(),
+                "without metrics there is no verdict",
+                "--prometheus URL or NAMESPACE/SERVICE:PORT",
+            );
+            (None, finding)
+        }
     }
 }

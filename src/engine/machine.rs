@@ -170,6 +170,7 @@ impl Machine {
             verdict,
             tally: self.step,
             reasons: self.reasons(),
+            evidence: self.analysis.evidence().map(Box::new),
             sample_age_millis: quality
                 .age(now)
                 .and_then(|age| u64::try_from(age.as_millis()).ok()),

@@ -385,4 +385,8 @@ impl Analysis for Sequential {
         };
         Decision::Stay(verdict, self.reasons())
     }
+
+    fn evidence(&self) -> Option<Evidence> {
+        Some(Self::evidence(self))
+    }
 }

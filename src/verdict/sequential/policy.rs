@@ -1,6 +1,8 @@
 //! What a rollout is willing to risk, and the presets that trade it for time (section 8).
 
+use clap::ValueEnum;
 use jiff::SignedDuration;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::block::Margin;
@@ -55,7 +57,9 @@ pub struct Blast {
 }
 
 /// How fast, at what price.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
     /// Rules out half a point; a minute a step at least.
