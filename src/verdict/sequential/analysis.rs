@@ -56,6 +56,7 @@ pub struct Sequential {
     last_end: Option<Timestamp>,
     per_window: Option<f64>,
     retreats: u32,
+    overloads: u32,
     half_open: bool,
     silent: bool,
     alone: f64,
@@ -82,6 +83,7 @@ impl Sequential {
             last_end: None,
             per_window: None,
             retreats: 0,
+            overloads: 0,
             half_open: false,
             silent: false,
             alone: 0.0,
@@ -171,6 +173,8 @@ impl Sequential {
             Some(Hold::Disputed)
         } else if self.retreats >= PATIENCE {
             Some(Hold::Unsteady)
+        } else if self.overloads >= PATIENCE {
+            Some(Hold::Overload)
         } else {
             None
         }
@@ -209,6 +213,10 @@ impl Sequential {
         if self.phase == Phase::Baking {
             return self.bake(window, &tallies);
         }
+        if self.blamed() {
+            self.overloads += 1;
+            return Decision::Retreat(self.reasons());
+        }
         self.decide(window)
     }
 
@@ -241,7 +249,7 @@ impl Sequential {
             metric.learn(tally);
         }
         let before = self.incident.ongoing();
-        self.incident.observe(tallies[0].stable);
+        self.incident.observe(tallies[0].stable, window.end);
         if before && !self.incident.ongoing() {
             // What was bet while both failed says little about either.
             self.promise_nothing();
@@ -256,6 +264,20 @@ impl Sequential {
         {
             step.counted += window.length().min(self.policy.scrape * LOST);
         }
+    }
+
+    /// Stable began to fail soon after the canary got more traffic, and goes on.
+    ///
+    /// Beside stable the canary looks no worse, so nothing here is evidence against it, and no number
+    /// of such coincidences rolls it back. But whatever both share may be what it exhausts: a step
+    /// back costs a healthy canary minutes and ends the damage of a greedy one.
+    fn blamed(&self) -> bool {
+        let (Some(step), Some(since)) = (&self.step, self.incident.lasting_since()) else {
+            return false;
+        };
+        step.rose
+            && since >= step.context.began
+            && since.duration_since(step.context.began) <= self.policy.blame
     }
 
     fn promise_nothing(&mut self) {
@@ -275,7 +297,8 @@ impl Sequential {
         let good = !held && quiet && flowing && patient && self.ruled_out(step);
         if good && step.dwelt(window.end) {
             Decision::Advance(self.reasons())
-        } else if step.counted >= self.policy.deadline {
+        } else if step.counted >= self.policy.deadline || self.hold() == Some(Hold::Overload) {
+            // More patience would not change what three attempts have shown.
             Decision::Inconclusive(self.reasons())
         } else if good {
             Decision::Stay(Verdict::Healthy, self.reasons())
@@ -323,7 +346,7 @@ impl Sequential {
         for (metric, tally) in self.metrics.iter_mut().zip(&after) {
             metric.learn_baseline(tally);
         }
-        self.incident.observe(after[0].stable);
+        self.incident.observe(after[0].stable, window.end);
         self.promise_nothing();
         if let Some(step) = &mut self.step {
             step.resume(window.end);
@@ -352,7 +375,8 @@ impl Sequential {
 impl Analysis for Sequential {
     fn begin_step(&mut self, step: StepContext) {
         self.first_began.get_or_insert(step.began);
-        self.step = Some(Step::new(step, std::mem::take(&mut self.half_open)));
+        let half_open = std::mem::take(&mut self.half_open);
+        self.step = Some(Step::new(step, self.step.as_ref(), half_open));
         self.phase = self.phase_of_step();
         self.alone = 0.0;
         self.promise_nothing();

@@ -17,6 +17,8 @@ pub enum Hold {
     Disputed,
     /// The canary looked worse alone, too often.
     Unsteady,
+    /// Stable failed more each time the canary got more traffic.
+    Overload,
     /// No sample for more than three scrapes.
     DataLoss,
 }
@@ -128,6 +130,7 @@ impl Hold {
             Self::NotItsShare => "the canary does not get the traffic its weight promises",
             Self::Disputed => "both versions failed together three times in this step",
             Self::Unsteady => "the canary looked worse at 100 % three times, but not beside stable",
+            Self::Overload => "stable failed more each of three times the canary got more traffic",
             Self::DataLoss => "no new sample for more than three scrapes",
         }
     }

@@ -122,7 +122,6 @@ fn a_regression_trips_and_is_confirmed_by_a_healthy_stable() {
 fn an_outage_that_stable_shows_a_scrape_later_is_no_regression() {
     let mut rollout = Rollout::at_step(0.1, 0.5);
     rollout.see((1350, 1), (150, 0));
-    let before = rollout.total();
     assert!(matches!(
         rollout.see((1350, 1), (150, 45)),
         Decision::Trip(_)
@@ -286,6 +285,51 @@ fn trouble_at_full_weight_goes_back_to_a_comparison() {
         last = rollout.see((75_000, 75), (75_000, 75));
     }
     panic!("never back to 100 %: {last:?}");
+}
+
+#[test]
+fn stable_failing_with_each_increase_sends_the_canary_back_and_ends_without_a_verdict() {
+    let mut rollout = Rollout::at_step(0.1, 0.5);
+    for attempt in 0..3 {
+        let mut healthy = rollout.see((13_500, 13), (1500, 1));
+        for _ in 0..40 {
+            if matches!(healthy, Decision::Advance(_)) {
+                break;
+            }
+            healthy = rollout.see((13_500, 13), (1500, 1));
+        }
+        assert!(matches!(healthy, Decision::Advance(_)), "attempt {attempt}");
+        rollout.step(0.5, Some(1.0), 60);
+        assert!(matches!(
+            rollout.see((7_500, 1200), (7_500, 1200)),
+            Decision::Stay(..)
+        ));
+        let worse = rollout.see((7_500, 1200), (7_500, 1200));
+        assert!(matches!(worse, Decision::Retreat(_)), "{worse:?}");
+        rollout.step(0.1, Some(0.5), 60);
+    }
+    let mut last = rollout.see((13_500, 13), (1500, 1));
+    for _ in 0..20 {
+        last = rollout.see((13_500, 13), (1500, 1));
+    }
+    assert!(matches!(last, Decision::Inconclusive(_)), "{last:?}");
+    assert_eq!(
+        rollout.analysis.evidence().state,
+        State::Held(Hold::Overload)
+    );
+}
+
+#[test]
+fn an_incident_long_after_an_increase_is_nobodys_fault() {
+    let mut rollout = Rollout::at_step(0.1, 0.5);
+    rollout.step(0.5, Some(1.0), 600);
+    for _ in 0..9 {
+        rollout.see((7_500, 7), (7_500, 7));
+    }
+    for _ in 0..10 {
+        let decision = rollout.see((7_500, 1200), (7_500, 1200));
+        assert!(matches!(decision, Decision::Stay(..)), "{decision:?}");
+    }
 }
 
 #[test]
