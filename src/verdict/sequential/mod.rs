@@ -87,6 +87,7 @@ pub mod forecast;
 pub mod guard;
 pub mod history;
 mod incident;
+mod judgement;
 pub mod latency;
 mod metric;
 pub mod mixture;
