@@ -270,6 +270,10 @@ impl Analysis for Sequential {
     }
 
     fn observe(&mut self, window: &Window) -> Decision {
+        if self.last_end.is_some_and(|last| window.end <= last) {
+            // A replay may overlap what was already seen; nothing is bet on twice.
+            return Decision::Stay(Verdict::NotEnoughData, self.reasons());
+        }
         self.last_end = Some(window.end);
         self.silent = false;
         match self.phase {

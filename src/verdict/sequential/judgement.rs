@@ -21,6 +21,7 @@ impl Sequential {
             evidence: metric.evidence(),
             upper: metric.promotion.upper(self.policy.false_promotion),
             tolerance: metric.tolerance(tolerance, &self.policy),
+            clamped: metric.dispersion.clamped,
         });
         let counts = |of: fn(&Step) -> _| self.step.as_ref().map(of).unwrap_or_default();
         Evidence {

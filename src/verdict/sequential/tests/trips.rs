@@ -176,6 +176,26 @@ fn a_stored_analysis_goes_on_as_if_nothing_had_happened() {
 }
 
 proptest! {
+    /// A replay that shows every window twice comes to the same end.
+    #[test]
+    fn a_window_counts_once(
+        windows in prop::collection::vec((100..5_000_u64, 0..3_u64, 10..500_u64, 0..8_u64), 1..20),
+    ) {
+        let mut once = Rollout::at_step(0.1, 0.5);
+        let mut twice = Rollout::at_step(0.1, 0.5);
+        for (stable, stable_bad, canary, canary_bad) in windows {
+            let decision = once.see((stable, stable_bad), (canary, canary_bad));
+            let window = twice.window((stable, stable_bad), (canary, canary_bad));
+            prop_assert_eq!(&twice.analysis.observe(&window), &decision);
+            let again = twice.analysis.observe(&window);
+            prop_assert!(matches!(again, Decision::Stay(Verdict::NotEnoughData, _)));
+            prop_assert_eq!(&once.analysis, &twice.analysis);
+            if matches!(decision, Decision::Rollback(_)) {
+                break;
+            }
+        }
+    }
+
     /// Any run of windows: evidence stays a number, and neither a resume nor a review wins anything.
     #[test]
     fn evidence_is_always_a_number_and_never_won_by_a_resume(
