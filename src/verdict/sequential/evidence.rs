@@ -17,6 +17,8 @@ pub enum Hold {
     Disputed,
     /// The canary looked worse alone, too often.
     Unsteady,
+    /// Stable failed more each time the canary got more traffic.
+    Overload,
     /// No sample for more than three scrapes.
     DataLoss,
 }
@@ -49,6 +51,8 @@ pub struct MetricEvidence {
     pub upper: Option<f64>,
     /// What `upper` must come down to before the step is left.
     pub tolerance: f64,
+    /// The history was noisier than is believed, so the counts may be less certain than is assumed.
+    pub clamped: bool,
 }
 
 /// All of it.
@@ -86,6 +90,10 @@ impl Evidence {
             self.against(),
         ];
         sentences.extend(self.metrics.iter().map(|m| self.bound(m)));
+        if self.metrics.iter().any(|m| m.clamped) {
+            sentences
+                .push("the history of stable is wilder than this test can be sure of".to_owned());
+        }
         if let State::Held(hold) = self.state {
             sentences.push(hold.sentence().to_owned());
         }
@@ -128,6 +136,7 @@ impl Hold {
             Self::NotItsShare => "the canary does not get the traffic its weight promises",
             Self::Disputed => "both versions failed together three times in this step",
             Self::Unsteady => "the canary looked worse at 100 % three times, but not beside stable",
+            Self::Overload => "stable failed more each of three times the canary got more traffic",
             Self::DataLoss => "no new sample for more than three scrapes",
         }
     }
@@ -196,12 +205,14 @@ mod tests {
                     evidence: 3.12,
                     upper: Some(0.005),
                     tolerance: 0.005,
+                    clamped: false,
                 },
                 MetricEvidence {
                     subject: Subject::SlowerThan { bound_ms: 250.0 },
                     evidence: -1.0,
                     upper: None,
                     tolerance: 0.02,
+                    clamped: false,
                 },
             ],
             stable: Counts {

@@ -30,6 +30,9 @@ pub struct Policy {
     pub dwell: SignedDuration,
     /// How long a step waits for a verdict; time in an incident or without data does not count.
     pub deadline: SignedDuration,
+    /// How soon after a weight increase an incident is put down to it, so that the canary goes back a
+    /// step; zero turns it off.
+    pub blame: SignedDuration,
     /// How long a young canary is given ten points of room; zero turns it off.
     pub warmup: SignedDuration,
     /// How often Prometheus scrapes.
@@ -115,6 +118,7 @@ impl Preset {
             },
             dwell: SignedDuration::from_secs(least).max(scrape * scrapes),
             deadline: SignedDuration::from_mins(60),
+            blame: SignedDuration::from_mins(2),
             warmup: SignedDuration::from_secs(30),
             scrape,
         }
