@@ -136,6 +136,7 @@ fn options(served: &Served) -> Options {
         dwell: seconds("3s"),
         interval: seconds("500ms"),
         preset: Some(Preset::Quick),
+        warmup: seconds("0s"),
         prometheus: Some(served.prometheus_url()),
         ..Options::default()
     }
@@ -144,7 +145,7 @@ fn options(served: &Served) -> Options {
 /// The command that the scene stands for.
 fn typed(served: &Served) -> String {
     format!(
-        "$ kubectl canary start reviews --preset quick --dwell 3s --interval 500ms --prometheus {}\n",
+        "$ kubectl canary start reviews --preset quick --dwell 3s --warmup 0s --interval 500ms --prometheus {}\n",
         served.prometheus_url()
     )
 }

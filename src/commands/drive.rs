@@ -30,6 +30,7 @@ pub(super) struct Departure {
     pub targets: Targets,
     pub since: Timestamp,
     pub history: History,
+    pub youngest: Option<Timestamp>,
 }
 
 pub(super) fn emit(
@@ -81,7 +82,8 @@ pub(super) async fn drive(
         departure.rollout.clone(),
         analysis(&departure.rollout.plan, &departure.history),
         departure.horizon,
-    );
+    )
+    .with_canary_since(departure.youngest);
     let kit = Equipment {
         cluster: &environment.cluster,
         metrics,

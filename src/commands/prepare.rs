@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use jiff::Timestamp;
 
 use super::environment::object_name;
 use super::judge::{Before, before};
@@ -44,6 +45,8 @@ pub struct Prepared {
     pub subsets: Vec<Subset>,
     /// Whom to count in the metrics, if the versions can be told apart there.
     pub targets: Option<Targets>,
+    /// When the youngest pod of the canary started.
+    pub youngest: Option<Timestamp>,
     /// What the stable version did so far, if the metrics tell.
     pub before: Option<Before>,
     /// What was checked.
@@ -142,7 +145,10 @@ pub async fn prepare(
         &mut findings,
     )
     .await;
-    let (targets, before) = found.map_or((None, None), |(targets, before)| (Some(targets), before));
+    let (targets, before, youngest) = match found {
+        Some(known) => (Some(known.targets), known.before, known.youngest),
+        None => (None, None, None),
+    };
     // How often Prometheus scrapes decides how often to look and how long a step takes at least.
     if let Some(scrape) = before.as_ref().and_then(|before| before.scrape) {
         rollout.plan = Plan::measured(options, scrape)?;
@@ -167,6 +173,7 @@ pub async fn prepare(
         left_behind,
         subsets,
         targets,
+        youngest,
         before,
         findings,
     })
@@ -254,6 +261,13 @@ fn unchecked(error: &CallError) -> Finding {
     )
 }
 
+/// What a preflight learns on its way.
+struct Known {
+    targets: Targets,
+    before: Option<Before>,
+    youngest: Option<Timestamp>,
+}
+
 async fn preflight(
     environment: &Environment<'_>,
     vs: &VirtualService,
@@ -261,7 +275,7 @@ async fn preflight(
     subsets: &[Subset],
     metrics: &dyn MetricSource,
     findings: &mut Vec<Finding>,
-) -> Option<(Targets, Option<Before>)> {
+) -> Option<Known> {
     for permission in [Permission::PATCH_ROUTES, Permission::WATCH_ROUTES] {
         let what = format!(
             "{} virtualservices in namespace {}",
@@ -278,9 +292,10 @@ async fn preflight(
             Err(error) => findings.push(unchecked(&error)),
         }
     }
-    let mut arms = Vec::new();
+    let (mut arms, mut youngest) = (Vec::new(), None);
     for (role, version) in [("stable", &rollout.stable), ("canary", &rollout.canary)] {
         let workloads = check_version(environment, vs, role, version, subsets, findings).await;
+        youngest = workloads.youngest;
         arms.push(arm(version, workloads));
     }
     let canary = arms.pop().unwrap_or_default();
@@ -298,7 +313,11 @@ async fn preflight(
     };
     let (before, finding) = check_metrics(environment, &targets, metrics).await;
     findings.push(finding);
-    Some((targets, before))
+    Some(Known {
+        targets,
+        before,
+        youngest,
+    })
 }
 
 async fn check_version(

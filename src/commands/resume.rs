@@ -97,6 +97,7 @@ pub(super) async fn take_over(
         .cluster
         .workloads(&rollout.canary, &subsets)
         .await?;
+    let youngest = canary.youngest;
     let targets = Targets::new(arm(&rollout.stable, stable), arm(&rollout.canary, canary))
         .map_err(|error| {
             CommandError::Conflict(format!("virtualservice {}: {error}", vs.full_name()))
@@ -147,6 +148,7 @@ pub(super) async fn take_over(
         subsets,
         targets,
         history,
+        youngest,
     };
     let finish = drive(environment, keeper, metrics.as_ref(), departure).await;
     Ok((vs, finish))

@@ -52,6 +52,7 @@ pub async fn start(
         first,
         subsets,
         targets,
+        youngest,
         before,
         ..
     } = prepared;
@@ -81,6 +82,7 @@ pub async fn start(
         subsets,
         targets,
         since: now,
+        youngest,
         history: before.map_or_else(History::unknown, |before| before.history),
     };
     let finish = drive(environment, keeper, metrics.as_ref(), departure).await;

@@ -294,7 +294,7 @@ impl Analysis for Sequential {
         Decision::Stay(verdict, self.reasons())
     }
 
-    fn evidence(&self) -> Option<Evidence> {
+    fn evidence(&self) -> Option<super::Evidence> {
         Some(Self::evidence(self))
     }
 }

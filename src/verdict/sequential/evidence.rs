@@ -81,23 +81,24 @@ pub struct Evidence {
 impl Evidence {
     /// The same in sentences a person understands.
     pub fn sentences(&self) -> Vec<String> {
-        let mut sentences = vec![
-            format!(
-                "canary {}, stable {}",
-                failed(self.canary),
-                failed(self.stable)
-            ),
-            self.against(),
-        ];
-        sentences.extend(self.metrics.iter().map(|m| self.bound(m)));
-        if self.metrics.iter().any(|m| m.clamped) {
-            sentences
-                .push("the history of stable is wilder than this test can be sure of".to_owned());
-        }
+        let counts = format!(
+            "canary {}, stable {}",
+            failed(self.canary),
+            failed(self.stable)
+        );
+        std::iter::once(counts).chain(self.reasons()).collect()
+    }
+
+    /// The sentences without the counts, for places that show those already; what holds the step
+    /// comes first.
+    pub fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
         if let State::Held(hold) = self.state {
-            sentences.push(hold.sentence().to_owned());
+            reasons.push(hold.sentence().to_owned());
         }
-        sentences
+        reasons.extend(self.metrics.iter().map(|metric| self.bound(metric)));
+        reasons.push(self.against());
+        reasons
     }
 
     /// How far the evidence of a regression is.

@@ -123,10 +123,6 @@ impl Sequential {
     }
 
     pub(super) fn reasons(&self) -> Vec<Reason> {
-        self.evidence()
-            .sentences()
-            .into_iter()
-            .map(Reason)
-            .collect()
+        self.evidence().reasons().into_iter().map(Reason).collect()
     }
 }
