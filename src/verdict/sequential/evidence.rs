@@ -89,14 +89,20 @@ impl Evidence {
         std::iter::once(counts).chain(self.reasons()).collect()
     }
 
-    /// The sentences without the counts, for places that show those already; what holds the step
-    /// comes first.
+    /// The sentences without the counts, for places that show those already; what matters most comes
+    /// first.
     pub fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if let State::Held(hold) = self.state {
             reasons.push(hold.sentence().to_owned());
         }
-        reasons.extend(self.metrics.iter().map(|metric| self.bound(metric)));
+        // Where a regression is near, how good the canary may be is beside the point.
+        let evidence = self
+            .alone
+            .map_or(self.evidence, |alone| alone.max(self.evidence));
+        if evidence < self.needed / 2.0 {
+            reasons.extend(self.metrics.iter().map(|metric| self.bound(metric)));
+        }
         reasons.push(self.against());
         reasons
     }
@@ -193,7 +199,7 @@ mod tests {
 
     #[test]
     fn evidence_speaks_in_sentences() {
-        let evidence = Evidence {
+        let mut evidence = Evidence {
             state: State::Held(Hold::Incident),
             evidence: 3.12,
             needed: 4.605,
@@ -229,10 +235,18 @@ mod tests {
             evidence.sentences(),
             [
                 "canary 0 of 151 failed, stable 14 of 15 722 failed",
+                "stable fails more than usual too: waiting for it to pass",
                 "evidence of regression 3.1 of 4.6",
+            ]
+        );
+        evidence.evidence = 0.5;
+        evidence.state = State::Comparing;
+        assert_eq!(
+            evidence.reasons(),
+            [
                 "canary failures exceed 1.5x stable by at most 0.5 points (95 %)",
                 "no bound on canary requests over 250 ms yet",
-                "stable fails more than usual too: waiting for it to pass",
+                "evidence of regression 0.5 of 4.6",
             ]
         );
     }
