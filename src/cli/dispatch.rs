@@ -6,6 +6,7 @@ use clap::Parser;
 use uuid::Uuid;
 
 use super::arguments::{Cli, Command, Output};
+use super::completion;
 use super::exit::Exit;
 use super::screen::{Screen, layout};
 use crate::clock::Clock;
@@ -18,6 +19,14 @@ use crate::traffic::VirtualService;
 
 /// Parses, runs, reports.
 pub fn run() -> Exit {
+    let mut words = std::env::args_os();
+    if completion::is_asked(words.next().as_deref()) {
+        let words: Vec<_> = words
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let _ = writeln!(io::stdout(), "{}", completion::answer(&words));
+        return Exit::Done;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
