@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::environment::object_name;
+use super::state::is_under_way;
 use super::{CommandError, Environment};
 use crate::cluster::{CallError, Permission, Subset, Workloads};
 use crate::metrics::{Arm, Query, ServiceKey, Targets};
@@ -41,6 +42,8 @@ pub struct Prepared {
     pub left_behind: Vec<String>,
     /// What DestinationRules say.
     pub subsets: Vec<Subset>,
+    /// How many pods the canary has.
+    pub canary_pods: usize,
     /// Whom to count in the metrics, if the versions can be told apart there.
     pub targets: Option<Targets>,
     /// What was checked.
@@ -116,13 +119,7 @@ pub async fn prepare(
         .virtual_service(&namespace, &name)
         .await?;
     if let Some(rollout) = Rollout::read(&vs)? {
-        return Err(CommandError::UnderWay {
-            object: vs.full_name(),
-            name,
-            namespace,
-            weight: rollout.weight().to_string(),
-            holder: rollout.holder,
-        });
+        return Err(is_under_way(&vs, &rollout));
     }
     let mut findings = Vec::new();
     let subsets = subsets_of(environment, &vs, &mut findings).await;
@@ -130,7 +127,7 @@ pub async fn prepare(
     let choice = choose(&vs, stable.as_deref(), canary.as_deref(), &routes, &names)?;
     let left_behind = choice.left_behind.clone();
     let (mut rollout, first, skipped) = first_step(environment, &vs, plan, choice)?;
-    let targets = preflight(
+    let (canary_pods, targets) = preflight(
         environment,
         &vs,
         &rollout,
@@ -158,6 +155,7 @@ pub async fn prepare(
         skipped,
         left_behind,
         subsets,
+        canary_pods,
         targets,
         findings,
     })
@@ -252,7 +250,7 @@ async fn preflight(
     subsets: &[Subset],
     metrics: &dyn crate::metrics::MetricSource,
     findings: &mut Vec<Finding>,
-) -> Result<Option<Targets>, CommandError> {
+) -> Result<(usize, Option<Targets>), CommandError> {
     for permission in [Permission::PATCH_ROUTES, Permission::WATCH_ROUTES] {
         let what = format!(
             "{} virtualservices in namespace {}",
@@ -270,8 +268,11 @@ async fn preflight(
         }
     }
     let mut arms = Vec::new();
+    let mut pods = 0;
     for (role, version) in [("stable", &rollout.stable), ("canary", &rollout.canary)] {
         let workloads = check_version(environment, vs, role, version, subsets, findings).await;
+        // The canary comes last.
+        pods = workloads.pods;
         arms.push(arm(version, workloads));
     }
     let canary = arms.pop().unwrap_or_default();
@@ -284,11 +285,11 @@ async fn preflight(
                 "no verdict could be reached",
                 "",
             ));
-            return Ok(None);
+            return Ok((pods, None));
         }
     };
     findings.push(check_metrics(environment, &targets, metrics).await);
-    Ok(Some(targets))
+    Ok((pods, Some(targets)))
 }
 
 async fn check_version(
