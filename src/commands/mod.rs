@@ -1,6 +1,7 @@
 //! One short file a command: glue between what was asked and what does it.
 
 mod abort;
+mod begin;
 mod demo;
 mod drive;
 mod environment;
