@@ -1,10 +1,12 @@
 //! A Prometheus that is away, fails, or does not tell the whole truth.
 
+use std::time::Duration;
+
 use kubectl_canary::record::{Cause, EventKind};
 
 use crate::app::App;
 use crate::meddler::{Meddler, Mischief};
-use crate::stack::Stack;
+use crate::stack::{Sample, Stack};
 
 fn direct(stack: &Stack) -> String {
     format!("--prometheus {}", stack.description.prometheus.url)
@@ -54,7 +56,18 @@ async fn a_prometheus_that_stays_away_takes_the_traffic_back() {
     assert_eq!(refused.code, Some(4), "without metrics nothing is begun");
     app.is_restored_to(&before).await;
     prometheus.start().await;
+    scrapes_again(&stack).await;
     app.finish().await;
+}
+
+/// After its start Prometheus takes up to five seconds until it scrapes.
+async fn scrapes_again(stack: &Stack) {
+    let fresh = "count(time() - timestamp(up) < 2)";
+    let is_fresh = |samples: &[Sample]| !samples.is_empty();
+    let seen = stack
+        .query_until(fresh, Duration::from_secs(10), is_fresh)
+        .await;
+    assert!(is_fresh(&seen), "nothing was scraped");
 }
 
 /// A rollout whose metrics turn bad at 20 % and stay so.
@@ -65,7 +78,7 @@ async fn comes_to_no_verdict_with(mischief: Mischief, name: &str) {
     let _load = app.load().rate(200.0).start();
     let meddler = Meddler::start(&stack).await;
     let words = format!(
-        "--steps 20,50,100 --metrics-grace 4s --prometheus {}",
+        "--steps 20:60s,50,100 --metrics-grace 3s --prometheus {}",
         meddler.url
     );
     let mut driver = app.rollout(&words).launch();
