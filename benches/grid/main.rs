@@ -15,7 +15,7 @@ use std::time::Instant;
 use goals::Goals;
 
 /// Rollouts in a cell, unless told otherwise.
-const RUNS: usize = 2_000;
+const RUNS: usize = 1_000;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -48,14 +48,15 @@ fn measure(runs: usize) -> String {
         eprintln!("{name}: {:.0} s", began.elapsed().as_secs_f64());
         sections.push_str(&section);
     };
-    add("healthy", sections::healthy(runs, &mut goals));
-    add("regressed", sections::regressed(runs / 4, &mut goals));
+    add("healthy", sections::healthy(4 * runs, &mut goals));
+    add("regressed", sections::regressed(runs, &mut goals));
     add("disturbed", sections::disturbed(runs, &mut goals));
-    add("margin", sections::margin(runs / 2, &mut goals));
+    add("margin", sections::margin(2 * runs, &mut goals));
     add("sampling", sections::sampling(runs / 4, &mut goals));
     add("presets", sections::presets(runs / 2));
     add("latency", sections::latency(runs / 4));
     add("warmup", sections::warmup(runs / 2));
+    add("overload", sections::overload(runs / 4));
     add("bake", sections::bake(runs / 2));
     format!("{}{}{sections}", head(runs), goals.page())
 }
@@ -66,8 +67,8 @@ fn head(runs: usize) -> String {
          Written by `cargo bench --bench grid`; do not edit. All numbers are simulated: Poisson requests, a \
          scrape every 15 s, steps of 1, 10 and 50 % with a dwell of 60 s and no bake unless said otherwise, \
          the careful preset without warm-up, an hour's patience for a step. {runs} rollouts for each cell of \
-         equal versions and of disturbances, a quarter or half elsewhere; the seeds of a cell count up from \
-         {}. The peers' rules are modelled, not their tools: Flagger as documented (every minute 99 % of the \
+         worse canaries and of disturbances, four times as many of equal versions, twice as many on the \
+         margin, a quarter or half of them elsewhere and for peers; the seeds of a cell count up from {}. The peers' rules are modelled, not their tools: Flagger as documented (every minute 99 % of the \
          last minute, five failed checks over the rollout) and tuned (every scrape, one failed check), Argo \
          Rollouts' documented template (every five minutes 95 % by `irate`, more than three failures, steps \
          of ten minutes) and tuned (every scrape 99 % of the last minute, one failure, steps of a minute), \

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::core::ObjectList;
 use kube::core::Request;
@@ -23,6 +24,8 @@ pub struct Workloads {
     pub ready: usize,
     /// Pods that cannot stay up.
     pub crashing: usize,
+    /// When the youngest of them started.
+    pub youngest: Option<Timestamp>,
 }
 
 impl Workloads {
@@ -39,6 +42,7 @@ impl Workloads {
             if let Some(version) = labels.and_then(|labels| labels.get("version")) {
                 found.versions.insert(version.clone());
             }
+            found.youngest = found.youngest.max(started(pod));
             found.ready += usize::from(is_ready(pod));
             found.crashing += usize::from(is_crashing(pod));
         }
@@ -82,6 +86,11 @@ fn is_ready(pod: &Pod) -> bool {
         .iter()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True");
     ready && pod.metadata.deletion_timestamp.is_none()
+}
+
+fn started(pod: &Pod) -> Option<Timestamp> {
+    let status = pod.status.as_ref()?;
+    status.start_time.as_ref().map(|time| time.0)
 }
 
 fn is_crashing(pod: &Pod) -> bool {

@@ -17,9 +17,10 @@ use super::{CommandError, drive};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Connection, connect};
 use crate::engine::{Finish, Signals};
-use crate::plan::{Options, Percent};
+use crate::plan::Options;
 use crate::record::{Observer, Outcome};
 use crate::sandbox::{Served, World, scene};
+use crate::verdict::sequential::Preset;
 
 /// What `demo` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -134,8 +135,8 @@ fn options(served: &Served) -> Options {
     Options {
         dwell: seconds("3s"),
         interval: seconds("500ms"),
-        min_requests: Some(20),
-        max_error_rate: Some(Percent::whole(2)),
+        preset: Some(Preset::Quick),
+        warmup: seconds("0s"),
         prometheus: Some(served.prometheus_url()),
         ..Options::default()
     }
@@ -144,7 +145,7 @@ fn options(served: &Served) -> Options {
 /// The command that the scene stands for.
 fn typed(served: &Served) -> String {
     format!(
-        "$ kubectl canary start reviews --dwell 3s --interval 500ms --min-requests 20 --max-error-rate 2% --prometheus {}\n",
+        "$ kubectl canary start reviews --preset quick --dwell 3s --warmup 0s --interval 500ms --prometheus {}\n",
         served.prometheus_url()
     )
 }

@@ -3,14 +3,14 @@
 use clap::Args;
 use jiff::Timestamp;
 
+use super::judge::analysis;
 use super::{CommandError, Environment};
 use crate::cluster::{Class, Keeper, Lease, LeaseError, Subset};
 use crate::engine::{Action, Driver, Equipment, Finish, Horizon, Machine, Signals};
 use crate::metrics::{Ledger, MetricSource, Targets};
-use crate::plan::Plan;
 use crate::record::{Event, EventKind, Outcome, Rollout, Summary};
 use crate::traffic::VirtualService;
-use crate::verdict::{Analysis, Limits, ThresholdGate};
+use crate::verdict::sequential::History;
 
 /// How long this process stays with the rollout.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -29,6 +29,8 @@ pub(super) struct Departure {
     pub subsets: Vec<Subset>,
     pub targets: Targets,
     pub since: Timestamp,
+    pub history: History,
+    pub youngest: Option<Timestamp>,
 }
 
 pub(super) fn emit(
@@ -69,14 +71,6 @@ pub(super) async fn lock(
     }
 }
 
-fn analysis(plan: &Plan) -> Box<dyn Analysis> {
-    Box::new(ThresholdGate::new(Limits {
-        max_error_rate: plan.threshold.max_error_rate.share(),
-        margin: plan.threshold.margin.share(),
-        min_requests: plan.threshold.min_requests,
-    }))
-}
-
 /// Drives to the end of the horizon and gives the lease back.
 pub(super) async fn drive(
     environment: &mut Environment<'_>,
@@ -86,9 +80,10 @@ pub(super) async fn drive(
 ) -> Finish {
     let machine = Machine::new(
         departure.rollout.clone(),
-        analysis(&departure.rollout.plan),
+        analysis(&departure.rollout.plan, &departure.history),
         departure.horizon,
-    );
+    )
+    .with_canary_since(departure.youngest);
     let kit = Equipment {
         cluster: &environment.cluster,
         metrics,

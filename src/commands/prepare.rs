@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use jiff::Timestamp;
 
 use super::environment::object_name;
+use super::judge::{Before, before};
 use super::{CommandError, Environment};
 use crate::cluster::{CallError, Class, Permission, Subset, Workloads};
-use crate::metrics::{Arm, Query, ServiceKey, Targets};
+use crate::metrics::{Arm, MetricSource, ServiceKey, Targets};
 use crate::plan::{Finding, Options, Percent, Plan, PlanFile};
 use crate::record::Rollout;
 use crate::traffic::{Choice, Destination, VirtualService, choose};
@@ -43,6 +45,10 @@ pub struct Prepared {
     pub subsets: Vec<Subset>,
     /// Whom to count in the metrics, if the versions can be told apart there.
     pub targets: Option<Targets>,
+    /// When the youngest pod of the canary started.
+    pub youngest: Option<Timestamp>,
+    /// What the stable version did so far, if the metrics tell.
+    pub before: Option<Before>,
     /// What was checked.
     pub findings: Vec<Finding>,
 }
@@ -108,7 +114,7 @@ pub async fn prepare(
         options.canary.clone(),
         options.route.clone(),
     );
-    let plan = Plan::resolve(options)?;
+    let plan = Plan::resolve(options.clone())?;
     // An address that cannot be read is better known before anything is asked of the cluster.
     let metrics = environment.metrics(&plan.prometheus)?;
     let vs = environment
@@ -131,7 +137,7 @@ pub async fn prepare(
     let choice = choose(&vs, stable.as_deref(), canary.as_deref(), &routes, &names)?;
     let left_behind = choice.left_behind.clone();
     let (mut rollout, first, skipped) = first_step(environment, &vs, plan, choice)?;
-    let targets = preflight(
+    let found = preflight(
         environment,
         &vs,
         &rollout,
@@ -139,7 +145,15 @@ pub async fn prepare(
         metrics.as_ref(),
         &mut findings,
     )
-    .await?;
+    .await;
+    let (targets, before, youngest) = match found {
+        Some(known) => (Some(known.targets), known.before, known.youngest),
+        None => (None, None, None),
+    };
+    // How often Prometheus scrapes decides how often to look and how long a step takes at least.
+    if let Some(scrape) = before.as_ref().and_then(|before| before.scrape) {
+        rollout.plan = Plan::measured(options, scrape)?;
+    }
     if !left_behind.is_empty() {
         findings.push(Finding::warn(
             format!(
@@ -160,6 +174,8 @@ pub async fn prepare(
         left_behind,
         subsets,
         targets,
+        youngest,
+        before,
         findings,
     })
 }
@@ -256,14 +272,21 @@ fn unchecked(error: &CallError) -> Finding {
     )
 }
 
+/// What a preflight learns on its way.
+struct Known {
+    targets: Targets,
+    before: Option<Before>,
+    youngest: Option<Timestamp>,
+}
+
 async fn preflight(
     environment: &Environment<'_>,
     vs: &VirtualService,
     rollout: &Rollout,
     subsets: &[Subset],
-    metrics: &dyn crate::metrics::MetricSource,
+    metrics: &dyn MetricSource,
     findings: &mut Vec<Finding>,
-) -> Result<Option<Targets>, CommandError> {
+) -> Option<Known> {
     for permission in [Permission::PATCH_ROUTES, Permission::WATCH_ROUTES] {
         let what = format!(
             "{} virtualservices in namespace {}",
@@ -280,9 +303,10 @@ async fn preflight(
             Err(error) => findings.push(unchecked(&error)),
         }
     }
-    let mut arms = Vec::new();
+    let (mut arms, mut youngest) = (Vec::new(), None);
     for (role, version) in [("stable", &rollout.stable), ("canary", &rollout.canary)] {
         let workloads = check_version(environment, vs, role, version, subsets, findings).await;
+        youngest = workloads.youngest;
         arms.push(arm(version, workloads));
     }
     let canary = arms.pop().unwrap_or_default();
@@ -295,11 +319,16 @@ async fn preflight(
                 "no verdict could be reached",
                 "",
             ));
-            return Ok(None);
+            return None;
         }
     };
-    findings.push(check_metrics(environment, &targets, metrics).await);
-    Ok(Some(targets))
+    let (before, finding) = check_metrics(environment, &targets, metrics).await;
+    findings.push(finding);
+    Some(Known {
+        targets,
+        before,
+        youngest,
+    })
 }
 
 async fn check_version(
@@ -392,31 +421,35 @@ pub(super) fn arm(version: &Destination, workloads: Workloads) -> Arm {
 async fn check_metrics(
     environment: &Environment<'_>,
     targets: &Targets,
-    metrics: &dyn crate::metrics::MetricSource,
-) -> Finding {
-    let query = Query {
-        text: targets.query("istio_requests_total", jiff::SignedDuration::from_mins(5)),
-        at: environment.clock.now(),
-        within: std::time::Duration::from_secs(5),
-    };
-    match metrics.ask(&query).await {
-        Ok(answer) if answer.series.is_empty() => Finding::warn(
-            format!(
-                "{} has no istio_requests_total of either version in the last 5 minutes",
-                metrics.name()
-            ),
-            "without requests there will be no verdict",
-            "send traffic, or check that the proxies are scraped",
-        ),
-        Ok(answer) => Finding::ok(format!(
-            "{} has {} series of the two versions",
-            metrics.name(),
-            answer.series.len()
-        )),
-        Err(error) => Finding::refuse(
-            error.to_string(),
-            "without metrics there is no verdict",
-            "--prometheus URL or NAMESPACE/SERVICE:PORT",
-        ),
+    metrics: &dyn MetricSource,
+) -> (Option<Before>, Finding) {
+    match before(metrics, targets, environment.clock.now()).await {
+        Ok(before) if before.series == 0 => {
+            let finding = Finding::warn(
+                format!(
+                    "{} has no istio_requests_total of either version in the last half hour",
+                    metrics.name()
+                ),
+                "without requests there will be no verdict",
+                "send traffic, or check that the proxies are scraped",
+            );
+            (Some(before), finding)
+        }
+        Ok(before) => {
+            let finding = Finding::ok(format!(
+                "{} has {} series of the two versions",
+                metrics.name(),
+                before.series
+            ));
+            (Some(before), finding)
+        }
+        Err(error) => {
+            let finding = Finding::refuse(
+                error.to_string(),
+                "without metrics there is no verdict",
+                "--prometheus URL or NAMESPACE/SERVICE:PORT",
+            );
+            (None, finding)
+        }
     }
 }

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::drive::{Departure, Drive, drive, emit, left, lock};
 use super::environment::object_name;
+use super::judge::past_of;
 use super::prepare::arm;
 use super::state::{change, under_way};
 use super::{CommandError, Environment};
@@ -96,10 +97,12 @@ pub(super) async fn take_over(
         .cluster
         .workloads(&rollout.canary, &subsets)
         .await?;
+    let youngest = canary.youngest;
     let targets = Targets::new(arm(&rollout.stable, stable), arm(&rollout.canary, canary))
         .map_err(|error| {
             CommandError::Conflict(format!("virtualservice {}: {error}", vs.full_name()))
         })?;
+    let history = past_of(environment, &rollout.plan, &targets, rollout.began).await?;
     let keeper = lock(environment, &vs, &rollout.run).await?;
     let routes = rollout
         .routes
@@ -144,6 +147,8 @@ pub(super) async fn take_over(
         horizon,
         subsets,
         targets,
+        history,
+        youngest,
     };
     let finish = drive(environment, keeper, metrics.as_ref(), departure).await;
     Ok((vs, finish))

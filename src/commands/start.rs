@@ -9,6 +9,7 @@ use crate::engine::{Action, Finish, Horizon, Intent, Signals, Written, write};
 use crate::plan::Level;
 use crate::record::{EventKind, Outcome, Phase, Rollout};
 use crate::traffic::VirtualService;
+use crate::verdict::sequential::History;
 
 /// What `start` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -51,6 +52,8 @@ pub async fn start(
         first,
         subsets,
         targets,
+        youngest,
+        before,
         ..
     } = prepared;
     let Some(targets) = targets else {
@@ -79,6 +82,8 @@ pub async fn start(
         subsets,
         targets,
         since: now,
+        youngest,
+        history: before.map_or_else(History::unknown, |before| before.history),
     };
     let finish = drive(environment, keeper, metrics.as_ref(), departure).await;
     Ok((vs, finish))

@@ -60,6 +60,9 @@ pub struct Machine {
     decision: Option<Decision>,
     flowing: bool,
     blind_since: Option<Timestamp>,
+    canary_since: Option<Timestamp>,
+    /// The weight of the step that a trip interrupted.
+    tripped_from: Option<Percent>,
 }
 
 impl Machine {
@@ -77,7 +80,16 @@ impl Machine {
             decision: None,
             flowing: false,
             blind_since: None,
+            canary_since: None,
+            tripped_from: None,
         }
+    }
+
+    /// The same, knowing when the youngest pod of the canary started.
+    #[must_use]
+    pub fn with_canary_since(mut self, since: Option<Timestamp>) -> Self {
+        self.canary_since = since;
+        self
     }
 
     /// The rollout as it is believed to stand on the object.
@@ -170,6 +182,7 @@ impl Machine {
             verdict,
             tally: self.step,
             reasons: self.reasons(),
+            evidence: self.analysis.evidence().map(Box::new),
             sample_age_millis: quality
                 .age(now)
                 .and_then(|age| u64::try_from(age.as_millis()).ok()),
@@ -186,7 +199,18 @@ impl Machine {
             .get(self.stage)
             .filter(|stage| stage.since < window.end)
         {
-            if stage.weight != Percent::ZERO {
+            let cleared = self.tripped_from == Some(stage.weight);
+            if stage.weight == Percent::ZERO {
+                let before = self
+                    .stage
+                    .checked_sub(1)
+                    .and_then(|before| self.rollout.history.get(before));
+                self.tripped_from = before.map(|before| before.weight);
+            } else if cleared {
+                // A step that goes on after a cleared trip is the same step.
+                self.tripped_from = None;
+            } else {
+                self.tripped_from = None;
                 let context = self.context(stage.weight, stage.since);
                 self.analysis.begin_step(context);
                 self.step = Tally::default();
@@ -207,7 +231,13 @@ impl Machine {
             self.step += counts;
         }
         self.total += counts;
-        let decision = self.analysis.observe(window);
+        let window = Window {
+            canary_age: self
+                .canary_since
+                .map(|since| window.end.duration_since(since)),
+            ..window.clone()
+        };
+        let decision = self.analysis.observe(&window);
         let (Decision::Stay(_, reasons)
         | Decision::Advance(reasons)
         | Decision::Trip(reasons)

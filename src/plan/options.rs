@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{HumanDuration, Percent, Steps};
+use crate::verdict::sequential::Preset;
 
 /// The options of a rollout; whatever is absent falls back to the plan file, then to the default.
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,7 +40,7 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<Steps>,
 
-    /// Least time at each step [default: 60s].
+    /// Least time at each step [default: what the preset says].
     #[arg(long, value_name = "DURATION", help_heading = "Steps")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dwell: Option<HumanDuration>,
@@ -49,22 +50,47 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bake: Option<HumanDuration>,
 
-    /// How often to look at the metrics [default: 5s].
+    /// How often to look at the metrics [default: as often as they are scraped, 1s to 5s].
     #[arg(long, value_name = "DURATION", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<HumanDuration>,
 
-    /// The canary may fail at most this share of a step's requests [default: 1%].
+    /// How the canary is judged [default: sequential].
+    #[arg(long, value_name = "KIND", help_heading = "Analysis")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<AnalysisKind>,
+
+    /// How fast, at what price: sets tolerance, dwell and blast radius together
+    /// [default: careful].
+    #[arg(long, value_name = "NAME", help_heading = "Analysis")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
+
+    /// The largest regression you are willing to overlook, in points [default: what the preset
+    /// says].
+    #[arg(long, value_name = "PERCENT", help_heading = "Analysis")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<Percent>,
+
+    /// How long young canary pods are given room for errors of a cold start [default: 30s].
+    #[arg(long, value_name = "DURATION", help_heading = "Analysis")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<HumanDuration>,
+
+    /// The canary may fail at most this share of a step's requests [default: no limit; 1% with
+    /// --analysis threshold].
     #[arg(long, value_name = "PERCENT", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_error_rate: Option<Percent>,
 
-    /// The canary may fail at most this many points more than stable does [default: 1%].
+    /// The canary may fail at most this many points more than stable does, with --analysis
+    /// threshold [default: 1%].
     #[arg(long, value_name = "PERCENT", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub margin: Option<Percent>,
 
-    /// No verdict before the canary has had this many requests in a step [default: 50].
+    /// No verdict before the canary has had this many requests in a step, with
+    /// --analysis threshold or --max-error-rate [default: 100].
     #[arg(long, value_name = "N", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_requests: Option<u64>,
@@ -117,6 +143,20 @@ pub struct Options {
     pub on_signal: Option<OnSignal>,
 }
 
+/// How a canary is judged.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum AnalysisKind {
+    /// By sequential evidence against the stable version beside it, with a bounded rate of false
+    /// rollbacks.
+    #[default]
+    Sequential,
+    /// By plain limits on the failures of each step.
+    Threshold,
+}
+
 /// What to do where no verdict can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -164,6 +204,10 @@ impl Options {
             dwell,
             bake,
             interval,
+            analysis,
+            preset,
+            tolerance,
+            warmup,
             max_error_rate,
             margin,
             min_requests,
@@ -188,6 +232,10 @@ impl Options {
             dwell: dwell.or(fallback.dwell),
             bake: bake.or(fallback.bake),
             interval: interval.or(fallback.interval),
+            analysis: analysis.or(fallback.analysis),
+            preset: preset.or(fallback.preset),
+            tolerance: tolerance.or(fallback.tolerance),
+            warmup: warmup.or(fallback.warmup),
             max_error_rate: max_error_rate.or(fallback.max_error_rate),
             margin: margin.or(fallback.margin),
             min_requests: min_requests.or(fallback.min_requests),

@@ -2,10 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{HumanDuration, OnDrift, OnSignal, OnStuck, Options, Percent, Steps};
+use super::{AnalysisKind, HumanDuration, OnDrift, OnSignal, OnStuck, Options, Percent, Steps};
+use crate::verdict::sequential::Preset;
 
 /// Where Prometheus is when nobody says: Istio's own addon, through the API server.
 const DEFAULT_PROMETHEUS: &str = "istio-system/prometheus:9090";
+
+/// How often Istio's own Prometheus scrapes, until it is known how often this one does.
+const USUAL_SCRAPE: HumanDuration = HumanDuration::seconds(15);
 
 /// A complete rollout plan. It travels in the object's annotation, so that any machine can go on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,8 +23,8 @@ pub struct Plan {
     pub bake: HumanDuration,
     /// How often the metrics are looked at.
     pub interval: HumanDuration,
-    /// Limits of the plain gate.
-    pub threshold: Threshold,
+    /// How the canary is judged.
+    pub judgement: Judgement,
     /// Prometheus' address, never with credentials in it.
     pub prometheus: String,
     /// Longest time in a step without a verdict.
@@ -39,15 +43,27 @@ pub struct Plan {
     pub on_signal: OnSignal,
 }
 
-/// Limits of the plain gate.
+/// How the canary is judged, and the limits that go with it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Threshold {
-    /// Most failures of the canary, as a percentage of its requests in the step.
-    pub max_error_rate: Percent,
-    /// Most points that the canary may be worse than stable.
+pub struct Judgement {
+    /// By evidence, or by plain limits.
+    pub analysis: AnalysisKind,
+    /// How fast, at what price.
+    pub preset: Preset,
+    /// The largest regression to overlook, where it differs from the preset's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<Percent>,
+    /// How long young canary pods are given room.
+    pub warmup: HumanDuration,
+    /// How often Prometheus scrapes, as far as is known.
+    pub scrape: HumanDuration,
+    /// Most failures of the canary, as a percentage of its requests in a step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_error_rate: Option<Percent>,
+    /// Most points that the canary may be worse than stable, for the plain gate.
     pub margin: Percent,
-    /// Least requests of the canary in the step.
+    /// Least requests of the canary in a step, for the plain gate and the absolute limit.
     pub min_requests: u64,
 }
 
@@ -85,15 +101,41 @@ impl Plan {
     /// # Errors
     /// Names the flag that cannot be followed, and what to write instead.
     pub fn resolve(options: Options) -> Result<Self, PlanError> {
+        Self::measured(options, USUAL_SCRAPE)
+    }
+
+    /// Decides every option, knowing how often Prometheus scrapes: a preset's dwell depends on it.
+    ///
+    /// # Errors
+    /// As [`Plan::resolve`].
+    pub fn measured(options: Options, scrape: HumanDuration) -> Result<Self, PlanError> {
+        let analysis = options.analysis.unwrap_or_default();
+        let preset = options.preset.unwrap_or_default();
+        let usual_dwell = match analysis {
+            AnalysisKind::Sequential => preset.policy(scrape.signed()).dwell.into(),
+            AnalysisKind::Threshold => HumanDuration::seconds(60),
+        };
         let plan = Self {
             steps: options.steps.unwrap_or_default(),
-            dwell: options.dwell.unwrap_or(HumanDuration::seconds(60)),
+            dwell: options.dwell.unwrap_or(usual_dwell),
             bake: options.bake.unwrap_or(HumanDuration::ZERO),
-            interval: options.interval.unwrap_or(HumanDuration::seconds(5)),
-            threshold: Threshold {
-                max_error_rate: options.max_error_rate.unwrap_or(Percent::whole(1)),
+            // Looking more often than samples arrive shows nothing new; looking less often costs
+            // failed requests.
+            interval: options
+                .interval
+                .unwrap_or(scrape.clamp(HumanDuration::seconds(1), HumanDuration::seconds(5))),
+            judgement: Judgement {
+                analysis,
+                preset,
+                tolerance: options.tolerance,
+                warmup: options.warmup.unwrap_or(HumanDuration::seconds(30)),
+                scrape,
+                max_error_rate: options.max_error_rate.or(match analysis {
+                    AnalysisKind::Sequential => None,
+                    AnalysisKind::Threshold => Some(Percent::whole(1)),
+                }),
                 margin: options.margin.unwrap_or(Percent::whole(1)),
-                min_requests: options.min_requests.unwrap_or(50),
+                min_requests: options.min_requests.unwrap_or(100),
             },
             prometheus: options
                 .prometheus
@@ -116,7 +158,7 @@ impl Plan {
         if self.interval.unsigned().as_millis() < 100 {
             return Err(PlanError::IntervalTooShort(self.interval));
         }
-        if self.threshold.min_requests == 0 {
+        if self.judgement.min_requests == 0 {
             return Err(PlanError::NoRequests);
         }
         for (index, step) in self.steps.as_slice().iter().enumerate() {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cause, Outcome};
 use crate::plan::{HumanDuration, OnDrift, OnStuck, Percent};
 use crate::traffic::Weights;
+use crate::verdict::sequential::Evidence;
 use crate::verdict::{Counts, Verdict};
 
 /// Takes events as they happen. Rendering is synchronous, which is all the back-pressure there is.
@@ -131,6 +132,9 @@ pub enum EventKind {
         tally: Tally,
         /// In words.
         reasons: Vec<String>,
+        /// The evidence behind it, where the analysis weighs any.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        evidence: Option<Box<Evidence>>,
         /// How old the newest sample is, in milliseconds.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         sample_age_millis: Option<u64>,

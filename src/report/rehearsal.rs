@@ -76,6 +76,7 @@ pub(super) fn looked(
         verdict,
         tally,
         reasons: vec![reason.into()],
+        evidence: None,
         sample_age_millis: Some(900),
     }
 }

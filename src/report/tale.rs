@@ -237,6 +237,7 @@ impl Teller<'_> {
         let EventKind::Looked {
             step: _,
             steps: _,
+            evidence: _,
             weight,
             verdict,
             tally,

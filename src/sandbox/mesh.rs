@@ -31,6 +31,7 @@ pub(crate) struct Mesh {
 pub struct Scrapes {
     pub(crate) storage: Storage,
     interval: SignedDuration,
+    retention: SignedDuration,
     next: Timestamp,
     pauses: Vec<(Timestamp, Timestamp)>,
 }
@@ -52,6 +53,7 @@ impl Scrapes {
     /// Keeps samples for this long; two hours until something is set.
     pub fn keep(&mut self, retention: SignedDuration) -> &mut Self {
         self.storage.keep(retention);
+        self.retention = retention;
         self
     }
 
@@ -59,6 +61,16 @@ impl Scrapes {
     pub fn stop_between(&mut self, from: Timestamp, until: Timestamp) -> &mut Self {
         self.pauses.push((from, until));
         self
+    }
+
+    /// Leaves out scrapes that would be forgotten by now, as after a laptop's sleep.
+    fn skip_forgotten(&mut self, now: Timestamp) {
+        let late = now.duration_since(self.next) - self.retention;
+        if late > self.interval {
+            let missed = late.as_millis() / self.interval.as_millis().max(1);
+            let missed = i32::try_from(missed).unwrap_or(i32::MAX);
+            self.next += self.interval.saturating_mul(missed);
+        }
     }
 
     /// How often it scrapes.
@@ -74,6 +86,7 @@ impl Mesh {
             scrapes: Scrapes {
                 storage: Storage::new(RETENTION),
                 interval: SCRAPE_INTERVAL,
+                retention: RETENTION,
                 next: now + SCRAPE_INTERVAL,
                 pauses: Vec::new(),
             },
@@ -109,6 +122,7 @@ impl Mesh {
 
     /// Brings everything up to `to`.
     pub(crate) fn advance(&mut self, to: Timestamp) {
+        self.scrapes.skip_forgotten(to);
         loop {
             let arrival = self.coming.front().map_or(to, |(at, _)| *at);
             let next = arrival.min(self.scrapes.next).min(to);

@@ -364,7 +364,7 @@ fn refused(refusal: &Refusal) -> Response<Body> {
 
 /// The lines of a watch, as they come.
 fn lines(world: World, watch: Watch) -> Body {
-    let changes = world.look(|state| state.store.subscribe());
+    let changes = world.look(|state| state.store.history.subscribe());
     let frames = stream::unfold(
         (world, watch, changes),
         |(world, mut watch, mut changes)| async move {

@@ -159,12 +159,12 @@ impl<'w> Stage<'w> {
     /// Ends every running watch, as when a connection breaks.
     pub fn end_watches(&mut self) {
         self.state.watch_epoch += 1;
-        self.state.store.nudge();
+        self.state.store.history.nudge();
     }
 
     /// Forgets all changes so far: a watch from before now is answered 410.
     pub fn compact(&mut self) {
-        self.state.store.compact();
+        self.state.store.history.compact();
     }
 
     pub(crate) fn list(&self, plural: &str, namespace: &str, selector: &Selector) -> Vec<Value> {

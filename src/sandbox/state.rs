@@ -60,7 +60,7 @@ impl State {
         let place = self.agenda.partition_point(|(when, _)| *when <= at);
         self.agenda.insert(place, (at, event));
         // Watches wait no longer than until the next event.
-        self.store.nudge();
+        self.store.history.nudge();
     }
 
     /// When the next thing happens by itself.
@@ -86,7 +86,8 @@ impl State {
         let since = self.settled;
         let pods_changed = self
             .store
-            .changes_since(since)
+            .history
+            .since(since)
             .any(|change| workloads::concerns(change.key.0));
         if pods_changed {
             workloads::reconcile(&mut Stage { state: self });

@@ -1,11 +1,12 @@
 //! The world as a whole, under a paused clock.
 
+use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
-use super::{ApiFault, Denial, PrometheusFault, Rule, World, scene};
+use super::{ApiFault, Denial, PrometheusFault, Rule, Stage, World, scene};
 use crate::clock::Clock;
 use crate::sandbox::traffic::Chance;
 
@@ -245,4 +246,81 @@ async fn prometheus_answers_on_its_own_port_too() {
         .await
         .unwrap();
     assert!(answer.contains(r#""resultType":"vector""#), "{answer}");
+}
+
+/// The first line of a watch from this version, and whether there is another.
+async fn watch_from(world: &World, version: &str) -> (WatchEvent<DynamicObject>, bool) {
+    let params = WatchParams::default();
+    let services = services(world);
+    let mut events = std::pin::pin!(services.watch(&params, version).await.unwrap());
+    let first = events.next().await.unwrap().unwrap();
+    let patience = std::time::Duration::from_secs(5);
+    let next = tokio::time::timeout(patience, events.next()).await;
+    (first, matches!(next, Ok(Some(_)) | Err(_)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_hears_of_events_on_the_agenda_and_can_be_ended() {
+    let world = shop();
+    let at = |second| origin() + SignedDuration::from_secs(second);
+    let edit = |stage: &mut Stage<'_>| {
+        stage.edit(
+            "virtualservices",
+            "shop",
+            "reviews",
+            "argocd-controller",
+            |vs| {
+                vs["spec"]["http"][0]["route"][1]["weight"] = json!(5);
+            },
+        );
+    };
+    world.at(at(30), edit);
+    world.at(at(31), |stage| stage.end_watches());
+    let object = world.object("virtualservices", "shop", "reviews").unwrap();
+    let version = object["metadata"]["resourceVersion"].as_str().unwrap();
+    let (first, more) = watch_from(&world, version).await;
+    assert!(matches!(first, WatchEvent::Modified(_)));
+    assert!(!more, "the watch was ended");
+    assert_eq!(world.clock().now(), at(31));
+    let owner = &world.object("virtualservices", "shop", "reviews").unwrap()["metadata"]["managedFields"]
+        [1]["manager"];
+    assert_eq!(owner, "argocd-controller");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_from_before_a_compaction_is_gone() {
+    let world = shop();
+    let object = world.object("virtualservices", "shop", "reviews").unwrap();
+    let version = object["metadata"]["resourceVersion"].as_str().unwrap();
+    world.set(|stage| stage.compact());
+    let (first, more) = watch_from(&world, version).await;
+    assert!(matches!(first, WatchEvent::Error(status) if status.code == 410));
+    assert!(!more);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_month_of_sleep_is_caught_up_with_at_once() {
+    let world = shop();
+    let began = std::time::Instant::now();
+    sleep(30.0 * 86_400.0).await;
+    assert_eq!(
+        total(&ask(&world, "count by (job) (up)").await.unwrap()),
+        6.0
+    );
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_versions_that_are_served_are_found() {
+    let world = shop();
+    world.set(|stage| stage.serve_istio_versions(&["v1beta1"]));
+    let error = services(&world).get("reviews").await.unwrap_err();
+    assert!(matches!(error, kube::Error::Api(status) if status.code == 404));
+    let groups = world.client("shop").list_api_groups().await.unwrap();
+    let istio = groups
+        .groups
+        .iter()
+        .find(|group| group.name == "networking.istio.io")
+        .unwrap();
+    assert_eq!(istio.versions.len(), 1);
 }

@@ -138,7 +138,8 @@ impl World {
         self.set(|stage| stage.deny(denial));
     }
 
-    /// The traffic model, to be changed. Do not hold it across an await.
+    /// The traffic model, to be changed. Let go of it before the next look at the world, and
+    /// before any await: it holds the world's lock.
     pub fn traffic(&self) -> impl DerefMut<Target = Traffic> {
         Part {
             guard: self.present(),
@@ -147,7 +148,8 @@ impl World {
         }
     }
 
-    /// The scrapes of Prometheus, to be changed. Do not hold it across an await.
+    /// The scrapes of Prometheus, to be changed. Let go of it before the next look at the world, and
+    /// before any await: it holds the world's lock.
     pub fn scrapes(&self) -> impl DerefMut<Target = Scrapes> {
         Part {
             guard: self.present(),
@@ -156,7 +158,8 @@ impl World {
         }
     }
 
-    /// The faults, to be scripted. Do not hold it across an await.
+    /// The faults, to be scripted. Let go of it before the next look at the world, and
+    /// before any await: it holds the world's lock.
     pub fn faults(&self) -> impl DerefMut<Target = Faults> {
         Part {
             guard: self.present(),

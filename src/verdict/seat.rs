@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Window;
+use super::sequential::Evidence;
 
 /// What is known about the canary at this moment. No data is never good news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,5 +73,10 @@ pub trait Analysis: Send {
             Verdict::MetricsUnavailable,
             vec![Reason(format!("no new sample by {now}"))],
         )
+    }
+
+    /// The evidence so far, if this analysis weighs any.
+    fn evidence(&self) -> Option<Evidence> {
+        None
     }
 }

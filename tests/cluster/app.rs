@@ -17,7 +17,7 @@ use crate::stack::{PUSHED_WITHIN, Stack};
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// Flags that make steps of three seconds, judged by a limit.
-const BRISK: &str = "--dwell 3s --interval 1s --min-requests 20 --max-error-rate 5% --margin 5%";
+const BRISK: &str = "--analysis threshold --dwell 3s --interval 1s --min-requests 20 --max-error-rate 5% --margin 5%";
 
 /// The application: Service, DestinationRule and VirtualService `reviews`,
 /// Deployments `reviews-v1` and `reviews-v2`, all requests on `v1`.

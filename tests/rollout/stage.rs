@@ -8,7 +8,7 @@ use kubectl_canary::clock::Clock;
 use kubectl_canary::cluster::Cluster;
 use kubectl_canary::commands::{self, CommandError, Environment, RolloutArgs, Start};
 use kubectl_canary::engine::{Finish, Signal, Signals};
-use kubectl_canary::plan::Options;
+use kubectl_canary::plan::{AnalysisKind, Options};
 use kubectl_canary::record::{Event, EventKind};
 use kubectl_canary::sandbox::{World, scene};
 use serde_json::Value;
@@ -132,6 +132,7 @@ pub fn brisk() -> Options {
     Options {
         dwell: Some("5s".parse().unwrap()),
         interval: Some("1s".parse().unwrap()),
+        analysis: Some(AnalysisKind::Threshold),
         min_requests: Some(10),
         ..Options::default()
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::access::Attempt;
 use super::discovery::{self, Discovery};
 use super::kinds::Kind;
-use super::patch::{self, JsonPatch};
+use super::patch::Change;
 use super::route::{Query, Route, Target};
 use super::selector::Selector;
 use super::status::Refusal;
@@ -194,7 +194,7 @@ fn object(state: &mut State, request: &Request<'_>, target: &Target<'_>) -> Resu
             Ok(Reply::Json(200, shown(kind, version, &updated)))
         }
         ("patch", Some(name)) => {
-            let change = change(request)?;
+            let change = Change::read(request.content_type, request.body)?;
             let patched = state.store.update(kind, place, name, &write, |live| {
                 // The patch meets the object in the version the caller speaks.
                 let wanted = change.apply(&shown(kind, version, live))?;
@@ -326,46 +326,15 @@ fn dry_run(request: &Request<'_>) -> Result<bool, Refusal> {
 }
 
 fn body(request: &Request<'_>) -> Result<Value, Refusal> {
+    if request.content_type.contains("protobuf") {
+        return Err(Refusal::bad_request("the sandbox reads JSON, not protobuf"));
+    }
     serde_json::from_slice::<Value>(request.body)
         .ok()
         .filter(Value::is_object)
         .ok_or_else(|| {
             Refusal::bad_request("the object provided is unrecognized (must be of type JSON)")
         })
-}
-
-/// A patch of either form.
-enum Change {
-    Operations(JsonPatch),
-    Merge(Value),
-}
-
-fn change(request: &Request<'_>) -> Result<Change, Refusal> {
-    let media = request.content_type.split(';').next().unwrap_or_default();
-    match media.trim() {
-        "application/json-patch+json" => JsonPatch::parse(request.body)
-            .map(Change::Operations)
-            .map_err(|patch::Malformed(why)| Refusal::bad_request(why)),
-        "application/merge-patch+json" => serde_json::from_slice(request.body)
-            .map(Change::Merge)
-            .map_err(|error| Refusal::bad_request(format!("error decoding patch: {error}"))),
-        _ => Err(Refusal::unsupported_media()),
-    }
-}
-
-impl Change {
-    fn apply(&self, live: &Value) -> Result<Value, Refusal> {
-        match self {
-            Self::Operations(patch) => patch
-                .apply(live)
-                .map_err(|patch::DoesNotApply| Refusal::patch_does_not_apply()),
-            Self::Merge(patch) => {
-                let mut wanted = live.clone();
-                patch::merge(&mut wanted, patch);
-                Ok(wanted)
-            }
-        }
-    }
 }
 
 /// A delete may name the uid and the resourceVersion it is meant for.

@@ -3,6 +3,7 @@
 pub(crate) mod access;
 mod discovery;
 mod dispatch;
+mod history;
 pub(crate) mod kinds;
 mod ownership;
 mod patch;

@@ -7,27 +7,64 @@
 
 use serde_json::{Map, Value};
 
+use super::status::Refusal;
+
+/// A patch of either form, read but not yet applied.
+pub(crate) enum Change {
+    Operations(JsonPatch),
+    Merge(Value),
+}
+
+impl Change {
+    /// Reads a patch of this media type.
+    pub(crate) fn read(content_type: &str, body: &[u8]) -> Result<Self, Refusal> {
+        let media = content_type.split(';').next().unwrap_or_default();
+        match media.trim() {
+            "application/json-patch+json" => JsonPatch::parse(body).map(Self::Operations),
+            "application/merge-patch+json" => serde_json::from_slice(body)
+                .map(Self::Merge)
+                .map_err(|error| Malformed(error.to_string())),
+            _ => return Err(Refusal::unsupported_media()),
+        }
+        .map_err(|Malformed(why)| Refusal::bad_request(format!("error decoding patch: {why}")))
+    }
+
+    /// What the patch makes of this object.
+    pub(crate) fn apply(&self, live: &Value) -> Result<Value, Refusal> {
+        match self {
+            Self::Operations(patch) => patch
+                .apply(live)
+                .map_err(|DoesNotApply| Refusal::patch_does_not_apply()),
+            Self::Merge(patch) => {
+                let mut wanted = live.clone();
+                merge(&mut wanted, patch);
+                Ok(wanted)
+            }
+        }
+    }
+}
+
 /// The patch is not a list of operations; the API server answers 400.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Malformed(pub String);
+struct Malformed(String);
 
 /// The patch does not apply to this object; the API server answers 422.
 #[derive(Debug, PartialEq)]
-pub(crate) struct DoesNotApply;
+struct DoesNotApply;
 
 /// A patch that was read, not yet applied.
 #[derive(Debug)]
 pub(crate) struct JsonPatch(Vec<Map<String, Value>>);
 
 impl JsonPatch {
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+    fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         serde_json::from_slice(bytes)
             .map(Self)
-            .map_err(|error| Malformed(format!("error decoding patch: {error}")))
+            .map_err(|error| Malformed(error.to_string()))
     }
 
     /// Applies every operation, or none.
-    pub(crate) fn apply(&self, document: &Value) -> Result<Value, DoesNotApply> {
+    fn apply(&self, document: &Value) -> Result<Value, DoesNotApply> {
         let mut document = document.clone();
         for operation in &self.0 {
             apply_one(&mut document, operation)?;
@@ -176,7 +213,7 @@ fn replace(document: &mut Value, path: &str, value: Value) -> Result<(), DoesNot
 }
 
 /// RFC 7396: members of the patch replace those of the document, `null` removes.
-pub(crate) fn merge(document: &mut Value, patch: &Value) {
+fn merge(document: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *document = patch.clone();
         return;

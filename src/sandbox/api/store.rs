@@ -1,11 +1,11 @@
-//! The objects, their versions, and what happened to them.
+//! The objects, and the rules by which a write changes them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
+use super::history::{Change, History};
 use super::kinds::Kind;
 use super::ownership::{self, Author};
 use super::selector::Selector;
@@ -14,25 +14,6 @@ use super::validation;
 
 /// Plural, namespace (empty at the cluster scope) and name.
 pub(crate) type Key = (&'static str, String, String);
-
-/// The first resourceVersion is not 1, so that nobody takes it for a count.
-const FIRST_REVISION: u64 = 1000;
-
-/// How many changes a watch can go back.
-const REMEMBERED: usize = 4096;
-
-/// What happened to an object.
-#[derive(Clone, Debug)]
-pub(crate) struct Change {
-    pub revision: u64,
-    pub key: Key,
-    /// The object before, if there was one.
-    pub before: Option<Value>,
-    /// The object after, if there still is one.
-    pub after: Option<Value>,
-    /// The object as a watch shows it: as it is, or as it last was, at this revision.
-    pub object: Value,
-}
 
 /// How a write is to be done, and by whom.
 #[derive(Clone, Debug)]
@@ -51,50 +32,21 @@ pub(crate) struct Write<'a> {
 #[derive(Debug)]
 pub(crate) struct Store {
     objects: BTreeMap<Key, Value>,
-    revision: u64,
-    /// A watch from a revision before this one is told that it is gone.
-    oldest: u64,
-    log: VecDeque<Change>,
     uids: u64,
-    moved: watch::Sender<u64>,
+    pub history: History,
 }
 
 impl Store {
     pub(crate) fn new() -> Self {
         Self {
             objects: BTreeMap::new(),
-            revision: FIRST_REVISION,
-            oldest: FIRST_REVISION,
-            log: VecDeque::new(),
             uids: 0,
-            moved: watch::Sender::new(FIRST_REVISION),
+            history: History::new(),
         }
     }
 
     pub(crate) fn revision(&self) -> u64 {
-        self.revision
-    }
-
-    pub(crate) fn oldest(&self) -> u64 {
-        self.oldest
-    }
-
-    /// Wakes watches whenever something changes.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
-        self.moved.subscribe()
-    }
-
-    /// Wakes every watch although nothing changed, so that it looks around.
-    pub(crate) fn nudge(&self) {
-        self.moved.send_modify(|_| {});
-    }
-
-    /// Forgets the past: a watch from before now is gone, as after a compaction of etcd.
-    pub(crate) fn compact(&mut self) {
-        self.log.clear();
-        self.revision += 1;
-        self.oldest = self.revision;
-        self.moved.send_replace(self.revision);
+        self.history.revision()
     }
 
     pub(crate) fn get(&self, kind: &Kind, namespace: &str, name: &str) -> Option<&Value> {
@@ -115,14 +67,6 @@ impl Store {
             .filter(move |((_, place, _), _)| namespace.is_none_or(|wanted| wanted == place))
             .map(|(_, object)| object)
             .filter(move |object| selector.matches(object))
-    }
-
-    /// Changes after a revision, oldest first.
-    pub(crate) fn changes_since(&self, revision: u64) -> impl Iterator<Item = &Change> {
-        let from = self
-            .log
-            .partition_point(|change| change.revision <= revision);
-        self.log.range(from..)
     }
 
     pub(crate) fn create(
@@ -252,9 +196,15 @@ impl Store {
     fn forget(&mut self, key: Key, live: Value) {
         self.objects.remove(&key);
         let mut object = live.clone();
-        self.revision += 1;
-        object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
-        self.remember(key, Some(live), None, object);
+        let revision = self.history.advance();
+        object["metadata"]["resourceVersion"] = json!(revision.to_string());
+        self.history.remember(Change {
+            revision,
+            key,
+            before: Some(live),
+            after: None,
+            object,
+        });
     }
 
     fn commit(
@@ -267,27 +217,17 @@ impl Store {
         if dry_run {
             return object;
         }
-        self.revision += 1;
-        object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
+        let revision = self.history.advance();
+        object["metadata"]["resourceVersion"] = json!(revision.to_string());
         self.objects.insert(key.clone(), object.clone());
-        self.remember(key, before, Some(object.clone()), object.clone());
-        object
-    }
-
-    fn remember(&mut self, key: Key, before: Option<Value>, after: Option<Value>, object: Value) {
-        self.log.push_back(Change {
-            revision: self.revision,
+        self.history.remember(Change {
+            revision,
             key,
             before,
-            after,
-            object,
+            after: Some(object.clone()),
+            object: object.clone(),
         });
-        if self.log.len() > REMEMBERED
-            && let Some(change) = self.log.pop_front()
-        {
-            self.oldest = change.revision;
-        }
-        self.moved.send_replace(self.revision);
+        object
     }
 
     fn name_for(&self, kind: &Kind, object: &mut Value) -> Result<String, Refusal> {
@@ -422,7 +362,7 @@ mod tests {
         let annotated = change(|object| object["metadata"]["annotations"] = json!({"a": "b"}));
         assert!(annotated.0 != same.0 && annotated.1 == 1);
         assert_eq!(change(|object| object["spec"]["hosts"] = json!(["x"])).1, 2);
-        assert_eq!(store.changes_since(FIRST_REVISION).count(), 3);
+        assert_eq!(store.history.since(0).count(), 3);
     }
 
     #[test]

@@ -115,9 +115,9 @@ impl Watch {
         if self.over || self.epoch != state.watch_epoch {
             return Line::End;
         }
-        if self.revision < state.store.oldest() {
+        if self.revision < state.store.history.oldest() {
             self.over = true;
-            return Line::Event(expired(self.revision, state.store.oldest()));
+            return Line::Event(expired(self.revision, state.store.history.oldest()));
         }
         self.collect(state);
         if let Some(event) = self.ready.pop_front() {
@@ -138,7 +138,8 @@ impl Watch {
         let (plural, namespace) = (self.kind.plural, self.namespace.clone());
         let changes: Vec<_> = state
             .store
-            .changes_since(self.revision)
+            .history
+            .since(self.revision)
             .filter(|change| {
                 change.key.0 == plural
                     && namespace

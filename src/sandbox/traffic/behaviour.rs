@@ -200,6 +200,17 @@ impl Behaviour {
         self
     }
 
+    /// From `from` on, for good, requests take `slowdown` times as long.
+    pub fn slower_from(&mut self, from: Timestamp, slowdown: f64) -> &mut Self {
+        self.spells.push(Spell {
+            from,
+            until: Timestamp::MAX,
+            errors: 0.0,
+            slowdown,
+        });
+        self
+    }
+
     /// Failed requests look like this.
     pub fn failing_as(&mut self, code: &str, flags: &str) -> &mut Self {
         code.clone_into(&mut self.failure.code);

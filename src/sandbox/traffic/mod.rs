@@ -5,12 +5,14 @@
 
 mod behaviour;
 mod chance;
+mod demand;
 mod model;
 mod routing;
 mod stream;
 
 pub use behaviour::{BOUNDS, Behaviour, Failure, Latency, Spell};
 pub use chance::Chance;
-pub use model::{Demand, Traffic};
+pub use demand::Demand;
+pub use model::Traffic;
 pub use routing::{Backend, Pod, Route, Routing, Service, Workload};
 pub use stream::{Counters, Outcome, Reporter, Source, Stream, target_labels};

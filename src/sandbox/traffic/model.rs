@@ -6,60 +6,9 @@ use jiff::Timestamp;
 
 use super::behaviour::{Behaviour, Spell};
 use super::chance::Chance;
+use super::demand::Demand;
 use super::routing::{Backend, Pod, Route, Routing, Workload};
 use super::stream::{Counters, Outcome, Reporter, Source, Stream};
-
-/// What callers want of one host.
-#[derive(Clone, Debug, Default)]
-pub struct Demand {
-    /// Requests per second.
-    pub per_second: f64,
-    /// From these times on, another number of requests per second.
-    pub changes: Vec<(Timestamp, f64)>,
-    /// Shares of the requests that match the route of this name; the rest takes the catch-all.
-    pub through: Vec<(String, f64)>,
-    /// Who calls.
-    pub source: Source,
-    /// Times in which every version behind the host is worse: a shared outage.
-    pub spells: Vec<Spell>,
-}
-
-impl Demand {
-    /// This many requests per second.
-    pub fn per_second(&mut self, rate: f64) -> &mut Self {
-        self.per_second = rate;
-        self
-    }
-
-    /// From `at` on, this many requests per second.
-    pub fn per_second_from(&mut self, at: Timestamp, rate: f64) -> &mut Self {
-        self.changes.push((at, rate));
-        self.changes.sort_by_key(|(at, _)| *at);
-        self
-    }
-
-    /// This share of the requests matches the route of this name.
-    pub fn through(&mut self, route: &str, share: f64) -> &mut Self {
-        self.through.push((route.to_owned(), share));
-        self
-    }
-
-    /// Between the two times this share of requests fails, whoever answers.
-    pub fn fails_between(&mut self, from: Timestamp, until: Timestamp, errors: f64) -> &mut Self {
-        self.spells.push(Spell {
-            from,
-            until,
-            errors,
-            slowdown: 1.0,
-        });
-        self
-    }
-
-    fn rate_at(&self, at: Timestamp) -> f64 {
-        let changed = self.changes.iter().rev().find(|(from, _)| *from <= at);
-        changed.map_or(self.per_second, |(_, rate)| *rate)
-    }
-}
 
 /// Requests and how they fare, over time. Pure: time and routes are given to it.
 #[derive(Clone, Debug)]
@@ -353,45 +302,8 @@ mod tests {
 
     const HOST: &str = "reviews.shop.svc.cluster.local";
 
-    fn backend(version: &str, weight: f64, pods: usize) -> Backend {
-        Backend {
-            weight,
-            service: super::super::routing::Service {
-                host: HOST.to_owned(),
-                name: "reviews".to_owned(),
-                namespace: "shop".to_owned(),
-            },
-            workload: Some(Workload {
-                name: format!("reviews-{version}"),
-                namespace: "shop".to_owned(),
-                app: "reviews".to_owned(),
-                version: version.to_owned(),
-                revision: version.to_owned(),
-            }),
-            ready: (0..pods).map(|i| pod(version, i)).collect(),
-            missing: false,
-        }
-    }
-
-    fn pod(version: &str, i: usize) -> Pod {
-        Pod {
-            name: format!("reviews-{version}-{i}"),
-            ..Pod::default()
-        }
-    }
-
     fn routing(v1: f64, v2: f64, canary_pods: usize) -> Routing {
-        let route = Route {
-            name: "primary".to_owned(),
-            catch_all: true,
-            backends: vec![backend("v1", v1, 2), backend("v2", v2, canary_pods)],
-        };
-        Routing {
-            hosts: BTreeMap::from([(HOST.to_owned(), vec![route])]),
-            pods: (0..2)
-                .flat_map(|i| [(pod("v1", i), 0), (pod("v2", i), 0)])
-                .collect(),
-        }
+        Routing::split(HOST, &[("v1", v1, 2), ("v2", v2, canary_pods)])
     }
 
     fn traffic(chance: Chance) -> Traffic {
@@ -460,7 +372,9 @@ mod tests {
         let mut traffic = traffic(Chance::exact());
         let mut routing = routing(100.0, 0.0, 2);
         run(&mut traffic, &routing, 10);
-        routing.pods.insert(pod("v1", 0), 1);
+        if let Some(mut first) = routing.pods.first_entry() {
+            *first.get_mut() += 1;
+        }
         run(&mut traffic, &routing, 1);
         let counted: BTreeMap<&str, u64> = traffic
             .streams()

@@ -11,6 +11,56 @@ pub struct Routing {
     pub pods: BTreeMap<Pod, u64>,
 }
 
+impl Routing {
+    /// One host whose requests are split over versions: label, weight, ready pods.
+    ///
+    /// For a model without objects: the workloads are called `NAME-VERSION` after the host's first part.
+    pub fn split(host: &str, versions: &[(&str, f64, usize)]) -> Self {
+        let mut parts = host.splitn(3, '.').map(str::to_owned);
+        let name = parts.next().unwrap_or_default();
+        let namespace = parts.next().unwrap_or_default();
+        let mut pods = BTreeMap::new();
+        let mut backends = Vec::new();
+        for (version, weight, ready) in versions {
+            let workload = format!("{name}-{version}");
+            let ready: Vec<Pod> = (0..*ready)
+                .map(|i| Pod {
+                    name: format!("{workload}-{i}"),
+                    namespace: namespace.clone(),
+                    instance: format!("{workload}-{i}:15020"),
+                })
+                .collect();
+            pods.extend(ready.iter().map(|pod| (pod.clone(), 0)));
+            backends.push(Backend {
+                weight: *weight,
+                service: Service {
+                    host: host.to_owned(),
+                    name: name.clone(),
+                    namespace: namespace.clone(),
+                },
+                workload: Some(Workload {
+                    name: workload,
+                    namespace: namespace.clone(),
+                    app: name.clone(),
+                    version: (*version).to_owned(),
+                    revision: (*version).to_owned(),
+                }),
+                ready,
+                missing: false,
+            });
+        }
+        let route = Route {
+            name: String::new(),
+            catch_all: true,
+            backends,
+        };
+        Self {
+            hosts: BTreeMap::from([(host.to_owned(), vec![route])]),
+            pods,
+        }
+    }
+}
+
 /// One route of a host.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Route {

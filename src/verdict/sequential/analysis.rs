@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::dispute::Dispute;
-use super::evidence::{Evidence, Hold, MetricEvidence, State};
+use super::evidence::Hold;
 use super::exposure::Tally;
 use super::history::History;
 use super::incident::Incident;
@@ -12,7 +12,7 @@ use super::metric::{Metric, Subject};
 use super::policy::Policy;
 use super::regression::combine;
 use super::step::Step;
-use crate::verdict::{Analysis, Decision, Reason, StepContext, Verdict, Window};
+use crate::verdict::{Analysis, Decision, StepContext, Verdict, Window};
 
 /// Bad canary requests without which nothing trips.
 const LEAST_BAD: f64 = 3.0;
@@ -20,20 +20,16 @@ const LEAST_BAD: f64 = 3.0;
 const SLOW_WEIGHT: f64 = 0.1;
 /// Evidence above which a step is not left, in nats.
 const QUIET: f64 = std::f64::consts::LN_2;
-/// Cleared trips in a step, and retreats from 100 %, after which it holds.
-const PATIENCE: u32 = 3;
 /// Scrapes without a sample after which data is lost.
 const LOST: i32 = 3;
 /// Weight of the past in the smoothed number of requests in a window.
 const SMOOTHING: f64 = 0.75;
 /// Windows after a retreat before 100 % is tried again.
 const HALF_OPEN: u32 = 4;
-/// Excess to rule out before 100 % is tried again.
-const HALF_OPEN_TOLERANCE: f64 = 0.005;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Phase {
+pub(super) enum Phase {
     Waiting,
     Comparing,
     Confirming,
@@ -46,19 +42,20 @@ enum Phase {
 /// says the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sequential {
-    policy: Policy,
-    metrics: Vec<Metric>,
-    dispute: Dispute,
-    incident: Incident,
-    phase: Phase,
-    step: Option<Step>,
-    first_began: Option<Timestamp>,
-    last_end: Option<Timestamp>,
-    per_window: Option<f64>,
-    retreats: u32,
-    half_open: bool,
-    silent: bool,
-    alone: f64,
+    pub(super) policy: Policy,
+    pub(super) metrics: Vec<Metric>,
+    pub(super) dispute: Dispute,
+    pub(super) incident: Incident,
+    pub(super) phase: Phase,
+    pub(super) step: Option<Step>,
+    pub(super) first_began: Option<Timestamp>,
+    pub(super) last_end: Option<Timestamp>,
+    pub(super) per_window: Option<f64>,
+    pub(super) retreats: u32,
+    pub(super) overloads: u32,
+    pub(super) half_open: bool,
+    pub(super) silent: bool,
+    pub(super) alone: f64,
 }
 
 impl Sequential {
@@ -82,6 +79,7 @@ impl Sequential {
             last_end: None,
             per_window: None,
             retreats: 0,
+            overloads: 0,
             half_open: false,
             silent: false,
             alone: 0.0,
@@ -93,100 +91,18 @@ impl Sequential {
         &self.policy
     }
 
-    /// What is known now.
-    pub fn evidence(&self) -> Evidence {
-        let tolerance = self.step.as_ref().map_or(1.0, |step| self.tolerance(step));
-        let metrics = self.metrics.iter().map(|metric| MetricEvidence {
-            subject: metric.subject,
-            evidence: metric.evidence(),
-            upper: metric.promotion.upper(self.policy.false_promotion),
-            tolerance: metric.tolerance(tolerance, &self.policy),
-        });
-        let counts = |of: fn(&Step) -> _| self.step.as_ref().map(of).unwrap_or_default();
-        Evidence {
-            state: self.state(),
-            evidence: self.total(),
-            needed: self.policy.trip(),
-            alone: (self.phase == Phase::Baking).then_some(self.alone),
-            confidence: 1.0 - self.policy.false_promotion,
-            ratio: self.policy.promotion_ratio,
-            metrics: metrics.collect(),
-            stable: counts(|step| step.stable),
-            canary: counts(|step| step.canary),
-        }
-    }
-
-    fn state(&self) -> State {
-        match (self.phase, self.hold()) {
-            (Phase::Waiting, _) => State::Waiting,
-            (Phase::Confirming, _) => State::Confirming,
-            (Phase::Comparing | Phase::Baking, Some(hold)) => State::Held(hold),
-            (Phase::Comparing, None) => State::Comparing,
-            (Phase::Baking, None) => State::Baking,
-        }
-    }
-
-    fn total(&self) -> f64 {
-        combine(self.metrics.iter().map(|m| (m.weight, m.evidence())))
-    }
-
     fn tallies(&self, window: &Window) -> Vec<Tally> {
         self.metrics.iter().map(|m| m.tally(window)).collect()
     }
 
-    /// The canary is younger than the warm-up: its pods, or, if their age is unknown, the rollout.
+    /// At the start of the window the canary was younger than the warm-up: its pods, or, if their age
+    /// is unknown, the rollout.
     fn warm(&self, window: &Window) -> bool {
         let age = window.canary_age.or_else(|| {
             self.first_began
                 .map(|began| window.end.duration_since(began))
         });
-        age.is_some_and(|age| age < self.policy.warmup)
-    }
-
-    /// The excess to rule out in this step for failures.
-    fn tolerance(&self, step: &Step) -> f64 {
-        if step.half_open {
-            return HALF_OPEN_TOLERANCE;
-        }
-        let own = self.policy.tolerance_after(step.counted);
-        match step.context.next_share {
-            Some(next) if !step.last() => {
-                let per_window = self.per_window.unwrap_or(0.0);
-                own.max(self.policy.blast_floor(next, per_window))
-            }
-            _ => own,
-        }
-    }
-
-    fn hold(&self) -> Option<Hold> {
-        let step = self.step.as_ref()?;
-        if self.silent {
-            Some(Hold::DataLoss)
-        } else if self.incident.ongoing() && !step.alone() {
-            Some(Hold::Incident)
-        } else if step.starved() {
-            Some(Hold::NotItsShare)
-        } else if step.resumes >= PATIENCE {
-            Some(Hold::Disputed)
-        } else if self.retreats >= PATIENCE {
-            Some(Hold::Unsteady)
-        } else {
-            None
-        }
-    }
-
-    /// Every metric's excess is ruled out, or none needs to be.
-    fn ruled_out(&self, step: &Step) -> bool {
-        let tolerance = self.tolerance(step);
-        tolerance >= 1.0
-            || step.served()
-                && self.metrics.iter().all(|metric| {
-                    let tolerance = metric.tolerance(tolerance, &self.policy);
-                    metric
-                        .promotion
-                        .upper(self.policy.false_promotion)
-                        .is_some_and(|upper| upper <= tolerance)
-                })
+        age.is_some_and(|age| age - window.length() < self.policy.warmup)
     }
 
     fn compare(&mut self, window: &Window) -> Decision {
@@ -208,6 +124,10 @@ impl Sequential {
         if self.phase == Phase::Baking {
             return self.bake(window, &tallies);
         }
+        if self.blamed() {
+            self.overloads += 1;
+            return Decision::Retreat(self.reasons());
+        }
         self.decide(window)
     }
 
@@ -226,21 +146,12 @@ impl Sequential {
         }
     }
 
-    /// The metric that speaks loudest against the canary.
-    fn leader(&self) -> &Metric {
-        let loudness = |m: &Metric| m.weight.ln() + m.evidence();
-        self.metrics
-            .iter()
-            .max_by(|a, b| loudness(a).total_cmp(&loudness(b)))
-            .expect("failures are always a metric")
-    }
-
     fn learn(&mut self, window: &Window, tallies: &[Tally]) {
         for (metric, tally) in self.metrics.iter_mut().zip(tallies) {
             metric.learn(tally);
         }
         let before = self.incident.ongoing();
-        self.incident.observe(tallies[0].stable);
+        self.incident.observe(tallies[0].stable, window.end);
         if before && !self.incident.ongoing() {
             // What was bet while both failed says little about either.
             self.promise_nothing();
@@ -274,7 +185,8 @@ impl Sequential {
         let good = !held && quiet && flowing && patient && self.ruled_out(step);
         if good && step.dwelt(window.end) {
             Decision::Advance(self.reasons())
-        } else if step.counted >= self.policy.deadline {
+        } else if step.counted >= self.policy.deadline || self.hold() == Some(Hold::Overload) {
+            // More patience would not change what three attempts have shown.
             Decision::Inconclusive(self.reasons())
         } else if good {
             Decision::Stay(Verdict::Healthy, self.reasons())
@@ -322,7 +234,7 @@ impl Sequential {
         for (metric, tally) in self.metrics.iter_mut().zip(&after) {
             metric.learn_baseline(tally);
         }
-        self.incident.observe(after[0].stable);
+        self.incident.observe(after[0].stable, window.end);
         self.promise_nothing();
         if let Some(step) = &mut self.step {
             step.resume(window.end);
@@ -338,20 +250,13 @@ impl Sequential {
             Some(_) => Phase::Comparing,
         }
     }
-
-    fn reasons(&self) -> Vec<Reason> {
-        self.evidence()
-            .sentences()
-            .into_iter()
-            .map(Reason)
-            .collect()
-    }
 }
 
 impl Analysis for Sequential {
     fn begin_step(&mut self, step: StepContext) {
         self.first_began.get_or_insert(step.began);
-        self.step = Some(Step::new(step, std::mem::take(&mut self.half_open)));
+        let half_open = std::mem::take(&mut self.half_open);
+        self.step = Some(Step::new(step, self.step.as_ref(), half_open));
         self.phase = self.phase_of_step();
         self.alone = 0.0;
         self.promise_nothing();
@@ -365,6 +270,10 @@ impl Analysis for Sequential {
     }
 
     fn observe(&mut self, window: &Window) -> Decision {
+        if self.last_end.is_some_and(|last| window.end <= last) {
+            // A replay may overlap what was already seen; nothing is bet on twice.
+            return Decision::Stay(Verdict::NotEnoughData, self.reasons());
+        }
         self.last_end = Some(window.end);
         self.silent = false;
         match self.phase {
@@ -383,5 +292,9 @@ impl Analysis for Sequential {
             Verdict::NotEnoughData
         };
         Decision::Stay(verdict, self.reasons())
+    }
+
+    fn evidence(&self) -> Option<super::Evidence> {
+        Some(Self::evidence(self))
     }
 }

@@ -11,9 +11,9 @@ const MAX_CLUSTER: f64 = 20.0;
 /// Fluctuations above this (a rate that doubles from window to window) are not believed.
 const MAX_FLUCTUATION: f64 = 1.0;
 /// Larger clusters are rarer than a fluctuating rate.
-const LIKELY_CLUSTER: f64 = 5.0;
+const LIKELY_CLUSTER: f64 = 8.0;
 /// Differences without which nothing is learned of the spread.
-const LEAST_STEPS: u32 = 4;
+const LEAST_STEPS: u32 = 6;
 
 /// The variance of a count with mean `μ` is `cluster * μ + fluctuation * μ²`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,10 +34,10 @@ impl Dispersion {
         clamped: false,
     };
 
-    /// What is assumed before anything was seen: clusters of 3, a third of fluctuation.
+    /// What is assumed before anything was seen: clusters of 5, a rate that varies by half.
     pub const UNKNOWN: Self = Self {
-        cluster: 3.0,
-        fluctuation: 0.1,
+        cluster: 5.0,
+        fluctuation: 0.3,
         clamped: false,
     };
 
@@ -132,8 +132,8 @@ impl Observed {
     }
 
     /// The dispersion seen so far: the variance of rates over what independent errors would give, by
-    /// successive differences, read two standard deviations high, and shrunk towards
-    /// [`Dispersion::UNKNOWN`] as long as few errors were seen. Up to 5 of it counts as clusters, the
+    /// successive differences, read three standard deviations high, and shrunk towards
+    /// [`Dispersion::UNKNOWN`] as long as few errors were seen. Up to 8 of it counts as clusters, the
     /// rest as fluctuation.
     pub fn dispersion(&self) -> Dispersion {
         if self.steps < LEAST_STEPS || self.bad <= 0.0 {
@@ -141,7 +141,7 @@ impl Observed {
         }
         let steps = f64::from(self.steps);
         let rate = self.bad / self.requests;
-        let ratio = self.squares / steps / rate * (1.0 + 2.0 / steps.sqrt());
+        let ratio = self.squares / steps / rate * (1.0 + 3.0 / steps.sqrt());
         let cluster = ratio.clamp(1.0, LIKELY_CLUSTER);
         let mean = self.bad / (steps + 1.0);
         let fluctuation = (ratio - cluster).max(0.0) / mean;

@@ -17,6 +17,8 @@ pub enum Hold {
     Disputed,
     /// The canary looked worse alone, too often.
     Unsteady,
+    /// Stable failed more each time the canary got more traffic.
+    Overload,
     /// No sample for more than three scrapes.
     DataLoss,
 }
@@ -49,6 +51,8 @@ pub struct MetricEvidence {
     pub upper: Option<f64>,
     /// What `upper` must come down to before the step is left.
     pub tolerance: f64,
+    /// The history was noisier than is believed, so the counts may be less certain than is assumed.
+    pub clamped: bool,
 }
 
 /// All of it.
@@ -77,19 +81,30 @@ pub struct Evidence {
 impl Evidence {
     /// The same in sentences a person understands.
     pub fn sentences(&self) -> Vec<String> {
-        let mut sentences = vec![
-            format!(
-                "canary {}, stable {}",
-                failed(self.canary),
-                failed(self.stable)
-            ),
-            self.against(),
-        ];
-        sentences.extend(self.metrics.iter().map(|m| self.bound(m)));
+        let counts = format!(
+            "canary {}, stable {}",
+            failed(self.canary),
+            failed(self.stable)
+        );
+        std::iter::once(counts).chain(self.reasons()).collect()
+    }
+
+    /// The sentences without the counts, for places that show those already; what matters most comes
+    /// first.
+    pub fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
         if let State::Held(hold) = self.state {
-            sentences.push(hold.sentence().to_owned());
+            reasons.push(hold.sentence().to_owned());
         }
-        sentences
+        // Where a regression is near, how good the canary may be is beside the point.
+        let evidence = self
+            .alone
+            .map_or(self.evidence, |alone| alone.max(self.evidence));
+        if evidence < self.needed / 2.0 {
+            reasons.extend(self.metrics.iter().map(|metric| self.bound(metric)));
+        }
+        reasons.push(self.against());
+        reasons
     }
 
     /// How far the evidence of a regression is.
@@ -128,6 +143,7 @@ impl Hold {
             Self::NotItsShare => "the canary does not get the traffic its weight promises",
             Self::Disputed => "both versions failed together three times in this step",
             Self::Unsteady => "the canary looked worse at 100 % three times, but not beside stable",
+            Self::Overload => "stable failed more each of three times the canary got more traffic",
             Self::DataLoss => "no new sample for more than three scrapes",
         }
     }
@@ -183,7 +199,7 @@ mod tests {
 
     #[test]
     fn evidence_speaks_in_sentences() {
-        let evidence = Evidence {
+        let mut evidence = Evidence {
             state: State::Held(Hold::Incident),
             evidence: 3.12,
             needed: 4.605,
@@ -196,12 +212,14 @@ mod tests {
                     evidence: 3.12,
                     upper: Some(0.005),
                     tolerance: 0.005,
+                    clamped: false,
                 },
                 MetricEvidence {
                     subject: Subject::SlowerThan { bound_ms: 250.0 },
                     evidence: -1.0,
                     upper: None,
                     tolerance: 0.02,
+                    clamped: false,
                 },
             ],
             stable: Counts {
@@ -217,10 +235,18 @@ mod tests {
             evidence.sentences(),
             [
                 "canary 0 of 151 failed, stable 14 of 15 722 failed",
+                "stable fails more than usual too: waiting for it to pass",
                 "evidence of regression 3.1 of 4.6",
+            ]
+        );
+        evidence.evidence = 0.5;
+        evidence.state = State::Comparing;
+        assert_eq!(
+            evidence.reasons(),
+            [
                 "canary failures exceed 1.5x stable by at most 0.5 points (95 %)",
                 "no bound on canary requests over 250 ms yet",
-                "stable fails more than usual too: waiting for it to pass",
+                "evidence of regression 0.5 of 4.6",
             ]
         );
     }

@@ -8,7 +8,7 @@ use super::mixture::{self, Ladder};
 use super::policy::Policy;
 
 /// Requests that the first step should send to the canary in a scrape.
-const FIRST_STEP: f64 = 100.0;
+const FIRST_STEP: f64 = 50.0;
 /// The smallest first step that is advised.
 const SMALLEST: f64 = 0.001;
 
@@ -59,6 +59,35 @@ impl Traffic {
         duration(-policy.false_promotion.ln() / (self.per_second * growth))
     }
 
+    /// How long an equal canary takes through all steps to 100 %, `shares` being those before it.
+    /// `None` when some step never ends by itself. Good to a third.
+    pub fn time_to_full(self, shares: &[f64], policy: &Policy) -> Option<SignedDuration> {
+        let per_window = self.per_second * policy.scrape.as_secs_f64();
+        let mut total = SignedDuration::ZERO;
+        for (i, &share) in shares.iter().enumerate() {
+            let floor = shares
+                .get(i + 1)
+                .map_or(0.0, |&next| policy.blast_floor(next, per_window));
+            total += self.time_in_step(share, floor, policy)?;
+        }
+        Some(total)
+    }
+
+    /// How long a step takes whose excess need not be below `floor`.
+    fn time_in_step(self, share: f64, floor: f64, policy: &Policy) -> Option<SignedDuration> {
+        if floor >= 1.0 {
+            return Some(policy.dwell);
+        }
+        let until = |tolerance: f64| self.time_to_promote(share, tolerance.max(floor), policy);
+        let widens = policy.tolerance.widens_after;
+        let early = until(policy.tolerance.early).filter(|&early| early <= widens);
+        let time = match early {
+            Some(early) => early,
+            None => until(policy.tolerance.late)?.max(widens),
+        };
+        (time <= policy.deadline).then(|| time.max(policy.dwell))
+    }
+
     /// How long a canary that fails `canary_rate` of its requests takes at `share` until it trips.
     /// `None` when it never does.
     pub fn time_to_detect(
@@ -74,8 +103,8 @@ impl Traffic {
         duration((policy.trip() + prior) / (self.per_second * best))
     }
 
-    /// The first step's share: enough for a hundred canary requests in a scrape, at least 0.1 %, at
-    /// most what was asked for. Sampling beats statistics: at 10 000 requests per second a broken
+    /// The first step's share: enough for fifty canary requests in a scrape, at least 0.1 %, at most
+    /// what was asked for. Five failed requests of fifty are seen at once. Sampling beats statistics: at 10 000 requests per second a broken
     /// canary at 1 % fails 1 500 requests before the first scrape has been seen.
     pub fn first_step(self, asked: f64, policy: &Policy) -> f64 {
         let per_scrape = self.per_second * policy.scrape.as_secs_f64();
@@ -146,7 +175,7 @@ mod tests {
         let table = [
             (0.1, 0.01),
             (100.0, 0.01),
-            (1_000.0, 1.0 / 150.0),
+            (1_000.0, 1.0 / 300.0),
             (1e6, 0.001),
         ];
         for (per_second, expected) in table {
@@ -157,6 +186,36 @@ mod tests {
             let step = traffic.first_step(0.01, &policy());
             assert!((step - expected).abs() < 1e-12, "{per_second}: {step}");
         }
+    }
+
+    #[test]
+    fn the_whole_way_takes_what_simulation_took() {
+        // Medians of imagined rollouts, in seconds.
+        let table = [
+            (1.0, 0.0001, 1515.0),
+            (1.0, 0.001, 1800.0),
+            (10.0, 0.0001, 450.0),
+            (10.0, 0.001, 465.0),
+            (10.0, 0.01, 555.0),
+            (100.0, 0.0001, 315.0),
+            (100.0, 0.001, 435.0),
+            (1_000.0, 0.001, 180.0),
+            (10_000.0, 0.01, 180.0),
+        ];
+        for (per_second, failure_rate, seconds) in table {
+            let traffic = Traffic {
+                per_second,
+                failure_rate,
+            };
+            let time = traffic.time_to_full(&[0.01, 0.1, 0.5], &policy()).unwrap();
+            let ours = time.as_secs_f64();
+            assert!((ours / seconds - 1.0).abs() < 0.33, "{ours} for {seconds}");
+        }
+        let idle = Traffic {
+            per_second: 1.0 / 6.0,
+            failure_rate: 0.001,
+        };
+        assert_eq!(idle.time_to_full(&[0.01, 0.1, 0.5], &policy()), None);
     }
 
     #[test]

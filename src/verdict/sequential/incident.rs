@@ -1,5 +1,6 @@
 //! Does the stable version itself fail more than usual? (Section 8.)
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::block::Arm;
@@ -11,6 +12,8 @@ const RATIO: f64 = 3.0;
 const OFFSET: f64 = 0.01;
 /// Failures that must be remembered, so that a single one is no incident.
 const LEAST: f64 = 5.0;
+/// Windows after which an incident is no passing moment.
+const LASTING: u32 = 2;
 /// Windows from which the usual rate is taken when there is no history.
 const LEARNING: u32 = 4;
 
@@ -21,6 +24,8 @@ pub struct Incident {
     recent: Arm,
     learned: Arm,
     windows: u32,
+    began: Option<Timestamp>,
+    lasting: u32,
 }
 
 impl Incident {
@@ -31,11 +36,13 @@ impl Incident {
             recent: Arm::default(),
             learned: Arm::default(),
             windows: 0,
+            began: None,
+            lasting: 0,
         }
     }
 
-    /// Takes in what stable did in a window.
-    pub fn observe(&mut self, stable: Arm) {
+    /// Takes in what stable did in a window that ended at `end`.
+    pub fn observe(&mut self, stable: Arm, end: Timestamp) {
         self.recent.bad = DECAY * self.recent.bad + stable.bad;
         self.recent.requests = DECAY * self.recent.requests + stable.requests;
         if self.usual.is_none() {
@@ -46,6 +53,18 @@ impl Incident {
                 self.usual = Some(self.learned.bad / self.learned.requests);
             }
         }
+        if self.ongoing() {
+            self.began.get_or_insert(end);
+            self.lasting += 1;
+        } else {
+            self.began = None;
+            self.lasting = 0;
+        }
+    }
+
+    /// When the incident was first seen, if it has lasted at least two windows.
+    pub fn lasting_since(&self) -> Option<Timestamp> {
+        self.began.filter(|_| self.lasting >= LASTING)
     }
 
     /// The stable version fails more than three times, or a point above, its usual rate.
@@ -78,7 +97,8 @@ mod tests {
         ];
         for (usual, bad, expected) in table {
             let mut incident = Incident::new(usual);
-            bad.iter().for_each(|&bad| incident.observe(arm(bad)));
+            bad.iter()
+                .for_each(|&bad| incident.observe(arm(bad), Timestamp::UNIX_EPOCH));
             assert_eq!(incident.ongoing(), expected, "{usual:?} {bad:?}");
         }
     }

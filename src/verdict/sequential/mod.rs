@@ -65,7 +65,11 @@
 //!
 //! # 8. Policy
 //!
-//! When a step is left, what holds it, when it is given up: [`policy`] and [`Sequential`].
+//! When a step is left, what holds it, when it is given up: [`policy`] and [`Sequential`]. Damage
+//! through what both versions share is invisible beside stable. When stable begins to fail within two
+//! minutes of a weight increase and goes on for two windows, the canary goes back a step; the third
+//! time it stays there without a verdict. That is no evidence, so it never rolls back and leaves the
+//! bound on false rollbacks as it is.
 //!
 //! # 9. Forecast
 //!
@@ -83,6 +87,7 @@ pub mod forecast;
 pub mod guard;
 pub mod history;
 mod incident;
+mod judgement;
 pub mod latency;
 mod metric;
 pub mod mixture;

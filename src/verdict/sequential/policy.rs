@@ -1,6 +1,8 @@
 //! What a rollout is willing to risk, and the presets that trade it for time (section 8).
 
+use clap::ValueEnum;
 use jiff::SignedDuration;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::block::Margin;
@@ -28,6 +30,9 @@ pub struct Policy {
     pub dwell: SignedDuration,
     /// How long a step waits for a verdict; time in an incident or without data does not count.
     pub deadline: SignedDuration,
+    /// How soon after a weight increase an incident is put down to it, so that the canary goes back a
+    /// step; zero turns it off.
+    pub blame: SignedDuration,
     /// How long a young canary is given ten points of room; zero turns it off.
     pub warmup: SignedDuration,
     /// How often Prometheus scrapes.
@@ -55,7 +60,9 @@ pub struct Blast {
 }
 
 /// How fast, at what price.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
     /// Rules out half a point; a minute a step at least.
@@ -111,6 +118,7 @@ impl Preset {
             },
             dwell: SignedDuration::from_secs(least).max(scrape * scrapes),
             deadline: SignedDuration::from_mins(60),
+            blame: SignedDuration::from_mins(2),
             warmup: SignedDuration::from_secs(30),
             scrape,
         }

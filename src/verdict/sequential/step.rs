@@ -21,6 +21,8 @@ pub struct Step {
     pub context: StepContext,
     /// The step began again after a retreat from 100 %.
     pub half_open: bool,
+    /// The canary has more traffic than in the step before.
+    pub rose: bool,
     /// When the weights were last set, by the beginning or a resume.
     pub since: Timestamp,
     /// Time that counts towards the deadline.
@@ -40,11 +42,12 @@ pub struct Step {
 }
 
 impl Step {
-    /// A step that begins.
-    pub fn new(context: StepContext, half_open: bool) -> Self {
+    /// A step that begins, after the step `before`.
+    pub fn new(context: StepContext, before: Option<&Self>, half_open: bool) -> Self {
         Self {
             context,
             half_open,
+            rose: before.is_some_and(|step| step.context.share < context.share),
             since: context.began,
             counted: SignedDuration::ZERO,
             stable: Counts::default(),

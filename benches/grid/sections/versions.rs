@@ -1,0 +1,148 @@
+//! Equal and worse canaries.
+
+use std::fmt::Write;
+
+use jiff::SignedDuration;
+use kubectl_canary::simulate::{Route, Scenario};
+use kubectl_canary::verdict::sequential::Policy;
+
+use super::axes::{STABLE, TRAFFIC, WORSE, minutes, scenario};
+use crate::cell::{Rule, amount, careful, ours, per_second, percent, table};
+use crate::goals::Goals;
+
+/// Equal versions.
+pub fn healthy(runs: usize, goals: &mut Goals) -> String {
+    let mut page = String::from(
+        "\n## Equal versions\n\nRolled back / promoted, in percent; minutes to a promotion (median).\n\n\
+         | req/s | stable | kubectl canary | minutes | Flagger | tuned | Argo | tuned | Kayenta |\n\
+         |--|--|--|--|--|--|--|--|--|\n",
+    );
+    for rps in TRAFFIC {
+        for stable in STABLE {
+            let scenario = scenario(rps, stable);
+            let route = Route::default();
+            let mine = table(Rule::Ours, &scenario, &route, runs);
+            goals.equal(rps, stable, &mine);
+            let _ = write!(
+                page,
+                "| {} | {} % | **{}** / {} | {} |",
+                per_second(rps),
+                percent(stable),
+                percent(mine.rolled_back.share),
+                percent(mine.promoted.share),
+                minutes(mine.seconds_to_promote.median)
+            );
+            for rule in [
+                Rule::Flagger,
+                Rule::FlaggerTuned,
+                Rule::Argo,
+                Rule::ArgoTuned,
+                Rule::Kayenta,
+            ] {
+                let theirs = table(rule, &scenario, &route, runs);
+                let _ = write!(
+                    page,
+                    " {} / {} |",
+                    percent(theirs.rolled_back.share),
+                    percent(theirs.promoted.share)
+                );
+            }
+            page.push('\n');
+        }
+    }
+    page
+}
+
+/// Worse canaries.
+pub fn regressed(runs: usize, goals: &mut Goals) -> String {
+    let mut page = String::from(
+        "\n## Worse canaries\n\nRolled back / promoted in percent, and the mean of excess failed requests \
+         (canary requests times what its rate exceeds stable's by). *Wald* is the sequential test that \
+         knows both rates, on the same scrapes and at least a minute a step.\n\n\
+         | req/s | stable | canary | back / promoted | excess | Wald | ratio | Flagger: promoted, excess | \
+         Argo: promoted, excess | Kayenta: promoted, excess |\n|--|--|--|--|--|--|--|--|--|--|\n",
+    );
+    for rps in TRAFFIC {
+        for stable in STABLE {
+            for (name, ratio, added) in WORSE {
+                let scenario = Scenario {
+                    ratio,
+                    added,
+                    ..scenario(rps, stable)
+                };
+                let route = Route::default();
+                let mine = table(Rule::Ours, &scenario, &route, runs);
+                let wald = table(Rule::Wald, &scenario, &route, runs);
+                let flagger = table(Rule::Flagger, &scenario, &route, runs / 4);
+                let argo = table(Rule::Argo, &scenario, &route, runs / 4);
+                let kayenta = table(Rule::Kayenta, &scenario, &route, runs / 4);
+                let times = mine.excess.mean / wald.excess.mean;
+                goals.worse(rps, stable, name, [&mine, &wald, &flagger, &argo, &kayenta]);
+                let _ = write!(
+                    page,
+                    "| {} | {} % | {name} | {} / {} | **{}** | {} | {} |",
+                    per_second(rps),
+                    percent(stable),
+                    percent(mine.rolled_back.share),
+                    percent(mine.promoted.share),
+                    amount(mine.excess.mean),
+                    amount(wald.excess.mean),
+                    if mine.rolled_back.share >= 0.9 {
+                        format!("{times:.1}")
+                    } else {
+                        "-".to_owned()
+                    },
+                );
+                for theirs in [flagger, argo, kayenta] {
+                    let _ = write!(
+                        page,
+                        " {}, {} |",
+                        percent(theirs.promoted.share),
+                        amount(theirs.excess.mean)
+                    );
+                }
+                page.push('\n');
+            }
+        }
+    }
+    page
+}
+
+/// Exactly on the margin, promotion turned off.
+pub fn margin(runs: usize, goals: &mut Goals) -> String {
+    let mut page = String::from(
+        "\n## Exactly on the margin, for eight hours\n\nThe canary fails 1.25 times stable and 0.01 points \
+         more; nothing is promoted. At most 1 % may be rolled back.\n\n| req/s | stable | rolled back |\n|--|--|--|\n",
+    );
+    for rps in [1.0, 10.0, 100.0, 1_000.0] {
+        for stable in [0.001, 0.01] {
+            let scenario = Scenario {
+                ratio: 1.25,
+                added: 0.0001,
+                ..scenario(rps, stable)
+            };
+            let route = Route {
+                steps: vec![0.5, 0.6],
+                limit: 8.0 * 3600.0,
+                ..Route::default()
+            };
+            let policy = Policy {
+                false_promotion: 0.0,
+                deadline: SignedDuration::from_hours(9),
+                ..careful(route.scrape)
+            };
+            let mine = ours(&scenario, &route, &policy, runs);
+            goals.margin(rps, stable, &mine);
+            let _ = writeln!(
+                page,
+                "| {} | {} % | {} % (95 %: {} to {}) |",
+                per_second(rps),
+                percent(stable),
+                percent(mine.rolled_back.share),
+                percent(mine.rolled_back.low),
+                percent(mine.rolled_back.high)
+            );
+        }
+    }
+    page
+}

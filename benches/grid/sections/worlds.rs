@@ -1,0 +1,258 @@
+//! Disturbed worlds around healthy canaries.
+
+use std::fmt::Write;
+
+use jiff::SignedDuration;
+use kubectl_canary::simulate::{Disturbance, Lag, Outage, Overload, Route, Scenario, Warmup};
+use kubectl_canary::verdict::sequential::Policy;
+
+use super::axes::{minutes, scenario};
+use crate::cell::{Rule, amount, careful, ours, per_second, percent, table, without_history};
+use crate::goals::Goals;
+
+fn disturbances() -> Vec<(String, Disturbance)> {
+    let none = Disturbance::default;
+    let mut list = vec![("none".to_owned(), none())];
+    for rho in [1e-4, 1e-3] {
+        let noise = Some(rho);
+        list.push((
+            format!("rate drawn anew each scrape, correlation {rho}"),
+            Disturbance { noise, ..none() },
+        ));
+    }
+    let clusters = Some(3.0);
+    list.push((
+        "errors in geometric clusters of mean 3".to_owned(),
+        Disturbance { clusters, ..none() },
+    ));
+    let drift = Some(0.5);
+    list.push((
+        "common drift, log sd 0.5 over 5 min".to_owned(),
+        Disturbance { drift, ..none() },
+    ));
+    for (lag, late) in [
+        (None, ""),
+        (Some(Lag::Stable), ", stable's counters a scrape late"),
+        (Some(Lag::Canary), ", canary's counters a scrape late"),
+    ] {
+        for (lasts, rate) in [(60.0, 0.05), (60.0, 0.5), (300.0, 0.2)] {
+            let outage = Some(Outage {
+                start: (15.0, 300.0),
+                lasts,
+                rate,
+            });
+            let name = format!("shared outage, {lasts} s of {} %{late}", percent(rate));
+            list.push((
+                name,
+                Disturbance {
+                    outage,
+                    lag,
+                    ..none()
+                },
+            ));
+        }
+        if lag.is_some() {
+            let name = format!("no outage{late}");
+            list.push((name, Disturbance { lag, ..none() }));
+        }
+    }
+    for sd in [0.1, 0.3] {
+        let pods = Some(sd);
+        list.push((
+            format!("pods that differ, log sd {sd}"),
+            Disturbance { pods, ..none() },
+        ));
+    }
+    list
+}
+
+/// Disturbed worlds around equal versions.
+pub fn disturbed(runs: usize, goals: &mut Goals) -> String {
+    let mut page = String::from(
+        "\n## A healthy canary in a disturbed world\n\nRolled back in percent, the worst cell of 1 to 10 000 \
+         requests per second and 0.1 and 1 %. Pods that differ are a real difference.\n\n\
+         | disturbance | kubectl canary | worst at | without a history | Flagger | Argo |\n|--|--|--|--|--|--|\n",
+    );
+    for (name, disturbance) in disturbances() {
+        let (mut mine, mut bare, mut flagger, mut argo) = (0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64);
+        let mut worst = String::from("-");
+        for rps in [1.0, 10.0, 100.0, 1_000.0, 10_000.0] {
+            for stable in [0.001, 0.01] {
+                let scenario = Scenario {
+                    disturbance: disturbance.clone(),
+                    ..scenario(rps, stable)
+                };
+                let route = Route::default();
+                let share = |rule, runs| table(rule, &scenario, &route, runs).rolled_back.share;
+                let ours = share(Rule::Ours, runs);
+                goals.disturbed(&name, rps, stable, ours);
+                if ours > mine {
+                    mine = ours;
+                    worst = format!("{} req/s, {} %", per_second(rps), percent(stable));
+                }
+                bare = bare.max(
+                    without_history(&scenario, &route, runs / 2)
+                        .rolled_back
+                        .share,
+                );
+                flagger = flagger.max(share(Rule::Flagger, runs / 4));
+                argo = argo.max(share(Rule::Argo, runs / 4));
+            }
+        }
+        let _ = writeln!(
+            page,
+            "| {name} | **{}** | {worst} | {} | {} | {} |",
+            percent(mine),
+            percent(bare),
+            percent(flagger),
+            percent(argo)
+        );
+    }
+    page
+}
+
+/// A canary that errs while it is young, with and without the warm-up.
+pub fn warmup(runs: usize) -> String {
+    let mut page = String::from(
+        "\n## A canary that errs 5 points more in its first 30 s\n\n| req/s | warm-up | rolled back |\n|--|--|--|\n",
+    );
+    for rps in [100.0, 1_000.0, 10_000.0] {
+        for warmup in [0, 30] {
+            let scenario = Scenario {
+                disturbance: Disturbance {
+                    warmup: Some(Warmup {
+                        lasts: 30.0,
+                        added: 0.05,
+                    }),
+                    ..Disturbance::default()
+                },
+                ..scenario(rps, 0.001)
+            };
+            let route = Route::default();
+            let policy = Policy {
+                warmup: SignedDuration::from_secs(warmup),
+                ..careful(route.scrape)
+            };
+            let mine = ours(&scenario, &route, &policy, runs);
+            let _ = writeln!(
+                page,
+                "| {} | {warmup} s | {} % |",
+                per_second(rps),
+                percent(mine.rolled_back.share)
+            );
+        }
+    }
+    page
+}
+
+/// A canary that exhausts what both versions share, and outages that only look so.
+pub fn overload(runs: usize) -> String {
+    let mut page = String::from(
+        "\n## Damage through what both versions share\n\nFrom a share of 20 % on the canary's traffic makes both \
+         versions fail, 15 % of all requests at a share of a half, following the load within the inertia. \
+         Beside it, healthy canaries in an outage that has nothing to do with them. An hour at most. \
+         *Without* holds until the incident passes; *with* goes back a step when stable begins to fail within \
+         two minutes of an increase, and gives up after the third time. Rolled back / promoted / no verdict in \
+         percent; mean requests failed because of the canary; median minutes.\n\n\
+         | req/s | what | without | damage | minutes | with | damage | minutes |\n|--|--|--|--|--|--|--|--|\n",
+    );
+    let greedy = |inertia| Disturbance {
+        overload: Some(Overload {
+            from_share: 0.2,
+            at_full: 0.4,
+            inertia,
+        }),
+        ..Disturbance::default()
+    };
+    let outage = |lasts, rate| Disturbance {
+        outage: Some(Outage {
+            start: (15.0, 300.0),
+            lasts,
+            rate,
+        }),
+        ..Disturbance::default()
+    };
+    let cases = [
+        ("overload, inertia 5 s", greedy(5.0)),
+        ("overload, inertia 30 s", greedy(30.0)),
+        ("overload, inertia 120 s", greedy(120.0)),
+        ("no overload, outage 60 s of 50 %", outage(60.0, 0.5)),
+        ("no overload, outage 300 s of 20 %", outage(300.0, 0.2)),
+    ];
+    for rps in [10.0, 100.0, 1_000.0] {
+        for (name, disturbance) in &cases {
+            let scenario = Scenario {
+                disturbance: disturbance.clone(),
+                ..scenario(rps, 0.001)
+            };
+            let route = Route {
+                limit: 3600.0,
+                ..Route::default()
+            };
+            let _ = write!(page, "| {} | {name} |", per_second(rps));
+            for blame in [0, 2] {
+                let policy = Policy {
+                    blame: SignedDuration::from_mins(blame),
+                    ..careful(route.scrape)
+                };
+                let mine = ours(&scenario, &route, &policy, runs);
+                let _ = write!(
+                    page,
+                    " {} / {} / {} | {} | {} |",
+                    percent(mine.rolled_back.share),
+                    percent(mine.promoted.share),
+                    percent(mine.inconclusive.share),
+                    amount(mine.damage.mean),
+                    minutes(mine.seconds.median)
+                );
+            }
+            page.push('\n');
+        }
+    }
+    page
+}
+
+/// Regressions that only show at 100 %, and outages there.
+pub fn bake(runs: usize) -> String {
+    let mut page = String::from(
+        "\n## At 100 %\n\nTen minutes of bake, stable at 0.1 %. The outage hits both versions (20 % for 2 min).\n\n\
+         | req/s | what | rolled back / promoted | excess failed |\n|--|--|--|--|\n",
+    );
+    for rps in [100.0, 1_000.0] {
+        let outage = Disturbance {
+            outage: Some(Outage {
+                start: (600.0, 800.0),
+                lasts: 120.0,
+                rate: 0.2,
+            }),
+            ..Disturbance::default()
+        };
+        let cases = [
+            ("equal", 0.0, 0.0, Disturbance::default()),
+            ("shared outage", 0.0, 0.0, outage),
+            ("+5 from 500 s on", 0.05, 500.0, Disturbance::default()),
+        ];
+        for (name, added, onset, disturbance) in cases {
+            let scenario = Scenario {
+                added,
+                onset,
+                disturbance,
+                ..scenario(rps, 0.001)
+            };
+            let route = Route {
+                bake: Some(600.0),
+                ..Route::default()
+            };
+            let mine = table(Rule::Ours, &scenario, &route, runs);
+            let _ = writeln!(
+                page,
+                "| {} | {name} | {} / {} | {} |",
+                per_second(rps),
+                percent(mine.rolled_back.share),
+                percent(mine.promoted.share),
+                amount(mine.excess.mean)
+            );
+        }
+    }
+    page
+}

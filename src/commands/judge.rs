@@ -1,0 +1,130 @@
+//! The analysis that a plan asks for, and what it has to know of the past.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{CommandError, Environment};
+use crate::metrics::{Ledger, MetricSource, MetricsError, Query, Targets};
+use crate::plan::{AnalysisKind, HumanDuration, Plan};
+use crate::verdict::sequential::{History, Policy, Sequential, Tolerance, Traffic};
+use crate::verdict::{Analysis, Guarded, Limits, ThresholdGate, Window};
+
+/// How far the stable version's past is looked at.
+const PAST: SignedDuration = SignedDuration::from_mins(30);
+/// The longest that Prometheus may take for it.
+const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What the stable version did before the rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Before {
+    /// Its rate and noise, for the sequential analysis.
+    pub history: History,
+    /// Requests per second and failure rate, for a forecast.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub traffic: Option<Traffic>,
+    /// How often it was scraped.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub scrape: Option<HumanDuration>,
+    /// How many series there were.
+    pub series: usize,
+}
+
+/// Reads the half hour before `until`. The same moment always yields the same past, so that a run
+/// that is resumed starts from what the first one knew.
+///
+/// # Errors
+/// If the metrics do not answer.
+pub(super) async fn before(
+    metrics: &dyn MetricSource,
+    targets: &Targets,
+    until: Timestamp,
+) -> Result<Before, MetricsError> {
+    let since = until - PAST;
+    let mut ledger = Ledger::new(targets.clone(), since);
+    let query = Query {
+        text: ledger.query(until),
+        at: until,
+        within: DEADLINE,
+    };
+    let answer = metrics.ask(&query).await?;
+    // Whatever share the canary had meanwhile: the past is of the stable version alone.
+    let observation = ledger.take(&answer, |_| 0.0);
+    Ok(Before {
+        history: History::from_windows(&observation.windows),
+        traffic: traffic(&observation.windows),
+        scrape: observation.quality.scrape_interval.map(HumanDuration::from),
+        series: observation.quality.series,
+    })
+}
+
+fn traffic(windows: &[Window]) -> Option<Traffic> {
+    let (first, last) = (windows.first()?, windows.last()?);
+    let seconds = last.end.duration_since(first.start).as_secs_f64();
+    let mut stable = crate::verdict::Counts::default();
+    let mut canary = crate::verdict::Counts::default();
+    for window in windows {
+        stable += window.stable;
+        canary += window.canary;
+    }
+    (seconds > 0.0).then(|| Traffic {
+        per_second: (stable.requests + canary.requests) as f64 / seconds,
+        failure_rate: stable.failure_rate().unwrap_or(0.0),
+    })
+}
+
+/// The policy of a plan's sequential analysis.
+pub(super) fn policy(plan: &Plan) -> Policy {
+    let judgement = plan.judgement;
+    let mut policy = judgement.preset.policy(judgement.scrape.signed());
+    if let Some(tolerance) = judgement.tolerance {
+        policy.tolerance = Tolerance {
+            early: tolerance.share(),
+            late: tolerance.share(),
+            widens_after: SignedDuration::ZERO,
+        };
+        policy.blast.excess = policy.blast.excess.max(tolerance.share());
+    }
+    policy.dwell = plan.dwell.signed();
+    policy.deadline = plan.step_timeout.signed();
+    policy.warmup = judgement.warmup.signed();
+    policy
+}
+
+/// The analysis of a plan, knowing the past.
+pub(super) fn analysis(plan: &Plan, history: &History) -> Box<dyn Analysis> {
+    let judgement = plan.judgement;
+    let limits = |max_error_rate, margin| Limits {
+        max_error_rate,
+        margin,
+        min_requests: judgement.min_requests,
+    };
+    match (judgement.analysis, judgement.max_error_rate) {
+        (AnalysisKind::Threshold, rate) => {
+            let rate = rate.map_or(1.0, |rate| rate.share());
+            Box::new(ThresholdGate::new(limits(rate, judgement.margin.share())))
+        }
+        (AnalysisKind::Sequential, None) => Box::new(Sequential::new(policy(plan), history)),
+        (AnalysisKind::Sequential, Some(rate)) => Box::new(Guarded::new(
+            Box::new(Sequential::new(policy(plan), history)),
+            ThresholdGate::new(limits(rate.share(), 1.0)),
+        )),
+    }
+}
+
+/// The past of a rollout under way: that before it began.
+pub(super) async fn past_of(
+    environment: &Environment<'_>,
+    plan: &Plan,
+    targets: &Targets,
+    began: Timestamp,
+) -> Result<History, CommandError> {
+    if plan.judgement.analysis == AnalysisKind::Threshold {
+        return Ok(History::unknown());
+    }
+    let metrics = environment.metrics(&plan.prometheus)?;
+    // Without an answer nothing is known, and the analysis is the more careful for it.
+    Ok(before(metrics.as_ref(), targets, began)
+        .await
+        .map_or_else(|_| History::unknown(), |before| before.history))
+}

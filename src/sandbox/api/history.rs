@@ -1,0 +1,98 @@
+//! What happened to the objects, as far back as a watch may ask.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::store::Key;
+
+/// The first resourceVersion is not 1, so that nobody takes it for a count.
+const FIRST_REVISION: u64 = 1000;
+
+/// How many changes a watch can go back.
+const REMEMBERED: usize = 4096;
+
+/// What happened to an object.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub revision: u64,
+    pub key: Key,
+    /// The object before, if there was one.
+    pub before: Option<Value>,
+    /// The object after, if there still is one.
+    pub after: Option<Value>,
+    /// The object as a watch shows it: as it is, or as it last was, at this revision.
+    pub object: Value,
+}
+
+/// The changes of the past and the revision of the present.
+#[derive(Debug)]
+pub(crate) struct History {
+    revision: u64,
+    /// A watch from a revision before this one is told that it is gone.
+    oldest: u64,
+    changes: VecDeque<Change>,
+    moved: watch::Sender<u64>,
+}
+
+impl History {
+    pub(crate) fn new() -> Self {
+        Self {
+            revision: FIRST_REVISION,
+            oldest: FIRST_REVISION,
+            changes: VecDeque::new(),
+            moved: watch::Sender::new(FIRST_REVISION),
+        }
+    }
+
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(crate) fn oldest(&self) -> u64 {
+        self.oldest
+    }
+
+    /// Begins the next revision; what is written in it is remembered afterwards.
+    pub(crate) fn advance(&mut self) -> u64 {
+        self.revision += 1;
+        self.revision
+    }
+
+    /// Remembers a change of this revision and wakes the watches.
+    pub(crate) fn remember(&mut self, change: Change) {
+        self.changes.push_back(change);
+        if self.changes.len() > REMEMBERED
+            && let Some(forgotten) = self.changes.pop_front()
+        {
+            self.oldest = forgotten.revision;
+        }
+        self.moved.send_replace(self.revision);
+    }
+
+    /// Changes after a revision, oldest first.
+    pub(crate) fn since(&self, revision: u64) -> impl Iterator<Item = &Change> {
+        let from = self
+            .changes
+            .partition_point(|change| change.revision <= revision);
+        self.changes.range(from..)
+    }
+
+    /// Wakes watches whenever something changes.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.moved.subscribe()
+    }
+
+    /// Wakes every watch although nothing changed, so that it looks around.
+    pub(crate) fn nudge(&self) {
+        self.moved.send_modify(|_| {});
+    }
+
+    /// Forgets the past: a watch from before now is gone, as after a compaction of etcd.
+    pub(crate) fn compact(&mut self) {
+        self.changes.clear();
+        self.oldest = self.advance();
+        self.moved.send_replace(self.revision);
+    }
+}

@@ -1,0 +1,128 @@
+//! What the evidence amounts to in the present step (section 8).
+
+use super::analysis::{Phase, Sequential};
+use super::evidence::{Evidence, Hold, MetricEvidence, State};
+use super::metric::Metric;
+use super::regression::combine;
+use super::step::Step;
+use crate::verdict::Reason;
+
+/// Cleared trips in a step, retreats from 100 % and steps back from an overload, after which it holds.
+const PATIENCE: u32 = 3;
+/// Excess to rule out before 100 % is tried again.
+const HALF_OPEN_TOLERANCE: f64 = 0.005;
+
+impl Sequential {
+    /// What is known now.
+    pub fn evidence(&self) -> Evidence {
+        let tolerance = self.step.as_ref().map_or(1.0, |step| self.tolerance(step));
+        let metrics = self.metrics.iter().map(|metric| MetricEvidence {
+            subject: metric.subject,
+            evidence: metric.evidence(),
+            upper: metric.promotion.upper(self.policy.false_promotion),
+            tolerance: metric.tolerance(tolerance, &self.policy),
+            clamped: metric.dispersion.clamped,
+        });
+        let counts = |of: fn(&Step) -> _| self.step.as_ref().map(of).unwrap_or_default();
+        Evidence {
+            state: self.state(),
+            evidence: self.total(),
+            needed: self.policy.trip(),
+            alone: (self.phase == Phase::Baking).then_some(self.alone),
+            confidence: 1.0 - self.policy.false_promotion,
+            ratio: self.policy.promotion_ratio,
+            metrics: metrics.collect(),
+            stable: counts(|step| step.stable),
+            canary: counts(|step| step.canary),
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        match (self.phase, self.hold()) {
+            (Phase::Waiting, _) => State::Waiting,
+            (Phase::Confirming, _) => State::Confirming,
+            (Phase::Comparing | Phase::Baking, Some(hold)) => State::Held(hold),
+            (Phase::Comparing, None) => State::Comparing,
+            (Phase::Baking, None) => State::Baking,
+        }
+    }
+
+    pub(super) fn total(&self) -> f64 {
+        combine(self.metrics.iter().map(|m| (m.weight, m.evidence())))
+    }
+
+    /// The excess to rule out in this step for failures.
+    pub(super) fn tolerance(&self, step: &Step) -> f64 {
+        if step.half_open {
+            return HALF_OPEN_TOLERANCE;
+        }
+        let own = self.policy.tolerance_after(step.counted);
+        match step.context.next_share {
+            Some(next) if !step.last() => {
+                let per_window = self.per_window.unwrap_or(0.0);
+                own.max(self.policy.blast_floor(next, per_window))
+            }
+            _ => own,
+        }
+    }
+
+    pub(super) fn hold(&self) -> Option<Hold> {
+        let step = self.step.as_ref()?;
+        if self.silent {
+            Some(Hold::DataLoss)
+        } else if self.incident.ongoing() && !step.alone() {
+            Some(Hold::Incident)
+        } else if step.starved() {
+            Some(Hold::NotItsShare)
+        } else if step.resumes >= PATIENCE {
+            Some(Hold::Disputed)
+        } else if self.retreats >= PATIENCE {
+            Some(Hold::Unsteady)
+        } else if self.overloads >= PATIENCE {
+            Some(Hold::Overload)
+        } else {
+            None
+        }
+    }
+
+    /// Every metric's excess is ruled out, or none needs to be.
+    pub(super) fn ruled_out(&self, step: &Step) -> bool {
+        let tolerance = self.tolerance(step);
+        tolerance >= 1.0
+            || step.served()
+                && self.metrics.iter().all(|metric| {
+                    let tolerance = metric.tolerance(tolerance, &self.policy);
+                    metric
+                        .promotion
+                        .upper(self.policy.false_promotion)
+                        .is_some_and(|upper| upper <= tolerance)
+                })
+    }
+
+    /// The metric that speaks loudest against the canary.
+    pub(super) fn leader(&self) -> &Metric {
+        let loudness = |m: &Metric| m.weight.ln() + m.evidence();
+        self.metrics
+            .iter()
+            .max_by(|a, b| loudness(a).total_cmp(&loudness(b)))
+            .expect("failures are always a metric")
+    }
+
+    /// Stable began to fail soon after the canary got more traffic, and goes on.
+    ///
+    /// Beside stable the canary looks no worse, so nothing here is evidence against it, and no number
+    /// of such coincidences rolls it back. But whatever both share may be what it exhausts: a step
+    /// back costs a healthy canary minutes and ends the damage of a greedy one.
+    pub(super) fn blamed(&self) -> bool {
+        let (Some(step), Some(since)) = (&self.step, self.incident.lasting_since()) else {
+            return false;
+        };
+        step.rose
+            && since >= step.context.began
+            && since.duration_since(step.context.began) <= self.policy.blame
+    }
+
+    pub(super) fn reasons(&self) -> Vec<Reason> {
+        self.evidence().reasons().into_iter().map(Reason).collect()
+    }
+}

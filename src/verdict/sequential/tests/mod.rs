@@ -1,0 +1,5 @@
+//! What the analysis does, told window by window.
+
+mod rollout;
+mod steps;
+mod trips;

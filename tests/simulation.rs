@@ -1,0 +1,195 @@
+//! What the verdict promises, held against seeded rollouts at 1, 100 and 10 000 requests per second.
+//!
+//! A small part of `cargo bench --bench grid`, which measures the same promises over the whole grid.
+
+use jiff::SignedDuration;
+use kubectl_canary::simulate::{
+    Disturbance, Lag, Outage, Route, Scenario, Table, Warmup, outcomes, run,
+};
+use kubectl_canary::verdict::sequential::{History, Policy, Preset, Sequential};
+
+const SEED: u64 = 20_260_101;
+
+fn policy() -> Policy {
+    Policy {
+        warmup: SignedDuration::ZERO,
+        ..Preset::Careful.policy(SignedDuration::from_secs(15))
+    }
+}
+
+/// `runs` rollouts of a scenario, all from the printed seed.
+fn rollouts(scenario: &Scenario, policy: &Policy, runs: usize) -> Table {
+    println!("seed {SEED}: {scenario:?}");
+    let route = Route::default();
+    Table::of(&outcomes(runs, SEED, 2, |seed| {
+        run(scenario, &route, seed, |world| {
+            Sequential::new(policy.clone(), &History::from_windows(&world.history()))
+        })
+    }))
+}
+
+fn scenario(requests_per_second: f64) -> Scenario {
+    Scenario {
+        requests_per_second,
+        ..Scenario::default()
+    }
+}
+
+/// At most this many of the rollouts.
+#[track_caller]
+fn at_most(times: usize, share: f64, runs: usize) {
+    let count = (share * runs as f64).round() as usize;
+    assert!(count <= times, "{count} of {runs}");
+}
+
+#[test]
+fn equal_versions_are_promoted_in_time_and_not_rolled_back() {
+    for (per_second, minutes, runs) in [(1.0, 40.0, 25), (100.0, 10.0, 100), (1e4, 3.0, 100)] {
+        let table = rollouts(&scenario(per_second), &policy(), runs);
+        // At 0.1 % the chance of two in a hundred is half a percent.
+        at_most(1, table.rolled_back.share, runs);
+        let stuck = if per_second < 10.0 { runs / 4 } else { 1 };
+        at_most(stuck, 1.0 - table.promoted.share, runs);
+        let median = table.seconds_to_promote.median / 60.0;
+        assert!(median <= minutes, "{median} min at {per_second}");
+    }
+}
+
+#[test]
+fn a_worse_canary_is_not_promoted_and_does_little_harm() {
+    // Requests per second, points worse, and the excess failures allowed, about 1.5 times what was
+    // measured over the whole grid.
+    let table = [
+        (1.0, 0.05, 15.0),
+        (1.0, 1.0, 6.0),
+        (100.0, 0.01, 11.0),
+        (100.0, 0.05, 6.0),
+        (100.0, 1.0, 23.0),
+        (1e4, 0.01, 23.0),
+        (1e4, 0.05, 113.0),
+        (1e4, 1.0, 2_250.0),
+    ];
+    for (per_second, added, excess) in table {
+        let runs = 30;
+        let scenario = Scenario {
+            added,
+            ratio: if added == 1.0 { 0.0 } else { 1.0 },
+            ..scenario(per_second)
+        };
+        let table = rollouts(&scenario, &policy(), runs);
+        at_most(0, table.promoted.share, runs);
+        at_most(1, 1.0 - table.rolled_back.share, runs);
+        assert!(table.excess.mean <= excess, "{}", table.excess.mean);
+    }
+}
+
+#[test]
+fn a_shared_outage_is_not_the_canarys_fault_whoever_counts_late() {
+    for per_second in [1.0, 10.0, 100.0, 1e4] {
+        for lag in [None, Some(Lag::Stable), Some(Lag::Canary)] {
+            let scenario = Scenario {
+                disturbance: Disturbance {
+                    outage: Some(Outage {
+                        start: (15.0, 300.0),
+                        lasts: 60.0,
+                        rate: 0.5,
+                    }),
+                    lag,
+                    ..Disturbance::default()
+                },
+                ..scenario(per_second)
+            };
+            let runs = if per_second < 10.0 { 10 } else { 40 };
+            at_most(
+                0,
+                rollouts(&scenario, &policy(), runs).rolled_back.share,
+                runs,
+            );
+        }
+    }
+}
+
+#[test]
+fn noisier_counts_than_independent_errors_are_no_regression() {
+    let none = Disturbance::default;
+    for (per_second, disturbance) in [
+        (
+            100.0,
+            Disturbance {
+                noise: Some(1e-3),
+                ..none()
+            },
+        ),
+        (
+            1e4,
+            Disturbance {
+                noise: Some(1e-3),
+                ..none()
+            },
+        ),
+        (
+            100.0,
+            Disturbance {
+                clusters: Some(3.0),
+                ..none()
+            },
+        ),
+        (
+            1e4,
+            Disturbance {
+                clusters: Some(3.0),
+                ..none()
+            },
+        ),
+        (
+            100.0,
+            Disturbance {
+                drift: Some(0.5),
+                ..none()
+            },
+        ),
+        (
+            1e4,
+            Disturbance {
+                drift: Some(0.5),
+                ..none()
+            },
+        ),
+    ] {
+        let scenario = Scenario {
+            disturbance,
+            ..scenario(per_second)
+        };
+        let runs = 50;
+        at_most(
+            1,
+            rollouts(&scenario, &policy(), runs).rolled_back.share,
+            runs,
+        );
+    }
+}
+
+#[test]
+fn a_canary_that_errs_while_it_starts_gets_the_room_it_is_given() {
+    let scenario = Scenario {
+        disturbance: Disturbance {
+            warmup: Some(Warmup {
+                lasts: 30.0,
+                added: 0.05,
+            }),
+            ..Disturbance::default()
+        },
+        ..scenario(1e4)
+    };
+    let warm = Policy {
+        warmup: SignedDuration::from_secs(30),
+        ..policy()
+    };
+    let runs = 20;
+    at_most(0, rollouts(&scenario, &warm, runs).rolled_back.share, runs);
+    at_most(
+        0,
+        1.0 - rollouts(&scenario, &policy(), runs).rolled_back.share,
+        runs,
+    );
+}
