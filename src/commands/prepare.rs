@@ -9,7 +9,7 @@ use super::environment::object_name;
 use super::judge::{Before, before};
 use super::state::is_under_way;
 use super::{CommandError, Environment};
-use crate::cluster::{CallError, Permission, Subset, Workloads};
+use crate::cluster::{CallError, Class, Permission, Subset, Workloads};
 use crate::metrics::{Arm, MetricSource, ServiceKey, Targets};
 use crate::plan::{Finding, Options, Percent, Plan, PlanFile};
 use crate::record::Rollout;
@@ -123,7 +123,8 @@ pub async fn prepare(
     let vs = environment
         .cluster
         .virtual_service(&namespace, &name)
-        .await?;
+        .await
+        .map_err(unreadable)?;
     if let Some(rollout) = Rollout::read(&vs)? {
         return Err(is_under_way(&vs, &rollout));
     }
@@ -254,6 +255,16 @@ async fn subsets_of(
         }
     }
     subsets
+}
+
+/// Not being allowed to read the object is a preflight's refusal like not being allowed to patch it.
+fn unreadable(error: CallError) -> CommandError {
+    match error.class {
+        Class::Forbidden => {
+            CommandError::Preflight(vec![Finding::refuse(error.to_string(), "", "")])
+        }
+        _ => error.into(),
+    }
 }
 
 fn unchecked(error: &CallError) -> Finding {
