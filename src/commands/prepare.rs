@@ -6,7 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::environment::object_name;
-use super::judge::{Before, before};
+use super::judge::{Before, before, weighs_durations};
 use super::state::is_under_way;
 use super::{CommandError, Environment};
 use crate::cluster::{CallError, Class, Permission, Subset, Workloads};
@@ -327,7 +327,7 @@ async fn preflight(
             return None;
         }
     };
-    let (before, finding) = check_metrics(environment, &targets, metrics).await;
+    let (before, finding) = check_metrics(rollout, &targets, metrics).await;
     findings.push(finding);
     Some(Known {
         targets,
@@ -425,11 +425,12 @@ pub(super) fn arm(version: &Destination, workloads: Workloads) -> Arm {
 }
 
 async fn check_metrics(
-    environment: &Environment<'_>,
+    rollout: &Rollout,
     targets: &Targets,
     metrics: &dyn MetricSource,
 ) -> (Option<Before>, Finding) {
-    match before(metrics, targets, environment.clock.now()).await {
+    let durations = weighs_durations(&rollout.plan);
+    match before(metrics, targets, rollout.began, durations).await {
         Ok(before) if before.series == 0 => {
             let finding = Finding::warn(
                 format!(
