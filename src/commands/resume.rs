@@ -123,6 +123,8 @@ pub(super) async fn take_over(
             .collect(),
         skipped: Vec::new(),
         prometheus: rollout.plan.prometheus.clone(),
+        expected: None,
+        requests_per_second: None,
         resumed_from: Some(rollout.holder.clone()),
     };
     emit(environment, &vs, &rollout.run, event);
