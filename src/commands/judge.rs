@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{CommandError, Environment};
 use crate::metrics::{Books, MetricSource, MetricsError, Observation, Targets, USUAL_BOUNDS};
 use crate::plan::{AnalysisKind, HumanDuration, Plan};
-use crate::verdict::sequential::{History, Policy, Sequential, Tolerance, Traffic};
+use crate::verdict::sequential::{History, Sequential, Traffic};
 use crate::verdict::{Analysis, Guarded, Limits, ThresholdGate, Window};
 
 /// How far the stable version's past is looked at.
@@ -97,24 +97,6 @@ pub(super) fn weighs_durations(plan: &Plan) -> bool {
     plan.judgement.analysis == AnalysisKind::Sequential && !plan.judgement.ignore_latency
 }
 
-/// The policy of a plan's sequential analysis.
-pub(super) fn policy(plan: &Plan) -> Policy {
-    let judgement = plan.judgement;
-    let mut policy = judgement.preset.policy(judgement.scrape.signed());
-    if let Some(tolerance) = judgement.tolerance {
-        policy.tolerance = Tolerance {
-            early: tolerance.share(),
-            late: tolerance.share(),
-            widens_after: SignedDuration::ZERO,
-        };
-        policy.blast.excess = policy.blast.excess.max(tolerance.share());
-    }
-    policy.dwell = plan.dwell.signed();
-    policy.deadline = plan.step_timeout.signed();
-    policy.warmup = judgement.warmup.signed();
-    policy
-}
-
 /// The analysis of a plan, knowing the past.
 pub(super) fn analysis(plan: &Plan, history: &History) -> Box<dyn Analysis> {
     let judgement = plan.judgement;
@@ -128,9 +110,9 @@ pub(super) fn analysis(plan: &Plan, history: &History) -> Box<dyn Analysis> {
             let rate = rate.map_or(1.0, |rate| rate.share());
             Box::new(ThresholdGate::new(limits(rate, judgement.margin.share())))
         }
-        (AnalysisKind::Sequential, None) => Box::new(Sequential::new(policy(plan), history)),
+        (AnalysisKind::Sequential, None) => Box::new(Sequential::new(plan.policy(), history)),
         (AnalysisKind::Sequential, Some(rate)) => Box::new(Guarded::new(
-            Box::new(Sequential::new(policy(plan), history)),
+            Box::new(Sequential::new(plan.policy(), history)),
             ThresholdGate::new(limits(rate.share(), 1.0)),
         )),
     }
