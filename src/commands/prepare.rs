@@ -333,11 +333,14 @@ async fn preflight(
     let targets = match Targets::new(stable, canary) {
         Ok(targets) => targets,
         Err(error) => {
-            findings.push(Finding::refuse(
-                error.to_string(),
-                "no verdict could be reached",
-                "",
-            ));
+            // A version that is not there cannot be told from another either; that is said already.
+            if !Finding::refuses(findings) {
+                findings.push(Finding::refuse(
+                    error.to_string(),
+                    "no verdict could be reached",
+                    "",
+                ));
+            }
             return None;
         }
     };
