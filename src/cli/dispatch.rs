@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use super::arguments::{Cli, Command, Output};
 use super::exit::Exit;
-use super::screen::{Screen, layout};
+use super::screen::{Screen, layout, progress};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Connection, connect};
-use crate::commands::{self, CommandError, Demo, Environment, StatusAnswer, summary};
+use crate::commands::{self, CommandError, Demo, Environment, Simulate, StatusAnswer, summary};
 use crate::engine::{Finish, Signals};
 use crate::record::Outcome;
 use crate::report::{Format, PrintError, View, object, print};
@@ -58,6 +58,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, CommandError> {
     } = cli;
     match command {
         Command::Demo(args) => perform(&args, &output).await,
+        Command::Simulate(args) => rehearse(&args, &output),
         Command::Plan(args) if args.schema => print_schema(),
         command => with_cluster(command, &connection, &output).await,
     }
@@ -97,6 +98,13 @@ async fn perform(args: &Demo, output: &Output) -> Result<Exit, CommandError> {
     };
     let outcome = commands::demo(args, &mut screen.fan, &mut narrate).await?;
     Ok(Exit::from(outcome))
+}
+
+fn rehearse(args: &Simulate, output: &Output) -> Result<Exit, CommandError> {
+    let bar = progress(args.runs.into());
+    let simulation = commands::simulate(args, &|| bar.inc(1));
+    bar.finish_and_clear();
+    show(&simulation?, output, false)
 }
 
 async fn carry_out(
@@ -153,7 +161,7 @@ async fn carry_out(
             show(&view, output, false)?;
             Ok(exit)
         }
-        Command::Demo(_) => Ok(Exit::Done),
+        Command::Demo(_) | Command::Simulate(_) => Ok(Exit::Done),
     }
 }
 

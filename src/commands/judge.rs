@@ -10,7 +10,7 @@ use crate::verdict::sequential::{History, Sequential, Traffic};
 use crate::verdict::{Analysis, Guarded, Limits, ThresholdGate, Window};
 
 /// How far the stable version's past is looked at.
-const PAST: SignedDuration = SignedDuration::from_mins(30);
+pub(super) const PAST: SignedDuration = SignedDuration::from_mins(30);
 /// The longest that Prometheus may take for it.
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 
