@@ -7,7 +7,7 @@ use super::judge::analysis;
 use super::{CommandError, Environment};
 use crate::cluster::{Class, Keeper, Lease, LeaseError, Subset};
 use crate::engine::{Action, Driver, Equipment, Finish, Horizon, Machine, Signals};
-use crate::metrics::{Ledger, MetricSource, Targets};
+use crate::metrics::{Books, MetricSource, Targets};
 use crate::record::{Event, EventKind, Outcome, Rollout, Summary};
 use crate::traffic::VirtualService;
 use crate::verdict::sequential::History;
@@ -103,7 +103,16 @@ pub(super) async fn drive(
     let kit = Equipment {
         cluster: &environment.cluster,
         metrics,
-        ledger: Ledger::new(departure.targets, departure.since),
+        books: Books::new(
+            departure.targets,
+            departure.since,
+            departure
+                .history
+                .slow
+                .iter()
+                .map(|(bound, _)| *bound)
+                .collect(),
+        ),
         clock: environment.clock.clone(),
         observer: &mut *environment.observer,
         signals: std::mem::replace(&mut environment.signals, Signals::none()),

@@ -1,5 +1,7 @@
 //! `pause`: stay at this weight until `resume` or `promote`.
 
+use clap::Args;
+
 use super::drive::{emit, left};
 use super::environment::object_name;
 use super::state::{change, is_tripped, under_way};
@@ -7,6 +9,14 @@ use super::{CommandError, Environment};
 use crate::engine::{Finish, Intent};
 use crate::record::{EventKind, Outcome, Phase};
 use crate::traffic::VirtualService;
+
+/// What `pause` takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Pause {
+    /// The VirtualService.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
 
 /// Pauses a rollout: one guarded PATCH, with or without a driver alive. Pausing twice is no error.
 ///

@@ -6,14 +6,14 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::environment::object_name;
-use super::judge::{Before, before};
+use super::judge::{Before, before, weighs_durations};
 use super::state::is_under_way;
 use super::{CommandError, Environment};
 use crate::cluster::{CallError, Class, Permission, Subset, Workloads};
 use crate::metrics::{Arm, MetricSource, ServiceKey, Targets};
-use crate::plan::{Finding, Options, Percent, Plan, PlanFile};
+use crate::plan::{Finding, Forecast, Options, Percent, Plan, PlanFile};
 use crate::record::Rollout;
-use crate::traffic::{Choice, Destination, VirtualService, choose};
+use crate::traffic::{Choice, Destination, Split, VirtualService, choose};
 
 /// What `start` and `plan` take.
 #[derive(Args, Clone, Debug, Default)]
@@ -52,6 +52,8 @@ pub struct Prepared {
     pub youngest: Option<Timestamp>,
     /// What the stable version did so far, if the metrics tell.
     pub before: Option<Before>,
+    /// What is to be expected of the plan, if that is known.
+    pub forecast: Option<Forecast>,
     /// What was checked.
     pub findings: Vec<Finding>,
 }
@@ -167,6 +169,12 @@ pub async fn prepare(
             "--route names the routes to shift",
         ));
     }
+    let forecast = forecast(&rollout, first, before.as_ref());
+    findings.extend(
+        forecast
+            .as_ref()
+            .and_then(|forecast| forecast.finding(&rollout.plan)),
+    );
     rollout.holder = environment.holder();
     Ok(Prepared {
         vs,
@@ -179,8 +187,14 @@ pub async fn prepare(
         targets,
         youngest,
         before,
+        forecast,
         findings,
     })
+}
+
+fn forecast(rollout: &Rollout, first: usize, before: Option<&Before>) -> Option<Forecast> {
+    let shared = rollout.routes.iter().map(Split::shared).min()?;
+    Forecast::of(&rollout.plan, before?.traffic?, first, shared)
 }
 
 fn first_step(
@@ -327,7 +341,8 @@ async fn preflight(
             return None;
         }
     };
-    let (before, finding) = check_metrics(environment, &targets, metrics).await;
+    // A run that is resumed, and whoever replays this one, look at the same past.
+    let (before, finding) = check_metrics(rollout, &targets, metrics).await;
     findings.push(finding);
     Some(Known {
         targets,
@@ -425,11 +440,12 @@ pub(super) fn arm(version: &Destination, workloads: Workloads) -> Arm {
 }
 
 async fn check_metrics(
-    environment: &Environment<'_>,
+    rollout: &Rollout,
     targets: &Targets,
     metrics: &dyn MetricSource,
 ) -> (Option<Before>, Finding) {
-    match before(metrics, targets, environment.clock.now()).await {
+    let durations = weighs_durations(&rollout.plan);
+    match before(metrics, targets, rollout.began, durations).await {
         Ok(before) if before.series == 0 => {
             let finding = Finding::warn(
                 format!(

@@ -220,6 +220,8 @@ fn announce(
         steps: steps.map(|step| step.weight).collect(),
         skipped: Vec::new(),
         prometheus: rollout.plan.prometheus.clone(),
+        expected: None,
+        requests_per_second: None,
         resumed_from: Some(before.holder.clone()),
     };
     emit(environment, vs, &rollout.run, planned);

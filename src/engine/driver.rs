@@ -13,7 +13,7 @@ use super::sight::{Sight, compare};
 use super::signals::{Signal, Signals};
 use crate::clock::Clock;
 use crate::cluster::{CallError, Class, Cluster, LeaseWatch, Seen, Subset, Watch};
-use crate::metrics::{Ledger, MetricSource, Query};
+use crate::metrics::{Books, MetricSource};
 use crate::plan::{HumanDuration, OnDrift, OnSignal, Percent};
 use crate::record::{Cause, Ending, Event, EventKind, Observer, Outcome, Phase, Rollout, Tally};
 use crate::traffic::VirtualService;
@@ -39,7 +39,7 @@ pub struct Equipment<'a> {
     /// The metrics.
     pub metrics: &'a dyn MetricSource,
     /// Counts what the metrics tell.
-    pub ledger: Ledger,
+    pub books: Books,
     /// The time.
     pub clock: Clock,
     /// Who listens.
@@ -217,21 +217,16 @@ impl<'a> Driver<'a> {
         let interval = self.machine.rollout().plan.interval.unsigned();
         self.next_look = Instant::now() + interval;
         let now = self.kit.clock.now();
-        let query = Query {
-            text: self.kit.ledger.query(now),
-            at: now,
-            within: METRICS_DEADLINE,
-        };
         let metrics = self.kit.metrics;
-        let answer = tokio::select! {
+        let answers = tokio::select! {
             biased;
             signal = self.kit.signals.next() => return self.signalled(signal),
-            answer = metrics.ask(&query) => answer,
+            answers = self.kit.books.ask(metrics, now, METRICS_DEADLINE) => answers,
         };
-        let action = match answer {
-            Ok(answer) => {
+        let action = match answers {
+            Ok(answers) => {
                 let machine = &self.machine;
-                let observation = self.kit.ledger.take(&answer, |at| machine.share_at(at));
+                let observation = self.kit.books.take(&answers, |at| machine.share_at(at));
                 self.with_machine(|machine, emit| machine.look(&observation, now, emit))
             }
             Err(error) => {

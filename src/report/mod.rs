@@ -11,6 +11,7 @@ mod age;
 mod description;
 mod escape;
 mod fan;
+mod forecast;
 mod format;
 mod journal;
 mod ladder;

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{Layout, Palette, Table, Tone, View, escape, phrase};
-use crate::plan::{Finding, HumanDuration, Level, Percent, Plan};
+use super::{Layout, Palette, Table, Tone, View, escape, forecast, phrase};
+use crate::plan::{Finding, Forecast, HumanDuration, Level, Percent, Plan};
 use crate::record::{Phase, Rollout};
 use crate::traffic::{Choice, VirtualService, Weights};
 
@@ -36,6 +36,9 @@ pub struct PlanView {
     pub plan: Plan,
     /// A digest of the plan.
     pub hash: String,
+    /// What is to be expected, if the traffic is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
     /// What preflight found.
     pub findings: Vec<Finding>,
     /// Whether a finding forbids the start.
@@ -130,8 +133,15 @@ impl PlanView {
             plan: plan.clone(),
             hash: plan.hash(),
             refused: Finding::refuses(&findings),
+            forecast: None,
             findings,
         }
+    }
+
+    /// The same with what is to be expected.
+    #[must_use]
+    pub fn with_forecast(self, forecast: Option<Forecast>) -> Self {
+        Self { forecast, ..self }
     }
 
     /// `1% for 1m, 50% for 1m until promote`.
@@ -196,6 +206,9 @@ impl View for PlanView {
             self.least
         )?;
         writeln!(out, "{:<9}{}", "metrics", escape(&self.plan.prometheus))?;
+        if let Some(expected) = &self.forecast {
+            forecast::show(expected, &self.stable, out, layout)?;
+        }
         for finding in &self.findings {
             show_finding(finding, out, palette)?;
         }
