@@ -40,12 +40,22 @@ fn unavailable(error: &MetricsError) -> Finding {
 
 fn of(facts: &Facts, samples: &Samples) -> Finding {
     let source = &samples.source;
-    let Some(newest) = samples.newest.filter(|_| samples.series > 0) else {
+    if samples.series == 0 {
         return Finding::warn(
             format!("{source} has no istio_requests_total of either version in the last half hour"),
             "without requests there will be no verdict",
             "send traffic, or check that the proxies are scraped",
         );
+    }
+    let every = match samples.scrape {
+        Some(scrape) => format!(", scraped every {}", spoken(scrape)),
+        None => String::new(),
+    };
+    let series = samples.series;
+    let Some(newest) = samples.newest else {
+        return Finding::ok(format!(
+            "{source} has {series} series of the two versions{every}"
+        ));
     };
     let age = facts.now.duration_since(newest);
     if age < -SAME_CLOCK {
@@ -70,13 +80,8 @@ fn of(facts: &Facts, samples: &Samples) -> Finding {
             "compare date -u here and in the cluster, and look at Prometheus' page /targets",
         );
     }
-    let every = match samples.scrape {
-        Some(scrape) => format!(", scraped every {}", spoken(scrape)),
-        None => String::new(),
-    };
     Finding::ok(format!(
-        "{source} has {} series of the two versions{every}, the newest sample {} old",
-        samples.series,
+        "{source} has {series} series of the two versions{every}, the newest sample {} old",
         spoken(age.max(SignedDuration::ZERO))
     ))
 }
