@@ -76,7 +76,7 @@ async fn run(stack: &Stack, errors: f64, preset: &str, number: usize) -> Option<
     tokio::time::sleep(WATCHED).await;
     let url = &stack.description.prometheus.url;
     let words = format!("start reviews --preset {preset} --prometheus {url}");
-    let mut driver = app.canary(&words).within(2 * LONGEST).launch();
+    let mut driver = app.canary(&words).launch();
     let shut = driver.until(|event| {
         matches!(
             event,
