@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::cluster::Connection;
-use crate::commands::{Abort, Demo, List, PlanArgs, Promote, Resume, Simulate, Start, Status};
+use crate::cluster::{Connection, DryRun};
+use crate::commands::{
+    Abort, Analyze, Demo, List, Pause, PlanArgs, Promote, Resume, Simulate, Start, Status,
+};
 use crate::report::{ColorChoice, Format};
 
 const EXAMPLES: &str = "\
@@ -63,6 +65,25 @@ pub struct Output {
     pub no_headers: bool,
 }
 
+/// A command that may only say what it would come to.
+#[derive(Args, Clone, Debug)]
+pub struct Rehearsed<T: Args> {
+    /// What and how.
+    #[command(flatten)]
+    pub args: T,
+    /// Must be "none", "client" or "server": with "client" nothing is sent, with "server" it is sent
+    /// without being stored; `start` then shows its plan.
+    #[arg(
+        long,
+        value_name = "STRATEGY",
+        default_value = "none",
+        default_missing_value = "client",
+        num_args = 0..=1,
+        require_equals = true
+    )]
+    pub dry_run: DryRun,
+}
+
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -77,17 +98,13 @@ Examples:
 
   # From a plan file, with one event a line for a log
   kubectl canary start -f canary.yaml --events rollout.jsonl")]
-    Start(Box<Start>),
+    Start(Box<Rehearsed<Start>>),
     /// Open a gate, or take the next step
-    Promote(Promote),
+    Promote(Rehearsed<Promote>),
     /// Put the original weights back, now
-    Abort(Abort),
+    Abort(Rehearsed<Abort>),
     /// Stay at this weight until `resume` or `promote`
-    Pause {
-        /// The VirtualService.
-        #[arg(value_name = "NAME")]
-        name: String,
-    },
+    Pause(Rehearsed<Pause>),
     /// Let a paused rollout go on, or take over one whose driver died
     Resume(Resume),
     /// Show where a rollout stands
@@ -96,6 +113,18 @@ Examples:
     List(List),
     /// Show what every step would change, and check what would go wrong
     Plan(Box<PlanArgs>),
+    /// Judge the canary now, or over a time that has passed
+    #[command(after_help = "\
+Examples:
+  # What does the evidence of the rollout under way say? Exit code 0: healthy
+  kubectl canary analyze reviews -n shop
+
+  # Judge the last hour at the weights as they are, as a gate in a pipeline
+  kubectl canary analyze reviews -n shop --since 1h -o json
+
+Exit codes:
+  0 healthy, 10 regressed, 12 not enough data or metrics unavailable; nothing is moved")]
+    Analyze(Box<Analyze>),
     /// Rehearse a plan against an imagined canary, without a cluster
     #[command(after_help = "\
 Examples:

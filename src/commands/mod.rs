@@ -1,6 +1,8 @@
 //! One short file a command: glue between what was asked and what does it.
 
 mod abort;
+mod analyze;
+mod begin;
 mod demo;
 mod drive;
 mod environment;
@@ -18,13 +20,14 @@ mod state;
 mod status;
 
 pub use abort::{Abort, abort};
+pub use analyze::{Analyze, analyze};
 pub use demo::{Demo, demo};
 pub use drive::{Drive, summary};
 pub use environment::Environment;
 pub use error::CommandError;
 pub use judge::Before;
 pub use list::{List, list};
-pub use pause::pause;
+pub use pause::{Pause, pause};
 pub use plan::{PlanArgs, plan};
 pub use prepare::{Prepared, RolloutArgs, prepare};
 pub use promote::{Promote, promote};

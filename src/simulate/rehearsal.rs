@@ -169,19 +169,22 @@ impl Play<'_> {
         let observation = sound(windows, self.scrape);
         let undecided = &mut self.undecided;
         let share = self.weights.last().map_or(0.0, |weight| weight.1);
-        let mut emit = |event| match event {
-            EventKind::NoVerdict { .. } => *undecided = true,
-            EventKind::Looked {
+        let mut emit = |event| {
+            if let EventKind::NoVerdict { .. } = event {
+                *undecided = true;
+            } else if let EventKind::Looked {
                 verdict, evidence, ..
-            } => watch(Moment {
-                at: now,
-                share,
-                stable,
-                canary,
-                verdict,
-                evidence,
-            }),
-            _ => {}
+            } = event
+            {
+                watch(Moment {
+                    at: now,
+                    share,
+                    stable,
+                    canary,
+                    verdict,
+                    evidence,
+                });
+            }
         };
         self.machine.look(&observation, instant(now), &mut emit)
     }
@@ -237,7 +240,8 @@ impl Play<'_> {
             Action::Complete(_) => Some(Ending::Promoted),
             Action::RollBack { cause, .. } => Some(match cause {
                 Cause::Regression | Cause::CanaryDown => Ending::RolledBack,
-                Cause::Request
+                Cause::Refused
+                | Cause::Request
                 | Cause::Signal
                 | Cause::Inconclusive
                 | Cause::NoMetrics

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ pub(crate) const PUSHED_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) struct Description {
     pub(crate) kubeconfig: Kubeconfigs,
     pub(crate) kubectl: PathBuf,
+    /// What the API server was asked about routes, leases, workloads and proxies, a request a line.
+    pub(crate) audit_log: PathBuf,
     pub(crate) gateway: Gateway,
     pub(crate) client: MeshClient,
     pub(crate) prometheus: Prometheus,
@@ -269,7 +272,8 @@ impl Drop for Stopped {
 
 fn command(words: &[String]) -> Command {
     let mut command = Command::new(&words[0]);
-    command.args(&words[1..]);
+    // What it says would stand between the results of the tests.
+    command.args(&words[1..]).stdout(Stdio::null());
     command
 }
 

@@ -55,6 +55,14 @@ pub struct MetricEvidence {
     pub clamped: bool,
 }
 
+impl MetricEvidence {
+    /// The bound as a multiple of what is tolerated; without a bound, infinite.
+    fn openness(&self) -> f64 {
+        self.upper
+            .map_or(f64::INFINITY, |upper| upper / self.tolerance)
+    }
+}
+
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -101,9 +109,18 @@ impl Evidence {
             .alone
             .map_or(self.evidence, |alone| alone.max(self.evidence));
         if evidence < self.needed / 2.0 {
-            reasons.extend(self.metrics.iter().map(|metric| self.bound(metric)));
+            let (first, others) = self.metrics.split_at(1.min(self.metrics.len()));
+            reasons.extend(first.iter().map(|metric| self.bound(metric)));
+            // Of the others, the one that is furthest from what is tolerated; within it there is
+            // nothing to say.
+            let open = others.iter().filter(|metric| metric.openness() > 1.0);
+            let worst = open.max_by(|a, b| a.openness().total_cmp(&b.openness()));
+            reasons.extend(worst.map(|metric| self.bound(metric)));
         }
-        reasons.push(self.against());
+        // Evidence that rounds to nothing is not worth a line, unless it is all there is to say.
+        if evidence >= 0.05 || reasons.is_empty() {
+            reasons.push(self.against());
+        }
         reasons
     }
 
@@ -120,7 +137,7 @@ impl Evidence {
     /// What is ruled out for a metric.
     pub fn bound(&self, metric: &MetricEvidence) -> String {
         let what = match metric.subject {
-            Subject::Failures => "failures".to_owned(),
+            Subject::Failures => "errors".to_owned(),
             Subject::SlowerThan { bound_ms } => format!("requests over {bound_ms} ms"),
         };
         match metric.upper {
@@ -244,7 +261,7 @@ mod tests {
         assert_eq!(
             evidence.reasons(),
             [
-                "canary failures exceed 1.5x stable by at most 0.5 points (95 %)",
+                "canary errors exceed 1.5x stable by at most 0.5 points (95 %)",
                 "no bound on canary requests over 250 ms yet",
                 "evidence of regression 0.5 of 4.6",
             ]

@@ -1,0 +1,82 @@
+//! A canary that is worse, in each way that a canary can be.
+
+use kube::api::{Patch, PatchParams};
+use kubectl_canary::record::{Cause, EventKind};
+use serde_json::json;
+
+use crate::app::App;
+use crate::stack::Stack;
+
+#[tokio::test]
+#[ignore = "needs the real stack: scripts/test --cluster"]
+async fn a_canary_with_20_percent_errors_is_rolled_back_to_the_exact_spec() {
+    let stack = Stack::open().await;
+    let app = App::start(&stack, "errors").await;
+    app.behave("v2", json!({"errors": 0.2})).await;
+    let before = app.spec().await;
+    let load = app.load().rate(200.0).start();
+    let url = format!(
+        "--steps 10,50,100 --prometheus {}",
+        stack.description.prometheus.url
+    );
+    let ended = app.rollout(&url).run().await;
+    let sent = load.stop().await;
+    assert_eq!(ended.code, Some(10));
+    assert_eq!(ended.steps(), ["10"]);
+    app.is_restored_to(&before).await;
+    assert!(sent.failed() > 0, "{sent:?}");
+    app.until_served(100, 0).await;
+    let sent = app.load().rate(200.0).requests(100).run().await;
+    assert_eq!(sent.answered("v1"), 100, "{sent:?}");
+    app.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the real stack: scripts/test --cluster"]
+async fn a_canary_that_never_answers_is_rolled_back() {
+    let stack = Stack::open().await;
+    let app = App::start(&stack, "silent").await;
+    app.behave("v2", json!({"errors": 1.0, "failure": "reset"}))
+        .await;
+    let before = app.spec().await;
+    let _load = app.load().rate(200.0).start();
+    let ended = app.rollout("--steps 10,100").run().await;
+    assert_eq!(ended.code, Some(10));
+    app.is_restored_to(&before).await;
+    app.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the real stack: scripts/test --cluster"]
+async fn a_canary_whose_pods_stop_being_ready_is_rolled_back() {
+    let stack = Stack::open().await;
+    let app = App::start(&stack, "unready").await;
+    let before = app.spec().await;
+    let _load = app.load().rate(200.0).start();
+    let mut driver = app.rollout("--steps 10:60s,100").launch();
+    driver.until_flowing_at("10").await;
+
+    // The pods are replaced by ones that never become ready.
+    let annotation = json!({"kubectl-canary.stack/ready-after": "never"});
+    let change = json!({"spec": {"template": {"metadata": {"annotations": annotation}}}});
+    stack
+        .api("apps/v1", "Deployment", &app.namespace)
+        .patch("reviews-v2", &PatchParams::default(), &Patch::Merge(change))
+        .await
+        .unwrap();
+
+    let ended = driver.end().await;
+    assert_eq!(ended.code, Some(10));
+    let down = |event: &EventKind| {
+        matches!(
+            event,
+            EventKind::RolledBack {
+                cause: Cause::CanaryDown | Cause::Regression,
+                ..
+            }
+        )
+    };
+    assert!(ended.told(down), "{:?}", ended.events);
+    app.is_restored_to(&before).await;
+    app.finish().await;
+}
