@@ -10,7 +10,7 @@ use crate::verdict::sequential::{History, Sequential, Traffic};
 use crate::verdict::{Analysis, Guarded, Limits, ThresholdGate, Window};
 
 /// How far the stable version's past is looked at.
-const PAST: SignedDuration = SignedDuration::from_mins(30);
+pub(super) const PAST: SignedDuration = SignedDuration::from_mins(30);
 /// How many scrapes of durations are looked at.
 const SCRAPES_OF_DURATIONS: i32 = 120;
 /// How far ahead of ours the clock of Prometheus is looked for.

@@ -1,6 +1,6 @@
 //! From what was asked to a rollout that could start: everything decided, nothing moved.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -81,18 +81,7 @@ impl RolloutArgs {
         let mut options = self.options.clone();
         let (mut name, mut namespace) = (self.name.clone(), environment.namespace.clone());
         if let Some(path) = &self.filename {
-            let file = path.display().to_string();
-            let read = if file == "-" {
-                std::io::read_to_string(std::io::stdin())
-            } else {
-                std::fs::read_to_string(path)
-            };
-            let text = read.map_err(|source| CommandError::Io {
-                what: format!("cannot read plan file {file}"),
-                source,
-            })?;
-            let plan =
-                PlanFile::parse(&text).map_err(|source| CommandError::PlanFile { file, source })?;
+            let plan = plan_file(path)?;
             options = options.or(plan.spec);
             name = name.or(plan.metadata.name);
             if let Some(given) = plan.metadata.namespace {
@@ -104,6 +93,24 @@ impl RolloutArgs {
         })?;
         Ok((object_name(&name)?.to_owned(), namespace, options))
     }
+}
+
+/// Reads a plan file; `-` is standard input.
+///
+/// # Errors
+/// If it cannot be read, or is no plan of this version.
+pub(super) fn plan_file(path: &Path) -> Result<PlanFile, CommandError> {
+    let file = path.display().to_string();
+    let read = if file == "-" {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    let text = read.map_err(|source| CommandError::Io {
+        what: format!("cannot read plan file {file}"),
+        source,
+    })?;
+    PlanFile::parse(&text).map_err(|source| CommandError::PlanFile { file, source })
 }
 
 /// Reads the object, decides plan, versions and first step, and checks what would go wrong.

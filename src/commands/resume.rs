@@ -131,7 +131,7 @@ pub(super) async fn take_over(
         }
     };
     let (rollout, first) = match intent {
-        Intent::State(rollout) => (*rollout, Action::Wait),
+        Intent::State(rollout) | Intent::RestoreRest(rollout) => (*rollout, Action::Wait),
         Intent::Complete(rollout, ending) | Intent::Restore(rollout, ending) => {
             (*rollout, Action::Leave(ending.outcome))
         }

@@ -99,7 +99,8 @@ fn in_time(time: Option<HumanDuration>) -> String {
     time.map_or_else(|| "no verdict in time".into(), about)
 }
 
-fn name(preset: Preset) -> String {
+/// What `--preset` calls it.
+pub(super) fn name(preset: Preset) -> String {
     preset
         .to_possible_value()
         .map_or_else(String::new, |value| value.get_name().to_owned())
@@ -130,7 +131,13 @@ pub(super) fn pace(per_second: f64) -> String {
 
 /// A share as a percentage with two digits that count.
 pub(super) fn percentage(share: f64) -> String {
-    let percent = 100.0 * share;
+    // What is not everything is never shown as 100 %.
+    let percent = match 100.0 * share {
+        percent if (99.5..100.0).contains(&percent) => {
+            return format!("{:.2}%", percent.min(99.99));
+        }
+        percent => percent,
+    };
     let digits = match percent {
         percent if percent <= 0.0 || percent >= 9.95 => 0,
         percent if percent >= 0.995 => 1,
@@ -232,6 +239,8 @@ mod tests {
             (0.0125, "1.2%"),
             (0.02, "2%"),
             (0.5, "50%"),
+            (0.996_2, "99.62%"),
+            (0.999_999, "99.99%"),
             (1.0, "100%"),
         ] {
             assert_eq!(percentage(share), text);

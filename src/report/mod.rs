@@ -26,6 +26,9 @@ mod phrase;
 mod plan_view;
 #[cfg(test)]
 mod rehearsal;
+mod simulation;
+mod simulation_chart;
+mod simulation_page;
 mod status;
 mod status_list;
 mod summary_view;
@@ -42,6 +45,7 @@ pub use live::Live;
 pub use number::{grouped, rate};
 pub use palette::{ColorChoice, Palette, Terminal, Tone};
 pub use plan_view::{PlanView, PlannedRoute, PlannedStep};
+pub use simulation::Simulation;
 pub use status::{RouteState, RouteStatus, Standing, StatusRow, StepOf};
 pub use status_list::StatusList;
 pub use table::Table;

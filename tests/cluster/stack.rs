@@ -24,6 +24,8 @@ pub(crate) const PUSHED_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) struct Description {
     pub(crate) kubeconfig: Kubeconfigs,
     pub(crate) kubectl: PathBuf,
+    /// What the API server was asked about routes, leases, workloads and proxies, a request a line.
+    pub(crate) audit_log: PathBuf,
     pub(crate) gateway: Gateway,
     pub(crate) client: MeshClient,
     pub(crate) prometheus: Prometheus,
