@@ -67,6 +67,8 @@ async fn the_documented_role_is_enough() {
         {"apiGroups": ["networking.istio.io"], "resources": ["destinationrules"], "verbs": ["list"]},
         {"apiGroups": [""], "resources": ["services"], "verbs": ["get"]},
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+        {"apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": ["list"]},
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
     ]))
     .await;

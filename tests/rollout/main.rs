@@ -6,6 +6,7 @@ mod faults;
 mod healthy;
 mod input;
 mod metrics;
+mod preflight;
 mod regression;
 mod signals;
 mod stage;
