@@ -35,6 +35,7 @@ pub mod commands;
 pub mod engine;
 pub mod metrics;
 pub mod plan;
+pub mod preflight;
 pub mod record;
 pub mod report;
 pub mod sandbox;

@@ -15,6 +15,7 @@ use crate::commands::{
     self, CommandError, Demo, Environment, PlanArgs, Simulate, StatusAnswer, summary,
 };
 use crate::engine::{Finish, Signals};
+use crate::preflight::Proposal;
 use crate::record::Outcome;
 use crate::report::{Format, PrintError, View, object, print};
 use crate::traffic::VirtualService;
@@ -182,11 +183,6 @@ async fn carry_out(
             show(&view, output, args.all_namespaces)
         }
         Command::Plan(args) => plan(environment, &args, output).await,
-        Command::Analyze(args) => {
-            let view = commands::analyze(environment, &args).await?;
-            show(&view, output, false)?;
-            Ok(Exit::from(view.verdict))
-        }
         Command::Demo(_) | Command::Simulate(_) => Ok(Exit::Done),
     }
 }
@@ -196,13 +192,30 @@ async fn plan(
     args: &PlanArgs,
     output: &Output,
 ) -> Result<Exit, CommandError> {
-    let view = commands::plan(environment, args).await?;
+    let view = match commands::plan(environment, args).await {
+        // The objects go where a plan would: `kubectl canary plan NAME | kubectl apply -f -`.
+        Err(error) => {
+            if let CommandError::NothingToShift { proposal, .. } = &error {
+                propose(proposal, output)?;
+            }
+            return Err(error);
+        }
+        Ok(view) => view,
+    };
     show(&view, output, false)?;
     Ok(if view.refused {
         Exit::Preflight
     } else {
         Exit::Done
     })
+}
+
+/// Prints objects to apply.
+fn propose(proposal: &Proposal, output: &Output) -> Result<(), CommandError> {
+    match output.format {
+        Some(Format::Json) => say(&format!("{:#}", proposal.list())),
+        Some(Format::Yaml | Format::Name | Format::Wide) | None => say(&proposal.to_string()),
+    }
 }
 
 /// Whether the command is only to be rehearsed.
@@ -216,7 +229,6 @@ fn rehearsal_of(command: &Command) -> DryRun {
         | Command::Status(_)
         | Command::List(_)
         | Command::Plan(_)
-        | Command::Analyze(_)
         | Command::Simulate(_)
         | Command::Demo(_) => DryRun::None,
     }

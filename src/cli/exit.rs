@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use crate::commands::CommandError;
 use crate::record::{Cause, Outcome};
-use crate::verdict::Verdict;
 
 /// How the process ends. Pipelines decide by these numbers, so they never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,17 +113,6 @@ impl From<Outcome> for Exit {
     }
 }
 
-/// What `analyze` found: the number that a rollout would end with on the same verdict.
-impl From<Verdict> for Exit {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Healthy => Self::Done,
-            Verdict::Regressed => Self::Regressed,
-            Verdict::NotEnoughData | Verdict::MetricsUnavailable => Self::NoVerdict,
-        }
-    }
-}
-
 impl From<&CommandError> for Exit {
     fn from(error: &CommandError) -> Self {
         match error {
@@ -141,6 +129,7 @@ impl From<&CommandError> for Exit {
             | CommandError::Connection(_)
             | CommandError::Call(_)
             | CommandError::Versions(_)
+            | CommandError::NothingToShift { .. }
             | CommandError::Split { .. }
             | CommandError::State(_)
             | CommandError::NoRollout { .. }

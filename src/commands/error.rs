@@ -3,6 +3,7 @@
 use crate::cluster::{CallError, ConnectionError, LeaseError};
 use crate::engine::RollbackError;
 use crate::plan::{Finding, Level, PlanError, PlanFileError};
+use crate::preflight::Proposal;
 use crate::record::RolloutError;
 use crate::traffic::{SplitError, VersionsError};
 
@@ -32,6 +33,18 @@ pub enum CommandError {
     /// The versions or routes cannot be told.
     #[error(transparent)]
     Versions(Box<VersionsError>),
+    /// There is only one version to send to.
+    #[error("{source}; what to apply: kubectl canary plan {name} -n {namespace}")]
+    NothingToShift {
+        /// The name.
+        name: String,
+        /// The namespace.
+        namespace: String,
+        /// What is missing.
+        source: Box<VersionsError>,
+        /// The objects that would mend it.
+        proposal: Box<Proposal>,
+    },
     /// A step does not fit a route.
     #[error("virtualservice {object}: {source}")]
     Split {
@@ -110,9 +123,16 @@ fn refusals(findings: &[Finding]) -> String {
         .iter()
         .filter(|finding| finding.level == Level::Refuse);
     let lines: Vec<_> = refused
-        .map(|finding| match &finding.fix {
-            None => finding.what.clone(),
-            Some(fix) => format!("{} (try: {fix})", finding.what),
+        .map(|finding| match (&finding.fix, &finding.snippet) {
+            (None, _) => finding.what.clone(),
+            (Some(fix), None) => format!("{} (try: {fix})", finding.what),
+            // An error is one line; the YAML stands in the plan.
+            (Some(fix), Some(_)) => {
+                format!(
+                    "{} (try: {fix}; kubectl canary plan prints it)",
+                    finding.what
+                )
+            }
         })
         .collect();
     lines.join("; ")

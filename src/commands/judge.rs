@@ -16,6 +16,8 @@ pub(super) const PAST: SignedDuration = SignedDuration::from_mins(30);
 const SETTLED: SignedDuration = SignedDuration::from_millis(500);
 /// How many scrapes of durations are looked at.
 const SCRAPES_OF_DURATIONS: i32 = 120;
+/// How far ahead of ours the clock of Prometheus is looked for.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// The longest that Prometheus may take for it.
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -69,6 +71,21 @@ pub(super) async fn before(
         scrape: scrape.map(HumanDuration::from),
         series: requests.quality.series,
     })
+}
+
+/// The newest sample there is, by Prometheus' clock, which may be ahead of the one here.
+///
+/// # Errors
+/// If the metrics do not answer.
+pub(super) async fn newest_sample(
+    metrics: &dyn MetricSource,
+    targets: &Targets,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, MetricsError> {
+    let books = Books::new(targets.clone(), now, Vec::new());
+    // Asked as of now, Prometheus would keep to itself what its clock calls later.
+    let seen = look(metrics, books, now + AHEAD).await?;
+    Ok(seen.quality.newest.overall)
 }
 
 async fn look(

@@ -1,7 +1,6 @@
 //! One short file a command: glue between what was asked and what does it.
 
 mod abort;
-mod analyze;
 mod begin;
 mod demo;
 mod drive;
@@ -20,7 +19,6 @@ mod state;
 mod status;
 
 pub use abort::{Abort, abort};
-pub use analyze::{Analyze, analyze};
 pub use demo::{Demo, demo};
 pub use drive::{Drive, summary};
 pub use environment::Environment;

@@ -6,14 +6,15 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::environment::object_name;
-use super::judge::{Before, before, weighs_durations};
+use super::judge::{Before, before, newest_sample, weighs_durations};
 use super::state::is_under_way;
 use super::{CommandError, Environment};
-use crate::cluster::{CallError, Class, Permission, Subset, Workloads};
-use crate::metrics::{Arm, MetricSource, ServiceKey, Targets};
-use crate::plan::{Finding, Forecast, Options, Percent, Plan, PlanFile};
+use crate::cluster::{CallError, Class, Subset};
+use crate::metrics::{MetricSource, MetricsError, Targets};
+use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan, PlanFile};
+use crate::preflight::{Proposal, Question, Samples, Surroundings, inspect};
 use crate::record::Rollout;
-use crate::traffic::{Choice, Destination, Split, VirtualService, choose};
+use crate::traffic::{Choice, Split, VersionsError, VirtualService, choose};
 
 /// What `start` and `plan` take.
 #[derive(Args, Clone, Debug, Default)]
@@ -73,7 +74,7 @@ impl Prepared {
 
 impl RolloutArgs {
     /// The object's name, its namespace and the options, flags before the file.
-    pub(super) fn resolve(
+    fn resolve(
         &self,
         environment: &Environment<'_>,
     ) -> Result<(String, String, Options), CommandError> {
@@ -137,44 +138,44 @@ pub async fn prepare(
     if let Some(rollout) = Rollout::read(&vs)? {
         return Err(is_under_way(&vs, &rollout));
     }
-    let mut findings = Vec::new();
-    let subsets = subsets_of(environment, &vs, &mut findings).await;
+    let surroundings = Surroundings::look(&environment.cluster, &vs).await;
+    let subsets = surroundings.subsets();
     let names: Vec<_> = subsets.iter().map(|subset| subset.name.clone()).collect();
-    let choice = choose(&vs, stable.as_deref(), canary.as_deref(), &routes, &names)?;
-    let left_behind = choice.left_behind.clone();
-    let (mut rollout, first, skipped) = first_step(environment, &vs, plan, choice)?;
-    let found = preflight(
-        environment,
-        &vs,
-        &rollout,
-        &subsets,
-        metrics.as_ref(),
-        &mut findings,
-    )
-    .await;
-    let (targets, before, youngest, canary_pods) = match found {
-        Some(known) => (
-            Some(known.targets),
-            known.before,
-            known.youngest,
-            known.canary_pods,
-        ),
-        None => (None, None, None, 0),
+    let choice = match choose(&vs, stable.as_deref(), canary.as_deref(), &routes, &names) {
+        Ok(choice) => choice,
+        Err(error @ VersionsError::OneVersion { .. }) => {
+            let proposal = surroundings.propose(&environment.cluster, &vs, &routes);
+            return Err(nothing_to_shift(&vs, error, proposal.await));
+        }
+        Err(error) => return Err(error.into()),
     };
+    let left_behind = choice.left_behind.clone();
+    let (mut rollout, first, skipped) = first_step(environment, &vs, plan, choice.clone())?;
+    let question = Question {
+        vs: &vs,
+        choice: &choice,
+        ignore_owner: options.ignore_owner.unwrap_or(false),
+        now: environment.clock.now(),
+    };
+    let mut facts = surroundings.gather(&environment.cluster, question).await;
+    let targets = facts.targets().ok();
+    let before = match &targets {
+        Some(targets) => {
+            let durations = weighs_durations(&rollout.plan);
+            let (before, samples) =
+                look_back(environment, metrics.as_ref(), targets, durations).await;
+            facts.samples = Some(samples);
+            before
+        }
+        None => None,
+    };
+    facts.now = environment.clock.now();
+    let mut findings = inspect(&facts);
+    let workloads = facts.canary_workloads();
+    let (youngest, canary_pods) = (workloads.youngest, workloads.pods);
     // How often Prometheus scrapes decides how often to look and how long a step takes at least.
     if let Some(scrape) = before.as_ref().and_then(|before| before.scrape) {
         rollout.plan = Plan::measured(options, scrape)?;
-    }
-    if !left_behind.is_empty() {
-        findings.push(Finding::warn(
-            format!(
-                "{} keep sending to {}",
-                left_behind.join(", "),
-                rollout.stable
-            ),
-            "their requests do not reach the canary",
-            "--route names the routes to shift",
-        ));
     }
     let forecast = forecast(&rollout, first, before.as_ref());
     findings.extend(
@@ -197,6 +198,29 @@ pub async fn prepare(
         forecast,
         findings,
     })
+}
+
+/// The past of the stable version, and what a preflight has to know of it.
+async fn look_back(
+    environment: &Environment<'_>,
+    metrics: &dyn MetricSource,
+    targets: &Targets,
+    durations: bool,
+) -> (Option<Before>, Result<Samples, MetricsError>) {
+    let now = environment.clock.now();
+    let (before, newest) = futures::join!(
+        before(metrics, targets, now, durations),
+        newest_sample(metrics, targets, now)
+    );
+    let samples = before.as_ref().map(|before| Samples {
+        source: metrics.name(),
+        series: before.series,
+        // An answer that came once is enough; what is not known of its age is not held against it.
+        newest: newest.ok().flatten(),
+        scrape: before.scrape.map(HumanDuration::signed),
+    });
+    let samples = samples.map_err(Clone::clone);
+    (before.ok(), samples)
 }
 
 fn forecast(rollout: &Rollout, first: usize, before: Option<&Before>) -> Option<Forecast> {
@@ -245,39 +269,6 @@ fn first_step(
     Ok((rollout, first, skipped))
 }
 
-/// The subsets that DestinationRules define for the hosts of `vs`; not being allowed to read them is
-/// a finding, no failure.
-async fn subsets_of(
-    environment: &Environment<'_>,
-    vs: &VirtualService,
-    findings: &mut Vec<Finding>,
-) -> Vec<Subset> {
-    let targets = vs.routes().iter().flat_map(|route| &route.targets);
-    let mut namespaces: Vec<_> = targets
-        .filter(|target| target.destination.subset.is_some())
-        .filter_map(|target| {
-            target
-                .destination
-                .host
-                .service()
-                .map(|(_, namespace)| namespace.to_owned())
-        })
-        .collect();
-    if !namespaces.is_empty() {
-        namespaces.push(vs.namespace().to_owned());
-    }
-    namespaces.sort();
-    namespaces.dedup();
-    let mut subsets = Vec::new();
-    for namespace in namespaces {
-        match environment.cluster.subsets(&namespace).await {
-            Ok(found) => subsets.extend(found),
-            Err(error) => findings.push(unchecked(&error)),
-        }
-    }
-    subsets
-}
-
 /// Not being allowed to read the object is a preflight's refusal like not being allowed to patch it.
 fn unreadable(error: CallError) -> CommandError {
     match error.class {
@@ -288,200 +279,19 @@ fn unreadable(error: CallError) -> CommandError {
     }
 }
 
-fn unchecked(error: &CallError) -> Finding {
-    Finding::warn(
-        error.to_string(),
-        "what depends on it is not checked",
-        "a role with the rules that the README lists",
-    )
-}
-
-/// What a preflight learns on its way.
-struct Known {
-    targets: Targets,
-    before: Option<Before>,
-    youngest: Option<Timestamp>,
-    canary_pods: usize,
-}
-
-async fn preflight(
-    environment: &Environment<'_>,
+/// The error, and with it what to apply, where that can be told.
+fn nothing_to_shift(
     vs: &VirtualService,
-    rollout: &Rollout,
-    subsets: &[Subset],
-    metrics: &dyn MetricSource,
-    findings: &mut Vec<Finding>,
-) -> Option<Known> {
-    for permission in [Permission::PATCH_ROUTES, Permission::WATCH_ROUTES] {
-        let what = format!(
-            "{} virtualservices in namespace {}",
-            permission.verb,
-            vs.namespace()
-        );
-        match environment.cluster.may(permission, vs.namespace()).await {
-            Ok(true) => findings.push(Finding::ok(format!("may {what}"))),
-            Ok(false) => findings.push(Finding::refuse(
-                format!("not allowed to {what}"),
-                "no weight could be moved",
-                "a Role with get, list, watch and patch on virtualservices",
-            )),
-            Err(error) => findings.push(unchecked(&error)),
-        }
-    }
-    let (mut arms, mut youngest, mut canary_pods) = (Vec::new(), None, 0);
-    for (role, version) in [("stable", &rollout.stable), ("canary", &rollout.canary)] {
-        let workloads = check_version(environment, vs, role, version, subsets, findings).await;
-        // The canary comes last.
-        (youngest, canary_pods) = (workloads.youngest, workloads.pods);
-        arms.push(arm(version, workloads));
-    }
-    let canary = arms.pop().unwrap_or_default();
-    let stable = arms.pop().unwrap_or_default();
-    let targets = match Targets::new(stable, canary) {
-        Ok(targets) => targets,
-        Err(error) => {
-            // A version that is not there cannot be told from another either; that is said already.
-            if !Finding::refuses(findings) {
-                findings.push(Finding::refuse(
-                    error.to_string(),
-                    "no verdict could be reached",
-                    "",
-                ));
-            }
-            return None;
-        }
-    };
-    // A run that is resumed, and whoever replays this one, look at the same past.
-    let (before, finding) = check_metrics(rollout, &targets, metrics).await;
-    findings.push(finding);
-    Some(Known {
-        targets,
-        before,
-        youngest,
-        canary_pods,
-    })
-}
-
-async fn check_version(
-    environment: &Environment<'_>,
-    vs: &VirtualService,
-    role: &str,
-    version: &Destination,
-    subsets: &[Subset],
-    findings: &mut Vec<Finding>,
-) -> Workloads {
-    if let Some(name) = &version.subset {
-        let of_host: Vec<_> = subsets
-            .iter()
-            .filter(|subset| subset.host == version.host)
-            .collect();
-        if !of_host.iter().any(|subset| subset.name == *name) {
-            let known: Vec<_> = of_host.iter().map(|subset| subset.name.as_str()).collect();
-            let known = if known.is_empty() {
-                "none".to_owned()
-            } else {
-                known.join(", ")
-            };
-            findings.push(Finding::refuse(
-                format!(
-                    "no DestinationRule defines subset {name} of {} (it defines {known})",
-                    version.host
-                ),
-                "its requests would go nowhere",
-                format!(
-                    "a DestinationRule in namespace {} with that subset and its labels",
-                    vs.namespace()
-                ),
-            ));
-            return Workloads::default();
-        }
-    }
-    match environment.cluster.workloads(version, subsets).await {
-        Ok(workloads) => {
-            let (ready, pods) = (workloads.ready, workloads.pods);
-            if version.host.service().is_none() {
-                findings.push(Finding::warn(
-                    format!("{} is no Service of this cluster", version.host),
-                    "its pods cannot be looked at",
-                    "",
-                ));
-            } else if workloads.is_down() {
-                findings.push(Finding::refuse(
-                    format!(
-                        "{role} {version} of {} has no ready pod ({pods} in all)",
-                        version.host
-                    ),
-                    "its requests would fail",
-                    "labels of the subset that select pods, and pods that become ready",
-                ));
-            } else {
-                findings.push(Finding::ok(format!(
-                    "{role} {version} has {ready} of {pods} pods ready"
-                )));
-            }
-            workloads
-        }
-        Err(error) => {
-            findings.push(unchecked(&error));
-            Workloads::default()
-        }
-    }
-}
-
-/// What a version is called in the metrics.
-pub(super) fn arm(version: &Destination, workloads: Workloads) -> Arm {
-    let mut arm = Arm {
-        workloads: workloads.names,
-        versions: workloads.versions,
-        ..Arm::default()
-    };
-    match version.host.service() {
-        Some((name, namespace)) => {
-            arm.services.insert(ServiceKey {
-                name: name.to_owned(),
-                namespace: namespace.to_owned(),
-            });
-        }
-        None => {
-            arm.hosts.insert(version.host.as_str().to_owned());
-        }
-    }
-    arm
-}
-
-async fn check_metrics(
-    rollout: &Rollout,
-    targets: &Targets,
-    metrics: &dyn MetricSource,
-) -> (Option<Before>, Finding) {
-    let durations = weighs_durations(&rollout.plan);
-    match before(metrics, targets, rollout.began, durations).await {
-        Ok(before) if before.series == 0 => {
-            let finding = Finding::warn(
-                format!(
-                    "{} has no istio_requests_total of either version in the last half hour",
-                    metrics.name()
-                ),
-                "without requests there will be no verdict",
-                "send traffic, or check that the proxies are scraped",
-            );
-            (Some(before), finding)
-        }
-        Ok(before) => {
-            let finding = Finding::ok(format!(
-                "{} has {} series of the two versions",
-                metrics.name(),
-                before.series
-            ));
-            (Some(before), finding)
-        }
-        Err(error) => {
-            let finding = Finding::refuse(
-                error.to_string(),
-                "without metrics there is no verdict",
-                "--prometheus URL or NAMESPACE/SERVICE:PORT",
-            );
-            (None, finding)
-        }
+    error: VersionsError,
+    proposal: Option<Proposal>,
+) -> CommandError {
+    match proposal {
+        None => error.into(),
+        Some(proposal) => CommandError::NothingToShift {
+            name: vs.name().to_owned(),
+            namespace: vs.namespace().to_owned(),
+            source: Box::new(error),
+            proposal: Box::new(proposal),
+        },
     }
 }

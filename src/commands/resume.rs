@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use super::drive::{Departure, Drive, drive, emit, left, lock, unless_interrupted};
 use super::environment::object_name;
 use super::judge::past_of;
-use super::prepare::arm;
 use super::state::{change, under_way};
 use super::{CommandError, Environment};
 use crate::cluster::{Keeper, Lease, Subset};
 use crate::engine::{Action, Finish, Horizon, Intent};
 use crate::metrics::{MetricSource, Targets};
+use crate::preflight::arm;
 use crate::record::{EventKind, Outcome, Phase, Rollout, RouteChange};
 use crate::traffic::VirtualService;
 use crate::verdict::sequential::History;
@@ -131,7 +131,7 @@ pub(super) async fn take_over(
         }
     };
     let (rollout, first) = match intent {
-        Intent::State(rollout) => (*rollout, Action::Wait),
+        Intent::State(rollout) | Intent::RestoreRest(rollout) => (*rollout, Action::Wait),
         Intent::Complete(rollout, ending) | Intent::Restore(rollout, ending) => {
             (*rollout, Action::Leave(ending.outcome))
         }
@@ -251,7 +251,7 @@ fn announce(
     emit(environment, vs, &rollout.run, event);
 }
 
-pub(super) async fn subsets(
+async fn subsets(
     environment: &Environment<'_>,
     rollout: &Rollout,
 ) -> Result<Vec<Subset>, CommandError> {

@@ -20,6 +20,9 @@ pub enum Intent {
     Complete(Box<Rollout>, Ending),
     /// The original weights, and the rollout over.
     Restore(Box<Rollout>, Ending),
+    /// The original weights of those chosen routes that are still there. The state stays, for somebody
+    /// has to look after the others.
+    RestoreRest(Box<Rollout>),
 }
 
 /// Why a write cannot even be attempted.
@@ -52,6 +55,7 @@ impl Intent {
         match self {
             Self::State(rollout) | Self::Complete(rollout, _) => rollout.weights_on(vs),
             Self::Restore(rollout, _) => rollout.original_on(vs),
+            Self::RestoreRest(rollout) => Ok(rollout.original_of_rest(vs)),
         }
     }
 
@@ -62,6 +66,7 @@ impl Intent {
                 (ROLLOUT, AnnotationEdit::Remove),
                 (LAST, AnnotationEdit::Set(ending.to_annotation())),
             ],
+            Self::RestoreRest(_) => Vec::new(),
         })
     }
 
@@ -87,7 +92,7 @@ impl Intent {
 
     /// Whether `vs` has the intended weights, whatever its annotations say.
     pub fn has_weights(&self, vs: &VirtualService) -> bool {
-        let exact = matches!(self, Self::Restore(..));
+        let exact = matches!(self, Self::Restore(..) | Self::RestoreRest(_));
         self.weights_on(vs).is_ok_and(|weights| {
             weights.iter().all(|(at, weights)| {
                 let found = vs
@@ -111,22 +116,23 @@ impl Intent {
     /// # Errors
     /// If chosen routes are gone.
     pub fn changes(&self, vs: &VirtualService) -> Result<Vec<RouteChange>, MissingRoutes> {
-        let (Self::State(rollout) | Self::Complete(rollout, _) | Self::Restore(rollout, _)) = self;
+        let (Self::State(rollout)
+        | Self::Complete(rollout, _)
+        | Self::Restore(rollout, _)
+        | Self::RestoreRest(rollout)) = self;
         let weights = self.weights_on(vs)?;
-        let changes =
-            weights
-                .into_iter()
-                .zip(&rollout.routes)
-                .filter_map(|((at, after), split)| {
-                    let route = vs.routes().iter().find(|route| route.at == at)?;
-                    Some(RouteChange {
-                        route: route.to_string(),
-                        before: route.weights(),
-                        after,
-                        stable: split.stable,
-                        canary: split.canary,
-                    })
-                });
+        let changes = weights.into_iter().filter_map(|(at, after)| {
+            let route = vs.routes().iter().find(|route| route.at == at)?;
+            let mut splits = rollout.routes.iter();
+            let split = splits.find(|split| split.find(vs).is_some_and(|found| found.at == at))?;
+            Some(RouteChange {
+                route: route.to_string(),
+                before: route.weights(),
+                after,
+                stable: split.stable,
+                canary: split.canary,
+            })
+        });
         Ok(changes.collect())
     }
 }

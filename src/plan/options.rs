@@ -34,6 +34,18 @@ pub struct Options {
     #[serde(rename = "routes", skip_serializing_if = "Vec::is_empty")]
     pub route: Vec<String>,
 
+    /// Start although a GitOps controller owns the object, because it leaves weights alone.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        help_heading = "What moves"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignore_owner: Option<bool>,
+
     /// Percentages in rising order; a step may hold (`10:5m`) or wait for promote (`50:pause`)
     /// [default: 1,10,50,100].
     #[arg(long, value_name = "LIST", help_heading = "Steps")]
@@ -205,6 +217,7 @@ impl Options {
             stable,
             canary,
             route,
+            ignore_owner,
             steps,
             dwell,
             bake,
@@ -234,6 +247,7 @@ impl Options {
             } else {
                 route
             },
+            ignore_owner: ignore_owner.or(fallback.ignore_owner),
             steps: steps.or(fallback.steps),
             dwell: dwell.or(fallback.dwell),
             bake: bake.or(fallback.bake),

@@ -265,6 +265,12 @@ impl Rollout {
         self.on(vs, |split| split.original.clone())
     }
 
+    /// The chosen routes that `vs` still has, with their original weights.
+    pub fn original_of_rest(&self, vs: &VirtualService) -> Vec<(RouteRef, Weights)> {
+        let found = |split: &Split| Some((split.find(vs)?.at, split.original.clone()));
+        self.routes.iter().filter_map(found).collect()
+    }
+
     fn on(
         &self,
         vs: &VirtualService,

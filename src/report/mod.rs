@@ -8,7 +8,6 @@
 //! person can read. [`print()`] chooses between the two.
 
 mod age;
-mod analysis;
 mod description;
 mod escape;
 mod fan;
@@ -37,7 +36,6 @@ mod table;
 mod tale;
 
 pub use age::age;
-pub use analysis::{AnalysisView, Period};
 pub use escape::escape;
 pub use fan::Fan;
 pub use format::{Format, Layout, PrintError, View, object, print};

@@ -79,7 +79,13 @@ impl PlanView {
     /// What `plan` would do to the chosen routes of `vs`.
     ///
     /// The weights come from the same code that sets them in a rollout.
-    pub fn of(vs: &VirtualService, choice: &Choice, plan: &Plan, findings: Vec<Finding>) -> Self {
+    pub fn of(
+        vs: &VirtualService,
+        choice: &Choice,
+        plan: &Plan,
+        mut findings: Vec<Finding>,
+    ) -> Self {
+        Finding::sort(&mut findings);
         // A rollout is only a value until somebody writes it; no time passes in this one.
         let rollout = Rollout::new(
             String::new(),
@@ -238,6 +244,9 @@ fn show_finding(finding: &Finding, out: &mut dyn Write, palette: Palette) -> io:
     if let Some(fix) = &finding.fix {
         writeln!(out, "{:<9}(try: {})", "", escape(fix))?;
     }
+    for line in finding.snippet.iter().flat_map(|snippet| snippet.lines()) {
+        writeln!(out, "{:<11}{}", "", escape(line))?;
+    }
     Ok(())
 }
 
@@ -300,9 +309,9 @@ mod tests {
         stays    http[internal] keeps sending to v1
         holds    2% for 1m, 10% for 1m, 50% for 1m and until promote, 100% for 10m; 13m at least
         metrics  istio-system/prometheus:9090
-        ok       Prometheus answers
         warn     users flip between versions: consistentHash is applied after the weights are drawn
                  (try: a match on a header for testers)
+        ok       Prometheus answers
         next     kubectl canary start reviews -n shop
         ");
     }
@@ -326,7 +335,8 @@ mod tests {
             "subset v2 has no ready pod\u{1b}[2J",
             "requests would fail at once",
             "kubectl rollout status deployment/reviews-v2 -n shop",
-        );
+        )
+        .with_snippet("spec:\n  replicas: 2\u{1b}");
         let view = view(0, vec![refusal]);
         let text = shown(&view);
         assert!(view.refused);
@@ -335,6 +345,8 @@ mod tests {
             "{text:?}"
         );
         assert!(text.contains("refuse   subset v2 has no ready pod^[[2J: requests would fail at once\n         (try: kubectl rollout status"), "{text}");
+        let snippet = "n shop)\n           spec:\n             replicas: 2^[\n";
+        assert!(text.contains(snippet), "{text}");
     }
 
     #[test]

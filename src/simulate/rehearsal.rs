@@ -169,22 +169,19 @@ impl Play<'_> {
         let observation = sound(windows, self.scrape);
         let undecided = &mut self.undecided;
         let share = self.weights.last().map_or(0.0, |weight| weight.1);
-        let mut emit = |event| {
-            if let EventKind::NoVerdict { .. } = event {
-                *undecided = true;
-            } else if let EventKind::Looked {
+        let mut emit = |event| match event {
+            EventKind::NoVerdict { .. } => *undecided = true,
+            EventKind::Looked {
                 verdict, evidence, ..
-            } = event
-            {
-                watch(Moment {
-                    at: now,
-                    share,
-                    stable,
-                    canary,
-                    verdict,
-                    evidence,
-                });
-            }
+            } => watch(Moment {
+                at: now,
+                share,
+                stable,
+                canary,
+                verdict,
+                evidence,
+            }),
+            _ => {}
         };
         self.machine.look(&observation, instant(now), &mut emit)
     }
@@ -240,11 +237,11 @@ impl Play<'_> {
             Action::Complete(_) => Some(Ending::Promoted),
             Action::RollBack { cause, .. } => Some(match cause {
                 Cause::Regression | Cause::CanaryDown => Ending::RolledBack,
-                Cause::Refused
-                | Cause::Request
+                Cause::Request
                 | Cause::Signal
                 | Cause::Inconclusive
                 | Cause::NoMetrics
+                | Cause::Refused
                 | Cause::Drift => Ending::Inconclusive,
             }),
             Action::Leave(_) => Some(Ending::Inconclusive),

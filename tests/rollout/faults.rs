@@ -43,7 +43,7 @@ async fn seen_weights(shop: &Shop, done: impl Future<Output = ()>) -> Vec<i64> {
                 weights.dedup();
                 return weights;
             }
-            () = tokio::time::sleep(Duration::from_millis(20)) => {
+            () = tokio::time::sleep(Duration::from_millis(250)) => {
                 let now = shop.weights()[1];
                 if weights.last() != Some(&now) {
                     weights.push(now);

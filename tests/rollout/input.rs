@@ -110,7 +110,7 @@ async fn a_subset_that_no_destination_rule_defines_is_refused() {
     .await;
     assert_eq!(
         refused(&shop, "shop", "reviews", brisk()).await,
-        "no DestinationRule defines subset v2 of reviews.shop.svc.cluster.local (it defines v1) (try: a DestinationRule in namespace shop with that subset and its labels)"
+        "no DestinationRule defines subset v2 of reviews.shop.svc.cluster.local (it defines v1) (try: this under spec.subsets, with the labels of its pods: kubectl edit destinationrule reviews -n shop; kubectl canary plan prints it)"
     );
 }
 
@@ -119,7 +119,7 @@ async fn a_canary_without_a_ready_pod_is_refused() {
     let shop = Shop::open_with(|stage| stage.pods("shop", "version=v2").ready(false)).await;
     assert_eq!(
         refused(&shop, "shop", "reviews", brisk()).await,
-        "canary v2 of reviews.shop.svc.cluster.local has no ready pod (2 in all) (try: labels of the subset that select pods, and pods that become ready)"
+        "canary v2 of reviews.shop.svc.cluster.local has no ready pod (2 in all) (try: kubectl describe pods -n shop -l app=reviews,version=v2)"
     );
 }
 
@@ -199,11 +199,11 @@ async fn a_missing_right_is_refused_with_the_right_that_is_missing() {
     for (verb, expected) in [
         (
             "patch",
-            "not allowed to patch virtualservices in namespace shop (try: a Role with get, list, watch and patch on virtualservices)",
+            "not allowed to patch virtualservices in namespace shop (try: this rule in a Role of namespace shop; kubectl canary plan prints it)",
         ),
         (
             "watch",
-            "not allowed to watch virtualservices in namespace shop (try: a Role with get, list, watch and patch on virtualservices)",
+            "not allowed to watch virtualservices in namespace shop (try: this rule in a Role of namespace shop; kubectl canary plan prints it)",
         ),
         (
             "get",
