@@ -12,7 +12,7 @@ use crate::cluster::{CallError, Permission, Subset, Workloads};
 use crate::metrics::{Arm, MetricSource, ServiceKey, Targets};
 use crate::plan::{Finding, Options, Percent, Plan, PlanFile};
 use crate::record::Rollout;
-use crate::traffic::{Choice, Destination, VirtualService, choose};
+use crate::traffic::{Choice, Destination, VirtualService, Wanted};
 
 /// What `start` and `plan` take.
 #[derive(Args, Clone, Debug, Default)]
@@ -133,7 +133,19 @@ pub async fn prepare(
     let mut findings = Vec::new();
     let subsets = subsets_of(environment, &vs, &mut findings).await;
     let names: Vec<_> = subsets.iter().map(|subset| subset.name.clone()).collect();
-    let choice = choose(&vs, stable.as_deref(), canary.as_deref(), &routes, &names)?;
+    let wanted = Wanted {
+        stable: stable.as_deref(),
+        canary: canary.as_deref(),
+        routes: &routes,
+        subsets: &names,
+        add: options.add_destination,
+    };
+    let choice = wanted.choose(&vs)?;
+    let fitted = choice.fitted(&vs, &plan, options.fine_weights);
+    let choice = fitted.map_err(|source| CommandError::Split {
+        object: vs.full_name(),
+        source: Box::new(source),
+    })?;
     let left_behind = choice.left_behind.clone();
     let (mut rollout, first, skipped) = first_step(environment, &vs, plan, choice)?;
     let found = preflight(

@@ -1,7 +1,7 @@
 //! What an object shows to somebody who believes something about it. Pure.
 
 use crate::record::{Ending, Rollout};
-use crate::traffic::{VirtualService, route_alike};
+use crate::traffic::VirtualService;
 
 /// What the object shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,28 +52,10 @@ pub fn compare(believed: &Rollout, vs: &VirtualService) -> Sight {
     }
 }
 
-/// Where the weights on the object are not those that `rollout` stands for.
+/// What on the object is not as `rollout` stands for.
 pub(super) fn difference(rollout: &Rollout, vs: &VirtualService) -> Option<String> {
-    let expected = match rollout.weights_on(vs) {
-        Ok(expected) => expected,
-        Err(missing) => return Some(missing.to_string()),
-    };
-    expected.into_iter().find_map(|(at, weights)| {
-        let route = vs.routes().iter().find(|route| route.at == at)?;
-        let found = route.weights();
-        let list = |weights: &[Option<i64>]| {
-            let weights: Vec<_> = weights
-                .iter()
-                .map(|weight| weight.unwrap_or(0).to_string())
-                .collect();
-            weights.join("/")
-        };
-        (!route_alike(&found, &weights)).then(|| {
-            format!(
-                "{route} has weights {}, this rollout set {}",
-                list(&found),
-                list(&weights)
-            )
-        })
-    })
+    match rollout.shape_on(vs) {
+        Ok(shape) => shape.difference(vs),
+        Err(missing) => Some(missing.to_string()),
+    }
 }

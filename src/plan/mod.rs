@@ -9,6 +9,7 @@ mod options;
 mod percent;
 mod resolved;
 mod step;
+mod testers;
 
 pub use duration::HumanDuration;
 pub use file::{PlanFile, PlanFileError};
@@ -16,4 +17,5 @@ pub use finding::{Finding, Level};
 pub use options::{AnalysisKind, OnDrift, OnSignal, OnStuck, Options};
 pub use percent::Percent;
 pub use resolved::{Judgement, Plan, PlanError};
-pub use step::{Step, Steps, StepsError};
+pub use step::{Reach, Step, Steps, StepsError};
+pub use testers::{HeaderValue, Testers, TestersError};
