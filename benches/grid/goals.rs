@@ -17,6 +17,8 @@ struct Goal {
 #[derive(Default)]
 pub struct Goals {
     equal_worst: f64,
+    equal_runs: usize,
+    equal_rolled_back: f64,
     equal_missed: Vec<String>,
     margin_worst: f64,
     margin_missed: Vec<String>,
@@ -47,6 +49,8 @@ impl Goals {
     pub fn equal(&mut self, rps: f64, stable: f64, mine: &Table) {
         let share = mine.rolled_back.share;
         self.equal_worst = self.equal_worst.max(share);
+        self.equal_runs += mine.runs;
+        self.equal_rolled_back += share * mine.runs as f64;
         if share > 0.001 {
             self.equal_missed
                 .push(format!("{}: {} %", cell(rps, stable), percent(share)));
@@ -135,6 +139,9 @@ impl Goals {
 
     fn list(self) -> Vec<Goal> {
         let (high, low) = (self.ratio(100.0, f64::INFINITY), self.ratio(1.0, 11.0));
+        let by_traffic = [1.0, 10.0, 100.0, 1_000.0, 10_000.0]
+            .map(|rps| format!("{:.2} at {}", self.ratio(rps, rps * 1.1), per_second(rps)))
+            .join(", ");
         let worst = self
             .ratios
             .iter()
@@ -152,7 +159,12 @@ impl Goals {
         vec![
             Goal {
                 text: "equal versions: at most 0.1 % rolled back",
-                measured: format!("worst cell {} %", percent(self.equal_worst)),
+                measured: format!(
+                    "worst cell {} %; {:.0} of {} rollouts in all",
+                    percent(self.equal_worst),
+                    self.equal_rolled_back,
+                    amount(self.equal_runs as f64)
+                ),
                 missed: self.equal_missed,
             },
             Goal {
@@ -168,7 +180,7 @@ impl Goals {
             Goal {
                 text: "excess failed at most 1.5 times Wald at 100 req/s and more (geometric mean)",
                 measured: format!(
-                    "{high:.2}; {} cells rolled back too rarely to compare",
+                    "{high:.2} ({by_traffic}); {} cells rolled back too rarely to compare",
                     self.unjudged
                 ),
                 missed: below(high > 1.5, format!("{high:.2}")),

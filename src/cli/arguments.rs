@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::cluster::Connection;
-use crate::commands::{Abort, Demo, List, PlanArgs, Promote, Resume, Start, Status};
+use crate::cluster::{Connection, DryRun};
+use crate::commands::{Abort, Demo, List, Pause, PlanArgs, Promote, Resume, Start, Status};
 use crate::report::{ColorChoice, Format};
 
 const EXAMPLES: &str = "\
@@ -63,6 +63,25 @@ pub struct Output {
     pub no_headers: bool,
 }
 
+/// A command that may only say what it would come to.
+#[derive(Args, Clone, Debug)]
+pub struct Rehearsed<T: Args> {
+    /// What and how.
+    #[command(flatten)]
+    pub args: T,
+    /// Must be "none", "client" or "server": with "client" nothing is sent, with "server" it is sent
+    /// without being stored; `start` then shows its plan.
+    #[arg(
+        long,
+        value_name = "STRATEGY",
+        default_value = "none",
+        default_missing_value = "client",
+        num_args = 0..=1,
+        require_equals = true
+    )]
+    pub dry_run: DryRun,
+}
+
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -77,17 +96,13 @@ Examples:
 
   # From a plan file, with one event a line for a log
   kubectl canary start -f canary.yaml --events rollout.jsonl")]
-    Start(Box<Start>),
+    Start(Box<Rehearsed<Start>>),
     /// Open a gate, or take the next step
-    Promote(Promote),
+    Promote(Rehearsed<Promote>),
     /// Put the original weights back, now
-    Abort(Abort),
+    Abort(Rehearsed<Abort>),
     /// Stay at this weight until `resume` or `promote`
-    Pause {
-        /// The VirtualService.
-        #[arg(value_name = "NAME")]
-        name: String,
-    },
+    Pause(Rehearsed<Pause>),
     /// Let a paused rollout go on, or take over one whose driver died
     Resume(Resume),
     /// Show where a rollout stands

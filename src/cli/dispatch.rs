@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use clap::Parser;
 use uuid::Uuid;
 
-use super::arguments::{Cli, Command, Output};
+use super::arguments::{Cli, Command, Output, Rehearsed};
+use super::completion;
 use super::exit::Exit;
 use super::screen::{Screen, layout};
 use crate::clock::Clock;
-use crate::cluster::{Cluster, Connection, connect};
-use crate::commands::{self, CommandError, Demo, Environment, StatusAnswer, summary};
+use crate::cluster::{Cluster, Connection, DryRun, connect};
+use crate::commands::{self, CommandError, Demo, Environment, PlanArgs, StatusAnswer, summary};
 use crate::engine::{Finish, Signals};
 use crate::record::Outcome;
 use crate::report::{Format, PrintError, View, object, print};
@@ -18,6 +19,14 @@ use crate::traffic::VirtualService;
 
 /// Parses, runs, reports.
 pub fn run() -> Exit {
+    let mut words = std::env::args_os();
+    if completion::is_asked(words.next().as_deref()) {
+        let words: Vec<_> = words
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let _ = writeln!(io::stdout(), "{}", completion::answer(&words));
+        return Exit::Done;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -69,10 +78,16 @@ async fn with_cluster(
     output: &Output,
 ) -> Result<Exit, CommandError> {
     let run = Uuid::now_v7().simple().to_string();
-    let mut screen = Screen::new(output)?;
+    let dry_run = rehearsal_of(&command);
+    let mut screen = if dry_run == DryRun::None {
+        Screen::new(output)?
+    } else {
+        // What does not happen is no event.
+        Screen::silent()
+    };
     let (client, namespace) = connect(connection, &run).await?;
     let mut environment = Environment {
-        cluster: Cluster::new(client, connection.deadline()),
+        cluster: Cluster::new(client, connection.deadline()).rehearsing(dry_run),
         namespace,
         clock: Clock::System,
         actor: actor(),
@@ -83,7 +98,7 @@ async fn with_cluster(
             source,
         })?,
     };
-    let exit = carry_out(&mut environment, command, output).await?;
+    let exit = carry_out(&mut environment, command, output, dry_run).await?;
     if let Some(error) = screen.fault() {
         let _ = writeln!(io::stderr(), "warning: events were lost: {error}");
     }
@@ -103,29 +118,42 @@ async fn carry_out(
     environment: &mut Environment<'_>,
     command: Command,
     output: &Output,
+    dry_run: DryRun,
 ) -> Result<Exit, CommandError> {
+    let conclude =
+        |vs: &VirtualService, finish: &Finish, exit| conclude(vs, finish, exit, output, dry_run);
     match command {
-        Command::Start(args) => {
-            let (vs, finish) = commands::start(environment, &args).await?;
-            conclude(&vs, &finish, Exit::from(finish.outcome), output)
+        // A rollout that is not to happen is a plan.
+        Command::Start(start) if dry_run != DryRun::None => {
+            let args = PlanArgs {
+                rollout: start.args.rollout,
+                dry_run,
+                schema: false,
+            };
+            plan(environment, &args, output).await
+        }
+        Command::Start(start) => {
+            let (vs, finish) = commands::start(environment, &start.args).await?;
+            conclude(&vs, &finish, Exit::from(finish.outcome))
         }
         Command::Resume(args) => {
             let (vs, finish) = commands::resume(environment, &args).await?;
-            conclude(&vs, &finish, Exit::from(finish.outcome), output)
+            conclude(&vs, &finish, Exit::from(finish.outcome))
         }
-        Command::Promote(args) => {
+        Command::Promote(Rehearsed { mut args, .. }) => {
+            args.wait &= dry_run == DryRun::None;
             let (vs, finish) = commands::promote(environment, &args).await?;
-            conclude(&vs, &finish, Exit::from(finish.outcome), output)
+            conclude(&vs, &finish, Exit::from(finish.outcome))
         }
         // What was asked for was done, whatever it means for the rollout.
-        Command::Pause { name } => {
-            let (vs, finish) = commands::pause(environment, &name).await?;
-            conclude(&vs, &finish, Exit::Done, output)
+        Command::Pause(Rehearsed { args, .. }) => {
+            let (vs, finish) = commands::pause(environment, &args.name).await?;
+            conclude(&vs, &finish, Exit::Done)
         }
-        Command::Abort(args) => {
+        Command::Abort(Rehearsed { args, .. }) => {
             let (vs, finish) = commands::abort(environment, &args).await?;
             match finish {
-                Some(finish) => conclude(&vs, &finish, Exit::Done, output),
+                Some(finish) => conclude(&vs, &finish, Exit::Done),
                 None => {
                     say(&format!("{} was rolled back already", object(vs.name())))?;
                     Ok(Exit::Done)
@@ -143,17 +171,37 @@ async fn carry_out(
             let view = commands::list(environment, &args).await?;
             show(&view, output, args.all_namespaces)
         }
-        Command::Plan(args) => {
-            let view = commands::plan(environment, &args).await?;
-            let exit = if view.refused {
-                Exit::Preflight
-            } else {
-                Exit::Done
-            };
-            show(&view, output, false)?;
-            Ok(exit)
-        }
+        Command::Plan(args) => plan(environment, &args, output).await,
         Command::Demo(_) => Ok(Exit::Done),
+    }
+}
+
+async fn plan(
+    environment: &mut Environment<'_>,
+    args: &PlanArgs,
+    output: &Output,
+) -> Result<Exit, CommandError> {
+    let view = commands::plan(environment, args).await?;
+    show(&view, output, false)?;
+    Ok(if view.refused {
+        Exit::Preflight
+    } else {
+        Exit::Done
+    })
+}
+
+/// Whether the command is only to be rehearsed.
+fn rehearsal_of(command: &Command) -> DryRun {
+    match command {
+        Command::Start(start) => start.dry_run,
+        Command::Promote(promote) => promote.dry_run,
+        Command::Abort(abort) => abort.dry_run,
+        Command::Pause(pause) => pause.dry_run,
+        Command::Resume(_)
+        | Command::Status(_)
+        | Command::List(_)
+        | Command::Plan(_)
+        | Command::Demo(_) => DryRun::None,
     }
 }
 
@@ -163,17 +211,16 @@ fn conclude(
     finish: &Finish,
     exit: Exit,
     output: &Output,
+    dry_run: DryRun,
 ) -> Result<Exit, CommandError> {
-    let summary = summary(vs, finish, exit.code());
     match output.format {
-        Some(Format::Json) => {
-            say(&serde_json::to_string_pretty(&summary).map_err(io::Error::other)?)?
+        Some(Format::Json | Format::Yaml | Format::Name) => {
+            show(&summary(vs, finish, exit.code()), output, false)?;
         }
-        Some(Format::Yaml) => say(serde_saphyr::to_string(&summary)
-            .map_err(io::Error::other)?
-            .trim_end())?,
-        Some(Format::Name) => say(&object(vs.name()))?,
-        Some(Format::Wide) | None => say(&format!("{} {}", object(vs.name()), verbed(finish)))?,
+        Some(Format::Wide) | None => {
+            let (object, verbed, suffix) = (object(vs.name()), verbed(finish), dry_run.suffix());
+            say(&format!("{object} {verbed}{suffix}"))?;
+        }
     }
     Ok(exit)
 }

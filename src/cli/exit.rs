@@ -101,7 +101,9 @@ impl From<Outcome> for Exit {
             Outcome::Promoted | Outcome::StepPassed => Self::Done,
             Outcome::RolledBack(Cause::Regression | Cause::CanaryDown) => Self::Regressed,
             Outcome::RolledBack(Cause::Request | Cause::Signal) => Self::Aborted,
-            Outcome::RolledBack(Cause::Inconclusive | Cause::NoMetrics) => Self::NoVerdict,
+            Outcome::RolledBack(Cause::Inconclusive | Cause::NoMetrics | Cause::Refused) => {
+                Self::NoVerdict
+            }
             Outcome::RolledBack(Cause::Drift) | Outcome::Drifted => Self::Drifted,
             Outcome::Held => Self::Waiting,
             Outcome::TakenOver => Self::Held,

@@ -1,6 +1,7 @@
 //! The command line: what may be typed, where output goes, and the one table of exit codes.
 
 mod arguments;
+mod completion;
 mod dispatch;
 mod exit;
 mod screen;

@@ -24,6 +24,9 @@ const DURATION: Duration = Duration::from_secs(15);
 /// How often the holder renews.
 const RENEW: Duration = Duration::from_secs(5);
 
+/// How long giving it back may take.
+const RELEASE: Duration = Duration::from_secs(2);
+
 /// How often somebody who waits looks again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -119,9 +122,10 @@ impl Lease {
     }
 
     async fn outlives(&self, first: &Record) -> Result<Option<String>, CallError> {
-        let Some(holder) = holder_of(first) else {
+        // One that was given back needs no waiting.
+        if holder_of(first).is_none() {
             return Ok(None);
-        };
+        }
         let until = tokio::time::Instant::now() + DURATION;
         while tokio::time::Instant::now() < until {
             tokio::time::sleep(RETRY).await;
@@ -132,7 +136,6 @@ impl Lease {
                 Some(_) => {}
             }
         }
-        let _ = holder;
         Ok(None)
     }
 
@@ -291,7 +294,8 @@ impl Keeper {
         LeaseWatch(self.lost.clone())
     }
 
-    /// Gives the lease back, so that nobody has to wait for it to run out. Failing is no harm.
+    /// Gives the lease back, so that nobody has to wait for it to run out. Failing is no harm, so it
+    /// does not take long.
     pub async fn release(mut self) {
         if let Some(renewing) = self.renewing.take() {
             renewing.abort();
@@ -299,11 +303,14 @@ impl Keeper {
         let Some(lease) = self.lease.take() else {
             return;
         };
-        if let Ok(Some(record)) = lease.get().await
-            && holder_of(&record).as_deref() == Some(&self.holder)
-        {
-            let _ = lease.replace(&record, None).await;
-        }
+        let giving_back = async {
+            if let Ok(Some(record)) = lease.get().await
+                && holder_of(&record).as_deref() == Some(&self.holder)
+            {
+                let _ = lease.replace(&record, None).await;
+            }
+        };
+        let _ = tokio::time::timeout(RELEASE, giving_back).await;
     }
 }
 

@@ -10,6 +10,7 @@ use kube::core::params::{GetParams, ListParams, PatchParams, ValidationDirective
 use serde_json::Value;
 
 use super::call::{CallError, Class, bounded};
+use super::dry_run::{DryRun, rehearse};
 use crate::traffic::VirtualService;
 
 /// The manager that our writes carry. It must not start with `kubectl`: Flux folds such managers
@@ -27,6 +28,7 @@ pub struct Cluster {
     pub(super) client: Client,
     pub(super) deadline: Duration,
     version: Arc<OnceLock<&'static str>>,
+    dry_run: DryRun,
 }
 
 impl Cluster {
@@ -36,7 +38,20 @@ impl Cluster {
             client,
             deadline,
             version: Arc::default(),
+            dry_run: DryRun::None,
         }
+    }
+
+    /// The same, but changes are only rehearsed.
+    #[must_use]
+    pub fn rehearsing(mut self, dry_run: DryRun) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    /// Whether what was written is there to be read.
+    pub fn stores(&self) -> bool {
+        self.dry_run == DryRun::None
     }
 
     /// The client, for what is not Kubernetes' own: Prometheus behind the service proxy.
@@ -189,11 +204,15 @@ impl Cluster {
         &self,
         vs: &VirtualService,
         patch: Patch,
-        dry_run: bool,
     ) -> Result<VirtualService, CallError> {
         let attempted = format!("patch virtualservice {}", vs.full_name());
+        if self.dry_run == DryRun::Client {
+            let after = rehearse(vs.raw(), patch)
+                .map_err(|error| CallError::new(Class::Refused, &attempted, error.to_string()))?;
+            return view(&attempted, after);
+        }
         let params = PatchParams {
-            dry_run,
+            dry_run: self.dry_run == DryRun::Server,
             field_manager: Some(FIELD_MANAGER.into()),
             field_validation: Some(ValidationDirective::Strict),
             ..PatchParams::default()

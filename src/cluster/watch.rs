@@ -3,13 +3,18 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, StreamExt};
 use kube::core::WatchEvent;
 use kube::core::params::WatchParams;
 use serde_json::Value;
 
-use super::{CallError, Cluster};
+use super::Cluster;
+use super::call::{CallError, Class, bounded};
 use crate::traffic::VirtualService;
+
+/// The first pause before a watch is opened again after it failed twice, doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// What a watch has to tell.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,13 +27,31 @@ pub enum Seen {
 
 type Events = Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<Value>>> + Send>>;
 
+/// Opening a watch takes longer than those who wait for it have patience at a time, so it goes on from
+/// one call of [`Watch::next`] to the next.
+type Opening = BoxFuture<'static, Result<Opened, CallError>>;
+
+/// What opening brought.
+enum Opened {
+    /// The events after the version at hand.
+    Events(Events),
+    /// There was no version to go on from, so the object was read.
+    Object(Box<VirtualService>),
+}
+
+enum State {
+    Closed,
+    Opening(Opening),
+    Open(Events),
+}
+
 /// Follows one VirtualService, across broken connections and expired versions.
 pub struct Watch {
     cluster: Cluster,
     namespace: String,
     name: String,
     version: String,
-    events: Option<Events>,
+    state: State,
     failures: u32,
 }
 
@@ -40,75 +63,48 @@ impl Watch {
             namespace: vs.namespace().to_owned(),
             name: vs.name().to_owned(),
             version: version_of(vs.raw()),
-            events: None,
+            state: State::Closed,
             failures: 0,
         }
     }
 
     /// Waits for the next change; there is always a next one.
     ///
-    /// Cancel safe: what was received is not lost when the future is dropped while it waits.
+    /// Cancel safe: neither what was received nor the opening of a connection is lost when the future
+    /// is dropped while it waits.
     ///
     /// RBAC: `watch` and `get` on `virtualservices`.
     pub async fn next(&mut self) -> Seen {
         loop {
-            let Some(events) = &mut self.events else {
-                if let Some(seen) = self.open().await {
-                    return seen;
+            let seen = match &mut self.state {
+                State::Closed => {
+                    self.state = State::Opening(self.open());
+                    None
                 }
-                continue;
+                State::Opening(opening) => {
+                    let opened = opening.await;
+                    self.opened(opened)
+                }
+                State::Open(events) => {
+                    let event = events.next().await;
+                    self.heard(event)
+                }
             };
-            match events.next().await {
-                Some(Ok(WatchEvent::Added(raw) | WatchEvent::Modified(raw))) => {
-                    self.failures = 0;
-                    self.version = version_of(&raw);
-                    if let Ok(vs) = VirtualService::new(raw) {
-                        return Seen::Changed(Box::new(vs));
-                    }
-                }
-                Some(Ok(WatchEvent::Deleted(_))) => return Seen::Deleted,
-                Some(Ok(WatchEvent::Bookmark(bookmark))) => {
-                    self.failures = 0;
-                    self.version = bookmark.metadata.resource_version;
-                }
-                Some(Ok(WatchEvent::Error(_))) => {
-                    // 410 Gone and its kin: the version is too old to go on from.
-                    self.version.clear();
-                    self.events = None;
-                }
-                Some(Err(_)) | None => {
-                    self.failures += 1;
-                    self.events = None;
-                }
+            if let Some(seen) = seen {
+                return seen;
             }
         }
     }
 
-    /// Opens the watch; where there is no version to go on from, reads the object first.
-    async fn open(&mut self) -> Option<Seen> {
-        if self.failures > 0 {
-            let delay = Duration::from_millis(250) * 2_u32.saturating_pow(self.failures.min(6) - 1);
-            tokio::time::sleep(delay).await;
-        }
-        if self.version.is_empty() {
-            match self
-                .cluster
-                .virtual_service(&self.namespace, &self.name)
-                .await
-            {
-                Ok(vs) => {
-                    self.version = version_of(vs.raw());
-                    return Some(Seen::Changed(Box::new(vs)));
-                }
-                Err(error) if error.class == super::Class::Missing => return Some(Seen::Deleted),
-                Err(_) => {
-                    self.failures += 1;
-                    return None;
-                }
+    fn opened(&mut self, opened: Result<Opened, CallError>) -> Option<Seen> {
+        self.state = State::Closed;
+        match opened {
+            Ok(Opened::Events(events)) => self.state = State::Open(events),
+            Ok(Opened::Object(vs)) => {
+                self.version = version_of(vs.raw());
+                return Some(Seen::Changed(vs));
             }
-        }
-        match self.connect().await {
-            Ok(events) => self.events = Some(events),
+            Err(error) if error.class == Class::Missing => return Some(Seen::Deleted),
             Err(_) => {
                 self.failures += 1;
                 // Whatever the reason was, reading the object tells more than guessing.
@@ -120,26 +116,75 @@ impl Watch {
         None
     }
 
-    async fn connect(&self) -> Result<Events, CallError> {
-        let attempted = format!("watch virtualservice {}/{}", self.namespace, self.name);
-        let params = WatchParams::default()
-            .fields(&format!("metadata.name={}", self.name))
-            .timeout(290);
-        let request = self
-            .cluster
-            .istio(
-                self.cluster.version(),
-                Some(&self.namespace),
-                "virtualservices",
-            )
-            .watch(&params, &self.version)
-            .map_err(|error| {
-                CallError::new(super::Class::Refused, &attempted, error.to_string())
-            })?;
-        let events = self.cluster.client.request_events::<Value>(request);
-        let events = super::call::bounded(&attempted, self.cluster.deadline, events).await?;
-        Ok(events.boxed())
+    fn heard(&mut self, event: Option<kube::Result<WatchEvent<Value>>>) -> Option<Seen> {
+        match event {
+            Some(Ok(WatchEvent::Added(raw) | WatchEvent::Modified(raw))) => {
+                self.failures = 0;
+                self.version = version_of(&raw);
+                return VirtualService::new(raw)
+                    .ok()
+                    .map(|vs| Seen::Changed(Box::new(vs)));
+            }
+            Some(Ok(WatchEvent::Deleted(_))) => return Some(Seen::Deleted),
+            Some(Ok(WatchEvent::Bookmark(bookmark))) => {
+                self.failures = 0;
+                self.version = bookmark.metadata.resource_version;
+            }
+            Some(Ok(WatchEvent::Error(_))) => {
+                // 410 Gone and its kin: the version is too old to go on from.
+                self.version.clear();
+                self.failures += 1;
+                self.state = State::Closed;
+            }
+            Some(Err(_)) | None => {
+                self.failures += 1;
+                self.state = State::Closed;
+            }
+        }
+        None
     }
+
+    /// Opens the watch; where there is no version to go on from, reads the object first.
+    fn open(&self) -> Opening {
+        let (cluster, version) = (self.cluster.clone(), self.version.clone());
+        let (namespace, name) = (self.namespace.clone(), self.name.clone());
+        // A watch that ends is no failure the first time: servers end them all the time.
+        let failures = self.failures.saturating_sub(1).min(6);
+        let delay = match failures {
+            0 => Duration::ZERO,
+            failures => FIRST_PAUSE * 2_u32.pow(failures - 1),
+        };
+        async move {
+            tokio::time::sleep(delay).await;
+            if version.is_empty() {
+                let vs = cluster.virtual_service(&namespace, &name).await?;
+                return Ok(Opened::Object(Box::new(vs)));
+            }
+            connect(&cluster, &namespace, &name, &version)
+                .await
+                .map(Opened::Events)
+        }
+        .boxed()
+    }
+}
+
+async fn connect(
+    cluster: &Cluster,
+    namespace: &str,
+    name: &str,
+    version: &str,
+) -> Result<Events, CallError> {
+    let attempted = format!("watch virtualservice {namespace}/{name}");
+    let params = WatchParams::default()
+        .fields(&format!("metadata.name={name}"))
+        .timeout(290);
+    let request = cluster
+        .istio(cluster.version(), Some(namespace), "virtualservices")
+        .watch(&params, version)
+        .map_err(|error| CallError::new(Class::Refused, &attempted, error.to_string()))?;
+    let events = cluster.client.request_events::<Value>(request);
+    let events = bounded(&attempted, cluster.deadline, events).await?;
+    Ok(events.boxed())
 }
 
 fn version_of(raw: &Value) -> String {

@@ -88,6 +88,7 @@ pub async fn abort(
         total: Tally::default(),
         rollback: Some(restored.took),
         reasons: vec![format!("asked for by {actor}")],
+        signal: None,
         at: environment.clock.now(),
         rollout,
     };

@@ -7,7 +7,7 @@ use super::judge::analysis;
 use super::{CommandError, Environment};
 use crate::cluster::{Class, Keeper, Lease, LeaseError, Subset};
 use crate::engine::{Action, Driver, Equipment, Finish, Horizon, Machine, Signals};
-use crate::metrics::{Ledger, MetricSource, Targets};
+use crate::metrics::{Books, MetricSource, Targets};
 use crate::record::{Event, EventKind, Outcome, Rollout, Summary};
 use crate::traffic::VirtualService;
 use crate::verdict::sequential::History;
@@ -27,6 +27,7 @@ pub(super) struct Departure {
     pub first: Action,
     pub horizon: Horizon,
     pub subsets: Vec<Subset>,
+    pub canary_pods: usize,
     pub targets: Targets,
     pub since: Timestamp,
     pub history: History,
@@ -48,6 +49,21 @@ pub(super) fn emit(
         event,
     };
     environment.observer.see(&event);
+}
+
+/// Does what may take a while before anything has moved; a signal ends it.
+pub(super) async fn unless_interrupted<T>(
+    environment: &mut Environment<'_>,
+    work: impl AsyncFnOnce(&mut Environment<'_>) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    let mut signals = std::mem::replace(&mut environment.signals, Signals::none());
+    let done = tokio::select! {
+        biased;
+        signal = signals.next() => Err(CommandError::Interrupted(signal)),
+        done = work(environment) => done,
+    };
+    environment.signals = signals;
+    done
 }
 
 /// Takes the lease; where leases may not be had, the state annotation alone must do, said aloud.
@@ -87,12 +103,22 @@ pub(super) async fn drive(
     let kit = Equipment {
         cluster: &environment.cluster,
         metrics,
-        ledger: Ledger::new(departure.targets, departure.since),
+        books: Books::new(
+            departure.targets,
+            departure.since,
+            departure
+                .history
+                .slow
+                .iter()
+                .map(|(bound, _)| *bound)
+                .collect(),
+        ),
         clock: environment.clock.clone(),
         observer: &mut *environment.observer,
         signals: std::mem::replace(&mut environment.signals, Signals::none()),
         lease: keeper.watch(),
         subsets: departure.subsets,
+        has_pods: departure.canary_pods > 0,
     };
     let finish = Driver::new(kit, machine, departure.vs)
         .drive(departure.first)
@@ -131,6 +157,7 @@ pub(super) fn left(rollout: Rollout, outcome: Outcome, at: Timestamp) -> Finish 
         total: crate::record::Tally::default(),
         rollback: None,
         reasons: Vec::new(),
+        signal: None,
         at,
         rollout,
     }

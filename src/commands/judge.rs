@@ -4,13 +4,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{CommandError, Environment};
-use crate::metrics::{Ledger, MetricSource, MetricsError, Query, Targets};
+use crate::metrics::{Books, MetricSource, MetricsError, Observation, Targets, USUAL_BOUNDS};
 use crate::plan::{AnalysisKind, HumanDuration, Plan};
 use crate::verdict::sequential::{History, Policy, Sequential, Tolerance, Traffic};
 use crate::verdict::{Analysis, Guarded, Limits, ThresholdGate, Window};
 
 /// How far the stable version's past is looked at.
 const PAST: SignedDuration = SignedDuration::from_mins(30);
+/// How many scrapes of durations are looked at.
+const SCRAPES_OF_DURATIONS: i32 = 120;
 /// The longest that Prometheus may take for it.
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -33,29 +35,46 @@ pub struct Before {
 /// Reads the half hour before `until`. The same moment always yields the same past, so that a run
 /// that is resumed starts from what the first one knew.
 ///
+/// Durations have fourteen buckets for each series of requests, so they are only looked at as far
+/// back as is needed to choose among them.
+///
 /// # Errors
 /// If the metrics do not answer.
 pub(super) async fn before(
     metrics: &dyn MetricSource,
     targets: &Targets,
     until: Timestamp,
+    durations: bool,
 ) -> Result<Before, MetricsError> {
-    let since = until - PAST;
-    let mut ledger = Ledger::new(targets.clone(), since);
-    let query = Query {
-        text: ledger.query(until),
-        at: until,
-        within: DEADLINE,
-    };
-    let answer = metrics.ask(&query).await?;
-    // Whatever share the canary had meanwhile: the past is of the stable version alone.
-    let observation = ledger.take(&answer, |_| 0.0);
+    let requests = look(
+        metrics,
+        Books::new(targets.clone(), until - PAST, Vec::new()),
+        until,
+    )
+    .await?;
+    let mut history = History::from_windows(&requests.windows);
+    let scrape = requests.quality.scrape_interval;
+    if durations && let Some(scrape) = scrape {
+        let since = until - (scrape * SCRAPES_OF_DURATIONS).min(PAST);
+        let books = Books::new(targets.clone(), since, USUAL_BOUNDS.to_vec());
+        history.slow = History::from_windows(&look(metrics, books, until).await?.windows).slow;
+    }
     Ok(Before {
-        history: History::from_windows(&observation.windows),
-        traffic: traffic(&observation.windows),
-        scrape: observation.quality.scrape_interval.map(HumanDuration::from),
-        series: observation.quality.series,
+        history,
+        traffic: traffic(&requests.windows),
+        scrape: scrape.map(HumanDuration::from),
+        series: requests.quality.series,
     })
+}
+
+async fn look(
+    metrics: &dyn MetricSource,
+    mut books: Books,
+    until: Timestamp,
+) -> Result<Observation, MetricsError> {
+    let answers = books.ask(metrics, until, DEADLINE).await?;
+    // Whatever share the canary had meanwhile: the past is of the stable version alone.
+    Ok(books.take(&answers, |_| 0.0))
 }
 
 fn traffic(windows: &[Window]) -> Option<Traffic> {
@@ -71,6 +90,11 @@ fn traffic(windows: &[Window]) -> Option<Traffic> {
         per_second: (stable.requests + canary.requests) as f64 / seconds,
         failure_rate: stable.failure_rate().unwrap_or(0.0),
     })
+}
+
+/// Whether a plan's analysis weighs durations.
+pub(super) fn weighs_durations(plan: &Plan) -> bool {
+    plan.judgement.analysis == AnalysisKind::Sequential && !plan.judgement.ignore_latency
 }
 
 /// The policy of a plan's sequential analysis.
@@ -124,7 +148,9 @@ pub(super) async fn past_of(
     }
     let metrics = environment.metrics(&plan.prometheus)?;
     // Without an answer nothing is known, and the analysis is the more careful for it.
-    Ok(before(metrics.as_ref(), targets, began)
-        .await
-        .map_or_else(|_| History::unknown(), |before| before.history))
+    Ok(
+        before(metrics.as_ref(), targets, began, weighs_durations(plan))
+            .await
+            .map_or_else(|_| History::unknown(), |before| before.history),
+    )
 }

@@ -1,6 +1,7 @@
 //! One short file a command: glue between what was asked and what does it.
 
 mod abort;
+mod begin;
 mod demo;
 mod drive;
 mod environment;
@@ -23,7 +24,7 @@ pub use environment::Environment;
 pub use error::CommandError;
 pub use judge::Before;
 pub use list::{List, list};
-pub use pause::pause;
+pub use pause::{Pause, pause};
 pub use plan::{PlanArgs, plan};
 pub use prepare::{Prepared, RolloutArgs, prepare};
 pub use promote::{Promote, promote};

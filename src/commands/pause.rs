@@ -1,14 +1,27 @@
 //! `pause`: stay at this weight until `resume` or `promote`.
 
+use clap::Args;
+
 use super::drive::{emit, left};
 use super::environment::object_name;
-use super::state::{change, under_way};
+use super::state::{change, is_tripped, under_way};
 use super::{CommandError, Environment};
 use crate::engine::{Finish, Intent};
 use crate::record::{EventKind, Outcome, Phase};
 use crate::traffic::VirtualService;
 
+/// What `pause` takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Pause {
+    /// The VirtualService.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
 /// Pauses a rollout: one guarded PATCH, with or without a driver alive. Pausing twice is no error.
+///
+/// A rollout that waits for `promote` stays at its weight anyway, and goes on waiting for it: a gate is
+/// not opened by `pause` and `resume`.
 ///
 /// RBAC: `get` and `patch` on `virtualservices`.
 ///
@@ -21,21 +34,29 @@ pub async fn pause(
     let name = object_name(name)?;
     let namespace = environment.namespace.clone();
     let (now, by) = (environment.clock.now(), environment.actor.clone());
-    let (vs, _) = change(&environment.cluster, &namespace, name, |vs, rollout| match rollout.phase {
-        Phase::Paused => Ok(None),
-        Phase::Tripped => Err(CommandError::Conflict(format!(
-            "virtualservice {} has taken all traffic from the canary to confirm a regression (try: kubectl canary abort {})",
-            vs.full_name(),
-            vs.name()
-        ))),
-        Phase::Progressing | Phase::Waiting => {
-            let mut next = rollout.in_phase(Phase::Paused, now);
-            next.by = Some(by.clone());
-            Ok(Some(Intent::State(Box::new(next))))
-        }
-    })
+    let (vs, _) = change(
+        &environment.cluster,
+        &namespace,
+        name,
+        |vs, rollout| match rollout.phase {
+            Phase::Paused | Phase::Waiting => Ok(None),
+            Phase::Tripped => Err(is_tripped(vs)),
+            Phase::Progressing => {
+                let mut next = rollout.in_phase(Phase::Paused, now);
+                next.by = Some(by.clone());
+                Ok(Some(Intent::State(Box::new(next))))
+            }
+        },
+    )
     .await?;
     let rollout = under_way(&vs)?;
-    emit(environment, &vs, &rollout.run, EventKind::Paused { by });
+    let event = match rollout.phase {
+        Phase::Waiting => EventKind::Waiting {
+            weight: rollout.weight(),
+            why: "it waits for promote already".into(),
+        },
+        Phase::Paused | Phase::Progressing | Phase::Tripped => EventKind::Paused { by },
+    };
+    emit(environment, &vs, &rollout.run, event);
     Ok((vs, left(rollout, Outcome::Held, now)))
 }

@@ -1,26 +1,15 @@
 //! `plan`: what every step would change, and what would go wrong.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::prepare::{Prepared, RolloutArgs, prepare};
 use super::{CommandError, Environment};
+use crate::cluster::DryRun;
 use crate::engine::Intent;
 use crate::plan::Finding;
 use crate::record::Phase;
 use crate::report::PlanView;
 use crate::traffic::Choice;
-
-/// kubectl's `--dry-run`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum DryRun {
-    /// Not a dry run.
-    #[default]
-    None,
-    /// Only print what would be sent.
-    Client,
-    /// Send it, and have the API server and Istio's webhook say what they think, without storing it.
-    Server,
-}
 
 /// What `plan` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -70,6 +59,7 @@ pub async fn plan(
 /// Sends every step's patch without storing it.
 async fn ask_server(environment: &Environment<'_>, prepared: &mut Prepared) {
     let now = environment.clock.now();
+    let cluster = environment.cluster.clone().rehearsing(DryRun::Server);
     for step in prepared.first..prepared.rollout.plan.len() {
         let weight = prepared.rollout.plan.weight(step);
         let intent = Intent::State(Box::new(prepared.rollout.at_step(
@@ -79,7 +69,7 @@ async fn ask_server(environment: &Environment<'_>, prepared: &mut Prepared) {
         )));
         let finding = match intent.patch(&prepared.vs) {
             Err(error) => Finding::refuse(error.to_string(), "the step could not be written", ""),
-            Ok(patch) => match environment.cluster.patch(&prepared.vs, patch, true).await {
+            Ok(patch) => match cluster.patch(&prepared.vs, patch).await {
                 Ok(_) => Finding::ok(format!("the API server accepts the step at {weight} %")),
                 Err(error) => Finding::refuse(
                     error.to_string(),

@@ -6,9 +6,10 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::environment::object_name;
-use super::judge::{Before, before};
+use super::judge::{Before, before, weighs_durations};
+use super::state::is_under_way;
 use super::{CommandError, Environment};
-use crate::cluster::{CallError, Permission, Subset, Workloads};
+use crate::cluster::{CallError, Class, Permission, Subset, Workloads};
 use crate::metrics::{Arm, MetricSource, ServiceKey, Targets};
 use crate::plan::{Finding, Options, Percent, Plan, PlanFile};
 use crate::record::Rollout;
@@ -43,6 +44,8 @@ pub struct Prepared {
     pub left_behind: Vec<String>,
     /// What DestinationRules say.
     pub subsets: Vec<Subset>,
+    /// How many pods the canary has.
+    pub canary_pods: usize,
     /// Whom to count in the metrics, if the versions can be told apart there.
     pub targets: Option<Targets>,
     /// When the youngest pod of the canary started.
@@ -120,15 +123,10 @@ pub async fn prepare(
     let vs = environment
         .cluster
         .virtual_service(&namespace, &name)
-        .await?;
+        .await
+        .map_err(unreadable)?;
     if let Some(rollout) = Rollout::read(&vs)? {
-        return Err(CommandError::UnderWay {
-            object: vs.full_name(),
-            name,
-            namespace,
-            weight: rollout.weight().to_string(),
-            holder: rollout.holder,
-        });
+        return Err(is_under_way(&vs, &rollout));
     }
     let mut findings = Vec::new();
     let subsets = subsets_of(environment, &vs, &mut findings).await;
@@ -157,9 +155,14 @@ pub async fn prepare(
         &mut findings,
     )
     .await;
-    let (targets, before, youngest) = match found {
-        Some(known) => (Some(known.targets), known.before, known.youngest),
-        None => (None, None, None),
+    let (targets, before, youngest, canary_pods) = match found {
+        Some(known) => (
+            Some(known.targets),
+            known.before,
+            known.youngest,
+            known.canary_pods,
+        ),
+        None => (None, None, None, 0),
     };
     // How often Prometheus scrapes decides how often to look and how long a step takes at least.
     if let Some(scrape) = before.as_ref().and_then(|before| before.scrape) {
@@ -184,6 +187,7 @@ pub async fn prepare(
         skipped,
         left_behind,
         subsets,
+        canary_pods,
         targets,
         youngest,
         before,
@@ -265,6 +269,16 @@ async fn subsets_of(
     subsets
 }
 
+/// Not being allowed to read the object is a preflight's refusal like not being allowed to patch it.
+fn unreadable(error: CallError) -> CommandError {
+    match error.class {
+        Class::Forbidden => {
+            CommandError::Preflight(vec![Finding::refuse(error.to_string(), "", "")])
+        }
+        _ => error.into(),
+    }
+}
+
 fn unchecked(error: &CallError) -> Finding {
     Finding::warn(
         error.to_string(),
@@ -278,6 +292,7 @@ struct Known {
     targets: Targets,
     before: Option<Before>,
     youngest: Option<Timestamp>,
+    canary_pods: usize,
 }
 
 async fn preflight(
@@ -304,10 +319,11 @@ async fn preflight(
             Err(error) => findings.push(unchecked(&error)),
         }
     }
-    let (mut arms, mut youngest) = (Vec::new(), None);
+    let (mut arms, mut youngest, mut canary_pods) = (Vec::new(), None, 0);
     for (role, version) in [("stable", &rollout.stable), ("canary", &rollout.canary)] {
         let workloads = check_version(environment, vs, role, version, subsets, findings).await;
-        youngest = workloads.youngest;
+        // The canary comes last.
+        (youngest, canary_pods) = (workloads.youngest, workloads.pods);
         arms.push(arm(version, workloads));
     }
     let canary = arms.pop().unwrap_or_default();
@@ -323,12 +339,13 @@ async fn preflight(
             return None;
         }
     };
-    let (before, finding) = check_metrics(environment, &targets, metrics).await;
+    let (before, finding) = check_metrics(rollout, &targets, metrics).await;
     findings.push(finding);
     Some(Known {
         targets,
         before,
         youngest,
+        canary_pods,
     })
 }
 
@@ -420,11 +437,12 @@ pub(super) fn arm(version: &Destination, workloads: Workloads) -> Arm {
 }
 
 async fn check_metrics(
-    environment: &Environment<'_>,
+    rollout: &Rollout,
     targets: &Targets,
     metrics: &dyn MetricSource,
 ) -> (Option<Before>, Finding) {
-    match before(metrics, targets, environment.clock.now()).await {
+    let durations = weighs_durations(&rollout.plan);
+    match before(metrics, targets, rollout.began, durations).await {
         Ok(before) if before.series == 0 => {
             let finding = Finding::warn(
                 format!(

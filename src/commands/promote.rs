@@ -1,11 +1,12 @@
 //! `promote`: open a gate, or take the next step without waiting for its verdict.
 
 use clap::Args;
+use jiff::Timestamp;
 
 use super::drive::{emit, left};
 use super::environment::object_name;
 use super::resume::take_over;
-use super::state::{change, under_way};
+use super::state::{change, is_tripped, under_way};
 use super::{CommandError, Environment};
 use crate::engine::{Action, Finish, Horizon, Intent, next_step};
 use crate::record::{Ending, EventKind, Outcome, Phase, Rollout};
@@ -27,6 +28,8 @@ pub struct Promote {
 
 /// Moves a rollout on: one guarded PATCH, with or without a driver alive.
 ///
+/// With `--wait` this process becomes the driver for one step, so no other may be alive.
+///
 /// RBAC: `get` and `patch` on `virtualservices`; with `--wait` as `start`.
 ///
 /// # Errors
@@ -36,26 +39,24 @@ pub async fn promote(
     args: &Promote,
 ) -> Result<(VirtualService, Finish), CommandError> {
     let name = object_name(&args.name)?;
-    let namespace = environment.namespace.clone();
     let (now, by) = (environment.clock.now(), environment.actor.clone());
-    let (vs, intent) = change(&environment.cluster, &namespace, name, |_, rollout| {
-        let action = if args.full {
-            let last = rollout.plan.len() - 1;
-            Action::Complete(Box::new(rollout.at_step(last, Phase::Progressing, now)))
-        } else {
-            next_step(&rollout, now)
+    let full = args.full;
+    let decide = |vs: &VirtualService, rollout: Rollout| {
+        if rollout.phase == Phase::Tripped {
+            return Err(is_tripped(vs));
+        }
+        Ok(further(&rollout, full, &by, now))
+    };
+    if args.wait {
+        let horizon = Horizon {
+            one_step: true,
+            leave_at_gate: true,
         };
-        Ok(match action {
-            Action::Write(mut next) => {
-                next.by = Some(by.clone());
-                Some(Intent::State(next))
-            }
-            Action::Complete(next) => {
-                let ending = Ending::of(&next, Outcome::Promoted, &by, now);
-                Some(Intent::Complete(next, ending))
-            }
-            Action::Wait | Action::RollBack { .. } | Action::Leave(_) => None,
-        })
+        return take_over(environment, name, horizon, decide).await;
+    }
+    let namespace = environment.namespace.clone();
+    let (vs, intent) = change(&environment.cluster, &namespace, name, |vs, rollout| {
+        decide(vs, rollout).map(Some)
     })
     .await?;
     let (rollout, outcome) = match intent {
@@ -65,21 +66,33 @@ pub async fn promote(
         }
         None => (under_way(&vs)?, Outcome::Held),
     };
-    told(environment, &vs, &rollout, by);
-    if args.wait && outcome == Outcome::StepPassed {
-        let horizon = Horizon {
-            one_step: true,
-            leave_at_gate: true,
-        };
-        return take_over(environment, vs, rollout, horizon).await;
-    }
-    Ok((vs, left(rollout, outcome, now)))
-}
-
-fn told(environment: &mut Environment<'_>, vs: &VirtualService, rollout: &Rollout, by: String) {
     let event = EventKind::Promoted {
         by,
         weight: rollout.weight(),
     };
-    emit(environment, vs, &rollout.run, event);
+    emit(environment, &vs, &rollout.run, event);
+    Ok((vs, left(rollout, outcome, now)))
+}
+
+/// What the rollout becomes by being promoted.
+fn further(rollout: &Rollout, full: bool, by: &str, now: Timestamp) -> Intent {
+    let action = if full {
+        let last = rollout.plan.len() - 1;
+        Action::Complete(Box::new(rollout.at_step(last, Phase::Progressing, now)))
+    } else {
+        next_step(rollout, now)
+    };
+    match action {
+        Action::Complete(next) => {
+            let ending = Ending::of(&next, Outcome::Promoted, by, now);
+            Intent::Complete(next, ending)
+        }
+        Action::Write(next) => {
+            let by = Some(by.to_owned());
+            Intent::State(Box::new(Rollout { by, ..*next }))
+        }
+        Action::Wait | Action::RollBack { .. } | Action::Leave(_) => {
+            unreachable!("the next step of a rollout is written or ends it")
+        }
+    }
 }

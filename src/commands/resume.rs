@@ -1,18 +1,20 @@
 //! `resume`: let a paused rollout go on, and take over one whose driver died.
 
 use clap::Args;
+use jiff::Timestamp;
 
-use super::drive::{Departure, Drive, drive, emit, left, lock};
+use super::drive::{Departure, Drive, drive, emit, left, lock, unless_interrupted};
 use super::environment::object_name;
 use super::judge::past_of;
 use super::prepare::arm;
 use super::state::{change, under_way};
 use super::{CommandError, Environment};
-use crate::cluster::{Lease, Subset};
+use crate::cluster::{Keeper, Lease, Subset};
 use crate::engine::{Action, Finish, Horizon, Intent};
-use crate::metrics::Targets;
-use crate::record::{EventKind, Outcome, Phase, Rollout};
+use crate::metrics::{MetricSource, Targets};
+use crate::record::{EventKind, Outcome, Phase, Rollout, RouteChange};
 use crate::traffic::VirtualService;
+use crate::verdict::sequential::History;
 
 /// What `resume` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -37,22 +39,33 @@ pub async fn resume(
 ) -> Result<(VirtualService, Finish), CommandError> {
     let name = object_name(&args.name)?;
     let namespace = environment.namespace.clone();
-    let vs = environment
-        .cluster
-        .virtual_service(&namespace, name)
-        .await?;
-    let rollout = under_way(&vs)?;
-    let alive = Lease::of(&environment.cluster, &vs, &environment.clock)
-        .live_holder()
-        .await;
-    if alive.is_ok_and(|holder| holder.is_some()) {
+    let alive = unless_interrupted(environment, async |environment| {
+        let vs = environment
+            .cluster
+            .virtual_service(&namespace, name)
+            .await?;
+        under_way(&vs)?;
+        let lease = Lease::of(&environment.cluster, &vs, &environment.clock);
+        // Whoever may not look at leases judges by the annotation alone; taking over asks again.
+        Ok(lease.live_holder().await.ok().flatten().is_some())
+    })
+    .await?;
+    if alive {
         return continue_beside(environment, &namespace, name).await;
     }
     let horizon = Horizon {
         one_step: false,
         leave_at_gate: args.drive.leave_at_gate,
     };
-    take_over(environment, vs, rollout, horizon).await
+    let now = environment.clock.now();
+    take_over(environment, name, horizon, |_, rollout| {
+        let phase = match rollout.phase {
+            Phase::Progressing | Phase::Paused => Phase::Progressing,
+            held @ (Phase::Waiting | Phase::Tripped) => held,
+        };
+        Ok(Intent::State(Box::new(rollout.in_phase(phase, now))))
+    })
+    .await
 }
 
 /// Its driver lives: one patch, and it goes on by itself.
@@ -80,78 +93,160 @@ async fn continue_beside(
     Ok((vs, left(rollout, Outcome::StepPassed, now)))
 }
 
-/// Its driver is dead, or it never had one: this process drives on from what the object says.
+/// Its driver is dead, or it never had one: this process moves the rollout to what `decide` makes of
+/// it, under its own name, and drives on from there.
 pub(super) async fn take_over(
     environment: &mut Environment<'_>,
-    vs: VirtualService,
-    rollout: Rollout,
+    name: &str,
     horizon: Horizon,
+    mut decide: impl FnMut(&VirtualService, Rollout) -> Result<Intent, CommandError>,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    let metrics = environment.metrics(&rollout.plan.prometheus)?;
-    let subsets = subsets(environment, &rollout).await?;
-    let stable = environment
-        .cluster
-        .workloads(&rollout.stable, &subsets)
-        .await?;
-    let canary = environment
-        .cluster
-        .workloads(&rollout.canary, &subsets)
-        .await?;
-    let youngest = canary.youngest;
-    let targets = Targets::new(arm(&rollout.stable, stable), arm(&rollout.canary, canary))
-        .map_err(|error| {
-            CommandError::Conflict(format!("virtualservice {}: {error}", vs.full_name()))
-        })?;
-    let history = past_of(environment, &rollout.plan, &targets, rollout.began).await?;
-    let keeper = lock(environment, &vs, &rollout.run).await?;
-    let routes = rollout
-        .routes
-        .iter()
-        .filter_map(|split| split.find(&vs))
-        .map(ToString::to_string);
-    let event = EventKind::Planned {
-        stable: rollout.stable.to_string(),
-        canary: rollout.canary.to_string(),
-        routes: routes.collect(),
-        left_behind: Vec::new(),
-        steps: rollout
-            .plan
-            .steps
-            .as_slice()
-            .iter()
-            .map(|step| step.weight)
-            .collect(),
-        skipped: Vec::new(),
-        prometheus: rollout.plan.prometheus.clone(),
-        resumed_from: Some(rollout.holder.clone()),
+    let scene = unless_interrupted(environment, async |environment| {
+        survey(environment, name).await
+    });
+    let (scene, keeper) = scene.await?;
+    let (now, holder) = (environment.clock.now(), environment.holder());
+    let namespace = environment.namespace.clone();
+    let mut from = None;
+    let changed = change(&environment.cluster, &namespace, name, |vs, rollout| {
+        from = Some(rollout.clone());
+        let mut intent = decide(vs, rollout)?;
+        if let Intent::State(next) = &mut intent {
+            next.holder.clone_from(&holder);
+            // The step's deadline starts anew: the time without a driver is not the canary's fault.
+            next.since = now;
+        }
+        Ok(Some(intent))
+    });
+    let (before, vs, intent) = match changed.await {
+        Ok((vs, Some(intent))) => (from.unwrap_or(scene.rollout), vs, intent),
+        Ok((vs, None)) => {
+            keeper.release().await;
+            let rollout = under_way(&vs)?;
+            return Ok((vs, left(rollout, Outcome::Held, now)));
+        }
+        Err(error) => {
+            keeper.release().await;
+            return Err(error);
+        }
     };
-    emit(environment, &vs, &rollout.run, event);
-    let now = environment.clock.now();
-    let phase = match rollout.phase {
-        Phase::Waiting => Phase::Waiting,
-        Phase::Tripped => Phase::Tripped,
-        Phase::Progressing | Phase::Paused => Phase::Progressing,
+    let (rollout, first) = match intent {
+        Intent::State(rollout) => (*rollout, Action::Wait),
+        Intent::Complete(rollout, ending) | Intent::Restore(rollout, ending) => {
+            (*rollout, Action::Leave(ending.outcome))
+        }
     };
-    let mut next = rollout.in_phase(phase, now);
-    next.holder = environment.holder();
-    // The step's deadline starts anew: the time without a driver is not the canary's fault.
-    next.since = now;
+    announce(environment, &vs, &before, &rollout);
     let departure = Departure {
         since: rollout
             .history
             .first()
             .map_or(rollout.began, |stage| stage.since),
-        first: Action::Write(Box::new(next)),
+        first,
         vs: vs.clone(),
         rollout,
         horizon,
+        subsets: scene.subsets,
+        canary_pods: scene.canary_pods,
+        targets: scene.targets,
+        history: scene.history,
+        youngest: scene.youngest,
+    };
+    let finish = drive(environment, keeper, scene.metrics.as_ref(), departure).await;
+    Ok((vs, finish))
+}
+
+/// What has to be known before a rollout is taken over.
+struct Scene {
+    rollout: Rollout,
+    metrics: Box<dyn MetricSource>,
+    subsets: Vec<Subset>,
+    canary_pods: usize,
+    targets: Targets,
+    history: History,
+    youngest: Option<Timestamp>,
+}
+
+async fn survey(
+    environment: &mut Environment<'_>,
+    name: &str,
+) -> Result<(Scene, Keeper), CommandError> {
+    let vs = environment
+        .cluster
+        .virtual_service(&environment.namespace, name)
+        .await?;
+    let rollout = under_way(&vs)?;
+    let metrics = environment.metrics(&rollout.plan.prometheus)?;
+    let subsets = subsets(environment, &rollout).await?;
+    let cluster = &environment.cluster;
+    let stable = cluster.workloads(&rollout.stable, &subsets).await?;
+    let canary = cluster.workloads(&rollout.canary, &subsets).await?;
+    let (canary_pods, youngest) = (canary.pods, canary.youngest);
+    let targets = Targets::new(arm(&rollout.stable, stable), arm(&rollout.canary, canary));
+    let targets = targets.map_err(|error| {
+        CommandError::Conflict(format!("virtualservice {}: {error}", vs.full_name()))
+    })?;
+    let history = past_of(environment, &rollout.plan, &targets, rollout.began).await?;
+    let keeper = lock(environment, &vs, &rollout.run).await?;
+    let scene = Scene {
+        rollout,
+        metrics,
         subsets,
+        canary_pods,
         targets,
         history,
         youngest,
     };
-    let finish = drive(environment, keeper, metrics.as_ref(), departure).await;
-    Ok((vs, finish))
+    Ok((scene, keeper))
+}
+
+fn announce(
+    environment: &mut Environment<'_>,
+    vs: &VirtualService,
+    before: &Rollout,
+    rollout: &Rollout,
+) {
+    let routes = rollout
+        .routes
+        .iter()
+        .filter_map(|split| split.find(vs))
+        .map(ToString::to_string);
+    let steps = rollout.plan.steps.as_slice().iter();
+    let planned = EventKind::Planned {
+        stable: rollout.stable.to_string(),
+        canary: rollout.canary.to_string(),
+        routes: routes.collect(),
+        left_behind: Vec::new(),
+        steps: steps.map(|step| step.weight).collect(),
+        skipped: Vec::new(),
+        prometheus: rollout.plan.prometheus.clone(),
+        resumed_from: Some(before.holder.clone()),
+    };
+    emit(environment, vs, &rollout.run, planned);
+    let changes = rollout.routes.iter().filter_map(|split| {
+        let route = split.find(vs)?;
+        Some(RouteChange {
+            route: route.to_string(),
+            before: before.weights_of(split),
+            after: rollout.weights_of(split),
+            stable: split.stable,
+            canary: split.canary,
+        })
+    });
+    let event = match rollout.phase {
+        Phase::Waiting => EventKind::Waiting {
+            weight: rollout.weight(),
+            why: "it waits for promote".into(),
+        },
+        Phase::Progressing | Phase::Paused | Phase::Tripped => EventKind::StepStarted {
+            step: rollout.step + 1,
+            steps: rollout.plan.len(),
+            weight: rollout.weight(),
+            routes: changes.collect(),
+            took_millis: 0,
+        },
+    };
+    emit(environment, vs, &rollout.run, event);
 }
 
 async fn subsets(

@@ -2,12 +2,13 @@
 
 use clap::Args;
 
-use super::drive::{Departure, Drive, drive, emit, left, lock};
+use super::begin::begin;
+use super::drive::{Departure, Drive, drive, emit, left, lock, unless_interrupted};
 use super::prepare::{Prepared, RolloutArgs, prepare};
 use super::{CommandError, Environment};
-use crate::engine::{Action, Finish, Horizon, Intent, Signals, Written, write};
+use crate::engine::{Action, Finish, Horizon};
 use crate::plan::Level;
-use crate::record::{EventKind, Outcome, Phase, Rollout};
+use crate::record::{Ending, EventKind, Outcome, Phase, Rollout};
 use crate::traffic::VirtualService;
 use crate::verdict::sequential::History;
 
@@ -37,67 +38,67 @@ pub async fn start(
     environment: &mut Environment<'_>,
     args: &Start,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    let mut signals = std::mem::replace(&mut environment.signals, Signals::none());
-    let prepared = tokio::select! {
-        biased;
-        signal = signals.next() => return Err(CommandError::Interrupted(signal)),
-        prepared = prepare(environment, &args.rollout) => prepared?,
-    };
-    environment.signals = signals;
-    prepared.check()?;
-    announce(environment, &prepared);
+    let (prepared, keeper) = unless_interrupted(environment, async |environment| {
+        let prepared = prepare(environment, &args.rollout).await?;
+        prepared.check()?;
+        announce(environment, &prepared);
+        let keeper = lock(environment, &prepared.vs, &prepared.rollout.run).await?;
+        Ok((prepared, keeper))
+    })
+    .await?;
     let Prepared {
         vs,
         rollout,
         first,
         subsets,
-        targets,
         youngest,
         before,
+        canary_pods,
+        targets: Some(targets),
         ..
-    } = prepared;
-    let Some(targets) = targets else {
+    } = prepared
+    else {
         return Err(CommandError::Conflict(format!(
             "the versions of {} cannot be told apart",
-            vs.full_name()
+            prepared.vs.full_name()
         )));
     };
     let metrics = environment.metrics(&rollout.plan.prometheus)?;
-    let keeper = lock(environment, &vs, &rollout.run).await?;
     let now = environment.clock.now();
     let next = rollout.at_step(first, Phase::Progressing, now);
+    let begun = match begin(environment, vs, &rollout, next.clone()).await {
+        Ok(begun) => begun,
+        Err(error) => {
+            keeper.release().await;
+            return Err(error);
+        }
+    };
+    let outcome = match Ending::read(&begun) {
+        Some(ending) if ending.run == next.run => Some(ending.outcome),
+        _ => None,
+    };
     if args.no_wait {
-        let finish = take_first_step(environment, &vs, next).await;
         keeper.release().await;
-        return finish.map(|finish| (vs, finish));
+        let outcome = outcome.unwrap_or(Outcome::StepPassed);
+        return Ok((begun, left(next, outcome, environment.clock.now())));
     }
     let departure = Departure {
-        first: first_action(&rollout, next),
-        vs: vs.clone(),
-        rollout,
+        rollout: Rollout::read(&begun)?.unwrap_or(next),
+        first: outcome.map_or(Action::Wait, Action::Leave),
+        vs: begun.clone(),
         horizon: Horizon {
             one_step: false,
             leave_at_gate: args.drive.leave_at_gate,
         },
         subsets,
+        canary_pods,
         targets,
         since: now,
         youngest,
         history: before.map_or_else(History::unknown, |before| before.history),
     };
     let finish = drive(environment, keeper, metrics.as_ref(), departure).await;
-    Ok((vs, finish))
-}
-
-/// A rollout whose only step is 100 % without a bake is over as soon as it is written.
-fn first_action(rollout: &Rollout, next: Rollout) -> Action {
-    let plan = &rollout.plan;
-    let ends_here = plan.is_last(next.step) && plan.dwell_of(next.step).unsigned().is_zero();
-    if ends_here {
-        Action::Complete(Box::new(next))
-    } else {
-        Action::Write(Box::new(next))
-    }
+    Ok((begun, finish))
 }
 
 fn announce(environment: &mut Environment<'_>, prepared: &Prepared) {
@@ -136,40 +137,4 @@ fn announce(environment: &mut Environment<'_>, prepared: &Prepared) {
         };
         emit(environment, vs, &rollout.run, EventKind::Warning { text });
     }
-}
-
-async fn take_first_step(
-    environment: &mut Environment<'_>,
-    vs: &VirtualService,
-    next: Rollout,
-) -> Result<Finish, CommandError> {
-    let intent = Intent::State(Box::new(next.clone()));
-    let routes = intent.changes(vs).unwrap_or_default();
-    let began = tokio::time::Instant::now();
-    match write(&environment.cluster, vs, &intent).await {
-        Ok(Written::Done(_)) => {}
-        Ok(Written::NotAsBelieved(_)) => {
-            let object = vs.full_name();
-            return Err(CommandError::Conflict(format!(
-                "virtualservice {object} changed while the rollout started (try: again)"
-            )));
-        }
-        Ok(Written::Failed(error)) => return Err(error.into()),
-        Err(error) => {
-            return Err(CommandError::Conflict(format!(
-                "virtualservice {}: {error}",
-                vs.full_name()
-            )));
-        }
-    }
-    let event = EventKind::StepStarted {
-        step: next.step + 1,
-        steps: next.plan.len(),
-        weight: next.weight(),
-        routes,
-        took_millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-    };
-    let run = next.run.clone();
-    emit(environment, vs, &run, event);
-    Ok(left(next, Outcome::StepPassed, environment.clock.now()))
 }

@@ -19,6 +19,27 @@ pub(super) fn under_way(vs: &VirtualService) -> Result<Rollout, CommandError> {
     })
 }
 
+/// There is a rollout where none should be.
+pub(super) fn is_under_way(vs: &VirtualService, rollout: &Rollout) -> CommandError {
+    CommandError::UnderWay {
+        object: vs.full_name(),
+        name: vs.name().to_owned(),
+        namespace: vs.namespace().to_owned(),
+        weight: rollout.weight().to_string(),
+        holder: rollout.holder.clone(),
+    }
+}
+
+/// The canary has no traffic for the moment, so there is nothing to hold or to raise.
+pub(super) fn is_tripped(vs: &VirtualService) -> CommandError {
+    CommandError::Conflict(format!(
+        "virtualservice {} has taken all traffic from the canary to confirm a regression (try: again in a moment, or kubectl canary abort {} -n {})",
+        vs.full_name(),
+        vs.name(),
+        vs.namespace()
+    ))
+}
+
 /// Reads the object, decides on what it shows, writes, and starts over if it changed meanwhile.
 ///
 /// `decide` may answer `None` where there is nothing to do.

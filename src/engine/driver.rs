@@ -5,15 +5,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::intent::{Intent, Written, write};
+use super::blindness::Trouble;
+use super::intent::{Intent, WriteError, Written, write};
 use super::machine::{Action, Machine};
 use super::rollback::{Authority, Road, RollbackError, roll_back};
 use super::sight::{Sight, compare};
 use super::signals::{Signal, Signals};
 use crate::clock::Clock;
-use crate::cluster::{Cluster, LeaseWatch, Seen, Subset, Watch};
-use crate::metrics::{Ledger, MetricSource, Query};
-use crate::plan::{HumanDuration, OnSignal, Percent};
+use crate::cluster::{CallError, Class, Cluster, LeaseWatch, Seen, Subset, Watch};
+use crate::metrics::{Books, MetricSource};
+use crate::plan::{HumanDuration, OnDrift, OnSignal, Percent};
 use crate::record::{Cause, Ending, Event, EventKind, Observer, Outcome, Phase, Rollout, Tally};
 use crate::traffic::VirtualService;
 
@@ -23,6 +24,11 @@ const METRICS_DEADLINE: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause between writes that do not work.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How often the object may turn out to be different before there is a pause between attempts.
+const SURPRISES: u32 = 3;
+/// How long a write that is under way may still take once a signal has come: what became of it
+/// is better known than guessed.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// How long the canary may look dead before its pods are asked.
 const POD_CHECK: Duration = Duration::from_secs(2);
 
@@ -33,7 +39,7 @@ pub struct Equipment<'a> {
     /// The metrics.
     pub metrics: &'a dyn MetricSource,
     /// Counts what the metrics tell.
-    pub ledger: Ledger,
+    pub books: Books,
     /// The time.
     pub clock: Clock,
     /// Who listens.
@@ -44,6 +50,8 @@ pub struct Equipment<'a> {
     pub lease: LeaseWatch,
     /// What the DestinationRules say, to find the canary's pods.
     pub subsets: Vec<Subset>,
+    /// Whether the canary had pods to look at when the driving began.
+    pub has_pods: bool,
 }
 
 /// How a run ended.
@@ -61,6 +69,8 @@ pub struct Finish {
     pub rollback: Option<Duration>,
     /// Why, in words.
     pub reasons: Vec<String>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<Signal>,
     /// When.
     pub at: Timestamp,
 }
@@ -73,7 +83,7 @@ pub struct Driver<'a> {
     watch: Watch,
     next_look: Instant,
     next_pod_check: Instant,
-    attempt: u32,
+    signal: Option<Signal>,
     rollback: Option<Duration>,
 }
 
@@ -96,14 +106,17 @@ impl<'a> Driver<'a> {
             watch,
             next_look: now,
             next_pod_check: now,
-            attempt: 1,
+            signal: None,
             rollback: None,
         }
     }
 
     /// Carries out `first`, and then whatever the machine decides, to the end.
     pub async fn drive(mut self, first: Action) -> Finish {
-        let mut action = first;
+        let mut action = match first {
+            Action::Wait => self.machine.after_write(),
+            other => other,
+        };
         loop {
             action = match action {
                 Action::Wait => self.wait().await,
@@ -153,24 +166,21 @@ impl<'a> Driver<'a> {
         };
         match input {
             Input::Signal(signal) => self.signalled(signal),
-            Input::LeaseLost(holder) => {
-                self.with_machine(|machine, emit| machine.see(Sight::TakenOver(holder), emit))
-            }
-            Input::Seen(Seen::Deleted) => {
-                let why = format!("virtualservice {} was deleted", self.vs.full_name());
-                self.emit(EventKind::Warning { text: why });
-                Action::Leave(Outcome::Drifted)
-            }
+            Input::LeaseLost(holder) => self.see(Sight::TakenOver(holder)),
+            Input::Seen(Seen::Deleted) => self.see(Sight::Gone),
             Input::Seen(Seen::Changed(vs)) => self.seen(*vs),
             Input::Look => self.look().await,
         }
     }
 
+    fn see(&mut self, sight: Sight) -> Action {
+        self.with_machine(|machine, emit| machine.see(sight, emit))
+    }
+
     fn signalled(&mut self, signal: Signal) -> Action {
-        let name = match signal {
-            Signal::Interrupt => "Ctrl-C",
-            Signal::Terminate => "SIGTERM",
-        };
+        self.signal = Some(signal);
+        let name = signal.name();
+        self.machine.because(name);
         match self.machine.rollout().plan.on_signal {
             OnSignal::Rollback => {
                 let text =
@@ -200,33 +210,28 @@ impl<'a> Driver<'a> {
             return Action::Wait;
         }
         self.next_look = Instant::now();
-        self.with_machine(|machine, emit| machine.see(sight, emit))
+        self.see(sight)
     }
 
     async fn look(&mut self) -> Action {
         let interval = self.machine.rollout().plan.interval.unsigned();
         self.next_look = Instant::now() + interval;
         let now = self.kit.clock.now();
-        let query = Query {
-            text: self.kit.ledger.query(now),
-            at: now,
-            within: METRICS_DEADLINE,
-        };
         let metrics = self.kit.metrics;
-        let answer = tokio::select! {
+        let answers = tokio::select! {
             biased;
             signal = self.kit.signals.next() => return self.signalled(signal),
-            answer = metrics.ask(&query) => answer,
+            answers = self.kit.books.ask(metrics, now, METRICS_DEADLINE) => answers,
         };
-        let action = match answer {
-            Ok(answer) => {
+        let action = match answers {
+            Ok(answers) => {
                 let machine = &self.machine;
-                let observation = self.kit.ledger.take(&answer, |at| machine.share_at(at));
+                let observation = self.kit.books.take(&answers, |at| machine.share_at(at));
                 self.with_machine(|machine, emit| machine.look(&observation, now, emit))
             }
             Err(error) => {
-                let why = error.to_string();
-                self.with_machine(|machine, emit| machine.blind(&why, now, emit))
+                let trouble = Trouble::NoAnswer(error);
+                self.with_machine(|machine, emit| machine.blind(&trouble, now, emit))
             }
         };
         if action == Action::Wait
@@ -249,19 +254,23 @@ impl<'a> Driver<'a> {
                 .unsigned()
                 .max(POD_CHECK);
         let canary = self.machine.rollout().canary.clone();
-        let found = self.kit.cluster.workloads(&canary, &self.kit.subsets).await;
+        let found = tokio::select! {
+            biased;
+            signal = self.kit.signals.next() => return self.signalled(signal),
+            found = self.kit.cluster.workloads(&canary, &self.kit.subsets) => found,
+        };
         match found {
-            // Without any pod there may be none to see for us: a host outside, or no right to list.
-            Ok(pods) if pods.pods > 0 && pods.is_down() => {
+            // Where there never was a pod, there may be none to see for us: a host outside the cluster.
+            Ok(pods) if pods.is_down() && (pods.pods > 0 || self.kit.has_pods) => {
                 let crashing = if pods.crashing > 0 {
                     ", they keep crashing"
                 } else {
                     ""
                 };
-                let why = format!(
-                    "none of the {} pods of {canary} is ready{crashing}",
-                    pods.pods
-                );
+                let why = match pods.pods {
+                    0 => format!("{canary} has no pods any more"),
+                    pods => format!("none of the {pods} pods of {canary} is ready{crashing}"),
+                };
                 self.with_machine(|machine, emit| machine.canary_down(why, emit))
             }
             _ => Action::Wait,
@@ -278,6 +287,7 @@ impl<'a> Driver<'a> {
         }
         let took_millis = millis(began.elapsed());
         let moved = changes.iter().any(|change| change.before != change.after);
+        let tally = self.machine.step();
         self.machine.believe(next);
         self.next_look = Instant::now()
             + self
@@ -292,7 +302,7 @@ impl<'a> Driver<'a> {
         let event = match (before.phase, rollout.phase) {
             (_, Phase::Tripped) => EventKind::Tripped {
                 weight: before.weight(),
-                tally: self.machine.total(),
+                tally,
                 reasons: self.machine.reasons(),
                 took_millis,
             },
@@ -340,18 +350,13 @@ impl<'a> Driver<'a> {
         Action::Leave(Outcome::Promoted)
     }
 
-    /// Writes until it is done. Nothing moves while it does not work; a signal goes first.
+    /// Writes until it is done. Nothing moves while it does not work, but the canary is still
+    /// watched: what was decided before a long outage may be wrong after it.
     async fn attempt(&mut self, intent: &Intent) -> Result<(), Action> {
         let mut pause = FIRST_PAUSE;
-        self.attempt = 1;
-        loop {
-            let cluster = self.kit.cluster;
-            let written = tokio::select! {
-                biased;
-                signal = self.kit.signals.next() => return Err(self.signalled(signal)),
-                written = write(cluster, &self.vs, intent) => written,
-            };
-            let failure = match written {
+        let mut surprises = 0;
+        for attempt in 2.. {
+            let failure = match self.write_once(intent).await? {
                 Ok(Written::Done(now)) => {
                     self.vs = now;
                     return Ok(());
@@ -359,48 +364,103 @@ impl<'a> Driver<'a> {
                 Ok(Written::NotAsBelieved(now)) => {
                     let sight = compare(self.machine.rollout(), &now);
                     self.vs = now;
-                    match sight {
-                        // Something that is not ours to care about changed: try again on what is there now.
-                        Sight::AsBelieved if self.attempt <= 3 => {
-                            self.attempt += 1;
-                            continue;
-                        }
-                        Sight::AsBelieved => {
-                            "the object keeps changing while it is patched".to_owned()
-                        }
-                        sight => {
-                            return Err(self.with_machine(|machine, emit| machine.see(sight, emit)));
-                        }
+                    if sight != Sight::AsBelieved {
+                        return Err(self.see(sight));
                     }
+                    // Something changed that is not ours to care about: try again on what is there now.
+                    surprises += 1;
+                    if surprises <= SURPRISES {
+                        continue;
+                    }
+                    "the object keeps changing while it is patched".to_owned()
                 }
                 Ok(Written::Failed(error)) if error.may_pass() => error.to_string(),
+                Ok(Written::Failed(CallError {
+                    class: Class::Missing,
+                    ..
+                })) => return Err(self.see(Sight::Gone)),
                 Ok(Written::Failed(error)) => return Err(self.refused(&error.to_string())),
-                Err(error) => return Err(self.refused(&error.to_string())),
+                Err(WriteError::MissingRoutes(missing)) => {
+                    let sight = Sight::Drifted {
+                        manager: self.vs.last_manager().unwrap_or("somebody").to_owned(),
+                        what: missing.to_string(),
+                    };
+                    // Not even a policy that insists can write to a route that is not there.
+                    self.see(sight);
+                    return Err(Action::Leave(Outcome::Drifted));
+                }
+                Err(error @ (WriteError::State(_) | WriteError::TooLarge(_))) => {
+                    return Err(self.refused(&error.to_string()));
+                }
             };
-            self.attempt += 1;
-            let event = EventKind::Retrying {
+            self.emit(EventKind::Retrying {
                 what: format!("changing the weights of {}", self.vs.full_name()),
                 why: failure,
-                attempt: self.attempt,
+                attempt,
                 manual: None,
-            };
-            self.emit(event);
+            });
             tokio::select! {
                 biased;
                 signal = self.kit.signals.next() => return Err(self.signalled(signal)),
                 () = tokio::time::sleep(pause) => {}
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
+            self.look_again(intent).await?;
+        }
+        unreachable!("attempts are counted without an end")
+    }
+
+    /// One attempt at a write. A signal that comes while it is under way waits a little for its
+    /// answer, and is followed with what that says.
+    async fn write_once(&mut self, intent: &Intent) -> Result<Result<Written, WriteError>, Action> {
+        if let Some(signal) = self.kit.signals.pending() {
+            return Err(self.signalled(signal));
+        }
+        let cluster = self.kit.cluster;
+        let (written, signal) = {
+            let mut writing = std::pin::pin!(write(cluster, &self.vs, intent));
+            tokio::select! {
+                biased;
+                written = &mut writing => (Some(written), None),
+                signal = self.kit.signals.next() => {
+                    let written = tokio::time::timeout(LAST_ANSWER, &mut writing).await;
+                    (written.ok(), Some(signal))
+                }
+            }
+        };
+        match (written, signal) {
+            (Some(written), None) => Ok(written),
+            (Some(Ok(Written::Done(now))), Some(signal)) => {
+                self.kit.signals.put_back(signal);
+                Ok(Ok(Written::Done(now)))
+            }
+            (_, Some(signal)) => Err(self.signalled(signal)),
+            (None, None) => unreachable!("only a signal ends the wait for an answer"),
+        }
+    }
+
+    /// Looks at the metrics between attempts; only what is worse than what `intent` was made of counts.
+    async fn look_again(&mut self, intent: &Intent) -> Result<(), Action> {
+        match self.look().await {
+            action @ Action::RollBack { .. } => Err(action),
+            Action::Write(next)
+                if next.phase == Phase::Tripped && *intent != Intent::State(next.clone()) =>
+            {
+                Err(Action::Write(next))
+            }
+            action @ Action::Leave(Outcome::Held) => Err(action),
+            Action::Wait | Action::Write(_) | Action::Complete(_) | Action::Leave(_) => Ok(()),
         }
     }
 
     /// The server says the change itself is wrong: a canary that cannot go on goes back.
     fn refused(&mut self, why: &str) -> Action {
+        self.machine.because(why);
         self.emit(EventKind::Warning {
             text: why.to_owned(),
         });
         Action::RollBack {
-            cause: Cause::Inconclusive,
+            cause: Cause::Refused,
             overwrite: false,
         }
     }
@@ -417,10 +477,9 @@ impl<'a> Driver<'a> {
             clock: &clock,
             cause,
             by: &rollout.holder,
-            authority: if overwrite {
-                Authority::Person
-            } else {
-                Authority::Driver
+            // A policy that does not leave foreign weights alone does not leave them on the way back.
+            authority: Authority::Driver {
+                overwrite: overwrite || rollout.plan.on_drift != OnDrift::Stop,
             },
             patience: rollout.plan.rollback_timeout.unsigned(),
         };
@@ -440,13 +499,29 @@ impl<'a> Driver<'a> {
                 event,
             });
         };
-        let restored = tokio::select! {
-            biased;
-            restored = roll_back(&road, self.vs.clone(), &rollout, &mut emit) => restored,
-            _ = self.kit.signals.next() => {
-                self.emit(EventKind::Warning { text: "a second signal: leaving the traffic where it is".into() });
-                return Outcome::RollbackFailed;
+        // Whoever hears that traffic is being taken back has no reason for another signal but haste.
+        let mut signals_left = if self.signal.is_some() { 1 } else { 2 };
+        let restored = {
+            let mut road = std::pin::pin!(roll_back(&road, self.vs.clone(), &rollout, &mut emit));
+            loop {
+                tokio::select! {
+                    biased;
+                    restored = &mut road => break Some(restored),
+                    signal = self.kit.signals.next() => {
+                        self.signal.get_or_insert(signal);
+                        signals_left -= 1;
+                        if signals_left == 0 {
+                            break None;
+                        }
+                    }
+                }
             }
+        };
+        let Some(restored) = restored else {
+            let text = "a second signal: leaving the traffic where it is";
+            self.machine.because(text);
+            self.emit(EventKind::Warning { text: text.into() });
+            return Outcome::RollbackFailed;
         };
         match restored {
             Ok(restored) => {
@@ -462,20 +537,20 @@ impl<'a> Driver<'a> {
                 Outcome::RolledBack(cause)
             }
             Err(RollbackError::TakenOver(holder)) => {
-                self.with_machine(|machine, emit| machine.see(Sight::TakenOver(holder), emit));
+                self.see(Sight::TakenOver(holder));
                 Outcome::TakenOver
             }
-            Err(RollbackError::Ended(ending)) => ending.outcome,
+            Err(RollbackError::Ended(ending)) => {
+                let outcome = ending.outcome;
+                self.see(Sight::Ended(ending));
+                outcome
+            }
             Err(RollbackError::Drifted { manager, what }) => {
-                let policy = rollout.plan.on_drift;
-                self.emit(EventKind::Drifted {
-                    manager,
-                    what,
-                    policy,
-                });
+                self.see(Sight::Drifted { manager, what });
                 Outcome::Drifted
             }
             Err(error @ (RollbackError::Impossible(_) | RollbackError::OutOfTime(_))) => {
+                self.machine.because(error.to_string());
                 self.emit(EventKind::Warning {
                     text: error.to_string(),
                 });
@@ -498,6 +573,9 @@ impl<'a> Driver<'a> {
         let object = format!("{} -n {}", self.vs.name(), self.vs.namespace());
         let next = match outcome {
             Outcome::RollbackFailed => Some(format!("kubectl canary abort {object}")),
+            Outcome::Held if rollout.phase == Phase::Progressing => {
+                Some(format!("kubectl canary resume {object}"))
+            }
             Outcome::Held | Outcome::StepPassed => Some(format!("kubectl canary promote {object}")),
             Outcome::Drifted | Outcome::TakenOver => {
                 Some(format!("kubectl canary status {object}"))
@@ -522,6 +600,7 @@ impl<'a> Driver<'a> {
             total,
             rollback: self.rollback,
             reasons,
+            signal: self.signal,
             at,
         }
     }

@@ -141,7 +141,7 @@ pub async fn write(
     intent: &Intent,
 ) -> Result<Written, WriteError> {
     let patch = intent.patch(vs)?;
-    let error = match cluster.patch(vs, patch, false).await {
+    let error = match cluster.patch(vs, patch).await {
         Ok(now) => return Ok(Written::Done(now)),
         Err(error) => error,
     };

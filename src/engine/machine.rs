@@ -3,10 +3,12 @@
 use jiff::Timestamp;
 
 use crate::metrics::Observation;
-use crate::plan::{HumanDuration, OnDrift, OnStuck, Percent, Plan};
+use crate::plan::{HumanDuration, OnDrift, OnStuck, Plan};
 use crate::record::{Cause, EventKind, Outcome, Phase, Rollout, Tally};
-use crate::verdict::{Analysis, Decision, Reason, StepContext, Verdict, Window};
+use crate::verdict::{Analysis, Decision, Reason};
 
+use super::blindness::{Blindness, Trouble};
+use super::evidence::{Alarm, Evidence};
 use super::sight::Sight;
 
 /// How far this process drives.
@@ -49,20 +51,15 @@ pub enum Action {
 /// Decides a rollout.
 pub struct Machine {
     rollout: Rollout,
-    analysis: Box<dyn Analysis>,
+    evidence: Evidence,
     horizon: Horizon,
-    /// The next stage of the rollout's history for which the analysis has not begun a step.
-    stage: usize,
-    step: Tally,
-    total: Tally,
-    verdict: Verdict,
-    reasons: Vec<Reason>,
-    decision: Option<Decision>,
+    /// Why, where something else than the evidence decided.
+    because: Option<String>,
+    /// Whether requests were seen to arrive at this step.
     flowing: bool,
-    blind_since: Option<Timestamp>,
-    canary_since: Option<Timestamp>,
-    /// The weight of the step that a trip interrupted.
-    tripped_from: Option<Percent>,
+    /// Whether it was said what the step came to; carrying it out may take several attempts.
+    announced: bool,
+    blindness: Blindness,
 }
 
 impl Machine {
@@ -70,25 +67,19 @@ impl Machine {
     pub fn new(rollout: Rollout, analysis: Box<dyn Analysis>, horizon: Horizon) -> Self {
         Self {
             rollout,
-            analysis,
+            evidence: Evidence::new(analysis),
             horizon,
-            stage: 0,
-            step: Tally::default(),
-            total: Tally::default(),
-            verdict: Verdict::NotEnoughData,
-            reasons: Vec::new(),
-            decision: None,
+            because: None,
             flowing: false,
-            blind_since: None,
-            canary_since: None,
-            tripped_from: None,
+            announced: false,
+            blindness: Blindness::default(),
         }
     }
 
     /// The same, knowing when the youngest pod of the canary started.
     #[must_use]
     pub fn with_canary_since(mut self, since: Option<Timestamp>) -> Self {
-        self.canary_since = since;
+        self.evidence.know_canary_since(since);
         self
     }
 
@@ -97,14 +88,30 @@ impl Machine {
         &self.rollout
     }
 
+    /// What was counted since the step began.
+    pub fn step(&self) -> Tally {
+        self.evidence.step()
+    }
+
     /// What was counted over all steps.
     pub fn total(&self) -> Tally {
-        self.total
+        self.evidence.total()
     }
 
     /// Why the last decision was made, in words.
     pub fn reasons(&self) -> Vec<String> {
-        self.reasons.iter().map(|reason| reason.0.clone()).collect()
+        match &self.because {
+            Some(because) => vec![because.clone()],
+            None => {
+                let reasons = self.evidence.reasons().iter();
+                reasons.map(|Reason(text)| text.clone()).collect()
+            }
+        }
+    }
+
+    /// Notes why, where something else than the evidence decides.
+    pub fn because(&mut self, why: impl Into<String>) {
+        self.because = Some(why.into());
     }
 
     fn plan(&self) -> &Plan {
@@ -122,13 +129,12 @@ impl Machine {
 
     /// The state was written, or was found to stand on the object.
     pub fn believe(&mut self, rollout: Rollout) {
-        if self.rollout.step != rollout.step || self.rollout.phase != rollout.phase {
-            self.decision = None;
+        let same_step = self.rollout.step == rollout.step;
+        if !same_step || self.rollout.phase != rollout.phase {
+            self.evidence.start_over();
+            self.announced = false;
         }
-        if self.rollout.step != rollout.step {
-            self.flowing = false;
-            self.verdict = Verdict::NotEnoughData;
-        }
+        self.flowing &= same_step;
         self.rollout = rollout;
     }
 
@@ -139,173 +145,112 @@ impl Machine {
         now: Timestamp,
         emit: &mut dyn FnMut(EventKind),
     ) -> Action {
-        let quality = &observation.quality;
         // Windows are taken even from an answer that is not sound as a whole: each of them is.
         for window in &observation.windows {
-            self.take(window);
+            self.evidence.take(&self.rollout, window);
+            self.because = None;
         }
-        if !quality.is_sound(now) {
-            let why = if quality.partial {
-                format!("the answer is incomplete: {}", quality.warnings.join("; "))
-            } else if quality.series == 0 {
-                "there are no series of either version".to_owned()
-            } else if quality.is_stale(now) {
-                let age = HumanDuration::from(quality.age(now).unwrap_or_default());
-                format!("the newest sample is {age} old")
-            } else {
-                "the samples of the two versions are further apart than a scrape".to_owned()
-            };
-            return self.blind(&why, now, emit);
+        let quality = &observation.quality;
+        if let Some(trouble) = Trouble::of(quality, now) {
+            // What the windows have shown stands, but only good metrics are good news.
+            let alarmed = self.answer_alarm(now, emit);
+            return alarmed.unwrap_or_else(|| self.blind(&trouble, now, emit));
         }
-        if let Some(since) = self.blind_since.take() {
+        if let Some(since) = self.blindness.end() {
             let after = HumanDuration::from(now.duration_since(since));
             emit(EventKind::MetricsBack { after });
         }
-        if !self.flowing && self.step.canary.requests > 0 {
+        let tally = self.step();
+        if !self.flowing && tally.canary.requests > 0 {
             self.flowing = true;
             emit(EventKind::Flowing {
                 weight: self.rollout.weight(),
-                seen: self.step,
+                seen: tally,
             });
         }
-        let verdict = match &self.decision {
-            None | Some(Decision::Inconclusive(_) | Decision::Retreat(_)) => Verdict::NotEnoughData,
-            Some(Decision::Stay(verdict, _)) => *verdict,
-            Some(Decision::Advance(_) | Decision::Resume(_)) => Verdict::Healthy,
-            Some(Decision::Trip(_) | Decision::Rollback(_)) => Verdict::Regressed,
-        };
-        self.verdict = verdict;
         emit(EventKind::Looked {
             step: self.rollout.step + 1,
             steps: self.plan().len(),
             weight: self.rollout.weight(),
-            verdict,
-            tally: self.step,
+            verdict: self.evidence.verdict(&self.rollout),
+            tally,
             reasons: self.reasons(),
-            evidence: self.analysis.evidence().map(Box::new),
+            evidence: self.evidence.weighed().map(Box::new),
             sample_age_millis: quality
                 .age(now)
                 .and_then(|age| u64::try_from(age.as_millis()).ok()),
         });
-        self.decide(now, emit)
+        match self.answer_alarm(now, emit) {
+            Some(action) => action,
+            None => self.decide(now, emit),
+        }
     }
 
-    fn take(&mut self, window: &Window) {
-        // A stage's step begins with the first window that ends in it. While tripped there is no
-        // step: the analysis goes on with the one it has.
-        while let Some(stage) = self
-            .rollout
-            .history
-            .get(self.stage)
-            .filter(|stage| stage.since < window.end)
-        {
-            let cleared = self.tripped_from == Some(stage.weight);
-            if stage.weight == Percent::ZERO {
-                let before = self
-                    .stage
-                    .checked_sub(1)
-                    .and_then(|before| self.rollout.history.get(before));
-                self.tripped_from = before.map(|before| before.weight);
-            } else if cleared {
-                // A step that goes on after a cleared trip is the same step.
-                self.tripped_from = None;
-            } else {
-                self.tripped_from = None;
-                let context = self.context(stage.weight, stage.since);
-                self.analysis.begin_step(context);
-                self.step = Tally::default();
-                self.decision = None;
+    /// What suspicion calls for, whatever phase the rollout is in.
+    fn answer_alarm(&self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Option<Action> {
+        match (self.evidence.alarm(), self.rollout.phase) {
+            (Alarm::Certain, _) => Some(self.regressed(Cause::Regression, emit)),
+            (Alarm::Raised, Phase::Progressing | Phase::Waiting | Phase::Paused) => Some(
+                Action::Write(Box::new(self.rollout.in_phase(Phase::Tripped, now))),
+            ),
+            (Alarm::Cleared, Phase::Tripped) => {
+                Some(Action::Write(Box::new(self.rollout.cleared(now))))
             }
-            self.stage += 1;
+            (Alarm::Raised | Alarm::Quiet, Phase::Tripped)
+            | (
+                Alarm::Cleared | Alarm::Quiet,
+                Phase::Progressing | Phase::Waiting | Phase::Paused,
+            ) => None,
         }
-        let counts = Tally {
-            stable: window.stable,
-            canary: window.canary,
-        };
-        let began = self
-            .rollout
-            .history
-            .get(self.stage.saturating_sub(1))
-            .map(|stage| stage.since);
-        if began.is_some_and(|began| window.lies_after(began)) {
-            self.step += counts;
-        }
-        self.total += counts;
-        let window = Window {
-            canary_age: self
-                .canary_since
-                .map(|since| window.end.duration_since(since)),
-            ..window.clone()
-        };
-        let decision = self.analysis.observe(&window);
-        let (Decision::Stay(_, reasons)
-        | Decision::Advance(reasons)
-        | Decision::Trip(reasons)
-        | Decision::Resume(reasons)
-        | Decision::Retreat(reasons)
-        | Decision::Inconclusive(reasons)
-        | Decision::Rollback(reasons)) = &decision;
-        self.reasons.clone_from(reasons);
-        self.decision = Some(decision);
     }
 
-    fn context(&self, weight: Percent, began: Timestamp) -> StepContext {
-        let steps = self.plan().steps.as_slice();
-        let index = steps
-            .iter()
-            .position(|step| step.weight == weight)
-            .unwrap_or(self.rollout.step);
-        StepContext {
-            share: weight.share(),
-            next_share: steps.get(index + 1).map(|step| step.weight.share()),
-            began,
-            dwell: self.plan().dwell_of(index).signed(),
+    fn regressed(&self, cause: Cause, emit: &mut dyn FnMut(EventKind)) -> Action {
+        emit(EventKind::Regressed {
+            weight: self.rollout.weight(),
+            tally: self.step(),
+            reasons: self.reasons(),
+        });
+        Action::RollBack {
+            cause,
+            overwrite: false,
         }
     }
 
     fn decide(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
-        let weight = self.rollout.weight();
-        let tally = self.step;
-        match (self.decision.clone(), self.rollout.phase) {
-            (Some(Decision::Rollback(_)), _) => {
-                emit(EventKind::Regressed {
-                    weight,
-                    tally,
-                    reasons: self.reasons(),
-                });
-                Action::RollBack {
-                    cause: Cause::Regression,
-                    overwrite: false,
+        match self.rollout.phase {
+            Phase::Waiting | Phase::Paused => Action::Wait,
+            Phase::Tripped => self.check_trip(now, emit),
+            Phase::Progressing => match self.evidence.decision(&self.rollout) {
+                Some(Decision::Advance(_)) => self.advance(now, emit),
+                Some(Decision::Retreat(_)) if self.rollout.step > 0 => {
+                    let back = self.rollout.step - 1;
+                    let next = self.rollout.at_step(back, Phase::Progressing, now);
+                    Action::Write(Box::new(next))
                 }
-            }
-            (Some(Decision::Trip(_)), Phase::Progressing | Phase::Waiting | Phase::Paused) => {
-                Action::Write(Box::new(self.rollout.in_phase(Phase::Tripped, now)))
-            }
-            (Some(Decision::Resume(_)), Phase::Tripped) => {
-                Action::Write(Box::new(self.rollout.in_phase(Phase::Progressing, now)))
-            }
-            (Some(Decision::Advance(_)), Phase::Progressing) => self.advance(now, emit),
-            (Some(Decision::Retreat(_)), Phase::Progressing) if self.rollout.step > 0 => {
-                let back = self.rollout.step - 1;
-                Action::Write(Box::new(self.rollout.at_step(
-                    back,
-                    Phase::Progressing,
-                    now,
-                )))
-            }
-            (Some(Decision::Inconclusive(_)), Phase::Progressing) => {
-                let why = format!("no verdict at {weight} %: {}", self.reasons().join("; "));
-                self.stuck(
-                    why,
-                    self.plan().on_inconclusive,
-                    Cause::Inconclusive,
-                    now,
-                    emit,
-                )
-            }
-            (_, Phase::Progressing) => self.check_deadline(now, emit),
-            (_, Phase::Waiting | Phase::Paused | Phase::Tripped) => Action::Wait,
+                Some(Decision::Inconclusive(_)) => self.inconclusive(String::new(), now, emit),
+                None
+                | Some(
+                    Decision::Stay(..)
+                    | Decision::Trip(_)
+                    | Decision::Resume(_)
+                    | Decision::Retreat(_)
+                    | Decision::Rollback(_),
+                ) => self.check_deadline(now, emit),
+            },
         }
+    }
+
+    /// A suspicion that nothing confirms or clears must not hold the rollout for ever.
+    fn check_trip(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
+        let timeout = self.plan().step_timeout;
+        let since = self.rollout.history.last().map(|stage| stage.since);
+        if since.is_none_or(|since| now.duration_since(since) < timeout.signed()) {
+            return Action::Wait;
+        }
+        self.because(format!(
+            "the regression was neither confirmed nor cleared within {timeout}"
+        ));
+        self.regressed(Cause::Regression, emit)
     }
 
     fn check_deadline(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
@@ -313,11 +258,21 @@ impl Machine {
         if now.duration_since(self.rollout.since) < timeout.signed() {
             return Action::Wait;
         }
-        let why = format!(
-            "no verdict after {timeout} at {} %: {}",
-            self.rollout.weight(),
-            self.reasons().join("; ")
-        );
+        self.inconclusive(format!(" after {timeout}"), now, emit)
+    }
+
+    fn inconclusive(
+        &mut self,
+        after: String,
+        now: Timestamp,
+        emit: &mut dyn FnMut(EventKind),
+    ) -> Action {
+        let weight = self.rollout.weight();
+        let reasons = match self.reasons() {
+            reasons if reasons.is_empty() => "no request was counted".to_owned(),
+            reasons => reasons.join("; "),
+        };
+        let why = format!("no verdict{after} at {weight} %: {reasons}");
         let policy = self.plan().on_inconclusive;
         self.stuck(why, policy, Cause::Inconclusive, now, emit)
     }
@@ -330,47 +285,56 @@ impl Machine {
         now: Timestamp,
         emit: &mut dyn FnMut(EventKind),
     ) -> Action {
-        self.reasons = vec![Reason(why.clone())];
-        emit(EventKind::NoVerdict {
-            why: why.clone(),
-            policy,
-        });
+        let first = !std::mem::replace(&mut self.announced, true);
+        if first {
+            self.because(why.clone());
+            let why = why.clone();
+            emit(EventKind::NoVerdict { why, policy });
+        }
         match policy {
             OnStuck::Rollback => Action::RollBack {
                 cause,
                 overwrite: false,
             },
             OnStuck::Promote => self.next_step(now),
-            OnStuck::Hold => self.gate(why, now, emit),
+            OnStuck::Hold => self.gate(why, first, now, emit),
         }
     }
 
     fn advance(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
         let weight = self.rollout.weight();
-        emit(EventKind::StepPassed {
-            step: self.rollout.step + 1,
-            weight,
-            tally: self.step,
-            reasons: self.reasons(),
-        });
+        let first = !std::mem::replace(&mut self.announced, true);
+        if first {
+            emit(EventKind::StepPassed {
+                step: self.rollout.step + 1,
+                weight,
+                tally: self.step(),
+                reasons: self.reasons(),
+            });
+        }
         if self.horizon.one_step && !self.plan().is_last(self.rollout.step) {
             return Action::Leave(Outcome::StepPassed);
         }
         if self.plan().steps.as_slice()[self.rollout.step].pause {
-            return self.gate(
-                format!("step {weight} % has passed and waits for promote"),
-                now,
-                emit,
-            );
+            let why = format!("step {weight} % has passed and waits for promote");
+            return self.gate(why, first, now, emit);
         }
         self.next_step(now)
     }
 
-    fn gate(&mut self, why: String, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
-        emit(EventKind::Waiting {
-            weight: self.rollout.weight(),
-            why,
-        });
+    fn gate(
+        &mut self,
+        why: String,
+        first: bool,
+        now: Timestamp,
+        emit: &mut dyn FnMut(EventKind),
+    ) -> Action {
+        if first {
+            emit(EventKind::Waiting {
+                weight: self.rollout.weight(),
+                why,
+            });
+        }
         Action::Write(Box::new(self.rollout.in_phase(Phase::Waiting, now)))
     }
 
@@ -379,42 +343,51 @@ impl Machine {
         next_step(&self.rollout, now)
     }
 
-    /// A write of this state has succeeded: is there more to do at once?
+    /// The state stands on the object: is there more to do at once?
     pub fn after_write(&self) -> Action {
         match self.rollout.phase {
             Phase::Waiting if self.horizon.leave_at_gate || self.horizon.one_step => {
                 Action::Leave(Outcome::Held)
             }
-            _ => Action::Wait,
+            Phase::Progressing | Phase::Waiting | Phase::Paused | Phase::Tripped => Action::Wait,
         }
     }
 
     /// The metrics did not answer, or cannot be used.
-    pub fn blind(&mut self, why: &str, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
-        let since = *self.blind_since.get_or_insert(now);
-        let (blind, grace) = (
-            HumanDuration::from(now.duration_since(since)),
-            self.plan().metrics_grace,
-        );
-        self.verdict = Verdict::MetricsUnavailable;
-        emit(EventKind::MetricsUnavailable {
-            why: why.to_owned(),
-            since: blind,
-            grace,
-        });
+    pub fn blind(
+        &mut self,
+        trouble: &Trouble,
+        now: Timestamp,
+        emit: &mut dyn FnMut(EventKind),
+    ) -> Action {
+        let (since, worth_saying) = self.blindness.note(trouble, now);
+        let blind = HumanDuration::from(now.duration_since(since));
+        let grace = self.plan().metrics_grace;
+        if worth_saying {
+            emit(EventKind::MetricsUnavailable {
+                why: trouble.to_string(),
+                since: blind,
+                grace,
+            });
+        }
+        if blind < grace {
+            return Action::Wait;
+        }
+        let why = format!("no metrics for {blind}: {trouble}");
         match self.rollout.phase {
-            _ if blind < grace => Action::Wait,
             // Nothing is at stake while somebody has to promote anyway.
             Phase::Waiting | Phase::Paused => Action::Wait,
             // Whether it was the canary can no longer be told; it looked like it.
-            Phase::Tripped => Action::RollBack {
-                cause: Cause::Regression,
-                overwrite: false,
-            },
+            Phase::Tripped => {
+                self.because(format!("{why}, so the regression stands"));
+                self.regressed(Cause::Regression, emit)
+            }
             Phase::Progressing => {
-                let why = format!("no metrics for {blind}: {why}");
                 let policy = self.plan().on_no_metrics;
-                self.blind_since = None;
+                if policy == OnStuck::Promote {
+                    // Every step gets the whole grace.
+                    self.blindness.end();
+                }
                 self.stuck(why, policy, Cause::NoMetrics, now, emit)
             }
         }
@@ -424,47 +397,53 @@ impl Machine {
     pub fn see(&mut self, sight: Sight, emit: &mut dyn FnMut(EventKind)) -> Action {
         match sight {
             Sight::AsBelieved => Action::Wait,
-            Sight::Moved(shown) => {
-                let by = shown.by.clone().unwrap_or_else(|| "somebody".into());
-                let before = (self.rollout.step, self.rollout.phase);
-                self.believe(*shown);
-                match (before, self.rollout.phase) {
-                    ((_, phase), Phase::Paused) if phase != Phase::Paused => {
-                        emit(EventKind::Paused { by })
-                    }
-                    ((step, _), _) if step != self.rollout.step => {
-                        emit(EventKind::Promoted {
-                            by,
-                            weight: self.rollout.weight(),
-                        });
-                    }
-                    ((_, phase), Phase::Progressing) if phase != Phase::Progressing => {
-                        emit(EventKind::Continued { by })
-                    }
-                    _ => {}
-                }
-                Action::Wait
-            }
+            Sight::Moved(shown) => self.moved(*shown, emit),
             Sight::Ended(ending) => {
-                self.reasons = vec![Reason(format!("{} by {}", ending.outcome, ending.by))];
+                self.because(format!("{} by {}", ending.outcome, ending.by));
                 Action::Leave(ending.outcome)
             }
             Sight::TakenOver(holder) => {
-                self.reasons = vec![Reason(format!("{holder} drives the rollout now"))];
+                self.because(format!("{holder} drives the rollout now"));
                 Action::Leave(Outcome::TakenOver)
             }
-            Sight::Drifted { manager, what } => self.drifted(manager, what, emit),
+            Sight::Drifted { manager, what } => {
+                let policy = self.plan().on_drift;
+                self.drifted(manager, what, policy, emit)
+            }
+            // Where there is no object, no policy can do anything about it.
+            Sight::Gone => self.drifted(
+                "somebody".into(),
+                "the virtualservice was deleted".into(),
+                OnDrift::Stop,
+                emit,
+            ),
         }
+    }
+
+    fn moved(&mut self, shown: Rollout, emit: &mut dyn FnMut(EventKind)) -> Action {
+        let by = shown.by.clone().unwrap_or_else(|| "somebody".into());
+        let (step, phase) = (self.rollout.step, self.rollout.phase);
+        self.believe(shown);
+        match self.rollout.phase {
+            Phase::Paused if phase != Phase::Paused => emit(EventKind::Paused { by }),
+            _ if step != self.rollout.step => emit(EventKind::Promoted {
+                by,
+                weight: self.rollout.weight(),
+            }),
+            Phase::Progressing if phase != Phase::Progressing => emit(EventKind::Continued { by }),
+            Phase::Progressing | Phase::Waiting | Phase::Paused | Phase::Tripped => {}
+        }
+        self.after_write()
     }
 
     fn drifted(
         &mut self,
         manager: String,
         what: String,
+        policy: OnDrift,
         emit: &mut dyn FnMut(EventKind),
     ) -> Action {
-        let policy = self.plan().on_drift;
-        self.reasons = vec![Reason(format!("{manager} changed the routes: {what}"))];
+        self.because(format!("{manager} changed the routes: {what}"));
         emit(EventKind::Drifted {
             manager,
             what,
@@ -480,41 +459,39 @@ impl Machine {
         }
     }
 
-    /// Whether the canary gets no answer at all although it should: worth a look at its pods.
+    /// Whether the canary gets no answer at all although it should, or nobody can tell: worth a look
+    /// at its pods.
     pub fn suspects_pods(&self) -> bool {
-        let expected = self.step.stable.requests as f64 * self.rollout.weight().share();
-        self.step.canary.requests == 0 && expected >= 5.0
-            || self.step.canary.requests > 0
-                && self.step.canary.failures == self.step.canary.requests
+        let Tally { stable, canary } = self.step();
+        let expected = stable.requests as f64 * self.rollout.weight().share();
+        self.blindness.lasts()
+            || canary.requests == 0 && expected >= 5.0
+            || canary.requests > 0 && canary.failures == canary.requests
     }
 
     /// No pod of the canary is ready.
     pub fn canary_down(&mut self, why: String, emit: &mut dyn FnMut(EventKind)) -> Action {
-        self.reasons = vec![Reason(why)];
-        emit(EventKind::Regressed {
-            weight: self.rollout.weight(),
-            tally: self.step,
-            reasons: self.reasons(),
-        });
-        Action::RollBack {
-            cause: Cause::CanaryDown,
-            overwrite: false,
-        }
+        self.because(why);
+        self.regressed(Cause::CanaryDown, emit)
     }
 }
 
 /// The action that takes `rollout` one step further, whoever does it.
 pub(crate) fn next_step(rollout: &Rollout, now: Timestamp) -> Action {
-    let plan = &rollout.plan;
-    if plan.is_last(rollout.step) {
+    if rollout.plan.is_last(rollout.step) {
         return Action::Complete(Box::new(rollout.clone()));
     }
-    let step = rollout.step + 1;
-    let next = rollout.at_step(step, Phase::Progressing, now);
-    // Where nothing is to be watched at 100 %, the same patch says that the rollout is over.
-    let ends_here = plan.is_last(step)
-        && plan.dwell_of(step) == HumanDuration::ZERO
-        && !plan.steps.as_slice()[step].pause;
+    enter(rollout.at_step(rollout.step + 1, Phase::Progressing, now))
+}
+
+/// The action that enters the step that `next` stands for.
+///
+/// Where nothing is to be watched at 100 %, the same patch says that the rollout is over.
+pub(crate) fn enter(next: Rollout) -> Action {
+    let plan = &next.plan;
+    let ends_here = plan.is_last(next.step)
+        && plan.dwell_of(next.step) == HumanDuration::ZERO
+        && !plan.steps.as_slice()[next.step].pause;
     if ends_here {
         Action::Complete(Box::new(next))
     } else {

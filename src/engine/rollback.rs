@@ -26,9 +26,13 @@ const SURPRISES: u32 = 3;
 /// In whose name traffic is taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authority {
-    /// The driver's: it stops where another driver took over, or where somebody changed the weights.
-    Driver,
-    /// A person's, or a policy that says so: the original weights are restored whatever they are now.
+    /// The driver's: it stops where another driver took over, and where somebody changed the weights
+    /// unless its policy says to write over that.
+    Driver {
+        /// Whether it does.
+        overwrite: bool,
+    },
+    /// A person's: the original weights are restored whatever they are now and whoever drives.
     Person,
 }
 
@@ -181,6 +185,9 @@ async fn read_back(
     intent: &Intent,
     written: VirtualService,
 ) -> Result<VirtualService, VirtualService> {
+    if !road.cluster.stores() {
+        return Ok(written);
+    }
     match road
         .cluster
         .virtual_service(written.namespace(), written.name())
@@ -207,15 +214,23 @@ fn reconsider(
             Ok(())
         }
         (Sight::Ended(ending), _) => Err(RollbackError::Ended(ending)),
-        (Sight::TakenOver(_) | Sight::Drifted { .. }, Authority::Person) => {
-            if let Ok(Some(shown)) = Rollout::read(vs) {
+        (Sight::TakenOver(holder), Authority::Driver { .. }) => {
+            Err(RollbackError::TakenOver(holder))
+        }
+        (Sight::Drifted { manager, what }, Authority::Driver { overwrite: false }) => {
+            Err(RollbackError::Drifted { manager, what })
+        }
+        (Sight::TakenOver(_), Authority::Person) | (Sight::Drifted { .. }, _) => {
+            if let Ok(Some(shown)) = Rollout::read(vs)
+                && (shown.run == rollout.run || road.authority == Authority::Person)
+            {
                 *rollout = shown;
             }
             Ok(())
         }
-        (Sight::TakenOver(holder), Authority::Driver) => Err(RollbackError::TakenOver(holder)),
-        (Sight::Drifted { manager, what }, Authority::Driver) => {
-            Err(RollbackError::Drifted { manager, what })
-        }
+        (Sight::Gone, _) => Err(RollbackError::Impossible(format!(
+            "virtualservice {} was deleted",
+            vs.full_name()
+        ))),
     }
 }

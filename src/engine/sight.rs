@@ -1,7 +1,7 @@
 //! What an object shows to somebody who believes something about it. Pure.
 
 use crate::record::{Ending, Rollout};
-use crate::traffic::VirtualService;
+use crate::traffic::{MissingRoutes, Shape, VirtualService};
 
 /// What the object shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,8 @@ pub enum Sight {
         /// What is different.
         what: String,
     },
+    /// The object was deleted.
+    Gone,
 }
 
 /// Compares what `vs` shows with the rollout that one believes in.
@@ -34,6 +36,10 @@ pub fn compare(believed: &Rollout, vs: &VirtualService) -> Sight {
         Ok(None) => {
             return match Ending::read(vs) {
                 Some(ending) if ending.run == believed.run => Sight::Ended(ending),
+                // Nothing of ours was there yet, so only the weights can have become others.
+                _ if !believed.has_begun() => {
+                    different(vs, believed.original_on(vs)).map_or(Sight::AsBelieved, drifted)
+                }
                 _ => drifted("the rollout state is gone".into()),
             };
         }
@@ -42,7 +48,7 @@ pub fn compare(believed: &Rollout, vs: &VirtualService) -> Sight {
     if shown.run != believed.run || shown.holder != believed.holder {
         return Sight::TakenOver(shown.holder);
     }
-    if let Some(what) = difference(&shown, vs) {
+    if let Some(what) = different(vs, shown.shape_on(vs)) {
         return drifted(what);
     }
     if shown == *believed {
@@ -52,9 +58,9 @@ pub fn compare(believed: &Rollout, vs: &VirtualService) -> Sight {
     }
 }
 
-/// What on the object is not as `rollout` stands for.
-pub(super) fn difference(rollout: &Rollout, vs: &VirtualService) -> Option<String> {
-    match rollout.shape_on(vs) {
+/// What on the object is not as it should be.
+fn different(vs: &VirtualService, expected: Result<Shape, MissingRoutes>) -> Option<String> {
+    match expected {
         Ok(shape) => shape.difference(vs),
         Err(missing) => Some(missing.to_string()),
     }

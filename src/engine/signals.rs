@@ -12,6 +12,14 @@ pub enum Signal {
 }
 
 impl Signal {
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "Ctrl-C",
+            Self::Terminate => "SIGTERM",
+        }
+    }
+
     /// The exit code of a process that this signal ended before it had done anything.
     pub fn exit_code(self) -> u8 {
         match self {
@@ -24,6 +32,7 @@ impl Signal {
 /// The signals of this process in order.
 pub struct Signals {
     queue: mpsc::UnboundedReceiver<Signal>,
+    put_back: Option<Signal>,
     // Kept so that a queue without a source waits for ever instead of ending.
     _source: Option<mpsc::UnboundedSender<Signal>>,
 }
@@ -49,6 +58,7 @@ impl Signals {
         }
         Ok(Self {
             queue,
+            put_back: None,
             _source: Some(tell),
         })
     }
@@ -66,6 +76,7 @@ impl Signals {
         });
         Ok(Self {
             queue,
+            put_back: None,
             _source: Some(tell),
         })
     }
@@ -74,6 +85,7 @@ impl Signals {
     pub fn from_queue(queue: mpsc::UnboundedReceiver<Signal>) -> Self {
         Self {
             queue,
+            put_back: None,
             _source: None,
         }
     }
@@ -83,12 +95,26 @@ impl Signals {
         let (tell, queue) = mpsc::unbounded_channel();
         Self {
             queue,
+            put_back: None,
             _source: Some(tell),
         }
     }
 
+    /// A signal that is there already.
+    pub fn pending(&mut self) -> Option<Signal> {
+        self.put_back.take().or_else(|| self.queue.try_recv().ok())
+    }
+
+    /// Hands a signal back that came too early to be followed; it is the next again.
+    pub fn put_back(&mut self, signal: Signal) {
+        self.put_back = Some(signal);
+    }
+
     /// Waits for the next signal. Cancel safe.
     pub async fn next(&mut self) -> Signal {
+        if let Some(signal) = self.put_back.take() {
+            return signal;
+        }
         match self.queue.recv().await {
             Some(signal) => signal,
             None => std::future::pending().await,

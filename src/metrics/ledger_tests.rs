@@ -295,6 +295,25 @@ fn samples_that_are_no_counts_are_left_out_once_and_said() {
 }
 
 #[test]
+fn metrics_that_are_no_counts_any_more_go_stale() {
+    let lines: [Line<'_>; 1] = [(
+        "a source v1 200",
+        &[
+            (-5., 0.),
+            (10., 1.),
+            (25., f64::NAN),
+            (40., f64::NAN),
+            (55., f64::NAN),
+            (70., f64::NAN),
+        ],
+    )];
+    let mut ledger = Ledger::new(targets(), at(0.0));
+    let seen = ledger.take(&answer(&lines, 71.), |_| 0.1);
+    assert_eq!(seen.quality.newest.stable, Some(at(10.)));
+    assert!(seen.quality.is_sound(at(54.)) && !seen.quality.is_sound(at(56.)));
+}
+
+#[test]
 fn without_any_series_there_is_no_window_and_no_good_news() {
     let seen = look(&[]);
     assert!(seen.windows.is_empty());

@@ -109,6 +109,11 @@ impl Intake {
     }
 }
 
+/// Whether a counter can have this value.
+fn is_count(value: f64) -> bool {
+    value.is_finite() && value >= 0.0
+}
+
 impl Round {
     pub(super) fn sum(&self, party: Party, slot: usize) -> u64 {
         // Counters count whole requests; what is not whole comes from the float, not from the proxy.
@@ -177,12 +182,13 @@ impl Tape {
         let target = &mut self.targets[track.target];
         let known = track.seen;
         let fresh = |time: &Timestamp| *time >= horizon && known.is_none_or(|known| *time > known);
-        let times = series.samples.iter().map(|(time, _)| *time).filter(fresh);
-        for time in times {
-            target.first = Some(target.first.map_or(time, |first| first.min(time)));
-            target.samples.insert(time);
-            if let Some(booking) = track.booking {
-                target.note((booking.side, booking.party), time);
+        for (time, value) in series.samples.iter().filter(|(time, _)| fresh(time)) {
+            target.first = Some(target.first.map_or(*time, |first| first.min(*time)));
+            target.samples.insert(*time);
+            // A sample that is no count shows that there was a scrape, not that anything is known of
+            // the party: metrics in which all are like that go stale.
+            if let Some(booking) = track.booking.filter(|_| is_count(*value)) {
+                target.note((booking.side, booking.party), *time);
             }
         }
     }
@@ -199,7 +205,7 @@ impl Tape {
                 continue;
             }
             track.seen = Some(time);
-            if !value.is_finite() || value < 0.0 {
+            if !is_count(value) {
                 dropped += 1;
                 continue;
             }

@@ -90,6 +90,11 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<Percent>,
 
+    /// Judge by failures alone; by default a canary that answers slower than stable is worse, too.
+    #[arg(long, help_heading = "Analysis")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_latency: bool,
+
     /// How long young canary pods are given room for errors of a cold start [default: 30s].
     #[arg(long, value_name = "DURATION", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -232,6 +237,7 @@ impl Options {
             analysis,
             preset,
             tolerance,
+            ignore_latency,
             warmup,
             max_error_rate,
             margin,
@@ -263,6 +269,7 @@ impl Options {
             analysis: analysis.or(fallback.analysis),
             preset: preset.or(fallback.preset),
             tolerance: tolerance.or(fallback.tolerance),
+            ignore_latency: ignore_latency || fallback.ignore_latency,
             warmup: warmup.or(fallback.warmup),
             max_error_rate: max_error_rate.or(fallback.max_error_rate),
             margin: margin.or(fallback.margin),

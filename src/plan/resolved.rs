@@ -60,6 +60,9 @@ pub struct Judgement {
     /// The largest regression to overlook, where it differs from the preset's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<Percent>,
+    /// Whether durations are left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_latency: bool,
     /// How long young canary pods are given room.
     pub warmup: HumanDuration,
     /// How often Prometheus scrapes, as far as is known.
@@ -144,6 +147,7 @@ impl Plan {
                 analysis,
                 preset,
                 tolerance: options.tolerance,
+                ignore_latency: options.ignore_latency,
                 warmup: options.warmup.unwrap_or(HumanDuration::seconds(30)),
                 scrape,
                 max_error_rate: options.max_error_rate.or(match analysis {

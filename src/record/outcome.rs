@@ -26,6 +26,8 @@ pub enum Cause {
     NoMetrics,
     /// Somebody else changed the routes, and the policy says to go back.
     Drift,
+    /// The API server, or a webhook behind it, does not take the next step.
+    Refused,
 }
 
 /// How it ended. Each has an exit code of its own in the one table of `cli`.
@@ -60,6 +62,7 @@ impl fmt::Display for Cause {
             Self::Inconclusive => "no verdict in time",
             Self::NoMetrics => "metrics unavailable",
             Self::Drift => "somebody else changed the routes",
+            Self::Refused => "the API server refused the next step",
         })
     }
 }

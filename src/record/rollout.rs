@@ -74,8 +74,11 @@ pub struct Rollout {
     /// The chosen routes with their original weights; those that are divided alike stand together.
     #[serde(with = "chosen")]
     pub routes: Vec<Split>,
-    /// The weights so far.
+    /// The weights so far; none as long as nothing was written.
     pub history: Vec<Stage>,
+    /// Where a trip that is cleared leads back to, if that is not [`Phase::Progressing`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_trip: Option<Phase>,
 }
 
 /// A state annotation that cannot be used.
@@ -139,6 +142,7 @@ impl Rollout {
             canary,
             routes: chosen::in_order(&routes),
             history: Vec::new(),
+            after_trip: None,
         }
     }
 
@@ -292,6 +296,17 @@ impl Rollout {
         Shape::of(vs, &self.routes, &outline)
     }
 
+    /// Whether anything of it stands on the object, as far as is known.
+    pub fn has_begun(&self) -> bool {
+        !self.history.is_empty()
+    }
+
+    /// The phase that follows when a trip is cleared: what somebody held stays held.
+    #[must_use]
+    pub fn cleared(&self, now: Timestamp) -> Self {
+        self.in_phase(self.after_trip.unwrap_or(Phase::Progressing), now)
+    }
+
     /// Goes to a step at `now`; the caller writes it.
     #[must_use]
     pub fn at_step(&self, step: usize, phase: Phase, now: Timestamp) -> Self {
@@ -300,6 +315,7 @@ impl Rollout {
         next.phase = phase;
         next.since = now;
         next.by = None;
+        next.after_trip = None;
         next.note_weight(now);
         next
     }
@@ -308,6 +324,12 @@ impl Rollout {
     #[must_use]
     pub fn in_phase(&self, phase: Phase, now: Timestamp) -> Self {
         let mut next = self.clone();
+        next.after_trip = match (phase, self.phase) {
+            (Phase::Tripped, Phase::Waiting | Phase::Paused) => Some(self.phase),
+            (Phase::Tripped, Phase::Tripped) => self.after_trip,
+            (Phase::Tripped, Phase::Progressing)
+            | (Phase::Progressing | Phase::Waiting | Phase::Paused, _) => None,
+        };
         next.phase = phase;
         next.by = None;
         next.note_weight(now);

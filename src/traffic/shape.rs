@@ -190,7 +190,7 @@ impl Form {
         };
         if !route_alike(&found, &self.weights) {
             return Some(format!(
-                "{route} has weights {}, this rollout set {}",
+                "{route} has weights {}, this rollout knows {}",
                 list(&found),
                 list(&self.weights)
             ));

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Analysis, Counts, Decision, Reason, StepContext, Verdict, Window};
 
+/// How many standard deviations of the difference between the versions are put down to chance.
+const CHANCE: f64 = 3.0;
+
 /// The limits of the gate, as shares between 0 and 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
@@ -52,14 +55,19 @@ impl ThresholdGate {
         if lost {
             // Where stable fails alike, the canary is not to blame.
             return match stable.filter(|_| !is_alone) {
-                Some(stable) if stable > max_error_rate && canary <= stable + margin => (
-                    Verdict::NotEnoughData,
-                    vec![reason(format!(
-                        "both versions fail: canary {}, stable {}; the canary is not to blame",
-                        percent(canary),
-                        percent(stable)
-                    ))],
-                ),
+                Some(stable)
+                    if stable > max_error_rate && canary <= stable + margin
+                        || self.may_be_chance() =>
+                {
+                    (
+                        Verdict::NotEnoughData,
+                        vec![reason(format!(
+                            "both versions fail: canary {}, stable {}; the canary is not to blame",
+                            percent(canary),
+                            percent(stable)
+                        ))],
+                    )
+                }
                 _ => (
                     Verdict::Regressed,
                     vec![reason(format!(
@@ -75,6 +83,14 @@ impl ThresholdGate {
         }
         match beside_stable {
             None if !is_alone => not_enough("stable version", self.stable, min_requests),
+            Some(stable) if canary > stable + margin && self.may_be_chance() => (
+                Verdict::NotEnoughData,
+                vec![reason(format!(
+                    "the canary failed {} of its requests, stable {}; that may still be chance",
+                    percent(canary),
+                    percent(stable)
+                ))],
+            ),
             Some(stable) if canary > stable + margin => (
                 Verdict::Regressed,
                 vec![reason(format!(
@@ -93,6 +109,23 @@ impl ThresholdGate {
                 ))],
             ),
         }
+    }
+}
+
+impl ThresholdGate {
+    /// Whether the canary's rate is no further above stable's than the draw of the requests explains.
+    ///
+    /// In an outage of both versions a handful of requests at the canary scatter widely around what
+    /// thousands at stable show.
+    fn may_be_chance(&self) -> bool {
+        let (Some(stable), Some(canary)) = (self.stable.failure_rate(), self.canary.failure_rate())
+        else {
+            return false;
+        };
+        let (most, few) = (self.stable.requests as f64, self.canary.requests as f64);
+        let both = (self.stable.failures + self.canary.failures) as f64 / (most + few);
+        let deviation = (both * (1.0 - both) * (1.0 / most + 1.0 / few)).sqrt();
+        self.stable.failures > 0 && canary - stable <= CHANCE * deviation
     }
 }
 
@@ -285,6 +318,16 @@ mod tests {
 
     fn gate_step() -> StepContext {
         gate(0.1).step.unwrap()
+    }
+
+    #[test]
+    fn a_handful_of_requests_in_an_outage_of_both_is_not_held_against_the_canary() {
+        let (verdict, why) = verdict(0.1, &[window(0, (1980, 9), (220, 3))]);
+        assert_eq!(verdict, "NotEnoughData");
+        assert_eq!(
+            why,
+            "both versions fail: canary 1.4 %, stable 0.45 %; the canary is not to blame"
+        );
     }
 
     #[test]

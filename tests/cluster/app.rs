@@ -6,13 +6,18 @@ use std::time::{Duration, Instant};
 use kube::api::{Patch, PatchParams};
 use reqwest::Method;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::load::Load;
+use crate::program::Program;
 use crate::stack::{PUSHED_WITHIN, Stack};
 
 /// How long the pods and the proxies may take until a first request is answered.
 const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// Flags that make steps of three seconds, judged by a limit.
+const BRISK: &str = "--analysis threshold --dwell 3s --interval 1s --min-requests 20 --max-error-rate 5% --margin 5%";
 
 /// The application: Service, DestinationRule and VirtualService `reviews`,
 /// Deployments `reviews-v1` and `reviews-v2`, all requests on `v1`.
@@ -34,6 +39,19 @@ pub(crate) struct Count {
     pub(crate) ok: u64,
     pub(crate) failed: u64,
     pub(crate) connections: u64,
+}
+
+/// A VirtualService with its spec as the server wrote it, byte for byte.
+#[derive(Deserialize)]
+struct Route {
+    metadata: Metadata,
+    spec: Box<RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 impl App {
@@ -183,6 +201,48 @@ impl App {
             )
             .await?;
         Ok(())
+    }
+
+    /// `kubectl canary` with these words, in the application's namespace.
+    pub(crate) fn canary(&self, words: &str) -> Program {
+        Program::new(&self.stack.description, &self.namespace, words)
+    }
+
+    /// `kubectl canary start reviews` with these words, quick enough for a test.
+    pub(crate) fn rollout(&self, words: &str) -> Program {
+        self.canary(&format!("start reviews {BRISK} {words}"))
+    }
+
+    async fn route(&self) -> Route {
+        let path = format!(
+            "/apis/networking.istio.io/v1/namespaces/{}/virtualservices/reviews",
+            self.namespace
+        );
+        let request = http::Request::get(&path).body(Vec::new());
+        let request = request.expect("a namespace makes a path");
+        let answer = self.stack.client.request_text(request).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{path} was not read: {error}"));
+        serde_json::from_str(&answer).expect("the API server answers with the object")
+    }
+
+    /// The spec of the route as the API server sends it, byte for byte.
+    pub(crate) async fn spec(&self) -> String {
+        self.route().await.spec.get().to_owned()
+    }
+
+    /// What the route's annotation `kubectl-canary.dev/NAME` says.
+    pub(crate) async fn annotation(&self, name: &str) -> Option<String> {
+        let mut annotations = self.route().await.metadata.annotations;
+        annotations.remove(&format!("kubectl-canary.dev/{name}"))
+    }
+
+    /// Fails unless the spec is `before` to the last byte, no rollout is under way,
+    /// and the last one has left its word.
+    pub(crate) async fn is_restored_to(&self, before: &str) {
+        assert_eq!(self.spec().await, before);
+        assert_eq!(self.annotation("rollout").await, None);
+        let last = self.annotation("last").await.unwrap_or_default();
+        assert!(last.contains("rolled-back"), "{last}");
     }
 
     /// Deletes the application. One that is dropped without this is deleted too,

@@ -13,6 +13,19 @@
 //! own, and shares with the others only what it names: a part that it stops.
 
 mod app;
+mod contract;
+mod drift;
 mod load;
+mod meddler;
+mod metrics;
+mod operator;
+mod outage;
+mod permissions;
+mod plugin;
+mod program;
+mod promotion;
+mod regression;
+mod signals;
 mod smoke;
 mod stack;
+mod takeover;

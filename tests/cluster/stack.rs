@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
@@ -269,7 +270,8 @@ impl Drop for Stopped {
 
 fn command(words: &[String]) -> Command {
     let mut command = Command::new(&words[0]);
-    command.args(&words[1..]);
+    // What it says would stand between the results of the tests.
+    command.args(&words[1..]).stdout(Stdio::null());
     command
 }
 

@@ -1,35 +1,50 @@
-//! The stage that the tests play on: the shop, a client, a recorder of events.
+//! The stage that the tests play on: the shop, its processes, a recorder of events.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kubectl_canary::clock::Clock;
 use kubectl_canary::cluster::Cluster;
-use kubectl_canary::commands::{self, CommandError, Environment, RolloutArgs, Start};
-use kubectl_canary::engine::{Finish, Signal, Signals};
-use kubectl_canary::plan::{AnalysisKind, Options};
-use kubectl_canary::record::{Event, EventKind};
-use kubectl_canary::sandbox::{World, scene};
+use kubectl_canary::commands::{
+    self, Abort, CommandError, Environment, Promote, Resume, RolloutArgs, Start,
+};
+use kubectl_canary::engine::{Finish, Sight, Signal, Signals, compare};
+use kubectl_canary::plan::{AnalysisKind, HumanDuration, Options};
+use kubectl_canary::record::{Event, EventKind, Rollout};
+use kubectl_canary::sandbox::{Call, Stage, World, scene};
+use kubectl_canary::traffic::VirtualService;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-/// When every test begins.
+/// When the world begins; the tests begin a minute later.
 pub const NOON: &str = "2026-01-01T12:00:00Z";
 
-/// One world and what a test needs to act in it.
+/// One world and what a test needs to act in it. Clones are the same.
+#[derive(Clone)]
 pub struct Shop {
     pub world: World,
     pub events: Arc<Mutex<Vec<Event>>>,
     pub before: Value,
 }
 
+/// What a command that drives or moves a rollout comes to.
+pub type Result<T = Finish> = std::result::Result<T, CommandError>;
+
 impl Shop {
-    /// The shop at noon: 200 requests a second, all on v1, one minute of history.
+    /// The shop: 200 requests a second, all on v1, one minute of history.
     pub async fn open() -> Self {
+        Self::open_with(|_| {}).await
+    }
+
+    /// The shop with something else about it.
+    pub async fn open_with(change: impl FnOnce(&mut Stage<'_>)) -> Self {
         let origin: Timestamp = NOON.parse().unwrap();
         let world = World::new(Clock::starting_at(origin));
-        world.set(scene::shop);
+        world.set(|stage| {
+            scene::shop(stage);
+            change(stage);
+        });
         tokio::time::sleep(Duration::from_secs(60)).await;
         let before = world.object("virtualservices", "shop", "reviews").unwrap()["spec"].clone();
         Self {
@@ -39,26 +54,65 @@ impl Shop {
         }
     }
 
-    /// The spec as it is now.
-    pub fn spec(&self) -> Value {
+    /// The shop whose VirtualService has this list of HTTP routes.
+    pub async fn with_routes(http: Value) -> Self {
+        Self::open_with(|stage| {
+            stage.edit("virtualservices", "shop", "reviews", "setup", |vs| {
+                vs["spec"]["http"] = http;
+            });
+        })
+        .await
+    }
+
+    /// So many seconds from now.
+    pub fn after(&self, seconds: i64) -> Timestamp {
+        self.world.clock().now() + SignedDuration::from_secs(seconds)
+    }
+
+    /// The object as it is now.
+    pub fn object(&self) -> Value {
         self.world
             .object("virtualservices", "shop", "reviews")
-            .unwrap()["spec"]
-            .clone()
+            .unwrap()
+    }
+
+    /// The spec as it is now.
+    pub fn spec(&self) -> Value {
+        self.object()["spec"].clone()
     }
 
     /// An annotation as it is now.
     pub fn annotation(&self, name: &str) -> Option<String> {
-        let object = self
-            .world
-            .object("virtualservices", "shop", "reviews")
-            .unwrap();
-        object["metadata"]["annotations"][format!("kubectl-canary.dev/{name}")]
+        self.object()["metadata"]["annotations"][format!("kubectl-canary.dev/{name}")]
             .as_str()
             .map(str::to_owned)
     }
 
-    /// Weights of the primary route.
+    /// The rollout on the object.
+    pub fn rollout(&self) -> Option<Rollout> {
+        Rollout::read(&VirtualService::new(self.object()).unwrap()).unwrap()
+    }
+
+    /// Fails unless weights and state on the object agree.
+    pub fn assert_whole(&self) {
+        let vs = VirtualService::new(self.object()).unwrap();
+        match Rollout::read(&vs).unwrap() {
+            Some(rollout) => assert_eq!(compare(&rollout, &vs), Sight::AsBelieved),
+            None => assert!(
+                self.spec() == self.before || self.weights() == [0, 100],
+                "{:?} without a state",
+                self.weights()
+            ),
+        }
+    }
+
+    /// Fails unless everything is as it was before the rollout.
+    pub fn assert_restored(&self) {
+        assert_eq!(self.spec(), self.before);
+        assert_eq!(self.annotation("rollout"), None);
+    }
+
+    /// Weights of the first route.
     pub fn weights(&self) -> Vec<i64> {
         let spec = self.spec();
         let targets = spec["http"][0]["route"].as_array().unwrap();
@@ -66,6 +120,20 @@ impl Shop {
             .iter()
             .map(|target| target["weight"].as_i64().unwrap_or(0))
             .collect()
+    }
+
+    /// A foreign edit of the VirtualService.
+    pub fn edit(&self, change: impl FnOnce(&mut Value)) {
+        self.world
+            .edit("virtualservices", "shop", "reviews", "argocd", change);
+    }
+
+    /// A foreign edit of the first route's weights.
+    pub fn set_weights(&self, stable: i64, canary: i64) {
+        self.edit(|vs| {
+            vs["spec"]["http"][0]["route"][0]["weight"] = stable.into();
+            vs["spec"]["http"][0]["route"][1]["weight"] = canary.into();
+        });
     }
 
     /// Events so far.
@@ -78,6 +146,56 @@ impl Shop {
             .collect()
     }
 
+    /// When an event of this kind first happened.
+    pub fn when(&self, is: impl Fn(&EventKind) -> bool) -> Timestamp {
+        let events = self.events.lock().unwrap();
+        let found = events.iter().find(|event| is(&event.event));
+        found.expect("it happened").at
+    }
+
+    /// The canary's percentages in the order in which they were set.
+    pub fn climbed(&self) -> Vec<String> {
+        let told = self.told().into_iter();
+        told.filter_map(|event| match event {
+            EventKind::StepStarted { weight, .. } => Some(weight.to_string()),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// Warnings so far.
+    pub fn warnings(&self) -> Vec<String> {
+        let told = self.told().into_iter();
+        told.filter_map(|event| match event {
+            EventKind::Warning { text } => Some(text),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// The PATCHes of VirtualServices that the API server took.
+    pub fn patches(&self) -> Vec<Call> {
+        let mut calls = self.world.calls();
+        calls.retain(|call| call.verb == "patch" && call.status == Some(200));
+        calls
+    }
+
+    /// Waits until something holds of the shop.
+    pub async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        for _ in 0..100_000 {
+            if holds(self) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("it never came to that: {:#?}", self.told().last());
+    }
+
+    /// Waits until the first route gives the canary this weight.
+    pub async fn until_weight(&self, canary: i64) {
+        self.until(|shop| shop.weights()[1] == canary).await;
+    }
+
     /// Acts as `actor` with the signals given.
     pub async fn act<T>(
         &self,
@@ -87,12 +205,13 @@ impl Shop {
     ) -> T {
         let events = Arc::clone(&self.events);
         let mut observer = move |event: &Event| events.lock().unwrap().push(event.clone());
+        let client = self.world.client_as(actor, "shop");
         let mut environment = Environment {
-            cluster: Cluster::new(self.world.client("shop"), Duration::from_secs(10)),
+            cluster: Cluster::new(client, Duration::from_secs(10)),
             namespace: "shop".into(),
             clock: self.world.clock().clone(),
             actor: actor.into(),
-            run: "run-1".into(),
+            run: format!("run-of-{actor}-{}", self.world.clock().now()),
             observer: &mut observer,
             signals,
         };
@@ -100,30 +219,101 @@ impl Shop {
     }
 
     /// `start reviews` with these options, to the end.
-    pub async fn start(&self, options: Options) -> Result<Finish, CommandError> {
+    pub async fn start(&self, options: Options) -> Result {
         self.start_with(options, Signals::none()).await
     }
 
     /// `start reviews` that hears these signals.
-    pub async fn start_with(
-        &self,
-        options: Options,
-        signals: Signals,
-    ) -> Result<Finish, CommandError> {
-        let args = Start {
-            rollout: RolloutArgs {
-                name: Some("reviews".into()),
-                filename: None,
-                options,
-            },
-            ..Start::default()
-        };
+    pub async fn start_with(&self, options: Options, signals: Signals) -> Result {
+        self.start_as("alice@desk", start(options), signals).await
+    }
+
+    /// `start` with every argument.
+    pub async fn start_as(&self, actor: &str, args: Start, signals: Signals) -> Result {
         let (_, finish) = self
-            .act("alice@desk", signals, async |environment| {
+            .act(actor, signals, async |environment| {
                 commands::start(environment, &args).await
             })
             .await?;
         Ok(finish)
+    }
+
+    /// `promote reviews`.
+    pub async fn promote(&self, actor: &str) -> Result {
+        self.promote_with(actor, Promote::default()).await
+    }
+
+    /// `promote reviews --wait`.
+    pub async fn promote_and_wait(&self, actor: &str) -> Result {
+        let args = Promote {
+            wait: true,
+            ..Promote::default()
+        };
+        self.promote_with(actor, args).await
+    }
+
+    /// `promote reviews` with these flags.
+    pub async fn promote_with(&self, actor: &str, args: Promote) -> Result {
+        let args = Promote {
+            name: "reviews".into(),
+            ..args
+        };
+        let (_, finish) = self
+            .act(actor, Signals::none(), async |environment| {
+                commands::promote(environment, &args).await
+            })
+            .await?;
+        Ok(finish)
+    }
+
+    /// `pause reviews`.
+    pub async fn pause(&self, actor: &str) -> Result {
+        let (_, finish) = self
+            .act(actor, Signals::none(), async |environment| {
+                commands::pause(environment, "reviews").await
+            })
+            .await?;
+        Ok(finish)
+    }
+
+    /// `resume reviews`.
+    pub async fn resume(&self, actor: &str) -> Result {
+        let args = Resume {
+            name: "reviews".into(),
+            ..Resume::default()
+        };
+        let (_, finish) = self
+            .act(actor, Signals::none(), async |environment| {
+                commands::resume(environment, &args).await
+            })
+            .await?;
+        Ok(finish)
+    }
+
+    /// `abort reviews`; nothing where nothing was left to do.
+    pub async fn abort(&self, actor: &str) -> Result<Option<Finish>> {
+        let args = Abort {
+            name: "reviews".into(),
+            timeout: HumanDuration::minutes(1),
+        };
+        let (_, finish) = self
+            .act(actor, Signals::none(), async |environment| {
+                commands::abort(environment, &args).await
+            })
+            .await?;
+        Ok(finish)
+    }
+}
+
+/// The arguments of `start reviews` with these options.
+pub fn start(options: Options) -> Start {
+    Start {
+        rollout: RolloutArgs {
+            name: Some("reviews".into()),
+            filename: None,
+            options,
+        },
+        ..Start::default()
     }
 }
 
@@ -138,8 +328,34 @@ pub fn brisk() -> Options {
     }
 }
 
+/// Short, with these steps.
+pub fn brisk_with(steps: &str) -> Options {
+    Options {
+        steps: Some(steps.parse().unwrap()),
+        ..brisk()
+    }
+}
+
 /// A queue of signals and the end to send them from.
 pub fn signals() -> (mpsc::UnboundedSender<Signal>, Signals) {
     let (tell, queue) = mpsc::unbounded_channel();
     (tell, Signals::from_queue(queue))
+}
+
+/// Numbers that are the same in every run, for tests that try many moments.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
 }

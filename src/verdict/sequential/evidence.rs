@@ -55,6 +55,14 @@ pub struct MetricEvidence {
     pub clamped: bool,
 }
 
+impl MetricEvidence {
+    /// The bound as a multiple of what is tolerated; without a bound, infinite.
+    fn openness(&self) -> f64 {
+        self.upper
+            .map_or(f64::INFINITY, |upper| upper / self.tolerance)
+    }
+}
+
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -101,7 +109,13 @@ impl Evidence {
             .alone
             .map_or(self.evidence, |alone| alone.max(self.evidence));
         if evidence < self.needed / 2.0 {
-            reasons.extend(self.metrics.iter().map(|metric| self.bound(metric)));
+            let (first, others) = self.metrics.split_at(1.min(self.metrics.len()));
+            reasons.extend(first.iter().map(|metric| self.bound(metric)));
+            // Of the others, the one that is furthest from what is tolerated; within it there is
+            // nothing to say.
+            let open = others.iter().filter(|metric| metric.openness() > 1.0);
+            let worst = open.max_by(|a, b| a.openness().total_cmp(&b.openness()));
+            reasons.extend(worst.map(|metric| self.bound(metric)));
         }
         reasons.push(self.against());
         reasons

@@ -1,0 +1,184 @@
+//! The first write of a rollout: before it nothing has moved, after it there is a way back to know.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::drive::emit;
+use super::state::is_under_way;
+use super::{CommandError, Environment};
+use crate::cluster::CallError;
+use crate::engine::{Action, Intent, Sight, Signal, WriteError, Written, compare, enter, write};
+use crate::record::{Ending, EventKind, Outcome, Rollout};
+use crate::traffic::VirtualService;
+
+/// How often the write is tried before the rollout has not begun.
+const ATTEMPTS: u32 = 5;
+/// The pause between attempts.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long a write that is under way may still take once a signal has come.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
+
+/// Takes the first step of `rollout`, which is `next`: it stands on the object that is returned, or is
+/// over already where that step was all.
+///
+/// # Errors
+/// Traffic is untouched then, or the error says that nobody can tell.
+pub(super) async fn begin(
+    environment: &mut Environment<'_>,
+    mut vs: VirtualService,
+    rollout: &Rollout,
+    next: Rollout,
+) -> Result<VirtualService, CommandError> {
+    let intent = match enter(next.clone()) {
+        Action::Complete(next) => {
+            let ending = Ending::of(
+                &next,
+                Outcome::Promoted,
+                &next.holder,
+                environment.clock.now(),
+            );
+            Intent::Complete(next, ending)
+        }
+        _ => Intent::State(Box::new(next.clone())),
+    };
+    let mut attempt = 1;
+    loop {
+        let (before, began) = (vs.clone(), Instant::now());
+        let (written, signal) = write_once(environment, &vs, &intent).await?;
+        let failure = match written {
+            Some(Ok(Written::Done(now))) => {
+                if let Some(signal) = signal {
+                    environment.signals.put_back(signal);
+                }
+                let event = EventKind::StepStarted {
+                    step: next.step + 1,
+                    steps: next.plan.len(),
+                    weight: next.weight(),
+                    routes: intent.changes(&before).unwrap_or_default(),
+                    took_millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                };
+                emit(environment, &now, &next.run, event);
+                return Ok(now);
+            }
+            Some(Ok(Written::NotAsBelieved(now))) if signal.is_none() => {
+                if is_ours(&next, &now)? {
+                    return Ok(now);
+                }
+                vs = still_as_it_was(rollout, now)?;
+                None
+            }
+            Some(Ok(Written::Failed(error))) if signal.is_none() && error.may_pass() => Some(error),
+            Some(Ok(Written::Failed(error))) if signal.is_none() => return Err(error.into()),
+            Some(Err(error)) => return Err(unwritable(&vs, error)),
+            Some(Ok(Written::NotAsBelieved(_) | Written::Failed(_))) | None => {
+                return interrupted(environment, &vs, &next, signal).await;
+            }
+        };
+        attempt += 1;
+        if attempt > ATTEMPTS {
+            return Err(given_up(&vs, failure));
+        }
+        if let Some(error) = failure {
+            let event = EventKind::Retrying {
+                what: format!("changing the weights of {}", vs.full_name()),
+                why: error.to_string(),
+                attempt,
+                manual: None,
+            };
+            emit(environment, &vs, &next.run, event);
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// One attempt. A signal before it keeps it from being made; one that comes while it is under way
+/// waits a little for its answer.
+async fn write_once(
+    environment: &mut Environment<'_>,
+    vs: &VirtualService,
+    intent: &Intent,
+) -> Result<(Option<Result<Written, WriteError>>, Option<Signal>), CommandError> {
+    if let Some(signal) = environment.signals.pending() {
+        return Err(CommandError::Interrupted(signal));
+    }
+    let mut writing = std::pin::pin!(write(&environment.cluster, vs, intent));
+    tokio::select! {
+        biased;
+        written = &mut writing => Ok((Some(written), None)),
+        signal = environment.signals.next() => {
+            let written = timeout(LAST_ANSWER, &mut writing).await;
+            Ok((written.ok(), Some(signal)))
+        }
+    }
+}
+
+/// A signal came while the write was under way, and its answer does not tell what became of it.
+async fn interrupted(
+    environment: &mut Environment<'_>,
+    vs: &VirtualService,
+    next: &Rollout,
+    signal: Option<Signal>,
+) -> Result<VirtualService, CommandError> {
+    let signal = signal.unwrap_or(Signal::Interrupt);
+    let asked = environment
+        .cluster
+        .virtual_service(vs.namespace(), vs.name());
+    let Ok(Ok(now)) = timeout(LAST_ANSWER, asked).await else {
+        return Err(CommandError::Conflict(format!(
+            "{} while the first step was set, and the API server does not say whether it is (try: {})",
+            signal.name(),
+            Rollout::abort_command(vs)
+        )));
+    };
+    if is_ours(next, &now)? {
+        environment.signals.put_back(signal);
+        return Ok(now);
+    }
+    Err(CommandError::Interrupted(signal))
+}
+
+/// Whether the object tells of this very rollout, under way or over.
+fn is_ours(next: &Rollout, now: &VirtualService) -> Result<bool, CommandError> {
+    let shown = Rollout::read(now)?;
+    let ended = Ending::read(now).is_some_and(|ending| ending.run == next.run);
+    Ok(ended || shown.is_some_and(|shown| shown.run == next.run && shown.holder == next.holder))
+}
+
+/// The object changed under our hands: may the rollout begin on what it is now?
+fn still_as_it_was(rollout: &Rollout, now: VirtualService) -> Result<VirtualService, CommandError> {
+    if let Some(shown) = Rollout::read(&now)? {
+        return Err(is_under_way(&now, &shown));
+    }
+    let object = now.full_name();
+    match compare(rollout, &now) {
+        Sight::AsBelieved => Ok(now),
+        Sight::Drifted { manager, what } => Err(CommandError::Conflict(format!(
+            "{manager} changed virtualservice {object} while the rollout started: {what} (try: again)"
+        ))),
+        Sight::Moved(_) | Sight::TakenOver(_) | Sight::Ended(_) | Sight::Gone => {
+            Err(CommandError::Conflict(format!(
+                "virtualservice {object} changed while the rollout started (try: again)"
+            )))
+        }
+    }
+}
+
+fn unwritable(vs: &VirtualService, error: WriteError) -> CommandError {
+    match error {
+        WriteError::State(error) => error.into(),
+        error @ (WriteError::MissingRoutes(_) | WriteError::TooLarge(_)) => {
+            CommandError::Conflict(format!("virtualservice {}: {error}", vs.full_name()))
+        }
+    }
+}
+
+fn given_up(vs: &VirtualService, failure: Option<CallError>) -> CommandError {
+    match failure {
+        Some(error) => error.into(),
+        None => CommandError::Conflict(format!(
+            "virtualservice {} keeps changing while it is patched (try: again in a moment)",
+            vs.full_name()
+        )),
+    }
+}

@@ -1,0 +1,125 @@
+//! Both ledgers as one: requests, and how many of them were slow.
+//!
+//! The two are asked at the same moment, so their windows are the same wherever the proxies report
+//! durations along with requests. Requests lead: where durations do not answer, or not for a window,
+//! its requests still count and its durations say nothing.
+
+use std::time::Duration;
+
+use futures::future;
+use jiff::{SignedDuration, Timestamp};
+
+use super::istio::Targets;
+use super::latency::{LatencyLedger, LatencyWindow};
+use super::quality::Observation;
+use super::{Answer, Ledger, MetricSource, MetricsError, Query};
+use crate::verdict::{Slow, Window};
+
+/// The bounds of Istio's histogram of durations, in milliseconds, beyond which nobody waits.
+pub const USUAL_BOUNDS: [f64; 14] = [
+    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
+    30_000.0,
+];
+
+/// What both versions did, from a moment on.
+#[derive(Debug)]
+pub struct Books {
+    requests: Ledger,
+    slow: Option<LatencyLedger>,
+}
+
+/// The answers of one look.
+#[derive(Debug)]
+pub struct Answers {
+    requests: Answer,
+    slow: Option<Result<Answer, MetricsError>>,
+}
+
+impl Books {
+    /// Books that count what happens after `since`, and what was slower than `bounds` (milliseconds);
+    /// without bounds only requests.
+    pub fn new(targets: Targets, since: Timestamp, bounds: Vec<f64>) -> Self {
+        let slow = (!bounds.is_empty()).then(|| LatencyLedger::new(targets.clone(), since, bounds));
+        Self {
+            requests: Ledger::new(targets, since),
+            slow,
+        }
+    }
+
+    /// How far the question at `now` reaches back.
+    pub fn range(&self, now: Timestamp) -> SignedDuration {
+        self.requests.range(now)
+    }
+
+    /// Asks for what has come since the last look: one query, or two at the same time.
+    ///
+    /// # Errors
+    /// If requests cannot be had; durations alone failing is no error.
+    pub async fn ask(
+        &self,
+        source: &dyn MetricSource,
+        now: Timestamp,
+        within: Duration,
+    ) -> Result<Answers, MetricsError> {
+        let query = |text| Query {
+            text,
+            at: now,
+            within,
+        };
+        let requests = query(self.requests.query(now));
+        let Some(slow) = &self.slow else {
+            let requests = source.ask(&requests).await?;
+            return Ok(Answers {
+                requests,
+                slow: None,
+            });
+        };
+        let slow = query(slow.query(now));
+        let (requests, slow) = future::join(source.ask(&requests), source.ask(&slow)).await;
+        Ok(Answers {
+            requests: requests?,
+            slow: Some(slow),
+        })
+    }
+
+    /// Takes the answers and gives the windows that became complete with them.
+    pub fn take(&mut self, answers: &Answers, share_at: impl Fn(Timestamp) -> f64) -> Observation {
+        let mut observation = self.requests.take(&answers.requests, &share_at);
+        let (Some(ledger), Some(slow)) = (&mut self.slow, &answers.slow) else {
+            return observation;
+        };
+        match slow {
+            Ok(answer) => {
+                let slow = ledger.take(answer, &share_at).windows;
+                for window in &mut observation.windows {
+                    let same = slow
+                        .iter()
+                        .find(|slow| slow.start == window.start && slow.end == window.end);
+                    window.slow = same.map(slow_requests).unwrap_or_default();
+                }
+            }
+            Err(error) => observation
+                .quality
+                .warnings
+                .push(format!("no durations: {error}")),
+        }
+        observation
+    }
+
+    /// All windows so far that hold nothing from before `began`.
+    pub fn windows_since(&self, began: Timestamp) -> impl Iterator<Item = &Window> {
+        self.requests.windows_since(began)
+    }
+}
+
+fn slow_requests(window: &LatencyWindow) -> Vec<Slow> {
+    let bounds = window.bounds.iter();
+    bounds
+        .map(|slower| Slow {
+            bound_ms: slower.bound,
+            stable: slower.stable,
+            canary: slower.canary,
+            stable_pods: Vec::new(),
+        })
+        .collect()
+}

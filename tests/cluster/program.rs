@@ -1,0 +1,224 @@
+//! `kubectl canary` as a child process, and what it says and does.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use kubectl_canary::record::{Event, EventKind};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::stack::Description;
+
+/// How long a process may run; the longest rollout of these tests takes a third of it.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How often what a process wrote is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A process that is not started yet.
+pub(crate) struct Program {
+    program: PathBuf,
+    words: Vec<String>,
+    kubeconfig: PathBuf,
+    path: Option<String>,
+    dev: PathBuf,
+}
+
+/// A process in a group of its own, which ends with this value at the latest.
+pub(crate) struct Running {
+    child: Child,
+    group: u32,
+    folder: TempDir,
+    begun: Instant,
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Nothing when a signal killed it.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) events: Vec<Event>,
+    pub(crate) took: Duration,
+}
+
+impl Program {
+    /// The program of this build, as the administrator.
+    pub(crate) fn new(description: &Description, namespace: &str, words: &str) -> Self {
+        let words = words.split_whitespace().chain(["-n", namespace]);
+        Self {
+            program: env!("CARGO_BIN_EXE_kubectl-canary").into(),
+            words: words.map(str::to_owned).collect(),
+            kubeconfig: description.kubeconfig.admin.clone(),
+            path: None,
+            dev: description.kubeconfig.dev.clone(),
+        }
+    }
+
+    /// As the user who may do nothing until a test grants it.
+    pub(crate) fn as_dev(self) -> Self {
+        Self {
+            kubeconfig: self.dev.clone(),
+            ..self
+        }
+    }
+
+    /// As people call it: kubectl finds the plugin on the PATH.
+    pub(crate) fn through(self, kubectl: &Path) -> Self {
+        let plugin = self.program.parent().expect("a program is in a folder");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let words = std::iter::once("canary".to_owned()).chain(self.words);
+        Self {
+            path: Some(format!("{}:{path}", plugin.display())),
+            program: kubectl.to_owned(),
+            words: words.collect(),
+            ..self
+        }
+    }
+
+    /// Starts it; its events go to a file.
+    pub(crate) fn launch(self) -> Running {
+        let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+        let file = |name| File::create(folder.path().join(name)).expect("the folder is ours");
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.words)
+            .arg("--events")
+            .arg(folder.path().join("events"))
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env_remove("KUBECTL_CANARY_PROMETHEUS_URL")
+            .stdin(Stdio::null())
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .process_group(0)
+            .kill_on_drop(true);
+        if let Some(path) = &self.path {
+            command.env("PATH", path);
+        }
+        let child = command.spawn().expect("the program was built");
+        Running {
+            group: child.id().expect("it was not waited for yet"),
+            child,
+            folder,
+            begun: Instant::now(),
+        }
+    }
+
+    /// Starts it and waits for its end.
+    pub(crate) async fn run(self) -> Ended {
+        self.launch().end().await
+    }
+}
+
+impl Running {
+    /// The events told so far.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        let text = self.text("events");
+        // The last line may be half written.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line)
+                    .unwrap_or_else(|error| panic!("{line:?} is no event: {error}"))
+            })
+            .collect()
+    }
+
+    fn text(&self, name: &str) -> String {
+        let bytes = fs::read(self.folder.path().join(name)).unwrap_or_default();
+        String::from_utf8(bytes).expect("the program writes UTF-8")
+    }
+
+    /// Waits for an event; fails if the process ends without it.
+    pub(crate) async fn until(&mut self, what: impl Fn(&EventKind) -> bool) -> Event {
+        loop {
+            let ended = self.child.try_wait().expect("it can be waited for");
+            if let Some(event) = self.events().into_iter().find(|event| what(&event.event)) {
+                return event;
+            }
+            let tale = || format!("{}{}", self.text("stdout"), self.text("stderr"));
+            assert!(ended.is_none(), "it ended first: {ended:?}\n{}", tale());
+            assert!(self.begun.elapsed() < PATIENCE, "not seen:\n{}", tale());
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until the canary has got requests at this percentage.
+    pub(crate) async fn until_flowing_at(&mut self, percentage: &str) {
+        self.until(|event| {
+            matches!(event, EventKind::Flowing { weight, .. } if weight.to_string() == percentage)
+        })
+        .await;
+    }
+
+    /// Sends a signal, by its name without `SIG`, to the whole group, as a terminal does.
+    pub(crate) fn signal(&self, name: &str) {
+        send(name, self.group);
+    }
+
+    /// Ends it as a power cut does.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.expect("it was running");
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn end(mut self) -> Ended {
+        let left = PATIENCE.saturating_sub(self.begun.elapsed());
+        let status = tokio::time::timeout(left, self.child.wait()).await;
+        let (stdout, stderr) = (self.text("stdout"), self.text("stderr"));
+        let status = status
+            .unwrap_or_else(|_| panic!("it does not end:\n{stdout}{stderr}"))
+            .expect("it can be waited for");
+        let ended = Ended {
+            code: status.code(),
+            stdout,
+            stderr,
+            events: self.events(),
+            took: self.begun.elapsed(),
+        };
+        println!(
+            "exit {:?} after {:?}\n{}{}",
+            ended.code, ended.took, ended.stdout, ended.stderr
+        );
+        ended
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Only while it was not waited for: the number may be somebody else's after that.
+        if self.child.id().is_some() {
+            send("KILL", self.group);
+        }
+    }
+}
+
+/// There is no call for this without `unsafe`, but every system has the command.
+fn send(signal: &str, group: u32) {
+    let sent = std::process::Command::new("kill")
+        .args([&format!("-{signal}"), "--", &format!("-{group}")])
+        .status();
+    if !sent.as_ref().is_ok_and(std::process::ExitStatus::success) {
+        eprintln!("SIG{signal} was not sent to {group}: {sent:?}");
+    }
+}
+
+impl Ended {
+    /// The percentages of the steps that were taken, in order.
+    pub(crate) fn steps(&self) -> Vec<String> {
+        let steps = self.events.iter().filter_map(|event| match &event.event {
+            EventKind::StepStarted { weight, .. } => Some(weight.to_string()),
+            _ => None,
+        });
+        steps.collect()
+    }
+
+    /// Whether an event was told.
+    pub(crate) fn told(&self, what: impl Fn(&EventKind) -> bool) -> bool {
+        self.events.iter().any(|event| what(&event.event))
+    }
+}

@@ -1,0 +1,6 @@
+//! The program itself, as a process, against the embedded world over loopback: what it prints where,
+//! and how it ends.
+
+mod dry_run;
+mod output;
+mod stage;

@@ -1,0 +1,269 @@
+//! Somebody else edits the VirtualService in the middle of a rollout.
+
+use std::time::Duration;
+
+use kubectl_canary::plan::{OnDrift, Options};
+use kubectl_canary::record::{Cause, EventKind, Outcome};
+use serde_json::json;
+
+use crate::stage::{Shop, brisk, brisk_with};
+
+/// Stays at 10 % for a minute, and does this on a foreign edit.
+fn with(policy: OnDrift) -> Options {
+    Options {
+        on_drift: Some(policy),
+        ..brisk_with("10:1m,100")
+    }
+}
+
+/// Edits the object while a rollout with this policy stands at 10 %.
+async fn edited(
+    shop: &Shop,
+    policy: OnDrift,
+    edit: impl FnOnce(&Shop),
+) -> kubectl_canary::engine::Finish {
+    let driver = shop.start(with(policy));
+    let editor = async {
+        shop.until_weight(10).await;
+        tokio::time::sleep(Duration::from_millis(3300)).await;
+        edit(shop);
+    };
+    let (finish, ()) = tokio::join!(driver, editor);
+    finish.unwrap()
+}
+
+fn drifts(shop: &Shop) -> Vec<(String, String)> {
+    let told = shop.told().into_iter();
+    told.filter_map(|event| match event {
+        EventKind::Drifted { manager, what, .. } => Some((manager, what)),
+        _ => None,
+    })
+    .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn foreign_weights_stop_the_rollout_and_stay_as_they_are() {
+    let shop = Shop::open().await;
+    let finish = edited(&shop, OnDrift::Stop, |shop| shop.set_weights(70, 30)).await;
+    assert_eq!(finish.outcome, Outcome::Drifted);
+    assert_eq!(shop.weights(), [70, 30]);
+    assert_eq!(
+        drifts(&shop),
+        [(
+            "argocd".to_owned(),
+            "http[primary] has weights 70/30, this rollout knows 90/10".to_owned()
+        )]
+    );
+    assert_eq!(
+        finish.reasons,
+        ["argocd changed the routes: http[primary] has weights 70/30, this rollout knows 90/10"]
+    );
+    shop.abort("bob@desk").await.unwrap();
+    shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn foreign_weights_are_taken_back_where_the_policy_says_so() {
+    let shop = Shop::open().await;
+    let finish = edited(&shop, OnDrift::Rollback, |shop| shop.set_weights(70, 30)).await;
+    assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Drift));
+    shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn foreign_weights_are_set_again_where_the_policy_says_so() {
+    let shop = Shop::open().await;
+    let finish = edited(&shop, OnDrift::Reassert, |shop| shop.set_weights(70, 30)).await;
+    assert_eq!(finish.outcome, Outcome::Promoted, "{:#?}", shop.told());
+    assert_eq!(drifts(&shop).len(), 1);
+    let weights: Vec<_> = shop.patches().iter().map(|_| ()).collect();
+    assert_eq!(weights.len(), 3, "10 %, 10 % again, 100 %");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_regression_does_not_overwrite_foreign_weights_unless_the_policy_says_so() {
+    for (policy, outcome) in [
+        (OnDrift::Stop, Outcome::Drifted),
+        (OnDrift::Rollback, Outcome::RolledBack(Cause::Drift)),
+    ] {
+        let shop = Shop::open().await;
+        // No watch tells of the edit: only the patch of the rollback meets it.
+        shop.world.faults().api(
+            kubectl_canary::sandbox::Rule::new(kubectl_canary::sandbox::ApiFault::Hang {
+                applied: false,
+            })
+            .on("watch"),
+        );
+        let finish = edited(&shop, policy, |shop| {
+            shop.set_weights(70, 30);
+            let now = shop.world.clock().now();
+            shop.world
+                .traffic()
+                .version("shop", "reviews-v2")
+                .fails_from(now, 0.5);
+        })
+        .await;
+        match policy {
+            OnDrift::Stop => {
+                assert_eq!(finish.outcome, outcome);
+                assert_eq!(shop.weights(), [70, 30]);
+            }
+            OnDrift::Rollback | OnDrift::Reassert => {
+                assert!(
+                    matches!(finish.outcome, Outcome::RolledBack(_)),
+                    "{finish:?}"
+                );
+                shop.assert_restored();
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_inserted_above_moves_the_route_and_misleads_nobody() {
+    let shop = Shop::open().await;
+    let rule = json!({"name": "maintenance", "match": [{"uri": {"prefix": "/admin"}}], "route": [
+        {"destination": {"host": "reviews", "subset": "v2"}, "weight": 55},
+        {"destination": {"host": "reviews", "subset": "v1"}, "weight": 45},
+    ]});
+    let inserted = rule.clone();
+    let finish = edited(&shop, OnDrift::Stop, |shop| {
+        shop.edit(|vs| {
+            vs["spec"]["http"]
+                .as_array_mut()
+                .unwrap()
+                .insert(0, inserted);
+        });
+    })
+    .await;
+    assert_eq!(finish.outcome, Outcome::Promoted, "{:#?}", shop.told());
+    let spec = shop.spec();
+    assert_eq!(spec["http"][0], rule);
+    assert_eq!(spec["http"][1]["route"][1]["weight"], 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_is_removed_stops_the_rollout() {
+    for policy in [OnDrift::Stop, OnDrift::Reassert] {
+        let shop = Shop::open().await;
+        let finish = edited(&shop, policy, |shop| {
+            shop.edit(|vs| {
+                vs["spec"]["http"] = json!([{"name": "primary", "route": [
+                    {"destination": {"host": "reviews", "subset": "v1"}},
+                ]}]);
+            });
+        })
+        .await;
+        assert_eq!(
+            finish.outcome,
+            Outcome::Drifted,
+            "{policy:?}: {:#?}",
+            shop.told()
+        );
+        assert_eq!(
+            drifts(&shop)[0].1,
+            "1 of the 1 chosen routes are gone or send elsewhere now"
+        );
+        assert_eq!(shop.spec()["http"][0]["route"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_is_removed_stops_the_rollout() {
+    let shop = Shop::open().await;
+    let finish = edited(&shop, OnDrift::Stop, |shop| {
+        shop.edit(|vs| vs["metadata"]["annotations"] = json!({}));
+    })
+    .await;
+    assert_eq!(finish.outcome, Outcome::Drifted);
+    assert_eq!(drifts(&shop)[0].1, "the rollout state is gone");
+    assert_eq!(shop.weights(), [90, 10]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_is_removed_is_known_from_memory_where_the_policy_takes_back() {
+    let shop = Shop::open().await;
+    let finish = edited(&shop, OnDrift::Rollback, |shop| {
+        shop.edit(|vs| vs["metadata"]["annotations"] = json!({}));
+    })
+    .await;
+    assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Drift));
+    shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_deleted_ends_the_rollout() {
+    for policy in [OnDrift::Stop, OnDrift::Rollback, OnDrift::Reassert] {
+        let shop = Shop::open().await;
+        let finish = edited(&shop, policy, |shop| {
+            shop.world
+                .set(|stage| stage.delete("virtualservices", "shop", "reviews"));
+        })
+        .await;
+        assert_eq!(finish.outcome, Outcome::Drifted);
+        assert_eq!(
+            finish.reasons,
+            ["somebody changed the routes: the virtualservice was deleted"]
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn edits_of_what_is_not_ours_are_kept_and_stop_nothing() {
+    let shop = Shop::open().await;
+    let finish = edited(&shop, OnDrift::Stop, |shop| {
+        shop.edit(|vs| {
+            vs["metadata"]["labels"] = json!({"team": "shop"});
+            vs["spec"]["http"][0]["timeout"] = "9s".into();
+            vs["spec"]["http"][0]["route"][1]["headers"] =
+                json!({"request": {"set": {"x-canary": "yes"}}});
+        });
+    })
+    .await;
+    assert_eq!(finish.outcome, Outcome::Promoted, "{:#?}", shop.told());
+    let object = shop.object();
+    assert_eq!(object["metadata"]["labels"]["team"], "shop");
+    assert_eq!(object["spec"]["http"][0]["timeout"], "9s");
+    assert_eq!(
+        object["spec"]["http"][0]["route"][1]["headers"]["request"]["set"]["x-canary"],
+        "yes"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_between_the_preflight_and_the_first_step_is_not_overwritten() {
+    for (stable, canary) in [(60, 40), (100, 0)] {
+        let shop = Shop::open().await;
+        let world = shop.world.clone();
+        // Bob's edit arrives while alice takes her lease.
+        shop.world.faults().api(
+            kubectl_canary::sandbox::Rule::new(kubectl_canary::sandbox::ApiFault::Slow(
+                Duration::from_secs(5),
+            ))
+            .on("create")
+            .of("leases"),
+        );
+        let driver = shop.start(brisk());
+        let editor = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            world.edit("virtualservices", "shop", "reviews", "argocd", |vs| {
+                vs["spec"]["http"][0]["timeout"] = "9s".into();
+                vs["spec"]["http"][0]["route"][0]["headers"] =
+                    json!({"request": {"remove": ["x"]}});
+                vs["spec"]["http"][0]["route"][0]["weight"] = stable.into();
+                vs["spec"]["http"][0]["route"][1]["weight"] = canary.into();
+            });
+        };
+        let (finish, ()) = tokio::join!(driver, editor);
+        if canary == 0 {
+            assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
+        } else {
+            assert_eq!(
+                finish.unwrap_err().to_string(),
+                "argocd changed virtualservice shop/reviews while the rollout started: http[primary] has weights 60/40, this rollout knows 100/0 (try: again)"
+            );
+            assert_eq!(shop.weights(), [60, 40]);
+            assert_eq!(shop.annotation("rollout"), None);
+        }
+    }
+}

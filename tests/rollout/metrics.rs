@@ -1,0 +1,272 @@
+//! No data is never good news, and a blip is no bad news either.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use kubectl_canary::plan::{OnStuck, Options};
+use kubectl_canary::record::{Cause, EventKind, Outcome, Phase};
+use kubectl_canary::sandbox::{PrometheusFault, Rule, scene};
+
+use crate::stage::{Shop, brisk, brisk_with};
+
+const NO_METRICS: Outcome = Outcome::RolledBack(Cause::NoMetrics);
+
+/// Short, with a grace of 20 s and a deadline of 2 m for a step.
+fn impatient() -> Options {
+    Options {
+        metrics_grace: Some("20s".parse().unwrap()),
+        step_timeout: Some("2m".parse().unwrap()),
+        ..brisk_with("10:10s,50,100")
+    }
+}
+
+fn break_prometheus(shop: &Shop, fault: PrometheusFault) {
+    shop.world.faults().prometheus(Rule::new(fault));
+}
+
+/// How often the trouble was told.
+fn told_unavailable(shop: &Shop) -> usize {
+    let told = shop.told().into_iter();
+    told.filter(|event| matches!(event, EventKind::MetricsUnavailable { .. }))
+        .count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_is_wrong_with_prometheus_promotes_nothing_and_ends_after_the_grace() {
+    for fault in [
+        PrometheusFault::Down,
+        PrometheusFault::Answer { code: 502 },
+        PrometheusFault::Answer { code: 404 },
+        PrometheusFault::ExecutionError,
+        PrometheusFault::Malformed,
+        PrometheusFault::Partial,
+        PrometheusFault::Empty,
+        PrometheusFault::Hang,
+        PrometheusFault::Slow(Duration::from_secs(30)),
+    ] {
+        let shop = Shop::open().await;
+        let driver = shop.start(impatient());
+        let trouble = async {
+            shop.until_weight(10).await;
+            break_prometheus(&shop, fault.clone());
+            shop.world.clock().now()
+        };
+        let (finish, since) = tokio::join!(driver, trouble);
+        let finish = finish.unwrap();
+        assert_eq!(finish.outcome, NO_METRICS, "{fault:?}: {:#?}", shop.told());
+        shop.assert_restored();
+        assert_eq!(shop.climbed(), ["10"], "{fault:?}");
+        let took = finish.at.duration_since(since).as_secs();
+        assert!((20..40).contains(&took), "{fault:?} took {took} s");
+        assert!(
+            finish.reasons[0].starts_with("no metrics for "),
+            "{:?}",
+            finish.reasons
+        );
+        assert!(told_unavailable(&shop) <= 2, "{fault:?}: not on every look");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_that_are_no_numbers_promote_nothing() {
+    let shop = Shop::open().await;
+    let driver = shop.start(impatient());
+    let trouble = async {
+        shop.until_weight(10).await;
+        break_prometheus(&shop, PrometheusFault::NotANumber);
+    };
+    let (finish, ()) = tokio::join!(driver, trouble);
+    assert!(matches!(
+        finish.unwrap().outcome,
+        Outcome::RolledBack(Cause::NoMetrics | Cause::Inconclusive)
+    ));
+    assert_eq!(shop.climbed(), ["10"]);
+    shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn scrapes_that_stop_promote_nothing() {
+    let shop = Shop::open().await;
+    let (from, until) = (shop.after(2), shop.after(3600));
+    shop.world.scrapes().stop_between(from, until);
+    let finish = shop.start(impatient()).await.unwrap();
+    assert_eq!(finish.outcome, NO_METRICS);
+    assert_eq!(shop.climbed(), ["10"]);
+    assert!(
+        finish.reasons[0].contains("the newest sample is"),
+        "{:?}",
+        finish.reasons
+    );
+    shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blip_shorter_than_the_grace_kills_nothing() {
+    for fault in [
+        PrometheusFault::Down,
+        PrometheusFault::Empty,
+        PrometheusFault::Partial,
+        PrometheusFault::NotANumber,
+        PrometheusFault::Hang,
+    ] {
+        let shop = Shop::open().await;
+        let (from, until) = (shop.after(3), shop.after(18));
+        shop.world
+            .faults()
+            .prometheus(Rule::new(fault.clone()).from(from).until(until));
+        let finish = shop.start(impatient()).await.unwrap();
+        assert_eq!(
+            finish.outcome,
+            Outcome::Promoted,
+            "{fault:?}: {:#?}",
+            shop.told()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blip_is_told_once_and_its_end_too() {
+    let shop = Shop::open().await;
+    let (from, until) = (shop.after(3), shop.after(15));
+    shop.world
+        .faults()
+        .prometheus(Rule::new(PrometheusFault::Down).from(from).until(until));
+    shop.start(impatient()).await.unwrap();
+    assert_eq!(told_unavailable(&shop), 1);
+    let back = shop.told().into_iter().find_map(|event| match event {
+        EventKind::MetricsBack { after } => Some(after),
+        _ => None,
+    });
+    assert!(back.unwrap().signed() >= SignedDuration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_trouble_is_told_again_once_a_minute() {
+    let shop = Shop::open().await;
+    let options = Options {
+        metrics_grace: Some("150s".parse().unwrap()),
+        ..impatient()
+    };
+    let driver = shop.start(options);
+    let trouble = async {
+        shop.until_weight(10).await;
+        break_prometheus(&shop, PrometheusFault::Down);
+    };
+    let (finish, ()) = tokio::join!(driver, trouble);
+    assert_eq!(finish.unwrap().outcome, NO_METRICS);
+    assert_eq!(told_unavailable(&shop), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_that_stay_away_follow_the_policy() {
+    for (policy, outcome) in [
+        (OnStuck::Rollback, NO_METRICS),
+        (OnStuck::Promote, Outcome::Promoted),
+        (OnStuck::Hold, Outcome::RolledBack(Cause::Request)),
+    ] {
+        let shop = Shop::open().await;
+        let driver = shop.start(Options {
+            on_no_metrics: Some(policy),
+            ..impatient()
+        });
+        let trouble = async {
+            shop.until_weight(10).await;
+            break_prometheus(&shop, PrometheusFault::Down);
+            if policy == OnStuck::Hold {
+                tokio::time::sleep(Duration::from_secs(120)).await;
+                assert_eq!(shop.rollout().unwrap().phase, Phase::Waiting);
+                assert_eq!(shop.weights(), [90, 10]);
+                shop.abort("bob@desk").await.unwrap();
+            }
+        };
+        let (finish, ()) = tokio::join!(driver, trouble);
+        assert_eq!(
+            finish.unwrap().outcome,
+            outcome,
+            "{policy:?}: {:#?}",
+            shop.told()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_traffic_at_all_follows_the_policy_at_the_steps_deadline() {
+    for (policy, outcome) in [
+        (OnStuck::Rollback, Outcome::RolledBack(Cause::Inconclusive)),
+        (OnStuck::Promote, Outcome::Promoted),
+        (OnStuck::Hold, Outcome::RolledBack(Cause::Request)),
+    ] {
+        let shop = Shop::open().await;
+        shop.world.traffic().demand(scene::REVIEWS).per_second(0.0);
+        let driver = shop.start(Options {
+            on_inconclusive: Some(policy),
+            ..impatient()
+        });
+        let began = shop.world.clock().now();
+        let hold = async {
+            if policy == OnStuck::Hold {
+                tokio::time::sleep(Duration::from_secs(150)).await;
+                assert_eq!(shop.rollout().unwrap().phase, Phase::Waiting);
+                shop.abort("bob@desk").await.unwrap();
+            }
+        };
+        let (finish, ()) = tokio::join!(driver, hold);
+        let finish = finish.unwrap();
+        assert_eq!(finish.outcome, outcome, "{policy:?}: {:#?}", shop.told());
+        let took = finish.at.duration_since(began);
+        assert!(
+            took >= SignedDuration::from_mins(2),
+            "{policy:?} took {took:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_without_series_never_passes() {
+    for value in ["reviews-v2", "unknown"] {
+        let shop = Shop::open().await;
+        let faults = ["reviews-v2", value].map(|value| PrometheusFault::Missing {
+            label: "destination_workload".into(),
+            value: value.into(),
+        });
+        for fault in faults {
+            break_prometheus(&shop, fault);
+        }
+        let finish = shop.start(impatient()).await.unwrap();
+        assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Inconclusive));
+        assert_eq!(shop.climbed(), ["10"]);
+        shop.assert_restored();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_that_is_scraped_late_is_still_promoted() {
+    let shop = Shop::open().await;
+    break_prometheus(
+        &shop,
+        PrometheusFault::Late {
+            label: "pod".into(),
+            value: "reviews-v2".into(),
+        },
+    );
+    let finish = shop.start(impatient()).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::Promoted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_are_asked_while_prometheus_does_not_answer() {
+    let shop = Shop::open().await;
+    let driver = shop.start(brisk());
+    let trouble = async {
+        shop.until_weight(10).await;
+        break_prometheus(&shop, PrometheusFault::Down);
+        shop.world
+            .set(|stage| stage.pods("shop", "version=v2").ready(false));
+    };
+    let (finish, ()) = tokio::join!(driver, trouble);
+    assert_eq!(
+        finish.unwrap().outcome,
+        Outcome::RolledBack(Cause::CanaryDown)
+    );
+    shop.assert_restored();
+}

@@ -1,0 +1,214 @@
+//! Ctrl-C and SIGTERM: safe traffic, soon.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use kubectl_canary::commands::CommandError;
+use kubectl_canary::engine::Signal;
+use kubectl_canary::plan::{OnSignal, Options};
+use kubectl_canary::record::{Cause, Outcome, Phase};
+use kubectl_canary::sandbox::{ApiFault, PrometheusFault, Rule};
+
+use crate::stage::{Dice, Result, Shop, brisk, brisk_with, signals};
+
+/// Starts a rollout and sends a signal so many milliseconds later.
+async fn interrupted(shop: &Shop, options: Options, millis: u64, signal: Signal) -> Result {
+    let (tell, heard) = signals();
+    let (finish, ()) = tokio::join!(shop.start_with(options, heard), async {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        let _ = tell.send(signal);
+    });
+    finish
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_before_anything_moved_is_an_error_and_leaves_no_trace() {
+    let untouched = Shop::open().await.object();
+    for (verb, resource) in [
+        ("get", "virtualservices"),
+        ("list", "destinationrules"),
+        ("list", "pods"),
+        ("create", "selfsubjectaccessreviews"),
+        ("get", "services/proxy"),
+        ("get", "leases"),
+        ("create", "leases"),
+    ] {
+        for signal in [Signal::Interrupt, Signal::Terminate] {
+            let shop = Shop::open().await;
+            let slow = Rule::new(ApiFault::Slow(Duration::from_secs(4)));
+            shop.world.faults().api(slow.on(verb).of(resource));
+            let ended = interrupted(&shop, brisk(), 2000, signal).await;
+            match ended {
+                Err(CommandError::Interrupted(heard)) => assert_eq!(heard, signal),
+                other => panic!("{verb} {resource}: {other:?}"),
+            }
+            assert_eq!(shop.object()["spec"], untouched["spec"]);
+            assert_eq!(shop.object()["metadata"].get("annotations"), None);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_while_the_first_write_is_under_way_ends_untouched_or_restored() {
+    for (millis, applied) in [(500, true), (500, false), (3000, true), (3000, false)] {
+        let shop = Shop::open().await;
+        let fault = match applied {
+            true => Rule::new(ApiFault::Slow(Duration::from_millis(millis))),
+            false => Rule::new(ApiFault::Hang { applied: false }),
+        };
+        shop.world.faults().api(fault.on("patch").times(1));
+        let ended = interrupted(&shop, brisk(), 200, Signal::Interrupt).await;
+        match ended {
+            Ok(finish) => assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Signal)),
+            Err(error) => assert!(matches!(error, CommandError::Interrupted(_)), "{error}"),
+        }
+        shop.assert_restored();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_was_made_although_its_answer_was_lost_is_taken_back() {
+    let shop = Shop::open().await;
+    let hang = Rule::new(ApiFault::Hang { applied: true });
+    shop.world.faults().api(hang.on("patch").times(1));
+    let finish = interrupted(&shop, brisk(), 200, Signal::Interrupt).await;
+    assert_eq!(finish.unwrap().outcome, Outcome::RolledBack(Cause::Signal));
+    shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_at_any_moment_restores_the_spec_within_seven_seconds() {
+    let mut dice = Dice::seeded(4);
+    for round in 0..80 {
+        let shop = Shop::open().await;
+        let millis = dice.below(25_000);
+        let signal = [Signal::Interrupt, Signal::Terminate][round % 2];
+        let at = shop.world.clock().now() + SignedDuration::from_millis(millis as i64);
+        let ended = interrupted(&shop, brisk_with("1,10,50,100:30s"), millis, signal).await;
+        let took = shop.world.clock().now().duration_since(at);
+        assert!(
+            took < SignedDuration::from_secs(7),
+            "{took:?} after {millis} ms"
+        );
+        match ended {
+            Ok(finish) => {
+                assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Signal));
+                assert_eq!(finish.signal, Some(signal));
+            }
+            Err(error) => assert!(matches!(error, CommandError::Interrupted(_)), "{error}"),
+        }
+        shop.assert_restored();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_is_heard_while_prometheus_hangs_and_while_pods_are_listed() {
+    for fault in ["prometheus", "pods"] {
+        let shop = Shop::open().await;
+        let (tell, heard) = signals();
+        let driver = shop.start_with(brisk_with("10:5m,100"), heard);
+        let trouble = async {
+            shop.until_weight(10).await;
+            let hang = PrometheusFault::Hang;
+            shop.world.faults().prometheus(Rule::new(hang));
+            if fault == "pods" {
+                let hang = ApiFault::Hang { applied: false };
+                shop.world.faults().api(Rule::new(hang).of("pods"));
+            }
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            tell.send(Signal::Terminate).unwrap();
+            shop.world.clock().now()
+        };
+        let (finish, at) = tokio::join!(driver, trouble);
+        let finish = finish.unwrap();
+        assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Signal));
+        assert!(finish.at.duration_since(at) < SignedDuration::from_secs(1));
+        shop.assert_restored();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_is_heard_while_a_step_cannot_be_written() {
+    for fault in [
+        ApiFault::Hang { applied: false },
+        ApiFault::Answer {
+            code: 503,
+            retry_after: None,
+            applied: false,
+        },
+    ] {
+        let shop = Shop::open().await;
+        // The second step cannot be written; the rollback can.
+        shop.world
+            .faults()
+            .api(Rule::new(fault).on("patch").containing(r#""value":10}"#));
+        let finish = interrupted(&shop, brisk(), 12_000, Signal::Interrupt).await;
+        assert_eq!(finish.unwrap().outcome, Outcome::RolledBack(Cause::Signal));
+        shop.assert_restored();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_may_also_hold_the_weight() {
+    let shop = Shop::open().await;
+    let options = Options {
+        on_signal: Some(OnSignal::Hold),
+        ..brisk_with("10:1m,100")
+    };
+    let finish = interrupted(&shop, options, 5000, Signal::Terminate)
+        .await
+        .unwrap();
+    assert_eq!(finish.outcome, Outcome::Held);
+    assert_eq!(shop.weights(), [90, 10]);
+    assert_eq!(shop.rollout().unwrap().phase, Phase::Progressing);
+    assert_eq!(
+        shop.resume("bob@desk").await.unwrap().outcome,
+        Outcome::Promoted
+    );
+}
+
+/// Nothing can be written from 5 s on, and then these signals come a second apart.
+async fn hopeless(first_is_regression: bool, count: usize) -> (Shop, Outcome) {
+    let shop = Shop::open().await;
+    let (tell, heard) = signals();
+    let (from, until) = (shop.after(5), shop.after(25));
+    shop.world.faults().api(
+        Rule::new(ApiFault::Hang { applied: false })
+            .on("patch")
+            .from(from)
+            .until(until),
+    );
+    if first_is_regression {
+        shop.world
+            .traffic()
+            .version("shop", "reviews-v2")
+            .fails_from(from, 0.5);
+    }
+    let (finish, ()) = tokio::join!(shop.start_with(brisk_with("10:1m,100"), heard), async {
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        for _ in 0..count {
+            tell.send(Signal::Interrupt).unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    (shop, finish.unwrap().outcome)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_signal_gives_up_a_rollback_that_hangs() {
+    let (shop, outcome) = hopeless(false, 2).await;
+    assert_eq!(outcome, Outcome::RollbackFailed);
+    assert!(shop.rollout().is_some(), "abort can still finish the job");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    shop.abort("bob@desk").await.unwrap();
+    shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_signal_during_a_rollback_for_a_regression_does_not_give_it_up() {
+    let (shop, outcome) = hopeless(true, 1).await;
+    assert_eq!(outcome, Outcome::RolledBack(Cause::Regression));
+    shop.assert_restored();
+    let (_, outcome) = hopeless(true, 2).await;
+    assert_eq!(outcome, Outcome::RollbackFailed);
+}
