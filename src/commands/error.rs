@@ -4,7 +4,7 @@ use crate::cluster::{CallError, ConnectionError, LeaseError};
 use crate::engine::RollbackError;
 use crate::plan::{Finding, Level, PlanError, PlanFileError};
 use crate::record::RolloutError;
-use crate::traffic::{SplitError, VersionsError};
+use crate::traffic::{DelegateError, SplitError, VersionsError};
 
 /// A command's failure, in one line that names the object and the fix.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,9 @@ pub enum CommandError {
     /// The versions or routes cannot be told.
     #[error(transparent)]
     Versions(Box<VersionsError>),
+    /// It cannot be told which delegate is meant.
+    #[error(transparent)]
+    Delegate(#[from] DelegateError),
     /// A step does not fit a route.
     #[error("virtualservice {object}: {source}")]
     Split {

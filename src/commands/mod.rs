@@ -6,6 +6,7 @@ mod demo;
 mod drive;
 mod environment;
 mod error;
+mod handover;
 mod judge;
 mod list;
 mod pause;

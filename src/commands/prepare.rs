@@ -13,7 +13,7 @@ use crate::cluster::{CallError, Class, Permission, Subset, Workloads};
 use crate::metrics::{Arm, MetricSource, ServiceKey, Targets};
 use crate::plan::{Finding, Options, Percent, Plan, PlanFile};
 use crate::record::Rollout;
-use crate::traffic::{Choice, Destination, VirtualService, Wanted};
+use crate::traffic::{Choice, Delegate, Destination, Split, VirtualService, Wanted, delegate_of};
 
 /// What `start` and `plan` take.
 #[derive(Args, Clone, Debug, Default)]
@@ -125,10 +125,11 @@ pub async fn prepare(
         .virtual_service(&namespace, &name)
         .await
         .map_err(unreadable)?;
+    let mut findings = Vec::new();
+    let (vs, routes) = object_to_change(environment, vs, routes, &mut findings).await?;
     if let Some(rollout) = Rollout::read(&vs)? {
         return Err(is_under_way(&vs, &rollout));
     }
-    let mut findings = Vec::new();
     let subsets = subsets_of(environment, &vs, &mut findings).await;
     let names: Vec<_> = subsets.iter().map(|subset| subset.name.clone()).collect();
     let wanted = Wanted {
@@ -179,6 +180,7 @@ pub async fn prepare(
             "--route names the routes to shift",
         ));
     }
+    findings.extend(additions(&vs, &rollout));
     rollout.holder = environment.holder();
     Ok(Prepared {
         vs,
@@ -193,6 +195,69 @@ pub async fn prepare(
         before,
         findings,
     })
+}
+
+/// The object itself, or the delegate that its chosen routes lead to; and the routes to shift there.
+async fn object_to_change(
+    environment: &Environment<'_>,
+    vs: VirtualService,
+    routes: Vec<String>,
+    findings: &mut Vec<Finding>,
+) -> Result<(VirtualService, Vec<String>), CommandError> {
+    let Some(handover) = delegate_of(&vs, &routes)? else {
+        return Ok((vs, routes));
+    };
+    let Delegate { namespace, name } = &handover.delegate;
+    let delegate = environment
+        .cluster
+        .virtual_service(namespace, name)
+        .await
+        .map_err(unreadable)?;
+    findings.push(Finding::ok(format!(
+        "{} of virtualservice {} delegates to {}, which is the object that changes",
+        handover.through.join(", "),
+        vs.full_name(),
+        delegate.full_name()
+    )));
+    Ok((delegate, handover.routes))
+}
+
+/// What a rollout adds to the routes besides weights, and takes away again.
+fn additions(vs: &VirtualService, rollout: &Rollout) -> Vec<Finding> {
+    let named = |splits: &mut dyn Iterator<Item = &Split>| {
+        let routes = splits.filter_map(|split| split.find(vs));
+        routes
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let routes = rollout.routes.iter();
+    let added = named(&mut routes.clone().filter(|split| split.adds()));
+    let scaled = named(&mut routes.filter(|split| split.scale > 1));
+    let canary = &rollout.canary;
+    let mut findings = Vec::new();
+    if !added.is_empty() {
+        findings.push(Finding::ok(format!(
+            "{canary} is added to {added} with the first step; a rollback takes it out again"
+        )));
+    }
+    if !scaled.is_empty() {
+        findings.push(Finding::ok(format!(
+            "the weights of {scaled} are multiplied while the rollout runs, so that they express every step"
+        )));
+    }
+    if let Some(testers) = &rollout.plan.testers {
+        findings.push(Finding::ok(format!(
+            "requests with {testers} go to {canary} by a rule of its own until the rollout ends; testers are not judged before the first percent"
+        )));
+    }
+    let steps = 0..rollout.plan.len();
+    for share in steps.filter_map(|step| rollout.plan.mirrored(step)) {
+        findings.push(Finding::ok(format!(
+            "{share} % of the requests are mirrored to {canary} before the first percent; answers that reach nobody are not judged"
+        )));
+    }
+    findings
 }
 
 fn first_step(
@@ -329,7 +394,7 @@ async fn preflight(
     let canary = arms.pop().unwrap_or_default();
     let stable = arms.pop().unwrap_or_default();
     let targets = match Targets::new(stable, canary) {
-        Ok(targets) => targets,
+        Ok(targets) => targets.counting(rollout.counted()),
         Err(error) => {
             findings.push(Finding::refuse(
                 error.to_string(),
@@ -446,8 +511,9 @@ async fn check_metrics(
         Ok(before) if before.series == 0 => {
             let finding = Finding::warn(
                 format!(
-                    "{} has no istio_requests_total of either version in the last half hour",
-                    metrics.name()
+                    "{} has no {} of either version in the last half hour",
+                    metrics.name(),
+                    targets.counted().metric()
                 ),
                 "without requests there will be no verdict",
                 "send traffic, or check that the proxies are scraped",

@@ -216,6 +216,11 @@ impl Plan {
         (0..self.len()).any(|step| self.mirrored(step).is_some())
     }
 
+    /// Whether the canary is judged at a step: not where nobody but testers and shadows reach it.
+    pub fn judges(&self, step: usize) -> bool {
+        self.steps.as_slice()[step].reach == Reach::Share
+    }
+
     /// How many requests a step mirrors, if it does.
     pub fn mirrored(&self, step: usize) -> Option<Percent> {
         match self.steps.as_slice()[step].reach {

@@ -6,10 +6,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::Counted;
 use crate::plan::{Percent, Plan};
 use crate::traffic::{
-    Destination, Mirroring, MissingRoutes, Outline, Shape, Split, TesterOutline, VirtualService,
-    Weights, chosen,
+    Destination, Mirroring, MissingRoutes, Outline, RouteKind, Shape, Split, TesterOutline,
+    VirtualService, Weights, chosen,
 };
 
 /// The annotation that holds the state while a rollout is under way.
@@ -227,6 +228,19 @@ impl Rollout {
             .map(Split::original_share)
             .min()
             .unwrap_or_default()
+    }
+
+    /// What tells the versions apart in the metrics: requests, unless every chosen route is of a kind
+    /// whose requests no proxy understands.
+    pub fn counted(&self) -> Counted {
+        match self
+            .routes
+            .iter()
+            .any(|split| split.kind == RouteKind::Http)
+        {
+            true => Counted::Requests,
+            false => Counted::Connections,
+        }
     }
 
     /// The weights of a route that the state stands for.
