@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cluster::{Connection, DryRun};
-use crate::commands::{Abort, Demo, List, Pause, PlanArgs, Promote, Resume, Start, Status};
+use crate::commands::{
+    Abort, Demo, List, Pause, PlanArgs, Promote, Resume, Simulate, Start, Status,
+};
 use crate::report::{ColorChoice, Format};
 
 const EXAMPLES: &str = "\
@@ -111,6 +113,18 @@ Examples:
     List(List),
     /// Show what every step would change, and check what would go wrong
     Plan(Box<PlanArgs>),
+    /// Rehearse a plan against an imagined canary, without a cluster
+    #[command(after_help = "\
+Examples:
+  # How often would a healthy canary be promoted, and how soon?
+  kubectl canary simulate --requests-per-second 200
+
+  # What would one cost that begins to fail 2 % of its requests after five minutes?
+  kubectl canary simulate --canary-errors 2% --regression-after 5m --html rehearsal.html
+
+  # The plan that `start -f canary.yaml` would follow, while both versions fail for a minute
+  kubectl canary simulate -f canary.yaml --outage-rate 30% --outage-at 2m --outage-for 1m")]
+    Simulate(Box<Simulate>),
     /// See a rollout and a rollback without a cluster
     Demo(Demo),
 }

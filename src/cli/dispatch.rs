@@ -8,11 +8,14 @@ use uuid::Uuid;
 use super::arguments::{Cli, Command, Output, Rehearsed};
 use super::completion;
 use super::exit::Exit;
-use super::screen::{Screen, layout};
+use super::screen::{Screen, layout, progress};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Connection, DryRun, connect};
-use crate::commands::{self, CommandError, Demo, Environment, PlanArgs, StatusAnswer, summary};
+use crate::commands::{
+    self, CommandError, Demo, Environment, PlanArgs, Simulate, StatusAnswer, summary,
+};
 use crate::engine::{Finish, Signals};
+use crate::preflight::Proposal;
 use crate::record::Outcome;
 use crate::report::{Format, PrintError, View, object, print};
 use crate::traffic::VirtualService;
@@ -67,6 +70,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, CommandError> {
     } = cli;
     match command {
         Command::Demo(args) => perform(&args, &output).await,
+        Command::Simulate(args) => rehearse(&args, &output),
         Command::Plan(args) if args.schema => print_schema(),
         command => with_cluster(command, &connection, &output).await,
     }
@@ -112,6 +116,13 @@ async fn perform(args: &Demo, output: &Output) -> Result<Exit, CommandError> {
     };
     let outcome = commands::demo(args, &mut screen.fan, &mut narrate).await?;
     Ok(Exit::from(outcome))
+}
+
+fn rehearse(args: &Simulate, output: &Output) -> Result<Exit, CommandError> {
+    let bar = progress(args.runs.into());
+    let simulation = commands::simulate(args, &|| bar.inc(1));
+    bar.finish_and_clear();
+    show(&simulation?, output, false)
 }
 
 async fn carry_out(
@@ -172,7 +183,7 @@ async fn carry_out(
             show(&view, output, args.all_namespaces)
         }
         Command::Plan(args) => plan(environment, &args, output).await,
-        Command::Demo(_) => Ok(Exit::Done),
+        Command::Demo(_) | Command::Simulate(_) => Ok(Exit::Done),
     }
 }
 
@@ -181,13 +192,30 @@ async fn plan(
     args: &PlanArgs,
     output: &Output,
 ) -> Result<Exit, CommandError> {
-    let view = commands::plan(environment, args).await?;
+    let view = match commands::plan(environment, args).await {
+        // The objects go where a plan would: `kubectl canary plan NAME | kubectl apply -f -`.
+        Err(error) => {
+            if let CommandError::NothingToShift { proposal, .. } = &error {
+                propose(proposal, output)?;
+            }
+            return Err(error);
+        }
+        Ok(view) => view,
+    };
     show(&view, output, false)?;
     Ok(if view.refused {
         Exit::Preflight
     } else {
         Exit::Done
     })
+}
+
+/// Prints objects to apply.
+fn propose(proposal: &Proposal, output: &Output) -> Result<(), CommandError> {
+    match output.format {
+        Some(Format::Json) => say(&format!("{:#}", proposal.list())),
+        Some(Format::Yaml | Format::Name | Format::Wide) | None => say(&proposal.to_string()),
+    }
 }
 
 /// Whether the command is only to be rehearsed.
@@ -201,6 +229,7 @@ fn rehearsal_of(command: &Command) -> DryRun {
         | Command::Status(_)
         | Command::List(_)
         | Command::Plan(_)
+        | Command::Simulate(_)
         | Command::Demo(_) => DryRun::None,
     }
 }

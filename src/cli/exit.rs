@@ -130,6 +130,7 @@ impl From<&CommandError> for Exit {
             | CommandError::Call(_)
             | CommandError::Versions(_)
             | CommandError::Delegate(_)
+            | CommandError::NothingToShift { .. }
             | CommandError::Split { .. }
             | CommandError::State(_)
             | CommandError::NoRollout { .. }

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::tz::TimeZone;
 
 use super::arguments::Output;
@@ -64,6 +65,13 @@ impl Screen {
     pub fn fault(&self) -> Option<io::Error> {
         self.fault.as_ref().and_then(JournalFault::take)
     }
+}
+
+/// How far many rollouts are, on stderr; only where a person looks.
+pub(super) fn progress(rollouts: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{pos} of {len} rollouts {wide_bar}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(Some(rollouts), ProgressDrawTarget::stderr()).with_style(style)
 }
 
 /// How results look on stdout.

@@ -32,6 +32,22 @@ impl Permission {
         verb: "watch",
         ..Self::PATCH_ROUTES
     };
+    /// To see whether another driver lives.
+    pub const GET_LEASES: Self = Self {
+        verb: "get",
+        group: "coordination.k8s.io",
+        resource: "leases",
+    };
+    /// To be seen as the driver.
+    pub const CREATE_LEASES: Self = Self {
+        verb: "create",
+        ..Self::GET_LEASES
+    };
+    /// To stay the driver.
+    pub const UPDATE_LEASES: Self = Self {
+        verb: "update",
+        ..Self::GET_LEASES
+    };
 }
 
 impl Cluster {

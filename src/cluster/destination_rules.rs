@@ -29,49 +29,62 @@ impl Cluster {
     /// # Errors
     /// See [`CallError`].
     pub async fn subsets(&self, namespace: &str) -> Result<Vec<Subset>, CallError> {
+        let rules = self.destination_rules(namespace).await?;
+        Ok(rules.iter().flat_map(Subset::of_rule).collect())
+    }
+
+    /// The DestinationRules of a namespace, as received.
+    ///
+    /// RBAC: `list` on `destinationrules`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn destination_rules(&self, namespace: &str) -> Result<Vec<Value>, CallError> {
         let attempted = format!("list destinationrules in namespace {namespace}");
-        let list = self
+        let mut list = self
             .istio_call(&attempted, |version| {
                 self.istio(version, Some(namespace), "destinationrules")
                     .list(&ListParams::default())
             })
             .await?;
-        let rules = list
-            .get("items")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        Ok(rules.flat_map(|rule| read(rule, namespace)).collect())
+        Ok(match list.get_mut("items").map(Value::take) {
+            Some(Value::Array(rules)) => rules,
+            _ => Vec::new(),
+        })
     }
 }
 
-fn read(rule: &Value, namespace: &str) -> Vec<Subset> {
-    let name = rule
-        .pointer("/metadata/name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let Some(host) = rule.pointer("/spec/host").and_then(Value::as_str) else {
-        return Vec::new();
-    };
-    let host = Host::resolve(host, namespace);
-    let subsets = rule.pointer("/spec/subsets").and_then(Value::as_array);
-    subsets
-        .into_iter()
-        .flatten()
-        .filter_map(|subset| {
-            let labels = subset.get("labels").and_then(Value::as_object);
-            Some(Subset {
-                host: host.clone(),
-                name: subset.get("name")?.as_str()?.to_owned(),
-                labels: labels
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-                    .collect(),
-                rule: format!("{namespace}/{name}"),
+impl Subset {
+    /// What a DestinationRule defines.
+    pub(crate) fn of_rule(rule: &Value) -> Vec<Self> {
+        let text = |pointer| rule.pointer(pointer).and_then(Value::as_str);
+        let (namespace, name) = (
+            text("/metadata/namespace").unwrap_or_default(),
+            text("/metadata/name").unwrap_or_default(),
+        );
+        let Some(host) = text("/spec/host") else {
+            return Vec::new();
+        };
+        let host = Host::resolve(host, namespace);
+        let subsets = rule.pointer("/spec/subsets").and_then(Value::as_array);
+        subsets
+            .into_iter()
+            .flatten()
+            .filter_map(|subset| {
+                let labels = subset.get("labels").and_then(Value::as_object);
+                Some(Self {
+                    host: host.clone(),
+                    name: subset.get("name")?.as_str()?.to_owned(),
+                    labels: labels
+                        .into_iter()
+                        .flatten()
+                        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+                        .collect(),
+                    rule: format!("{namespace}/{name}"),
+                })
             })
-        })
-        .collect()
+            .collect()
+    }
 }
 
 #[cfg(test)]
@@ -82,14 +95,14 @@ mod tests {
     #[test]
     fn subsets_are_read_with_the_host_resolved() {
         let rule = json!({
-            "metadata": {"name": "r"},
+            "metadata": {"namespace": "shop", "name": "r"},
             "spec": {"host": "reviews", "subsets": [
                 {"name": "v1", "labels": {"version": "v1"}},
                 {"name": "all"},
                 {"labels": {"version": "nameless"}},
             ]},
         });
-        let subsets = read(&rule, "shop");
+        let subsets = Subset::of_rule(&rule);
         assert_eq!(subsets.len(), 2);
         assert_eq!(subsets[0].host.as_str(), "reviews.shop.svc.cluster.local");
         assert_eq!(subsets[0].labels["version"], "v1");

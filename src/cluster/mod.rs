@@ -1,11 +1,13 @@
 //! Talking to the API server: every call bounded, every failure named.
 
 mod access;
+mod autoscalers;
 mod call;
 mod connection;
 mod destination_rules;
 mod dry_run;
 mod lease;
+mod namespaces;
 mod virtual_services;
 mod watch;
 mod workloads;
@@ -19,3 +21,4 @@ pub use lease::{Keeper, Lease, LeaseError, LeaseWatch};
 pub use virtual_services::{Cluster, FIELD_MANAGER};
 pub use watch::{Seen, Watch};
 pub use workloads::Workloads;
+pub(crate) use workloads::workload_name;

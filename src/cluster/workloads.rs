@@ -29,12 +29,11 @@ pub struct Workloads {
 }
 
 impl Workloads {
-    fn of(pods: &[Pod]) -> Self {
-        let mut found = Self {
-            pods: pods.len(),
-            ..Self::default()
-        };
+    /// What these pods are together.
+    pub(crate) fn of<'p>(pods: impl IntoIterator<Item = &'p Pod>) -> Self {
+        let mut found = Self::default();
         for pod in pods {
+            found.pods += 1;
             let labels = pod.metadata.labels.as_ref();
             if let Some(name) = workload_name(pod) {
                 found.names.insert(name);
@@ -56,7 +55,7 @@ impl Workloads {
 }
 
 /// The workload as Istio names it: the owner, and for a ReplicaSet of a Deployment that Deployment.
-fn workload_name(pod: &Pod) -> Option<String> {
+pub(crate) fn workload_name(pod: &Pod) -> Option<String> {
     let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
     let Some(owner) = owners
         .iter()
@@ -124,10 +123,11 @@ impl Cluster {
         let Some((service, namespace)) = destination.host.service() else {
             return Ok(Workloads::default());
         };
-        let mut labels = self.selector(namespace, service).await?;
-        if labels.is_empty() {
+        let service = self.service(namespace, service).await?;
+        let selector = service.and_then(|service| service.spec?.selector);
+        let Some(mut labels) = selector.filter(|labels| !labels.is_empty()) else {
             return Ok(Workloads::default());
-        }
+        };
         if let Some(name) = &destination.subset {
             let subset = subsets
                 .iter()
@@ -152,6 +152,20 @@ impl Cluster {
         namespace: &str,
         labels: &BTreeMap<String, String>,
     ) -> Result<Workloads, CallError> {
+        Ok(Workloads::of(&self.pod_list(namespace, labels).await?))
+    }
+
+    /// The pods that carry these labels, as received.
+    ///
+    /// RBAC: `list` on `pods`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn pod_list(
+        &self,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Vec<Pod>, CallError> {
         let selector: Vec<_> = labels
             .iter()
             .map(|(key, value)| format!("{key}={value}"))
@@ -163,24 +177,22 @@ impl Cluster {
         let params = ListParams::default().labels(&selector.join(","));
         let request = Request::new(format!("/api/v1/namespaces/{namespace}/pods")).list(&params);
         let pods: ObjectList<Pod> = self.send(&attempted, request).await?;
-        Ok(Workloads::of(&pods.items))
+        Ok(pods.items)
     }
 
-    async fn selector(
-        &self,
-        namespace: &str,
-        service: &str,
-    ) -> Result<BTreeMap<String, String>, CallError> {
-        let attempted = format!("get service {namespace}/{service}");
+    /// The Service of that name, if there is one: a host may be a ServiceEntry's.
+    ///
+    /// RBAC: `get` on `services`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn service(&self, namespace: &str, name: &str) -> Result<Option<Service>, CallError> {
+        let attempted = format!("get service {namespace}/{name}");
         let request = Request::new(format!("/api/v1/namespaces/{namespace}/services"))
-            .get(service, &GetParams::default());
+            .get(name, &GetParams::default());
         match self.send::<Service>(&attempted, request).await {
-            Ok(service) => Ok(service
-                .spec
-                .and_then(|spec| spec.selector)
-                .unwrap_or_default()),
-            // A host may be a ServiceEntry's; then there is no Service, and nothing to say.
-            Err(error) if error.class == Class::Missing => Ok(BTreeMap::new()),
+            Ok(service) => Ok(Some(service)),
+            Err(error) if error.class == Class::Missing => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -3,6 +3,7 @@
 use crate::cluster::{CallError, ConnectionError, LeaseError};
 use crate::engine::RollbackError;
 use crate::plan::{Finding, Level, PlanError, PlanFileError};
+use crate::preflight::Proposal;
 use crate::record::RolloutError;
 use crate::traffic::{DelegateError, SplitError, VersionsError};
 
@@ -35,6 +36,18 @@ pub enum CommandError {
     /// It cannot be told which delegate is meant.
     #[error(transparent)]
     Delegate(#[from] DelegateError),
+    /// There is only one version to send to.
+    #[error("{source}; what to apply: kubectl canary plan {name} -n {namespace}")]
+    NothingToShift {
+        /// The name.
+        name: String,
+        /// The namespace.
+        namespace: String,
+        /// What is missing.
+        source: Box<VersionsError>,
+        /// The objects that would mend it.
+        proposal: Box<Proposal>,
+    },
     /// A step does not fit a route.
     #[error("virtualservice {object}: {source}")]
     Split {

@@ -1,9 +1,11 @@
 //! From a root to the delegate on which the rollout stands.
 
 use super::environment::object_name;
+use super::prepare::unreadable;
 use super::{CommandError, Environment};
+use crate::plan::Finding;
 use crate::record::{LAST, ROLLOUT};
-use crate::traffic::{Delegate, VirtualService};
+use crate::traffic::{Delegate, VirtualService, delegate_of};
 
 /// Acts on the VirtualService called `name`, and where no rollout is under way there, on the one
 /// delegate of its routes that has one.
@@ -70,4 +72,29 @@ pub(super) async fn delegate_with_rollout(
         }
     }
     Ok(None)
+}
+
+/// The object itself, or the delegate that its chosen routes lead to; and the routes to shift there.
+pub(super) async fn object_to_change(
+    environment: &Environment<'_>,
+    vs: VirtualService,
+    routes: Vec<String>,
+    findings: &mut Vec<Finding>,
+) -> Result<(VirtualService, Vec<String>), CommandError> {
+    let Some(handover) = delegate_of(&vs, &routes)? else {
+        return Ok((vs, routes));
+    };
+    let Delegate { namespace, name } = &handover.delegate;
+    let delegate = environment
+        .cluster
+        .virtual_service(namespace, name)
+        .await
+        .map_err(unreadable)?;
+    findings.push(Finding::ok(format!(
+        "{} of virtualservice {} delegates to {}, which is the object that changes",
+        handover.through.join(", "),
+        vs.full_name(),
+        delegate.full_name()
+    )));
+    Ok((delegate, handover.routes))
 }

@@ -6,13 +6,15 @@ use serde::{Deserialize, Serialize};
 use super::{CommandError, Environment};
 use crate::metrics::{Books, MetricSource, MetricsError, Observation, Targets, USUAL_BOUNDS};
 use crate::plan::{AnalysisKind, HumanDuration, Plan};
-use crate::verdict::sequential::{History, Policy, Sequential, Tolerance, Traffic};
+use crate::verdict::sequential::{History, Sequential, Traffic};
 use crate::verdict::{Analysis, Guarded, Limits, ThresholdGate, Window};
 
 /// How far the stable version's past is looked at.
-const PAST: SignedDuration = SignedDuration::from_mins(30);
+pub(super) const PAST: SignedDuration = SignedDuration::from_mins(30);
 /// How many scrapes of durations are looked at.
 const SCRAPES_OF_DURATIONS: i32 = 120;
+/// How far ahead of ours the clock of Prometheus is looked for.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// The longest that Prometheus may take for it.
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -67,6 +69,21 @@ pub(super) async fn before(
     })
 }
 
+/// The newest sample there is, by Prometheus' clock, which may be ahead of the one here.
+///
+/// # Errors
+/// If the metrics do not answer.
+pub(super) async fn newest_sample(
+    metrics: &dyn MetricSource,
+    targets: &Targets,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, MetricsError> {
+    let books = Books::new(targets.clone(), now, Vec::new());
+    // Asked as of now, Prometheus would keep to itself what its clock calls later.
+    let seen = look(metrics, books, now + AHEAD).await?;
+    Ok(seen.quality.newest.overall)
+}
+
 async fn look(
     metrics: &dyn MetricSource,
     mut books: Books,
@@ -97,24 +114,6 @@ pub(super) fn weighs_durations(plan: &Plan) -> bool {
     plan.judgement.analysis == AnalysisKind::Sequential && !plan.judgement.ignore_latency
 }
 
-/// The policy of a plan's sequential analysis.
-pub(super) fn policy(plan: &Plan) -> Policy {
-    let judgement = plan.judgement;
-    let mut policy = judgement.preset.policy(judgement.scrape.signed());
-    if let Some(tolerance) = judgement.tolerance {
-        policy.tolerance = Tolerance {
-            early: tolerance.share(),
-            late: tolerance.share(),
-            widens_after: SignedDuration::ZERO,
-        };
-        policy.blast.excess = policy.blast.excess.max(tolerance.share());
-    }
-    policy.dwell = plan.dwell.signed();
-    policy.deadline = plan.step_timeout.signed();
-    policy.warmup = judgement.warmup.signed();
-    policy
-}
-
 /// The analysis of a plan, knowing the past.
 pub(super) fn analysis(plan: &Plan, history: &History) -> Box<dyn Analysis> {
     let judgement = plan.judgement;
@@ -128,9 +127,9 @@ pub(super) fn analysis(plan: &Plan, history: &History) -> Box<dyn Analysis> {
             let rate = rate.map_or(1.0, |rate| rate.share());
             Box::new(ThresholdGate::new(limits(rate, judgement.margin.share())))
         }
-        (AnalysisKind::Sequential, None) => Box::new(Sequential::new(policy(plan), history)),
+        (AnalysisKind::Sequential, None) => Box::new(Sequential::new(plan.policy(), history)),
         (AnalysisKind::Sequential, Some(rate)) => Box::new(Guarded::new(
-            Box::new(Sequential::new(policy(plan), history)),
+            Box::new(Sequential::new(plan.policy(), history)),
             ThresholdGate::new(limits(rate.share(), 1.0)),
         )),
     }

@@ -1,6 +1,7 @@
 //! One short file a command: glue between what was asked and what does it.
 
 mod abort;
+mod additions;
 mod begin;
 mod demo;
 mod drive;
@@ -14,6 +15,7 @@ mod plan;
 mod prepare;
 mod promote;
 mod resume;
+mod simulate;
 mod start;
 mod state;
 mod status;
@@ -30,5 +32,6 @@ pub use plan::{PlanArgs, plan};
 pub use prepare::{Prepared, RolloutArgs, prepare};
 pub use promote::{Promote, promote};
 pub use resume::{Resume, resume};
+pub use simulate::{Simulate, simulate};
 pub use start::{Start, start};
 pub use status::{Status, StatusAnswer, status};

@@ -44,6 +44,7 @@ pub async fn plan(
         vs,
         rollout,
         left_behind,
+        forecast,
         findings,
         ..
     } = prepared;
@@ -53,7 +54,7 @@ pub async fn plan(
         splits: rollout.routes,
         left_behind,
     };
-    Ok(PlanView::of(&vs, &choice, &rollout.plan, findings))
+    Ok(PlanView::of(&vs, &choice, &rollout.plan, findings).with_forecast(forecast))
 }
 
 /// Sends every step's patch without storing it.

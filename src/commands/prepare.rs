@@ -1,19 +1,22 @@
 //! From what was asked to a rollout that could start: everything decided, nothing moved.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use jiff::Timestamp;
 
+use super::additions::additions;
 use super::environment::object_name;
-use super::judge::{Before, before, weighs_durations};
+use super::handover::object_to_change;
+use super::judge::{Before, before, newest_sample, weighs_durations};
 use super::state::is_under_way;
 use super::{CommandError, Environment};
-use crate::cluster::{CallError, Class, Permission, Subset, Workloads};
-use crate::metrics::{Arm, MetricSource, ServiceKey, Targets};
-use crate::plan::{Finding, Options, Percent, Plan, PlanFile};
+use crate::cluster::{CallError, Class, Subset};
+use crate::metrics::{MetricSource, MetricsError, Targets};
+use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan, PlanFile};
+use crate::preflight::{Proposal, Question, Samples, Surroundings, inspect};
 use crate::record::Rollout;
-use crate::traffic::{Choice, Delegate, Destination, Split, VirtualService, Wanted, delegate_of};
+use crate::traffic::{Choice, Split, VersionsError, VirtualService, Wanted};
 
 /// What `start` and `plan` take.
 #[derive(Args, Clone, Debug, Default)]
@@ -52,6 +55,8 @@ pub struct Prepared {
     pub youngest: Option<Timestamp>,
     /// What the stable version did so far, if the metrics tell.
     pub before: Option<Before>,
+    /// What is to be expected of the plan, if that is known.
+    pub forecast: Option<Forecast>,
     /// What was checked.
     pub findings: Vec<Finding>,
 }
@@ -78,18 +83,7 @@ impl RolloutArgs {
         let mut options = self.options.clone();
         let (mut name, mut namespace) = (self.name.clone(), environment.namespace.clone());
         if let Some(path) = &self.filename {
-            let file = path.display().to_string();
-            let read = if file == "-" {
-                std::io::read_to_string(std::io::stdin())
-            } else {
-                std::fs::read_to_string(path)
-            };
-            let text = read.map_err(|source| CommandError::Io {
-                what: format!("cannot read plan file {file}"),
-                source,
-            })?;
-            let plan =
-                PlanFile::parse(&text).map_err(|source| CommandError::PlanFile { file, source })?;
+            let plan = plan_file(path)?;
             options = options.or(plan.spec);
             name = name.or(plan.metadata.name);
             if let Some(given) = plan.metadata.namespace {
@@ -101,6 +95,24 @@ impl RolloutArgs {
         })?;
         Ok((object_name(&name)?.to_owned(), namespace, options))
     }
+}
+
+/// Reads a plan file; `-` is standard input.
+///
+/// # Errors
+/// If it cannot be read, or is no plan of this version.
+pub(super) fn plan_file(path: &Path) -> Result<PlanFile, CommandError> {
+    let file = path.display().to_string();
+    let read = if file == "-" {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    let text = read.map_err(|source| CommandError::Io {
+        what: format!("cannot read plan file {file}"),
+        source,
+    })?;
+    PlanFile::parse(&text).map_err(|source| CommandError::PlanFile { file, source })
 }
 
 /// Reads the object, decides plan, versions and first step, and checks what would go wrong.
@@ -125,12 +137,13 @@ pub async fn prepare(
         .virtual_service(&namespace, &name)
         .await
         .map_err(unreadable)?;
-    let mut findings = Vec::new();
-    let (vs, routes) = object_to_change(environment, vs, routes, &mut findings).await?;
+    let mut handed_over = Vec::new();
+    let (vs, routes) = object_to_change(environment, vs, routes, &mut handed_over).await?;
     if let Some(rollout) = Rollout::read(&vs)? {
         return Err(is_under_way(&vs, &rollout));
     }
-    let subsets = subsets_of(environment, &vs, &mut findings).await;
+    let surroundings = Surroundings::look(&environment.cluster, &vs).await;
+    let subsets = surroundings.subsets();
     let names: Vec<_> = subsets.iter().map(|subset| subset.name.clone()).collect();
     let wanted = Wanted {
         stable: stable.as_deref(),
@@ -139,48 +152,56 @@ pub async fn prepare(
         subsets: &names,
         add: options.add_destination,
     };
-    let choice = wanted.choose(&vs)?;
+    let choice = match wanted.choose(&vs) {
+        Ok(choice) => choice,
+        Err(error @ VersionsError::OneVersion { .. }) => {
+            let proposal = surroundings.propose(&environment.cluster, &vs, &routes);
+            return Err(nothing_to_shift(&vs, error, proposal.await));
+        }
+        Err(error) => return Err(error.into()),
+    };
     let fitted = choice.fitted(&vs, &plan, options.fine_weights);
     let choice = fitted.map_err(|source| CommandError::Split {
         object: vs.full_name(),
         source: Box::new(source),
     })?;
     let left_behind = choice.left_behind.clone();
-    let (mut rollout, first, skipped) = first_step(environment, &vs, plan, choice)?;
-    let found = preflight(
-        environment,
-        &vs,
-        &rollout,
-        &subsets,
-        metrics.as_ref(),
-        &mut findings,
-    )
-    .await;
-    let (targets, before, youngest, canary_pods) = match found {
-        Some(known) => (
-            Some(known.targets),
-            known.before,
-            known.youngest,
-            known.canary_pods,
-        ),
-        None => (None, None, None, 0),
+    let (mut rollout, first, skipped) = first_step(environment, &vs, plan, choice.clone())?;
+    let question = Question {
+        vs: &vs,
+        choice: &choice,
+        ignore_owner: options.ignore_owner.unwrap_or(false),
+        now: environment.clock.now(),
     };
+    let mut facts = surroundings.gather(&environment.cluster, question).await;
+    let targets = facts.targets().ok();
+    let targets = targets.map(|targets| targets.counting(rollout.counted()));
+    let before = match &targets {
+        Some(targets) => {
+            let durations = weighs_durations(&rollout.plan);
+            let (before, samples) =
+                look_back(environment, metrics.as_ref(), targets, durations).await;
+            facts.samples = Some(samples);
+            before
+        }
+        None => None,
+    };
+    facts.now = environment.clock.now();
+    let mut findings = handed_over;
+    findings.extend(inspect(&facts));
+    findings.extend(additions(&vs, &rollout));
+    let workloads = facts.canary_workloads();
+    let (youngest, canary_pods) = (workloads.youngest, workloads.pods);
     // How often Prometheus scrapes decides how often to look and how long a step takes at least.
     if let Some(scrape) = before.as_ref().and_then(|before| before.scrape) {
         rollout.plan = Plan::measured(options, scrape)?;
     }
-    if !left_behind.is_empty() {
-        findings.push(Finding::warn(
-            format!(
-                "{} keep sending to {}",
-                left_behind.join(", "),
-                rollout.stable
-            ),
-            "their requests do not reach the canary",
-            "--route names the routes to shift",
-        ));
-    }
-    findings.extend(additions(&vs, &rollout));
+    let forecast = forecast(&rollout, first, before.as_ref());
+    findings.extend(
+        forecast
+            .as_ref()
+            .and_then(|forecast| forecast.finding(&rollout.plan)),
+    );
     rollout.holder = environment.holder();
     Ok(Prepared {
         vs,
@@ -193,71 +214,37 @@ pub async fn prepare(
         targets,
         youngest,
         before,
+        forecast,
         findings,
     })
 }
 
-/// The object itself, or the delegate that its chosen routes lead to; and the routes to shift there.
-async fn object_to_change(
+/// The past of the stable version, and what a preflight has to know of it.
+async fn look_back(
     environment: &Environment<'_>,
-    vs: VirtualService,
-    routes: Vec<String>,
-    findings: &mut Vec<Finding>,
-) -> Result<(VirtualService, Vec<String>), CommandError> {
-    let Some(handover) = delegate_of(&vs, &routes)? else {
-        return Ok((vs, routes));
-    };
-    let Delegate { namespace, name } = &handover.delegate;
-    let delegate = environment
-        .cluster
-        .virtual_service(namespace, name)
-        .await
-        .map_err(unreadable)?;
-    findings.push(Finding::ok(format!(
-        "{} of virtualservice {} delegates to {}, which is the object that changes",
-        handover.through.join(", "),
-        vs.full_name(),
-        delegate.full_name()
-    )));
-    Ok((delegate, handover.routes))
+    metrics: &dyn MetricSource,
+    targets: &Targets,
+    durations: bool,
+) -> (Option<Before>, Result<Samples, MetricsError>) {
+    let now = environment.clock.now();
+    let (before, newest) = futures::join!(
+        before(metrics, targets, now, durations),
+        newest_sample(metrics, targets, now)
+    );
+    let samples = before.as_ref().map(|before| Samples {
+        source: metrics.name(),
+        series: before.series,
+        // An answer that came once is enough; what is not known of its age is not held against it.
+        newest: newest.ok().flatten(),
+        scrape: before.scrape.map(HumanDuration::signed),
+    });
+    let samples = samples.map_err(Clone::clone);
+    (before.ok(), samples)
 }
 
-/// What a rollout adds to the routes besides weights, and takes away again.
-fn additions(vs: &VirtualService, rollout: &Rollout) -> Vec<Finding> {
-    let named = |splits: &mut dyn Iterator<Item = &Split>| {
-        let routes = splits.filter_map(|split| split.find(vs));
-        routes
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let routes = rollout.routes.iter();
-    let added = named(&mut routes.clone().filter(|split| split.adds()));
-    let scaled = named(&mut routes.filter(|split| split.scale > 1));
-    let canary = &rollout.canary;
-    let mut findings = Vec::new();
-    if !added.is_empty() {
-        findings.push(Finding::ok(format!(
-            "{canary} is added to {added} with the first step; a rollback takes it out again"
-        )));
-    }
-    if !scaled.is_empty() {
-        findings.push(Finding::ok(format!(
-            "the weights of {scaled} are multiplied while the rollout runs, so that they express every step"
-        )));
-    }
-    if let Some(testers) = &rollout.plan.testers {
-        findings.push(Finding::ok(format!(
-            "requests with {testers} go to {canary} by a rule of its own until the rollout ends; testers are not judged before the first percent"
-        )));
-    }
-    let steps = 0..rollout.plan.len();
-    for share in steps.filter_map(|step| rollout.plan.mirrored(step)) {
-        findings.push(Finding::ok(format!(
-            "{share} % of the requests are mirrored to {canary} before the first percent; answers that reach nobody are not judged"
-        )));
-    }
-    findings
+fn forecast(rollout: &Rollout, first: usize, before: Option<&Before>) -> Option<Forecast> {
+    let shared = rollout.routes.iter().map(Split::shared).min()?;
+    Forecast::of(&rollout.plan, before?.traffic?, first, shared)
 }
 
 fn first_step(
@@ -301,41 +288,8 @@ fn first_step(
     Ok((rollout, first, skipped))
 }
 
-/// The subsets that DestinationRules define for the hosts of `vs`; not being allowed to read them is
-/// a finding, no failure.
-async fn subsets_of(
-    environment: &Environment<'_>,
-    vs: &VirtualService,
-    findings: &mut Vec<Finding>,
-) -> Vec<Subset> {
-    let targets = vs.routes().iter().flat_map(|route| &route.targets);
-    let mut namespaces: Vec<_> = targets
-        .filter(|target| target.destination.subset.is_some())
-        .filter_map(|target| {
-            target
-                .destination
-                .host
-                .service()
-                .map(|(_, namespace)| namespace.to_owned())
-        })
-        .collect();
-    if !namespaces.is_empty() {
-        namespaces.push(vs.namespace().to_owned());
-    }
-    namespaces.sort();
-    namespaces.dedup();
-    let mut subsets = Vec::new();
-    for namespace in namespaces {
-        match environment.cluster.subsets(&namespace).await {
-            Ok(found) => subsets.extend(found),
-            Err(error) => findings.push(unchecked(&error)),
-        }
-    }
-    subsets
-}
-
 /// Not being allowed to read the object is a preflight's refusal like not being allowed to patch it.
-fn unreadable(error: CallError) -> CommandError {
+pub(super) fn unreadable(error: CallError) -> CommandError {
     match error.class {
         Class::Forbidden => {
             CommandError::Preflight(vec![Finding::refuse(error.to_string(), "", "")])
@@ -344,197 +298,19 @@ fn unreadable(error: CallError) -> CommandError {
     }
 }
 
-fn unchecked(error: &CallError) -> Finding {
-    Finding::warn(
-        error.to_string(),
-        "what depends on it is not checked",
-        "a role with the rules that the README lists",
-    )
-}
-
-/// What a preflight learns on its way.
-struct Known {
-    targets: Targets,
-    before: Option<Before>,
-    youngest: Option<Timestamp>,
-    canary_pods: usize,
-}
-
-async fn preflight(
-    environment: &Environment<'_>,
+/// The error, and with it what to apply, where that can be told.
+fn nothing_to_shift(
     vs: &VirtualService,
-    rollout: &Rollout,
-    subsets: &[Subset],
-    metrics: &dyn MetricSource,
-    findings: &mut Vec<Finding>,
-) -> Option<Known> {
-    for permission in [Permission::PATCH_ROUTES, Permission::WATCH_ROUTES] {
-        let what = format!(
-            "{} virtualservices in namespace {}",
-            permission.verb,
-            vs.namespace()
-        );
-        match environment.cluster.may(permission, vs.namespace()).await {
-            Ok(true) => findings.push(Finding::ok(format!("may {what}"))),
-            Ok(false) => findings.push(Finding::refuse(
-                format!("not allowed to {what}"),
-                "no weight could be moved",
-                "a Role with get, list, watch and patch on virtualservices",
-            )),
-            Err(error) => findings.push(unchecked(&error)),
-        }
-    }
-    let (mut arms, mut youngest, mut canary_pods) = (Vec::new(), None, 0);
-    for (role, version) in [("stable", &rollout.stable), ("canary", &rollout.canary)] {
-        let workloads = check_version(environment, vs, role, version, subsets, findings).await;
-        // The canary comes last.
-        (youngest, canary_pods) = (workloads.youngest, workloads.pods);
-        arms.push(arm(version, workloads));
-    }
-    let canary = arms.pop().unwrap_or_default();
-    let stable = arms.pop().unwrap_or_default();
-    let targets = match Targets::new(stable, canary) {
-        Ok(targets) => targets.counting(rollout.counted()),
-        Err(error) => {
-            findings.push(Finding::refuse(
-                error.to_string(),
-                "no verdict could be reached",
-                "",
-            ));
-            return None;
-        }
-    };
-    let (before, finding) = check_metrics(rollout, &targets, metrics).await;
-    findings.push(finding);
-    Some(Known {
-        targets,
-        before,
-        youngest,
-        canary_pods,
-    })
-}
-
-async fn check_version(
-    environment: &Environment<'_>,
-    vs: &VirtualService,
-    role: &str,
-    version: &Destination,
-    subsets: &[Subset],
-    findings: &mut Vec<Finding>,
-) -> Workloads {
-    if let Some(name) = &version.subset {
-        let of_host: Vec<_> = subsets
-            .iter()
-            .filter(|subset| subset.host == version.host)
-            .collect();
-        if !of_host.iter().any(|subset| subset.name == *name) {
-            let known: Vec<_> = of_host.iter().map(|subset| subset.name.as_str()).collect();
-            let known = if known.is_empty() {
-                "none".to_owned()
-            } else {
-                known.join(", ")
-            };
-            findings.push(Finding::refuse(
-                format!(
-                    "no DestinationRule defines subset {name} of {} (it defines {known})",
-                    version.host
-                ),
-                "its requests would go nowhere",
-                format!(
-                    "a DestinationRule in namespace {} with that subset and its labels",
-                    vs.namespace()
-                ),
-            ));
-            return Workloads::default();
-        }
-    }
-    match environment.cluster.workloads(version, subsets).await {
-        Ok(workloads) => {
-            let (ready, pods) = (workloads.ready, workloads.pods);
-            if version.host.service().is_none() {
-                findings.push(Finding::warn(
-                    format!("{} is no Service of this cluster", version.host),
-                    "its pods cannot be looked at",
-                    "",
-                ));
-            } else if workloads.is_down() {
-                findings.push(Finding::refuse(
-                    format!(
-                        "{role} {version} of {} has no ready pod ({pods} in all)",
-                        version.host
-                    ),
-                    "its requests would fail",
-                    "labels of the subset that select pods, and pods that become ready",
-                ));
-            } else {
-                findings.push(Finding::ok(format!(
-                    "{role} {version} has {ready} of {pods} pods ready"
-                )));
-            }
-            workloads
-        }
-        Err(error) => {
-            findings.push(unchecked(&error));
-            Workloads::default()
-        }
-    }
-}
-
-/// What a version is called in the metrics.
-pub(super) fn arm(version: &Destination, workloads: Workloads) -> Arm {
-    let mut arm = Arm {
-        workloads: workloads.names,
-        versions: workloads.versions,
-        ..Arm::default()
-    };
-    match version.host.service() {
-        Some((name, namespace)) => {
-            arm.services.insert(ServiceKey {
-                name: name.to_owned(),
-                namespace: namespace.to_owned(),
-            });
-        }
-        None => {
-            arm.hosts.insert(version.host.as_str().to_owned());
-        }
-    }
-    arm
-}
-
-async fn check_metrics(
-    rollout: &Rollout,
-    targets: &Targets,
-    metrics: &dyn MetricSource,
-) -> (Option<Before>, Finding) {
-    let durations = weighs_durations(&rollout.plan);
-    match before(metrics, targets, rollout.began, durations).await {
-        Ok(before) if before.series == 0 => {
-            let finding = Finding::warn(
-                format!(
-                    "{} has no {} of either version in the last half hour",
-                    metrics.name(),
-                    targets.counted().metric()
-                ),
-                "without requests there will be no verdict",
-                "send traffic, or check that the proxies are scraped",
-            );
-            (Some(before), finding)
-        }
-        Ok(before) => {
-            let finding = Finding::ok(format!(
-                "{} has {} series of the two versions",
-                metrics.name(),
-                before.series
-            ));
-            (Some(before), finding)
-        }
-        Err(error) => {
-            let finding = Finding::refuse(
-                error.to_string(),
-                "without metrics there is no verdict",
-                "--prometheus URL or NAMESPACE/SERVICE:PORT",
-            );
-            (None, finding)
-        }
+    error: VersionsError,
+    proposal: Option<Proposal>,
+) -> CommandError {
+    match proposal {
+        None => error.into(),
+        Some(proposal) => CommandError::NothingToShift {
+            name: vs.name().to_owned(),
+            namespace: vs.namespace().to_owned(),
+            source: Box::new(error),
+            proposal: Box::new(proposal),
+        },
     }
 }

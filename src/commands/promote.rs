@@ -71,9 +71,9 @@ async fn promote_one(
     .await?;
     let (rollout, outcome) = match intent {
         Some(Intent::Complete(rollout, _)) => (*rollout, Outcome::Promoted),
-        Some(Intent::State(rollout) | Intent::Restore(rollout, _)) => {
-            (*rollout, Outcome::StepPassed)
-        }
+        Some(
+            Intent::State(rollout) | Intent::Restore(rollout, _) | Intent::RestoreRest(rollout),
+        ) => (*rollout, Outcome::StepPassed),
         None => (under_way(&vs)?, Outcome::Held),
     };
     let event = EventKind::Promoted {

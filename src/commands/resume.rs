@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use super::drive::{Departure, Drive, drive, emit, left, lock, unless_interrupted};
 use super::handover::on_delegate;
 use super::judge::past_of;
-use super::prepare::arm;
 use super::state::{change, under_way};
 use super::{CommandError, Environment};
 use crate::cluster::{Keeper, Lease, Subset};
 use crate::engine::{Action, Finish, Horizon, Intent};
 use crate::metrics::{MetricSource, Targets};
+use crate::preflight::arm;
 use crate::record::{EventKind, Outcome, Phase, Rollout, RouteChange};
 use crate::traffic::VirtualService;
 use crate::verdict::sequential::History;
@@ -141,7 +141,7 @@ pub(super) async fn take_over(
         }
     };
     let (rollout, first) = match intent {
-        Intent::State(rollout) => (*rollout, Action::Wait),
+        Intent::State(rollout) | Intent::RestoreRest(rollout) => (*rollout, Action::Wait),
         Intent::Complete(rollout, ending) | Intent::Restore(rollout, ending) => {
             (*rollout, Action::Leave(ending.outcome))
         }
@@ -231,6 +231,8 @@ fn announce(
         steps: steps.map(|step| step.weight).collect(),
         skipped: Vec::new(),
         prometheus: rollout.plan.prometheus.clone(),
+        expected: None,
+        requests_per_second: None,
         resumed_from: Some(before.holder.clone()),
     };
     emit(environment, vs, &rollout.run, planned);

@@ -122,6 +122,14 @@ fn announce(environment: &mut Environment<'_>, prepared: &Prepared) {
             .collect(),
         skipped: prepared.skipped.clone(),
         prometheus: rollout.plan.prometheus.clone(),
+        expected: prepared
+            .forecast
+            .as_ref()
+            .and_then(|forecast| forecast.total),
+        requests_per_second: prepared
+            .forecast
+            .as_ref()
+            .map(|forecast| forecast.requests_per_second),
         resumed_from: None,
     };
     emit(environment, vs, &rollout.run, event);

@@ -2,33 +2,23 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::action::Action;
 use super::blindness::Trouble;
-use super::intent::{Intent, WriteError, Written, write};
-use super::machine::{Action, Machine};
-use super::rollback::{Authority, Road, RollbackError, roll_back};
+use super::finish::Finish;
+use super::machine::Machine;
 use super::sight::{Sight, compare};
 use super::signals::{Signal, Signals};
 use crate::clock::Clock;
-use crate::cluster::{CallError, Class, Cluster, LeaseWatch, Seen, Subset, Watch};
+use crate::cluster::{Cluster, LeaseWatch, Seen, Subset, Watch};
 use crate::metrics::{Books, MetricSource};
-use crate::plan::{HumanDuration, OnDrift, OnSignal, Percent};
-use crate::record::{Cause, Ending, Event, EventKind, Observer, Outcome, Phase, Rollout, Tally};
+use crate::plan::OnSignal;
+use crate::record::{Cause, Event, EventKind, Observer, Outcome};
 use crate::traffic::VirtualService;
 
 /// The longest that Prometheus may take for an answer.
 const METRICS_DEADLINE: Duration = Duration::from_secs(5);
-/// The first pause after a write that did not work, doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// The longest pause between writes that do not work.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How often the object may turn out to be different before there is a pause between attempts.
-const SURPRISES: u32 = 3;
-/// How long a write that is under way may still take once a signal has come: what became of it
-/// is better known than guessed.
-const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// How long the canary may look dead before its pods are asked.
 const POD_CHECK: Duration = Duration::from_secs(2);
 
@@ -54,37 +44,16 @@ pub struct Equipment<'a> {
     pub has_pods: bool,
 }
 
-/// How a run ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Finish {
-    /// How.
-    pub outcome: Outcome,
-    /// The canary's percentage now.
-    pub weight: Percent,
-    /// The rollout as it stood last.
-    pub rollout: Rollout,
-    /// What was seen over all steps.
-    pub total: Tally,
-    /// From the decision to take traffic back to restored weights.
-    pub rollback: Option<Duration>,
-    /// Why, in words.
-    pub reasons: Vec<String>,
-    /// The signal that ended it, if one did.
-    pub signal: Option<Signal>,
-    /// When.
-    pub at: Timestamp,
-}
-
 /// Drives one rollout.
 pub struct Driver<'a> {
-    kit: Equipment<'a>,
-    machine: Machine,
-    vs: VirtualService,
+    pub(super) kit: Equipment<'a>,
+    pub(super) machine: Machine,
+    pub(super) vs: VirtualService,
     watch: Watch,
-    next_look: Instant,
+    pub(super) next_look: Instant,
     next_pod_check: Instant,
-    signal: Option<Signal>,
-    rollback: Option<Duration>,
+    pub(super) signal: Option<Signal>,
+    pub(super) rollback: Option<Duration>,
 }
 
 enum Input {
@@ -131,7 +100,7 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn emit(&mut self, event: EventKind) {
+    pub(super) fn emit(&mut self, event: EventKind) {
         let event = Event {
             version: 1,
             at: self.kit.clock.now(),
@@ -173,11 +142,11 @@ impl<'a> Driver<'a> {
         }
     }
 
-    fn see(&mut self, sight: Sight) -> Action {
+    pub(super) fn see(&mut self, sight: Sight) -> Action {
         self.with_machine(|machine, emit| machine.see(sight, emit))
     }
 
-    fn signalled(&mut self, signal: Signal) -> Action {
+    pub(super) fn signalled(&mut self, signal: Signal) -> Action {
         self.signal = Some(signal);
         let name = signal.name();
         self.machine.because(name);
@@ -213,7 +182,7 @@ impl<'a> Driver<'a> {
         self.see(sight)
     }
 
-    async fn look(&mut self) -> Action {
+    pub(super) async fn look(&mut self) -> Action {
         let interval = self.machine.rollout().plan.interval.unsigned();
         self.next_look = Instant::now() + interval;
         let now = self.kit.clock.now();
@@ -276,336 +245,4 @@ impl<'a> Driver<'a> {
             _ => Action::Wait,
         }
     }
-
-    async fn write(&mut self, next: Rollout) -> Action {
-        let before = self.machine.rollout().clone();
-        let began = Instant::now();
-        let intent = Intent::State(Box::new(next.clone()));
-        let changes = intent.changes(&self.vs).unwrap_or_default();
-        if let Err(action) = self.attempt(&intent).await {
-            return action;
-        }
-        let took_millis = millis(began.elapsed());
-        let moved = changes.iter().any(|change| change.before != change.after);
-        let tally = self.machine.step();
-        self.machine.believe(next);
-        self.next_look = Instant::now()
-            + self
-                .machine
-                .rollout()
-                .plan
-                .interval
-                .unsigned()
-                .min(Duration::from_secs(1));
-        let rollout = self.machine.rollout();
-        let weight = rollout.weight();
-        let event = match (before.phase, rollout.phase) {
-            (_, Phase::Tripped) => EventKind::Tripped {
-                weight: before.weight(),
-                tally,
-                reasons: self.machine.reasons(),
-                took_millis,
-            },
-            (Phase::Tripped, Phase::Progressing) => EventKind::Cleared {
-                weight,
-                reasons: self.machine.reasons(),
-            },
-            (_, Phase::Progressing) if moved || before.since != rollout.since => {
-                EventKind::StepStarted {
-                    step: rollout.step + 1,
-                    steps: rollout.plan.len(),
-                    weight,
-                    routes: changes,
-                    took_millis,
-                }
-            }
-            _ => return self.machine.after_write(),
-        };
-        self.emit(event);
-        self.machine.after_write()
-    }
-
-    async fn complete(&mut self, next: Rollout) -> Action {
-        let began = Instant::now();
-        let ending = Ending::of(&next, Outcome::Promoted, &next.holder, self.kit.clock.now());
-        let intent = Intent::Complete(Box::new(next.clone()), ending);
-        let changes = intent.changes(&self.vs).unwrap_or_default();
-        if let Err(action) = self.attempt(&intent).await {
-            return action;
-        }
-        let took_millis = millis(began.elapsed());
-        let moved = changes.iter().any(|change| change.before != change.after);
-        self.machine.believe(next);
-        if moved {
-            let rollout = self.machine.rollout();
-            let event = EventKind::StepStarted {
-                step: rollout.step + 1,
-                steps: rollout.plan.len(),
-                weight: rollout.weight(),
-                routes: changes,
-                took_millis,
-            };
-            self.emit(event);
-        }
-        Action::Leave(Outcome::Promoted)
-    }
-
-    /// Writes until it is done. Nothing moves while it does not work, but the canary is still
-    /// watched: what was decided before a long outage may be wrong after it.
-    async fn attempt(&mut self, intent: &Intent) -> Result<(), Action> {
-        let mut pause = FIRST_PAUSE;
-        let mut surprises = 0;
-        for attempt in 2.. {
-            let failure = match self.write_once(intent).await? {
-                Ok(Written::Done(now)) => {
-                    self.vs = now;
-                    return Ok(());
-                }
-                Ok(Written::NotAsBelieved(now)) => {
-                    let sight = compare(self.machine.rollout(), &now);
-                    self.vs = now;
-                    if sight != Sight::AsBelieved {
-                        return Err(self.see(sight));
-                    }
-                    // Something changed that is not ours to care about: try again on what is there now.
-                    surprises += 1;
-                    if surprises <= SURPRISES {
-                        continue;
-                    }
-                    "the object keeps changing while it is patched".to_owned()
-                }
-                Ok(Written::Failed(error)) if error.may_pass() => error.to_string(),
-                Ok(Written::Failed(CallError {
-                    class: Class::Missing,
-                    ..
-                })) => return Err(self.see(Sight::Gone)),
-                Ok(Written::Failed(error)) => return Err(self.refused(&error.to_string())),
-                Err(WriteError::MissingRoutes(missing)) => {
-                    let sight = Sight::Drifted {
-                        manager: self.vs.last_manager().unwrap_or("somebody").to_owned(),
-                        what: missing.to_string(),
-                    };
-                    // Not even a policy that insists can write to a route that is not there.
-                    self.see(sight);
-                    return Err(Action::Leave(Outcome::Drifted));
-                }
-                Err(error @ (WriteError::State(_) | WriteError::TooLarge(_))) => {
-                    return Err(self.refused(&error.to_string()));
-                }
-            };
-            self.emit(EventKind::Retrying {
-                what: format!("changing the weights of {}", self.vs.full_name()),
-                why: failure,
-                attempt,
-                manual: None,
-            });
-            tokio::select! {
-                biased;
-                signal = self.kit.signals.next() => return Err(self.signalled(signal)),
-                () = tokio::time::sleep(pause) => {}
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
-            self.look_again(intent).await?;
-        }
-        unreachable!("attempts are counted without an end")
-    }
-
-    /// One attempt at a write. A signal that comes while it is under way waits a little for its
-    /// answer, and is followed with what that says.
-    async fn write_once(&mut self, intent: &Intent) -> Result<Result<Written, WriteError>, Action> {
-        if let Some(signal) = self.kit.signals.pending() {
-            return Err(self.signalled(signal));
-        }
-        let cluster = self.kit.cluster;
-        let (written, signal) = {
-            let mut writing = std::pin::pin!(write(cluster, &self.vs, intent));
-            tokio::select! {
-                biased;
-                written = &mut writing => (Some(written), None),
-                signal = self.kit.signals.next() => {
-                    let written = tokio::time::timeout(LAST_ANSWER, &mut writing).await;
-                    (written.ok(), Some(signal))
-                }
-            }
-        };
-        match (written, signal) {
-            (Some(written), None) => Ok(written),
-            (Some(Ok(Written::Done(now))), Some(signal)) => {
-                self.kit.signals.put_back(signal);
-                Ok(Ok(Written::Done(now)))
-            }
-            (_, Some(signal)) => Err(self.signalled(signal)),
-            (None, None) => unreachable!("only a signal ends the wait for an answer"),
-        }
-    }
-
-    /// Looks at the metrics between attempts; only what is worse than what `intent` was made of counts.
-    async fn look_again(&mut self, intent: &Intent) -> Result<(), Action> {
-        match self.look().await {
-            action @ Action::RollBack { .. } => Err(action),
-            Action::Write(next)
-                if next.phase == Phase::Tripped && *intent != Intent::State(next.clone()) =>
-            {
-                Err(Action::Write(next))
-            }
-            action @ Action::Leave(Outcome::Held) => Err(action),
-            Action::Wait | Action::Write(_) | Action::Complete(_) | Action::Leave(_) => Ok(()),
-        }
-    }
-
-    /// The server says the change itself is wrong: a canary that cannot go on goes back.
-    fn refused(&mut self, why: &str) -> Action {
-        self.machine.because(why);
-        self.emit(EventKind::Warning {
-            text: why.to_owned(),
-        });
-        Action::RollBack {
-            cause: Cause::Refused,
-            overwrite: false,
-        }
-    }
-
-    async fn take_back(&mut self, cause: Cause, overwrite: bool) -> Outcome {
-        let rollout = self.machine.rollout().clone();
-        self.emit(EventKind::RollingBack {
-            cause,
-            weight: rollout.weight(),
-        });
-        let clock = self.kit.clock.clone();
-        let road = Road {
-            cluster: self.kit.cluster,
-            clock: &clock,
-            cause,
-            by: &rollout.holder,
-            // A policy that does not leave foreign weights alone does not leave them on the way back.
-            authority: Authority::Driver {
-                overwrite: overwrite || rollout.plan.on_drift != OnDrift::Stop,
-            },
-            patience: rollout.plan.rollback_timeout.unsigned(),
-        };
-        let (namespace, name, run) = (
-            self.vs.namespace().to_owned(),
-            self.vs.name().to_owned(),
-            rollout.run.clone(),
-        );
-        let observer = &mut *self.kit.observer;
-        let mut emit = |event| {
-            observer.see(&Event {
-                version: 1,
-                at: clock.now(),
-                namespace: namespace.clone(),
-                name: name.clone(),
-                run: run.clone(),
-                event,
-            });
-        };
-        // Whoever hears that traffic is being taken back has no reason for another signal but haste.
-        let mut signals_left = if self.signal.is_some() { 1 } else { 2 };
-        let restored = {
-            let mut road = std::pin::pin!(roll_back(&road, self.vs.clone(), &rollout, &mut emit));
-            loop {
-                tokio::select! {
-                    biased;
-                    restored = &mut road => break Some(restored),
-                    signal = self.kit.signals.next() => {
-                        self.signal.get_or_insert(signal);
-                        signals_left -= 1;
-                        if signals_left == 0 {
-                            break None;
-                        }
-                    }
-                }
-            }
-        };
-        let Some(restored) = restored else {
-            let text = "a second signal: leaving the traffic where it is";
-            self.machine.because(text);
-            self.emit(EventKind::Warning { text: text.into() });
-            return Outcome::RollbackFailed;
-        };
-        match restored {
-            Ok(restored) => {
-                self.vs = restored.vs;
-                self.rollback = Some(restored.took);
-                let total = self.machine.total();
-                self.emit(EventKind::RolledBack {
-                    cause,
-                    routes: restored.changes,
-                    took_millis: millis(restored.took),
-                    total,
-                });
-                Outcome::RolledBack(cause)
-            }
-            Err(RollbackError::TakenOver(holder)) => {
-                self.see(Sight::TakenOver(holder));
-                Outcome::TakenOver
-            }
-            Err(RollbackError::Ended(ending)) => {
-                let outcome = ending.outcome;
-                self.see(Sight::Ended(ending));
-                outcome
-            }
-            Err(RollbackError::Drifted { manager, what }) => {
-                self.see(Sight::Drifted { manager, what });
-                Outcome::Drifted
-            }
-            Err(error @ (RollbackError::Impossible(_) | RollbackError::OutOfTime(_))) => {
-                self.machine.because(error.to_string());
-                self.emit(EventKind::Warning {
-                    text: error.to_string(),
-                });
-                Outcome::RollbackFailed
-            }
-        }
-    }
-
-    fn finish(mut self, outcome: Outcome) -> Finish {
-        let rollout = self.machine.rollout().clone();
-        let weight = match outcome {
-            Outcome::Promoted => Percent::HUNDRED,
-            Outcome::RolledBack(_) | Outcome::Interrupted => rollout.original_share(),
-            Outcome::StepPassed
-            | Outcome::Held
-            | Outcome::Drifted
-            | Outcome::TakenOver
-            | Outcome::RollbackFailed => rollout.weight(),
-        };
-        let object = format!("{} -n {}", self.vs.name(), self.vs.namespace());
-        let next = match outcome {
-            Outcome::RollbackFailed => Some(format!("kubectl canary abort {object}")),
-            Outcome::Held if rollout.phase == Phase::Progressing => {
-                Some(format!("kubectl canary resume {object}"))
-            }
-            Outcome::Held | Outcome::StepPassed => Some(format!("kubectl canary promote {object}")),
-            Outcome::Drifted | Outcome::TakenOver => {
-                Some(format!("kubectl canary status {object}"))
-            }
-            Outcome::Promoted | Outcome::RolledBack(_) | Outcome::Interrupted => None,
-        };
-        let at = self.kit.clock.now();
-        let total = self.machine.total();
-        let reasons = self.machine.reasons();
-        self.emit(EventKind::Finished {
-            outcome,
-            weight,
-            took: HumanDuration::from(at.duration_since(rollout.began)),
-            total,
-            reasons: reasons.clone(),
-            next,
-        });
-        Finish {
-            outcome,
-            weight,
-            rollout,
-            total,
-            rollback: self.rollback,
-            reasons,
-            signal: self.signal,
-            at,
-        }
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -22,6 +22,9 @@ pub enum Intent {
     Complete(Box<Rollout>, Ending),
     /// The original weights, and the rollout over.
     Restore(Box<Rollout>, Ending),
+    /// The original weights of those chosen routes that are still there. The state stays, for somebody
+    /// has to look after the others.
+    RestoreRest(Box<Rollout>),
 }
 
 /// Why a write cannot even be attempted.
@@ -55,6 +58,7 @@ impl Intent {
             Self::State(rollout) => rollout.shape_on(vs),
             Self::Complete(rollout, _) => rollout.promoted_on(vs),
             Self::Restore(rollout, _) => rollout.original_on(vs),
+            Self::RestoreRest(rollout) => Ok(rollout.original_of_rest(vs)),
         }
     }
 
@@ -65,6 +69,7 @@ impl Intent {
                 (ROLLOUT, AnnotationEdit::Remove),
                 (LAST, AnnotationEdit::Set(ending.to_annotation())),
             ],
+            Self::RestoreRest(_) => Vec::new(),
         })
     }
 
@@ -90,7 +95,7 @@ impl Intent {
 
     /// Whether `vs` has the intended weights, and nothing else of ours, whatever its annotations say.
     pub fn has_weights(&self, vs: &VirtualService) -> bool {
-        let exact = matches!(self, Self::Restore(..));
+        let exact = matches!(self, Self::Restore(..) | Self::RestoreRest(_));
         self.shape_on(vs).is_ok_and(|shape| {
             if exact {
                 shape.is_exactly(vs)
@@ -105,27 +110,23 @@ impl Intent {
     /// # Errors
     /// If chosen routes are gone.
     pub fn changes(&self, vs: &VirtualService) -> Result<Vec<RouteChange>, MissingRoutes> {
-        let (Self::State(rollout) | Self::Complete(rollout, _) | Self::Restore(rollout, _)) = self;
         let forms = self.shape_on(vs)?.forms;
         let routes: HashMap<_, _> = vs.routes().iter().map(|route| (route.at, route)).collect();
-        let changes = forms
-            .into_iter()
-            .zip(&rollout.routes)
-            .filter_map(|(form, split)| {
-                let route = routes.get(&form.at)?;
-                // A canary that comes or goes has no weight where it is not.
-                let padded = |mut weights: Weights| {
-                    weights.resize(weights.len().max(split.canary + 1), None);
-                    weights
-                };
-                Some(RouteChange {
-                    route: route.to_string(),
-                    before: padded(route.weights()),
-                    after: padded(form.weights),
-                    stable: split.stable,
-                    canary: split.canary,
-                })
-            });
+        let changes = forms.into_iter().filter_map(|form| {
+            let route = routes.get(&form.at)?;
+            // A canary that comes or goes has no weight where it is not.
+            let padded = |mut weights: Weights| {
+                weights.resize(weights.len().max(form.canary + 1), None);
+                weights
+            };
+            Some(RouteChange {
+                route: route.to_string(),
+                before: padded(route.weights()),
+                after: padded(form.weights.clone()),
+                stable: form.stable,
+                canary: form.canary,
+            })
+        });
         Ok(changes.collect())
     }
 }

@@ -7,46 +7,10 @@ use crate::plan::{HumanDuration, OnDrift, OnStuck, Plan};
 use crate::record::{Cause, EventKind, Outcome, Phase, Rollout, Tally};
 use crate::verdict::{Analysis, Decision, Reason};
 
+use super::action::{Action, Horizon, next_step};
 use super::blindness::{Blindness, Trouble};
 use super::evidence::{Alarm, Evidence};
 use super::sight::Sight;
-
-/// How far this process drives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Horizon {
-    /// Stop when the step has passed, without taking the next.
-    pub one_step: bool,
-    /// Stop where somebody has to promote, instead of waiting for it.
-    pub leave_at_gate: bool,
-}
-
-impl Horizon {
-    /// To the end, waiting wherever somebody has to promote.
-    pub const END: Self = Self {
-        one_step: false,
-        leave_at_gate: false,
-    };
-}
-
-/// What to do next.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Nothing; wait for what comes.
-    Wait,
-    /// Write this state and its weights.
-    Write(Box<Rollout>),
-    /// Write the weights of this state, and that the rollout is over.
-    Complete(Box<Rollout>),
-    /// Restore the original weights.
-    RollBack {
-        /// Why.
-        cause: Cause,
-        /// Whether somebody else's weights may be overwritten, because the policy says so.
-        overwrite: bool,
-    },
-    /// Leave the object as it is and end.
-    Leave(Outcome),
-}
 
 /// Decides a rollout.
 pub struct Machine {
@@ -489,28 +453,5 @@ impl Machine {
     pub fn canary_down(&mut self, why: String, emit: &mut dyn FnMut(EventKind)) -> Action {
         self.because(why);
         self.regressed(Cause::CanaryDown, emit)
-    }
-}
-
-/// The action that takes `rollout` one step further, whoever does it.
-pub(crate) fn next_step(rollout: &Rollout, now: Timestamp) -> Action {
-    if rollout.plan.is_last(rollout.step) {
-        return Action::Complete(Box::new(rollout.clone()));
-    }
-    enter(rollout.at_step(rollout.step + 1, Phase::Progressing, now))
-}
-
-/// The action that enters the step that `next` stands for.
-///
-/// Where nothing is to be watched at 100 %, the same patch says that the rollout is over.
-pub(crate) fn enter(next: Rollout) -> Action {
-    let plan = &next.plan;
-    let ends_here = plan.is_last(next.step)
-        && plan.dwell_of(next.step) == HumanDuration::ZERO
-        && !plan.steps.as_slice()[next.step].pause;
-    if ends_here {
-        Action::Complete(Box::new(next))
-    } else {
-        Action::Write(Box::new(next))
     }
 }

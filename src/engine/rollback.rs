@@ -13,7 +13,7 @@ use super::sight::{Sight, compare};
 use crate::clock::Clock;
 use crate::cluster::{CallError, Class, Cluster};
 use crate::record::{Cause, Ending, EventKind, Outcome, Rollout, RouteChange};
-use crate::traffic::VirtualService;
+use crate::traffic::{MissingRoutes, VirtualService};
 
 /// The first pause between attempts, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -104,19 +104,19 @@ pub async fn roll_back(
     let mut surprises = 0;
     let mut pause = FIRST_PAUSE;
     loop {
-        let ending = Ending::of(
-            &rollout,
-            Outcome::RolledBack(road.cause),
-            road.by,
-            road.clock.now(),
-        );
-        let intent = Intent::Restore(Box::new(rollout.clone()), ending);
+        let missing = rollout.original_on(&vs).err();
+        let intent = towards(road, &rollout, &vs, missing)?;
         let changes = intent
             .changes(&vs)
             .map_err(|error| RollbackError::Impossible(error.to_string()))?;
         let failure = match write(road.cluster, &vs, &intent).await {
             Ok(Written::Done(now)) => {
                 let took = began.elapsed();
+                if let Some(missing) = missing {
+                    return Err(RollbackError::Impossible(format!(
+                        "{missing}; whatever is left of them has its original weights again"
+                    )));
+                }
                 match read_back(road, &intent, now).await {
                     Ok(vs) => return Ok(Restored { vs, changes, took }),
                     Err(found) => {
@@ -166,6 +166,32 @@ pub async fn roll_back(
         });
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// What can be restored: everything, or what is left of the chosen routes, unless somebody else's
+/// changes are not to be touched at all.
+fn towards(
+    road: &Road<'_>,
+    rollout: &Rollout,
+    vs: &VirtualService,
+    missing: Option<MissingRoutes>,
+) -> Result<Intent, RollbackError> {
+    let nothing_left = || {
+        let rest = rollout.original_of_rest(vs);
+        rest.forms.is_empty() && rest.is_exactly(vs)
+    };
+    match (missing, road.authority) {
+        (None, _) => {
+            let outcome = Outcome::RolledBack(road.cause);
+            let ending = Ending::of(rollout, outcome, road.by, road.clock.now());
+            Ok(Intent::Restore(Box::new(rollout.clone()), ending))
+        }
+        (Some(missing), Authority::Driver { overwrite: false }) => {
+            Err(RollbackError::Impossible(missing.to_string()))
+        }
+        (Some(missing), _) if nothing_left() => Err(RollbackError::Impossible(missing.to_string())),
+        (Some(_), _) => Ok(Intent::RestoreRest(Box::new(rollout.clone()))),
     }
 }
 

@@ -27,6 +27,9 @@ pub struct Finding {
     /// What to do about it, as a command where that is possible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
+    /// The YAML that the fix speaks of, ready to be copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snippet: Option<String>,
 }
 
 impl Finding {
@@ -37,6 +40,7 @@ impl Finding {
             what: what.into(),
             why: None,
             fix: None,
+            snippet: None,
         }
     }
 
@@ -56,7 +60,23 @@ impl Finding {
             what,
             why: Some(why).filter(|why| !why.is_empty()),
             fix: Some(fix).filter(|fix| !fix.is_empty()),
+            snippet: None,
         }
+    }
+
+    /// The same with the YAML to apply.
+    #[must_use]
+    pub fn with_snippet(self, snippet: impl Into<String>) -> Self {
+        Self {
+            snippet: Some(snippet.into()),
+            ..self
+        }
+    }
+
+    /// What forbids the start first, then what is to be known, then what is as it should be; the
+    /// order within each stays.
+    pub fn sort(findings: &mut [Self]) {
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     }
 
     /// Whether any of the findings forbids the start.
@@ -81,5 +101,19 @@ mod tests {
             serde_json::to_string(&findings[0]).unwrap(),
             r#"{"level":"ok","what":"metrics answer"}"#
         );
+    }
+
+    #[test]
+    fn what_forbids_comes_first_and_the_rest_keeps_its_order() {
+        let mut findings = vec![
+            Finding::ok("1"),
+            Finding::warn("2", "", ""),
+            Finding::refuse("3", "", ""),
+            Finding::ok("4"),
+            Finding::refuse("5", "", ""),
+        ];
+        Finding::sort(&mut findings);
+        let order: String = findings.iter().map(|finding| &*finding.what).collect();
+        assert_eq!(order, "35214");
     }
 }

@@ -5,8 +5,10 @@
 mod duration;
 mod file;
 mod finding;
+mod forecast;
 mod options;
 mod percent;
+mod policy;
 mod resolved;
 mod step;
 mod testers;
@@ -14,6 +16,7 @@ mod testers;
 pub use duration::HumanDuration;
 pub use file::{PlanFile, PlanFileError};
 pub use finding::{Finding, Level};
+pub use forecast::{Forecast, ForecastStep, PresetForecast, SmallerStep};
 pub use options::{AnalysisKind, OnDrift, OnSignal, OnStuck, Options};
 pub use percent::Percent;
 pub use resolved::{Judgement, Plan, PlanError};

@@ -52,6 +52,18 @@ pub struct Options {
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     pub testers: Option<Testers>,
 
+    /// Start although a GitOps controller owns the object, because it leaves weights alone.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        help_heading = "What moves"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignore_owner: Option<bool>,
+
     /// Percentages in rising order; a step may hold (`10:5m`) or wait for promote (`50:pause`)
     /// [default: 1,10,50,100].
     #[arg(long, value_name = "LIST", help_heading = "Steps")]
@@ -230,6 +242,7 @@ impl Options {
             add_destination,
             fine_weights,
             testers,
+            ignore_owner,
             steps,
             dwell,
             bake,
@@ -262,6 +275,7 @@ impl Options {
             add_destination: add_destination || fallback.add_destination,
             fine_weights: fine_weights || fallback.fine_weights,
             testers: testers.or(fallback.testers),
+            ignore_owner: ignore_owner.or(fallback.ignore_owner),
             steps: steps.or(fallback.steps),
             dwell: dwell.or(fallback.dwell),
             bake: bake.or(fallback.bake),

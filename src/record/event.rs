@@ -94,6 +94,12 @@ pub enum EventKind {
         skipped: Vec<Percent>,
         /// Where the metrics come from.
         prometheus: String,
+        /// The time to 100 % that was forecast, waits for people aside.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        expected: Option<HumanDuration>,
+        /// Requests per second to both versions before.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        requests_per_second: Option<f64>,
         /// Whether this takes over a rollout under way, and from whom.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         resumed_from: Option<String>,

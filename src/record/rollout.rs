@@ -284,6 +284,16 @@ impl Rollout {
         self.draw(vs, &weights, false, None, false)
     }
 
+    /// What the chosen routes that `vs` still has were before the rollout.
+    pub fn original_of_rest(&self, vs: &VirtualService) -> Shape {
+        let weights = |split: &Split| split.original.clone();
+        Shape::of_rest(
+            vs,
+            &self.routes,
+            &self.outline(&weights, false, None, false),
+        )
+    }
+
     fn draw(
         &self,
         vs: &VirtualService,
@@ -292,7 +302,18 @@ impl Rollout {
         mirrored: Option<Percent>,
         testers: bool,
     ) -> Result<Shape, MissingRoutes> {
-        let outline = Outline {
+        let outline = self.outline(weights, added, mirrored, testers);
+        Shape::of(vs, &self.routes, &outline)
+    }
+
+    fn outline<'a>(
+        &'a self,
+        weights: &'a dyn Fn(&Split) -> Weights,
+        added: bool,
+        mirrored: Option<Percent>,
+        testers: bool,
+    ) -> Outline<'a> {
+        Outline {
             canary: &self.canary,
             weights,
             added,
@@ -306,8 +327,7 @@ impl Rollout {
                 testers: known,
                 wanted: testers,
             }),
-        };
-        Shape::of(vs, &self.routes, &outline)
+        }
     }
 
     /// Whether anything of it stands on the object, as far as is known.

@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn a_regression_reads_like_a_report() {
         insta::assert_snapshot!(told(&rehearsal::regression()), @"
-        12:00:00 plan       shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %
+        12:00:00 plan       shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9 min at 212 req/s
                  metrics           istio-system/prometheus:9090
         12:00:00 step 1/4   1 %    weights 99/1, was 100/0
         12:00:04 flowing    1 %    2 of 214 requests on v2
@@ -113,7 +113,7 @@ mod tests {
             reasons.clear();
         }
         insta::assert_snapshot!(told(&[event(0, planned()), event(600, end)]), @"
-        12:00:00 plan       shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %
+        12:00:00 plan       shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9 min at 212 req/s
                  metrics           istio-system/prometheus:9090
         12:10:00 promoted   100 %  shop/reviews is on v2 after 2m; 64 of 452 requests failed on v2
         ");
@@ -215,7 +215,7 @@ mod tests {
             *routes = ["http[a]", "http[b]", "http[c]"].map(String::from).to_vec();
         }
         insta::assert_snapshot!(told(&[event(0, plan)]), @"
-        12:00:00 resume     shop/reviews 3 routes (http[a], http[b], 1 more) v1 -> v2 at 1, 10, 50, 100 %; taken over from ci@runner-7/4711
+        12:00:00 resume     shop/reviews 3 routes (http[a], http[b], 1 more) v1 -> v2 at 1, 10, 50, 100 %; about 9 min at 212 req/s; taken over from ci@runner-7/4711
                  skipped           1 %, which v2 has already
                  stays             http[internal] on v1
                  metrics           istio-system/prometheus:9090
@@ -259,7 +259,7 @@ mod tests {
             total: tally((0, 12), (0, 108)),
         };
         insta::assert_snapshot!(told(&[event(0, planned()), event(86_400, back)]), @"
-        12:00:00 plan       shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %
+        12:00:00 plan       shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9 min at 212 req/s
                  metrics           istio-system/prometheus:9090
         12:00:00 rolled back       shop/reviews is as it was at 2026-01-01 12:00:00, verified; in 18 ms: weights 100/0, was 90/10; 0 of 12 requests failed on v2
         ");

@@ -238,7 +238,7 @@ mod tests {
             live.see(event);
         }
         insta::assert_snapshot!(terminal.contents(), @"
-        12:00:00 plan       shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %
+        12:00:00 plan       shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9 min at 212 req/s
                  metrics           istio-system/prometheus:9090
         12:00:00 step 1/4   1 %    weights 99/1, was 100/0
         12:00:04 flowing    1 %    2 of 214 requests on v2

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{Layout, Palette, Table, Tone, View, escape, phrase};
-use crate::plan::{Finding, HumanDuration, Level, Percent, Plan, Reach};
+use super::{Layout, Palette, Table, Tone, View, escape, forecast, phrase};
+use crate::plan::{Finding, Forecast, HumanDuration, Level, Percent, Plan, Reach};
 use crate::record::{Phase, Rollout};
 use crate::traffic::{Choice, VirtualService, Weights};
 
@@ -36,6 +36,9 @@ pub struct PlanView {
     pub plan: Plan,
     /// A digest of the plan.
     pub hash: String,
+    /// What is to be expected, if the traffic is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
     /// What preflight found.
     pub findings: Vec<Finding>,
     /// Whether a finding forbids the start.
@@ -78,7 +81,13 @@ impl PlanView {
     /// What `plan` would do to the chosen routes of `vs`.
     ///
     /// The weights come from the same code that sets them in a rollout.
-    pub fn of(vs: &VirtualService, choice: &Choice, plan: &Plan, findings: Vec<Finding>) -> Self {
+    pub fn of(
+        vs: &VirtualService,
+        choice: &Choice,
+        plan: &Plan,
+        mut findings: Vec<Finding>,
+    ) -> Self {
+        Finding::sort(&mut findings);
         // A rollout is only a value until somebody writes it; no time passes in this one.
         let rollout = Rollout::new(
             String::new(),
@@ -133,8 +142,15 @@ impl PlanView {
             plan: plan.clone(),
             hash: plan.hash(),
             refused: Finding::refuses(&findings),
+            forecast: None,
             findings,
         }
+    }
+
+    /// The same with what is to be expected.
+    #[must_use]
+    pub fn with_forecast(self, forecast: Option<Forecast>) -> Self {
+        Self { forecast, ..self }
     }
 
     /// `1% for 1m, 50% for 1m until promote`.
@@ -208,6 +224,9 @@ impl View for PlanView {
             self.least
         )?;
         writeln!(out, "{:<9}{}", "metrics", escape(&self.plan.prometheus))?;
+        if let Some(expected) = &self.forecast {
+            forecast::show(expected, &self.stable, out, layout)?;
+        }
         for finding in &self.findings {
             show_finding(finding, out, palette)?;
         }
@@ -236,6 +255,9 @@ fn show_finding(finding: &Finding, out: &mut dyn Write, palette: Palette) -> io:
     }
     if let Some(fix) = &finding.fix {
         writeln!(out, "{:<9}(try: {})", "", escape(fix))?;
+    }
+    for line in finding.snippet.iter().flat_map(|snippet| snippet.lines()) {
+        writeln!(out, "{:<11}{}", "", escape(line))?;
     }
     Ok(())
 }
@@ -299,9 +321,9 @@ mod tests {
         stays    http[internal] keeps sending to v1
         holds    2% for 1m, 10% for 1m, 50% for 1m and until promote, 100% for 10m; 13m at least
         metrics  istio-system/prometheus:9090
-        ok       Prometheus answers
         warn     users flip between versions: consistentHash is applied after the weights are drawn
                  (try: a match on a header for testers)
+        ok       Prometheus answers
         next     kubectl canary start reviews -n shop
         ");
     }
@@ -325,7 +347,8 @@ mod tests {
             "subset v2 has no ready pod\u{1b}[2J",
             "requests would fail at once",
             "kubectl rollout status deployment/reviews-v2 -n shop",
-        );
+        )
+        .with_snippet("spec:\n  replicas: 2\u{1b}");
         let view = view(0, vec![refusal]);
         let text = shown(&view);
         assert!(view.refused);
@@ -334,6 +357,8 @@ mod tests {
             "{text:?}"
         );
         assert!(text.contains("refuse   subset v2 has no ready pod^[[2J: requests would fail at once\n         (try: kubectl rollout status"), "{text}");
+        let snippet = "n shop)\n           spec:\n             replicas: 2^[\n";
+        assert!(text.contains(snippet), "{text}");
     }
 
     #[test]

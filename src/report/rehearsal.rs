@@ -48,6 +48,8 @@ pub(super) fn planned() -> EventKind {
         steps: [1, 10, 50, 100].map(Percent::whole).to_vec(),
         skipped: vec![],
         prometheus: "istio-system/prometheus:9090".into(),
+        expected: Some("9m4s".parse().unwrap()),
+        requests_per_second: Some(212.4),
         resumed_from: None,
     }
 }

@@ -3,7 +3,7 @@
 use super::line::Place;
 use super::narrator::{Teller, Thread};
 use super::phrase::{self, Told, Versions};
-use super::{Tone, escape, grouped};
+use super::{Tone, escape, forecast, grouped};
 use crate::plan::{OnDrift, OnStuck, Percent};
 use crate::record::{EventKind, Outcome, RouteChange, Tally};
 use crate::verdict::Verdict;
@@ -182,6 +182,8 @@ impl Teller<'_> {
             steps,
             skipped,
             prometheus,
+            expected,
+            requests_per_second,
             resumed_from,
         } = kind
         else {
@@ -207,6 +209,7 @@ impl Teller<'_> {
             self.thread.versions.canary,
             list(steps)
         );
+        let text = phrase::clauses([Some(text), forecast::brief(*expected, *requests_per_second)]);
         match resumed_from {
             None => self.head("plan", Tone::Strong, Place::None, text),
             Some(holder) => {

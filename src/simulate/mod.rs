@@ -20,12 +20,14 @@
 //! assert!(table.rolled_back.share > 0.9);
 //! ```
 
+mod rehearsal;
 mod rollout;
 mod sampler;
 mod scenario;
 mod table;
 mod world;
 
+pub use rehearsal::{Moment, Rehearsal};
 pub use rollout::{Ending, Outcome, Route, run};
 pub use sampler::Sampler;
 pub use scenario::{Disturbance, Lag, Latency, Outage, Overload, Scenario, Warmup};

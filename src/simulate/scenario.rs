@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A pair of versions under traffic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Scenario {
     /// Requests per second to both versions together.
     pub requests_per_second: f64,
@@ -42,6 +42,7 @@ impl Default for Scenario {
 
 /// Log-normal request durations.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Latency {
     /// Stable's median in milliseconds.
     pub median_ms: f64,
@@ -56,7 +57,7 @@ pub struct Latency {
 
 /// What goes wrong beside the versions themselves. All of it may happen at once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Disturbance {
     /// Both versions fail together.
     pub outage: Option<Outage>,
@@ -79,6 +80,7 @@ pub struct Disturbance {
 
 /// Both versions fail together for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Outage {
     /// Earliest and latest start, in seconds into the rollout; uniform between.
     pub start: (f64, f64),
@@ -100,6 +102,7 @@ pub enum Lag {
 
 /// A canary that has to warm up.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Warmup {
     /// For how many seconds.
     pub lasts: f64,
@@ -109,6 +112,7 @@ pub struct Warmup {
 
 /// A shared resource that the canary's traffic exhausts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Overload {
     /// Share of the traffic from which it hurts.
     pub from_share: f64,

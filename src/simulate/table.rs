@@ -6,6 +6,7 @@ use super::rollout::{Ending, Outcome};
 
 /// A number with the interval in which 95 % of the rollouts lie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Spread {
     /// The mean.
     pub mean: f64,
@@ -13,6 +14,10 @@ pub struct Spread {
     pub median: f64,
     /// 2.5 % lie below.
     pub low: f64,
+    /// 10 % lie above.
+    pub nine_in_ten: f64,
+    /// 5 % lie above.
+    pub nineteen_in_twenty: f64,
     /// 2.5 % lie above.
     pub high: f64,
 }
@@ -30,6 +35,7 @@ pub struct Chance {
 
 /// What became of many rollouts of one scenario.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Table {
     /// Rollouts.
     pub runs: usize,
@@ -99,6 +105,8 @@ impl Spread {
             mean: values.iter().sum::<f64>() / values.len() as f64,
             median: at(0.5),
             low: at(0.025),
+            nine_in_ten: at(0.9),
+            nineteen_in_twenty: at(0.95),
             high: at(0.975),
         }
     }

@@ -36,6 +36,19 @@ struct Late {
     slow: Vec<Counts>,
 }
 
+impl Late {
+    fn add(&mut self, counts: Counts, slow: Vec<Counts>) {
+        self.counts += counts;
+        if self.slow.is_empty() {
+            self.slow = slow;
+        } else {
+            for (sum, counts) in self.slow.iter_mut().zip(slow) {
+                *sum += counts;
+            }
+        }
+    }
+}
+
 /// What truly happened in a scrape, whatever the counters say.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Truth {
@@ -87,6 +100,17 @@ impl<'a> World<'a> {
         windows
     }
 
+    /// What stable did in the last `seconds` before the rollout, oldest first, its pods not told
+    /// apart: what a rollout reads before it starts.
+    pub fn recent(&mut self, seconds: f64) -> Vec<Window> {
+        let count = (seconds / self.scrape) as usize;
+        let past = (0..count).map(|i| Window {
+            stable_pods: Vec::new(),
+            ..self.past(i as f64 * self.scrape)
+        });
+        past.collect()
+    }
+
     fn past(&mut self, at: f64) -> Window {
         self.step_drift();
         let rate = (self.scenario.stable * self.drift.exp()).min(1.0);
@@ -124,34 +148,25 @@ impl<'a> World<'a> {
     /// The scrape from `at` seconds into the rollout on, with the canary at `share`, and what
     /// happened in truth.
     pub fn scrape(&mut self, at: f64, share: f64) -> (Window, Truth) {
+        self.window(at, &[(self.scrape, share)])
+    }
+
+    /// What is scraped of a time from `at` on in which the weights may change: stretches of seconds,
+    /// each with the canary's share. The window has the last of them.
+    pub fn window(&mut self, at: f64, stretches: &[(f64, f64)]) -> (Window, Truth) {
         self.step_drift();
-        let (usual, stable, canary) = self.rates(at, share);
-        let mean = self.scenario.requests_per_second * self.scrape;
-        let (noisy_stable, noisy_canary) = (self.noisy(stable), self.noisy(canary));
-        let stable_counts = self.count(mean * (1.0 - share), noisy_stable);
-        let canary_counts = self.count(mean * share, noisy_canary);
-        let slowdown = self.scenario.latency.map_or(1.0, |l| l.slowdown);
-        let stable_slow = self.slow_counts(mean * (1.0 - share), 1.0);
-        let canary_slow = self.slow_counts(mean * share, slowdown);
-        let excess = canary_counts.requests as f64 * (canary - stable);
-        let truth = Truth {
-            excess,
-            failed: canary_counts.failures,
-            damage: excess
-                + (stable_counts.requests + canary_counts.requests) as f64 * (stable - usual),
-        };
-        let stable = Late {
-            counts: stable_counts,
-            slow: stable_slow,
-        };
-        let canary = Late {
-            counts: canary_counts,
-            slow: canary_slow,
-        };
+        let (mut stable, mut canary) = (Late::default(), Late::default());
+        let mut truth = Truth::default();
+        let (mut now, mut last) = (at, 0.0);
+        for &(seconds, share) in stretches {
+            self.stretch(now, seconds, share, [&mut stable, &mut canary], &mut truth);
+            now += seconds;
+            last = share;
+        }
         let (stable, canary) = match self.scenario.disturbance.lag {
             None => (stable, canary),
-            Some(Lag::Stable) => (self.delay(stable, at), canary),
-            Some(Lag::Canary) => (stable, self.delay(canary, at)),
+            Some(Lag::Stable) => (self.delay(stable), canary),
+            Some(Lag::Canary) => (stable, self.delay(canary)),
         };
         let slow = BOUNDS
             .iter()
@@ -165,8 +180,8 @@ impl<'a> World<'a> {
             .collect();
         let window = Window {
             start: instant(at),
-            end: instant(at + self.scrape),
-            share,
+            end: instant(now),
+            share: last,
             stable: stable.counts,
             canary: canary.counts,
             slow,
@@ -175,8 +190,32 @@ impl<'a> World<'a> {
         (window, truth)
     }
 
+    /// A time of constant weights, added to what both versions did.
+    fn stretch(
+        &mut self,
+        at: f64,
+        seconds: f64,
+        share: f64,
+        [stable_did, canary_did]: [&mut Late; 2],
+        truth: &mut Truth,
+    ) {
+        let (usual, stable, canary) = self.rates(at, seconds, share);
+        let mean = self.scenario.requests_per_second * seconds;
+        let (noisy_stable, noisy_canary) = (self.noisy(stable), self.noisy(canary));
+        let stable_counts = self.count(mean * (1.0 - share), noisy_stable);
+        let canary_counts = self.count(mean * share, noisy_canary);
+        let slowdown = self.scenario.latency.map_or(1.0, |l| l.slowdown);
+        stable_did.add(stable_counts, self.slow_counts(mean * (1.0 - share), 1.0));
+        canary_did.add(canary_counts, self.slow_counts(mean * share, slowdown));
+        let excess = canary_counts.requests as f64 * (canary - stable);
+        truth.excess += excess;
+        truth.failed += canary_counts.failures;
+        truth.damage +=
+            excess + (stable_counts.requests + canary_counts.requests) as f64 * (stable - usual);
+    }
+
     /// The usual rate, and the two versions' rates now.
-    fn rates(&mut self, at: f64, share: f64) -> (f64, f64, f64) {
+    fn rates(&mut self, at: f64, seconds: f64, share: f64) -> (f64, f64, f64) {
         let scenario = self.scenario;
         let disturbance = &scenario.disturbance;
         let usual = (scenario.stable * self.drift.exp()).min(1.0);
@@ -189,7 +228,7 @@ impl<'a> World<'a> {
         let healthy = shared;
         if let Some(overload) = disturbance.overload {
             let target = ((share - overload.from_share) / (1.0 - overload.from_share)).max(0.0);
-            let follow = 1.0 - (-self.scrape / overload.inertia).exp();
+            let follow = 1.0 - (-seconds / overload.inertia).exp();
             self.load += follow * (target - self.load);
             shared += overload.at_full * self.load;
         }
@@ -267,11 +306,11 @@ impl<'a> World<'a> {
     }
 
     /// What the counters of a late version say: the scrape before.
-    fn delay(&mut self, now: Late, at: f64) -> Late {
+    fn delay(&mut self, now: Late) -> Late {
         let late = self.late.replace(now.clone());
         // Before the rollout there was a scrape too, but only of stable; the canary had nothing yet.
         late.unwrap_or_else(|| {
-            if at == 0.0 && self.scenario.disturbance.lag == Some(Lag::Stable) {
+            if self.scenario.disturbance.lag == Some(Lag::Stable) {
                 now
             } else {
                 Late {

@@ -1,5 +1,7 @@
 //! Whether the chosen routes can carry what a plan asks of them, and on which scale.
 
+use std::collections::HashMap;
+
 use super::shape::is_mirrored;
 use super::tester_rules::TesterRules;
 use super::{Choice, RouteKind, SplitError, VirtualService};
@@ -13,6 +15,7 @@ impl Choice {
     /// If a route cannot be divided so finely, or has no place for a mirror or a rule for testers.
     pub fn fitted(self, vs: &VirtualService, plan: &Plan, fine: bool) -> Result<Self, SplitError> {
         let steps: Vec<Percent> = plan.steps.as_slice().iter().map(|s| s.weight).collect();
+        self.check_twins(vs)?;
         let mut splits = Vec::with_capacity(self.splits.len());
         let (mut http, mut other) = (false, None);
         for split in self.splits {
@@ -49,13 +52,33 @@ impl Choice {
         }
         Ok(Self { splits, ..self })
     }
+
+    /// Whether routes that get the canary stay different from those that have it.
+    fn check_twins(&self, vs: &VirtualService) -> Result<(), SplitError> {
+        let found = |adds: bool| {
+            let splits = self.splits.iter().filter(move |split| split.adds() == adds);
+            splits.filter_map(|split| Some((split, split.find(vs)?)))
+        };
+        let complete: HashMap<_, _> = found(false).map(|(_, route)| (route.stem, route)).collect();
+        let twins = found(true).find_map(|(split, route)| {
+            let other = complete.get(&split.id)?;
+            split.is_of(other).then_some((route, other))
+        });
+        match twins {
+            None => Ok(()),
+            Some((route, other)) => Err(SplitError::Twins {
+                route: route.to_string(),
+                other: other.to_string(),
+            }),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::plan::Options;
-    use crate::traffic::choose;
+    use crate::traffic::{Wanted, choose};
     use serde_json::{Value, json};
 
     fn vs(spec: Value) -> VirtualService {
@@ -131,6 +154,29 @@ mod tests {
             true,
         );
         assert_eq!(error.unwrap(), [1], "large totals are fine enough");
+    }
+
+    #[test]
+    fn a_route_that_would_become_another_is_refused() {
+        let vs = vs(json!({"http": [
+            {"route": [{"destination": {"host": "reviews", "subset": "v1"}}]},
+            {"route": route(100, 0)},
+        ]}));
+        let routes = ["http[0]".to_owned()];
+        for (routes, refused) in [(&[][..], true), (&routes[..], false)] {
+            let wanted = Wanted {
+                stable: Some("v1"),
+                canary: Some("v2"),
+                routes,
+                add: true,
+                ..Wanted::default()
+            };
+            let plan = Plan::resolve(Options::default()).unwrap();
+            let fitted = wanted.choose(&vs).unwrap().fitted(&vs, &plan, false);
+            let expected = "http[0] would be the same as http[1] once its canary is added, and the two could not be told apart (try: a name for one of them, or --route with one of them)";
+            let error = fitted.err().map(|error| error.to_string());
+            assert_eq!(error.as_deref(), refused.then_some(expected));
+        }
     }
 
     #[test]

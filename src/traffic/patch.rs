@@ -246,6 +246,8 @@ mod tests {
     fn form(vs: &VirtualService, weights: &[Option<i64>]) -> Form {
         Form {
             at: vs.routes()[0].at,
+            stable: 0,
+            canary: 1,
             weights: weights.to_vec(),
             addition: Addition::Nothing,
             shadow: Shadow::Nothing,

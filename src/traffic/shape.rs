@@ -25,6 +25,10 @@ pub struct Shape {
 pub struct Form {
     /// Where it stands.
     pub at: RouteRef,
+    /// The position of stable.
+    pub stable: usize,
+    /// The position of the canary, be it there or not.
+    pub canary: usize,
     /// A weight for each destination, an added canary's last.
     pub weights: Weights,
     /// What becomes of a canary that the rollout adds.
@@ -99,6 +103,18 @@ impl Shape {
         splits: &[Split],
         outline: &Outline<'_>,
     ) -> Result<Self, MissingRoutes> {
+        let shape = Self::of_rest(vs, splits, outline);
+        match splits.len() - shape.forms.len() {
+            0 => Ok(shape),
+            missing => Err(MissingRoutes {
+                missing,
+                chosen: splits.len(),
+            }),
+        }
+    }
+
+    /// Draws the shape for those of the chosen routes that `vs` still has.
+    pub(crate) fn of_rest(vs: &VirtualService, splits: &[Split], outline: &Outline<'_>) -> Self {
         let index = Index::of(vs);
         let mut forms = Vec::with_capacity(splits.len());
         let mut rules = Vec::new();
@@ -124,6 +140,8 @@ impl Shape {
             let destination = canary.get("destination").cloned().unwrap_or_default();
             forms.push(Form {
                 at: route.at,
+                stable: split.stable,
+                canary: split.canary,
                 weights: (outline.weights)(split),
                 addition: match (split.adds(), outline.added) {
                     (false, _) => Addition::Nothing,
@@ -137,19 +155,12 @@ impl Shape {
                 },
             });
         }
-        let missing = splits.len() - forms.len();
-        if missing > 0 {
-            return Err(MissingRoutes {
-                missing,
-                chosen: splits.len(),
-            });
-        }
         rules.sort_by_key(|(index, _)| *index);
         let testers = outline
             .testers
             .as_ref()
             .map(|outline| TesterRules::new(outline.run, rules));
-        Ok(Self { forms, testers })
+        Self { forms, testers }
     }
 
     /// What of `vs` is not as it shall be, as far as requests notice.

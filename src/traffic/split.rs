@@ -82,6 +82,16 @@ pub enum SplitError {
         /// The smallest step that moves something.
         finest: String,
     },
+    /// With the canary added, it could not be told from another chosen route.
+    #[error(
+        "{route} would be the same as {other} once its canary is added, and the two could not be told apart (try: a name for one of them, or --route with one of them)"
+    )]
+    Twins {
+        /// The route that lacks the canary.
+        route: String,
+        /// The one that has it.
+        other: String,
+    },
     /// It mirrors requests already.
     #[error(
         "{route} has a mirror already, and a step that mirrors would take its place (try: steps without mirror, or remove `mirror` from the route first)"

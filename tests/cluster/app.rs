@@ -17,7 +17,8 @@ use crate::stack::{PUSHED_WITHIN, Stack};
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// Flags that make steps of three seconds, judged by a limit.
-const BRISK: &str = "--analysis threshold --dwell 3s --interval 1s --min-requests 20 --max-error-rate 5% --margin 5%";
+const BRISK: &str = "--analysis threshold --max-error-rate 5% --margin 5% --min-requests 20 \
+                     --dwell 3s --interval 1s";
 
 /// The application: Service, DestinationRule and VirtualService `reviews`,
 /// Deployments `reviews-v1` and `reviews-v2`, all requests on `v1`.
@@ -141,6 +142,12 @@ impl App {
     /// Writes the weights of the gateway's route, and waits until the gateway has them.
     pub(crate) async fn set_weights(&self, stable: u32, canary: u32) -> kube::Result<()> {
         self.patch_weights(json!(stable), json!(canary)).await?;
+        self.until_served(stable, canary).await;
+        Ok(())
+    }
+
+    /// Waits until the gateway works with these weights; a write takes a moment to reach it.
+    pub(crate) async fn until_served(&self, stable: u32, canary: u32) {
         let mut expected = BTreeMap::from([
             ("v1".to_owned(), u64::from(stable)),
             ("v2".to_owned(), u64::from(canary)),
@@ -150,7 +157,7 @@ impl App {
         loop {
             let served = self.served_weights().await;
             if served == expected {
-                return Ok(());
+                return;
             }
             assert!(written.elapsed() < PUSHED_WITHIN, "served: {served:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -336,8 +343,11 @@ impl App {
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": format!("reviews-{version}"), "namespace": self.namespace, "labels": labels},
+            // Recreate, so that a change of the pods takes the old ones away even if the new
+            // ones never become ready.
             "spec": {
                 "replicas": 2,
+                "strategy": {"type": "Recreate"},
                 "selector": {"matchLabels": labels},
                 "template": {
                     "metadata": {"labels": labels},

@@ -1,6 +1,6 @@
 //! A canary that is worse, in each way that a canary can be.
 
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{Patch, PatchParams};
 use kubectl_canary::record::{Cause, EventKind};
 use serde_json::json;
 
@@ -25,6 +25,7 @@ async fn a_canary_with_20_percent_errors_is_rolled_back_to_the_exact_spec() {
     assert_eq!(ended.steps(), ["10"]);
     app.is_restored_to(&before).await;
     assert!(sent.failed() > 0, "{sent:?}");
+    app.until_served(100, 0).await;
     let sent = app.load().rate(200.0).requests(100).run().await;
     assert_eq!(sent.answered("v1"), 100, "{sent:?}");
     app.finish().await;
@@ -55,25 +56,12 @@ async fn a_canary_whose_pods_stop_being_ready_is_rolled_back() {
     let mut driver = app.rollout("--steps 10:60s,100").launch();
     driver.until_flowing_at("10").await;
 
-    // New pods never become ready, and then there are only new ones.
-    let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": "reviews-v2", "namespace": app.namespace},
-        "spec": {
-            "selector": {"matchLabels": {"app": "reviews", "version": "v2"}},
-            "template": {
-                "metadata": {
-                    "labels": {"app": "reviews", "version": "v2"},
-                    "annotations": {"kubectl-canary.stack/ready-after": "never"},
-                },
-                "spec": {"containers": [{"name": "reviews", "image": "stack/reviews:v2"}]},
-            },
-        },
-    });
-    stack.apply(&deployment).await.unwrap();
-    let old = ListParams::default().labels("version=v2");
-    let pods = stack.api("v1", "Pod", &app.namespace);
-    pods.delete_collection(&DeleteParams::default().grace_period(0), &old)
+    // The pods are replaced by ones that never become ready.
+    let annotation = json!({"kubectl-canary.stack/ready-after": "never"});
+    let change = json!({"spec": {"template": {"metadata": {"annotations": annotation}}}});
+    stack
+        .api("apps/v1", "Deployment", &app.namespace)
+        .patch("reviews-v2", &PatchParams::default(), &Patch::Merge(change))
         .await
         .unwrap();
 

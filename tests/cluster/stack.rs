@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::process::Command;
 
-const VARIABLE: &str = "KUBECTL_CANARY_STACK";
+pub(crate) const VARIABLE: &str = "KUBECTL_CANARY_STACK";
 
 /// How long istiod may take to tell the proxies; it takes a tenth of a second.
 pub(crate) const PUSHED_WITHIN: Duration = Duration::from_secs(10);

@@ -267,3 +267,35 @@ async fn an_edit_between_the_preflight_and_the_first_step_is_not_overwritten() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn abort_restores_what_is_left_where_a_chosen_route_is_gone_and_says_that_it_is_not_all() {
+    let route = |name: &str| {
+        json!({"name": name, "route": [
+            {"destination": {"host": "reviews", "subset": "v1"}, "weight": 100},
+            {"destination": {"host": "reviews", "subset": "v2"}, "weight": 0},
+        ]})
+    };
+    let mut first = route("mobile");
+    first["match"] = json!([{"headers": {"x-app": {"exact": "mobile"}}}]);
+    let shop = Shop::with_routes(json!([first, route("primary")])).await;
+    let finish = edited(&shop, OnDrift::Stop, |shop| {
+        shop.edit(|vs| vs["spec"]["http"][1]["name"] = "renamed".into());
+    })
+    .await;
+    assert_eq!(finish.outcome, Outcome::Drifted);
+    let failed = shop.abort("bob@desk").await.unwrap_err().to_string();
+    let expected = "rollback FAILED: 1 of the 2 chosen routes are gone or send elsewhere now; whatever is left of them has its original weights again; traffic of virtualservice shop/reviews needs a human";
+    assert!(failed.starts_with(expected), "{failed}");
+    let spec = shop.spec();
+    assert_eq!(spec["http"][0], shop.before["http"][0]);
+    assert_eq!(
+        spec["http"][1]["route"][1]["weight"], 10,
+        "whose it is now, nobody can tell"
+    );
+
+    // Once the route is what it was, the same command finishes the job.
+    shop.edit(|vs| vs["spec"]["http"][1]["name"] = "primary".into());
+    shop.abort("bob@desk").await.unwrap();
+    shop.assert_restored();
+}

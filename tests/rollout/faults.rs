@@ -1,1 +1,377 @@
-//! .
+//! An API server, and an istiod, that do not do what they are asked.
+
+use std::time::Duration;
+
+use kubectl_canary::plan::Options;
+use kubectl_canary::record::{Cause, EventKind, Outcome, Rollout};
+use kubectl_canary::sandbox::{ApiFault, Rule};
+use kubectl_canary::traffic::VirtualService;
+
+use crate::stage::{Shop, brisk, brisk_with};
+
+/// Every way in which a write may fail without anybody knowing whether it was made.
+fn troubles() -> Vec<ApiFault> {
+    let mut faults = Vec::new();
+    for applied in [false, true] {
+        for code in [500, 503, 504] {
+            faults.push(ApiFault::Answer {
+                code,
+                retry_after: None,
+                applied,
+            });
+        }
+        faults.push(ApiFault::Hang { applied });
+        faults.push(ApiFault::Reset { applied });
+    }
+    faults.push(ApiFault::Answer {
+        code: 429,
+        retry_after: Some(1),
+        applied: false,
+    });
+    faults.push(ApiFault::WebhookDown);
+    faults
+}
+
+/// The canary's weights in the order in which the object had them.
+async fn seen_weights(shop: &Shop, done: impl Future<Output = ()>) -> Vec<i64> {
+    let mut weights = vec![shop.weights()[1]];
+    let mut done = std::pin::pin!(done);
+    loop {
+        tokio::select! {
+            () = &mut done => {
+                weights.push(shop.weights()[1]);
+                weights.dedup();
+                return weights;
+            }
+            () = tokio::time::sleep(Duration::from_millis(250)) => {
+                let now = shop.weights()[1];
+                if weights.last() != Some(&now) {
+                    weights.push(now);
+                }
+                shop.assert_whole();
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_step_takes_effect_exactly_once_whatever_becomes_of_its_patch() {
+    for fault in troubles() {
+        for patch in 0..4 {
+            let shop = Shop::open().await;
+            let rule = Rule::new(fault.clone()).on("patch").after(patch).times(1);
+            shop.world.faults().api(rule);
+            let driver = async {
+                let finish = shop.start(brisk()).await.unwrap();
+                assert_eq!(finish.outcome, Outcome::Promoted, "{fault:?} at {patch}");
+            };
+            let weights = seen_weights(&shop, driver).await;
+            assert_eq!(weights, [0, 1, 10, 50, 100], "{fault:?} at patch {patch}");
+            assert_eq!(shop.climbed(), ["1", "10", "50", "100"]);
+            assert_eq!(shop.rollout(), None);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_takes_effect_whatever_becomes_of_its_patch() {
+    for fault in troubles() {
+        let shop = Shop::open().await;
+        shop.world
+            .traffic()
+            .version("shop", "reviews-v2")
+            .fails(0.5);
+        let rule = Rule::new(fault.clone()).on("patch").after(1).times(1);
+        shop.world.faults().api(rule);
+        let finish = shop.start(brisk_with("10,100")).await.unwrap();
+        assert_eq!(
+            finish.outcome,
+            Outcome::RolledBack(Cause::Regression),
+            "{fault:?}"
+        );
+        shop.assert_restored();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_takes_effect_whatever_becomes_of_its_patch() {
+    for fault in troubles() {
+        let shop = Shop::open().await;
+        let driver = shop.start(brisk_with("10:1m,100"));
+        let _ = tokio::time::timeout(Duration::from_secs(5), driver).await;
+        let rule = Rule::new(fault.clone()).on("patch").times(2);
+        shop.world.faults().api(rule);
+        let finish = shop.abort("bob@desk").await.unwrap().unwrap();
+        assert_eq!(
+            finish.outcome,
+            Outcome::RolledBack(Cause::Request),
+            "{fault:?}"
+        );
+        shop.assert_restored();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_goes_on_until_istiods_webhook_is_back() {
+    let shop = Shop::open().await;
+    let (from, until) = (shop.after(3), shop.after(120));
+    shop.world
+        .faults()
+        .istiod_down(|rule| rule.from(from).until(until));
+    shop.world
+        .traffic()
+        .version("shop", "reviews-v2")
+        .fails_from(from, 0.5);
+    let finish = shop.start(brisk_with("10:1m,100")).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Regression));
+    shop.assert_restored();
+    assert!(finish.at >= until);
+    let late = finish.at.duration_since(until);
+    assert!(late.as_secs() <= 6, "{late:?} after it came back");
+    let retries: Vec<_> = shop
+        .told()
+        .into_iter()
+        .filter_map(|event| match event {
+            EventKind::Retrying { why, manual, .. } => Some((why, manual)),
+            _ => None,
+        })
+        .collect();
+    assert!(retries.len() > 5);
+    for (why, manual) in retries {
+        assert!(why.contains("failed calling webhook"), "{why}");
+        assert_eq!(
+            manual.as_deref(),
+            Some("kubectl canary abort reviews -n shop")
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_that_runs_out_of_time_says_that_it_failed() {
+    let shop = Shop::open().await;
+    let from = shop.after(3);
+    shop.world.faults().istiod_down(|rule| rule.from(from));
+    shop.world
+        .traffic()
+        .version("shop", "reviews-v2")
+        .fails_from(from, 0.5);
+    let options = Options {
+        rollback_timeout: Some("1m".parse().unwrap()),
+        ..brisk_with("10:1m,100")
+    };
+    let began = shop.world.clock().now();
+    let finish = shop.start(options).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::RollbackFailed);
+    let took = finish.at.duration_since(began).as_secs();
+    assert!((50..80).contains(&took), "{took} s");
+    let next = shop.told().into_iter().find_map(|event| match event {
+        EventKind::Finished { next, .. } => next,
+        _ => None,
+    });
+    assert_eq!(
+        next.as_deref(),
+        Some("kubectl canary abort reviews -n shop")
+    );
+
+    let failed = shop.abort("bob@desk").await.unwrap_err().to_string();
+    assert!(
+        failed.starts_with("rollback FAILED: cannot patch virtualservice shop/reviews"),
+        "{failed}"
+    );
+    let by_hand = r#"kubectl patch virtualservice reviews -n shop --type=json -p '[{"op":"add","path":"/spec/http/0/route/0/weight","value":100},{"op":"add","path":"/spec/http/0/route/1/weight","value":0}]'"#;
+    assert!(failed.contains(by_hand), "{failed}");
+    shop.world.faults().clear();
+    shop.abort("bob@desk").await.unwrap();
+    shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_is_watched_while_its_next_step_cannot_be_written() {
+    let shop = Shop::open().await;
+    // The step to 50 % fails for three minutes; meanwhile the canary breaks.
+    let until = shop.after(180);
+    let fault = ApiFault::Answer {
+        code: 503,
+        retry_after: None,
+        applied: false,
+    };
+    shop.world.faults().api(
+        Rule::new(fault)
+            .on("patch")
+            .containing(r#""value":50}"#)
+            .until(until),
+    );
+    let breaks = shop.after(30);
+    shop.world
+        .traffic()
+        .version("shop", "reviews-v2")
+        .fails_from(breaks, 0.5);
+    let finish = shop.start(brisk_with("10,50,100")).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Regression));
+    assert!(
+        finish.at < until,
+        "it does not wait for the step to be written"
+    );
+    assert_eq!(shop.climbed(), ["10"]);
+    let passed = shop
+        .told()
+        .into_iter()
+        .filter(|event| matches!(event, EventKind::StepPassed { .. }))
+        .count();
+    assert_eq!(passed, 1, "and says once that the step has passed");
+    shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_the_server_refuses_for_good_is_rolled_back() {
+    let shop = Shop::open().await;
+    let fault = ApiFault::WebhookDenies("weights above 10 need an approval".into());
+    shop.world
+        .faults()
+        .api(Rule::new(fault).on("patch").containing(r#""value":50}"#));
+    let finish = shop.start(brisk()).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Refused));
+    assert!(
+        finish.reasons[0].contains("weights above 10 need an approval"),
+        "{:?}",
+        finish.reasons
+    );
+    shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_step_that_the_server_refuses_is_an_error_and_leaves_no_trace() {
+    let shop = Shop::open().await;
+    let fault = ApiFault::WebhookDenies("no rollouts on Fridays".into());
+    shop.world.faults().api(Rule::new(fault).on("patch"));
+    let refused = shop.start(brisk()).await.unwrap_err().to_string();
+    assert!(refused.contains("no rollouts on Fridays"), "{refused}");
+    shop.assert_restored();
+    assert_eq!(shop.annotation("last"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_down_when_a_rollout_starts_is_an_error_and_leaves_no_trace() {
+    let shop = Shop::open().await;
+    let fault = ApiFault::Answer {
+        code: 503,
+        retry_after: None,
+        applied: false,
+    };
+    shop.world.faults().api(Rule::new(fault).on("patch"));
+    let failed = shop.start(brisk()).await.unwrap_err().to_string();
+    assert!(
+        failed.starts_with("cannot patch virtualservice shop/reviews: "),
+        "{failed}"
+    );
+    shop.assert_restored();
+    assert_eq!(shop.annotation("last"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_that_break_or_expire_miss_no_foreign_edit() {
+    type Break = fn(&Shop);
+    let breaks: [Break; 4] = [
+        |shop| shop.world.set(|stage| stage.end_watches()),
+        |shop| {
+            shop.world.set(|stage| {
+                stage.end_watches();
+                stage.compact();
+            });
+        },
+        |shop| {
+            let gone = Rule::new(ApiFault::Gone).on("watch").times(3);
+            shop.world.faults().api(gone);
+            shop.world.set(|stage| stage.end_watches());
+        },
+        |shop| {
+            let until = shop.after(20);
+            let fault = ApiFault::Answer {
+                code: 503,
+                retry_after: None,
+                applied: false,
+            };
+            let down = Rule::new(fault).on("watch").until(until);
+            shop.world.faults().api(down);
+            shop.world.set(|stage| stage.end_watches());
+        },
+    ];
+    for (number, break_watch) in breaks.into_iter().enumerate() {
+        let shop = Shop::open().await;
+        let (finish, edited) = tokio::join!(shop.start(brisk_with("10:5m,100")), async {
+            shop.until_weight(10).await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            break_watch(&shop);
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            shop.set_weights(70, 30);
+            shop.world.clock().now()
+        });
+        let finish = finish.unwrap();
+        assert_eq!(finish.outcome, Outcome::Drifted, "{number}");
+        assert_eq!(shop.weights(), [70, 30]);
+        let noticed = finish.at.duration_since(edited).as_secs();
+        assert!(noticed < 40, "{number}: noticed after {noticed} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_takes_longer_than_a_look_is_opened_all_the_same() {
+    let shop = Shop::open().await;
+    let slow = ApiFault::Slow(Duration::from_secs(4));
+    shop.world.faults().api(Rule::new(slow).on("watch"));
+    let (finish, edited) = tokio::join!(shop.start(brisk_with("10:5m,100")), async {
+        shop.until_weight(10).await;
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        shop.set_weights(70, 30);
+        shop.world.clock().now()
+    });
+    let finish = finish.unwrap();
+    assert_eq!(finish.outcome, Outcome::Drifted);
+    assert!(finish.at.duration_since(edited).as_secs() < 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_keeps_changing_under_our_hands_is_still_patched() {
+    let shop = Shop::open().await;
+    // Every patch of a step meets an object that somebody has just edited.
+    for second in 0..40 {
+        let at = shop.after(3) + jiff::SignedDuration::from_millis(second * 250);
+        shop.world.at(at, move |stage| {
+            stage.edit("virtualservices", "shop", "reviews", "hpa", |vs| {
+                vs["spec"]["http"][0]["route"][1]["headers"] =
+                    serde_json::json!({"request": {"set": {"x-n": second.to_string()}}});
+            });
+        });
+    }
+    let slow = ApiFault::Slow(Duration::from_millis(300));
+    shop.world
+        .faults()
+        .api(Rule::new(slow).on("patch").after(1).times(8));
+    let finish = shop.start(brisk_with("10,100")).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::Promoted, "{:#?}", shop.told());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_the_whole_api_server_moves_nothing_and_is_survived() {
+    let shop = Shop::open().await;
+    let (from, until) = (shop.after(8), shop.after(70));
+    shop.world.faults().api(
+        Rule::new(ApiFault::Hang { applied: false })
+            .from(from)
+            .until(until),
+    );
+    let (finish, ()) = tokio::join!(shop.start(brisk()), async {
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        let weights = shop.weights();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(shop.weights(), weights);
+        let vs = VirtualService::new(shop.object()).unwrap();
+        assert!(Rollout::read(&vs).unwrap().is_some());
+    });
+    assert_eq!(
+        finish.unwrap().outcome,
+        Outcome::Promoted,
+        "{:#?}",
+        shop.told()
+    );
+}

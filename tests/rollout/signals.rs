@@ -79,7 +79,7 @@ async fn a_write_that_was_made_although_its_answer_was_lost_is_taken_back() {
 #[tokio::test(start_paused = true)]
 async fn a_signal_at_any_moment_restores_the_spec_within_seven_seconds() {
     let mut dice = Dice::seeded(4);
-    for round in 0..80 {
+    for round in 0..50 {
         let shop = Shop::open().await;
         let millis = dice.below(25_000);
         let signal = [Signal::Interrupt, Signal::Terminate][round % 2];

@@ -101,7 +101,7 @@ async fn pause_and_resume_beside_a_live_driver_hold_and_let_go() {
 #[tokio::test(start_paused = true)]
 async fn the_object_is_whole_at_whatever_moment_the_driver_dies_and_abort_restores_it() {
     let mut dice = Dice::seeded(1);
-    for round in 0..60 {
+    for round in 0..40 {
         let shop = Shop::open().await;
         let millis = dice.below(40_000);
         killed_after(&shop, millis).await;
@@ -121,7 +121,7 @@ async fn the_object_is_whole_at_whatever_moment_the_driver_dies_and_abort_restor
 #[tokio::test(start_paused = true)]
 async fn the_object_is_whole_if_the_driver_dies_while_a_slow_write_is_under_way() {
     let mut dice = Dice::seeded(2);
-    for _ in 0..30 {
+    for _ in 0..20 {
         let shop = Shop::open().await;
         let slow = ApiFault::Slow(Duration::from_millis(700));
         shop.world.faults().api(Rule::new(slow).on("patch"));
@@ -138,7 +138,7 @@ async fn the_object_is_whole_if_the_driver_dies_while_a_slow_write_is_under_way(
 #[tokio::test(start_paused = true)]
 async fn a_resumed_rollout_goes_on_to_the_end_from_whatever_moment() {
     let mut dice = Dice::seeded(3);
-    for _ in 0..25 {
+    for _ in 0..15 {
         let shop = Shop::open().await;
         let millis = dice.below(30_000);
         killed_after(&shop, millis).await;

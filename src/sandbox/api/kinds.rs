@@ -23,6 +23,7 @@ pub(crate) struct Kind {
 
 const ISTIO: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 const V1: &[&str] = &["v1"];
+const V2: &[&str] = &["v2"];
 
 macro_rules! kinds {
     ($($group:literal $versions:ident $plural:literal $singular:literal $kind:literal $short:expr, $($flag:ident)*;)*) => {
@@ -56,6 +57,7 @@ pub(crate) static KINDS: &[Kind] = kinds! {
     "" V1 "serviceaccounts" "serviceaccount" "ServiceAccount" ["sa"], namespaced;
     "apps" V1 "deployments" "deployment" "Deployment" ["deploy"], namespaced generation status;
     "apps" V1 "replicasets" "replicaset" "ReplicaSet" ["rs"], namespaced generation status;
+    "autoscaling" V2 "horizontalpodautoscalers" "horizontalpodautoscaler" "HorizontalPodAutoscaler" ["hpa"], namespaced status;
     "batch" V1 "jobs" "job" "Job" [], namespaced generation status;
     "discovery.k8s.io" V1 "endpointslices" "endpointslice" "EndpointSlice" [], namespaced generation;
     "coordination.k8s.io" V1 "leases" "lease" "Lease" [], namespaced;

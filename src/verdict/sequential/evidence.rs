@@ -117,7 +117,10 @@ impl Evidence {
             let worst = open.max_by(|a, b| a.openness().total_cmp(&b.openness()));
             reasons.extend(worst.map(|metric| self.bound(metric)));
         }
-        reasons.push(self.against());
+        // Evidence that rounds to nothing is not worth a line, unless it is all there is to say.
+        if evidence >= 0.05 || reasons.is_empty() {
+            reasons.push(self.against());
+        }
         reasons
     }
 
@@ -134,7 +137,7 @@ impl Evidence {
     /// What is ruled out for a metric.
     pub fn bound(&self, metric: &MetricEvidence) -> String {
         let what = match metric.subject {
-            Subject::Failures => "failures".to_owned(),
+            Subject::Failures => "errors".to_owned(),
             Subject::SlowerThan { bound_ms } => format!("requests over {bound_ms} ms"),
         };
         match metric.upper {
@@ -258,7 +261,7 @@ mod tests {
         assert_eq!(
             evidence.reasons(),
             [
-                "canary failures exceed 1.5x stable by at most 0.5 points (95 %)",
+                "canary errors exceed 1.5x stable by at most 0.5 points (95 %)",
                 "no bound on canary requests over 250 ms yet",
                 "evidence of regression 0.5 of 4.6",
             ]

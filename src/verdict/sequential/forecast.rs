@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::block::{Margin, Rates, project};
 use super::mixture::{self, Ladder};
-use super::policy::Policy;
+use super::policy::{Policy, Tolerance};
 
 /// Requests that the first step should send to the canary in a scrape.
 const FIRST_STEP: f64 = 50.0;
@@ -62,30 +62,39 @@ impl Traffic {
     /// How long an equal canary takes through all steps to 100 %, `shares` being those before it.
     /// `None` when some step never ends by itself. Good to a third.
     pub fn time_to_full(self, shares: &[f64], policy: &Policy) -> Option<SignedDuration> {
-        let per_window = self.per_second * policy.scrape.as_secs_f64();
         let mut total = SignedDuration::ZERO;
         for (i, &share) in shares.iter().enumerate() {
-            let floor = shares
-                .get(i + 1)
-                .map_or(0.0, |&next| policy.blast_floor(next, per_window));
-            total += self.time_in_step(share, floor, policy)?;
+            let (time, _) = self.time_in_step(share, shares.get(i + 1).copied(), policy)?;
+            total += time;
         }
         Some(total)
     }
 
-    /// How long a step takes whose excess need not be below `floor`.
-    fn time_in_step(self, share: f64, floor: f64, policy: &Policy) -> Option<SignedDuration> {
+    /// How long a step at `share` takes an equal canary, and the excess that it then has ruled out;
+    /// `next` is the share of the step after it, unless that is 100 %. `None` when the step does not
+    /// end by itself.
+    pub fn time_in_step(
+        self,
+        share: f64,
+        next: Option<f64>,
+        policy: &Policy,
+    ) -> Option<(SignedDuration, f64)> {
+        let per_window = self.per_second * policy.scrape.as_secs_f64();
+        let floor = next.map_or(0.0, |next| policy.blast_floor(next, per_window));
         if floor >= 1.0 {
-            return Some(policy.dwell);
+            return Some((policy.dwell, 1.0));
         }
         let until = |tolerance: f64| self.time_to_promote(share, tolerance.max(floor), policy);
-        let widens = policy.tolerance.widens_after;
-        let early = until(policy.tolerance.early).filter(|&early| early <= widens);
-        let time = match early {
-            Some(early) => early,
-            None => until(policy.tolerance.late)?.max(widens),
+        let Tolerance {
+            early,
+            late,
+            widens_after,
+        } = policy.tolerance;
+        let (time, tolerance) = match until(early).filter(|&time| time <= widens_after) {
+            Some(time) => (time, early),
+            None => (until(late)?.max(widens_after), late),
         };
-        (time <= policy.deadline).then(|| time.max(policy.dwell))
+        (time <= policy.deadline).then(|| (time.max(policy.dwell), tolerance.max(floor)))
     }
 
     /// How long a canary that fails `canary_rate` of its requests takes at `share` until it trips.

@@ -25,6 +25,7 @@ describe() {
   "namespace": "$netns",
   "kubeconfig": {"admin": $(quoted "$admin_kubeconfig"), "dev": $(quoted "$dev_kubeconfig")},
   "api_server": "$api_url",
+  "audit_log": $(quoted "$audit_log"),
   "kubectl": $(quoted "$kubernetes_bin/kubectl"),
   "gateway": {
     "name": "istio-system/public",

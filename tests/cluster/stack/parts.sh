@@ -35,7 +35,8 @@ launch() {
         --client-ca-file="$pki/ca.crt" --token-auth-file="$pki/tokens.csv" \
         --service-account-issuer=https://kubernetes.default.svc.cluster.local \
         --service-account-key-file="$pki/service-account.pub" \
-        --service-account-signing-key-file="$pki/service-account.key" --v=1
+        --service-account-signing-key-file="$pki/service-account.key" --v=1 \
+        --audit-policy-file="$stack/kubernetes/audit.yaml" --audit-log-path="$audit_log"
       ;;
     controller-manager)
       spawn controller-manager "$kubernetes_bin/kube-controller-manager" "${kubeconfigs[@]}" \

@@ -1,0 +1,278 @@
+//! `simulate`: a plan rehearsed many times against an imagined canary, without a cluster.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::CommandError;
+use super::judge::{PAST, analysis};
+use super::prepare::plan_file;
+use crate::plan::{HumanDuration, Options, Percent, Plan};
+use crate::report::Simulation;
+use crate::simulate::{
+    Disturbance, Ending, Lag, Latency, Outage, Outcome, Rehearsal, Scenario, Table, Warmup, World,
+    outcomes,
+};
+use crate::verdict::Analysis;
+use crate::verdict::sequential::History;
+
+/// What `simulate` takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Simulate {
+    /// A plan file; flags win over it. `-` reads from standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub filename: Option<PathBuf>,
+    /// The plan.
+    #[command(flatten)]
+    pub options: Options,
+    /// The versions.
+    #[command(flatten)]
+    pub imagined: Imagined,
+    /// How many rollouts to play.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Rehearsal")]
+    pub runs: u32,
+    /// The same seed plays the same rollouts on every machine.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        help_heading = "Rehearsal"
+    )]
+    pub seed: u64,
+    /// Write a page with pictures of the rollouts to this file.
+    #[arg(long, value_name = "FILE", help_heading = "Rehearsal")]
+    pub html: Option<PathBuf>,
+}
+
+/// The pair of versions to imagine, and what goes wrong around them.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "What is imagined")]
+pub struct Imagined {
+    /// Requests per second to both versions together [default: 100].
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub requests_per_second: Option<f64>,
+    /// Share of stable's requests that fail [default: 0.1%].
+    #[arg(long, value_name = "PERCENT")]
+    pub stable_errors: Option<Percent>,
+    /// Share of the canary's requests that fail [default: as stable's].
+    #[arg(long, value_name = "PERCENT")]
+    pub canary_errors: Option<Percent>,
+    /// The canary is as good as stable until this time.
+    #[arg(long, value_name = "DURATION", requires = "canary_errors")]
+    pub regression_after: Option<HumanDuration>,
+    // Hidden until a rollout judges latency: a rehearsal must not promise what `start` does not do.
+    /// How many times slower the canary is.
+    #[arg(long, value_name = "FACTOR", value_parser = positive, hide = true)]
+    pub slowdown: Option<f64>,
+    /// Both versions fail this share of their requests on top, for a while.
+    #[arg(long, value_name = "PERCENT")]
+    pub outage_rate: Option<Percent>,
+    /// When that begins [default: 2m].
+    #[arg(long, value_name = "DURATION", requires = "outage_rate")]
+    pub outage_at: Option<HumanDuration>,
+    /// How long it lasts [default: 1m].
+    #[arg(long, value_name = "DURATION", requires = "outage_rate")]
+    pub outage_for: Option<HumanDuration>,
+    /// Whose counters arrive a scrape late [default: nobody's].
+    #[arg(long, value_name = "VERSION")]
+    pub late_counters: Option<LateCounters>,
+    /// The canary's pods fail more or less than they should, by this standard deviation.
+    #[arg(long, value_name = "PERCENT")]
+    pub pod_difference: Option<Percent>,
+    /// Share of the canary's requests that fail on top while it is cold.
+    #[arg(long, value_name = "PERCENT")]
+    pub cold_errors: Option<Percent>,
+    /// How long it stays cold under traffic [default: 30s].
+    #[arg(long, value_name = "DURATION", requires = "cold_errors")]
+    pub cold_for: Option<HumanDuration>,
+    /// How old the canary's pods are when the rollout starts [default: 0s].
+    #[arg(long, value_name = "DURATION")]
+    pub canary_age: Option<HumanDuration>,
+    /// Failures come in clusters of this mean size.
+    #[arg(long, value_name = "N", value_parser = clustered)]
+    pub clusters: Option<f64>,
+    /// Failure rates vary from scrape to scrape: the correlation of two requests in one, 0.001 for
+    /// instance.
+    #[arg(long, value_name = "SHARE", value_parser = correlation)]
+    pub noise: Option<f64>,
+    /// Both failure rates drift together: standard deviation of their logarithm, 0.5 for instance.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub drift: Option<f64>,
+    /// How often Prometheus scrapes [default: 15s].
+    #[arg(long, value_name = "DURATION")]
+    pub scrape_interval: Option<HumanDuration>,
+}
+
+/// The version whose counters are a scrape behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LateCounters {
+    /// The stable version's.
+    Stable,
+    /// The canary's.
+    Canary,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    number(text, "a number above 0", |number| {
+        number > 0.0 && number <= 1e9
+    })
+}
+
+fn clustered(text: &str) -> Result<f64, String> {
+    number(text, "a number above 1", |number| {
+        number > 1.0 && number <= 1e6
+    })
+}
+
+fn correlation(text: &str) -> Result<f64, String> {
+    number(text, "between 0 and 1", |number| {
+        number > 0.0 && number < 1.0
+    })
+}
+
+fn number(text: &str, wanted: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if fits(number) => Ok(number),
+        _ => Err(format!("{text:?} is not {wanted}")),
+    }
+}
+
+impl Imagined {
+    fn scenario(&self) -> Scenario {
+        let usual = Scenario::default();
+        let seconds = |duration: HumanDuration| duration.signed().as_secs_f64();
+        let stable = self.stable_errors.map_or(usual.stable, Percent::share);
+        let canary = self.canary_errors.map_or(stable, Percent::share);
+        // A better canary is a part of stable's rate, a worse one adds to it: so that it follows
+        // stable's through drift and outages.
+        let ratio = if canary < stable {
+            canary / stable
+        } else {
+            1.0
+        };
+        let outage_at = seconds(self.outage_at.unwrap_or(HumanDuration::minutes(2)));
+        Scenario {
+            requests_per_second: self
+                .requests_per_second
+                .unwrap_or(usual.requests_per_second),
+            stable,
+            ratio,
+            added: (canary - stable).max(0.0),
+            onset: self.regression_after.map_or(0.0, seconds),
+            latency: self.slowdown.map(|slowdown| Latency {
+                median_ms: 40.0,
+                spread: 0.8,
+                slowdown,
+                jitter: 0.02,
+            }),
+            disturbance: Disturbance {
+                outage: self.outage_rate.map(|rate| Outage {
+                    start: (outage_at, outage_at),
+                    lasts: seconds(self.outage_for.unwrap_or(HumanDuration::minutes(1))),
+                    rate: rate.share(),
+                }),
+                lag: self.late_counters.map(|late| match late {
+                    LateCounters::Stable => Lag::Stable,
+                    LateCounters::Canary => Lag::Canary,
+                }),
+                noise: self.noise,
+                clusters: self.clusters,
+                drift: self.drift,
+                pods: self.pod_difference.map(Percent::share),
+                warmup: self.cold_errors.map(|added| Warmup {
+                    lasts: seconds(self.cold_for.unwrap_or(HumanDuration::seconds(30))),
+                    added: added.share(),
+                }),
+                overload: None,
+            },
+            ..usual
+        }
+    }
+}
+
+/// Plays the plan as often as asked; `tick` is called after each rollout.
+///
+/// # Errors
+/// If the plan cannot be followed, or the page cannot be written.
+pub fn simulate(args: &Simulate, tick: &(dyn Fn() + Sync)) -> Result<Simulation, CommandError> {
+    let mut options = args.options.clone();
+    if let Some(path) = &args.filename {
+        options = options.or(plan_file(path)?.spec);
+    }
+    let scrape = args.imagined.scrape_interval;
+    let scrape = scrape.unwrap_or(HumanDuration::seconds(15));
+    if scrape.unsigned().as_millis() < 100 {
+        return Err(CommandError::Usage(format!(
+            "--scrape-interval {scrape} is shorter than any Prometheus scrapes (try: 1s or more)"
+        )));
+    }
+    let plan = Plan::measured(options, scrape)?;
+    // A path that cannot be written is better known before the work than after it.
+    let page = match &args.html {
+        Some(path) => Some(File::create(path).map_err(|source| CommandError::Io {
+            what: format!("cannot write {}", path.display()),
+            source,
+        })?),
+        None => None,
+    };
+    let scenario = args.imagined.scenario();
+    let rehearsal = Rehearsal {
+        plan: &plan,
+        scenario: &scenario,
+        canary_age: args
+            .imagined
+            .canary_age
+            .map_or(0.0, |age| age.signed().as_secs_f64()),
+    };
+    let judge = |world: &mut World<'_>| -> Box<dyn Analysis> {
+        let past = world.recent(PAST.as_secs_f64());
+        analysis(&plan, &History::from_windows(&past))
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let played = outcomes(args.runs as usize, args.seed, threads, |seed| {
+        let outcome = rehearsal.play(seed, judge, &mut |_| {});
+        tick();
+        outcome
+    });
+    let typical = typical(&played);
+    let typical_seed = args.seed.wrapping_add(typical as u64);
+    let mut moments = Vec::new();
+    rehearsal.play(typical_seed, judge, &mut |moment| moments.push(moment));
+    let simulation = Simulation {
+        seed: args.seed,
+        table: Table::of(&played),
+        scenario,
+        plan,
+        typical: played[typical],
+        typical_seed,
+        moments,
+        outcomes: played,
+    };
+    if let (Some(mut file), Some(path)) = (page, &args.html) {
+        file.write_all(simulation.page().as_bytes())
+            .map_err(|source| CommandError::Io {
+                what: format!("cannot write {}", path.display()),
+                source,
+            })?;
+    }
+    Ok(simulation)
+}
+
+/// The rollout in the middle of those that ended as most did.
+fn typical(outcomes: &[Outcome]) -> usize {
+    let of = |ending: Ending| {
+        let mut these: Vec<_> = (0..outcomes.len())
+            .filter(|&i| outcomes[i].ending == ending)
+            .collect();
+        these.sort_by(|&a, &b| outcomes[a].seconds.total_cmp(&outcomes[b].seconds));
+        these
+    };
+    let most = [Ending::Promoted, Ending::RolledBack, Ending::Inconclusive]
+        .map(of)
+        .into_iter()
+        .max_by_key(Vec::len)
+        .unwrap_or_default();
+    most.get(most.len() / 2).copied().unwrap_or_default()
+}

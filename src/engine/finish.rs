@@ -1,0 +1,179 @@
+//! How a driver ends: with the traffic taken back, or with what it leaves.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::driver::Driver;
+use super::rollback::{Authority, Road, RollbackError, roll_back};
+use super::sight::Sight;
+use super::signals::Signal;
+use crate::plan::{HumanDuration, OnDrift, Percent};
+use crate::record::{Cause, Event, EventKind, Outcome, Phase, Rollout, Tally};
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finish {
+    /// How.
+    pub outcome: Outcome,
+    /// The canary's percentage now.
+    pub weight: Percent,
+    /// The rollout as it stood last.
+    pub rollout: Rollout,
+    /// What was seen over all steps.
+    pub total: Tally,
+    /// From the decision to take traffic back to restored weights.
+    pub rollback: Option<Duration>,
+    /// Why, in words.
+    pub reasons: Vec<String>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<Signal>,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Driver<'_> {
+    pub(super) async fn take_back(&mut self, cause: Cause, overwrite: bool) -> Outcome {
+        let rollout = self.machine.rollout().clone();
+        self.emit(EventKind::RollingBack {
+            cause,
+            weight: rollout.weight(),
+        });
+        let clock = self.kit.clock.clone();
+        let road = Road {
+            cluster: self.kit.cluster,
+            clock: &clock,
+            cause,
+            by: &rollout.holder,
+            // A policy that does not leave foreign weights alone does not leave them on the way back.
+            authority: Authority::Driver {
+                overwrite: overwrite || rollout.plan.on_drift != OnDrift::Stop,
+            },
+            patience: rollout.plan.rollback_timeout.unsigned(),
+        };
+        let (namespace, name, run) = (
+            self.vs.namespace().to_owned(),
+            self.vs.name().to_owned(),
+            rollout.run.clone(),
+        );
+        let observer = &mut *self.kit.observer;
+        let mut emit = |event| {
+            observer.see(&Event {
+                version: 1,
+                at: clock.now(),
+                namespace: namespace.clone(),
+                name: name.clone(),
+                run: run.clone(),
+                event,
+            });
+        };
+        // Whoever hears that traffic is being taken back has no reason for another signal but haste.
+        let mut signals_left = if self.signal.is_some() { 1 } else { 2 };
+        let restored = {
+            let mut road = std::pin::pin!(roll_back(&road, self.vs.clone(), &rollout, &mut emit));
+            loop {
+                tokio::select! {
+                    biased;
+                    restored = &mut road => break Some(restored),
+                    signal = self.kit.signals.next() => {
+                        self.signal.get_or_insert(signal);
+                        signals_left -= 1;
+                        if signals_left == 0 {
+                            break None;
+                        }
+                    }
+                }
+            }
+        };
+        let Some(restored) = restored else {
+            let text = "a second signal: leaving the traffic where it is";
+            self.machine.because(text);
+            self.emit(EventKind::Warning { text: text.into() });
+            return Outcome::RollbackFailed;
+        };
+        match restored {
+            Ok(restored) => {
+                self.vs = restored.vs;
+                self.rollback = Some(restored.took);
+                let total = self.machine.total();
+                self.emit(EventKind::RolledBack {
+                    cause,
+                    routes: restored.changes,
+                    took_millis: millis(restored.took),
+                    total,
+                });
+                Outcome::RolledBack(cause)
+            }
+            Err(RollbackError::TakenOver(holder)) => {
+                self.see(Sight::TakenOver(holder));
+                Outcome::TakenOver
+            }
+            Err(RollbackError::Ended(ending)) => {
+                let outcome = ending.outcome;
+                self.see(Sight::Ended(ending));
+                outcome
+            }
+            Err(RollbackError::Drifted { manager, what }) => {
+                self.see(Sight::Drifted { manager, what });
+                Outcome::Drifted
+            }
+            Err(error @ (RollbackError::Impossible(_) | RollbackError::OutOfTime(_))) => {
+                self.machine.because(error.to_string());
+                self.emit(EventKind::Warning {
+                    text: error.to_string(),
+                });
+                Outcome::RollbackFailed
+            }
+        }
+    }
+
+    pub(super) fn finish(mut self, outcome: Outcome) -> Finish {
+        let rollout = self.machine.rollout().clone();
+        let weight = match outcome {
+            Outcome::Promoted => Percent::HUNDRED,
+            Outcome::RolledBack(_) | Outcome::Interrupted => rollout.original_share(),
+            Outcome::StepPassed
+            | Outcome::Held
+            | Outcome::Drifted
+            | Outcome::TakenOver
+            | Outcome::RollbackFailed => rollout.weight(),
+        };
+        let object = format!("{} -n {}", self.vs.name(), self.vs.namespace());
+        let next = match outcome {
+            Outcome::RollbackFailed => Some(format!("kubectl canary abort {object}")),
+            Outcome::Held if rollout.phase == Phase::Progressing => {
+                Some(format!("kubectl canary resume {object}"))
+            }
+            Outcome::Held | Outcome::StepPassed => Some(format!("kubectl canary promote {object}")),
+            Outcome::Drifted | Outcome::TakenOver => {
+                Some(format!("kubectl canary status {object}"))
+            }
+            Outcome::Promoted | Outcome::RolledBack(_) | Outcome::Interrupted => None,
+        };
+        let at = self.kit.clock.now();
+        let total = self.machine.total();
+        let reasons = self.machine.reasons();
+        self.emit(EventKind::Finished {
+            outcome,
+            weight,
+            took: HumanDuration::from(at.duration_since(rollout.began)),
+            total,
+            reasons: reasons.clone(),
+            next,
+        });
+        Finish {
+            outcome,
+            weight,
+            rollout,
+            total,
+            rollback: self.rollback,
+            reasons,
+            signal: self.signal,
+            at,
+        }
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

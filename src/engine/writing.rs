@@ -1,0 +1,213 @@
+//! How a driver writes: until it is done, or until something else is to be done.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::action::Action;
+use super::driver::Driver;
+use super::finish::millis;
+use super::intent::{Intent, WriteError, Written, write};
+use super::sight::{Sight, compare};
+use crate::cluster::{CallError, Class};
+use crate::record::{Cause, Ending, EventKind, Outcome, Phase, Rollout};
+
+/// The first pause after a write that did not work, doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause between writes that do not work.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How often the object may turn out to be different before there is a pause between attempts.
+const SURPRISES: u32 = 3;
+/// How long a write that is under way may still take once a signal has come: what became of it
+/// is better known than guessed.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
+
+impl Driver<'_> {
+    pub(super) async fn write(&mut self, next: Rollout) -> Action {
+        let before = self.machine.rollout().clone();
+        let began = Instant::now();
+        let intent = Intent::State(Box::new(next.clone()));
+        let changes = intent.changes(&self.vs).unwrap_or_default();
+        if let Err(action) = self.attempt(&intent).await {
+            return action;
+        }
+        let took_millis = millis(began.elapsed());
+        let moved = changes.iter().any(|change| change.before != change.after);
+        let tally = self.machine.step();
+        self.machine.believe(next);
+        self.next_look = Instant::now()
+            + self
+                .machine
+                .rollout()
+                .plan
+                .interval
+                .unsigned()
+                .min(Duration::from_secs(1));
+        let rollout = self.machine.rollout();
+        let weight = rollout.weight();
+        let event = match (before.phase, rollout.phase) {
+            (_, Phase::Tripped) => EventKind::Tripped {
+                weight: before.weight(),
+                tally,
+                reasons: self.machine.reasons(),
+                took_millis,
+            },
+            (Phase::Tripped, Phase::Progressing) => EventKind::Cleared {
+                weight,
+                reasons: self.machine.reasons(),
+            },
+            (_, Phase::Progressing) if moved || before.since != rollout.since => {
+                EventKind::StepStarted {
+                    step: rollout.step + 1,
+                    steps: rollout.plan.len(),
+                    weight,
+                    routes: changes,
+                    took_millis,
+                }
+            }
+            _ => return self.machine.after_write(),
+        };
+        self.emit(event);
+        self.machine.after_write()
+    }
+
+    pub(super) async fn complete(&mut self, next: Rollout) -> Action {
+        let began = Instant::now();
+        let ending = Ending::of(&next, Outcome::Promoted, &next.holder, self.kit.clock.now());
+        let intent = Intent::Complete(Box::new(next.clone()), ending);
+        let changes = intent.changes(&self.vs).unwrap_or_default();
+        if let Err(action) = self.attempt(&intent).await {
+            return action;
+        }
+        let took_millis = millis(began.elapsed());
+        let moved = changes.iter().any(|change| change.before != change.after);
+        self.machine.believe(next);
+        if moved {
+            let rollout = self.machine.rollout();
+            let event = EventKind::StepStarted {
+                step: rollout.step + 1,
+                steps: rollout.plan.len(),
+                weight: rollout.weight(),
+                routes: changes,
+                took_millis,
+            };
+            self.emit(event);
+        }
+        Action::Leave(Outcome::Promoted)
+    }
+
+    /// Writes until it is done. Nothing moves while it does not work, but the canary is still
+    /// watched: what was decided before a long outage may be wrong after it.
+    async fn attempt(&mut self, intent: &Intent) -> Result<(), Action> {
+        let mut pause = FIRST_PAUSE;
+        let mut surprises = 0;
+        for attempt in 2.. {
+            let failure = match self.write_once(intent).await? {
+                Ok(Written::Done(now)) => {
+                    self.vs = now;
+                    return Ok(());
+                }
+                Ok(Written::NotAsBelieved(now)) => {
+                    let sight = compare(self.machine.rollout(), &now);
+                    self.vs = now;
+                    if sight != Sight::AsBelieved {
+                        return Err(self.see(sight));
+                    }
+                    // Something changed that is not ours to care about: try again on what is there now.
+                    surprises += 1;
+                    if surprises <= SURPRISES {
+                        continue;
+                    }
+                    "the object keeps changing while it is patched".to_owned()
+                }
+                Ok(Written::Failed(error)) if error.may_pass() => error.to_string(),
+                Ok(Written::Failed(CallError {
+                    class: Class::Missing,
+                    ..
+                })) => return Err(self.see(Sight::Gone)),
+                Ok(Written::Failed(error)) => return Err(self.refused(&error.to_string())),
+                Err(WriteError::MissingRoutes(missing)) => {
+                    let sight = Sight::Drifted {
+                        manager: self.vs.last_manager().unwrap_or("somebody").to_owned(),
+                        what: missing.to_string(),
+                    };
+                    // Not even a policy that insists can write to a route that is not there.
+                    self.see(sight);
+                    return Err(Action::Leave(Outcome::Drifted));
+                }
+                Err(error @ (WriteError::State(_) | WriteError::TooLarge(_))) => {
+                    return Err(self.refused(&error.to_string()));
+                }
+            };
+            self.emit(EventKind::Retrying {
+                what: format!("changing the weights of {}", self.vs.full_name()),
+                why: failure,
+                attempt,
+                manual: None,
+            });
+            tokio::select! {
+                biased;
+                signal = self.kit.signals.next() => return Err(self.signalled(signal)),
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            self.look_again(intent).await?;
+        }
+        unreachable!("attempts are counted without an end")
+    }
+
+    /// One attempt at a write. A signal that comes while it is under way waits a little for its
+    /// answer, and is followed with what that says.
+    async fn write_once(&mut self, intent: &Intent) -> Result<Result<Written, WriteError>, Action> {
+        if let Some(signal) = self.kit.signals.pending() {
+            return Err(self.signalled(signal));
+        }
+        let cluster = self.kit.cluster;
+        let (written, signal) = {
+            let mut writing = std::pin::pin!(write(cluster, &self.vs, intent));
+            tokio::select! {
+                biased;
+                written = &mut writing => (Some(written), None),
+                signal = self.kit.signals.next() => {
+                    let written = tokio::time::timeout(LAST_ANSWER, &mut writing).await;
+                    (written.ok(), Some(signal))
+                }
+            }
+        };
+        match (written, signal) {
+            (Some(written), None) => Ok(written),
+            (Some(Ok(Written::Done(now))), Some(signal)) => {
+                self.kit.signals.put_back(signal);
+                Ok(Ok(Written::Done(now)))
+            }
+            (_, Some(signal)) => Err(self.signalled(signal)),
+            (None, None) => unreachable!("only a signal ends the wait for an answer"),
+        }
+    }
+
+    /// Looks at the metrics between attempts; only what is worse than what `intent` was made of counts.
+    async fn look_again(&mut self, intent: &Intent) -> Result<(), Action> {
+        match self.look().await {
+            action @ Action::RollBack { .. } => Err(action),
+            Action::Write(next)
+                if next.phase == Phase::Tripped && *intent != Intent::State(next.clone()) =>
+            {
+                Err(Action::Write(next))
+            }
+            action @ Action::Leave(Outcome::Held) => Err(action),
+            Action::Wait | Action::Write(_) | Action::Complete(_) | Action::Leave(_) => Ok(()),
+        }
+    }
+
+    /// The server says the change itself is wrong: a canary that cannot go on goes back.
+    fn refused(&mut self, why: &str) -> Action {
+        self.machine.because(why);
+        self.emit(EventKind::Warning {
+            text: why.to_owned(),
+        });
+        Action::RollBack {
+            cause: Cause::Refused,
+            overwrite: false,
+        }
+    }
+}

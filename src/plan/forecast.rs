@@ -1,0 +1,488 @@
+//! What is to be expected of a plan under known traffic, before anything moves.
+
+use jiff::SignedDuration;
+use serde::Serialize;
+
+use super::{AnalysisKind, Finding, HumanDuration, OnStuck, Percent, Plan, Steps};
+use crate::verdict::sequential::promotion::EXCESSES;
+use crate::verdict::sequential::{Preset, Traffic};
+
+/// Failed requests of a broken canary below which a smaller first step is not worth a word.
+const CHEAP: f64 = 20.0;
+/// A rollout that trips has seen at least this many failures.
+const LEAST: f64 = 3.0;
+/// A deadline so far away that it is none.
+const NEVER: SignedDuration = SignedDuration::from_hours(24 * 365);
+
+/// How long a rollout of an equal canary takes, and what a worse one could do. Good to a quarter.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Forecast {
+    /// Requests per second to both versions together.
+    pub requests_per_second: f64,
+    /// The share of stable's requests that fail.
+    pub failure_rate: f64,
+    /// How often Prometheus scrapes.
+    pub scrape: HumanDuration,
+    /// Every step before 100 % that is still to be taken.
+    pub steps: Vec<ForecastStep>,
+    /// The time to 100 %, waits for people aside; `None` where some step reaches no verdict.
+    pub total: Option<HumanDuration>,
+    /// Failed requests of a canary that fails all of them, at the first step.
+    pub broken: f64,
+    /// A smaller first step, where it spares much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smaller: Option<SmallerStep>,
+    /// What each preset would make of the same steps; empty where none is used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub presets: Vec<PresetForecast>,
+}
+
+/// One step before 100 %.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForecastStep {
+    /// The canary's percentage.
+    pub weight: Percent,
+    /// How long it takes; `None` where its time is up before there is a verdict.
+    pub takes: Option<HumanDuration>,
+}
+
+/// A first step that costs less.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SmallerStep {
+    /// The steps with the smaller one first.
+    pub steps: Steps,
+    /// Failed requests of a broken canary then.
+    pub broken: f64,
+    /// The time to 100 % then.
+    pub total: Option<HumanDuration>,
+    /// What the weights of a route must sum to at least for it, where they sum to less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needs_total: Option<i64>,
+}
+
+/// What a preset would make of the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PresetForecast {
+    /// The preset.
+    pub preset: Preset,
+    /// Whether it is the one in force; then the plan's own tolerance and dwell are, too.
+    pub chosen: bool,
+    /// The time to 100 %.
+    pub total: Option<HumanDuration>,
+    /// The failure rate up to which a canary may be promoted; one that fails more is, at each step,
+    /// with a chance of at most 5 %. `None` where there is no verdict at all.
+    pub overlooks: Option<f64>,
+}
+
+impl Forecast {
+    /// The forecast for the steps from `first` on, where the weights of the chosen routes sum to
+    /// `shared` at least. Of no traffic nothing can be forecast.
+    pub fn of(plan: &Plan, traffic: Traffic, first: usize, shared: i64) -> Option<Self> {
+        if traffic.per_second <= 0.0 {
+            return None;
+        }
+        let outlook = Outlook { traffic, first };
+        let steps = outlook.steps(plan);
+        let weight = plan.weight(first);
+        let broken = outlook.broken(plan, weight);
+        Some(Self {
+            requests_per_second: traffic.per_second,
+            failure_rate: traffic.failure_rate,
+            scrape: plan.judgement.scrape,
+            total: total(&steps),
+            broken,
+            smaller: outlook.smaller(plan, broken, shared),
+            presets: outlook.presets(plan),
+            steps,
+        })
+    }
+
+    /// Whether a verdict can be had in time; if not, what to change.
+    pub fn finding(&self, plan: &Plan) -> Option<Finding> {
+        let stuck = self.steps.iter().find(|step| step.takes.is_none())?;
+        let rate = match self.requests_per_second {
+            rate if rate < 1.0 => format!("{:.0} requests a minute", 60.0 * rate),
+            rate => format!("{rate:.0} requests a second"),
+        };
+        let what = format!(
+            "{rate} are too few for a verdict at {} % within {}",
+            stuck.weight, plan.step_timeout
+        );
+        let why = match plan.on_inconclusive {
+            OnStuck::Rollback => "the traffic would be taken back from a healthy canary",
+            OnStuck::Hold => "it would hold there until promote",
+            OnStuck::Promote => "it would go on without a verdict",
+        };
+        Some(Finding::warn(what, why, self.remedies(plan)))
+    }
+
+    fn remedies(&self, plan: &Plan) -> String {
+        let outlook = Outlook {
+            traffic: Traffic {
+                per_second: self.requests_per_second,
+                failure_rate: self.failure_rate,
+            },
+            first: plan.len() - 1 - self.steps.len(),
+        };
+        let mut remedies = Vec::new();
+        let mut patient = plan.clone();
+        patient.step_timeout = NEVER.into();
+        let longest = outlook
+            .steps(&patient)
+            .iter()
+            .map(|step| step.takes)
+            .try_fold(HumanDuration::ZERO, |longest, takes| {
+                Some(longest.max(takes?))
+            });
+        // A forecast may be wrong by a quarter, and a week is no deadline.
+        if let Some(longest) = longest
+            && longest < HumanDuration::minutes(7 * 24 * 60)
+        {
+            let hours = (longest.signed().as_secs_f64() * 1.5 / 3600.0).ceil();
+            remedies.push(format!("--step-timeout {hours}h"));
+        }
+        if plan.judgement.analysis == AnalysisKind::Sequential {
+            let tolerable = EXCESSES.into_iter().map(percent).find(|&excess| {
+                let mut wider = plan.clone();
+                wider.judgement.tolerance = Some(excess);
+                total(&outlook.steps(&wider)).is_some()
+            });
+            remedies.extend(tolerable.map(|excess| format!("--tolerance {excess}%")));
+        }
+        if plan.on_inconclusive == OnStuck::Rollback {
+            remedies.push("--on-inconclusive hold".into());
+        }
+        remedies.join(" or ")
+    }
+}
+
+/// What a forecast is made from.
+#[derive(Clone, Copy)]
+struct Outlook {
+    traffic: Traffic,
+    first: usize,
+}
+
+impl Outlook {
+    /// A sample comes half a scrape late on average, and is seen half a look after that.
+    fn lag(plan: &Plan) -> SignedDuration {
+        (plan.judgement.scrape.signed() + plan.interval.signed()) / 2
+    }
+
+    fn steps(self, plan: &Plan) -> Vec<ForecastStep> {
+        let compared = self.first..plan.len() - 1;
+        compared
+            .map(|index| ForecastStep {
+                weight: plan.weight(index),
+                takes: self.in_step(plan, index).map(|(time, _)| time),
+            })
+            .collect()
+    }
+
+    /// How long a step takes, and the excess that it rules out.
+    fn in_step(self, plan: &Plan, index: usize) -> Option<(HumanDuration, f64)> {
+        let judgement = plan.judgement;
+        let share = plan.weight(index).share();
+        let dwell = plan.dwell_of(index).signed();
+        let counted = seconds(judgement.min_requests as f64 / (self.traffic.per_second * share))?;
+        let (time, excess) = match judgement.analysis {
+            AnalysisKind::Threshold => {
+                // What is neither above the limit nor beyond the margin passes.
+                let limit = judgement.max_error_rate.map_or(1.0, Percent::share);
+                let excess = limit.min(self.traffic.failure_rate + judgement.margin.share());
+                (counted.max(dwell), excess)
+            }
+            AnalysisKind::Sequential => {
+                let mut policy = plan.policy();
+                policy.dwell = dwell;
+                let next = (index + 2 < plan.len()).then(|| plan.weight(index + 1).share());
+                let (time, excess) = self.traffic.time_in_step(share, next, &policy)?;
+                match judgement.max_error_rate {
+                    Some(_) => (time.max(counted), excess),
+                    None => (time, excess),
+                }
+            }
+        };
+        let time = time + Self::lag(plan);
+        (time <= plan.step_timeout.signed()).then(|| (time.into(), excess))
+    }
+
+    /// Failed requests until a canary that fails all of them has no traffic any more.
+    fn broken(self, plan: &Plan, weight: Percent) -> f64 {
+        let share = weight.share();
+        let rate = self.traffic.per_second * share;
+        let seen = match plan.judgement.analysis {
+            // At 100 % nothing is beside the canary: what is left is the lag.
+            AnalysisKind::Sequential => self
+                .traffic
+                .time_to_detect(share, 1.0, &plan.policy())
+                .unwrap_or_default(),
+            AnalysisKind::Threshold => SignedDuration::ZERO,
+        };
+        (rate * (seen + Self::lag(plan)).as_secs_f64()).max(LEAST)
+    }
+
+    fn smaller(self, plan: &Plan, broken: f64, shared: i64) -> Option<SmallerStep> {
+        let asked = plan.weight(self.first);
+        if broken < CHEAP {
+            return None;
+        }
+        let ideal = self.traffic.first_step(asked.share(), &plan.policy());
+        let weight = percent(coarse(ideal));
+        if weight.share() > 0.5 * asked.share() {
+            return None;
+        }
+        let mut list = plan.steps.as_slice()[self.first..].to_vec();
+        list[0].weight = weight;
+        let steps = Steps::new(list).ok()?;
+        let then = Plan {
+            steps: steps.clone(),
+            ..plan.clone()
+        };
+        let outlook = Self { first: 0, ..self };
+        let needed = (1.0 / weight.share()).ceil() as i64;
+        Some(SmallerStep {
+            broken: outlook.broken(&then, weight),
+            total: total(&outlook.steps(&then)),
+            needs_total: (weight.floor_of(shared) == 0).then_some(needed),
+            steps,
+        })
+    }
+
+    fn presets(self, plan: &Plan) -> Vec<PresetForecast> {
+        let own = plan.judgement.preset;
+        if plan.judgement.analysis == AnalysisKind::Threshold {
+            return Vec::new();
+        }
+        let scrape = plan.judgement.scrape.signed();
+        // A dwell that was asked for stays, whatever the preset.
+        let asked = plan.dwell.signed() != own.policy(scrape).dwell;
+        [Preset::Careful, Preset::Quick, Preset::Quicker]
+            .into_iter()
+            .map(|preset| {
+                let mut other = plan.clone();
+                if preset != own {
+                    other.judgement.preset = preset;
+                    other.judgement.tolerance = None;
+                    if !asked {
+                        other.dwell = preset.policy(scrape).dwell.into();
+                    }
+                }
+                PresetForecast {
+                    preset,
+                    chosen: preset == own,
+                    total: total(&self.steps(&other)),
+                    overlooks: self.overlooks(&other),
+                }
+            })
+            .collect()
+    }
+
+    /// The failure rate that the last comparison does not rule out.
+    fn overlooks(self, plan: &Plan) -> Option<f64> {
+        let last = plan
+            .len()
+            .checked_sub(2)
+            .filter(|&last| last >= self.first)?;
+        let (_, excess) = self.in_step(plan, last)?;
+        let allowed = plan.policy().promotion_ratio * self.traffic.failure_rate + excess;
+        Some(allowed.min(1.0))
+    }
+}
+
+fn total(steps: &[ForecastStep]) -> Option<HumanDuration> {
+    let mut sum = SignedDuration::ZERO;
+    for step in steps {
+        sum += step.takes?.signed();
+    }
+    Some(sum.into())
+}
+
+fn seconds(seconds: f64) -> Option<SignedDuration> {
+    (seconds < NEVER.as_secs_f64()).then(|| SignedDuration::from_secs_f64(seconds))
+}
+
+/// The share as a percentage, exact to a thousandth of a percent.
+fn percent(share: f64) -> Percent {
+    Percent::of((share * 100_000.0).round() as i64, 100_000)
+}
+
+/// Rounded up to one digit, as a person would choose it.
+fn coarse(share: f64) -> f64 {
+    let digit = 10_f64.powf(share.log10().floor());
+    // A share that is round already must not be pushed up by the last bit.
+    (share / digit - 1e-9).ceil() * digit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Options;
+
+    fn plan(options: Options, scrape: u32) -> Plan {
+        Plan::measured(options, HumanDuration::seconds(scrape)).unwrap()
+    }
+
+    fn forecast(per_second: f64, failure_rate: f64, options: Options, scrape: u32) -> Forecast {
+        let traffic = Traffic {
+            per_second,
+            failure_rate,
+        };
+        Forecast::of(&plan(options, scrape), traffic, 0, 1000).unwrap()
+    }
+
+    #[test]
+    fn the_whole_way_takes_what_simulation_took() {
+        // Medians of imagined rollouts in seconds, scrapes aligned with the start.
+        for (per_second, failure_rate, expected) in [
+            (1.0, 0.001, 1800.0),
+            (10.0, 0.001, 465.0),
+            (10.0, 0.01, 555.0),
+            (100.0, 0.001, 435.0),
+            (1_000.0, 0.001, 180.0),
+        ] {
+            let total = forecast(per_second, failure_rate, Options::default(), 15).total;
+            let ours = total.unwrap().signed().as_secs_f64();
+            assert!(
+                (ours / expected - 1.0).abs() < 0.34,
+                "{ours} for {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_broken_canary_costs_what_a_scrape_lets_through() {
+        for (per_second, scrape, steps, expected) in [
+            (1_000.0, 15, "1,10,50,100", 100.0),
+            (1_000.0, 1, "1,10,50,100", 10.0),
+            (10_000.0, 5, "0.1,10,50,100", 50.0),
+            (0.1, 15, "1,10,50,100", 3.0),
+        ] {
+            let options = Options {
+                steps: Some(steps.parse().unwrap()),
+                ..Options::default()
+            };
+            let broken = forecast(per_second, 0.001, options, scrape).broken;
+            assert!(
+                (broken / expected - 1.0).abs() < 0.35,
+                "{broken} for {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_smaller_first_step_is_advised_where_it_spares_much() {
+        let smaller = |per_second, shared| {
+            let traffic = Traffic {
+                per_second,
+                failure_rate: 0.001,
+            };
+            Forecast::of(&plan(Options::default(), 15), traffic, 0, shared)
+                .unwrap()
+                .smaller
+        };
+        assert_eq!(smaller(100.0, 1000), None);
+        let advised = smaller(1_000.0, 1000).unwrap();
+        assert_eq!(advised.steps.to_string(), "0.4,10,50,100");
+        assert_eq!(advised.needs_total, None);
+        assert_eq!(smaller(1_000.0, 100).unwrap().needs_total, Some(250));
+        assert_eq!(
+            smaller(1e5, 100).unwrap().steps.to_string(),
+            "0.1,10,50,100"
+        );
+    }
+
+    #[test]
+    fn each_preset_says_what_it_would_overlook() {
+        let forecast = forecast(200.0, 0.005, Options::default(), 1);
+        let words: Vec<_> = forecast
+            .presets
+            .iter()
+            .map(|preset| {
+                let overlooks = (preset.overlooks.unwrap() * 1e4).round() / 100.0;
+                (preset.preset, preset.chosen, overlooks)
+            })
+            .collect();
+        assert_eq!(
+            words,
+            [
+                (Preset::Careful, true, 0.8),
+                (Preset::Quick, false, 1.75),
+                (Preset::Quicker, false, 2.75)
+            ]
+        );
+        let totals: Vec<_> = forecast.presets.iter().filter_map(|p| p.total).collect();
+        assert!(
+            totals[0] > totals[1] && totals[1] >= totals[2],
+            "{totals:?}"
+        );
+    }
+
+    #[test]
+    fn too_little_traffic_is_said_with_what_helps() {
+        let idle = |options: Options| {
+            let plan = plan(options, 15);
+            let traffic = Traffic {
+                per_second: 1.0 / 6.0,
+                failure_rate: 0.001,
+            };
+            let forecast = Forecast::of(&plan, traffic, 0, 100).unwrap();
+            (forecast.total, forecast.finding(&plan))
+        };
+        let (total, finding) = idle(Options::default());
+        let finding = finding.unwrap();
+        assert_eq!(total, None);
+        assert_eq!(
+            finding.what,
+            "10 requests a minute are too few for a verdict at 50 % within 1h"
+        );
+        assert_eq!(
+            finding.fix.unwrap(),
+            "--step-timeout 5h or --tolerance 2% or --on-inconclusive hold"
+        );
+        let wider = Options {
+            tolerance: Some("2".parse().unwrap()),
+            ..Options::default()
+        };
+        assert!(idle(wider).1.is_none(), "the advice must help");
+        let holding = Options {
+            on_inconclusive: Some(OnStuck::Hold),
+            ..Options::default()
+        };
+        let finding = idle(holding).1.unwrap();
+        assert!(finding.why.unwrap().contains("hold there"));
+        assert!(!finding.fix.unwrap().contains("hold"));
+    }
+
+    #[test]
+    fn plain_limits_wait_for_requests_alone() {
+        let options = Options {
+            analysis: Some(AnalysisKind::Threshold),
+            ..Options::default()
+        };
+        let forecast = forecast(10.0, 0.001, options, 15);
+        let seconds: Vec<_> = forecast
+            .steps
+            .iter()
+            .map(|step| step.takes.unwrap().signed().as_secs())
+            .collect();
+        assert_eq!(seconds, [1010, 110, 70]);
+        assert!(forecast.presets.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_forecast_from_nothing() {
+        let traffic = Traffic {
+            per_second: 0.0,
+            failure_rate: 0.0,
+        };
+        assert_eq!(
+            Forecast::of(&plan(Options::default(), 15), traffic, 0, 100),
+            None
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! Whether either version could carry everything: the canary at the end, stable on the way back.
+
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+
+use super::{Facts, Version};
+use crate::plan::Finding;
+
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
+    let (stable, canary) = (&facts.stable, &facts.canary);
+    let ready = |version: &Version| version.workloads().ready;
+    let (of_stable, of_canary) = (ready(stable), ready(canary));
+    // Without any ready pod there is nothing to compare, and it is refused elsewhere.
+    if of_stable == 0 || of_canary == 0 {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    if of_canary < of_stable && ceiling(facts, canary) < of_stable {
+        findings.push(Finding::warn(
+            format!(
+                "canary {} has {of_canary} ready {}, stable {} has {of_stable}",
+                canary.destination,
+                pods(of_canary),
+                stable.destination
+            ),
+            format!(
+                "at 100 % each would take {} times what one of stable takes today",
+                ratio(of_stable, of_canary)
+            ),
+            scale(canary, of_stable),
+        ));
+    }
+    if of_stable < of_canary && ceiling(facts, stable) < of_canary {
+        findings.push(Finding::warn(
+            format!(
+                "stable {} has {of_stable} ready {}, canary {} has {of_canary}",
+                stable.destination,
+                pods(of_stable),
+                canary.destination
+            ),
+            format!("after a rollback {of_stable} would take what {of_canary} took"),
+            scale(stable, of_canary),
+        ));
+    }
+    if let Some(autoscaler) = autoscaler(facts, stable) {
+        let least = least(autoscaler);
+        if least < of_stable {
+            let name = autoscaler.metadata.name.as_deref().unwrap_or_default();
+            let namespace = stable.namespace();
+            findings.push(Finding::warn(
+                format!(
+                    "HorizontalPodAutoscaler {namespace}/{name} may shrink stable {} from {of_stable} pods to {least} (spec.minReplicas)",
+                    stable.destination
+                ),
+                format!("as its traffic goes, so do its pods; on a rollback {least} would take everything at once"),
+                format!(
+                    "kubectl patch hpa {name} -n {namespace} -p '{{\"spec\":{{\"minReplicas\":{of_stable}}}}}' until the rollout has ended"
+                ),
+            ));
+        }
+    }
+    findings
+}
+
+fn pods(count: usize) -> &'static str {
+    if count == 1 { "pod" } else { "pods" }
+}
+
+/// `1.5`, or `3` where it comes out even.
+fn ratio(many: usize, few: usize) -> String {
+    if many.is_multiple_of(few) {
+        (many / few).to_string()
+    } else {
+        format!("{:.1}", many as f64 / few as f64)
+    }
+}
+
+/// Who scales a version's workload.
+fn autoscaler<'f>(facts: &'f Facts, version: &Version) -> Option<&'f HorizontalPodAutoscaler> {
+    let names = version.workloads().names;
+    facts.autoscalers.iter().find(|autoscaler| {
+        autoscaler.metadata.namespace.as_deref() == Some(version.namespace())
+            && names.contains(&autoscaler.spec.scale_target_ref.name)
+    })
+}
+
+/// The fewest pods that an autoscaler leaves; one, where it does not say.
+fn least(autoscaler: &HorizontalPodAutoscaler) -> usize {
+    usize::try_from(autoscaler.spec.min_replicas.unwrap_or(1)).unwrap_or(0)
+}
+
+/// The most pods that a version can have without anybody doing something.
+fn ceiling(facts: &Facts, version: &Version) -> usize {
+    let most = autoscaler(facts, version)
+        .and_then(|autoscaler| usize::try_from(autoscaler.spec.max_replicas).ok());
+    most.unwrap_or(0).max(version.workloads().ready)
+}
+
+fn scale(version: &Version, replicas: usize) -> String {
+    let names: Vec<_> = version.workloads().names.into_iter().collect();
+    let namespace = version.namespace();
+    match names.as_slice() {
+        [one] => format!("kubectl scale deployment {one} -n {namespace} --replicas={replicas}"),
+        _ => format!("{replicas} pods"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::table::{facts, told};
+    use serde_json::json;
+
+    fn with_pods(stable: usize, canary: usize) -> Facts {
+        let mut facts = facts();
+        facts.stable.pods.as_mut().unwrap().truncate(stable);
+        facts.canary.pods.as_mut().unwrap().truncate(canary);
+        facts
+    }
+
+    fn autoscaler(target: &str, least: i32, most: i32) -> HorizontalPodAutoscaler {
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "shop", "name": target},
+            "spec": {"minReplicas": least, "maxReplicas": most, "scaleTargetRef": {"kind": "Deployment", "name": target}},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn equal_versions_need_no_word() {
+        assert!(check(&with_pods(3, 3)).is_empty());
+        assert!(
+            check(&with_pods(3, 0)).is_empty(),
+            "that is refused elsewhere"
+        );
+    }
+
+    #[test]
+    fn the_smaller_version_is_named_with_numbers() {
+        assert_eq!(
+            told(check(&with_pods(3, 2))),
+            [
+                "warn: canary v2 has 2 ready pods, stable v1 has 3: at 100 % each would take 1.5 times what one of stable takes today (try: kubectl scale deployment reviews-v2 -n shop --replicas=3)"
+            ]
+        );
+        assert_eq!(
+            told(check(&with_pods(1, 3))),
+            [
+                "warn: stable v1 has 1 ready pod, canary v2 has 3: after a rollback 1 would take what 3 took (try: kubectl scale deployment reviews-v1 -n shop --replicas=3)"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_autoscaler_makes_up_for_it_and_takes_away() {
+        let mut facts = with_pods(3, 1);
+        facts.autoscalers = vec![
+            autoscaler("reviews-v2", 1, 3),
+            autoscaler("reviews-v1", 1, 5),
+        ];
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "warn: HorizontalPodAutoscaler shop/reviews-v1 may shrink stable v1 from 3 pods to 1 (spec.minReplicas): as its traffic goes, so do its pods; on a rollback 1 would take everything at once (try: kubectl patch hpa reviews-v1 -n shop -p '{\"spec\":{\"minReplicas\":3}}' until the rollout has ended)"
+            ]
+        );
+        facts.autoscalers = vec![
+            autoscaler("reviews-v2", 1, 3),
+            autoscaler("reviews-v1", 3, 5),
+        ];
+        assert!(check(&facts).is_empty());
+    }
+}

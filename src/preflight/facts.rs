@@ -1,0 +1,97 @@
+//! Everything a preflight looks at, fetched before anything is concluded.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use serde_json::Value;
+
+use super::{Unread, Version, arm};
+use crate::cluster::{Permission, Workloads};
+use crate::metrics::{MetricsError, Targets, TargetsError};
+use crate::traffic::{RouteKind, VirtualService};
+
+/// One moment of the cluster, as far as a rollout depends on it.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The VirtualService whose weights would move.
+    pub vs: VirtualService,
+    /// The version that carries the traffic.
+    pub stable: Version,
+    /// The version that it moves to.
+    pub canary: Version,
+    /// In which lists the chosen routes stand.
+    pub kinds: Vec<RouteKind>,
+    /// Routes that send to stable and are not chosen.
+    pub left_behind: Vec<String>,
+    /// The other VirtualServices of the namespaces that matter.
+    pub neighbours: Vec<VirtualService>,
+    /// The DestinationRules of those namespaces.
+    pub rules: Vec<Value>,
+    /// Who scales the versions' workloads.
+    pub autoscalers: Vec<HorizontalPodAutoscaler>,
+    /// Labels of the versions' namespaces, where pods run without a proxy of their own.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// What we may do, and what not.
+    pub grants: Vec<Grant>,
+    /// What could not be looked at.
+    pub unread: Vec<Unread>,
+    /// What the metrics hold of the two versions; `None` as long as they have not been asked.
+    pub samples: Option<Result<Samples, MetricsError>>,
+    /// Whether a GitOps controller that owns the object is known to leave weights alone.
+    pub ignore_owner: bool,
+    /// When this was.
+    pub now: Timestamp,
+}
+
+/// The answer to one question about a permission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// What was asked for.
+    pub permission: Permission,
+    /// Where.
+    pub namespace: String,
+    /// The answer.
+    pub allowed: bool,
+}
+
+/// What the metrics hold of the two versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Samples {
+    /// Who answered, as it may be shown.
+    pub source: String,
+    /// How many series there are.
+    pub series: usize,
+    /// The newest sample, by Prometheus' clock.
+    pub newest: Option<Timestamp>,
+    /// How often it scrapes.
+    pub scrape: Option<SignedDuration>,
+}
+
+impl Facts {
+    /// Stable, then canary.
+    pub fn versions(&self) -> [&Version; 2] {
+        [&self.stable, &self.canary]
+    }
+
+    /// Whom to count in the metrics.
+    ///
+    /// # Errors
+    /// If the two versions cannot be told apart there.
+    pub fn targets(&self) -> Result<Targets, TargetsError> {
+        let [stable, canary] = self
+            .versions()
+            .map(|version| arm(&version.destination, version.workloads()));
+        Targets::new(stable, canary)
+    }
+
+    /// The canary's pods.
+    pub fn canary_workloads(&self) -> Workloads {
+        self.canary.workloads()
+    }
+
+    /// Whether pods or what selects them could not be read, so that nothing is known of them.
+    pub(super) fn pods_unknown(&self) -> bool {
+        self.versions().iter().any(|version| version.pods.is_none())
+    }
+}

@@ -1,0 +1,110 @@
+//! What we may do, asked before doing half of it.
+
+use super::unread::role_rule;
+use super::{Facts, Grant};
+use crate::plan::Finding;
+
+/// One resource, what it is needed for, and whether a rollout can do without.
+struct Need {
+    resource: &'static str,
+    /// The verbs that the README's Role has for it.
+    verbs: &'static [&'static str],
+    why: &'static str,
+    essential: bool,
+}
+
+const NEEDS: [Need; 2] = [
+    Need {
+        resource: "virtualservices",
+        verbs: &["get", "list", "watch", "patch"],
+        why: "no weight could be moved, and nobody's change noticed",
+        essential: true,
+    },
+    Need {
+        resource: "leases",
+        verbs: &["get", "create", "update"],
+        why: "the state on the object alone keeps a second driver out",
+        essential: false,
+    },
+];
+
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for need in &NEEDS {
+        let of_need = |allowed| {
+            facts
+                .grants
+                .iter()
+                .filter(move |grant| {
+                    grant.permission.resource == need.resource && grant.allowed == allowed
+                })
+                .collect::<Vec<_>>()
+        };
+        let (granted, denied) = (of_need(true), of_need(false));
+        if let Some(first) = granted.first() {
+            let may = format!("may {}", attempted(&granted, need, &first.namespace));
+            findings.push(Finding::ok(may));
+        }
+        let Some(first) = denied.first() else {
+            continue;
+        };
+        let what = format!(
+            "not allowed to {}",
+            attempted(&denied, need, &first.namespace)
+        );
+        let fix = format!("this rule in a Role of namespace {}", first.namespace);
+        let finding = if need.essential {
+            Finding::refuse(what, need.why, fix)
+        } else {
+            Finding::warn(what, need.why, fix)
+        };
+        let rule = role_rule(first.permission.group, need.resource, need.verbs);
+        findings.push(finding.with_snippet(rule));
+    }
+    findings
+}
+
+/// `patch and watch virtualservices in namespace shop`.
+fn attempted(grants: &[&Grant], need: &Need, namespace: &str) -> String {
+    let verbs: Vec<_> = grants.iter().map(|grant| grant.permission.verb).collect();
+    format!(
+        "{} {} in namespace {namespace}",
+        verbs.join(" and "),
+        need.resource
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Permission;
+    use crate::preflight::table::{facts, told};
+
+    #[test]
+    fn what_is_missing_is_named_by_verb_resource_and_namespace() {
+        let grant = |permission, allowed| Grant {
+            permission,
+            namespace: "shop".into(),
+            allowed,
+        };
+        let mut facts = facts();
+        facts.grants = vec![
+            grant(Permission::PATCH_ROUTES, false),
+            grant(Permission::WATCH_ROUTES, true),
+            grant(Permission::GET_LEASES, true),
+            grant(Permission::CREATE_LEASES, false),
+            grant(Permission::UPDATE_LEASES, false),
+        ];
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "ok: may watch virtualservices in namespace shop",
+                "refuse: not allowed to patch virtualservices in namespace shop: no weight could be moved, and nobody's change noticed (try: this rule in a Role of namespace shop)\n\
+                 - apiGroups: [\"networking.istio.io\"]\n  resources: [\"virtualservices\"]\n  verbs: [get, list, watch, patch]",
+                "ok: may get leases in namespace shop",
+                "warn: not allowed to create and update leases in namespace shop: the state on the object alone keeps a second driver out (try: this rule in a Role of namespace shop)\n\
+                 - apiGroups: [\"coordination.k8s.io\"]\n  resources: [\"leases\"]\n  verbs: [get, create, update]",
+            ]
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! Whether the metrics are there, fresh, and told by the same clock as ours.
+
+use jiff::SignedDuration;
+
+use super::unread::role_rule;
+use super::{Facts, Samples};
+use crate::metrics::MetricsError;
+use crate::plan::{Finding, HumanDuration};
+
+/// After how many scrapes without a sample the metrics count as old.
+const OLD_AFTER: i32 = 3;
+/// How often Prometheus scrapes where that cannot be seen: its own default.
+const USUAL_SCRAPE: SignedDuration = SignedDuration::from_mins(1);
+/// Clocks that are no further apart than this are one clock.
+const SAME_CLOCK: SignedDuration = SignedDuration::from_secs(2);
+
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
+    match &facts.samples {
+        None => Vec::new(),
+        Some(Err(error)) => vec![unavailable(error)],
+        Some(Ok(samples)) => vec![of(facts, samples)],
+    }
+}
+
+fn unavailable(error: &MetricsError) -> Finding {
+    let finding = Finding::refuse(
+        error.to_string(),
+        "without metrics there is no verdict",
+        "--prometheus URL or NAMESPACE/SERVICE:PORT",
+    );
+    match error {
+        MetricsError::Forbidden { who, .. } if who.starts_with("the API server") => Finding {
+            fix: Some("this rule in a Role of Prometheus' namespace, or --prometheus URL".into()),
+            ..finding
+        }
+        .with_snippet(role_rule("", "services/proxy", &["get"])),
+        _ => finding,
+    }
+}
+
+fn of(facts: &Facts, samples: &Samples) -> Finding {
+    let source = &samples.source;
+    if samples.series == 0 {
+        return Finding::warn(
+            format!("{source} has no istio_requests_total of either version in the last half hour"),
+            "without requests there will be no verdict",
+            "send traffic, or check that the proxies are scraped",
+        );
+    }
+    let every = match samples.scrape {
+        Some(scrape) => format!(", scraped every {}", spoken(scrape)),
+        None => String::new(),
+    };
+    let series = samples.series;
+    let Some(newest) = samples.newest else {
+        return Finding::ok(format!(
+            "{source} has {series} series of the two versions{every}"
+        ));
+    };
+    let age = facts.now.duration_since(newest);
+    if age < -SAME_CLOCK {
+        return Finding::warn(
+            format!(
+                "the newest sample of {source} is {} ahead of the clock here",
+                spoken(-age)
+            ),
+            "every look would come that much too late",
+            "timedatectl set-ntp true, on this machine or where Prometheus runs",
+        );
+    }
+    let scrape = samples.scrape.unwrap_or(USUAL_SCRAPE);
+    if age > scrape * OLD_AFTER {
+        return Finding::warn(
+            format!(
+                "the newest sample of {source} is {} old, and it scrapes every {}",
+                spoken(age),
+                spoken(scrape)
+            ),
+            "it no longer scrapes the proxies, or the clock here is ahead; there would be no verdict",
+            "compare date -u here and in the cluster, and look at Prometheus' page /targets",
+        );
+    }
+    Finding::ok(format!(
+        "{source} has {series} series of the two versions{every}, the newest sample {} old",
+        spoken(age.max(SignedDuration::ZERO))
+    ))
+}
+
+/// Whole seconds are as much as anybody wants to know.
+fn spoken(duration: SignedDuration) -> HumanDuration {
+    HumanDuration::from(SignedDuration::from_secs(duration.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::table::{facts, told};
+
+    fn found(series: usize, age: i64, scrape: Option<i64>) -> Vec<String> {
+        let mut facts = facts();
+        facts.samples = Some(Ok(Samples {
+            source: "istio-system/prometheus:9090".into(),
+            series,
+            newest: Some(facts.now - SignedDuration::from_secs(age)),
+            scrape: scrape.map(SignedDuration::from_secs),
+        }));
+        told(check(&facts))
+    }
+
+    #[test]
+    fn fresh_metrics_are_told_with_their_age() {
+        assert_eq!(
+            found(8, 3, Some(5)),
+            [
+                "ok: istio-system/prometheus:9090 has 8 series of the two versions, scraped every 5s, the newest sample 3s old"
+            ]
+        );
+        assert_eq!(
+            found(8, -1, None),
+            [
+                "ok: istio-system/prometheus:9090 has 8 series of the two versions, the newest sample 0s old"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_would_keep_a_verdict_away_is_a_warning() {
+        assert_eq!(
+            found(0, 0, None),
+            [
+                "warn: istio-system/prometheus:9090 has no istio_requests_total of either version in the last half hour: without requests there will be no verdict (try: send traffic, or check that the proxies are scraped)"
+            ]
+        );
+        assert_eq!(
+            found(8, 240, Some(15)),
+            [
+                "warn: the newest sample of istio-system/prometheus:9090 is 4m old, and it scrapes every 15s: it no longer scrapes the proxies, or the clock here is ahead; there would be no verdict (try: compare date -u here and in the cluster, and look at Prometheus' page /targets)"
+            ]
+        );
+        assert_eq!(
+            found(8, -40, Some(15)),
+            [
+                "warn: the newest sample of istio-system/prometheus:9090 is 40s ahead of the clock here: every look would come that much too late (try: timedatectl set-ntp true, on this machine or where Prometheus runs)"
+            ]
+        );
+    }
+
+    #[test]
+    fn metrics_that_do_not_answer_forbid_the_start() {
+        let mut facts = facts();
+        facts.samples = Some(Err(MetricsError::Forbidden {
+            who: "the API server".into(),
+            message: "services \"prometheus\" is forbidden".into(),
+            advice: "a role with get on services/proxy",
+        }));
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "refuse: the API server refuses: services \"prometheus\" is forbidden; try: a role with get on services/proxy: without metrics there is no verdict (try: this rule in a Role of Prometheus' namespace, or --prometheus URL)\n\
+                 - apiGroups: [\"\"]\n  resources: [\"services/proxy\"]\n  verbs: [get]"
+            ]
+        );
+        facts.samples = None;
+        assert!(check(&facts).is_empty(), "not asked is not refused");
+    }
+}

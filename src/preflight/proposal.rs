@@ -1,0 +1,333 @@
+//! What to write where there is nothing to shift yet: the subsets and the route, ready to apply.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+
+use super::subsets::{name_of, rules_of};
+use super::version::carries;
+use crate::cluster::Subset;
+use crate::traffic::{Destination, Route, VirtualService};
+
+/// Labels that differ from pod to pod, or from one rollout of a Deployment to the next.
+const PASSING: [&str; 4] = [
+    "pod-template-hash",
+    "controller-revision-hash",
+    "statefulset.kubernetes.io/pod-name",
+    "apps.kubernetes.io/pod-index",
+];
+
+/// Two versions for a route that knows one: a DestinationRule with both subsets, where there is none
+/// yet, and the VirtualService with both destinations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposal {
+    note: String,
+    objects: Vec<Value>,
+}
+
+/// One version as the objects are to name it.
+struct Part {
+    name: String,
+    labels: BTreeMap<String, String>,
+    is_new: bool,
+}
+
+impl Proposal {
+    /// Two versions of `destination`, to which `route` sends everything, from what its pods and the
+    /// DestinationRules tell.
+    pub(super) fn of(
+        vs: &VirtualService,
+        route: &Route,
+        destination: &Destination,
+        rules: &[Value],
+        pods: &[Pod],
+    ) -> Self {
+        let subsets: Vec<_> = rules_of(rules, &destination.host)
+            .flat_map(Subset::of_rule)
+            .collect();
+        let (parts, note) = defined(&subsets, destination, pods)
+            .or_else(|| by_label(pods))
+            .unwrap_or_else(|| unheard_of(destination));
+        let mut objects = Vec::new();
+        if parts.iter().any(|part| part.is_new) {
+            objects.push(rule(rules, destination, &parts));
+        }
+        objects.push(routed(vs, route, &parts));
+        Self { note, objects }
+    }
+
+    /// The objects, as one that `kubectl apply -f -` takes.
+    pub fn list(&self) -> Value {
+        json!({"apiVersion": "v1", "kind": "List", "items": self.objects})
+    }
+}
+
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "# {}", self.note)?;
+        for (index, object) in self.objects.iter().enumerate() {
+            if index > 0 {
+                write!(f, "\n---")?;
+            }
+            write!(f, "\n{}", yaml(object))?;
+        }
+        Ok(())
+    }
+}
+
+/// YAML as people write it, without a line break at its end.
+pub(super) fn yaml(value: &Value) -> String {
+    // What JSON can hold YAML can.
+    let text = serde_saphyr::to_string(value).unwrap_or_else(|_| value.to_string());
+    text.trim_end().to_owned()
+}
+
+/// Two subsets that exist already and hold different pods.
+fn defined(
+    subsets: &[Subset],
+    destination: &Destination,
+    pods: &[Pod],
+) -> Option<([Part; 2], String)> {
+    let holds = |subset: &Subset| -> BTreeSet<usize> {
+        let pods = pods.iter().enumerate();
+        pods.filter(|(_, pod)| carries(pod, &subset.labels))
+            .map(|(index, _)| index)
+            .collect()
+    };
+    let named = |subset: &&Subset| destination.subset.as_deref() == Some(&subset.name);
+    let is_part = |subset: &&Subset| {
+        let held = holds(subset).len();
+        held > 0 && held < pods.len()
+    };
+    // The subset that the route names stays stable, if it is a part and not the whole.
+    let stable = subsets
+        .iter()
+        .filter(named)
+        .chain(subsets)
+        .find(|subset| is_part(subset))?;
+    let of_stable = holds(stable);
+    let canary = subsets
+        .iter()
+        .filter(is_part)
+        .find(|subset| holds(subset).is_disjoint(&of_stable))?;
+    let part = |subset: &Subset| Part {
+        name: subset.name.clone(),
+        labels: subset.labels.clone(),
+        is_new: false,
+    };
+    let note = format!(
+        "{} and {} are defined already; the route has to name both (try: kubectl apply -f -)",
+        stable.name, canary.name
+    );
+    Some(([part(stable), part(canary)], note))
+}
+
+/// A label whose values divide the pods: `version` rather than another, the larger part stable.
+fn by_label(pods: &[Pod]) -> Option<([Part; 2], String)> {
+    let nothing = BTreeMap::new();
+    let labels = |pod| -> &BTreeMap<String, String> {
+        let pod: &Pod = pod;
+        pod.metadata.labels.as_ref().unwrap_or(&nothing)
+    };
+    let mut keys: Vec<_> = labels(pods.first()?).keys().collect();
+    keys.sort_by_key(|key| *key != "version");
+    keys.into_iter()
+        .filter(|key| !PASSING.contains(&key.as_str()))
+        .find_map(|key| {
+            let mut counts: BTreeMap<&String, usize> = BTreeMap::new();
+            for pod in pods {
+                *counts.entry(labels(pod).get(key)?).or_default() += 1;
+            }
+            let mut values: Vec<_> = counts.into_iter().collect();
+            values.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+            let [(stable, many), (canary, few), ..] = values.as_slice() else {
+                return None;
+            };
+            let part = |value: &String| Part {
+                name: value.clone(),
+                labels: BTreeMap::from([(key.clone(), value.clone())]),
+                is_new: true,
+            };
+            let note = format!(
+                "the label {key} tells the pods apart: {many} are {stable}, {few} are {canary} (try: kubectl apply -f -)"
+            );
+            Some(([part(stable), part(canary)], note))
+        })
+}
+
+/// All pods are alike: the canary is still to be deployed.
+fn unheard_of(destination: &Destination) -> ([Part; 2], String) {
+    let part = |name: &str| Part {
+        name: name.to_owned(),
+        labels: BTreeMap::from([("version".to_owned(), name.to_owned())]),
+        is_new: true,
+    };
+    let note = format!(
+        "no label tells pods of {} apart: label today's version=v1 and deploy the new ones with version=v2, then: kubectl apply -f -",
+        destination.host
+    );
+    ([part("v1"), part("v2")], note)
+}
+
+/// The DestinationRule with both subsets, everything else in it as it is.
+fn rule(rules: &[Value], destination: &Destination, parts: &[Part; 2]) -> Value {
+    let host = &destination.host;
+    let (namespace, name, mut spec) = match rules_of(rules, host).next() {
+        Some(rule) => {
+            let (namespace, name) = name_of(rule);
+            (namespace, name, rule["spec"].clone())
+        }
+        None => {
+            let (name, namespace) = host.service().unwrap_or((host.as_str(), "default"));
+            (namespace, name, json!({"host": host}))
+        }
+    };
+    let mut subsets = match spec.get_mut("subsets").map(Value::take) {
+        Some(Value::Array(subsets)) => subsets,
+        _ => Vec::new(),
+    };
+    for part in parts {
+        subsets.retain(|subset| subset.get("name").and_then(Value::as_str) != Some(&part.name));
+        subsets.push(json!({"name": part.name, "labels": part.labels}));
+    }
+    spec["subsets"] = json!(subsets);
+    object("DestinationRule", namespace, name, &spec)
+}
+
+/// The VirtualService with both versions in the route, everything else in it as it is.
+fn routed(vs: &VirtualService, route: &Route, parts: &[Part; 2]) -> Value {
+    let mut spec = vs.spec().clone();
+    let rule = &mut spec[route.at.kind.key()][route.at.index];
+    let target = rule["route"][0].take();
+    let of = |part: &Part, weight: i64| {
+        let mut target = target.clone();
+        target["destination"]["subset"] = json!(part.name);
+        target["weight"] = json!(weight);
+        target
+    };
+    let [stable, canary] = parts;
+    rule["route"] = json!([of(stable, 100), of(canary, 0)]);
+    object("VirtualService", vs.namespace(), vs.name(), &spec)
+}
+
+fn object(kind: &str, namespace: &str, name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1", "kind": kind,
+        "metadata": {"namespace": namespace, "name": name}, "spec": spec,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::table::facts;
+
+    fn proposed(subset: &str, subsets: Value, with_labels: bool) -> String {
+        let mut facts = facts();
+        facts.change_routes(|http| {
+            *http = json!([{"timeout": "5s", "route": [{"destination": {"host": "reviews", "subset": subset}}]}]);
+        });
+        facts.change_rule_only(|spec| spec["subsets"] = subsets);
+        let mut pods: Vec<_> = facts
+            .stable
+            .pods
+            .iter()
+            .chain(&facts.canary.pods)
+            .flatten()
+            .cloned()
+            .collect();
+        pods.pop();
+        for pod in &mut pods {
+            if !with_labels {
+                let labels = pod.metadata.labels.as_mut().unwrap();
+                labels.remove("version");
+            }
+        }
+        let route = facts.vs.routes()[0].clone();
+        let destination = route.targets[0].destination.clone();
+        Proposal::of(&facts.vs, &route, &destination, &facts.rules, &pods).to_string()
+    }
+
+    #[test]
+    fn a_subset_of_all_pods_is_divided_by_what_its_pods_say() {
+        let all = json!([{"name": "all-pods", "labels": {"app": "reviews"}}]);
+        insta::assert_snapshot!(proposed("all-pods", all, true), @r#"
+        # the label version tells the pods apart: 3 are v1, 2 are v2 (try: kubectl apply -f -)
+        apiVersion: networking.istio.io/v1
+        kind: DestinationRule
+        metadata:
+          name: reviews
+          namespace: shop
+        spec:
+          host: reviews
+          subsets:
+          - labels:
+              app: reviews
+            name: all-pods
+          - labels:
+              version: v1
+            name: v1
+          - labels:
+              version: v2
+            name: v2
+        ---
+        apiVersion: networking.istio.io/v1
+        kind: VirtualService
+        metadata:
+          name: reviews
+          namespace: shop
+        spec:
+          gateways:
+          - mesh
+          - shop
+          hosts:
+          - reviews
+          - shop.example.com
+          http:
+          - route:
+            - destination:
+                host: reviews
+                subset: v1
+              weight: 100
+            - destination:
+                host: reviews
+                subset: v2
+              weight: 0
+            timeout: 5s
+        "#);
+    }
+
+    #[test]
+    fn subsets_that_are_there_are_used() {
+        let both = json!([
+            {"name": "all-pods", "labels": {"app": "reviews"}},
+            {"name": "safe", "labels": {"version": "v1"}},
+            {"name": "risky", "labels": {"version": "v2"}},
+        ]);
+        let text = proposed("risky", both, true);
+        assert!(
+            text.starts_with(
+                "# risky and safe are defined already; the route has to name both (try: kubectl apply -f -)\napiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+            ),
+            "{text}"
+        );
+        assert!(!text.contains("DestinationRule"), "{text}");
+        assert!(
+            text.contains("subset: risky\n      weight: 100"),
+            "the one in force stays stable: {text}"
+        );
+    }
+
+    #[test]
+    fn pods_that_are_alike_need_a_label_first() {
+        let text = proposed("all-pods", json!([]), false);
+        assert!(
+            text.starts_with(
+                "# no label tells pods of reviews.shop.svc.cluster.local apart: label today's version=v1 and deploy the new ones with version=v2, then: kubectl apply -f -\n"
+            ),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,254 @@
+//! Whether the two versions are two: subsets that are defined, and that select different pods.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::proposal::yaml;
+use super::version::written;
+use super::{Facts, Version};
+use crate::plan::Finding;
+use crate::traffic::Host;
+
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
+    let mut findings: Vec<_> = facts
+        .versions()
+        .into_iter()
+        .filter_map(|version| missing(facts, version).or_else(|| without_labels(facts, version)))
+        .collect();
+    if findings.is_empty() {
+        findings.extend(overlap(facts));
+    }
+    findings
+}
+
+/// Two versions that the metrics cannot tell apart, where nothing else has said so already.
+pub(super) fn check_metrics(facts: &Facts) -> Vec<Finding> {
+    let Err(error) = facts.targets() else {
+        return Vec::new();
+    };
+    if facts.pods_unknown() || Finding::refuses(&check(facts)) {
+        return Vec::new();
+    }
+    vec![Finding::refuse(
+        error.to_string(),
+        "no verdict could be reached",
+        "",
+    )]
+}
+
+/// The DestinationRules that speak of a host.
+pub(super) fn rules_of<'f>(
+    rules: &'f [Value],
+    host: &'f Host,
+) -> impl Iterator<Item = &'f Value> + use<'f> {
+    rules.iter().filter(move |rule| {
+        let text = |pointer| rule.pointer(pointer).and_then(Value::as_str);
+        let namespace = text("/metadata/namespace").unwrap_or_default();
+        text("/spec/host").is_some_and(|name| Host::resolve(name, namespace) == *host)
+    })
+}
+
+/// `shop/reviews`, the name of a rule.
+pub(super) fn name_of(rule: &Value) -> (&str, &str) {
+    let text = |pointer| rule.pointer(pointer).and_then(Value::as_str);
+    (
+        text("/metadata/namespace").unwrap_or_default(),
+        text("/metadata/name").unwrap_or_default(),
+    )
+}
+
+fn missing(facts: &Facts, version: &Version) -> Option<Finding> {
+    let name = version.destination.subset.as_ref()?;
+    // Where DestinationRules could not be read, nothing is known of subsets.
+    if !version.lacks_subset() || version.pods.is_none() {
+        return None;
+    }
+    let host = &version.destination.host;
+    let known: Vec<_> = rules_of(&facts.rules, host)
+        .flat_map(|rule| rule.pointer("/spec/subsets").and_then(Value::as_array))
+        .flatten()
+        .filter_map(|subset| subset.get("name")?.as_str())
+        .collect();
+    let known = match known.as_slice() {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    };
+    let what = format!("no DestinationRule defines subset {name} of {host} (it defines {known})");
+    let why = "its requests would go nowhere";
+    let subset = json!({"name": name, "labels": {"version": name}});
+    Some(match rules_of(&facts.rules, host).next() {
+        Some(rule) => {
+            let (namespace, rule) = name_of(rule);
+            Finding::refuse(
+                what,
+                why,
+                format!(
+                    "this under spec.subsets, with the labels of its pods: kubectl edit destinationrule {rule} -n {namespace}"
+                ),
+            )
+            .with_snippet(yaml(&json!([subset])))
+        }
+        None => {
+            let subsets: Vec<_> = facts
+                .versions()
+                .into_iter()
+                .filter(|version| version.destination.host == *host)
+                .filter_map(|version| version.destination.subset.as_ref())
+                .map(|name| json!({"name": name, "labels": {"version": name}}))
+                .collect();
+            Finding::refuse(
+                what,
+                why,
+                "this, with the labels of the versions' pods: kubectl apply -f -",
+            )
+            .with_snippet(yaml(&json!({
+                "apiVersion": "networking.istio.io/v1",
+                "kind": "DestinationRule",
+                "metadata": {"name": host.short(), "namespace": version.namespace()},
+                "spec": {"host": host, "subsets": subsets},
+            })))
+        }
+    })
+}
+
+fn without_labels(facts: &Facts, version: &Version) -> Option<Finding> {
+    let subset = version.subset.as_ref()?;
+    let [stable, canary] = facts.versions();
+    // A subset for all pods of a host of its own is no mistake.
+    if !subset.labels.is_empty() || stable.destination.host != canary.destination.host {
+        return None;
+    }
+    let (namespace, rule) = subset.rule.split_once('/').unwrap_or_default();
+    Some(
+        Finding::refuse(
+            format!(
+                "subset {} of DestinationRule {} has no labels (spec.subsets[].labels)",
+                subset.name, subset.rule
+            ),
+            "it holds every pod of the Service, the other version's too",
+            format!("labels that only its pods carry: kubectl edit destinationrule {rule} -n {namespace}"),
+        )
+        .with_snippet(yaml(&json!([
+            {"name": subset.name, "labels": {"version": subset.name}}
+        ]))),
+    )
+}
+
+fn overlap(facts: &Facts) -> Option<Finding> {
+    let names = |version: &Version| -> BTreeSet<(Option<String>, Option<String>)> {
+        let pods = version.pods().iter();
+        pods.map(|pod| (pod.metadata.namespace.clone(), pod.metadata.name.clone()))
+            .collect()
+    };
+    let [stable, canary] = facts.versions();
+    let (of_stable, of_canary) = (names(stable), names(canary));
+    let shared: Vec<_> = of_stable.intersection(&of_canary).collect();
+    let pod = shared.first()?.1.clone().unwrap_or_default();
+    let labels = |version: &Version| written(&version.selector().unwrap_or_default());
+    Some(Finding::refuse(
+        format!(
+            "{} pods are in both versions, pod {pod} for one: {} selects {}, {} selects {}",
+            shared.len(),
+            stable.destination,
+            labels(stable),
+            canary.destination,
+            labels(canary)
+        ),
+        "whatever the weights, the same pods would answer",
+        "labels in spec.subsets[].labels, or Services, that select different pods",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::table::{facts, told};
+
+    #[test]
+    fn a_missing_subset_comes_with_the_yaml_that_adds_it() {
+        let mut facts = facts();
+        facts.change_rule(|spec| {
+            spec["subsets"].as_array_mut().unwrap().pop();
+        });
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "refuse: no DestinationRule defines subset v2 of reviews.shop.svc.cluster.local (it defines v1): its requests would go nowhere (try: this under spec.subsets, with the labels of its pods: kubectl edit destinationrule reviews -n shop)\n\
+                 - labels:\n    version: v2\n  name: v2"
+            ]
+        );
+    }
+
+    #[test]
+    fn without_any_rule_the_whole_object_is_written() {
+        let mut facts = facts();
+        facts.rules.clear();
+        facts.select();
+        let told = told(check(&facts));
+        assert_eq!(told.len(), 2);
+        assert_eq!(
+            told[0],
+            "refuse: no DestinationRule defines subset v1 of reviews.shop.svc.cluster.local (it defines none): its requests would go nowhere (try: this, with the labels of the versions' pods: kubectl apply -f -)\n\
+             apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  name: reviews\n  namespace: shop\nspec:\n  host: reviews.shop.svc.cluster.local\n  subsets:\n  - labels:\n      version: v1\n    name: v1\n  - labels:\n      version: v2\n    name: v2"
+        );
+    }
+
+    #[test]
+    fn a_subset_without_labels_holds_the_other_versions_pods() {
+        let mut facts = facts();
+        facts.change_rule(|spec| {
+            spec["subsets"][1].as_object_mut().unwrap().remove("labels");
+        });
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "refuse: subset v2 of DestinationRule shop/reviews has no labels (spec.subsets[].labels): it holds every pod of the Service, the other version's too (try: labels that only its pods carry: kubectl edit destinationrule reviews -n shop)\n\
+                 - labels:\n    version: v2\n  name: v2"
+            ]
+        );
+        assert!(check_metrics(&facts).is_empty(), "said once is enough");
+    }
+
+    #[test]
+    fn one_pod_in_both_subsets_is_refused() {
+        let mut facts = facts();
+        facts.change_rule(|spec| {
+            spec["subsets"][1]["labels"] = json!({"app": "reviews"});
+        });
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "refuse: 3 pods are in both versions, pod reviews-v1-0 for one: v1 selects app=reviews,version=v1, v2 selects app=reviews: whatever the weights, the same pods would answer (try: labels in spec.subsets[].labels, or Services, that select different pods)"
+            ]
+        );
+    }
+
+    #[test]
+    fn versions_that_the_metrics_cannot_tell_apart_are_refused() {
+        let mut facts = facts();
+        for version in [&mut facts.stable, &mut facts.canary] {
+            for pod in version.pods.iter_mut().flatten() {
+                let owners = pod.metadata.owner_references.as_mut().unwrap();
+                owners[0].name = "reviews".into();
+                owners[0].kind = "StatefulSet".into();
+            }
+        }
+        assert_eq!(
+            told(check_metrics(&facts)),
+            [
+                "refuse: \"reviews\" belongs to both versions; try: subsets whose labels select different pods: no verdict could be reached"
+            ]
+        );
+    }
+
+    #[test]
+    fn where_rules_could_not_be_read_nothing_is_concluded() {
+        let mut facts = facts();
+        facts.rules.clear();
+        facts.select();
+        facts.stable.pods = None;
+        facts.canary.pods = None;
+        assert!(check(&facts).is_empty() && check_metrics(&facts).is_empty());
+    }
+}

@@ -1,0 +1,297 @@
+//! Fetching: a fixed number of calls, side by side, whatever the size of the VirtualService.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use serde_json::Value;
+
+use super::version::{carries, selector};
+use super::{Facts, Grant, Proposal, Role, Source, Unread, Version};
+use crate::cluster::{CallError, Cluster, Permission, Subset};
+use crate::traffic::{Choice, Destination, Host, Route, VirtualService};
+
+/// What a rollout may not do without, or not well.
+const PERMISSIONS: [Permission; 5] = [
+    Permission::PATCH_ROUTES,
+    Permission::WATCH_ROUTES,
+    Permission::GET_LEASES,
+    Permission::CREATE_LEASES,
+    Permission::UPDATE_LEASES,
+];
+
+/// What can be fetched before it is known which versions are meant.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The other VirtualServices.
+    pub neighbours: Vec<VirtualService>,
+    /// The DestinationRules.
+    pub rules: Vec<Value>,
+    /// What could not be looked at.
+    pub unread: Vec<Unread>,
+}
+
+/// What is asked of the cluster once the versions are known.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The object.
+    pub vs: &'a VirtualService,
+    /// Versions and routes.
+    pub choice: &'a Choice,
+    /// Whether a GitOps owner is known to leave weights alone.
+    pub ignore_owner: bool,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Surroundings {
+    /// Lists VirtualServices and DestinationRules, once in every namespace that `vs` sends to.
+    ///
+    /// What is not allowed is remembered, no failure.
+    ///
+    /// RBAC: `list` on `virtualservices` and `destinationrules`.
+    pub async fn look(cluster: &Cluster, vs: &VirtualService) -> Self {
+        let targets = || vs.routes().iter().flat_map(|route| &route.targets);
+        let named = targets().any(|target| target.destination.subset.is_some());
+        let mut namespaces: BTreeSet<String> = targets()
+            .filter_map(|target| target.destination.host.service())
+            .map(|(_, namespace)| namespace.to_owned())
+            .collect();
+        namespaces.insert(vs.namespace().to_owned());
+        let mut found = Self {
+            neighbours: Vec::new(),
+            rules: Vec::new(),
+            unread: Vec::new(),
+        };
+        let lists = namespaces.iter().map(async |namespace| {
+            let lists = futures::join!(
+                cluster.virtual_services(Some(namespace)),
+                cluster.destination_rules(namespace)
+            );
+            (namespace, lists)
+        });
+        for (namespace, (services, rules)) in join_all(lists).await {
+            let services = found.keep(Source::Neighbours, namespace, services);
+            let others = services.into_iter().filter(|other| other.uid() != vs.uid());
+            found.neighbours.extend(others);
+            let source = if named {
+                Source::Subsets
+            } else {
+                Source::Rules
+            };
+            let rules = found.keep(source, namespace, rules);
+            found.rules.extend(rules);
+        }
+        found
+    }
+
+    fn keep<T: Default>(
+        &mut self,
+        source: Source,
+        namespace: &str,
+        answer: Result<T, CallError>,
+    ) -> T {
+        answer.unwrap_or_else(|error| {
+            self.unread.push(Unread {
+                source,
+                namespace: namespace.to_owned(),
+                error,
+            });
+            T::default()
+        })
+    }
+
+    fn missed(&self, source: Source) -> bool {
+        self.unread.iter().any(|unread| unread.source == source)
+    }
+
+    /// Every subset that the DestinationRules define.
+    pub fn subsets(&self) -> Vec<Subset> {
+        self.rules.iter().flat_map(Subset::of_rule).collect()
+    }
+
+    /// Fetches what depends on the versions, and puts all facts together.
+    ///
+    /// The rights to read are proven by reading; only the others are asked for.
+    ///
+    /// RBAC: `get` on `services`, `list` on `pods` and `horizontalpodautoscalers`; `get` on the
+    /// namespace only where pods run without a proxy of their own.
+    pub async fn gather(mut self, cluster: &Cluster, question: Question<'_>) -> Facts {
+        let Question { vs, choice, .. } = question;
+        let hosts: BTreeSet<&Host> = [&choice.stable.host, &choice.canary.host].into();
+        let namespaces: BTreeSet<&str> = hosts
+            .iter()
+            .filter_map(|host| host.service())
+            .map(|(_, namespace)| namespace)
+            .collect();
+        let (behind, autoscalers, permissions) = futures::join!(
+            join_all(
+                hosts
+                    .iter()
+                    .map(async |host| (*host, behind(cluster, host).await))
+            ),
+            join_all(
+                namespaces
+                    .iter()
+                    .map(async |namespace| { (*namespace, cluster.autoscalers(namespace).await) })
+            ),
+            join_all(PERMISSIONS.map(async |permission| {
+                (permission, cluster.may(permission, vs.namespace()).await)
+            })),
+        );
+        let mut hosts = BTreeMap::new();
+        for (host, (service, pods)) in behind {
+            let namespace = host.service().map_or("", |(_, namespace)| namespace);
+            let known = service.is_ok() && pods.is_ok();
+            let service = self.keep(Source::Services, namespace, service);
+            let pods = self.keep(Source::Pods, namespace, pods);
+            hosts.insert(host, (service, known.then_some(pods)));
+        }
+        let autoscalers = autoscalers
+            .into_iter()
+            .flat_map(|(namespace, list)| self.keep(Source::Autoscalers, namespace, list))
+            .collect();
+        let mut grants = Vec::new();
+        for (permission, answer) in permissions {
+            match answer {
+                Ok(allowed) => grants.push(Grant {
+                    permission,
+                    namespace: vs.namespace().to_owned(),
+                    allowed,
+                }),
+                Err(error) if !self.missed(Source::Permissions) => {
+                    self.keep(Source::Permissions, vs.namespace(), Err::<(), _>(error));
+                }
+                Err(_) => {}
+            }
+        }
+        let version = |role, destination: &Destination| {
+            let (service, pods) = hosts.get(&destination.host).cloned().unwrap_or_default();
+            self.version(role, destination, service, pods)
+        };
+        let stable = version(Role::Stable, &choice.stable);
+        let canary = version(Role::Canary, &choice.canary);
+        let namespaces = self.namespaces(cluster, [&stable, &canary]).await;
+        let kinds: BTreeSet<_> = choice
+            .splits
+            .iter()
+            .filter_map(|split| split.find(vs))
+            .map(|route| route.at.kind)
+            .collect();
+        Facts {
+            vs: vs.clone(),
+            stable,
+            canary,
+            kinds: kinds.into_iter().collect(),
+            left_behind: choice.left_behind.clone(),
+            neighbours: self.neighbours,
+            rules: self.rules,
+            autoscalers,
+            namespaces,
+            grants,
+            unread: self.unread,
+            samples: None,
+            ignore_owner: question.ignore_owner,
+            now: question.now,
+        }
+    }
+
+    /// What to apply where `vs` sends everything to one version: `None` if it sends to several, or to
+    /// no Service of this cluster.
+    ///
+    /// RBAC: `get` on `services`, `list` on `pods`.
+    pub async fn propose(
+        &self,
+        cluster: &Cluster,
+        vs: &VirtualService,
+        named: &[String],
+    ) -> Option<Proposal> {
+        let is_meant =
+            |route: &&Route| named.is_empty() || named.iter().any(|name| route.is_called(name));
+        let mut routes = vs.routes().iter().filter(is_meant);
+        let route = routes.find(|route| route.targets.len() == 1)?;
+        let destination = &route.targets.first()?.destination;
+        let (service, pods) = behind(cluster, &destination.host).await;
+        service.ok()??;
+        let pods = pods.unwrap_or_default();
+        Some(Proposal::of(vs, route, destination, &self.rules, &pods))
+    }
+
+    /// A version with the part of its Service's pods that carries the subset's labels.
+    fn version(
+        &self,
+        role: Role,
+        destination: &Destination,
+        service: Option<Service>,
+        pods: Option<Vec<Pod>>,
+    ) -> Version {
+        let subsets = self.subsets();
+        let named = destination.subset.as_ref();
+        let mut of_name = subsets
+            .into_iter()
+            .filter(|subset| subset.host == destination.host && Some(&subset.name) == named);
+        let subset = of_name.next();
+        let unknown = named.is_some() && subset.is_none() && self.missed(Source::Subsets);
+        let pods = match (selector(service.as_ref(), subset.as_ref()), pods) {
+            _ if unknown => None,
+            (_, None) => None,
+            // What a route names and nobody defines has no pods.
+            _ if named.is_some() && subset.is_none() => Some(Vec::new()),
+            (None, Some(_)) => Some(Vec::new()),
+            (Some(labels), Some(mut pods)) => {
+                pods.retain(|pod| carries(pod, &labels));
+                Some(pods)
+            }
+        };
+        Version {
+            role,
+            destination: destination.clone(),
+            service,
+            subset,
+            pods,
+        }
+    }
+
+    async fn namespaces(
+        &mut self,
+        cluster: &Cluster,
+        versions: [&Version; 2],
+    ) -> BTreeMap<String, BTreeMap<String, String>> {
+        let bare: BTreeSet<_> = versions
+            .into_iter()
+            .filter(|version| version.pods().iter().any(super::ambient::is_bare))
+            .map(|version| version.namespace().to_owned())
+            .collect();
+        let mut found = BTreeMap::new();
+        for namespace in bare {
+            let labels = cluster.namespace_labels(&namespace).await;
+            let labels = self.keep(Source::Namespaces, &namespace, labels);
+            found.insert(namespace, labels);
+        }
+        found
+    }
+}
+
+/// The Service behind a host, and every pod that it selects.
+async fn behind(
+    cluster: &Cluster,
+    host: &Host,
+) -> (
+    Result<Option<Service>, CallError>,
+    Result<Vec<Pod>, CallError>,
+) {
+    let Some((name, namespace)) = host.service() else {
+        return (Ok(None), Ok(Vec::new()));
+    };
+    let service = cluster.service(namespace, name).await;
+    let labels = match &service {
+        Ok(service) => selector(service.as_ref(), None),
+        Err(_) => None,
+    };
+    let pods = match labels {
+        Some(labels) => cluster.pod_list(namespace, &labels).await,
+        None => Ok(Vec::new()),
+    };
+    (service, pods)
+}

@@ -1,0 +1,118 @@
+//! What could not be looked at, and whether a rollout can do without it.
+
+use super::Facts;
+use crate::cluster::{CallError, Class};
+use crate::plan::Finding;
+
+/// A place where facts come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The other VirtualServices.
+    Neighbours,
+    /// DestinationRules, for a route that names subsets.
+    Subsets,
+    /// DestinationRules, for a route that names none.
+    Rules,
+    /// The Service of a version.
+    Services,
+    /// The pods of a version.
+    Pods,
+    /// HorizontalPodAutoscalers.
+    Autoscalers,
+    /// The namespace's own labels.
+    Namespaces,
+    /// The answers about permissions.
+    Permissions,
+}
+
+/// Something that could not be looked at.
+#[derive(Clone, Debug)]
+pub struct Unread {
+    /// What.
+    pub source: Source,
+    /// In which namespace.
+    pub namespace: String,
+    /// Why not.
+    pub error: CallError,
+}
+
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
+    facts.unread.iter().map(finding).collect()
+}
+
+fn finding(unread: &Unread) -> Finding {
+    let (why, group, resource, verb) = match unread.source {
+        Source::Neighbours => (
+            "whether another VirtualService answers for the same host is not checked",
+            "networking.istio.io",
+            "virtualservices",
+            "list",
+        ),
+        Source::Subsets => (
+            "which pods belong to a subset cannot be told without it",
+            "networking.istio.io",
+            "destinationrules",
+            "list",
+        ),
+        Source::Rules => (
+            "whether sessions are bound to pods is not checked",
+            "networking.istio.io",
+            "destinationrules",
+            "list",
+        ),
+        Source::Services => (
+            "which pods belong to a version cannot be told without it",
+            "",
+            "services",
+            "get",
+        ),
+        Source::Pods => (
+            "a version without its pods is not found in the metrics, nor seen to crash",
+            "",
+            "pods",
+            "list",
+        ),
+        Source::Autoscalers => (
+            "whether stable can take everything back is not checked",
+            "autoscaling",
+            "horizontalpodautoscalers",
+            "list",
+        ),
+        Source::Namespaces => (
+            "whether the namespace is in ambient mode is not checked",
+            "",
+            "namespaces",
+            "get",
+        ),
+        Source::Permissions => ("what we may do is not checked", "", "", ""),
+    };
+    let what = format!("cannot {}: {}", unread.error.attempted, unread.error.why);
+    let essential = matches!(
+        unread.source,
+        Source::Subsets | Source::Services | Source::Pods
+    );
+    let rule = unread.error.class == Class::Forbidden && !resource.is_empty();
+    let fix = match (rule, unread.error.may_pass()) {
+        (true, _) => format!("this rule in a Role of namespace {}", unread.namespace),
+        (false, true) => "again in a moment".to_owned(),
+        (false, false) => String::new(),
+    };
+    let finding = if essential {
+        Finding::refuse(what, why, fix)
+    } else {
+        Finding::warn(what, why, fix)
+    };
+    if rule {
+        finding.with_snippet(role_rule(group, resource, &[verb]))
+    } else {
+        finding
+    }
+}
+
+/// One rule of a Role, in YAML.
+pub(super) fn role_rule(group: &str, resource: &str, verbs: &[&str]) -> String {
+    format!(
+        "- apiGroups: [\"{group}\"]\n  resources: [\"{resource}\"]\n  verbs: [{}]",
+        verbs.join(", ")
+    )
+}

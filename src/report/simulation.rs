@@ -1,0 +1,227 @@
+//! What many rehearsed rollouts came to.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::forecast::{count, name, pace, percentage};
+use super::simulation_page::Page;
+use super::{Layout, Table, Tone, View, grouped};
+use crate::plan::{AnalysisKind, HumanDuration, Percent, Plan};
+use crate::simulate::{Chance, Ending, Lag, Moment, Outcome, Scenario, Spread};
+
+/// A plan, what it was played against, and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Simulation {
+    /// The seed of the first rollout; each later one has the next.
+    pub seed: u64,
+    /// Chances, times and failed requests.
+    pub table: crate::simulate::Table,
+    /// The imagined versions.
+    pub scenario: Scenario,
+    /// Every option decided.
+    pub plan: Plan,
+    /// What became of the rollout in the middle.
+    pub typical: Outcome,
+    /// Its seed.
+    pub typical_seed: u64,
+    /// What it looked like.
+    #[serde(skip)]
+    pub moments: Vec<Moment>,
+    /// What became of each rollout.
+    #[serde(skip)]
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Simulation {
+    /// One page with pictures, which needs nothing but itself.
+    pub fn page(&self) -> String {
+        Page(self).to_string()
+    }
+
+    /// How the canary is judged, in words.
+    pub(super) fn judged(&self) -> String {
+        let judgement = self.plan.judgement;
+        let kind = match judgement.analysis {
+            AnalysisKind::Sequential => format!("preset {}", name(judgement.preset)),
+            AnalysisKind::Threshold => "plain limits".into(),
+        };
+        let tolerance = judgement
+            .tolerance
+            .map(|tolerance| format!(", tolerance {tolerance}%"))
+            .unwrap_or_default();
+        format!(
+            "{} %, {kind}{tolerance}, {} a step at least, scraped every {}",
+            list(&self.plan),
+            self.plan.dwell,
+            judgement.scrape
+        )
+    }
+
+    /// The versions and their traffic, in words.
+    pub(super) fn versions(&self) -> (String, String) {
+        let scenario = &self.scenario;
+        let stable = format!(
+            "{}, {} of them failed",
+            pace(scenario.requests_per_second),
+            percentage(scenario.stable)
+        );
+        let rate = (scenario.ratio * scenario.stable + scenario.added).min(1.0);
+        let canary = if scenario.ratio.total_cmp(&1.0).is_eq() && scenario.added <= 0.0 {
+            "as good as stable".to_owned()
+        } else {
+            format!("{} failed", percentage(rate))
+        };
+        let onset = match scenario.onset {
+            onset if onset > 0.0 => format!(" after {}", duration(onset)),
+            _ => String::new(),
+        };
+        (stable, canary + &onset)
+    }
+
+    /// What else goes wrong, each in words.
+    pub(super) fn troubles(&self) -> Vec<String> {
+        let trouble = &self.scenario.disturbance;
+        let outage = trouble.outage.map(|outage| {
+            format!(
+                "both versions fail {} of their requests for {} from {} on",
+                percentage(outage.rate),
+                duration(outage.lasts),
+                duration(outage.start.0)
+            )
+        });
+        let lag = trouble.lag.map(|lag| match lag {
+            Lag::Stable => "stable's counters come a scrape late".to_owned(),
+            Lag::Canary => "the canary's counters come a scrape late".to_owned(),
+        });
+        let pods = trouble
+            .pods
+            .map(|sd| format!("the canary's pods differ by {}", percentage(sd)));
+        let warmup = trouble.warmup.map(|warmup| {
+            format!(
+                "the canary fails {} more in its first {} of traffic",
+                percentage(warmup.added),
+                duration(warmup.lasts)
+            )
+        });
+        let clusters = trouble
+            .clusters
+            .map(|size| format!("failures come in clusters of {}", count(size)));
+        let noise = trouble
+            .noise
+            .map(|rho| format!("failure rates vary from scrape to scrape, correlation {rho}"));
+        let drift = trouble
+            .drift
+            .map(|sd| format!("both rates drift together by a factor of e^{sd}"));
+        let slower = self
+            .scenario
+            .latency
+            .map(|latency| format!("the canary is {} times slower", latency.slowdown));
+        [outage, lag, pods, warmup, clusters, noise, drift, slower]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// The endings with their chances.
+    pub(super) fn chances(&self) -> [(Ending, Chance); 3] {
+        [
+            (Ending::Promoted, self.table.promoted),
+            (Ending::RolledBack, self.table.rolled_back),
+            (Ending::Inconclusive, self.table.inconclusive),
+        ]
+    }
+}
+
+impl View for Simulation {
+    fn names(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    fn show(&self, out: &mut dyn Write, layout: Layout) -> io::Result<()> {
+        let palette = layout.palette;
+        let (stable, canary) = self.versions();
+        writeln!(out, "{:<9}{}", "plan", self.judged())?;
+        writeln!(out, "{:<9}{stable}", "stable")?;
+        writeln!(out, "{:<9}{canary}", "canary")?;
+        for trouble in self.troubles() {
+            let word = palette.paint(Tone::Caution, format!("{:<9}", "trouble"));
+            writeln!(out, "{word}{trouble}")?;
+        }
+        let runs = grouped(self.table.runs as u64);
+        writeln!(out, "{:<9}{runs} rollouts, seed {}\n", "played", self.seed)?;
+        let mut endings = Table::new(["ending", "chance", "95% interval"])
+            .without_headers(layout.without_headers);
+        for (ending, chance) in self.chances() {
+            endings.row([
+                word(ending).to_owned(),
+                percentage(chance.share),
+                interval(chance),
+            ]);
+        }
+        endings.write(out, "")?;
+        writeln!(out)?;
+        let titles = ["", "mean", "median", "90% within", "95% within"];
+        let mut numbers = Table::new(titles).without_headers(layout.without_headers);
+        let table = &self.table;
+        for (what, spread) in [
+            ("time to the end", table.seconds),
+            ("time to promotion", table.seconds_to_promote),
+        ] {
+            if spread.mean > 0.0 {
+                numbers.row(cells(what, spread, duration));
+            }
+        }
+        for (what, spread) in [
+            ("failed on the canary", table.failed),
+            ("failed for being worse", table.excess),
+        ] {
+            numbers.row(cells(what, spread, |number| count(number.max(0.0))));
+        }
+        numbers.write(out, "")
+    }
+}
+
+fn cells(what: &str, spread: Spread, words: impl Fn(f64) -> String) -> Vec<String> {
+    let numbers = [
+        spread.mean,
+        spread.median,
+        spread.nine_in_ten,
+        spread.nineteen_in_twenty,
+    ];
+    std::iter::once(what.to_owned())
+        .chain(numbers.into_iter().map(words))
+        .collect()
+}
+
+fn list(plan: &Plan) -> String {
+    let weights: Vec<_> = plan
+        .steps
+        .as_slice()
+        .iter()
+        .map(|step| step.weight)
+        .collect();
+    let texts: Vec<_> = weights.iter().map(Percent::to_string).collect();
+    texts.join(", ")
+}
+
+/// What an ending is called.
+pub(super) fn word(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Promoted => "promoted",
+        Ending::RolledBack => "rolled back",
+        Ending::Inconclusive => "no verdict",
+    }
+}
+
+/// `0.1% to 0.9%`.
+pub(super) fn interval(chance: Chance) -> String {
+    format!("{} to {}", percentage(chance.low), percentage(chance.high))
+}
+
+/// Seconds as people say them.
+pub(super) fn duration(seconds: f64) -> String {
+    let whole = jiff::SignedDuration::from_secs_f64(seconds.round());
+    HumanDuration::from(whole).to_string()
+}

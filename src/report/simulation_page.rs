@@ -1,0 +1,323 @@
+//! The page that `simulate --html` writes: self-contained, for a light or a dark screen.
+
+use std::fmt;
+
+use super::forecast::{count, percentage};
+use super::grouped;
+use super::simulation::{Simulation, duration, interval, word};
+use super::simulation_chart::{Axis, Bars, Chart, Line, html};
+use crate::simulate::{Ending, Moment, Outcome, Spread};
+use crate::verdict::Counts;
+
+/// Bins of a distribution.
+const BINS: usize = 40;
+/// Looks whose counts make up a rate in a picture, so that a single failure is no spike.
+const SMOOTHED: usize = 4;
+/// The part of the failed requests that a distribution shows; the rest is in its last bin.
+const SHOWN: f64 = 0.995;
+
+const STYLE: &str = "
+:root { color-scheme: light dark; --text: #1c2127; --quiet: #67707b; --grid: #e3e7ec; --back: #ffffff;
+  --stable: #2f6fde; --canary: #d9730d; --good: #1f9d55; --bad: #d23f3f; --grey: #98a2ae; }
+@media (prefers-color-scheme: dark) { :root { --text: #e4e8ee; --quiet: #9aa4b1; --grid: #2c333d;
+  --back: #14181d; --stable: #6ea3ff; --canary: #ffa657; --good: #4cc38a; --bad: #ff6b6b; --grey: #77818d; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back);
+  max-width: 760px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+dt { color: var(--quiet); float: left; width: 6rem; } dd { margin: 0 0 0 6rem; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { text-align: right; padding: .2rem .9rem .2rem 0; font-variant-numeric: tabular-nums; }
+th { color: var(--quiet); font-weight: normal; } tr > :first-child { text-align: left; }
+figure { margin: 1.2rem 0; } figcaption span { color: var(--quiet); margin-left: .8rem; }
+i { display: inline-block; width: .7em; height: .7em; border-radius: 2px; margin-right: .3em; }
+svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: var(--quiet); }
+path { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
+.grid { stroke: var(--grid); } .rule { stroke: var(--bad); stroke-dasharray: 4 4; }
+path.stable { stroke: var(--stable); } i.stable { background: var(--stable); }
+path.canary { stroke: var(--canary); } i.canary { background: var(--canary); }
+rect.good { fill: var(--good); } i.good { background: var(--good); }
+rect.bad { fill: var(--bad); } i.bad { background: var(--bad); }
+rect.grey { fill: var(--grey); } i.grey { background: var(--grey); }
+";
+
+/// A simulation as a page.
+pub(super) struct Page<'a>(pub &'a Simulation);
+
+impl fmt::Display for Page<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
+             <title>kubectl canary: a rehearsed rollout</title>\n<style>{STYLE}</style>\n</head>\n<body>"
+        )?;
+        self.head(f)?;
+        self.endings(f)?;
+        self.numbers(f)?;
+        let simulation = self.0;
+        writeln!(
+            f,
+            "<h2>How long, and at what cost</h2>\n{}{}",
+            distribution(
+                "time to the end",
+                &simulation.outcomes,
+                simulation.table.seconds,
+                |outcome| outcome.seconds,
+                true
+            ),
+            distribution(
+                "failed requests on the canary",
+                &simulation.outcomes,
+                simulation.table.failed,
+                |outcome| outcome.failed as f64,
+                false
+            )
+        )?;
+        self.typical(f)?;
+        writeln!(f, "</body>\n</html>")
+    }
+}
+
+impl Page<'_> {
+    fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let simulation = self.0;
+        writeln!(f, "<h1>A rehearsed rollout</h1>\n<dl>")?;
+        let (stable, canary) = simulation.versions();
+        let mut facts = vec![
+            ("plan", simulation.judged()),
+            ("stable", stable),
+            ("canary", canary),
+        ];
+        facts.extend(
+            simulation
+                .troubles()
+                .into_iter()
+                .map(|text| ("trouble", text)),
+        );
+        let runs = grouped(simulation.table.runs as u64);
+        facts.push((
+            "played",
+            format!("{runs} rollouts, seed {}", simulation.seed),
+        ));
+        for (name, text) in facts {
+            writeln!(f, "<dt>{name}</dt><dd>{}</dd>", html(&text))?;
+        }
+        writeln!(f, "</dl>")
+    }
+
+    fn endings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "<table><tr><th>ending</th><th>chance</th><th>95% interval</th></tr>"
+        )?;
+        for (ending, chance) in self.0.chances() {
+            writeln!(
+                f,
+                "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
+                word(ending),
+                html(&percentage(chance.share)),
+                html(&interval(chance))
+            )?;
+        }
+        writeln!(f, "</table>")
+    }
+
+    fn numbers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = &self.0.table;
+        writeln!(
+            f,
+            "<table><tr><th></th><th>mean</th><th>median</th><th>90% within</th><th>95% within</th></tr>"
+        )?;
+        let row = |what: &str, spread: Spread, words: fn(f64) -> String| {
+            let cells = [
+                spread.mean,
+                spread.median,
+                spread.nine_in_ten,
+                spread.nineteen_in_twenty,
+            ];
+            let cells = cells.map(|number| format!("<td>{}</td>", html(&words(number))));
+            format!("<tr><td>{what}</td>{}</tr>", cells.concat())
+        };
+        let number: fn(f64) -> String = |number| count(number.max(0.0));
+        writeln!(f, "{}", row("time to the end", table.seconds, duration))?;
+        writeln!(f, "{}", row("failed on the canary", table.failed, number))?;
+        writeln!(f, "{}", row("failed for being worse", table.excess, number))?;
+        writeln!(f, "</table>")
+    }
+
+    /// The rollout in the middle, over time.
+    fn typical(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let simulation = self.0;
+        let (typical, moments) = (simulation.typical, &simulation.moments);
+        writeln!(
+            f,
+            "<h2>A typical rollout</h2>\n<p>{} after {}, {} failed requests on the canary; seed {}.</p>",
+            word(typical.ending),
+            duration(typical.seconds),
+            grouped(typical.failed),
+            simulation.typical_seed
+        )?;
+        let x = Axis {
+            most: typical.seconds.max(1.0),
+            time: true,
+            words: duration,
+        };
+        let line = |class, name, points| Line {
+            class,
+            name,
+            points,
+            stepped: false,
+        };
+        let mut weights: Vec<_> = vec![(0.0, first_share(simulation))];
+        // A look sees the share until then; what it leads to shows at the next.
+        let later = moments.iter().zip(moments.iter().skip(1));
+        weights.extend(later.map(|(now, next)| (now.at, next.share)));
+        weights.push((
+            typical.seconds,
+            match typical.ending {
+                Ending::Promoted => 1.0,
+                Ending::RolledBack | Ending::Inconclusive => 0.0,
+            },
+        ));
+        let weight = Chart {
+            title: "weight of the canary",
+            x,
+            y: Axis {
+                most: 1.0,
+                time: false,
+                words: percentage,
+            },
+            lines: vec![Line {
+                stepped: true,
+                ..line("canary", "canary", weights)
+            }],
+            bars: Vec::new(),
+            rule: None,
+        };
+        let stable = rates(moments, |moment| moment.stable);
+        let canary = rates(moments, |moment| moment.canary);
+        let highest = stable.iter().chain(&canary).map(|point| point.1);
+        let rates = Chart {
+            title: "failed requests",
+            x,
+            y: Axis {
+                most: 1.1 * highest.fold(0.001, f64::max),
+                time: false,
+                words: percentage,
+            },
+            lines: vec![
+                line("stable", "stable", stable),
+                line("canary", "canary", canary),
+            ],
+            bars: Vec::new(),
+            rule: None,
+        };
+        write!(f, "{weight}{rates}")?;
+        match evidence(moments, x) {
+            Some(chart) => write!(f, "{chart}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn first_share(simulation: &Simulation) -> f64 {
+    simulation.plan.weight(0).share()
+}
+
+/// The share of failed requests over the last few looks.
+fn rates(moments: &[Moment], of: impl Fn(&Moment) -> Counts) -> Vec<(f64, f64)> {
+    let mut points = Vec::with_capacity(moments.len());
+    for (i, moment) in moments.iter().enumerate() {
+        let mut counts = Counts::default();
+        for recent in &moments[(i + 1).saturating_sub(SMOOTHED)..=i] {
+            counts += of(recent);
+        }
+        points.extend(counts.failure_rate().map(|rate| (moment.at, rate)));
+    }
+    points
+}
+
+/// The evidence of a regression and where it trips; nothing where none is weighed.
+fn evidence(moments: &[Moment], x: Axis) -> Option<Chart> {
+    let known = || {
+        moments.iter().filter_map(|moment| {
+            let evidence = moment.evidence.as_ref()?;
+            Some((moment.at, evidence))
+        })
+    };
+    let needed = known().last()?.1.needed;
+    let points: Vec<_> = known()
+        .map(|(at, evidence)| (at, evidence.evidence.max(0.0)))
+        .collect();
+    let highest = points.iter().map(|point| point.1).fold(needed, f64::max);
+    Some(Chart {
+        title: "evidence of a regression",
+        x,
+        y: Axis {
+            most: 1.1 * highest.min(4.0 * needed),
+            time: false,
+            words: count,
+        },
+        lines: vec![Line {
+            class: "canary",
+            name: "evidence",
+            points,
+            stepped: false,
+        }],
+        bars: Vec::new(),
+        rule: Some((needed, "the canary's traffic is taken away")),
+    })
+}
+
+/// How a quantity is distributed over all rollouts, by their endings.
+fn distribution(
+    title: &'static str,
+    outcomes: &[Outcome],
+    spread: Spread,
+    of: impl Fn(&Outcome) -> f64,
+    time: bool,
+) -> Chart {
+    let mut values: Vec<f64> = outcomes.iter().map(&of).collect();
+    values.sort_by(f64::total_cmp);
+    let last = (SHOWN * values.len() as f64) as usize;
+    let most = values.get(last).or(values.last()).copied();
+    // Whole numbers below the number of bins get a bin each.
+    let floor = if time { 1.0 } else { BINS as f64 };
+    let most = most.unwrap_or_default().max(spread.median).max(floor) * 1.02;
+    let bin = |outcome: &Outcome| ((of(outcome) / most * BINS as f64) as usize).min(BINS - 1);
+    let bars = [
+        (Ending::Promoted, "good"),
+        (Ending::RolledBack, "bad"),
+        (Ending::Inconclusive, "grey"),
+    ]
+    .map(|(ending, class)| {
+        let mut heights = vec![0.0; BINS];
+        for outcome in outcomes.iter().filter(|outcome| outcome.ending == ending) {
+            heights[bin(outcome)] += 1.0 / outcomes.len() as f64;
+        }
+        Bars {
+            class,
+            name: word(ending),
+            heights,
+        }
+    });
+    let highest = (0..BINS)
+        .map(|bin| bars.iter().map(|bars| bars.heights[bin]).sum())
+        .fold(0.0, f64::max);
+    Chart {
+        title,
+        x: Axis {
+            most,
+            time,
+            words: if time { duration } else { count },
+        },
+        y: Axis {
+            most: 1.1 * highest.max(1e-6),
+            time: false,
+            words: percentage,
+        },
+        lines: Vec::new(),
+        bars: bars.into(),
+        rule: None,
+    }
+}

@@ -1,0 +1,3 @@
+//! Rehearsals: plans played against imagined canaries, and pasts judged again.
+
+mod simulate;
