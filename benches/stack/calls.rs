@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 use kubectl_canary::record::EventKind;
@@ -10,7 +11,7 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::figures::Figures;
-use crate::stack::Stack;
+use crate::stack::{Stack, VARIABLE};
 
 /// What the program calls itself.
 const AGENT: &str = "kubectl-canary";
@@ -25,6 +26,12 @@ struct Request {
     user_agent: String,
     object_ref: Option<Object>,
     request_received_timestamp: Timestamp,
+}
+
+/// What the description of the stack says besides all that the tests use.
+#[derive(Deserialize)]
+struct Described {
+    audit_log: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -53,8 +60,7 @@ pub(crate) async fn measure(stack: &Stack, figures: &mut Figures) {
         "goal: under 20 MB",
     );
 
-    let log = fs::read_to_string(&stack.description.audit_log).unwrap_or_default();
-    let requests: Vec<Request> = log
+    let requests: Vec<Request> = audit_log()
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .filter(|request: &Request| request.user_agent.starts_with(AGENT))
@@ -105,6 +111,15 @@ pub(crate) async fn measure(stack: &Stack, figures: &mut Figures) {
         );
     }
     app.finish().await;
+}
+
+/// The log of the API server that `scripts/cluster` started.
+fn audit_log() -> String {
+    let description = std::env::var(VARIABLE).expect("the stack was opened");
+    let description = fs::read(description).expect("the stack was opened");
+    let Described { audit_log } =
+        serde_json::from_slice(&description).expect("scripts/cluster names the log");
+    fs::read_to_string(audit_log).expect("the API server writes the log")
 }
 
 fn tell(figures: &mut Figures, what: &str, counts: BTreeMap<String, f64>, goal: &str) {

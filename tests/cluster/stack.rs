@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::process::Command;
 
-const VARIABLE: &str = "KUBECTL_CANARY_STACK";
+pub(crate) const VARIABLE: &str = "KUBECTL_CANARY_STACK";
 
 /// How long istiod may take to tell the proxies; it takes a tenth of a second.
 pub(crate) const PUSHED_WITHIN: Duration = Duration::from_secs(10);
@@ -24,8 +24,6 @@ pub(crate) const PUSHED_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) struct Description {
     pub(crate) kubeconfig: Kubeconfigs,
     pub(crate) kubectl: PathBuf,
-    /// What the API server was asked about routes, leases, workloads and proxies, a request a line.
-    pub(crate) audit_log: PathBuf,
     pub(crate) gateway: Gateway,
     pub(crate) client: MeshClient,
     pub(crate) prometheus: Prometheus,

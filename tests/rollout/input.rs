@@ -110,7 +110,7 @@ async fn a_subset_that_no_destination_rule_defines_is_refused() {
     .await;
     assert_eq!(
         refused(&shop, "shop", "reviews", brisk()).await,
-        "no DestinationRule defines subset v2 of reviews.shop.svc.cluster.local (it defines v1) (try: subset v2 with the labels of its pods in spec.subsets: kubectl edit destinationrule reviews -n shop)"
+        "no DestinationRule defines subset v2 of reviews.shop.svc.cluster.local (it defines v1) (try: subset v2 with the labels of its pods in spec.subsets: kubectl edit destinationrule reviews -n shop; kubectl canary plan prints it)"
     );
 }
 
@@ -199,11 +199,11 @@ async fn a_missing_right_is_refused_with_the_right_that_is_missing() {
     for (verb, expected) in [
         (
             "patch",
-            "not allowed to patch virtualservices in namespace shop (try: a Role in namespace shop with get, list, watch and patch on virtualservices)",
+            "not allowed to patch virtualservices in namespace shop (try: a Role in namespace shop with get, list, watch and patch on virtualservices; kubectl canary plan prints it)",
         ),
         (
             "watch",
-            "not allowed to watch virtualservices in namespace shop (try: a Role in namespace shop with get, list, watch and patch on virtualservices)",
+            "not allowed to watch virtualservices in namespace shop (try: a Role in namespace shop with get, list, watch and patch on virtualservices; kubectl canary plan prints it)",
         ),
         (
             "get",
