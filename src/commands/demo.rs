@@ -19,7 +19,7 @@ use crate::cluster::{Cluster, Connection, connect};
 use crate::engine::{Finish, Signals};
 use crate::plan::Options;
 use crate::record::{Observer, Outcome};
-use crate::sandbox::{Served, World, scene};
+use crate::sandbox::{Deployment, Served, World, scene};
 use crate::verdict::sequential::Preset;
 
 /// What `demo` takes.
@@ -62,6 +62,16 @@ pub async fn demo(
     let world = World::new(Clock::System);
     world.set(|stage| {
         scene::shop(stage);
+        // As many pods of either version: whoever looks on for the first time shall not wonder about
+        // a warning that is not what is shown.
+        Deployment {
+            namespace: "shop",
+            name: "reviews-v2",
+            app: "reviews",
+            version: "v2",
+            replicas: 3,
+        }
+        .put_on(stage);
         stage.scrapes().every(SCRAPE);
         stage.traffic().demand(scene::REVIEWS).per_second(REQUESTS);
     });

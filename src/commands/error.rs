@@ -126,9 +126,16 @@ fn refusals(findings: &[Finding]) -> String {
         .iter()
         .filter(|finding| finding.level == Level::Refuse);
     let lines: Vec<_> = refused
-        .map(|finding| match &finding.fix {
-            None => finding.what.clone(),
-            Some(fix) => format!("{} (try: {fix})", finding.what),
+        .map(|finding| match (&finding.fix, &finding.snippet) {
+            (None, _) => finding.what.clone(),
+            (Some(fix), None) => format!("{} (try: {fix})", finding.what),
+            // An error is one line; the YAML stands in the plan.
+            (Some(fix), Some(_)) => {
+                format!(
+                    "{} (try: {fix}; kubectl canary plan prints it)",
+                    finding.what
+                )
+            }
         })
         .collect();
     lines.join("; ")

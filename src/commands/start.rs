@@ -28,9 +28,9 @@ pub struct Start {
 
 /// Starts a rollout and drives it.
 ///
-/// RBAC: `get`, `watch` and `patch` on `virtualservices`; `list` on `destinationrules` and `pods`;
-/// `get` on `services`; `get`, `create` and `update` on `leases`; `get` on `services/proxy` in
-/// Prometheus' namespace unless it has a URL.
+/// RBAC: `get`, `list`, `watch` and `patch` on `virtualservices`; `list` on `destinationrules`,
+/// `pods` and `horizontalpodautoscalers`; `get` on `services`; `get`, `create` and `update` on
+/// `leases`; `get` on `services/proxy` in Prometheus' namespace unless it has a URL.
 ///
 /// # Errors
 /// Whatever keeps it from starting; traffic is untouched then.

@@ -82,10 +82,11 @@ impl Machine {
         &self.rollout.plan
     }
 
-    /// The canary's share in force at a time, 0 to 1.
+    /// The canary's share that was in force until a time, 0 to 1. What is scraped at the very moment
+    /// of a change is of the time before it, as it was for whoever looked then.
     pub fn share_at(&self, at: Timestamp) -> f64 {
         let stages = self.rollout.history.iter().rev();
-        let in_force = stages.into_iter().find(|stage| stage.since <= at);
+        let in_force = stages.into_iter().find(|stage| stage.since < at);
         in_force
             .map_or(self.rollout.original_share(), |stage| stage.weight)
             .share()

@@ -170,7 +170,7 @@ fn told(facts: &Facts, owner: &Owner) -> Finding {
             controller(
                 owns("Argo CD", mark),
                 "its next sync sets the weights of Git, with selfHeal within seconds",
-                format!("this in Application {application}{then}"),
+                format!("spec.ignoreDifferences in Application {application}{then}"),
                 &json!({"spec": {
                     "ignoreDifferences": [{"group": "networking.istio.io", "kind": "VirtualService", "name": name, "jqPathExpressions": paths}],
                     "syncPolicy": {"syncOptions": ["RespectIgnoreDifferences=true", "ApplyOutOfSyncOnly=true"]},
@@ -187,7 +187,7 @@ fn told(facts: &Facts, owner: &Owner) -> Finding {
                 owns("Flux", mark),
                 "every reconciliation sets the weights of Git",
                 format!(
-                    "this in Kustomization {home}/{kustomization} (Flux 2.9), or: kubectl annotate virtualservice {name} -n {namespace} kustomize.toolkit.fluxcd.io/reconcile=disabled{then}"
+                    "spec.ignore in Kustomization {home}/{kustomization} (Flux 2.9), or: kubectl annotate virtualservice {name} -n {namespace} kustomize.toolkit.fluxcd.io/reconcile=disabled{then}"
                 ),
                 &json!({"spec": {"ignore": [{"target": {"kind": "VirtualService", "name": name}, "paths": paths}]}}),
             )
@@ -202,7 +202,7 @@ fn told(facts: &Facts, owner: &Owner) -> Finding {
                 owns("Flux", mark),
                 "an upgrade or the correction of drift sets the weights of the chart",
                 format!(
-                    "this in HelmRelease {home}/{release} where spec.driftDetection.mode is enabled, and no upgrade meanwhile{then}"
+                    "spec.driftDetection.ignore in HelmRelease {home}/{release} where the mode is enabled, and no upgrade meanwhile{then}"
                 ),
                 &json!({"spec": {"driftDetection": {"mode": "enabled", "ignore": [
                     {"target": {"kind": "VirtualService", "name": name}, "paths": paths},
@@ -251,14 +251,14 @@ mod tests {
         assert_eq!(
             found(&tracked, false),
             [format!(
-                "refuse: Argo CD owns virtualservice shop/reviews (annotation argocd.argoproj.io/tracking-id: shop:networking.istio.io/VirtualService:shop/reviews): its next sync sets the weights of Git, with selfHeal within seconds (try: this in Application shop, then --ignore-owner){snippet}"
+                "refuse: Argo CD owns virtualservice shop/reviews (annotation argocd.argoproj.io/tracking-id: shop:networking.istio.io/VirtualService:shop/reviews): its next sync sets the weights of Git, with selfHeal within seconds (try: spec.ignoreDifferences in Application shop, then --ignore-owner){snippet}"
             )]
         );
         let managed = json!({"labels": {"app.kubernetes.io/instance": "shop"}, "managedFields": [{"manager": "argocd-controller"}]});
         assert_eq!(
             found(&managed, true),
             [format!(
-                "warn: Argo CD owns virtualservice shop/reviews (manager argocd-controller, label app.kubernetes.io/instance: shop): its next sync sets the weights of Git, with selfHeal within seconds (try: this in Application shop){snippet}"
+                "warn: Argo CD owns virtualservice shop/reviews (manager argocd-controller, label app.kubernetes.io/instance: shop): its next sync sets the weights of Git, with selfHeal within seconds (try: spec.ignoreDifferences in Application shop){snippet}"
             )]
         );
         let charted = json!({"labels": {"app.kubernetes.io/instance": "shop"}});
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(
             found(&json!({"labels": labels}), false),
             [
-                "refuse: Flux owns virtualservice shop/reviews (label kustomize.toolkit.fluxcd.io/name: apps): every reconciliation sets the weights of Git (try: this in Kustomization flux-system/apps (Flux 2.9), or: kubectl annotate virtualservice reviews -n shop kustomize.toolkit.fluxcd.io/reconcile=disabled, then --ignore-owner)\n\
+                "refuse: Flux owns virtualservice shop/reviews (label kustomize.toolkit.fluxcd.io/name: apps): every reconciliation sets the weights of Git (try: spec.ignore in Kustomization flux-system/apps (Flux 2.9), or: kubectl annotate virtualservice reviews -n shop kustomize.toolkit.fluxcd.io/reconcile=disabled, then --ignore-owner)\n\
                  spec:\n  ignore:\n  - paths:\n    - /spec/http\n    target:\n      kind: VirtualService\n      name: reviews"
             ]
         );
@@ -296,7 +296,7 @@ mod tests {
                 false
             ),
             [
-                "refuse: Flux owns virtualservice shop/reviews (manager helm-controller): an upgrade or the correction of drift sets the weights of the chart (try: this in HelmRelease flux-system/NAME where spec.driftDetection.mode is enabled, and no upgrade meanwhile, then --ignore-owner)\n\
+                "refuse: Flux owns virtualservice shop/reviews (manager helm-controller): an upgrade or the correction of drift sets the weights of the chart (try: spec.driftDetection.ignore in HelmRelease flux-system/NAME where the mode is enabled, and no upgrade meanwhile, then --ignore-owner)\n\
                  spec:\n  driftDetection:\n    ignore:\n    - paths:\n      - /spec/http\n      target:\n        kind: VirtualService\n        name: reviews\n    mode: enabled"
             ]
         );

@@ -1,6 +1,6 @@
 //! What we may do, asked before doing half of it.
 
-use super::unread::role_rule;
+use super::unread::{listed, role, role_rule};
 use super::{Facts, Grant};
 use crate::plan::Finding;
 
@@ -52,7 +52,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
             "not allowed to {}",
             attempted(&denied, need, &first.namespace)
         );
-        let fix = format!("this rule in a Role of namespace {}", first.namespace);
+        let fix = role(&first.namespace, need.verbs, need.resource);
         let finding = if need.essential {
             Finding::refuse(what, need.why, fix)
         } else {
@@ -64,12 +64,12 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// `patch and watch virtualservices in namespace shop`.
+/// `get, create and update leases in namespace shop`.
 fn attempted(grants: &[&Grant], need: &Need, namespace: &str) -> String {
     let verbs: Vec<_> = grants.iter().map(|grant| grant.permission.verb).collect();
     format!(
         "{} {} in namespace {namespace}",
-        verbs.join(" and "),
+        listed(&verbs),
         need.resource
     )
 }
@@ -99,10 +99,10 @@ mod tests {
             told(check(&facts)),
             [
                 "ok: may watch virtualservices in namespace shop",
-                "refuse: not allowed to patch virtualservices in namespace shop: no weight could be moved, and nobody's change noticed (try: this rule in a Role of namespace shop)\n\
+                "refuse: not allowed to patch virtualservices in namespace shop: no weight could be moved, and nobody's change noticed (try: a Role in namespace shop with get, list, watch and patch on virtualservices)\n\
                  - apiGroups: [\"networking.istio.io\"]\n  resources: [\"virtualservices\"]\n  verbs: [get, list, watch, patch]",
                 "ok: may get leases in namespace shop",
-                "warn: not allowed to create and update leases in namespace shop: the state on the object alone keeps a second driver out (try: this rule in a Role of namespace shop)\n\
+                "warn: not allowed to create and update leases in namespace shop: the state on the object alone keeps a second driver out (try: a Role in namespace shop with get, create and update on leases)\n\
                  - apiGroups: [\"coordination.k8s.io\"]\n  resources: [\"leases\"]\n  verbs: [get, create, update]",
             ]
         );

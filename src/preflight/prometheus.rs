@@ -30,7 +30,10 @@ fn unavailable(error: &MetricsError) -> Finding {
     );
     match error {
         MetricsError::Forbidden { who, .. } if who.starts_with("the API server") => Finding {
-            fix: Some("this rule in a Role of Prometheus' namespace, or --prometheus URL".into()),
+            fix: Some(
+                "a Role in Prometheus' namespace with get on services/proxy, or --prometheus URL"
+                    .into(),
+            ),
             ..finding
         }
         .with_snippet(role_rule("", "services/proxy", &["get"])),
@@ -156,7 +159,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "refuse: the API server refuses: services \"prometheus\" is forbidden; try: a role with get on services/proxy: without metrics there is no verdict (try: this rule in a Role of Prometheus' namespace, or --prometheus URL)\n\
+                "refuse: the API server refuses: services \"prometheus\" is forbidden; try: a role with get on services/proxy: without metrics there is no verdict (try: a Role in Prometheus' namespace with get on services/proxy, or --prometheus URL)\n\
                  - apiGroups: [\"\"]\n  resources: [\"services/proxy\"]\n  verbs: [get]"
             ]
         );

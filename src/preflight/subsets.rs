@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::proposal::yaml;
 use super::version::written;
-use super::{Facts, Version};
+use super::{Facts, Version, pods};
 use crate::plan::Finding;
 use crate::traffic::Host;
 
@@ -27,7 +27,8 @@ pub(super) fn check_metrics(facts: &Facts) -> Vec<Finding> {
     let Err(error) = facts.targets() else {
         return Vec::new();
     };
-    if facts.pods_unknown() || Finding::refuses(&check(facts)) {
+    let said_already = || [check(facts), pods::check(facts)].concat();
+    if facts.pods_unknown() || Finding::refuses(&said_already()) {
         return Vec::new();
     }
     vec![Finding::refuse(
@@ -84,7 +85,7 @@ fn missing(facts: &Facts, version: &Version) -> Option<Finding> {
                 what,
                 why,
                 format!(
-                    "this under spec.subsets, with the labels of its pods: kubectl edit destinationrule {rule} -n {namespace}"
+                    "subset {name} with the labels of its pods in spec.subsets: kubectl edit destinationrule {rule} -n {namespace}"
                 ),
             )
             .with_snippet(yaml(&json!([subset])))
@@ -100,7 +101,7 @@ fn missing(facts: &Facts, version: &Version) -> Option<Finding> {
             Finding::refuse(
                 what,
                 why,
-                "this, with the labels of the versions' pods: kubectl apply -f -",
+                "a DestinationRule with the labels of the versions' pods: kubectl apply -f -",
             )
             .with_snippet(yaml(&json!({
                 "apiVersion": "networking.istio.io/v1",
@@ -174,7 +175,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "refuse: no DestinationRule defines subset v2 of reviews.shop.svc.cluster.local (it defines v1): its requests would go nowhere (try: this under spec.subsets, with the labels of its pods: kubectl edit destinationrule reviews -n shop)\n\
+                "refuse: no DestinationRule defines subset v2 of reviews.shop.svc.cluster.local (it defines v1): its requests would go nowhere (try: subset v2 with the labels of its pods in spec.subsets: kubectl edit destinationrule reviews -n shop)\n\
                  - labels:\n    version: v2\n  name: v2"
             ]
         );
@@ -189,7 +190,7 @@ mod tests {
         assert_eq!(told.len(), 2);
         assert_eq!(
             told[0],
-            "refuse: no DestinationRule defines subset v1 of reviews.shop.svc.cluster.local (it defines none): its requests would go nowhere (try: this, with the labels of the versions' pods: kubectl apply -f -)\n\
+            "refuse: no DestinationRule defines subset v1 of reviews.shop.svc.cluster.local (it defines none): its requests would go nowhere (try: a DestinationRule with the labels of the versions' pods: kubectl apply -f -)\n\
              apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  name: reviews\n  namespace: shop\nspec:\n  host: reviews.shop.svc.cluster.local\n  subsets:\n  - labels:\n      version: v1\n    name: v1\n  - labels:\n      version: v2\n    name: v2"
         );
     }
@@ -240,6 +241,14 @@ mod tests {
                 "refuse: \"reviews\" belongs to both versions; try: subsets whose labels select different pods: no verdict could be reached"
             ]
         );
+    }
+
+    #[test]
+    fn a_version_without_pods_is_not_said_to_be_like_the_other_as_well() {
+        let mut facts = facts();
+        facts.canary.pods = Some(Vec::new());
+        facts.stable.pods = Some(Vec::new());
+        assert!(facts.targets().is_err() && check_metrics(&facts).is_empty());
     }
 
     #[test]

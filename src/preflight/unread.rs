@@ -93,7 +93,7 @@ fn finding(unread: &Unread) -> Finding {
     );
     let rule = unread.error.class == Class::Forbidden && !resource.is_empty();
     let fix = match (rule, unread.error.may_pass()) {
-        (true, _) => format!("this rule in a Role of namespace {}", unread.namespace),
+        (true, _) => role(&unread.namespace, &[verb], resource),
         (false, true) => "again in a moment".to_owned(),
         (false, false) => String::new(),
     };
@@ -109,10 +109,82 @@ fn finding(unread: &Unread) -> Finding {
     }
 }
 
+/// `get, create and update`, as people list them.
+pub(super) fn listed(verbs: &[&str]) -> String {
+    match verbs.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// The Role that is missing, in words.
+pub(super) fn role(namespace: &str, verbs: &[&str], resource: &str) -> String {
+    format!(
+        "a Role in namespace {namespace} with {} on {resource}",
+        listed(verbs)
+    )
+}
+
 /// One rule of a Role, in YAML.
 pub(super) fn role_rule(group: &str, resource: &str, verbs: &[&str]) -> String {
     format!(
         "- apiGroups: [\"{group}\"]\n  resources: [\"{resource}\"]\n  verbs: [{}]",
         verbs.join(", ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::table::{facts, told};
+
+    fn found(source: Source, class: Class) -> Vec<String> {
+        let mut facts = facts();
+        facts.unread = vec![Unread {
+            source,
+            namespace: "shop".into(),
+            error: CallError {
+                class,
+                attempted: "list things in namespace shop".into(),
+                why: "no".into(),
+            },
+        }];
+        told(check(&facts))
+    }
+
+    #[test]
+    fn only_what_a_rollout_cannot_do_without_forbids_it() {
+        for (source, essential) in [
+            (Source::Neighbours, false),
+            (Source::Subsets, true),
+            (Source::Rules, false),
+            (Source::Services, true),
+            (Source::Pods, true),
+            (Source::Autoscalers, false),
+            (Source::Namespaces, false),
+            (Source::Permissions, false),
+        ] {
+            let told = found(source, Class::Unknown);
+            let level = if essential { "refuse: " } else { "warn: " };
+            assert!(told[0].starts_with(level), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_right_comes_with_its_rule() {
+        assert_eq!(
+            found(Source::Pods, Class::Forbidden),
+            [
+                "refuse: cannot list things in namespace shop: no: a version without its pods is not found in the metrics, nor seen to crash (try: a Role in namespace shop with list on pods)\n\
+                 - apiGroups: [\"\"]\n  resources: [\"pods\"]\n  verbs: [list]"
+            ]
+        );
+        assert_eq!(
+            found(Source::Autoscalers, Class::Unknown),
+            [
+                "warn: cannot list things in namespace shop: no: whether stable can take everything back is not checked (try: again in a moment)"
+            ]
+        );
+    }
 }

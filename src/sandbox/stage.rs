@@ -116,6 +116,13 @@ impl<'w> Stage<'w> {
             .cloned()
     }
 
+    /// The names of all objects of a kind in a namespace; the kind by its plural.
+    pub fn names(&self, plural: &str, namespace: &str) -> Vec<String> {
+        let listed = self.list(plural, namespace, &Selector::default());
+        let names = listed.iter().map(|object| &object["metadata"]["name"]);
+        names.filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
     /// Pods chosen by a label selector, to be made ready, broken or deleted.
     pub fn pods(&mut self, namespace: &str, selector: &str) -> Pods<'_, 'w> {
         Pods::new(self, namespace, selector)

@@ -8,6 +8,7 @@ mod healthy;
 mod input;
 mod metrics;
 mod mirror;
+mod preflight;
 mod regression;
 mod shapes;
 mod signals;
