@@ -71,7 +71,7 @@ async fn an_unknown_version_or_route_comes_with_the_choices() {
                 canary: Some("v3".into()),
                 ..brisk()
             },
-            "no http route of virtualservice shop/reviews sends to \"v3\" (try: --canary v1, v2)",
+            "no route of virtualservice shop/reviews sends to \"v3\" (try: --canary v1, v2, or --add-destination to add it)",
         ),
         (
             Options {
@@ -110,7 +110,7 @@ async fn a_subset_that_no_destination_rule_defines_is_refused() {
     .await;
     assert_eq!(
         refused(&shop, "shop", "reviews", brisk()).await,
-        "no DestinationRule defines subset v2 of reviews.shop.svc.cluster.local (it defines v1) (try: this under spec.subsets, with the labels of its pods: kubectl edit destinationrule reviews -n shop; kubectl canary plan prints it)"
+        "no DestinationRule defines subset v2 of reviews.shop.svc.cluster.local (it defines v1) (try: subset v2 with the labels of its pods in spec.subsets: kubectl edit destinationrule reviews -n shop; kubectl canary plan prints it)"
     );
 }
 
@@ -151,7 +151,7 @@ async fn a_total_too_coarse_for_the_first_step_is_refused() {
     .await;
     assert_eq!(
         refused(&shop, "shop", "reviews", brisk()).await,
-        "virtualservice shop/reviews: http[primary] divides a total of 10, which is too coarse for a step of 1 % (try: a first step of 10 %, or weights that sum to 100)"
+        "virtualservice shop/reviews: http[primary] divides a total of 10, which is too coarse for a step of 1 % (try: --fine-weights, or a first step of 10 %)"
     );
 }
 
@@ -199,11 +199,11 @@ async fn a_missing_right_is_refused_with_the_right_that_is_missing() {
     for (verb, expected) in [
         (
             "patch",
-            "not allowed to patch virtualservices in namespace shop (try: this rule in a Role of namespace shop; kubectl canary plan prints it)",
+            "not allowed to patch virtualservices in namespace shop (try: a Role in namespace shop with get, list, watch and patch on virtualservices; kubectl canary plan prints it)",
         ),
         (
             "watch",
-            "not allowed to watch virtualservices in namespace shop (try: this rule in a Role of namespace shop; kubectl canary plan prints it)",
+            "not allowed to watch virtualservices in namespace shop (try: a Role in namespace shop with get, list, watch and patch on virtualservices; kubectl canary plan prints it)",
         ),
         (
             "get",
