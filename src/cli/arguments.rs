@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cluster::{Connection, DryRun};
 use crate::commands::{
-    Abort, Demo, List, Pause, PlanArgs, Promote, Resume, Simulate, Start, Status,
+    Abort, Analyze, Demo, List, Pause, PlanArgs, Promote, Resume, Simulate, Start, Status,
 };
 use crate::report::{ColorChoice, Format};
 
@@ -113,6 +113,18 @@ Examples:
     List(List),
     /// Show what every step would change, and check what would go wrong
     Plan(Box<PlanArgs>),
+    /// Judge the canary now, or over a time that has passed
+    #[command(after_help = "\
+Examples:
+  # What does the evidence of the rollout under way say? Exit code 0: healthy
+  kubectl canary analyze reviews -n shop
+
+  # Judge the last hour at the weights as they are, as a gate in a pipeline
+  kubectl canary analyze reviews -n shop --since 1h -o json
+
+Exit codes:
+  0 healthy, 10 regressed, 12 not enough data or metrics unavailable; nothing is moved")]
+    Analyze(Box<Analyze>),
     /// Rehearse a plan against an imagined canary, without a cluster
     #[command(after_help = "\
 Examples:

@@ -183,6 +183,11 @@ async fn carry_out(
             show(&view, output, args.all_namespaces)
         }
         Command::Plan(args) => plan(environment, &args, output).await,
+        Command::Analyze(args) => {
+            let view = commands::analyze(environment, &args).await?;
+            show(&view, output, false)?;
+            Ok(Exit::from(view.verdict))
+        }
         Command::Demo(_) | Command::Simulate(_) => Ok(Exit::Done),
     }
 }
@@ -229,6 +234,7 @@ fn rehearsal_of(command: &Command) -> DryRun {
         | Command::Status(_)
         | Command::List(_)
         | Command::Plan(_)
+        | Command::Analyze(_)
         | Command::Simulate(_)
         | Command::Demo(_) => DryRun::None,
     }

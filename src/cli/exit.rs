@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::commands::CommandError;
 use crate::record::{Cause, Outcome};
+use crate::verdict::Verdict;
 
 /// How the process ends. Pipelines decide by these numbers, so they never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,17 @@ impl From<Outcome> for Exit {
             Outcome::TakenOver => Self::Held,
             Outcome::RollbackFailed => Self::RollbackFailed,
             Outcome::Interrupted => Self::Interrupted,
+        }
+    }
+}
+
+/// What `analyze` found: the number that a rollout would end with on the same verdict.
+impl From<Verdict> for Exit {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Healthy => Self::Done,
+            Verdict::Regressed => Self::Regressed,
+            Verdict::NotEnoughData | Verdict::MetricsUnavailable => Self::NoVerdict,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod abort;
 mod additions;
+mod analyze;
 mod begin;
 mod demo;
 mod drive;
@@ -21,6 +22,7 @@ mod state;
 mod status;
 
 pub use abort::{Abort, abort};
+pub use analyze::{Analyze, analyze};
 pub use demo::{Demo, demo};
 pub use drive::{Drive, summary};
 pub use environment::Environment;

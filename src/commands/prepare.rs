@@ -76,7 +76,7 @@ impl Prepared {
 
 impl RolloutArgs {
     /// The object's name, its namespace and the options, flags before the file.
-    fn resolve(
+    pub(super) fn resolve(
         &self,
         environment: &Environment<'_>,
     ) -> Result<(String, String, Options), CommandError> {

@@ -262,7 +262,7 @@ fn announce(
     emit(environment, vs, &rollout.run, event);
 }
 
-async fn subsets(
+pub(super) async fn subsets(
     environment: &Environment<'_>,
     rollout: &Rollout,
 ) -> Result<Vec<Subset>, CommandError> {

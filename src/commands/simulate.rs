@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::CommandError;
-use super::judge::{PAST, analysis};
+use super::judge::{PAST, analysis, weighs_durations};
 use super::prepare::plan_file;
 use crate::plan::{HumanDuration, Options, Percent, Plan};
 use crate::report::Simulation;
@@ -62,9 +62,8 @@ pub struct Imagined {
     /// The canary is as good as stable until this time.
     #[arg(long, value_name = "DURATION", requires = "canary_errors")]
     pub regression_after: Option<HumanDuration>,
-    // Hidden until a rollout judges latency: a rehearsal must not promise what `start` does not do.
-    /// How many times slower the canary is.
-    #[arg(long, value_name = "FACTOR", value_parser = positive, hide = true)]
+    /// How many times slower the canary is; without this durations are not imagined at all.
+    #[arg(long, value_name = "FACTOR", value_parser = positive)]
     pub slowdown: Option<f64>,
     /// Both versions fail this share of their requests on top, for a while.
     #[arg(long, value_name = "PERCENT")]
@@ -140,7 +139,7 @@ fn number(text: &str, wanted: &str, fits: impl Fn(f64) -> bool) -> Result<f64, S
 }
 
 impl Imagined {
-    fn scenario(&self) -> Scenario {
+    fn scenario(&self, durations: bool) -> Scenario {
         let usual = Scenario::default();
         let seconds = |duration: HumanDuration| duration.signed().as_secs_f64();
         let stable = self.stable_errors.map_or(usual.stable, Percent::share);
@@ -161,7 +160,8 @@ impl Imagined {
             ratio,
             added: (canary - stable).max(0.0),
             onset: self.regression_after.map_or(0.0, seconds),
-            latency: self.slowdown.map(|slowdown| Latency {
+            // A plan that ignores durations must not see any.
+            latency: self.slowdown.filter(|_| durations).map(|slowdown| Latency {
                 median_ms: 40.0,
                 spread: 0.8,
                 slowdown,
@@ -217,7 +217,7 @@ pub fn simulate(args: &Simulate, tick: &(dyn Fn() + Sync)) -> Result<Simulation,
         })?),
         None => None,
     };
-    let scenario = args.imagined.scenario();
+    let scenario = args.imagined.scenario(weighs_durations(&plan));
     let rehearsal = Rehearsal {
         plan: &plan,
         scenario: &scenario,

@@ -28,8 +28,10 @@ pub struct Forecast {
     pub steps: Vec<ForecastStep>,
     /// The time to 100 %, waits for people aside; `None` where some step reaches no verdict.
     pub total: Option<HumanDuration>,
-    /// Failed requests of a canary that fails all of them, at the first step.
+    /// Failed requests of a canary that fails all of them, at the first step that it is judged at.
     pub broken: f64,
+    /// The percentage of that step.
+    pub broken_at: Percent,
     /// A smaller first step, where it spares much.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smaller: Option<SmallerStep>,
@@ -44,6 +46,8 @@ pub struct Forecast {
 pub struct ForecastStep {
     /// The canary's percentage.
     pub weight: Percent,
+    /// Whether the canary is judged at it.
+    pub judged: bool,
     /// How long it takes; `None` where its time is up before there is a verdict.
     pub takes: Option<HumanDuration>,
 }
@@ -58,9 +62,8 @@ pub struct SmallerStep {
     pub broken: f64,
     /// The time to 100 % then.
     pub total: Option<HumanDuration>,
-    /// What the weights of a route must sum to at least for it, where they sum to less.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub needs_total: Option<i64>,
+    /// Whether the weights of a route are too coarse for it without a larger total.
+    pub fine_weights: bool,
 }
 
 /// What a preset would make of the plan.
@@ -87,15 +90,17 @@ impl Forecast {
         }
         let outlook = Outlook { traffic, first };
         let steps = outlook.steps(plan);
-        let weight = plan.weight(first);
-        let broken = outlook.broken(plan, weight);
+        let judged = (first..plan.len()).find(|&step| plan.judges(step))?;
+        let broken_at = plan.weight(judged);
+        let broken = outlook.broken(plan, broken_at);
         Some(Self {
             requests_per_second: traffic.per_second,
             failure_rate: traffic.failure_rate,
             scrape: plan.judgement.scrape,
             total: total(&steps),
             broken,
-            smaller: outlook.smaller(plan, broken, shared),
+            broken_at,
+            smaller: outlook.smaller(plan, judged, broken, shared),
             presets: outlook.presets(plan),
             steps,
         })
@@ -178,6 +183,7 @@ impl Outlook {
         compared
             .map(|index| ForecastStep {
                 weight: plan.weight(index),
+                judged: plan.judges(index),
                 takes: self.in_step(plan, index).map(|(time, _)| time),
             })
             .collect()
@@ -188,6 +194,9 @@ impl Outlook {
         let judgement = plan.judgement;
         let share = plan.weight(index).share();
         let dwell = plan.dwell_of(index).signed();
+        if !plan.judges(index) {
+            return Some(((dwell + Self::lag(plan)).into(), 1.0));
+        }
         let counted = seconds(judgement.min_requests as f64 / (self.traffic.per_second * share))?;
         let (time, excess) = match judgement.analysis {
             AnalysisKind::Threshold => {
@@ -226,8 +235,9 @@ impl Outlook {
         (rate * (seen + Self::lag(plan)).as_secs_f64()).max(LEAST)
     }
 
-    fn smaller(self, plan: &Plan, broken: f64, shared: i64) -> Option<SmallerStep> {
-        let asked = plan.weight(self.first);
+    /// A smaller one in place of step `judged`, the first at which the canary is judged.
+    fn smaller(self, plan: &Plan, judged: usize, broken: f64, shared: i64) -> Option<SmallerStep> {
+        let asked = plan.weight(judged);
         if broken < CHEAP {
             return None;
         }
@@ -237,18 +247,17 @@ impl Outlook {
             return None;
         }
         let mut list = plan.steps.as_slice()[self.first..].to_vec();
-        list[0].weight = weight;
+        list[judged - self.first].weight = weight;
         let steps = Steps::new(list).ok()?;
         let then = Plan {
             steps: steps.clone(),
             ..plan.clone()
         };
         let outlook = Self { first: 0, ..self };
-        let needed = (1.0 / weight.share()).ceil() as i64;
         Some(SmallerStep {
             broken: outlook.broken(&then, weight),
             total: total(&outlook.steps(&then)),
-            needs_total: (weight.floor_of(shared) == 0).then_some(needed),
+            fine_weights: weight.floor_of(shared) == 0,
             steps,
         })
     }
@@ -284,10 +293,8 @@ impl Outlook {
 
     /// The failure rate that the last comparison does not rule out.
     fn overlooks(self, plan: &Plan) -> Option<f64> {
-        let last = plan
-            .len()
-            .checked_sub(2)
-            .filter(|&last| last >= self.first)?;
+        let mut compared = self.first..plan.len() - 1;
+        let last = compared.rfind(|&step| plan.judges(step))?;
         let (_, excess) = self.in_step(plan, last)?;
         let allowed = plan.policy().promotion_ratio * self.traffic.failure_rate + excess;
         Some(allowed.min(1.0))
@@ -388,8 +395,8 @@ mod tests {
         assert_eq!(smaller(100.0, 1000), None);
         let advised = smaller(1_000.0, 1000).unwrap();
         assert_eq!(advised.steps.to_string(), "0.4,10,50,100");
-        assert_eq!(advised.needs_total, None);
-        assert_eq!(smaller(1_000.0, 100).unwrap().needs_total, Some(250));
+        assert!(!advised.fine_weights);
+        assert!(smaller(1_000.0, 100).unwrap().fine_weights);
         assert_eq!(
             smaller(1e5, 100).unwrap().steps.to_string(),
             "0.1,10,50,100"
@@ -472,6 +479,25 @@ mod tests {
             .collect();
         assert_eq!(seconds, [1010, 110, 70]);
         assert!(forecast.presets.is_empty());
+    }
+
+    #[test]
+    fn a_step_at_which_nobody_is_judged_takes_its_time_and_costs_nothing() {
+        let options = Options {
+            steps: Some("mirror:10:2m,1,10,50,100".parse().unwrap()),
+            ..Options::default()
+        };
+        let mirroring = forecast(1_000.0, 0.001, options, 15);
+        let plain = forecast(1_000.0, 0.001, Options::default(), 15);
+        assert_eq!(mirroring.broken_at, Percent::whole(1));
+        assert!((mirroring.broken - plain.broken).abs() < 1e-9);
+        assert!(!mirroring.steps[0].judged);
+        let first = mirroring.steps[0].takes.unwrap().signed();
+        assert_eq!(first.as_secs(), 130);
+        let rest = mirroring.total.unwrap().signed() - first;
+        assert_eq!(rest, plain.total.unwrap().signed());
+        let smaller = mirroring.smaller.unwrap().steps.to_string();
+        assert!(smaller.ends_with(",0.4,10,50,100"), "{smaller}");
     }
 
     #[test]

@@ -32,10 +32,9 @@ pub(super) fn show(
         percentage(forecast.failure_rate),
         forecast.scrape
     )?;
-    if let Some(first) = forecast.steps.first() {
-        let steps: Vec<_> = forecast
-            .steps
-            .iter()
+    let judged = || forecast.steps.iter().filter(|step| step.judged);
+    if judged().next().is_some() {
+        let steps: Vec<_> = judged()
             .map(|step| format!("{}% {}", step.weight, in_time(step.takes)))
             .collect();
         let total = match forecast.total {
@@ -48,7 +47,7 @@ pub(super) fn show(
             "{:<9}a canary that fails every request fails about {} of them at {}%",
             "broken",
             count(forecast.broken),
-            first.weight
+            forecast.broken_at
         )?;
     }
     if let Some(smaller) = &forecast.smaller {
@@ -84,12 +83,13 @@ fn advice(smaller: &SmallerStep) -> String {
         .total
         .map(|total| format!(" and takes {}", about(total)))
         .unwrap_or_default();
-    let weights = smaller
-        .needs_total
-        .map(|needed| format!(", once the weights of the route sum to {needed} or more"))
-        .unwrap_or_default();
+    let weights = if smaller.fine_weights {
+        " --fine-weights"
+    } else {
+        ""
+    };
     format!(
-        "--steps {} costs about {} instead{time}{weights}",
+        "--steps {}{weights} costs about {} instead{time}",
         smaller.steps,
         count(smaller.broken)
     )
@@ -188,7 +188,7 @@ mod tests {
         traffic  1 000 req/s on v1, 0.1% failed, scraped every 15s
         takes    1% 70 s, 10% 70 s, 50% 70 s; about 4 min to 100%
         broken   a canary that fails every request fails about 102 of them at 1%
-        advice   --steps 0.4,10,50,100 costs about 41 instead and takes 4 min, once the weights of the route sum to 250 or more
+        advice   --steps 0.4,10,50,100 --fine-weights costs about 41 instead and takes 4 min
 
         PRESET                TO 100%   MAY SLIP THROUGH
         careful (this plan)   4 min     a canary that fails up to 0.2%

@@ -8,6 +8,7 @@
 //! person can read. [`print()`] chooses between the two.
 
 mod age;
+mod analysis;
 mod description;
 mod escape;
 mod fan;
@@ -36,6 +37,7 @@ mod table;
 mod tale;
 
 pub use age::age;
+pub use analysis::{AnalysisView, Period};
 pub use escape::escape;
 pub use fan::Fan;
 pub use format::{Format, Layout, PrintError, View, object, print};

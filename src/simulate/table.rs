@@ -130,7 +130,12 @@ impl Chance {
         Self {
             share,
             low: ((middle - width) / scale).max(0.0),
-            high: ((middle + width) / scale).min(1.0),
+            // Of all or none the interval ends there, whatever rounding makes of it.
+            high: if times == runs {
+                1.0
+            } else {
+                ((middle + width) / scale).min(1.0)
+            },
         }
     }
 }

@@ -1,0 +1,294 @@
+//! `analyze`: one verdict, now or over a time that has passed; nothing is moved.
+//!
+//! The windows of that time are fed to the machine that decides rollouts, so a rollout that is
+//! replayed comes to the evidence of the process that lived through it.
+
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::judge::{analysis, before, past_of, weighs_durations};
+use super::prepare::RolloutArgs;
+use super::resume::subsets;
+use super::{CommandError, Environment};
+use crate::engine::{Horizon, Machine};
+use crate::metrics::{Books, MetricsError, Targets};
+use crate::plan::{HumanDuration, Options, Percent, Plan, Reach, Step, Steps};
+use crate::preflight::arm;
+use crate::record::{EventKind, Rollout, Stage, Tally};
+use crate::report::{AnalysisView, Period};
+use crate::traffic::{VirtualService, choose};
+use crate::verdict::Verdict;
+use crate::verdict::sequential::{Evidence, History};
+
+/// The longest that Prometheus may take for a day of samples.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What `analyze` takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Analyze {
+    /// What to judge, and how; while a rollout is under way, its own plan says how.
+    #[command(flatten)]
+    pub rollout: RolloutArgs,
+    /// Judge the time since so long ago.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        conflicts_with = "from",
+        help_heading = "When"
+    )]
+    pub since: Option<HumanDuration>,
+    /// Judge the time from this moment on, such as 2026-01-01T12:00:00Z.
+    #[arg(long, value_name = "TIME", help_heading = "When")]
+    pub from: Option<Timestamp>,
+    /// Judge nothing after this moment [default: now].
+    #[arg(long, value_name = "TIME", help_heading = "When")]
+    pub to: Option<Timestamp>,
+}
+
+/// Judges the canary: the rollout under way from its beginning, or a period at the present weights.
+///
+/// RBAC: `get` on `virtualservices`; `list` on `destinationrules` and `pods`; `get` on `services`;
+/// `get` on `services/proxy` in Prometheus' namespace unless it has a URL.
+///
+/// # Errors
+/// If it cannot be told what to judge. Metrics that do not answer are a verdict, no error.
+pub async fn analyze(
+    environment: &Environment<'_>,
+    args: &Analyze,
+) -> Result<AnalysisView, CommandError> {
+    let (name, namespace, options) = args.rollout.resolve(environment)?;
+    let vs = environment
+        .cluster
+        .virtual_service(&namespace, &name)
+        .await?;
+    let to = args.to.unwrap_or_else(|| environment.clock.now());
+    let from = args.from.or(args.since.map(|since| to - since.signed()));
+    if from.is_some_and(|from| from >= to) {
+        return Err(CommandError::Usage(
+            "the time to judge ends before it begins (try: --from before --to)".into(),
+        ));
+    }
+    let case = match (Rollout::read(&vs)?, from) {
+        (Some(rollout), None) => {
+            let began = rollout.began;
+            Case::under_way(environment, rollout, began, to).await?
+        }
+        (Some(rollout), Some(from)) => {
+            Case::under_way(environment, clipped(rollout, from), from, to).await?
+        }
+        (None, Some(from)) => Case::at_rest(environment, &vs, options, from, to).await?,
+        (None, None) => {
+            return Err(CommandError::Usage(format!(
+                "no rollout is under way on virtualservice {}, so there is no beginning to judge from (try: --since 1h)",
+                vs.full_name()
+            )));
+        }
+    };
+    Ok(case.judge(environment, &vs).await)
+}
+
+/// The rollout as if it had begun at `from`, at the weight that it had then.
+fn clipped(mut rollout: Rollout, from: Timestamp) -> Rollout {
+    let before = rollout
+        .history
+        .iter()
+        .rposition(|stage| stage.since <= from);
+    if let Some(before) = before {
+        rollout.history.drain(..before);
+        rollout.history[0].since = from;
+    }
+    rollout
+}
+
+/// What is to be judged.
+struct Case {
+    rollout: Rollout,
+    targets: Targets,
+    history: Result<History, MetricsError>,
+    youngest: Option<Timestamp>,
+    under_way: bool,
+    period: Period,
+}
+
+/// What came of it.
+struct Finding {
+    verdict: Verdict,
+    reasons: Vec<String>,
+    step: Tally,
+    total: Tally,
+    evidence: Option<Evidence>,
+}
+
+impl Case {
+    /// A rollout from its present first stage on, with what was known at `began`.
+    async fn under_way(
+        environment: &Environment<'_>,
+        rollout: Rollout,
+        began: Timestamp,
+        to: Timestamp,
+    ) -> Result<Self, CommandError> {
+        let first = rollout.history.first();
+        let from = first.map_or(began, |stage| stage.since);
+        let (targets, youngest) = versions(environment, &rollout).await?;
+        let history = past_of(environment, &rollout.plan, &targets, began).await?;
+        Ok(Self {
+            rollout,
+            targets,
+            history: Ok(history),
+            youngest,
+            under_way: true,
+            period: Period { from, to },
+        })
+    }
+
+    /// Two versions at weights that nobody moves, judged as the last step before 100 % would be.
+    async fn at_rest(
+        environment: &Environment<'_>,
+        vs: &VirtualService,
+        options: Options,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Self, CommandError> {
+        let (stable, canary) = (options.stable.as_deref(), options.canary.as_deref());
+        let choice = choose(vs, stable, canary, &options.route, &[])?;
+        let plan = Plan::resolve(options.clone())?;
+        let whom = (choice.stable, choice.canary, choice.splits);
+        let mut rollout = Rollout::new(String::new(), String::new(), plan, whom, from);
+        let (targets, youngest) = versions(environment, &rollout).await?;
+        let metrics = environment.metrics(&rollout.plan.prometheus)?;
+        let durations = weighs_durations(&rollout.plan);
+        let past = before(metrics.as_ref(), &targets, from, durations).await;
+        if let Ok(Some(scrape)) = past.as_ref().map(|past| past.scrape) {
+            rollout.plan = Plan::measured(options, scrape)?;
+        }
+        let weight = rollout.original_share();
+        if weight > Percent::ZERO && weight < Percent::HUNDRED {
+            let step = |weight| Step {
+                weight,
+                reach: Reach::Share,
+                hold: None,
+                pause: false,
+            };
+            rollout.plan.steps = Steps::new(vec![step(weight), step(Percent::HUNDRED)])
+                .expect("a weight between 0 and 100 % rises to 100 %");
+            rollout.history = vec![Stage {
+                weight,
+                since: from,
+            }];
+        }
+        Ok(Self {
+            rollout,
+            targets,
+            history: past.map(|past| past.history),
+            youngest,
+            under_way: false,
+            period: Period { from, to },
+        })
+    }
+
+    async fn judge(self, environment: &Environment<'_>, vs: &VirtualService) -> AnalysisView {
+        let finding = if self.rollout.history.is_empty() {
+            Finding::without(
+                Verdict::NotEnoughData,
+                "one version has all the traffic, so there is nothing to compare".into(),
+            )
+        } else {
+            self.replay(environment)
+                .await
+                .unwrap_or_else(|error| Finding::without(Verdict::MetricsUnavailable, error))
+        };
+        let rollout = &self.rollout;
+        let weight = match self.under_way {
+            true => rollout.weight(),
+            false => rollout.original_share(),
+        };
+        AnalysisView {
+            version: 1,
+            namespace: vs.namespace().to_owned(),
+            name: vs.name().to_owned(),
+            stable: rollout.stable.to_string(),
+            canary: rollout.canary.to_string(),
+            run: self.under_way.then(|| rollout.run.clone()),
+            weight,
+            period: self.period,
+            verdict: finding.verdict,
+            step: finding.step,
+            total: finding.total,
+            evidence: finding.evidence,
+            reasons: finding.reasons,
+        }
+    }
+
+    /// Feeds the whole period to the machine at once.
+    async fn replay(&self, environment: &Environment<'_>) -> Result<Finding, String> {
+        let history = self.history.as_ref().map_err(ToString::to_string)?;
+        let (plan, Period { from, to }) = (&self.rollout.plan, self.period);
+        let metrics = environment
+            .metrics(&plan.prometheus)
+            .map_err(|error| error.to_string())?;
+        let bounds = history.slow.iter().map(|(bound, _)| *bound).collect();
+        let mut books = Books::new(self.targets.clone(), from, bounds);
+        let answers = books.ask(metrics.as_ref(), to, DEADLINE).await;
+        let answers = answers.map_err(|error| error.to_string())?;
+        let mut machine = Machine::new(self.rollout.clone(), analysis(plan, history), Horizon::END)
+            .with_canary_since(self.youngest);
+        let observation = books.take(&answers, |at| machine.share_at(at));
+        let mut finding = Finding::without(Verdict::NotEnoughData, String::new());
+        let mut hear = |event| finding.hear(event);
+        // What the machine would do about it is for whoever drives.
+        let _ = machine.look(&observation, to, &mut hear);
+        finding.step = machine.step();
+        finding.total = machine.total();
+        Ok(finding)
+    }
+}
+
+impl Finding {
+    fn without(verdict: Verdict, why: String) -> Self {
+        Self {
+            verdict,
+            reasons: vec![why],
+            step: Tally::default(),
+            total: Tally::default(),
+            evidence: None,
+        }
+    }
+
+    fn hear(&mut self, event: EventKind) {
+        // What else there is to hear is about driving.
+        if let EventKind::Looked {
+            verdict,
+            reasons,
+            evidence,
+            ..
+        } = event
+        {
+            self.verdict = verdict;
+            self.reasons = reasons;
+            self.evidence = evidence.map(|evidence| *evidence);
+        } else if let EventKind::Regressed { reasons, .. } = event {
+            self.verdict = Verdict::Regressed;
+            self.reasons = reasons;
+        } else if let EventKind::MetricsUnavailable { why, .. } = event {
+            self.verdict = Verdict::MetricsUnavailable;
+            self.reasons = vec![why];
+        }
+    }
+}
+
+/// What the versions are called in the metrics, and when the youngest pod of the canary started.
+async fn versions(
+    environment: &Environment<'_>,
+    rollout: &Rollout,
+) -> Result<(Targets, Option<Timestamp>), CommandError> {
+    let subsets = subsets(environment, rollout).await?;
+    let cluster = &environment.cluster;
+    let stable = cluster.workloads(&rollout.stable, &subsets).await?;
+    let canary = cluster.workloads(&rollout.canary, &subsets).await?;
+    let youngest = canary.youngest;
+    let targets = Targets::new(arm(&rollout.stable, stable), arm(&rollout.canary, canary))
+        .map_err(|error| CommandError::Conflict(error.to_string()))?;
+    Ok((targets.counting(rollout.counted()), youngest))
+}
