@@ -129,6 +129,7 @@ impl From<&CommandError> for Exit {
             | CommandError::Connection(_)
             | CommandError::Call(_)
             | CommandError::Versions(_)
+            | CommandError::Delegate(_)
             | CommandError::NothingToShift { .. }
             | CommandError::Split { .. }
             | CommandError::State(_)

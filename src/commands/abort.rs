@@ -1,14 +1,15 @@
 //! `abort`: the original weights, now, from nothing but the object.
 
 use clap::Args;
+use json_patch::PatchOperation;
 
 use super::drive::emit;
-use super::environment::object_name;
+use super::handover::on_delegate;
 use super::{CommandError, Environment};
 use crate::engine::{Authority, Finish, Road, roll_back};
 use crate::plan::HumanDuration;
 use crate::record::{Cause, Ending, EventKind, Outcome, Rollout, Tally};
-use crate::traffic::VirtualService;
+use crate::traffic::{VirtualService, shift};
 
 /// What `abort` takes.
 #[derive(Args, Clone, Debug)]
@@ -34,7 +35,17 @@ pub async fn abort(
     environment: &mut Environment<'_>,
     args: &Abort,
 ) -> Result<(VirtualService, Option<Finish>), CommandError> {
-    let name = object_name(&args.name)?;
+    on_delegate(environment, &args.name, async |environment, name| {
+        abort_one(environment, name, args.timeout).await
+    })
+    .await
+}
+
+async fn abort_one(
+    environment: &mut Environment<'_>,
+    name: &str,
+    patience: HumanDuration,
+) -> Result<(VirtualService, Option<Finish>), CommandError> {
     let vs = environment
         .cluster
         .virtual_service(&environment.namespace, name)
@@ -65,7 +76,7 @@ pub async fn abort(
         cause: Cause::Request,
         by: &actor,
         authority: Authority::Person,
-        patience: args.timeout.unsigned(),
+        patience: patience.unsigned(),
     };
     let before = vs.clone();
     let mut tell = |event| emit(environment, &before, &rollout.run, event);
@@ -95,32 +106,23 @@ pub async fn abort(
     Ok((restored.vs, Some(finish)))
 }
 
-/// What does the same without this program: a JSON Patch for kubectl.
+/// What does the same without this program: a JSON Patch for kubectl, with all that the rollout added
+/// to the routes, but without the tests that guard ours.
 fn by_hand(vs: &VirtualService, rollout: &Rollout) -> String {
-    let operations: Vec<_> =
-        rollout
-            .routes
-            .iter()
-            .filter_map(|split| Some((split.find(vs)?, split)))
-            .flat_map(|(route, split)| {
-                let at = route.at.pointer();
-                split.original.iter().enumerate().map(move |(position, weight)| {
-                let weight = weight.unwrap_or(0);
-                format!(r#"{{"op":"add","path":"{at}/route/{position}/weight","value":{weight}}}"#)
-            })
-            })
-            .collect();
-    match operations.is_empty() {
-        true => format!(
-            "kubectl edit virtualservice {} -n {}",
-            vs.name(),
-            vs.namespace()
+    let patch = rollout
+        .original_on(vs)
+        .ok()
+        .and_then(|shape| shift(vs, &shape, &[]).ok());
+    let changes: Vec<_> = patch
+        .into_iter()
+        .flat_map(|patch| patch.0)
+        .filter(|operation| !matches!(operation, PatchOperation::Test(_)))
+        .collect();
+    let (name, namespace) = (vs.name(), vs.namespace());
+    match serde_json::to_string(&changes) {
+        Ok(changes_as_json) if !changes.is_empty() => format!(
+            "kubectl patch virtualservice {name} -n {namespace} --type=json -p '{changes_as_json}'"
         ),
-        false => format!(
-            "kubectl patch virtualservice {} -n {} --type=json -p '[{}]'",
-            vs.name(),
-            vs.namespace(),
-            operations.join(",")
-        ),
+        _ => format!("kubectl edit virtualservice {name} -n {namespace}"),
     }
 }

@@ -5,7 +5,7 @@ use crate::engine::RollbackError;
 use crate::plan::{Finding, Level, PlanError, PlanFileError};
 use crate::preflight::Proposal;
 use crate::record::RolloutError;
-use crate::traffic::{SplitError, VersionsError};
+use crate::traffic::{DelegateError, SplitError, VersionsError};
 
 /// A command's failure, in one line that names the object and the fix.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,9 @@ pub enum CommandError {
     /// The versions or routes cannot be told.
     #[error(transparent)]
     Versions(Box<VersionsError>),
+    /// It cannot be told which delegate is meant.
+    #[error(transparent)]
+    Delegate(#[from] DelegateError),
     /// There is only one version to send to.
     #[error("{source}; what to apply: kubectl canary plan {name} -n {namespace}")]
     NothingToShift {

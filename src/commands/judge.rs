@@ -11,6 +11,9 @@ use crate::verdict::{Analysis, Guarded, Limits, ThresholdGate, Window};
 
 /// How far the stable version's past is looked at.
 pub(super) const PAST: SignedDuration = SignedDuration::from_mins(30);
+/// A scrape is stored a little after the moment it is dated, so the newest one may be missing from the
+/// past that a start sees and be there for whoever replays it. Before this it has settled.
+const SETTLED: SignedDuration = SignedDuration::from_millis(500);
 /// How many scrapes of durations are looked at.
 const SCRAPES_OF_DURATIONS: i32 = 120;
 /// How far ahead of ours the clock of Prometheus is looked for.
@@ -48,6 +51,7 @@ pub(super) async fn before(
     until: Timestamp,
     durations: bool,
 ) -> Result<Before, MetricsError> {
+    let until = until - SETTLED;
     let requests = look(
         metrics,
         Books::new(targets.clone(), until - PAST, Vec::new()),

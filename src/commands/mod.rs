@@ -1,11 +1,13 @@
 //! One short file a command: glue between what was asked and what does it.
 
 mod abort;
+mod additions;
 mod begin;
 mod demo;
 mod drive;
 mod environment;
 mod error;
+mod handover;
 mod judge;
 mod list;
 mod pause;

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::drive::{emit, left};
-use super::environment::object_name;
+use super::handover::on_delegate;
 use super::state::{change, is_tripped, under_way};
 use super::{CommandError, Environment};
 use crate::engine::{Finish, Intent};
@@ -31,7 +31,13 @@ pub async fn pause(
     environment: &mut Environment<'_>,
     name: &str,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    let name = object_name(name)?;
+    on_delegate(environment, name, pause_one).await
+}
+
+async fn pause_one(
+    environment: &mut Environment<'_>,
+    name: &str,
+) -> Result<(VirtualService, Finish), CommandError> {
     let namespace = environment.namespace.clone();
     let (now, by) = (environment.clock.now(), environment.actor.clone());
     let (vs, _) = change(

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use jiff::Timestamp;
 
+use super::additions::additions;
 use super::environment::object_name;
+use super::handover::object_to_change;
 use super::judge::{Before, before, newest_sample, weighs_durations};
 use super::state::is_under_way;
 use super::{CommandError, Environment};
@@ -14,7 +16,7 @@ use crate::metrics::{MetricSource, MetricsError, Targets};
 use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan, PlanFile};
 use crate::preflight::{Proposal, Question, Samples, Surroundings, inspect};
 use crate::record::Rollout;
-use crate::traffic::{Choice, Split, VersionsError, VirtualService, choose};
+use crate::traffic::{Choice, Split, VersionsError, VirtualService, Wanted};
 
 /// What `start` and `plan` take.
 #[derive(Args, Clone, Debug, Default)]
@@ -135,13 +137,22 @@ pub async fn prepare(
         .virtual_service(&namespace, &name)
         .await
         .map_err(unreadable)?;
+    let mut handed_over = Vec::new();
+    let (vs, routes) = object_to_change(environment, vs, routes, &mut handed_over).await?;
     if let Some(rollout) = Rollout::read(&vs)? {
         return Err(is_under_way(&vs, &rollout));
     }
     let surroundings = Surroundings::look(&environment.cluster, &vs).await;
     let subsets = surroundings.subsets();
     let names: Vec<_> = subsets.iter().map(|subset| subset.name.clone()).collect();
-    let choice = match choose(&vs, stable.as_deref(), canary.as_deref(), &routes, &names) {
+    let wanted = Wanted {
+        stable: stable.as_deref(),
+        canary: canary.as_deref(),
+        routes: &routes,
+        subsets: &names,
+        add: options.add_destination,
+    };
+    let choice = match wanted.choose(&vs) {
         Ok(choice) => choice,
         Err(error @ VersionsError::OneVersion { .. }) => {
             let proposal = surroundings.propose(&environment.cluster, &vs, &routes);
@@ -149,6 +160,11 @@ pub async fn prepare(
         }
         Err(error) => return Err(error.into()),
     };
+    let fitted = choice.fitted(&vs, &plan, options.fine_weights);
+    let choice = fitted.map_err(|source| CommandError::Split {
+        object: vs.full_name(),
+        source: Box::new(source),
+    })?;
     let left_behind = choice.left_behind.clone();
     let (mut rollout, first, skipped) = first_step(environment, &vs, plan, choice.clone())?;
     let question = Question {
@@ -159,6 +175,7 @@ pub async fn prepare(
     };
     let mut facts = surroundings.gather(&environment.cluster, question).await;
     let targets = facts.targets().ok();
+    let targets = targets.map(|targets| targets.counting(rollout.counted()));
     let before = match &targets {
         Some(targets) => {
             let durations = weighs_durations(&rollout.plan);
@@ -170,7 +187,9 @@ pub async fn prepare(
         None => None,
     };
     facts.now = environment.clock.now();
-    let mut findings = inspect(&facts);
+    let mut findings = handed_over;
+    findings.extend(inspect(&facts));
+    findings.extend(additions(&vs, &rollout));
     let workloads = facts.canary_workloads();
     let (youngest, canary_pods) = (workloads.youngest, workloads.pods);
     // How often Prometheus scrapes decides how often to look and how long a step takes at least.
@@ -270,7 +289,7 @@ fn first_step(
 }
 
 /// Not being allowed to read the object is a preflight's refusal like not being allowed to patch it.
-fn unreadable(error: CallError) -> CommandError {
+pub(super) fn unreadable(error: CallError) -> CommandError {
     match error.class {
         Class::Forbidden => {
             CommandError::Preflight(vec![Finding::refuse(error.to_string(), "", "")])

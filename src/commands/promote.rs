@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::drive::{emit, left};
-use super::environment::object_name;
+use super::handover::on_delegate;
 use super::resume::take_over;
 use super::state::{change, is_tripped, under_way};
 use super::{CommandError, Environment};
@@ -38,7 +38,17 @@ pub async fn promote(
     environment: &mut Environment<'_>,
     args: &Promote,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    let name = object_name(&args.name)?;
+    on_delegate(environment, &args.name, async |environment, name| {
+        promote_one(environment, name, args).await
+    })
+    .await
+}
+
+async fn promote_one(
+    environment: &mut Environment<'_>,
+    name: &str,
+    args: &Promote,
+) -> Result<(VirtualService, Finish), CommandError> {
     let (now, by) = (environment.clock.now(), environment.actor.clone());
     let full = args.full;
     let decide = |vs: &VirtualService, rollout: Rollout| {

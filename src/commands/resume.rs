@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::drive::{Departure, Drive, drive, emit, left, lock, unless_interrupted};
-use super::environment::object_name;
+use super::handover::on_delegate;
 use super::judge::past_of;
 use super::state::{change, under_way};
 use super::{CommandError, Environment};
@@ -37,7 +37,17 @@ pub async fn resume(
     environment: &mut Environment<'_>,
     args: &Resume,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    let name = object_name(&args.name)?;
+    on_delegate(environment, &args.name, async |environment, name| {
+        resume_one(environment, name, args.drive).await
+    })
+    .await
+}
+
+async fn resume_one(
+    environment: &mut Environment<'_>,
+    name: &str,
+    drive: Drive,
+) -> Result<(VirtualService, Finish), CommandError> {
     let namespace = environment.namespace.clone();
     let alive = unless_interrupted(environment, async |environment| {
         let vs = environment
@@ -55,7 +65,7 @@ pub async fn resume(
     }
     let horizon = Horizon {
         one_step: false,
-        leave_at_gate: args.drive.leave_at_gate,
+        leave_at_gate: drive.leave_at_gate,
     };
     let now = environment.clock.now();
     take_over(environment, name, horizon, |_, rollout| {
@@ -186,6 +196,7 @@ async fn survey(
     let targets = targets.map_err(|error| {
         CommandError::Conflict(format!("virtualservice {}: {error}", vs.full_name()))
     })?;
+    let targets = targets.counting(rollout.counted());
     let history = past_of(environment, &rollout.plan, &targets, rollout.began).await?;
     let keeper = lock(environment, &vs, &rollout.run).await?;
     let scene = Scene {

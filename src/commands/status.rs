@@ -3,8 +3,10 @@
 use clap::Args;
 
 use super::environment::object_name;
+use super::handover::delegate_with_rollout;
 use super::list::rows;
 use super::{CommandError, Environment};
+use crate::record::{LAST, ROLLOUT};
 use crate::report::{StatusList, StatusRow};
 
 /// What `status` takes.
@@ -46,6 +48,10 @@ pub async fn status(
         .cluster
         .virtual_service(&environment.namespace, object_name(name)?)
         .await?;
+    let vs = match (vs.annotation(ROLLOUT), vs.annotation(LAST)) {
+        (None, None) => delegate_with_rollout(environment, &vs).await?.unwrap_or(vs),
+        _ => vs,
+    };
     Ok(StatusAnswer::One(Box::new(StatusRow::of(
         &vs,
         environment.clock.now(),

@@ -137,7 +137,10 @@ impl Evidence {
         if stage.is_some_and(|stage| stage.weight == self.at && window.lies_after(stage.since)) {
             self.step += counts;
         }
-        if self.alarm == Alarm::Certain {
+        // Before the first percent there is nothing to judge: testers are few and know what they do, and
+        // the answers to mirrored requests reach nobody.
+        let unjudged = self.stages > 0 && self.at == Percent::ZERO;
+        if unjudged || self.alarm == Alarm::Certain {
             return;
         }
         let aged = Window {

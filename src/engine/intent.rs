@@ -3,12 +3,14 @@
 //! The answer to a PATCH may be lost. So after a failed `test`, a timeout or a 5xx the object is
 //! read and compared with what was intended before anything else happens.
 
+use std::collections::HashMap;
+
 use json_patch::Patch;
 
 use crate::cluster::{CallError, Class, Cluster};
-use crate::record::{Ending, LAST, MissingRoutes, ROLLOUT, Rollout, RolloutError, RouteChange};
+use crate::record::{Ending, LAST, ROLLOUT, Rollout, RolloutError, RouteChange};
 use crate::traffic::{
-    AnnotationEdit, RouteRef, TooLarge, VirtualService, Weights, route_alike, shift,
+    AnnotationEdit, MissingRoutes, Shape, TooLarge, VirtualService, Weights, shift,
 };
 
 /// What the object shall become.
@@ -51,9 +53,10 @@ pub enum Written {
 }
 
 impl Intent {
-    fn weights_on(&self, vs: &VirtualService) -> Result<Vec<(RouteRef, Weights)>, MissingRoutes> {
+    fn shape_on(&self, vs: &VirtualService) -> Result<Shape, MissingRoutes> {
         match self {
-            Self::State(rollout) | Self::Complete(rollout, _) => rollout.weights_on(vs),
+            Self::State(rollout) => rollout.shape_on(vs),
+            Self::Complete(rollout, _) => rollout.promoted_on(vs),
             Self::Restore(rollout, _) => rollout.original_on(vs),
             Self::RestoreRest(rollout) => Ok(rollout.original_of_rest(vs)),
         }
@@ -75,7 +78,7 @@ impl Intent {
     /// # Errors
     /// If it cannot be made, see [`WriteError`].
     pub fn patch(&self, vs: &VirtualService) -> Result<Patch, WriteError> {
-        Ok(shift(vs, &self.weights_on(vs)?, &self.annotations()?)?)
+        Ok(shift(vs, &self.shape_on(vs)?, &self.annotations()?)?)
     }
 
     /// Whether `vs` is what is intended.
@@ -90,24 +93,15 @@ impl Intent {
         recorded && self.has_weights(vs)
     }
 
-    /// Whether `vs` has the intended weights, whatever its annotations say.
+    /// Whether `vs` has the intended weights, and nothing else of ours, whatever its annotations say.
     pub fn has_weights(&self, vs: &VirtualService) -> bool {
         let exact = matches!(self, Self::Restore(..) | Self::RestoreRest(_));
-        self.weights_on(vs).is_ok_and(|weights| {
-            weights.iter().all(|(at, weights)| {
-                let found = vs
-                    .routes()
-                    .iter()
-                    .find(|route| route.at == *at)
-                    .map(|route| route.weights());
-                found.is_some_and(|found| {
-                    if exact {
-                        found == *weights
-                    } else {
-                        route_alike(&found, weights)
-                    }
-                })
-            })
+        self.shape_on(vs).is_ok_and(|shape| {
+            if exact {
+                shape.is_exactly(vs)
+            } else {
+                shape.difference(vs).is_none()
+            }
         })
     }
 
@@ -116,21 +110,21 @@ impl Intent {
     /// # Errors
     /// If chosen routes are gone.
     pub fn changes(&self, vs: &VirtualService) -> Result<Vec<RouteChange>, MissingRoutes> {
-        let (Self::State(rollout)
-        | Self::Complete(rollout, _)
-        | Self::Restore(rollout, _)
-        | Self::RestoreRest(rollout)) = self;
-        let weights = self.weights_on(vs)?;
-        let changes = weights.into_iter().filter_map(|(at, after)| {
-            let route = vs.routes().iter().find(|route| route.at == at)?;
-            let mut splits = rollout.routes.iter();
-            let split = splits.find(|split| split.find(vs).is_some_and(|found| found.at == at))?;
+        let forms = self.shape_on(vs)?.forms;
+        let routes: HashMap<_, _> = vs.routes().iter().map(|route| (route.at, route)).collect();
+        let changes = forms.into_iter().filter_map(|form| {
+            let route = routes.get(&form.at)?;
+            // A canary that comes or goes has no weight where it is not.
+            let padded = |mut weights: Weights| {
+                weights.resize(weights.len().max(form.canary + 1), None);
+                weights
+            };
             Some(RouteChange {
                 route: route.to_string(),
-                before: route.weights(),
-                after,
-                stable: split.stable,
-                canary: split.canary,
+                before: padded(route.weights()),
+                after: padded(form.weights.clone()),
+                stable: form.stable,
+                canary: form.canary,
             })
         });
         Ok(changes.collect())

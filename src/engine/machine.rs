@@ -82,10 +82,11 @@ impl Machine {
         &self.rollout.plan
     }
 
-    /// The canary's share in force at a time, 0 to 1.
+    /// The canary's share that was in force until a time, 0 to 1. What is scraped at the very moment
+    /// of a change is of the time before it, as it was for whoever looked then.
     pub fn share_at(&self, at: Timestamp) -> f64 {
         let stages = self.rollout.history.iter().rev();
-        let in_force = stages.into_iter().find(|stage| stage.since <= at);
+        let in_force = stages.into_iter().find(|stage| stage.since < at);
         in_force
             .map_or(self.rollout.original_share(), |stage| stage.weight)
             .share()
@@ -184,6 +185,7 @@ impl Machine {
         match self.rollout.phase {
             Phase::Waiting | Phase::Paused => Action::Wait,
             Phase::Tripped => self.check_trip(now, emit),
+            Phase::Progressing if !self.plan().judges(self.rollout.step) => self.sit_out(now, emit),
             Phase::Progressing => match self.evidence.decision(&self.rollout) {
                 Some(Decision::Advance(_)) => self.advance(now, emit),
                 Some(Decision::Retreat(_)) if self.rollout.step > 0 => {
@@ -202,6 +204,21 @@ impl Machine {
                 ) => self.check_deadline(now, emit),
             },
         }
+    }
+
+    /// A step that nobody but testers and shadows reach takes its time and passes.
+    fn sit_out(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
+        let (step, since) = (self.rollout.step, self.rollout.since);
+        if now.duration_since(since) < self.plan().dwell_of(step).signed() {
+            return Action::Wait;
+        }
+        self.because(match self.plan().mirrored(step) {
+            Some(share) => {
+                format!("{share} % were mirrored; answers that reach nobody are not judged")
+            }
+            None => "only testers reached the canary, which is not judged".to_owned(),
+        });
+        self.advance(now, emit)
     }
 
     /// A suspicion that nothing confirms or clears must not hold the rollout for ever.

@@ -12,8 +12,8 @@ use super::intent::{Intent, WriteError, Written, write};
 use super::sight::{Sight, compare};
 use crate::clock::Clock;
 use crate::cluster::{CallError, Class, Cluster};
-use crate::record::{Cause, Ending, EventKind, MissingRoutes, Outcome, Rollout, RouteChange};
-use crate::traffic::VirtualService;
+use crate::record::{Cause, Ending, EventKind, Outcome, Rollout, RouteChange};
+use crate::traffic::{MissingRoutes, VirtualService};
 
 /// The first pause between attempts, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -177,6 +177,10 @@ fn towards(
     vs: &VirtualService,
     missing: Option<MissingRoutes>,
 ) -> Result<Intent, RollbackError> {
+    let nothing_left = || {
+        let rest = rollout.original_of_rest(vs);
+        rest.forms.is_empty() && rest.is_exactly(vs)
+    };
     match (missing, road.authority) {
         (None, _) => {
             let outcome = Outcome::RolledBack(road.cause);
@@ -186,9 +190,7 @@ fn towards(
         (Some(missing), Authority::Driver { overwrite: false }) => {
             Err(RollbackError::Impossible(missing.to_string()))
         }
-        (Some(missing), _) if rollout.original_of_rest(vs).is_empty() => {
-            Err(RollbackError::Impossible(missing.to_string()))
-        }
+        (Some(missing), _) if nothing_left() => Err(RollbackError::Impossible(missing.to_string())),
         (Some(_), _) => Ok(Intent::RestoreRest(Box::new(rollout.clone()))),
     }
 }

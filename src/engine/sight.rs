@@ -1,7 +1,7 @@
 //! What an object shows to somebody who believes something about it. Pure.
 
-use crate::record::{Ending, MissingRoutes, Rollout};
-use crate::traffic::{RouteRef, VirtualService, Weights, route_alike};
+use crate::record::{Ending, Rollout};
+use crate::traffic::{MissingRoutes, Shape, VirtualService};
 
 /// What the object shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +48,7 @@ pub fn compare(believed: &Rollout, vs: &VirtualService) -> Sight {
     if shown.run != believed.run || shown.holder != believed.holder {
         return Sight::TakenOver(shown.holder);
     }
-    if let Some(what) = different(vs, shown.weights_on(vs)) {
+    if let Some(what) = different(vs, shown.shape_on(vs)) {
         return drifted(what);
     }
     if shown == *believed {
@@ -58,31 +58,10 @@ pub fn compare(believed: &Rollout, vs: &VirtualService) -> Sight {
     }
 }
 
-/// Where the weights on the object are not those that they should be.
-fn different(
-    vs: &VirtualService,
-    expected: Result<Vec<(RouteRef, Weights)>, MissingRoutes>,
-) -> Option<String> {
-    let expected = match expected {
-        Ok(expected) => expected,
-        Err(missing) => return Some(missing.to_string()),
-    };
-    expected.into_iter().find_map(|(at, weights)| {
-        let route = vs.routes().iter().find(|route| route.at == at)?;
-        let found = route.weights();
-        let list = |weights: &[Option<i64>]| {
-            let weights: Vec<_> = weights
-                .iter()
-                .map(|weight| weight.unwrap_or(0).to_string())
-                .collect();
-            weights.join("/")
-        };
-        (!route_alike(&found, &weights)).then(|| {
-            format!(
-                "{route} has weights {}, this rollout knows {}",
-                list(&found),
-                list(&weights)
-            )
-        })
-    })
+/// What on the object is not as it should be.
+fn different(vs: &VirtualService, expected: Result<Shape, MissingRoutes>) -> Option<String> {
+    match expected {
+        Ok(shape) => shape.difference(vs),
+        Err(missing) => Some(missing.to_string()),
+    }
 }

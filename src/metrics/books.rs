@@ -39,7 +39,8 @@ impl Books {
     /// Books that count what happens after `since`, and what was slower than `bounds` (milliseconds);
     /// without bounds only requests.
     pub fn new(targets: Targets, since: Timestamp, bounds: Vec<f64>) -> Self {
-        let slow = (!bounds.is_empty()).then(|| LatencyLedger::new(targets.clone(), since, bounds));
+        let has_durations = targets.counted().has_durations() && !bounds.is_empty();
+        let slow = has_durations.then(|| LatencyLedger::new(targets.clone(), since, bounds));
         Self {
             requests: Ledger::new(targets, since),
             slow,

@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::Counted;
 use super::answer::Labels;
 
 /// A Service, as the labels `destination_service_name` and `destination_service_namespace` name it.
@@ -43,6 +44,7 @@ pub struct Arm {
 pub struct Targets {
     stable: Arm,
     canary: Arm,
+    counted: Counted,
 }
 
 /// Why two versions cannot be told apart.
@@ -186,10 +188,26 @@ impl Targets {
                 return Ok(Self {
                     stable: by_version_only(stable),
                     canary: by_version_only(canary),
+                    counted: Counted::default(),
                 });
             }
         }
-        Ok(Self { stable, canary })
+        Ok(Self {
+            stable,
+            canary,
+            counted: Counted::default(),
+        })
+    }
+
+    /// The same, compared in another unit than requests.
+    #[must_use]
+    pub fn counting(self, counted: Counted) -> Self {
+        Self { counted, ..self }
+    }
+
+    /// The unit in which they are compared.
+    pub fn counted(&self) -> Counted {
+        self.counted
     }
 
     /// The stable version.

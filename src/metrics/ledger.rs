@@ -9,9 +9,6 @@ use super::quality::{Observation, Quality};
 use super::tape::{Booking, LEAD, Round, Tape};
 use crate::verdict::{Counts, Window};
 
-/// Istio's counter of requests.
-const METRIC: &str = "istio_requests_total";
-
 /// Where requests are booked that went well, and that failed.
 const FINE: usize = 0;
 const FAILED: usize = 1;
@@ -23,7 +20,7 @@ const OVERLAP_SCRAPES: i32 = 4;
 /// No question reaches back further: what Prometheus would have to read is bounded.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// Counts the requests of both versions from a moment on.
+/// Counts the requests of both versions from a moment on, or their connections.
 ///
 /// Its windows follow from the timestamps of the samples alone, not from when one looked: the same past
 /// gives the same windows, in one answer or in many that overlap.
@@ -63,7 +60,8 @@ impl Ledger {
 
     /// The query to ask at `now`.
     pub fn query(&self, now: Timestamp) -> String {
-        self.targets.query(METRIC, self.range(now))
+        let metric = self.targets.counted().metric();
+        self.targets.query(metric, self.range(now))
     }
 
     /// How far the question at `now` must reach back.
@@ -90,7 +88,7 @@ impl Ledger {
             let (targets, rule) = (&self.targets, &self.rule);
             let intake = self.tape.take(answer, |labels| {
                 let (side, party) = targets.party(labels)?;
-                let slot = if rule.is_failure(labels) {
+                let slot = if targets.counted().is_failure(rule, labels) {
                     FAILED
                 } else {
                     FINE

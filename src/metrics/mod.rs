@@ -12,6 +12,7 @@
 mod address;
 mod answer;
 mod books;
+mod counted;
 mod direct;
 mod error;
 mod istio;
@@ -30,6 +31,7 @@ mod target;
 pub use address::{AddressError, DEFAULT_ADDRESS, Endpoint, PrometheusAddress, ServiceAddress};
 pub use answer::{Answer, Labels, Series};
 pub use books::{Answers, Books, USUAL_BOUNDS};
+pub use counted::Counted;
 pub use direct::Direct;
 pub use error::MetricsError;
 pub use istio::{Arm, FailureRule, ServiceKey, Side, Targets, TargetsError};

@@ -11,6 +11,7 @@ mod percent;
 mod policy;
 mod resolved;
 mod step;
+mod testers;
 
 pub use duration::HumanDuration;
 pub use file::{PlanFile, PlanFileError};
@@ -19,4 +20,5 @@ pub use forecast::{Forecast, ForecastStep, PresetForecast, SmallerStep};
 pub use options::{AnalysisKind, OnDrift, OnSignal, OnStuck, Options};
 pub use percent::Percent;
 pub use resolved::{Judgement, Plan, PlanError};
-pub use step::{Step, Steps, StepsError};
+pub use step::{Reach, Step, Steps, StepsError};
+pub use testers::{HeaderValue, Testers, TestersError};

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HumanDuration, Percent, Steps};
+use super::{HumanDuration, Percent, Steps, Testers};
 use crate::verdict::sequential::Preset;
 
 /// The options of a rollout; whatever is absent falls back to the plan file, then to the default.
@@ -33,6 +33,24 @@ pub struct Options {
     )]
     #[serde(rename = "routes", skip_serializing_if = "Vec::is_empty")]
     pub route: Vec<String>,
+
+    /// Add the canary to the chosen routes that lack it, beside stable and with weight 0; a rollback
+    /// takes it out again.
+    #[arg(long, help_heading = "What moves")]
+    #[serde(skip_serializing_if = "is_false")]
+    pub add_destination: bool,
+
+    /// Let a larger total express steps that the weights of a route are too coarse for; it is scaled
+    /// back at the end.
+    #[arg(long, help_heading = "What moves")]
+    #[serde(skip_serializing_if = "is_false")]
+    pub fine_weights: bool,
+
+    /// Requests of testers, which get the canary before the first percent: `header:x-canary=1`,
+    /// `header:NAME~REGEX` or `cookie:REGEX`.
+    #[arg(long = "match", value_name = "TESTERS", help_heading = "What moves")]
+    #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+    pub testers: Option<Testers>,
 
     /// Start although a GitOps controller owns the object, because it leaves weights alone.
     #[arg(
@@ -160,6 +178,10 @@ pub struct Options {
     pub on_signal: Option<OnSignal>,
 }
 
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 /// How a canary is judged.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema,
@@ -217,6 +239,9 @@ impl Options {
             stable,
             canary,
             route,
+            add_destination,
+            fine_weights,
+            testers,
             ignore_owner,
             steps,
             dwell,
@@ -247,6 +272,9 @@ impl Options {
             } else {
                 route
             },
+            add_destination: add_destination || fallback.add_destination,
+            fine_weights: fine_weights || fallback.fine_weights,
+            testers: testers.or(fallback.testers),
             ignore_owner: ignore_owner.or(fallback.ignore_owner),
             steps: steps.or(fallback.steps),
             dwell: dwell.or(fallback.dwell),

@@ -51,6 +51,11 @@ impl Percent {
         i64::try_from(part).expect("a part of a total is no larger than the total")
     }
 
+    /// Whether this percentage of `total` is a whole number.
+    pub fn divides(self, total: i64) -> bool {
+        (i128::from(total) * i128::from(self.0)) % i128::from(Self::HUNDRED.0) == 0
+    }
+
     /// The percentage that `part` is of `total`, rounded down; 0 of 0 is 0.
     pub fn of(part: i64, total: i64) -> Self {
         if total <= 0 {

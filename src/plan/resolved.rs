@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AnalysisKind, HumanDuration, OnDrift, OnSignal, OnStuck, Options, Percent, Steps};
+use super::{
+    AnalysisKind, HumanDuration, OnDrift, OnSignal, OnStuck, Options, Percent, Reach, Step, Steps,
+    Testers,
+};
 use crate::verdict::sequential::Preset;
 
 /// Where Prometheus is when nobody says: Istio's own addon, through the API server.
@@ -17,6 +20,9 @@ const USUAL_SCRAPE: HumanDuration = HumanDuration::seconds(15);
 pub struct Plan {
     /// The ladder.
     pub steps: Steps,
+    /// Whose requests go to the canary whatever its weight.
+    #[serde(rename = "match", default, skip_serializing_if = "Option::is_none")]
+    pub testers: Option<Testers>,
     /// The least time at a step that does not say otherwise.
     pub dwell: HumanDuration,
     /// How long the canary is watched at 100 %.
@@ -91,6 +97,11 @@ pub enum PlanError {
         /// The step's weight.
         weight: Percent,
     },
+    /// A step for testers without any.
+    #[error(
+        "a step is for testers, and nothing says who they are (try: --match header:x-canary=1)"
+    )]
+    NoTesters,
     /// Credentials would end up in the object's annotation.
     #[error(
         "the Prometheus URL holds credentials, and the plan is stored on the VirtualService (try: NAMESPACE/SERVICE:PORT to go through the API server, or a proxy that adds them)"
@@ -119,7 +130,12 @@ impl Plan {
             AnalysisKind::Threshold => HumanDuration::seconds(60),
         };
         let plan = Self {
-            steps: options.steps.unwrap_or_default(),
+            steps: match &options.testers {
+                None => options.steps.unwrap_or_default(),
+                // Testers come before the first percent.
+                Some(_) => options.steps.unwrap_or_default().after_testers(),
+            },
+            testers: options.testers,
             dwell: options.dwell.unwrap_or(usual_dwell),
             bake: options.bake.unwrap_or(HumanDuration::ZERO),
             // Looking more often than samples arrive shows nothing new; looking less often costs
@@ -165,6 +181,10 @@ impl Plan {
         if self.judgement.min_requests == 0 {
             return Err(PlanError::NoRequests);
         }
+        let has_testers = |step: &Step| step.reach == Reach::Testers;
+        if self.testers.is_none() && self.steps.as_slice().iter().any(has_testers) {
+            return Err(PlanError::NoTesters);
+        }
         for (index, step) in self.steps.as_slice().iter().enumerate() {
             let dwell = self.dwell_of(index);
             if dwell >= self.step_timeout {
@@ -189,6 +209,24 @@ impl Plan {
     /// If there is no such step; steps are counted from 0 and never counted past the last.
     pub fn weight(&self, step: usize) -> Percent {
         self.steps.as_slice()[step].weight
+    }
+
+    /// Whether the rollout mirrors requests at some step.
+    pub fn mirrors(&self) -> bool {
+        (0..self.len()).any(|step| self.mirrored(step).is_some())
+    }
+
+    /// Whether the canary is judged at a step: not where nobody but testers and shadows reach it.
+    pub fn judges(&self, step: usize) -> bool {
+        self.steps.as_slice()[step].reach == Reach::Share
+    }
+
+    /// How many requests a step mirrors, if it does.
+    pub fn mirrored(&self, step: usize) -> Option<Percent> {
+        match self.steps.as_slice()[step].reach {
+            Reach::Mirror(share) => Some(share),
+            Reach::Share | Reach::Testers => None,
+        }
     }
 
     /// The number of steps.
@@ -241,7 +279,8 @@ mod tests {
     #[test]
     fn a_plan_survives_its_journey_on_the_object() {
         let options = Options {
-            steps: Some("1:30s,50:pause,100:10m".parse().unwrap()),
+            steps: Some("mirror:10%,1:30s,50:pause,100:10m".parse().unwrap()),
+            testers: Some("header:x-canary=1".parse().unwrap()),
             max_error_rate: Some("0.5".parse().unwrap()),
             ..Options::default()
         };
@@ -259,6 +298,13 @@ mod tests {
                     ..Options::default()
                 },
                 "--interval 10ms is too short",
+            ),
+            (
+                Options {
+                    steps: Some("testers,100".parse().unwrap()),
+                    ..Options::default()
+                },
+                "nothing says who they are (try: --match header:x-canary=1)",
             ),
             (
                 Options {

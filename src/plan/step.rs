@@ -8,11 +8,27 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{HumanDuration, Percent};
 
+/// Who reaches the canary at a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// The step's percentage of all requests.
+    #[default]
+    Share,
+    /// Nobody but testers.
+    Testers,
+    /// Copies of so many requests; their answers reach nobody.
+    Mirror(Percent),
+}
+
 /// One rung: a weight, and what has to happen before the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The canary's percentage of what stable and canary share.
+    /// The canary's percentage of what stable and canary share; 0 where the step only mirrors, or is
+    /// for testers.
     pub weight: Percent,
+    /// Who reaches the canary.
+    pub reach: Reach,
     /// The least time at this weight, where it differs from the plan's dwell.
     pub hold: Option<HumanDuration>,
     /// Wait for `promote` after the step has passed.
@@ -50,6 +66,19 @@ pub enum StepsError {
     /// A step at 0 % moves nothing.
     #[error("a step of 0 % moves no traffic (try: 1 as the first step)")]
     Zero,
+    /// A mirror of nothing.
+    #[error("a mirror of 0 % sends nothing to the canary (try: mirror:10%)")]
+    NoMirror,
+    /// A step without traffic after one with.
+    #[error(
+        "step {later} comes after step {earlier}, and would take traffic away again (try: {later} as the first step)"
+    )]
+    TooLate {
+        /// The step before it.
+        earlier: Percent,
+        /// The step, as it is written.
+        later: String,
+    },
     /// The last step is not 100 %.
     #[error(
         "the last step is {0} %, so the rollout would never end (try: add 100 as the last step, and {0}:pause to wait before it)"
@@ -66,11 +95,22 @@ impl Steps {
         let Some(last) = steps.last() else {
             return Err(StepsError::Empty);
         };
-        if steps[0].weight == Percent::ZERO {
-            return Err(StepsError::Zero);
+        for step in &steps {
+            match step.reach {
+                Reach::Share if step.weight == Percent::ZERO => return Err(StepsError::Zero),
+                Reach::Mirror(Percent::ZERO) => return Err(StepsError::NoMirror),
+                Reach::Share | Reach::Testers | Reach::Mirror(_) => {}
+            }
         }
         for pair in steps.windows(2) {
-            if pair[1].weight <= pair[0].weight {
+            if pair[1].reach != Reach::Share {
+                if pair[0].reach == Reach::Share {
+                    return Err(StepsError::TooLate {
+                        earlier: pair[0].weight,
+                        later: pair[1].to_string(),
+                    });
+                }
+            } else if pair[1].weight <= pair[0].weight {
                 return Err(StepsError::NotRising {
                     earlier: pair[0].weight,
                     later: pair[1].weight,
@@ -83,6 +123,21 @@ impl Steps {
         Ok(Self(steps))
     }
 
+    /// The same with a step for testers before all others, unless it is there.
+    #[must_use]
+    pub fn after_testers(mut self) -> Self {
+        if self.0.iter().all(|step| step.reach != Reach::Testers) {
+            let testers = Step {
+                weight: Percent::ZERO,
+                reach: Reach::Testers,
+                hold: None,
+                pause: false,
+            };
+            self.0.insert(0, testers);
+        }
+        self
+    }
+
     /// The steps in order.
     pub fn as_slice(&self) -> &[Step] {
         &self.0
@@ -93,6 +148,7 @@ impl Default for Steps {
     fn default() -> Self {
         let step = |weight| Step {
             weight: Percent::whole(weight),
+            reach: Reach::Share,
             hold: None,
             pause: false,
         };
@@ -108,12 +164,23 @@ impl FromStr for Step {
             text: text.trim().to_owned(),
             why,
         };
+        let percent = |text: &str| -> Result<Percent, StepsError> {
+            text.parse().map_err(|error| unreadable(format!("{error}")))
+        };
         let mut parts = text.split(':').map(str::trim);
-        let weight = parts.next().unwrap_or_default();
+        let (weight, reach) = match parts.next().unwrap_or_default() {
+            "testers" => (Percent::ZERO, Reach::Testers),
+            "mirror" => {
+                let share = parts
+                    .next()
+                    .ok_or_else(|| unreadable("it does not say how much, as mirror:10%".into()))?;
+                (Percent::ZERO, Reach::Mirror(percent(share)?))
+            }
+            weight => (percent(weight)?, Reach::Share),
+        };
         let mut step = Self {
-            weight: weight
-                .parse()
-                .map_err(|error| unreadable(format!("{error}")))?,
+            weight,
+            reach,
             hold: None,
             pause: false,
         };
@@ -134,7 +201,11 @@ impl FromStr for Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.weight)?;
+        match self.reach {
+            Reach::Share => write!(f, "{}", self.weight)?,
+            Reach::Testers => f.write_str("testers")?,
+            Reach::Mirror(share) => write!(f, "mirror:{share}%")?,
+        }
         if let Some(hold) = self.hold {
             write!(f, ":{hold}")?;
         }
@@ -213,8 +284,8 @@ impl JsonSchema for Steps {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "Rising percentages that end at 100; a step may hold (\"10:5m\") or wait for promote (\"50:pause\").",
-            "examples": ["1,10,50,100", [1, "10:5m", "50:pause", 100]],
+            "description": "Rising percentages that end at 100; a step may hold (\"10:5m\") or wait for promote (\"50:pause\"). Before them, \"mirror:10%\" sends copies of requests to the canary, and \"testers\" is for nobody but testers.",
+            "examples": ["1,10,50,100", [1, "10:5m", "50:pause", 100], "mirror:10%:5m,1,100"],
             "oneOf": [
                 { "type": "string" },
                 { "type": "array", "minItems": 1, "items": { "type": ["number", "string"] } },
@@ -234,6 +305,8 @@ mod tests {
             "0.5,10:5m,50:pause,100",
             "5:30s:pause,100:10m",
             "100",
+            "mirror:10%,1,10,50,100",
+            "testers:5m:pause,mirror:1%,mirror:10%:10m,1,100",
         ] {
             assert_eq!(text.parse::<Steps>().unwrap().to_string(), text);
         }
@@ -242,6 +315,13 @@ mod tests {
             "1,10,100"
         );
         assert_eq!(Steps::default().to_string(), "1,10,50,100");
+        assert_eq!(
+            "mirror:5,1,100".parse::<Steps>().unwrap().to_string(),
+            "mirror:5%,1,100"
+        );
+        let with_testers = |text: &str| text.parse::<Steps>().unwrap().after_testers().to_string();
+        assert_eq!(with_testers("mirror:5%,100"), "testers,mirror:5%,100");
+        assert_eq!(with_testers("testers:pause,100"), "testers:pause,100");
     }
 
     #[test]
@@ -257,6 +337,22 @@ mod tests {
             (
                 "0,100",
                 "a step of 0 % moves no traffic (try: 1 as the first step)",
+            ),
+            (
+                "mirror:0%,100",
+                "a mirror of 0 % sends nothing to the canary (try: mirror:10%)",
+            ),
+            (
+                "1,mirror:10%,100",
+                "step mirror:10% comes after step 1, and would take traffic away again (try: mirror:10% as the first step)",
+            ),
+            (
+                "mirror,100",
+                "step \"mirror\": it does not say how much, as mirror:10% (try: --steps 1,10:5m,50:pause,100)",
+            ),
+            (
+                "mirror:10%",
+                "the last step is 0 %, so the rollout would never end (try: add 100 as the last step, and 0:pause to wait before it)",
             ),
             (
                 "10,5,100",

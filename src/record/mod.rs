@@ -8,4 +8,4 @@ mod rollout;
 pub use ending::{Ending, LAST};
 pub use event::{Event, EventKind, Observer, RouteChange, Tally};
 pub use outcome::{Cause, Outcome, Summary};
-pub use rollout::{MissingRoutes, Phase, ROLLOUT, Rollout, RolloutError, Stage};
+pub use rollout::{Phase, ROLLOUT, Rollout, RolloutError, Stage};

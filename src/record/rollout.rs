@@ -6,8 +6,12 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::Counted;
 use crate::plan::{Percent, Plan};
-use crate::traffic::{Destination, RouteRef, Split, VirtualService, Weights};
+use crate::traffic::{
+    Destination, Mirroring, MissingRoutes, Outline, RouteKind, Shape, Split, TesterOutline,
+    VirtualService, Weights, chosen,
+};
 
 /// The annotation that holds the state while a rollout is under way.
 pub const ROLLOUT: &str = "kubectl-canary.dev/rollout";
@@ -68,7 +72,8 @@ pub struct Rollout {
     pub stable: Destination,
     /// The version that it moves to.
     pub canary: Destination,
-    /// The chosen routes with their original weights.
+    /// The chosen routes with their original weights; those that are divided alike stand together.
+    #[serde(with = "chosen")]
     pub routes: Vec<Split>,
     /// The weights so far; none as long as nothing was written.
     pub history: Vec<Stage>,
@@ -136,7 +141,7 @@ impl Rollout {
             plan,
             stable,
             canary,
-            routes,
+            routes: chosen::in_order(&routes),
             history: Vec::new(),
             after_trip: None,
         }
@@ -186,13 +191,7 @@ impl Rollout {
             return Err("it names no route".into());
         }
         for split in &self.routes {
-            let within = |position: usize| position < split.original.len();
-            let negative = split.original.iter().flatten().any(|weight| *weight < 0);
-            if !within(split.stable)
-                || !within(split.canary)
-                || split.stable == split.canary
-                || negative
-            {
+            if !split.is_sane() {
                 return Err(format!(
                     "the original weights of route {} make no sense",
                     split.id
@@ -231,6 +230,19 @@ impl Rollout {
             .unwrap_or_default()
     }
 
+    /// What tells the versions apart in the metrics: requests, unless every chosen route is of a kind
+    /// whose requests no proxy understands.
+    pub fn counted(&self) -> Counted {
+        match self
+            .routes
+            .iter()
+            .any(|split| split.kind == RouteKind::Http)
+        {
+            true => Counted::Requests,
+            false => Counted::Connections,
+        }
+    }
+
     /// The weights of a route that the state stands for.
     ///
     /// A route on which the canary had more than the step asks for keeps what it had: a rollout
@@ -238,57 +250,82 @@ impl Rollout {
     pub fn weights_of(&self, split: &Split) -> Weights {
         match self.phase {
             Phase::Tripped => split.weights_at(Percent::ZERO),
-            _ if self.weight() <= split.original_share() => split.original.clone(),
+            _ if self.weight() <= split.original_share() => split.untouched(),
             _ => split.weights_at(self.weight()),
         }
     }
 
-    /// Every chosen route of `vs` with the weights that the state stands for.
+    /// What the chosen routes of `vs` are while the state stands as it does.
     ///
     /// # Errors
     /// The routes that are no longer there.
-    pub fn weights_on(
-        &self,
-        vs: &VirtualService,
-    ) -> Result<Vec<(RouteRef, Weights)>, MissingRoutes> {
-        self.on(vs, |split| self.weights_of(split))
+    pub fn shape_on(&self, vs: &VirtualService) -> Result<Shape, MissingRoutes> {
+        let weights = |split: &Split| self.weights_of(split);
+        // A canary that looks bad gets nothing, be it from testers or in their shadow.
+        let gets_something = self.phase != Phase::Tripped;
+        let mirrored = self.plan.mirrored(self.step).filter(|_| gets_something);
+        self.draw(vs, &weights, true, mirrored, gets_something)
     }
 
-    /// Every chosen route of `vs` with its original weights.
+    /// What the chosen routes of `vs` are once the canary has everything.
     ///
     /// # Errors
     /// The routes that are no longer there.
-    pub fn original_on(
-        &self,
-        vs: &VirtualService,
-    ) -> Result<Vec<(RouteRef, Weights)>, MissingRoutes> {
-        self.on(vs, |split| split.original.clone())
+    pub fn promoted_on(&self, vs: &VirtualService) -> Result<Shape, MissingRoutes> {
+        self.draw(vs, &Split::promoted, true, None, false)
     }
 
-    /// The chosen routes that `vs` still has, with their original weights.
-    pub fn original_of_rest(&self, vs: &VirtualService) -> Vec<(RouteRef, Weights)> {
-        let found = |split: &Split| Some((split.find(vs)?.at, split.original.clone()));
-        self.routes.iter().filter_map(found).collect()
+    /// What the chosen routes of `vs` were before the rollout.
+    ///
+    /// # Errors
+    /// The routes that are no longer there.
+    pub fn original_on(&self, vs: &VirtualService) -> Result<Shape, MissingRoutes> {
+        let weights = |split: &Split| split.original.clone();
+        self.draw(vs, &weights, false, None, false)
     }
 
-    fn on(
+    /// What the chosen routes that `vs` still has were before the rollout.
+    pub fn original_of_rest(&self, vs: &VirtualService) -> Shape {
+        let weights = |split: &Split| split.original.clone();
+        Shape::of_rest(
+            vs,
+            &self.routes,
+            &self.outline(&weights, false, None, false),
+        )
+    }
+
+    fn draw(
         &self,
         vs: &VirtualService,
-        weights: impl Fn(&Split) -> Weights,
-    ) -> Result<Vec<(RouteRef, Weights)>, MissingRoutes> {
-        let mut found = Vec::with_capacity(self.routes.len());
-        let mut missing = 0;
-        for split in &self.routes {
-            match split.find(vs) {
-                Some(route) => found.push((route.at, weights(split))),
-                None => missing += 1,
-            }
-        }
-        match missing {
-            0 => Ok(found),
-            _ => Err(MissingRoutes {
-                missing,
-                chosen: self.routes.len(),
+        weights: &dyn Fn(&Split) -> Weights,
+        added: bool,
+        mirrored: Option<Percent>,
+        testers: bool,
+    ) -> Result<Shape, MissingRoutes> {
+        let outline = self.outline(weights, added, mirrored, testers);
+        Shape::of(vs, &self.routes, &outline)
+    }
+
+    fn outline<'a>(
+        &'a self,
+        weights: &'a dyn Fn(&Split) -> Weights,
+        added: bool,
+        mirrored: Option<Percent>,
+        testers: bool,
+    ) -> Outline<'a> {
+        Outline {
+            canary: &self.canary,
+            weights,
+            added,
+            shadow: match mirrored {
+                Some(share) => Mirroring::Now(share),
+                None if self.plan.mirrors() => Mirroring::NotNow,
+                None => Mirroring::Never,
+            },
+            testers: self.plan.testers.as_ref().map(|known| TesterOutline {
+                run: &self.run,
+                testers: known,
+                wanted: testers,
             }),
         }
     }
@@ -348,14 +385,6 @@ impl Rollout {
     pub fn abort_command(vs: &VirtualService) -> String {
         format!("kubectl canary abort {} -n {}", vs.name(), vs.namespace())
     }
-}
-
-/// Chosen routes that somebody removed or rewrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{missing} of the {chosen} chosen routes are gone or send elsewhere now")]
-pub struct MissingRoutes {
-    missing: usize,
-    chosen: usize,
 }
 
 #[cfg(test)]

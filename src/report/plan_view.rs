@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{Layout, Palette, Table, Tone, View, escape, forecast, phrase};
-use crate::plan::{Finding, Forecast, HumanDuration, Level, Percent, Plan};
+use crate::plan::{Finding, Forecast, HumanDuration, Level, Percent, Plan, Reach};
 use crate::record::{Phase, Rollout};
 use crate::traffic::{Choice, VirtualService, Weights};
 
@@ -51,6 +51,8 @@ pub struct PlanView {
 pub struct PlannedStep {
     /// The canary's percentage.
     pub weight: Percent,
+    /// Who reaches the canary.
+    pub reach: Reach,
     /// The least time at it.
     pub hold: HumanDuration,
     /// Whether it waits for `promote` when it has passed.
@@ -115,6 +117,7 @@ impl PlanView {
         let steps: Vec<_> = steps
             .map(|(index, step)| PlannedStep {
                 weight: step.weight,
+                reach: step.reach,
                 hold: plan.dwell_of(index),
                 pause: step.pause,
                 // One that equals the share is judged before the next.
@@ -158,11 +161,20 @@ impl PlanView {
 }
 
 impl PlannedStep {
+    fn title(&self) -> String {
+        match self.reach {
+            Reach::Share => format!("{}%", self.weight),
+            Reach::Testers => "testers".into(),
+            Reach::Mirror(share) => format!("mirror {share}%"),
+        }
+    }
+
     fn words(&self) -> String {
+        let title = self.title();
         match (self.skipped, self.pause) {
-            (true, _) => format!("{}% skipped", self.weight),
-            (false, true) => format!("{}% for {} and until promote", self.weight, self.hold),
-            (false, false) => format!("{}% for {}", self.weight, self.hold),
+            (true, _) => format!("{title} skipped"),
+            (false, true) => format!("{title} for {} and until promote", self.hold),
+            (false, false) => format!("{title} for {}", self.hold),
         }
     }
 }
@@ -183,7 +195,7 @@ impl View for PlanView {
             escape(&self.canary),
             self.hash
         )?;
-        let weights = self.steps.iter().map(|step| format!("{}%", step.weight));
+        let weights = self.steps.iter().map(PlannedStep::title);
         let titles = ["ROUTE".to_owned(), "NOW".to_owned()];
         let mut table =
             Table::new(titles.into_iter().chain(weights)).without_headers(layout.without_headers);

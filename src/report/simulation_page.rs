@@ -245,7 +245,7 @@ fn evidence(moments: &[Moment], x: Axis) -> Option<Chart> {
             Some((moment.at, evidence))
         })
     };
-    let needed = known().last()?.1.needed;
+    let needed = known().next_back()?.1.needed;
     let points: Vec<_> = known()
         .map(|(at, evidence)| (at, evidence.evidence.max(0.0)))
         .collect();

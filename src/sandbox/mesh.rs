@@ -110,6 +110,8 @@ impl Mesh {
         for (host, routes) in &routing.hosts {
             if !self.latest.hosts.contains_key(host) {
                 self.current.hosts.insert(host.clone(), routes.clone());
+                let connections = routing.tcp.get(host).cloned().unwrap_or_default();
+                self.current.tcp.insert(host.clone(), connections);
             }
         }
         self.current.pods.clone_from(&routing.pods);

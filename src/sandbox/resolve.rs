@@ -18,9 +18,15 @@ const PROXY: &str = "istio-proxy";
 /// Resolves the routes of these hosts, and lists the pods that can be scraped.
 pub(crate) fn routing<'a>(store: &Store, hosts: impl Iterator<Item = &'a str>) -> Routing {
     let resolver = Resolver { store };
+    let hosts: Vec<&str> = hosts.collect();
     Routing {
+        tcp: hosts
+            .iter()
+            .map(|host| ((*host).to_owned(), resolver.connections(host)))
+            .collect(),
         hosts: hosts
-            .map(|host| (host.to_owned(), resolver.routes(host)))
+            .iter()
+            .map(|host| ((*host).to_owned(), resolver.routes(host)))
             .collect(),
         pods: resolver
             .all("pods")
@@ -51,8 +57,9 @@ impl<'a> Resolver<'a> {
             .flat_map(move |kind| store.list(kind, None, &EVERY))
     }
 
-    fn routes(&self, host: &str) -> Vec<Route> {
-        let service = self.all("virtualservices").find(|service| {
+    /// The VirtualService that answers for a host.
+    fn of_host(&self, host: &str) -> Option<&'a Value> {
+        self.all("virtualservices").find(|service| {
             let hosts = service["spec"]["hosts"].as_array();
             hosts.is_some_and(|hosts| {
                 hosts
@@ -60,8 +67,26 @@ impl<'a> Resolver<'a> {
                     .filter_map(Value::as_str)
                     .any(|is| full_name(is, namespace(service)) == host)
             })
-        });
-        let Some(service) = service else {
+        })
+    }
+
+    /// The ways of connections. Ports and names of servers are not modelled: the first way takes all.
+    fn connections(&self, host: &str) -> Vec<Route> {
+        let Some(service) = self.of_host(host) else {
+            return Vec::new();
+        };
+        let lists = ["tls", "tcp"].map(|kind| service["spec"][kind].as_array());
+        let routes = lists.into_iter().flatten().flatten();
+        routes
+            .map(|route| Route {
+                catch_all: true,
+                ..self.route(route, namespace(service))
+            })
+            .collect()
+    }
+
+    fn routes(&self, host: &str) -> Vec<Route> {
+        let Some(service) = self.of_host(host) else {
             let backends = self.backends(host, "", None, 1.0);
             return vec![Route {
                 name: String::new(),

@@ -22,7 +22,7 @@ const SOON: f64 = 1.0;
 /// A rollout that goes back and forth is given up after this many times what its steps may take.
 const PATIENCE: f64 = 3.0;
 /// Tells the draws of the scrape's phase from those of the world.
-const PHASE: u64 = 0x7068_6173_65;
+const PHASE: u64 = 0x0070_6861_7365;
 
 /// A plan and what it is played against.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +89,7 @@ impl Rehearsal<'_> {
                 retreats: 0,
             },
         }
-        .to_the_end(self.limit(), watch)
+        .play_out(self.limit(), watch)
     }
 
     /// Seconds after which it is given up.
@@ -133,7 +133,7 @@ struct Play<'a> {
 }
 
 impl Play<'_> {
-    fn to_the_end(mut self, limit: f64, watch: &mut dyn FnMut(Moment)) -> Outcome {
+    fn play_out(mut self, limit: f64, watch: &mut dyn FnMut(Moment)) -> Outcome {
         let plan = &self.machine.rollout().plan;
         if plan.is_last(0) && plan.dwell_of(0).unsigned().is_zero() {
             return self.ended(0.0, Ending::Promoted);

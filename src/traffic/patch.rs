@@ -7,7 +7,9 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, TestOperation};
 use serde_json::{Value, json};
 
-use super::{RouteRef, VirtualService, Weights};
+use super::VirtualService;
+use super::shape::{Addition, Form, Shadow, Shape, mirror_percentage};
+use super::tester_rules::TesterRules;
 
 /// The most operations the API server accepts in one JSON Patch.
 const MAX_OPERATIONS: usize = 10_000;
@@ -56,38 +58,25 @@ fn remove(path: String) -> PatchOperation {
     })
 }
 
-/// The patch that takes `vs` from exactly what it is to the new weights and annotations.
+/// The patch that takes `vs` from exactly what it is to the new shape and annotations.
 ///
-/// Routes whose weights do not change are still tested, since the state that is written speaks of them.
+/// Routes that do not change are still tested, since the state that is written speaks of them.
 ///
 /// # Errors
 /// If the change does not fit into one request.
 pub fn shift(
     vs: &VirtualService,
-    routes: &[(RouteRef, Weights)],
+    shape: &Shape,
     annotations: Annotations<'_>,
 ) -> Result<Patch, TooLarge> {
     let mut tests = vec![test("/metadata/uid".into(), vs.uid().into())];
     let mut changes = Vec::new();
-    for (at, weights) in routes {
-        let rule = vs.raw().pointer(&at.pointer()).unwrap_or(&Value::Null);
-        for key in ["name", "match"] {
-            if let Some(value) = rule.get(key) {
-                tests.push(test(format!("{}/{key}", at.pointer()), value.clone()));
-            }
-        }
-        let targets = rule.get("route").and_then(Value::as_array);
-        tests.push(test(format!("{}/route", at.pointer()), json!(targets)));
-        for (position, weight) in weights.iter().enumerate() {
-            let path = format!("{}/route/{position}/weight", at.pointer());
-            let present = targets.and_then(|targets| targets.get(position)?.get("weight"));
-            match (present, weight) {
-                (Some(present), Some(weight)) if present.as_i64() == Some(*weight) => {}
-                (_, Some(weight)) => changes.push(add(path, json!(weight))),
-                (Some(_), None) => changes.push(remove(path)),
-                (None, None) => {}
-            }
-        }
+    for form in &shape.forms {
+        reform(vs, form, &mut tests, &mut changes);
+    }
+    // Positions are those of the object as it is, so rules come and go only when all else is said.
+    if let Some(testers) = &shape.testers {
+        place_testers(vs, testers, &mut tests, &mut changes);
     }
     annotate(vs, annotations, &mut tests, &mut changes);
     let operations = tests.len() + changes.len();
@@ -96,6 +85,110 @@ pub fn shift(
     }
     tests.append(&mut changes);
     Ok(Patch(tests))
+}
+
+/// Tests one route and changes its weights, its added canary and its mirror.
+fn reform(
+    vs: &VirtualService,
+    form: &Form,
+    tests: &mut Vec<PatchOperation>,
+    changes: &mut Vec<PatchOperation>,
+) {
+    let (rule, at) = (vs.rule(form.at), form.at.pointer());
+    for key in ["name", "match"] {
+        if let Some(value) = rule.get(key) {
+            tests.push(test(format!("{at}/{key}"), value.clone()));
+        }
+    }
+    let targets = rule.get("route").and_then(Value::as_array);
+    tests.push(test(format!("{at}/route"), json!(targets)));
+    let there = targets.map_or(0, Vec::len);
+    for (position, weight) in form.weights.iter().enumerate() {
+        let path = format!("{at}/route/{position}/weight");
+        let present = targets.and_then(|targets| targets.get(position)?.get("weight"));
+        match (present, weight, &form.addition) {
+            (_, weight, Addition::There(destination)) if position >= there => {
+                let mut entry = json!({"destination": destination});
+                if let Some(weight) = weight {
+                    entry["weight"] = json!(weight);
+                }
+                changes.push(add(format!("{at}/route/-"), entry));
+            }
+            (Some(present), Some(weight), _) if present.as_i64() == Some(*weight) => {}
+            (_, Some(weight), _) => changes.push(add(path, json!(weight))),
+            (Some(_), None, _) => changes.push(remove(path)),
+            (None, None, _) => {}
+        }
+    }
+    if form.addition == Addition::Gone && there > form.weights.len() {
+        changes.push(remove(format!("{at}/route/{}", form.weights.len())));
+    }
+    shade(rule, &at, &form.shadow, tests, changes);
+}
+
+/// Sets or takes away the mirror of one route.
+fn shade(
+    rule: &Value,
+    at: &str,
+    shadow: &Shadow,
+    tests: &mut Vec<PatchOperation>,
+    changes: &mut Vec<PatchOperation>,
+) {
+    const KEYS: [&str; 2] = ["mirror", "mirrorPercentage"];
+    let mut set = |key: &str, wanted: Option<Value>| {
+        let (path, present) = (format!("{at}/{key}"), rule.get(key));
+        if wanted.as_ref() == present {
+            return;
+        }
+        match wanted {
+            Some(wanted) => changes.push(add(path, wanted)),
+            None => changes.push(remove(path)),
+        }
+    };
+    match shadow {
+        Shadow::Nothing => return,
+        Shadow::There(destination, share) => {
+            set(KEYS[0], Some(destination.clone()));
+            set(KEYS[1], Some(mirror_percentage(*share)));
+        }
+        Shadow::Gone(destination) if rule.get(KEYS[0]) == Some(destination) => {
+            set(KEYS[0], None);
+            set(KEYS[1], None);
+        }
+        Shadow::Gone(_) => {}
+    }
+    // `test` against null is "is absent", so a mirror that somebody sets meanwhile is noticed.
+    for key in KEYS {
+        let present = rule.get(key).cloned().unwrap_or_default();
+        tests.push(test(format!("{at}/{key}"), present));
+    }
+}
+
+/// Puts the rules for testers above their routes, or takes them away.
+fn place_testers(
+    vs: &VirtualService,
+    testers: &TesterRules,
+    tests: &mut Vec<PatchOperation>,
+    changes: &mut Vec<PatchOperation>,
+) {
+    let found = testers.places(vs);
+    for place in &found {
+        tests.push(test(
+            format!("/spec/http/{place}/name"),
+            testers.name().into(),
+        ));
+    }
+    if testers.difference(vs).is_none() {
+        return;
+    }
+    // From the last to the first, so that no position moves before it is used.
+    for place in found.iter().rev() {
+        changes.push(remove(format!("/spec/http/{place}")));
+    }
+    for (place, rule) in testers.wanted().iter().rev() {
+        let gone = found.iter().filter(|found| *found < place).count();
+        changes.push(add(format!("/spec/http/{}", place - gone), rule.clone()));
+    }
 }
 
 fn annotate(
@@ -150,9 +243,27 @@ mod tests {
         ])
     }
 
-    fn patch(vs: &VirtualService, weights: Weights, annotations: Annotations<'_>) -> Value {
-        let at = vs.routes()[0].at;
-        serde_json::to_value(shift(vs, &[(at, weights)], annotations).unwrap()).unwrap()
+    fn form(vs: &VirtualService, weights: &[Option<i64>]) -> Form {
+        Form {
+            at: vs.routes()[0].at,
+            stable: 0,
+            canary: 1,
+            weights: weights.to_vec(),
+            addition: Addition::Nothing,
+            shadow: Shadow::Nothing,
+        }
+    }
+
+    fn shape(form: Form) -> Shape {
+        Shape {
+            forms: vec![form],
+            testers: None,
+        }
+    }
+
+    fn patch(vs: &VirtualService, weights: &[Option<i64>], annotations: Annotations<'_>) -> Value {
+        let shape = shape(form(vs, weights));
+        serde_json::to_value(shift(vs, &shape, annotations).unwrap()).unwrap()
     }
 
     #[test]
@@ -163,7 +274,7 @@ mod tests {
         );
         let written = patch(
             &vs,
-            vec![Some(99), Some(1)],
+            &[Some(99), Some(1)],
             &[("a/b", AnnotationEdit::Set("new".into()))],
         );
         assert_eq!(
@@ -186,7 +297,7 @@ mod tests {
         let vs = vs(json!({}), two(json!(100), json!(0)));
         let written = patch(
             &vs,
-            vec![Some(100), Some(0)],
+            &[Some(100), Some(0)],
             &[("a/b", AnnotationEdit::Set("new".into()))],
         );
         let tail = &written.as_array().unwrap()[4..];
@@ -203,7 +314,7 @@ mod tests {
     #[test]
     fn a_weight_that_was_absent_is_removed_again() {
         let vs = vs(json!({}), two(json!(99), json!(1)));
-        let written = patch(&vs, vec![Some(100), None], &[]);
+        let written = patch(&vs, &[Some(100), None], &[]);
         let tail = &written.as_array().unwrap()[4..];
         assert_eq!(
             json!(tail),
@@ -217,13 +328,70 @@ mod tests {
     #[test]
     fn more_than_the_server_takes_is_refused() {
         let vs = vs(json!({}), two(json!(100), json!(0)));
-        let at = vs.routes()[0].at;
-        let many = vec![(at, vec![Some(99), Some(1)]); 2001];
+        let many = Shape {
+            forms: vec![form(&vs, &[Some(99), Some(1)]); 2001],
+            testers: None,
+        };
         assert!(
             shift(&vs, &many, &[])
                 .unwrap_err()
                 .to_string()
                 .contains("--route to shift fewer routes")
+        );
+    }
+
+    #[test]
+    fn an_added_canary_comes_and_goes_at_the_end_of_the_route() {
+        let lone = json!([{"destination": {"host": "reviews", "subset": "v1"}}]);
+        let before = vs(json!({}), lone);
+        let canary = json!({"host": "reviews", "subset": "v2"});
+        let there = Form {
+            addition: Addition::There(canary.clone()),
+            ..form(&before, &[Some(99), Some(1)])
+        };
+        let tail = |vs: &VirtualService, form: Form| {
+            let patch = serde_json::to_value(shift(vs, &shape(form), &[]).unwrap()).unwrap();
+            json!(patch.as_array().unwrap()[4..])
+        };
+        assert_eq!(
+            tail(&before, there),
+            json!([
+                {"op": "add", "path": "/spec/http/0/route/0/weight", "value": 99},
+                {"op": "add", "path": "/spec/http/0/route/-", "value": {"destination": canary, "weight": 1}},
+            ])
+        );
+        let after = vs(json!({}), two(json!(99), json!(1)));
+        let gone = Form {
+            addition: Addition::Gone,
+            ..form(&after, &[None])
+        };
+        assert_eq!(
+            tail(&after, gone),
+            json!([
+                {"op": "remove", "path": "/spec/http/0/route/0/weight"},
+                {"op": "remove", "path": "/spec/http/0/route/1"},
+            ])
+        );
+    }
+
+    #[test]
+    fn a_mirror_is_set_only_where_there_is_still_none() {
+        let vs = vs(json!({}), two(json!(100), json!(0)));
+        let canary = json!({"host": "reviews", "subset": "v2"});
+        let share = crate::plan::Percent::whole(10);
+        let mirrored = Form {
+            shadow: Shadow::There(canary.clone(), share),
+            ..form(&vs, &[Some(100), Some(0)])
+        };
+        let patch = serde_json::to_value(shift(&vs, &shape(mirrored), &[]).unwrap()).unwrap();
+        assert_eq!(
+            json!(patch.as_array().unwrap()[4..]),
+            json!([
+                {"op": "test", "path": "/spec/http/0/mirror", "value": null},
+                {"op": "test", "path": "/spec/http/0/mirrorPercentage", "value": null},
+                {"op": "add", "path": "/spec/http/0/mirror", "value": canary},
+                {"op": "add", "path": "/spec/http/0/mirrorPercentage", "value": {"value": 10}},
+            ])
         );
     }
 }

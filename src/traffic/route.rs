@@ -57,51 +57,83 @@ impl fmt::Display for RouteRef {
 }
 
 /// What a route is, whatever its position and weights: a digest of its kind, name, match and destinations.
+///
+/// Thirty bits of it, so that hundreds of routes fit into an annotation; those that are alike are told
+/// apart by their order.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RouteId(u64);
+pub struct RouteId(u32);
 
-impl RouteId {
+/// A route as it is, and as it would be without its last destination.
+#[derive(Clone, Copy)]
+struct Identity {
+    whole: RouteId,
+    stem: RouteId,
+}
+
+impl Identity {
     fn of(kind: RouteKind, rule: &Value) -> Self {
         let mut hasher = fnv::FnvHasher::default();
-        let mut add = |value: Option<&Value>| {
-            // Objects print their keys in order, so equal values print alike.
-            let text = value.map(Value::to_string).unwrap_or_default();
-            hasher.write(text.as_bytes());
-            hasher.write_u8(0);
-        };
-        add(Some(&Value::from(kind.key())));
-        add(rule.get("name"));
-        add(rule.get("match"));
+        add(&mut hasher, Some(&Value::from(kind.key())));
+        add(&mut hasher, rule.get("name"));
+        add(&mut hasher, rule.get("match"));
+        let mut stem = hasher.finish();
         for target in targets_of(rule) {
-            add(target.get("destination"));
+            stem = hasher.finish();
+            add(&mut hasher, target.get("destination"));
         }
-        Self(hasher.finish())
+        Self {
+            whole: RouteId::folded(hasher.finish()),
+            stem: RouteId::folded(stem),
+        }
+    }
+}
+
+fn add(hasher: &mut fnv::FnvHasher, value: Option<&Value>) {
+    // Objects print their keys in order, so equal values print alike.
+    let text = value.map(Value::to_string).unwrap_or_default();
+    hasher.write(text.as_bytes());
+    hasher.write_u8(0);
+}
+
+impl RouteId {
+    /// How many letters it is written in.
+    pub(super) const LETTERS: usize = 5;
+    const BITS_OF_A_LETTER: u32 = 6;
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    /// All bits of a digest have their say in those that are kept.
+    fn folded(digest: u64) -> Self {
+        let folded = digest ^ (digest >> 34);
+        Self((folded & 0x3fff_ffff) as u32)
+    }
+
+    /// Reads what [`fmt::Display`] writes.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        if text.len() != Self::LETTERS {
+            return None;
+        }
+        text.bytes().try_fold(Self(0), |Self(bits), letter| {
+            let digit = Self::ALPHABET.iter().position(|known| *known == letter)?;
+            Some(Self(
+                (bits << Self::BITS_OF_A_LETTER) | u32::try_from(digit).ok()?,
+            ))
+        })
     }
 }
 
 impl fmt::Display for RouteId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        let letters = (0..Self::LETTERS as u32).rev().map(|place| {
+            let digit = (self.0 >> (place * Self::BITS_OF_A_LETTER)) & 0x3f;
+            char::from(Self::ALPHABET[digit as usize])
+        });
+        f.write_str(&letters.collect::<String>())
     }
 }
 
 impl fmt::Debug for RouteId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for RouteId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for RouteId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let id = u64::from_str_radix(&text, 16).map_err(serde::de::Error::custom)?;
-        Ok(Self(id))
     }
 }
 
@@ -121,6 +153,8 @@ pub struct Route {
     pub at: RouteRef,
     /// What it is.
     pub id: RouteId,
+    /// What it would be without its last destination.
+    pub stem: RouteId,
     /// Its name, if it has one; Istio does not ask for names to be unique.
     pub name: Option<String>,
     /// Whether it matches only some requests.
@@ -147,9 +181,11 @@ impl Route {
             ),
             weight: target.get("weight").and_then(Value::as_i64),
         });
+        let identity = Identity::of(at.kind, rule);
         Self {
             at,
-            id: RouteId::of(at.kind, rule),
+            id: identity.whole,
+            stem: identity.stem,
             name: rule.get("name").and_then(Value::as_str).map(str::to_owned),
             has_match: rule
                 .get("match")
@@ -182,5 +218,42 @@ impl fmt::Display for Route {
             Some(name) => write!(f, "{}[{name}]", self.at.kind.key()),
             None => write!(f, "{}", self.at),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn route(subsets: &[&str]) -> Route {
+        let targets: Vec<_> = subsets
+            .iter()
+            .map(
+                |subset| json!({"destination": {"host": "reviews", "subset": subset}, "weight": 1}),
+            )
+            .collect();
+        let at = RouteRef {
+            kind: RouteKind::Http,
+            index: 0,
+        };
+        Route::read(at, &json!({"name": "a", "route": targets}), "shop")
+    }
+
+    #[test]
+    fn an_identity_reads_as_it_is_written() {
+        let id = route(&["v1", "v2"]).id;
+        let text = id.to_string();
+        assert_eq!(text.len(), RouteId::LETTERS);
+        assert_eq!(RouteId::parse(&text), Some(id));
+        assert_eq!(RouteId::parse("AAAA"), None);
+        assert_eq!(RouteId::parse("AAA A"), None);
+    }
+
+    #[test]
+    fn a_destination_at_the_end_leaves_the_stem_as_it_was() {
+        assert_eq!(route(&["v1", "v2"]).stem, route(&["v1"]).id);
+        assert_ne!(route(&["v1", "v2"]).stem, route(&["v2"]).id);
+        assert_ne!(route(&["v1", "v2"]).id, route(&["v2", "v1"]).id);
     }
 }

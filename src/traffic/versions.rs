@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Destination, Route, RouteKind, Split, SplitError, VirtualService};
+use super::pairing::{list, pair, pair_or_addition};
+use super::{Destination, Route, Split, SplitError, VirtualService};
 
 /// What a rollout works on.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,25 +33,11 @@ pub enum VersionsError {
     },
     /// The object has no route to destinations at all.
     #[error(
-        "virtualservice {object} has no route with destinations (try: a rule with a `route` under spec.http)"
+        "virtualservice {object} has no route with destinations (try: a rule with a `route` under spec.http, spec.tls or spec.tcp)"
     )]
     NoRoutes {
         /// `namespace/name`.
         object: String,
-    },
-    /// The route is of a kind that is not shifted.
-    #[error(
-        "{route} of virtualservice {object} is a {kind} route, and only http routes are shifted so far (try: --route with one of {choices})"
-    )]
-    NotHttp {
-        /// `namespace/name`.
-        object: String,
-        /// The route.
-        route: String,
-        /// Its kind.
-        kind: &'static str,
-        /// What there is instead.
-        choices: String,
     },
     /// The route hands on to another VirtualService.
     #[error(
@@ -64,7 +51,7 @@ pub enum VersionsError {
     },
     /// `--stable` or `--canary` names no destination.
     #[error(
-        "no http route of virtualservice {object} sends to {asked:?} (try: --{flag} {choices})"
+        "no route of virtualservice {object} sends to {asked:?} (try: --{flag} {choices}{hint})"
     )]
     UnknownVersion {
         /// `namespace/name`.
@@ -75,6 +62,8 @@ pub enum VersionsError {
         asked: String,
         /// What there is.
         choices: String,
+        /// What else could be done about it.
+        hint: &'static str,
     },
     /// A name fits several destinations.
     #[error(
@@ -93,19 +82,19 @@ pub enum VersionsError {
     Same(String),
     /// No route holds two versions.
     #[error(
-        "no http route of virtualservice {object} holds two versions to shift between; it sends to {found} only (try: add the canary to the route with weight 0{hint})"
+        "no route of virtualservice {object} holds two versions to shift between; it sends to {found} only (try: --add-destination with --canary {hint})"
     )]
     OneVersion {
         /// `namespace/name`.
         object: String,
         /// The one version.
         found: String,
-        /// What the DestinationRule knows besides.
+        /// What could be the canary.
         hint: String,
     },
     /// No route holds both versions.
     #[error(
-        "no chosen route of virtualservice {object} holds both {stable} and {canary} (try: add the missing one to the route with weight 0)"
+        "no chosen route of virtualservice {object} holds both {stable} and {canary} (try: --add-destination to add {canary} beside {stable})"
     )]
     NoRouteHoldsBoth {
         /// `namespace/name`.
@@ -114,6 +103,18 @@ pub enum VersionsError {
         stable: String,
         /// The canary.
         canary: String,
+    },
+    /// A canary shall be added, and nobody says which.
+    #[error(
+        "no route of virtualservice {object} holds another version than {stable}, and it cannot be told which to add (try: --canary {choices})"
+    )]
+    WhichCanary {
+        /// `namespace/name`.
+        object: String,
+        /// The stable version.
+        stable: String,
+        /// What could be the canary.
+        choices: String,
     },
     /// More than one pair is possible.
     #[error(
@@ -151,18 +152,20 @@ pub enum VersionsError {
 
 /// What a user asked for.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wanted<'a> {
+pub struct Wanted<'a> {
+    /// `--stable`.
     pub stable: Option<&'a str>,
+    /// `--canary`.
     pub canary: Option<&'a str>,
+    /// `--route`, as often as it was given.
     pub routes: &'a [String],
-    /// Subsets that DestinationRules define for the hosts in question, for hints.
+    /// Subsets that DestinationRules define for the hosts in question.
     pub subsets: &'a [String],
+    /// Whether the canary may be added where it is missing.
+    pub add: bool,
 }
 
-/// Finds stable, canary and the routes to shift.
-///
-/// The destination that carries the traffic is stable, so after a promotion the next rollout goes
-/// the other way without being told.
+/// Finds stable, canary and the routes to shift; see [`Wanted::choose`].
 ///
 /// # Errors
 /// Whatever is not unambiguous is an error that lists the choices.
@@ -178,43 +181,59 @@ pub fn choose(
         canary,
         routes,
         subsets,
+        add: false,
     };
-    let candidates = candidates(vs, wanted)?;
-    let (stable, canary) = pair(vs, &candidates, wanted)?;
-    let mut splits = Vec::new();
-    for route in &candidates {
-        let positions = (position(vs, route, &stable)?, position(vs, route, &canary)?);
-        let (Some(at_stable), Some(at_canary)) = positions else {
-            if wanted.routes.is_empty() {
-                continue;
-            }
-            return Err(VersionsError::NoRouteHoldsBoth {
-                object: vs.full_name(),
-                stable: stable.to_string(),
-                canary: canary.to_string(),
-            });
+    wanted.choose(vs)
+}
+
+impl Wanted<'_> {
+    /// Finds stable, canary and the routes to shift.
+    ///
+    /// The destination that carries the traffic is stable, so after a promotion the next rollout goes
+    /// the other way without being told. Where the canary may be added, every route that sends to
+    /// stable is one to shift.
+    ///
+    /// # Errors
+    /// Whatever is not unambiguous is an error that lists the choices.
+    pub fn choose(self, vs: &VirtualService) -> Result<Choice, VersionsError> {
+        let candidates = candidates(vs, self)?;
+        let (stable, canary) = if self.add {
+            pair_or_addition(vs, &candidates, self)?
+        } else {
+            pair(vs, &candidates, self)?
         };
-        let split =
-            Split::new(vs, route, at_stable, at_canary).map_err(|source| VersionsError::Split {
-                object: vs.full_name(),
-                source,
-            })?;
-        splits.push(split);
-    }
-    if splits.is_empty() {
-        return Err(VersionsError::NoRouteHoldsBoth {
+        let neither = || VersionsError::NoRouteHoldsBoth {
             object: vs.full_name(),
             stable: stable.to_string(),
             canary: canary.to_string(),
-        });
+        };
+        let mut splits = Vec::new();
+        for route in &candidates {
+            let at_stable = position(vs, route, &stable)?;
+            let at_canary = position(vs, route, &canary)?;
+            let (at_stable, at_canary) = match (at_stable, at_canary) {
+                (Some(at_stable), Some(at_canary)) => (at_stable, at_canary),
+                (Some(at_stable), None) if self.add => (at_stable, route.targets.len()),
+                _ if self.routes.is_empty() => continue,
+                _ => return Err(neither()),
+            };
+            let split = Split::new(vs, route, at_stable, at_canary);
+            splits.push(split.map_err(|source| VersionsError::Split {
+                object: vs.full_name(),
+                source,
+            })?);
+        }
+        if splits.is_empty() {
+            return Err(neither());
+        }
+        let left_behind = left_behind(vs, &splits, &stable);
+        Ok(Choice {
+            stable,
+            canary,
+            splits,
+            left_behind,
+        })
     }
-    let left_behind = left_behind(vs, &splits, &stable);
-    Ok(Choice {
-        stable,
-        canary,
-        splits,
-        left_behind,
-    })
 }
 
 fn left_behind(vs: &VirtualService, splits: &[Split], stable: &Destination) -> Vec<String> {
@@ -239,20 +258,12 @@ fn left_behind(vs: &VirtualService, splits: &[Split], stable: &Destination) -> V
         .collect()
 }
 
-fn list<T: ToString>(items: impl IntoIterator<Item = T>, none: &str) -> String {
-    let unique: BTreeSet<String> = items.into_iter().map(|item| item.to_string()).collect();
-    match unique.len() {
-        0 => none.to_owned(),
-        _ => unique.into_iter().collect::<Vec<_>>().join(", "),
-    }
-}
-
 fn candidates<'vs>(
     vs: &'vs VirtualService,
     wanted: Wanted<'_>,
 ) -> Result<Vec<&'vs Route>, VersionsError> {
     let object = || vs.full_name();
-    let usable = |route: &&Route| route.at.kind == RouteKind::Http && !route.targets.is_empty();
+    let usable = |route: &&Route| !route.targets.is_empty();
     let names = || {
         list(
             vs.routes()
@@ -272,7 +283,6 @@ fn candidates<'vs>(
                 object: object(),
                 route: route.to_string(),
             },
-            Some(route) if route.at.kind != RouteKind::Http => not_http(vs, route, names()),
             _ => VersionsError::NoRoutes { object: object() },
         });
     }
@@ -297,9 +307,6 @@ fn candidates<'vs>(
                     route: route.to_string(),
                 });
             }
-            if route.at.kind != RouteKind::Http {
-                return Err(not_http(vs, route, names()));
-            }
             if !found.iter().any(|known| known.at == route.at) {
                 found.push(route);
             }
@@ -307,15 +314,6 @@ fn candidates<'vs>(
     }
     found.sort_by_key(|route| route.at);
     Ok(found)
-}
-
-fn not_http(vs: &VirtualService, route: &Route, choices: String) -> VersionsError {
-    VersionsError::NotHttp {
-        object: vs.full_name(),
-        route: route.to_string(),
-        kind: route.at.kind.key(),
-        choices,
-    }
 }
 
 fn position(
@@ -337,154 +335,6 @@ fn position(
             route: route.to_string(),
             version: version.to_string(),
         }),
-    }
-}
-
-fn versions<'a>(routes: &[&'a Route]) -> Vec<&'a Destination> {
-    let mut found: Vec<&Destination> = Vec::new();
-    for target in routes.iter().flat_map(|route| &route.targets) {
-        if !found
-            .iter()
-            .any(|known| known.same_version(&target.destination))
-        {
-            found.push(&target.destination);
-        }
-    }
-    found
-}
-
-fn named(
-    vs: &VirtualService,
-    routes: &[&Route],
-    flag: &'static str,
-    asked: &str,
-) -> Result<Destination, VersionsError> {
-    let all = versions(routes);
-    let called: Vec<_> = all
-        .iter()
-        .filter(|version| version.is_called(asked))
-        .collect();
-    match called.as_slice() {
-        [one] => Ok((**one).clone()),
-        [] => Err(VersionsError::UnknownVersion {
-            object: vs.full_name(),
-            flag,
-            asked: asked.to_owned(),
-            choices: list(all, "nothing, it has no destination"),
-        }),
-        several => Err(VersionsError::SeveralVersions {
-            object: vs.full_name(),
-            asked: asked.to_owned(),
-            choices: list(
-                several
-                    .iter()
-                    .map(|version| format!("{} of {}", version, version.host)),
-                "none",
-            ),
-        }),
-    }
-}
-
-fn pair(
-    vs: &VirtualService,
-    routes: &[&Route],
-    wanted: Wanted<'_>,
-) -> Result<(Destination, Destination), VersionsError> {
-    let stable = wanted
-        .stable
-        .map(|name| named(vs, routes, "stable", name))
-        .transpose()?;
-    let canary = wanted
-        .canary
-        .map(|name| named(vs, routes, "canary", name))
-        .transpose()?;
-    if let (Some(stable), Some(canary)) = (&stable, &canary) {
-        if stable.same_version(canary) {
-            return Err(VersionsError::Same(stable.to_string()));
-        }
-        return Ok((stable.clone(), canary.clone()));
-    }
-    let all = versions(routes);
-    let ambiguous = |why: String| VersionsError::Ambiguous {
-        object: vs.full_name(),
-        why,
-        choices: list(&all, "none"),
-    };
-    let mut agreed: Option<(Destination, Destination)> = None;
-    for route in routes {
-        let holds = |version: &Option<Destination>| {
-            version.as_ref().is_none_or(|version| {
-                route
-                    .targets
-                    .iter()
-                    .any(|target| target.destination.same_version(version))
-            })
-        };
-        if route.targets.len() < 2 || !holds(&stable) || !holds(&canary) {
-            continue;
-        }
-        let found = pair_of(route, stable.as_ref(), canary.as_ref()).map_err(&ambiguous)?;
-        match &agreed {
-            Some(known) if !(known.0.same_version(&found.0) && known.1.same_version(&found.1)) => {
-                return Err(ambiguous(
-                    "its routes do not agree which version is stable".into(),
-                ));
-            }
-            _ => agreed = Some(found),
-        }
-    }
-    agreed.ok_or_else(|| {
-        let others = wanted
-            .subsets
-            .iter()
-            .filter(|subset| !all.iter().any(|version| version.is_called(subset)));
-        let others = list(others, "");
-        VersionsError::OneVersion {
-            object: vs.full_name(),
-            found: list(&all, "nothing"),
-            hint: if others.is_empty() {
-                String::new()
-            } else {
-                format!("; its DestinationRule also has {others}")
-            },
-        }
-    })
-}
-
-/// The pair of one route: the heavier destination is stable.
-fn pair_of(
-    route: &Route,
-    stable: Option<&Destination>,
-    canary: Option<&Destination>,
-) -> Result<(Destination, Destination), String> {
-    let mut by_weight: Vec<_> = route.targets.iter().collect();
-    by_weight.sort_by_key(|target| std::cmp::Reverse(target.weight.unwrap_or(0)));
-    let others = |known: &Destination| {
-        let rest = by_weight
-            .iter()
-            .filter(|target| !target.destination.same_version(known));
-        rest.map(|target| (target.destination.clone(), target.weight.unwrap_or(0)))
-            .collect::<Vec<_>>()
-    };
-    match (stable, canary) {
-        (Some(stable), _) => match others(stable).as_slice() {
-            [(canary, _)] => Ok((stable.clone(), canary.clone())),
-            _ => Err(format!("{route} sends to more than two versions")),
-        },
-        (None, Some(canary)) => match others(canary).as_slice() {
-            [(stable, _)] => Ok((stable.clone(), canary.clone())),
-            [(heavy, most), (_, next), ..] if most > next => Ok((heavy.clone(), canary.clone())),
-            _ => Err(format!(
-                "no single other version of {route} carries the most traffic"
-            )),
-        },
-        (None, None) => match by_weight.as_slice() {
-            [heavy, light] if heavy.weight.unwrap_or(0) > light.weight.unwrap_or(0) => {
-                Ok((heavy.destination.clone(), light.destination.clone()))
-            }
-            [_, _] => Err(format!("{route} gives both versions the same weight")),
-            _ => Err(format!("{route} sends to more than two versions")),
-        },
     }
 }
 
@@ -614,7 +464,7 @@ mod tests {
                 None,
                 Some("v9"),
                 vec![],
-                "no http route of virtualservice shop/reviews sends to \"v9\" (try: --canary v1, v2)",
+                "no route of virtualservice shop/reviews sends to \"v9\" (try: --canary v1, v2, or --add-destination to add it)",
             ),
             (
                 two(100, 0),
@@ -635,14 +485,14 @@ mod tests {
                 None,
                 None,
                 vec![],
-                "no http route of virtualservice shop/reviews holds two versions to shift between; it sends to v1 only (try: add the canary to the route with weight 0; its DestinationRule also has v2, v3)",
+                "no route of virtualservice shop/reviews holds two versions to shift between; it sends to v1 only (try: --add-destination with --canary v2, v3)",
             ),
             (
                 json!([]),
                 None,
                 None,
                 vec![],
-                "virtualservice shop/reviews has no route with destinations (try: a rule with a `route` under spec.http)",
+                "virtualservice shop/reviews has no route with destinations (try: a rule with a `route` under spec.http, spec.tls or spec.tcp)",
             ),
             (
                 two(0, 0),
@@ -670,17 +520,148 @@ mod tests {
         }
     }
 
+    fn added(
+        http: Value,
+        stable: Option<&str>,
+        canary: Option<&str>,
+        subsets: &[&str],
+    ) -> Result<String, String> {
+        let subsets: Vec<_> = subsets.iter().map(ToString::to_string).collect();
+        let wanted = Wanted {
+            stable,
+            canary,
+            subsets: &subsets,
+            add: true,
+            ..Wanted::default()
+        };
+        let choice = wanted
+            .choose(&vs(http))
+            .map_err(|error| error.to_string())?;
+        let added = choice.splits.iter().filter(|split| split.adds()).count();
+        Ok(format!(
+            "{} -> {} at {}, added to {added} of {}",
+            choice.stable,
+            choice.canary,
+            choice.canary.host,
+            choice.splits.len()
+        ))
+    }
+
     #[test]
-    fn tcp_routes_are_refused_clearly() {
+    fn a_missing_canary_is_added_beside_stable() {
+        let reviews = "reviews.shop.svc.cluster.local";
+        let both = ["v1", "v2"];
+        let lone = || json!([rule("a", &[("v1", 0)])]);
+        let mixed = || {
+            json!([
+                rule("a", &[("v1", 50), ("v2", 50)]),
+                rule("b", &[("v1", 100)]),
+                rule("c", &[("v3", 1)])
+            ])
+        };
+        for (http, stable, canary, subsets, expected) in [
+            (
+                lone(),
+                None,
+                None,
+                &both[..],
+                format!("v1 -> v2 at {reviews}, added to 1 of 1"),
+            ),
+            (
+                lone(),
+                None,
+                Some("v9"),
+                &both,
+                format!("v1 -> v9 at {reviews}, added to 1 of 1"),
+            ),
+            (
+                lone(),
+                None,
+                Some("reviews-v2.shop.svc.cluster.local"),
+                &both,
+                "v1 -> reviews-v2 at reviews-v2.shop.svc.cluster.local, added to 1 of 1".into(),
+            ),
+            (
+                mixed(),
+                Some("v1"),
+                Some("v2"),
+                &both,
+                format!("v1 -> v2 at {reviews}, added to 1 of 2"),
+            ),
+            (
+                json!([{"route": [{"destination": {"host": "reviews-v1"}}]}]),
+                None,
+                Some("reviews-v2"),
+                &[],
+                "reviews-v1 -> reviews-v2 at reviews-v2.shop.svc.cluster.local, added to 1 of 1"
+                    .into(),
+            ),
+        ] {
+            assert_eq!(added(http, stable, canary, subsets).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_to_add_is_never_guessed() {
+        let lone = || json!([rule("a", &[("v1", 100)])]);
+        for (http, stable, canary, subsets, expected) in [
+            (
+                lone(),
+                None,
+                None,
+                vec!["v1", "v2", "v3"],
+                "no route of virtualservice shop/reviews holds another version than v1, and it cannot be told which to add (try: --canary v2, v3)",
+            ),
+            (
+                lone(),
+                None,
+                None,
+                vec![],
+                "no route of virtualservice shop/reviews holds another version than v1, and it cannot be told which to add (try: --canary NAME)",
+            ),
+            (
+                lone(),
+                Some("v1"),
+                Some("v1"),
+                vec![],
+                "--stable and --canary are both v1 (try: two different versions)",
+            ),
+            (
+                json!([rule("a", &[("v1", 100)]), rule("b", &[("v3", 100)])]),
+                None,
+                Some("v2"),
+                vec![],
+                "stable and canary of virtualservice shop/reviews cannot be told from its routes: its routes do not agree which version is stable (try: --stable and --canary with two of v1, v3)",
+            ),
+        ] {
+            assert_eq!(added(http, stable, canary, &subsets).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn tcp_and_tls_routes_are_chosen_alike() {
+        let weighted = |first: i64, second: i64| {
+            json!([
+                {"destination": {"host": "echo", "subset": "v1", "port": {"number": 9000}}, "weight": first},
+                {"destination": {"host": "echo.shop.svc.cluster.local", "subset": "v2", "port": {"number": 9000}}, "weight": second},
+            ])
+        };
         let vs = VirtualService::new(json!({
             "metadata": {"name": "echo", "namespace": "shop", "uid": "1"},
-            "spec": {"tcp": [{"route": [{"destination": {"host": "echo", "subset": "v1"}, "weight": 100}, {"destination": {"host": "echo", "subset": "v2"}, "weight": 0}]}]},
+            "spec": {
+                "tcp": [{"match": [{"port": 31400}], "route": weighted(100, 0)}],
+                "tls": [{"match": [{"port": 443, "sniHosts": ["echo.com"]}], "route": weighted(80, 0)}],
+            },
         }))
         .unwrap();
-        let error = choose(&vs, None, None, &[], &[]).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "tcp[0] of virtualservice shop/echo is a tcp route, and only http routes are shifted so far (try: --route with one of none)"
-        );
+        let chosen = |routes: &[String]| {
+            let choice = choose(&vs, None, None, routes, &[]).unwrap();
+            let splits = choice.splits.iter();
+            splits
+                .map(|split| split.find(&vs).unwrap().to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(&[]), ["tls[0]", "tcp[0]"]);
+        assert_eq!(chosen(&["tcp[0]".into()]), ["tcp[0]"]);
     }
 }

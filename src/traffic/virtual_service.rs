@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Host, Route, RouteId, RouteKind, RouteRef};
+use super::{Host, Route, RouteKind, RouteRef};
 
 /// A VirtualService: the JSON as received, and what a rollout needs to know of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,15 +114,11 @@ impl VirtualService {
         &self.routes
     }
 
-    /// The rule with this identity, wherever it stands today; the `nth` of those that are alike.
-    pub fn route(&self, id: RouteId, nth: usize) -> Option<&Route> {
-        self.routes.iter().filter(|route| route.id == id).nth(nth)
-    }
-
-    /// Which of the rules with the same identity this one is.
-    pub fn nth(&self, route: &Route) -> usize {
-        let alike = self.routes.iter().filter(|other| other.id == route.id);
-        alike.take_while(|other| other.at != route.at).count()
+    /// The rule at a place, as received.
+    pub fn rule(&self, at: RouteRef) -> &Value {
+        let list = self.spec().get(at.kind.key());
+        list.and_then(|list| list.get(at.index))
+            .unwrap_or(&Value::Null)
     }
 
     /// The hosts it answers for, resolved.

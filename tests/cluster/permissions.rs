@@ -31,7 +31,7 @@ async fn the_preflight_names_the_permission_that_is_missing() {
     let before = app.spec().await;
     let words = format!("--prometheus {}", stack.description.prometheus.url);
 
-    let nothing = app.rollout(&words).as_dev().run().await;
+    let nothing = app.rollout(&words).by_dev().run().await;
     assert_eq!(nothing.code, Some(4));
     assert!(
         nothing.stderr.contains("get virtualservice"),
@@ -44,7 +44,7 @@ async fn the_preflight_names_the_permission_that_is_missing() {
         {"apiGroups": [""], "resources": ["services", "pods"], "verbs": ["get", "list"]},
     ]);
     grant(&app, reading).await;
-    let reader = app.rollout(&words).as_dev().run().await;
+    let reader = app.rollout(&words).by_dev().run().await;
     assert_eq!(reader.code, Some(4));
     let refusal = format!(
         "not allowed to patch virtualservices in namespace {}",
@@ -77,7 +77,7 @@ async fn the_documented_role_is_enough() {
         "--steps 50,100 --prometheus {}",
         stack.description.prometheus.url
     );
-    let ended = app.rollout(&words).as_dev().run().await;
+    let ended = app.rollout(&words).by_dev().run().await;
     assert_eq!(ended.code, Some(0));
     let warned = |line: &&str| line.contains("warning") && line.contains("forbidden");
     let warning = ended.stderr.lines().find(warned);

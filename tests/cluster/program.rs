@@ -71,7 +71,7 @@ impl Program {
     }
 
     /// As the user who may do nothing until a test grants it.
-    pub(crate) fn as_dev(self) -> Self {
+    pub(crate) fn by_dev(self) -> Self {
         Self {
             kubeconfig: self.dev.clone(),
             ..self

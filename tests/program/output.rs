@@ -180,7 +180,9 @@ async fn a_plan_file_says_the_same_as_flags() {
     );
     std::fs::write(&file, text).unwrap();
     let path = file.display().to_string();
-    let ran = shop.run("plan -o json -f", &[path.clone()]).await;
+    let ran = shop
+        .run("plan -o json -f", std::slice::from_ref(&path))
+        .await;
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let plan: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(plan["plan"]["steps"], "2,40,100");

@@ -1,5 +1,6 @@
 //! What holds of every rollout on every VirtualService: promises 1 and 2, over generated objects.
 
+mod additions;
 mod moves;
 mod shapes;
 #[expect(

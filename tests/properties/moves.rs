@@ -13,7 +13,7 @@ use crate::shapes::{totals, virtual_service, without_weights};
 
 /// One move of a rollout.
 #[derive(Clone, Copy, Debug)]
-enum Move {
+pub enum Move {
     Step(usize),
     Pause,
     Wait,
@@ -21,7 +21,7 @@ enum Move {
     Clear,
 }
 
-fn a_move() -> impl Strategy<Value = Move> {
+pub fn a_move() -> impl Strategy<Value = Move> {
     prop_oneof![
         3 => (0..4_usize).prop_map(Move::Step),
         1 => Just(Move::Pause),
@@ -31,7 +31,7 @@ fn a_move() -> impl Strategy<Value = Move> {
     ]
 }
 
-fn at(second: usize) -> Timestamp {
+pub fn at(second: usize) -> Timestamp {
     Timestamp::from_second(second as i64).unwrap()
 }
 
@@ -54,7 +54,7 @@ fn rollout(vs: &VirtualService) -> Option<Rollout> {
 }
 
 /// What the API server makes of the object: to it, a `test` against null asks for absence.
-fn patched(vs: &VirtualService, patch: Patch) -> VirtualService {
+pub fn patched(vs: &VirtualService, patch: Patch) -> VirtualService {
     let mut raw = vs.raw().clone();
     let mut operations = patch.0;
     operations.retain(|operation| match operation {

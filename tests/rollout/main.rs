@@ -1,15 +1,19 @@
 //! Rollouts on the embedded world, in virtual time: behaviours, one sentence a test name.
 
+mod additions;
 mod calls;
 mod drift;
 mod faults;
 mod healthy;
 mod input;
 mod metrics;
+mod mirror;
 mod preflight;
 mod regression;
+mod shapes;
 mod signals;
 mod stage;
 mod steps;
 mod suspicion;
 mod takeover;
+mod testers;

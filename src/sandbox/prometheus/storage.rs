@@ -146,12 +146,18 @@ impl Storage {
         id
     }
 
-    /// The ids of a stream's series: requests, sum, count, then the buckets.
+    /// The ids of a stream's series: requests, sum, count, then the buckets; of a connection, those
+    /// opened.
     fn stream(&mut self, stream: &Stream) -> Vec<usize> {
         if let Some(ids) = self.of_streams.get(stream) {
             return ids.clone();
         }
         let labels = stream.labels();
+        if stream.tcp {
+            let opened = self.begin(labels, "istio_tcp_connections_opened_total", None);
+            self.of_streams.insert(stream.clone(), vec![opened]);
+            return vec![opened];
+        }
         let duration = "istio_request_duration_milliseconds";
         let mut ids = vec![
             self.begin(labels.clone(), "istio_requests_total", None),

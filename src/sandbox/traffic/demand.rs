@@ -14,6 +14,8 @@ pub struct Demand {
     pub changes: Vec<(Timestamp, f64)>,
     /// Shares of the requests that match the route of this name; the rest takes the catch-all.
     pub through: Vec<(String, f64)>,
+    /// Whether callers open TCP connections instead of sending requests.
+    pub tcp: bool,
     /// Who calls.
     pub source: Source,
     /// Times in which every version behind the host is worse: a shared outage.
@@ -48,6 +50,12 @@ impl Demand {
             errors,
             slowdown: 1.0,
         });
+        self
+    }
+
+    /// Callers open connections, as many as they would send requests.
+    pub fn over_tcp(&mut self) -> &mut Self {
+        self.tcp = true;
         self
     }
 

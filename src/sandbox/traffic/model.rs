@@ -133,7 +133,12 @@ impl Traffic {
     fn flow(&mut self, host: &str, demand: &Demand, seconds: f64, routing: &Routing) {
         let mean = demand.rate_at(self.at) * seconds;
         let requests = self.chance.count(host, mean);
-        let routes = routing.hosts.get(host).map_or(&[][..], Vec::as_slice);
+        let routes = if demand.tcp {
+            routing.tcp.get(host)
+        } else {
+            routing.hosts.get(host)
+        };
+        let routes = routes.map_or(&[][..], Vec::as_slice);
         let catch_all = routes.iter().position(|route| route.catch_all);
         let named: f64 = demand.through.iter().map(|(_, share)| share).sum();
         let mut shares = vec![0.0; routes.len() + 1];
@@ -201,6 +206,7 @@ impl Traffic {
                 flags: flags.to_owned(),
                 grpc: None,
             },
+            tcp: demand.tcp,
         };
         let mut buckets = [0; super::behaviour::BOUNDS.len() + 1];
         buckets[0] = requests;
@@ -233,7 +239,11 @@ impl Traffic {
             &[1.0 - healthy, healthy],
         );
         for (requests, failed) in ends.into_iter().zip([true, false]) {
-            let outcome = outcome(&behaviour, failed);
+            let mut outcome = outcome(&behaviour, failed);
+            if demand.tcp && failed && outcome.flags == "-" {
+                // Nobody answers a connection with a code: it breaks.
+                "UF".clone_into(&mut outcome.flags);
+            }
             let pods = vec![1.0; backend.ready.len()];
             let parts = self
                 .chance
@@ -252,6 +262,7 @@ impl Traffic {
                         service: backend.service.clone(),
                         workload: Some(workload.clone()),
                         outcome: outcome.clone(),
+                        tcp: demand.tcp,
                     };
                     if requests > 0 {
                         self.streams.entry(stream).or_default().add(&buckets, mean);

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 pub struct Routing {
     /// By the host that callers ask for.
     pub hosts: BTreeMap<String, Vec<Route>>,
+    /// The same for connections: TLS routes, then TCP routes.
+    pub tcp: BTreeMap<String, Vec<Route>>,
     /// Every pod there is, with the restarts of its proxy; counters of a pod that restarted begin anew.
     pub pods: BTreeMap<Pod, u64>,
 }
@@ -56,6 +58,7 @@ impl Routing {
         };
         Self {
             hosts: BTreeMap::from([(host.to_owned(), vec![route])]),
+            tcp: BTreeMap::new(),
             pods,
         }
     }

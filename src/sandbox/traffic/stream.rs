@@ -66,6 +66,8 @@ pub struct Stream {
     pub workload: Option<Workload>,
     /// How it ended.
     pub outcome: Outcome,
+    /// Whether it is a connection rather than requests.
+    pub tcp: bool,
 }
 
 impl Stream {
@@ -83,7 +85,9 @@ impl Stream {
             Reporter::Source => "unknown",
             Reporter::Destination => "mutual_tls",
         };
-        let protocol = if self.outcome.grpc.is_some() {
+        let protocol = if self.tcp {
+            "tcp"
+        } else if self.outcome.grpc.is_some() {
             "grpc"
         } else {
             "http"
@@ -123,6 +127,9 @@ impl Stream {
         );
         if let Some(status) = &self.outcome.grpc {
             labels.insert("grpc_response_status".to_owned(), status.clone());
+        }
+        if self.tcp {
+            labels.remove("response_code");
         }
         labels.extend(target_labels(&self.pod));
         labels

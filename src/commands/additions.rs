@@ -1,0 +1,43 @@
+//! What a plan says of all that a rollout adds to the routes for a time.
+
+use crate::plan::Finding;
+use crate::record::Rollout;
+use crate::traffic::{Split, VirtualService};
+
+/// What a rollout adds to the routes besides weights, and takes away again.
+pub(super) fn additions(vs: &VirtualService, rollout: &Rollout) -> Vec<Finding> {
+    let named = |splits: &mut dyn Iterator<Item = &Split>| {
+        let routes = splits.filter_map(|split| split.find(vs));
+        routes
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let routes = rollout.routes.iter();
+    let added = named(&mut routes.clone().filter(|split| split.adds()));
+    let scaled = named(&mut routes.filter(|split| split.scale > 1));
+    let canary = &rollout.canary;
+    let mut findings = Vec::new();
+    if !added.is_empty() {
+        findings.push(Finding::ok(format!(
+            "{canary} is added to {added} with the first step; a rollback takes it out again"
+        )));
+    }
+    if !scaled.is_empty() {
+        findings.push(Finding::ok(format!(
+            "the weights of {scaled} are multiplied while the rollout runs, so that they express every step"
+        )));
+    }
+    if let Some(testers) = &rollout.plan.testers {
+        findings.push(Finding::ok(format!(
+            "requests with {testers} go to {canary} by a rule of its own until the rollout ends; testers are not judged before the first percent"
+        )));
+    }
+    let steps = 0..rollout.plan.len();
+    for share in steps.filter_map(|step| rollout.plan.mirrored(step)) {
+        findings.push(Finding::ok(format!(
+            "{share} % of the requests are mirrored to {canary} before the first percent; answers that reach nobody are not judged"
+        )));
+    }
+    findings
+}
