@@ -232,6 +232,7 @@ async fn look_back(
         newest_sample(metrics, targets, now)
     );
     let samples = before.as_ref().map(|before| Samples {
+        counted: targets.counted(),
         source: metrics.name(),
         series: before.series,
         // An answer that came once is enough; what is not known of its age is not held against it.

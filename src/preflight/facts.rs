@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Unread, Version, arm};
 use crate::cluster::{Permission, Workloads};
-use crate::metrics::{MetricsError, Targets, TargetsError};
+use crate::metrics::{Counted, MetricsError, Targets, TargetsError};
 use crate::traffic::{RouteKind, VirtualService};
 
 /// One moment of the cluster, as far as a rollout depends on it.
@@ -58,6 +58,8 @@ pub struct Grant {
 /// What the metrics hold of the two versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Samples {
+    /// What is counted.
+    pub counted: Counted,
     /// Who answered, as it may be shown.
     pub source: String,
     /// How many series there are.

@@ -45,7 +45,10 @@ fn of(facts: &Facts, samples: &Samples) -> Finding {
     let source = &samples.source;
     if samples.series == 0 {
         return Finding::warn(
-            format!("{source} has no istio_requests_total of either version in the last half hour"),
+            format!(
+                "{source} has no {} of either version in the last half hour",
+                samples.counted.metric()
+            ),
             "without requests there will be no verdict",
             "send traffic, or check that the proxies are scraped",
         );
@@ -97,11 +100,13 @@ fn spoken(duration: SignedDuration) -> HumanDuration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Counted;
     use crate::preflight::table::{facts, told};
 
     fn found(series: usize, age: i64, scrape: Option<i64>) -> Vec<String> {
         let mut facts = facts();
         facts.samples = Some(Ok(Samples {
+            counted: Counted::Requests,
             source: "istio-system/prometheus:9090".into(),
             series,
             newest: Some(facts.now - SignedDuration::from_secs(age)),

@@ -132,7 +132,7 @@ async fn bad_input_is_one_line_and_moves_nothing() {
         (
             "start reviews --canary v9",
             1,
-            "error: no http route of virtualservice shop/reviews sends to \"v9\" (try: --canary v1, v2)",
+            "error: no route of virtualservice shop/reviews sends to \"v9\" (try: --canary v1, v2, or --add-destination to add it)",
         ),
         (
             "start reviews --context nowhere",

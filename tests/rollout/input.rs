@@ -71,7 +71,7 @@ async fn an_unknown_version_or_route_comes_with_the_choices() {
                 canary: Some("v3".into()),
                 ..brisk()
             },
-            "no http route of virtualservice shop/reviews sends to \"v3\" (try: --canary v1, v2)",
+            "no route of virtualservice shop/reviews sends to \"v3\" (try: --canary v1, v2, or --add-destination to add it)",
         ),
         (
             Options {
@@ -151,7 +151,7 @@ async fn a_total_too_coarse_for_the_first_step_is_refused() {
     .await;
     assert_eq!(
         refused(&shop, "shop", "reviews", brisk()).await,
-        "virtualservice shop/reviews: http[primary] divides a total of 10, which is too coarse for a step of 1 % (try: a first step of 10 %, or weights that sum to 100)"
+        "virtualservice shop/reviews: http[primary] divides a total of 10, which is too coarse for a step of 1 % (try: --fine-weights, or a first step of 10 %)"
     );
 }
 
