@@ -14,7 +14,7 @@ const WAYPOINT: &str = "istio.io/use-waypoint";
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     // A gateway is an Envoy: it splits and counts whatever is behind it.
-    if !facts.kinds.contains(&RouteKind::Http) || !is_on_mesh(&facts.vs) {
+    if !facts.kinds.contains(&RouteKind::Http) || !is_on_mesh(facts) {
         return Vec::new();
     }
     let [stable, canary] = facts.versions();
@@ -77,6 +77,7 @@ fn of(facts: &Facts, version: &Version) -> Option<Finding> {
 mod tests {
     use super::*;
     use crate::preflight::table::{facts, told};
+    use crate::traffic::VirtualService;
     use serde_json::json;
 
     fn ambient() -> Facts {
@@ -122,6 +123,28 @@ mod tests {
         let mut at_gateway = ambient();
         at_gateway.change_spec(|spec| spec["gateways"] = json!(["shop"]));
         assert!(check(&at_gateway).is_empty());
+    }
+
+    #[test]
+    fn of_a_delegate_the_root_decides() {
+        let mut facts = ambient();
+        facts.change_spec(|spec| {
+            let spec = spec.as_object_mut().unwrap();
+            spec.remove("hosts");
+            spec.remove("gateways");
+        });
+        assert!(check(&facts).is_empty(), "nobody knows its root");
+        for (gateways, refused) in [(json!(["shop"]), false), (json!(["mesh", "shop"]), true)] {
+            let root = json!({
+                "metadata": {"namespace": "shop", "name": "root", "uid": "2"},
+                "spec": {
+                    "hosts": ["shop.example.com"], "gateways": gateways,
+                    "http": [{"delegate": {"name": "reviews", "namespace": "shop"}}],
+                },
+            });
+            facts.neighbours = vec![VirtualService::new(root).unwrap()];
+            assert_eq!(!check(&facts).is_empty(), refused);
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         findings.push(Finding::warn(
             format!("{} {keeps} sending to {stable}", list(&catch_all)),
             "whatever no other route matches never reaches the canary",
-            format!("--route with its name, once it holds {canary} beside {stable} with weight 0"),
+            format!("--route with its name, and --add-destination where it lacks {canary}"),
         ));
     }
     if !matching.is_empty() {
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "warn: http[2] has no match and keeps sending to v1: whatever no other route matches never reaches the canary (try: --route with its name, once it holds v2 beside v1 with weight 0)",
+                "warn: http[2] has no match and keeps sending to v1: whatever no other route matches never reaches the canary (try: --route with its name, and --add-destination where it lacks v2)",
                 "warn: http[old] keeps sending to v1: the requests that match there do not reach the canary (try: --route names the routes to shift)",
             ]
         );

@@ -24,7 +24,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 }
 
 /// The gateways that a VirtualService is bound to, `namespace/name`; without any it is the mesh.
-pub(super) fn gateways(vs: &VirtualService) -> BTreeSet<String> {
+fn gateways(vs: &VirtualService) -> BTreeSet<String> {
     let names = strings(vs, "gateways");
     if names.is_empty() {
         return BTreeSet::from([MESH.to_owned()]);
@@ -37,9 +37,20 @@ pub(super) fn gateways(vs: &VirtualService) -> BTreeSet<String> {
     names.into_iter().map(full).collect()
 }
 
-/// Whether proxies of the mesh itself use it.
-pub(super) fn is_on_mesh(vs: &VirtualService) -> bool {
-    gateways(vs).contains(MESH)
+/// Whether proxies of the mesh itself follow the routes; for a delegate, where its root is known to
+/// be on the mesh.
+pub(super) fn is_on_mesh(facts: &Facts) -> bool {
+    let vs = &facts.vs;
+    if !vs.hosts().is_empty() {
+        return gateways(vs).contains(MESH);
+    }
+    let hands_on = |root: &&VirtualService| {
+        root.delegates()
+            .iter()
+            .any(|(_, delegate)| delegate.namespace == vs.namespace() && delegate.name == vs.name())
+    };
+    let mut roots = facts.neighbours.iter().filter(hands_on);
+    roots.any(|root| gateways(root).contains(MESH))
 }
 
 fn strings<'v>(vs: &'v VirtualService, field: &str) -> Vec<&'v str> {
@@ -132,7 +143,9 @@ fn conflict(facts: &Facts, other: &VirtualService) -> Option<Finding> {
 /// Callers in other namespaces do not follow weights that are not exported to them.
 fn reach(vs: &VirtualService) -> Option<Finding> {
     let exported = strings(vs, "exportTo");
-    if exported.is_empty() || exported.contains(&"*") || !is_on_mesh(vs) {
+    // Of a delegate it says which roots may hand on to it, not who follows its weights.
+    let is_root = !vs.hosts().is_empty() && gateways(vs).contains(MESH);
+    if exported.is_empty() || exported.contains(&"*") || !is_root {
         return None;
     }
     Some(Finding::warn(

@@ -21,7 +21,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                 ),
                 "the weights are drawn first, for every request: one and the same user flips between the versions",
                 format!(
-                    "versions that can share a user, or a rule above the others that sends testers to {} by a header",
+                    "versions that can share a user; --match header:x-canary=1 keeps testers on {}",
                     facts.canary.destination
                 ),
             ))
@@ -117,7 +117,7 @@ mod tests {
             assert_eq!(
                 told(check(&facts)),
                 [format!(
-                    "warn: DestinationRule shop/reviews binds sessions by {by} ({field}.loadBalancer.consistentHash): the weights are drawn first, for every request: one and the same user flips between the versions (try: versions that can share a user, or a rule above the others that sends testers to v2 by a header)"
+                    "warn: DestinationRule shop/reviews binds sessions by {by} ({field}.loadBalancer.consistentHash): the weights are drawn first, for every request: one and the same user flips between the versions (try: versions that can share a user; --match header:x-canary=1 keeps testers on v2)"
                 )]
             );
         }
