@@ -6,6 +6,8 @@ mod duration;
 mod file;
 mod finding;
 mod forecast;
+#[cfg(test)]
+mod forecast_tests;
 mod options;
 mod percent;
 mod policy;
