@@ -178,9 +178,8 @@ pub async fn prepare(
     let targets = targets.map(|targets| targets.counting(rollout.counted()));
     let before = match &targets {
         Some(targets) => {
-            let durations = weighs_durations(&rollout.plan);
             let (before, samples) =
-                look_back(environment, metrics.as_ref(), targets, durations).await;
+                look_back(environment, metrics.as_ref(), targets, &rollout).await;
             facts.samples = Some(samples);
             before
         }
@@ -220,15 +219,19 @@ pub async fn prepare(
 }
 
 /// The past of the stable version, and what a preflight has to know of it.
+///
+/// The past ends where the rollout began, not when this is asked: a run that is resumed, and whoever
+/// replays this one, look at the same.
 async fn look_back(
     environment: &Environment<'_>,
     metrics: &dyn MetricSource,
     targets: &Targets,
-    durations: bool,
+    rollout: &Rollout,
 ) -> (Option<Before>, Result<Samples, MetricsError>) {
     let now = environment.clock.now();
+    let durations = weighs_durations(&rollout.plan);
     let (before, newest) = futures::join!(
-        before(metrics, targets, now, durations),
+        before(metrics, targets, rollout.began, durations),
         newest_sample(metrics, targets, now)
     );
     let samples = before.as_ref().map(|before| Samples {
