@@ -8,7 +8,7 @@ use kubectl_canary::engine::{Finish, Signal, Signals};
 use kubectl_canary::plan::{OnSignal, Options};
 use kubectl_canary::record::{EventKind, Outcome};
 use kubectl_canary::report::AnalysisView;
-use kubectl_canary::sandbox::{PrometheusFault, Rule};
+use kubectl_canary::sandbox::{ApiFault, PrometheusFault, Rule};
 use kubectl_canary::verdict::Verdict;
 use kubectl_canary::verdict::sequential::Evidence;
 
@@ -107,6 +107,21 @@ async fn the_past_of_a_rollout_has_the_evidence_of_the_run_that_lived_through_it
     assert_eq!(Exit::from(view.verdict), Exit::Done);
     assert_eq!(view.total, finish.total);
     assert_eq!(view.weight.to_string(), "50");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_preflight_does_not_change_what_the_run_knew_of_the_past() {
+    let shop = Shop::open().await;
+    imperfect(&shop);
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let slow = Rule::new(ApiFault::Slow(Duration::from_secs(5)));
+    shop.world
+        .faults()
+        .api(slow.of("horizontalpodautoscalers").times(1));
+    start_gated(&shop).await;
+    let (_, evidence) = last_look(&shop);
+    let view = whole(&shop).await;
+    assert_same(view.evidence.as_ref().unwrap(), &evidence);
 }
 
 #[tokio::test(start_paused = true)]
