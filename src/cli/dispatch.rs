@@ -8,11 +8,12 @@ use uuid::Uuid;
 use super::arguments::{Cli, Command, Output, Rehearsed};
 use super::completion;
 use super::exit::Exit;
+use super::onlooker::Onlooker;
 use super::screen::{Screen, layout, progress};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Connection, DryRun, connect};
 use crate::commands::{
-    self, CommandError, Demo, Environment, PlanArgs, Simulate, StatusAnswer, summary,
+    self, CommandError, Demo, Environment, PlanArgs, Simulate, StatusAnswer, object_name, summary,
 };
 use crate::engine::{Finish, Signals};
 use crate::preflight::Proposal;
@@ -171,6 +172,15 @@ async fn carry_out(
                 }
             }
         }
+        Command::Status(args) if args.watch => {
+            let Some(name) = &args.name else {
+                return look_on(environment, args.all_namespaces, false, output).await;
+            };
+            follow(environment, name, output).await
+        }
+        Command::List(args) if args.watch => {
+            look_on(environment, args.all_namespaces, args.all, output).await
+        }
         Command::Status(args) => {
             let view = commands::status(environment, &args).await?;
             match view {
@@ -190,6 +200,40 @@ async fn carry_out(
         }
         Command::Demo(_) | Command::Simulate(_) => Ok(Exit::Done),
     }
+}
+
+/// Shows one rollout until it ends; the exit code is that of its end, whoever drove it.
+async fn follow(
+    environment: &mut Environment<'_>,
+    name: &str,
+    output: &Output,
+) -> Result<Exit, CommandError> {
+    let mut onlooker = Onlooker::of_one(output);
+    let tick = onlooker.tick();
+    let outcome = commands::follow(environment, name, tick, &mut |row| onlooker.one(row)).await;
+    onlooker.leave();
+    let Some(outcome) = outcome? else {
+        return Ok(Exit::Done);
+    };
+    if let None | Some(Format::Wide) = output.format {
+        say(&format!("{} {outcome}", object(object_name(name)?)))?;
+    }
+    Ok(Exit::from(outcome))
+}
+
+/// Shows the rollouts of a namespace, or of all, until a signal.
+async fn look_on(
+    environment: &mut Environment<'_>,
+    all_namespaces: bool,
+    all: bool,
+    output: &Output,
+) -> Result<Exit, CommandError> {
+    let mut onlooker = Onlooker::of_many(output, all_namespaces);
+    commands::follow_all(environment, all_namespaces, all, &mut |glance| {
+        onlooker.many(&glance)
+    })
+    .await?;
+    Ok(Exit::Done)
 }
 
 async fn plan(

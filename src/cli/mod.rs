@@ -4,6 +4,7 @@ mod arguments;
 mod completion;
 mod dispatch;
 mod exit;
+mod onlooker;
 mod screen;
 
 pub use arguments::{Cli, Command};

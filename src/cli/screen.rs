@@ -38,7 +38,7 @@ impl Screen {
         let palette = Palette::choose(output.color, stderr);
         let zone = TimeZone::system();
         let mut fan = Fan::new();
-        if stderr.can_redraw() && std::env::var_os("CI").is_none() {
+        if redraws(&io::stderr()) {
             fan.push(Box::new(Live::stderr(zone, palette)));
         } else {
             fan.push(Box::new(Lines::new(io::stderr(), zone, palette)));
@@ -65,6 +65,13 @@ impl Screen {
     pub fn fault(&self) -> Option<io::Error> {
         self.fault.as_ref().and_then(JournalFault::take)
     }
+}
+
+/// Whether a stream is a terminal on which something can stand in place.
+pub(super) fn redraws(stream: &impl IsTerminal) -> bool {
+    let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
+    let stream = terminal(stream, no_color.as_deref(), term.as_deref());
+    stream.can_redraw() && std::env::var_os("CI").is_none()
 }
 
 /// How far many rollouts are, on stderr; only where a person looks.

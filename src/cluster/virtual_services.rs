@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::call::{CallError, Class, bounded};
 use super::dry_run::{DryRun, rehearse};
+use super::watch::version_of;
 use crate::traffic::VirtualService;
 
 /// The manager that our writes carry. It must not start with `kubectl`: Flux folds such managers
@@ -175,6 +176,15 @@ impl Cluster {
         &self,
         namespace: Option<&str>,
     ) -> Result<Vec<VirtualService>, CallError> {
+        let (found, _) = self.virtual_services_at(namespace).await?;
+        Ok(found)
+    }
+
+    /// The same, with the version of the list, from which a watch goes on.
+    pub(super) async fn virtual_services_at(
+        &self,
+        namespace: Option<&str>,
+    ) -> Result<(Vec<VirtualService>, String), CallError> {
         let attempted = match namespace {
             Some(namespace) => format!("list virtualservices in namespace {namespace}"),
             None => "list virtualservices in all namespaces".to_owned(),
@@ -185,12 +195,14 @@ impl Cluster {
                     .list(&ListParams::default())
             })
             .await?;
+        let version = version_of(&list);
         let items = list
             .get("items")
             .and_then(Value::as_array)
             .cloned()
             .unwrap_or_default();
-        items.into_iter().map(|raw| view(&attempted, raw)).collect()
+        let items: Result<_, _> = items.into_iter().map(|raw| view(&attempted, raw)).collect();
+        Ok((items?, version))
     }
 
     /// Changes a VirtualService by one guarded JSON Patch and returns it as it is now.

@@ -25,7 +25,7 @@ pub enum Seen {
     Deleted,
 }
 
-type Events = Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<Value>>> + Send>>;
+pub(super) type Events = Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<Value>>> + Send>>;
 
 /// Opening a watch takes longer than those who wait for it have patience at a time, so it goes on from
 /// one call of [`Watch::next`] to the next.
@@ -160,7 +160,7 @@ impl Watch {
                 let vs = cluster.virtual_service(&namespace, &name).await?;
                 return Ok(Opened::Object(Box::new(vs)));
             }
-            connect(&cluster, &namespace, &name, &version)
+            connect(&cluster, Some(&namespace), Some(&name), &version)
                 .await
                 .map(Opened::Events)
         }
@@ -168,18 +168,24 @@ impl Watch {
     }
 }
 
-async fn connect(
+/// Opens a watch on one VirtualService, or on all of a namespace or of the cluster.
+pub(super) async fn connect(
     cluster: &Cluster,
-    namespace: &str,
-    name: &str,
+    namespace: Option<&str>,
+    name: Option<&str>,
     version: &str,
 ) -> Result<Events, CallError> {
-    let attempted = format!("watch virtualservice {namespace}/{name}");
-    let params = WatchParams::default()
-        .fields(&format!("metadata.name={name}"))
-        .timeout(290);
+    let attempted = match (namespace, name) {
+        (Some(namespace), Some(name)) => format!("watch virtualservice {namespace}/{name}"),
+        (Some(namespace), None) => format!("watch virtualservices in namespace {namespace}"),
+        (None, _) => "watch virtualservices in all namespaces".to_owned(),
+    };
+    let mut params = WatchParams::default().timeout(290);
+    if let Some(name) = name {
+        params = params.fields(&format!("metadata.name={name}"));
+    }
     let request = cluster
-        .istio(cluster.version(), Some(namespace), "virtualservices")
+        .istio(cluster.version(), namespace, "virtualservices")
         .watch(&params, version)
         .map_err(|error| CallError::new(Class::Refused, &attempted, error.to_string()))?;
     let events = cluster.client.request_events::<Value>(request);
@@ -187,7 +193,7 @@ async fn connect(
     Ok(events.boxed())
 }
 
-fn version_of(raw: &Value) -> String {
+pub(super) fn version_of(raw: &Value) -> String {
     let version = raw
         .pointer("/metadata/resourceVersion")
         .and_then(Value::as_str);

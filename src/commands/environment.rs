@@ -56,7 +56,7 @@ impl Environment<'_> {
 ///
 /// # Errors
 /// If it names another kind of object, or nothing.
-pub(super) fn object_name(text: &str) -> Result<&str, CommandError> {
+pub(crate) fn object_name(text: &str) -> Result<&str, CommandError> {
     const KINDS: [&str; 4] = [
         "vs",
         "virtualservice",

@@ -15,6 +15,9 @@ pub struct List {
     /// VirtualServices without a rollout, too.
     #[arg(long)]
     pub all: bool,
+    /// After the list, show every change until Ctrl-C.
+    #[arg(short = 'w', long)]
+    pub watch: bool,
 }
 
 /// Lists rollouts, those that are over included.

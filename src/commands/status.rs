@@ -1,4 +1,4 @@
-//! `status`: where a rollout stands, from one GET.
+//! `status`: where a rollout stands, from one GET; with `--watch` until it ends.
 
 use clap::Args;
 
@@ -8,6 +8,7 @@ use super::list::rows;
 use super::{CommandError, Environment};
 use crate::record::{LAST, ROLLOUT};
 use crate::report::{StatusList, StatusRow};
+use crate::traffic::VirtualService;
 
 /// What `status` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -18,6 +19,10 @@ pub struct Status {
     /// Look at all namespaces.
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
+    /// Show every change. With a name until the rollout ends, and then with the exit code that goes
+    /// with its end; without one until Ctrl-C.
+    #[arg(short = 'w', long)]
+    pub watch: bool,
 }
 
 /// What `status` found.
@@ -44,16 +49,24 @@ pub async fn status(
             rows(environment, args.all_namespaces, false).await?,
         ));
     };
-    let vs = environment
-        .cluster
-        .virtual_service(&environment.namespace, object_name(name)?)
-        .await?;
-    let vs = match (vs.annotation(ROLLOUT), vs.annotation(LAST)) {
-        (None, None) => delegate_with_rollout(environment, &vs).await?.unwrap_or(vs),
-        _ => vs,
-    };
+    let vs = marked_object(environment, name).await?;
     Ok(StatusAnswer::One(Box::new(StatusRow::of(
         &vs,
         environment.clock.now(),
     ))))
+}
+
+/// The object called `name`, or the one of its delegates on which its rollout stands.
+pub(super) async fn marked_object(
+    environment: &Environment<'_>,
+    name: &str,
+) -> Result<VirtualService, CommandError> {
+    let vs = environment
+        .cluster
+        .virtual_service(&environment.namespace, object_name(name)?)
+        .await?;
+    Ok(match (vs.annotation(ROLLOUT), vs.annotation(LAST)) {
+        (None, None) => delegate_with_rollout(environment, &vs).await?.unwrap_or(vs),
+        _ => vs,
+    })
 }

@@ -4,6 +4,7 @@ mod additions;
 mod calls;
 mod drift;
 mod faults;
+mod follow;
 mod healthy;
 mod input;
 mod metrics;

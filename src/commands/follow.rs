@@ -1,0 +1,158 @@
+//! Looking on: `status --watch` and `list --watch`.
+
+use std::time::Duration;
+
+use super::status::marked_object;
+use super::{CommandError, Environment};
+use crate::cluster::{Feed, News, Seen, Watch};
+use crate::record::{LAST, Outcome, ROLLOUT};
+use crate::report::{Standing, StatusList, StatusRow};
+use crate::traffic::VirtualService;
+
+/// Follows one rollout to its end, and says how it ended.
+///
+/// `see` gets where it stands at the beginning and after each change; with `tick`, also every so often
+/// in between, for a clock that goes on. Where no rollout is under way there is nothing to wait for:
+/// what is known of the last one is the answer.
+///
+/// RBAC: `get` and `watch` on `virtualservices`.
+///
+/// # Errors
+/// If the object cannot be read or is deleted, on a signal, and whatever `see` fails with.
+pub async fn follow(
+    environment: &mut Environment<'_>,
+    name: &str,
+    tick: Option<Duration>,
+    see: &mut dyn FnMut(&StatusRow) -> Result<(), CommandError>,
+) -> Result<Option<Outcome>, CommandError> {
+    let mut vs = marked_object(environment, name).await?;
+    let mut watch = Watch::from(&environment.cluster, &vs);
+    loop {
+        let row = StatusRow::of(&vs, environment.clock.now());
+        see(&row)?;
+        if row.phase == Standing::Idle {
+            return Ok(row.last.map(|last| last.outcome));
+        }
+        vs = loop {
+            let seen = tokio::select! {
+                biased;
+                signal = environment.signals.next() => {
+                    return Err(CommandError::Interrupted(signal));
+                }
+                seen = watch.next() => seen,
+                () = passed(tick) => {
+                    see(&StatusRow::of(&vs, environment.clock.now()))?;
+                    continue;
+                }
+            };
+            match seen {
+                Seen::Changed(now) if is_news(&vs, &now) => break *now,
+                Seen::Changed(_) => {}
+                Seen::Deleted => {
+                    return Err(CommandError::Conflict(format!(
+                        "virtualservice {} was deleted while its rollout was under way",
+                        vs.full_name()
+                    )));
+                }
+            }
+        };
+    }
+}
+
+async fn passed(tick: Option<Duration>) {
+    match tick {
+        Some(tick) => tokio::time::sleep(tick).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is shown of many rollouts that are followed.
+#[derive(Debug)]
+pub enum Glance<'a> {
+    /// All there are, at the beginning.
+    All(&'a StatusList),
+    /// One that changed, and with it the others.
+    One(&'a StatusRow, &'a StatusList),
+}
+
+/// Follows the rollouts of a namespace, or of all, until a signal.
+///
+/// RBAC: `list` and `watch` on `virtualservices`.
+///
+/// # Errors
+/// If they cannot be listed or watched, on the signal that ends it, and whatever `see` fails with.
+pub async fn follow_all(
+    environment: &mut Environment<'_>,
+    all_namespaces: bool,
+    all: bool,
+    see: &mut dyn FnMut(Glance<'_>) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let namespace = (!all_namespaces).then_some(environment.namespace.as_str());
+    let mut feed = Feed::new(&environment.cluster, namespace);
+    let mut known: Vec<VirtualService> = Vec::new();
+    let mut begun = false;
+    loop {
+        let news = tokio::select! {
+            biased;
+            signal = environment.signals.next() => return Err(CommandError::Interrupted(signal)),
+            news = feed.next() => news?,
+        };
+        let now = environment.clock.now();
+        let shown = |known: &[VirtualService]| {
+            let marked = known.iter().filter(|vs| all || is_marked(vs));
+            StatusList::new(marked.map(|vs| StatusRow::of(vs, now)).collect())
+        };
+        let changed = match news {
+            News::All(found) if !begun => {
+                begun = true;
+                known = found;
+                see(Glance::All(&shown(&known)))?;
+                continue;
+            }
+            // After a gap only what is different is news.
+            News::All(found) => {
+                let different = found
+                    .iter()
+                    .filter(|now| same(&known, now).is_none_or(|before| is_news(before, now)));
+                let different: Vec<_> = different.cloned().collect();
+                known = found;
+                different
+            }
+            News::Changed(now) => {
+                let before = known
+                    .iter()
+                    .position(|vs| vs.full_name() == now.full_name());
+                let before = before.map(|index| known.swap_remove(index));
+                known.push((*now).clone());
+                if before.is_some_and(|before| !is_news(&before, &now)) {
+                    continue;
+                }
+                vec![*now]
+            }
+            News::Deleted(gone) => {
+                known.retain(|vs| vs.full_name() != gone.full_name());
+                continue;
+            }
+        };
+        let list = shown(&known);
+        for vs in changed.iter().filter(|vs| all || is_marked(vs)) {
+            see(Glance::One(&StatusRow::of(vs, now), &list))?;
+        }
+    }
+}
+
+fn same<'a>(known: &'a [VirtualService], vs: &VirtualService) -> Option<&'a VirtualService> {
+    known.iter().find(|one| one.full_name() == vs.full_name())
+}
+
+fn is_marked(vs: &VirtualService) -> bool {
+    vs.annotation(ROLLOUT).or(vs.annotation(LAST)).is_some()
+}
+
+/// Whether anything differs that a status tells of; managers touch objects for many other reasons.
+fn is_news(before: &VirtualService, now: &VirtualService) -> bool {
+    [ROLLOUT, LAST]
+        .iter()
+        .any(|key| before.annotation(key) != now.annotation(key))
+        || before.raw().get("spec") != now.raw().get("spec")
+}
