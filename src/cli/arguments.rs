@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cluster::{Connection, DryRun};
 use crate::commands::{
-    Abort, Analyze, Demo, List, Pause, PlanArgs, Promote, Resume, Simulate, Start, Status,
+    Abort, Analyze, Demo, List, Pause, PlanArgs, Promote, Rbac, Resume, Simulate, Start, Status,
 };
 use crate::report::{ColorChoice, Format};
 
@@ -97,7 +97,10 @@ Examples:
   kubectl canary start reviews --canary v3 --prometheus http://prometheus.example:9090
 
   # From a plan file, with one event a line for a log
-  kubectl canary start -f canary.yaml --events rollout.jsonl")]
+  kubectl canary start -f canary.yaml --events rollout.jsonl
+
+  # Let a Job in the cluster drive, and follow it to its end
+  kubectl canary start reviews --detach --image IMAGE && kubectl canary status reviews --watch")]
     Start(Box<Rehearsed<Start>>),
     /// Open a gate, or take the next step
     Promote(Rehearsed<Promote>),
@@ -137,6 +140,15 @@ Examples:
   # The plan that `start -f canary.yaml` would follow, while both versions fail for a minute
   kubectl canary simulate -f canary.yaml --outage-rate 30% --outage-at 2m --outage-for 1m")]
     Simulate(Box<Simulate>),
+    /// Print the Role that a rollout needs, ready to apply
+    #[command(after_help = "\
+Examples:
+  # Let the Jobs of `start --detach` drive rollouts in namespace shop
+  kubectl canary rbac -n shop | kubectl apply -f -
+
+  # Let a group start rollouts, detached ones included
+  kubectl canary rbac -n shop --subject group:developers --detach")]
+    Rbac(Rbac),
     /// See a rollout and a rollback without a cluster
     Demo(Demo),
 }

@@ -8,12 +8,14 @@ use uuid::Uuid;
 use super::arguments::{Cli, Command, Output, Rehearsed};
 use super::completion;
 use super::exit::Exit;
+use super::manifest::print_objects;
 use super::onlooker::Onlooker;
 use super::screen::{Screen, layout, progress};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Connection, DryRun, connect};
 use crate::commands::{
-    self, CommandError, Demo, Environment, PlanArgs, Simulate, StatusAnswer, object_name, summary,
+    self, Carried, CommandError, Demo, Detached, Environment, PlanArgs, Simulate, StatusAnswer,
+    object_name, summary,
 };
 use crate::engine::{Finish, Signals};
 use crate::preflight::Proposal;
@@ -82,7 +84,8 @@ async fn with_cluster(
     connection: &Connection,
     output: &Output,
 ) -> Result<Exit, CommandError> {
-    let run = Uuid::now_v7().simple().to_string();
+    let run = run_of(&command).unwrap_or_else(|| Uuid::now_v7().simple().to_string());
+    let command = in_namespace(command, connection.namespace.as_deref());
     let dry_run = rehearsal_of(&command);
     let mut screen = if dry_run == DryRun::None {
         Screen::new(output)?
@@ -144,8 +147,24 @@ async fn carry_out(
             };
             plan(environment, &args, output).await
         }
+        Command::Start(start) if start.args.detach.detach => {
+            let Detached { vs, finish, job } = commands::detach(environment, &start.args).await?;
+            if let None | Some(Format::Wide) = output.format {
+                say(&format!("job.batch/{job} created"))?;
+            }
+            conclude(&vs, &finish, Exit::from(finish.outcome))
+        }
         Command::Start(start) => {
-            let (vs, finish) = commands::start(environment, &start.args).await?;
+            let (vs, finish) = match &start.args.detach.run {
+                None => commands::start(environment, &start.args).await?,
+                Some(run) => match commands::carry_on(environment, &start.args, run).await? {
+                    Carried::Driven(driven) => *driven,
+                    Carried::Ended(outcome) => {
+                        say(&format!("the rollout is over: {outcome}"))?;
+                        return Ok(Exit::from(outcome));
+                    }
+                },
+            };
             conclude(&vs, &finish, Exit::from(finish.outcome))
         }
         Command::Resume(args) => {
@@ -197,6 +216,11 @@ async fn carry_out(
             let view = commands::analyze(environment, &args).await?;
             show(&view, output, false)?;
             Ok(Exit::from(view.verdict))
+        }
+        Command::Rbac(args) => {
+            let list = commands::rbac(&args, &environment.namespace)?;
+            print_objects(&list, output)?;
+            Ok(Exit::Done)
         }
         Command::Demo(_) | Command::Simulate(_) => Ok(Exit::Done),
     }
@@ -267,6 +291,28 @@ fn propose(proposal: &Proposal, output: &Output) -> Result<(), CommandError> {
     }
 }
 
+/// The run that the command belongs to, where a Job says so.
+fn run_of(command: &Command) -> Option<String> {
+    match command {
+        Command::Start(start) => start.args.detach.run.clone(),
+        _ => None,
+    }
+}
+
+/// A namespace given by flag wins over the one in a plan file.
+fn in_namespace(mut command: Command, namespace: Option<&str>) -> Command {
+    let rollout = match &mut command {
+        Command::Start(start) => Some(&mut start.args.rollout),
+        Command::Plan(plan) => Some(&mut plan.rollout),
+        Command::Analyze(analyze) => Some(&mut analyze.rollout),
+        _ => None,
+    };
+    if let Some(rollout) = rollout {
+        rollout.namespace = namespace.map(str::to_owned);
+    }
+    command
+}
+
 /// Whether the command is only to be rehearsed.
 fn rehearsal_of(command: &Command) -> DryRun {
     match command {
@@ -280,6 +326,7 @@ fn rehearsal_of(command: &Command) -> DryRun {
         | Command::Plan(_)
         | Command::Analyze(_)
         | Command::Simulate(_)
+        | Command::Rbac(_)
         | Command::Demo(_) => DryRun::None,
     }
 }

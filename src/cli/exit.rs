@@ -161,6 +161,25 @@ impl From<Exit> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::FINAL;
+
+    #[test]
+    fn only_what_is_no_result_lets_a_job_try_again() {
+        let may_change = [
+            Exit::Done,
+            Exit::Error,
+            Exit::Waiting,
+            Exit::Interrupted,
+            Exit::Terminated,
+        ];
+        for exit in Exit::ALL {
+            assert_eq!(
+                FINAL.contains(&exit.code()),
+                !may_change.contains(&exit),
+                "{exit:?}"
+            );
+        }
+    }
 
     #[test]
     fn the_readme_has_this_table() {

@@ -4,6 +4,7 @@ mod arguments;
 mod completion;
 mod dispatch;
 mod exit;
+mod manifest;
 mod onlooker;
 mod screen;
 

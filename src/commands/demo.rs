@@ -10,10 +10,10 @@ use clap::Args;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
+use super::CommandError;
 use super::environment::Environment;
 use super::prepare::RolloutArgs;
 use super::start::{Start, start};
-use super::{CommandError, drive};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Connection, connect};
 use crate::engine::{Finish, Signals};
@@ -189,11 +189,10 @@ impl Stage<'_> {
         let args = Start {
             rollout: RolloutArgs {
                 name: Some("reviews".into()),
-                filename: None,
                 options: options(self.served),
+                ..RolloutArgs::default()
             },
-            no_wait: false,
-            drive: drive::Drive::default(),
+            ..Start::default()
         };
         let (_, finish) = start(&mut environment, &args).await?;
         Ok(finish)

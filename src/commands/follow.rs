@@ -25,7 +25,7 @@ pub async fn follow(
     tick: Option<Duration>,
     see: &mut dyn FnMut(&StatusRow) -> Result<(), CommandError>,
 ) -> Result<Option<Outcome>, CommandError> {
-    let mut vs = marked_object(environment, name).await?;
+    let mut vs = marked_object(environment, &environment.namespace, name).await?;
     let mut watch = Watch::from(&environment.cluster, &vs);
     loop {
         let row = StatusRow::of(&vs, environment.clock.now());

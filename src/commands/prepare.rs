@@ -30,6 +30,9 @@ pub struct RolloutArgs {
     /// Everything else.
     #[command(flatten)]
     pub options: Options,
+    /// The namespace given by flag, which wins over the plan file's.
+    #[arg(skip)]
+    pub namespace: Option<String>,
 }
 
 /// A rollout that could start.
@@ -86,7 +89,7 @@ impl RolloutArgs {
             let plan = plan_file(path)?;
             options = options.or(plan.spec);
             name = name.or(plan.metadata.name);
-            if let Some(given) = plan.metadata.namespace {
+            if let Some(given) = self.namespace.clone().or(plan.metadata.namespace) {
                 namespace = given;
             }
         }

@@ -78,6 +78,30 @@ async fn resume_one(
     .await
 }
 
+/// Goes on in the place of a driver of the same run that died, without changing where the rollout
+/// stands: what somebody paused stays paused.
+///
+/// RBAC: as `start`.
+///
+/// # Errors
+/// Whatever keeps it from going on; traffic is untouched then.
+pub async fn replace(
+    environment: &mut Environment<'_>,
+    name: &str,
+) -> Result<(VirtualService, Finish), CommandError> {
+    let horizon = Horizon {
+        one_step: false,
+        leave_at_gate: false,
+    };
+    on_delegate(environment, name, async |environment, name| {
+        take_over(environment, name, horizon, |_, rollout| {
+            Ok(Intent::State(Box::new(rollout)))
+        })
+        .await
+    })
+    .await
+}
+
 /// Its driver lives: one patch, and it goes on by itself.
 async fn continue_beside(
     environment: &mut Environment<'_>,

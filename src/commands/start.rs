@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::begin::begin;
+use super::detach::Detach;
 use super::drive::{Departure, Drive, drive, emit, left, lock, unless_interrupted};
 use super::prepare::{Prepared, RolloutArgs, prepare};
 use super::{CommandError, Environment};
@@ -24,6 +25,9 @@ pub struct Start {
     /// How long to stay.
     #[command(flatten)]
     pub drive: Drive,
+    /// Whether a Job in the cluster drives.
+    #[command(flatten)]
+    pub detach: Detach,
 }
 
 /// Starts a rollout and drives it.
@@ -101,7 +105,7 @@ pub async fn start(
     Ok((begun, finish))
 }
 
-fn announce(environment: &mut Environment<'_>, prepared: &Prepared) {
+pub(super) fn announce(environment: &mut Environment<'_>, prepared: &Prepared) {
     let (vs, rollout) = (&prepared.vs, &prepared.rollout);
     let routes = rollout
         .routes

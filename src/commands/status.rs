@@ -49,7 +49,7 @@ pub async fn status(
             rows(environment, args.all_namespaces, false).await?,
         ));
     };
-    let vs = marked_object(environment, name).await?;
+    let vs = marked_object(environment, &environment.namespace, name).await?;
     Ok(StatusAnswer::One(Box::new(StatusRow::of(
         &vs,
         environment.clock.now(),
@@ -59,11 +59,12 @@ pub async fn status(
 /// The object called `name`, or the one of its delegates on which its rollout stands.
 pub(super) async fn marked_object(
     environment: &Environment<'_>,
+    namespace: &str,
     name: &str,
 ) -> Result<VirtualService, CommandError> {
     let vs = environment
         .cluster
-        .virtual_service(&environment.namespace, object_name(name)?)
+        .virtual_service(namespace, object_name(name)?)
         .await?;
     Ok(match (vs.annotation(ROLLOUT), vs.annotation(LAST)) {
         (None, None) => delegate_with_rollout(environment, &vs).await?.unwrap_or(vs),

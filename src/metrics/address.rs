@@ -204,14 +204,16 @@ impl ServiceAddress {
     /// The path of the proxied API, up to and without `/api/v1`.
     pub(super) fn proxy_path(&self) -> String {
         let Self {
-            namespace,
-            name,
-            port,
-            tls,
-            prefix,
+            namespace, prefix, ..
         } = self;
-        let scheme = if *tls { "https" } else { "http" };
-        format!("/api/v1/namespaces/{namespace}/services/{scheme}:{name}:{port}/proxy{prefix}")
+        let proxied = self.proxied();
+        format!("/api/v1/namespaces/{namespace}/services/{proxied}/proxy{prefix}")
+    }
+
+    /// The Service as it is named to the proxy, and in a Role's `resourceNames` for it.
+    pub fn proxied(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}:{}:{}", self.name, self.port)
     }
 }
 

@@ -70,6 +70,19 @@ pub enum PlanFileError {
 }
 
 impl PlanFile {
+    /// A plan of this version for one VirtualService.
+    pub fn of(name: &str, namespace: &str, spec: Options) -> Self {
+        Self {
+            api_version: format!("{GROUP}/{VERSION}"),
+            kind: KIND.to_owned(),
+            metadata: Metadata {
+                name: Some(name.to_owned()),
+                namespace: Some(namespace.to_owned()),
+            },
+            spec,
+        }
+    }
+
     /// Reads a plan from YAML, of which JSON is a part.
     ///
     /// # Errors

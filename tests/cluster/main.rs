@@ -14,6 +14,7 @@
 
 mod app;
 mod contract;
+mod detached;
 mod drift;
 mod load;
 mod meddler;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::detached;
 use crate::stack::Stack;
 
 /// Grants rules to the group `developers`, in the application's namespace.
@@ -59,23 +60,14 @@ async fn the_preflight_names_the_permission_that_is_missing() {
 
 #[tokio::test]
 #[ignore = "needs the real stack: scripts/test --cluster"]
-async fn the_documented_role_is_enough() {
+async fn the_printed_role_is_enough() {
     let stack = Stack::open().await;
     let app = App::start(&stack, "role").await;
-    grant(&app, json!([
-        {"apiGroups": ["networking.istio.io"], "resources": ["virtualservices"], "verbs": ["get", "list", "watch", "patch"]},
-        {"apiGroups": ["networking.istio.io"], "resources": ["destinationrules"], "verbs": ["list"]},
-        {"apiGroups": [""], "resources": ["services"], "verbs": ["get"]},
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
-        {"apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": ["list"]},
-        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
-    ]))
-    .await;
+    detached::grant(&app, "--subject group:developers").await;
     let _load = app.load().rate(200.0).start();
     let words = format!(
         "--steps 50,100 --prometheus {}",
-        stack.description.prometheus.url
+        stack.description.prometheus.service
     );
     let ended = app.rollout(&words).by_dev().run().await;
     assert_eq!(ended.code, Some(0));

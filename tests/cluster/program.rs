@@ -70,6 +70,17 @@ impl Program {
         }
     }
 
+    /// The program with exactly these words.
+    pub(crate) fn exactly(
+        description: &Description,
+        words: impl IntoIterator<Item = String>,
+    ) -> Self {
+        Self {
+            words: words.into_iter().collect(),
+            ..Self::new(description, "", "")
+        }
+    }
+
     /// As the user who may do nothing until a test grants it.
     pub(crate) fn by_dev(self) -> Self {
         Self {

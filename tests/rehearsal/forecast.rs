@@ -15,8 +15,8 @@ async fn plan(shop: &Shop) -> PlanView {
     let args = PlanArgs {
         rollout: RolloutArgs {
             name: Some("reviews".into()),
-            filename: None,
             options: Options::default(),
+            ..RolloutArgs::default()
         },
         ..PlanArgs::default()
     };

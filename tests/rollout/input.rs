@@ -14,8 +14,8 @@ async fn refused(shop: &Shop, namespace: &str, name: &str, options: Options) -> 
     let args = Start {
         rollout: RolloutArgs {
             name: Some(name.into()),
-            filename: None,
             options,
+            ..RolloutArgs::default()
         },
         ..Start::default()
     };

@@ -2,6 +2,7 @@
 
 mod additions;
 mod calls;
+mod detach;
 mod drift;
 mod faults;
 mod follow;

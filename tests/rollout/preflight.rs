@@ -27,8 +27,8 @@ async fn plan_with(
     let args = PlanArgs {
         rollout: RolloutArgs {
             name: Some("reviews".into()),
-            filename: None,
             options,
+            ..RolloutArgs::default()
         },
         dry_run,
         schema: false,
@@ -336,8 +336,8 @@ async fn a_clock_that_differs_from_prometheus_is_noticed() {
         let args = PlanArgs {
             rollout: RolloutArgs {
                 name: Some("reviews".into()),
-                filename: None,
                 options: brisk(),
+                ..RolloutArgs::default()
             },
             ..PlanArgs::default()
         };

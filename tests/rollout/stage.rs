@@ -310,8 +310,8 @@ pub fn start(options: Options) -> Start {
     Start {
         rollout: RolloutArgs {
             name: Some("reviews".into()),
-            filename: None,
             options,
+            ..RolloutArgs::default()
         },
         ..Start::default()
     }

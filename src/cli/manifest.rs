@@ -1,0 +1,63 @@
+//! Objects on stdout, for `kubectl apply -f -`.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use super::arguments::Output;
+use crate::commands::CommandError;
+use crate::report::Format;
+
+/// Prints a List of objects: as JSON whole, as YAML one document each, or their names.
+pub(super) fn print_objects(list: &Value, output: &Output) -> Result<(), CommandError> {
+    let mut out = io::stdout().lock();
+    let items = list["items"].as_array().map_or(&[][..], Vec::as_slice);
+    match output.format {
+        Some(Format::Json) => writeln!(out, "{list:#}")?,
+        Some(Format::Name) => {
+            for item in items {
+                writeln!(out, "{}", name_of(item))?;
+            }
+        }
+        Some(Format::Yaml | Format::Wide) | None => {
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    writeln!(out, "---")?;
+                }
+                let text = serde_saphyr::to_string(item).map_err(io::Error::other)?;
+                writeln!(out, "{}", text.trim_end())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `role.rbac.authorization.k8s.io/kubectl-canary`.
+fn name_of(item: &Value) -> String {
+    let text = |path| {
+        item.pointer(path)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let kind = text("/kind").to_lowercase();
+    let name = text("/metadata/name");
+    match text("/apiVersion").split_once('/') {
+        Some((group, _)) => format!("{kind}.{group}/{name}"),
+        None => format!("{kind}/{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_name_has_its_group_if_there_is_one() {
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "a"}});
+        assert_eq!(name_of(&role), "role.rbac.authorization.k8s.io/a");
+        let account =
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "a"}});
+        assert_eq!(name_of(&account), "serviceaccount/a");
+    }
+}

@@ -1,0 +1,254 @@
+//! `start --detach`: a Job in the cluster drives, and goes on wherever it is moved to.
+
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::drive::{emit, left, unless_interrupted};
+use super::job::JobPlan;
+use super::prepare::{Prepared, RolloutArgs, prepare};
+use super::resume::replace;
+use super::start::{Start, announce, start};
+use super::status::marked_object;
+use super::{CommandError, Environment};
+use crate::cluster::{JobStanding, Seen, Watch};
+use crate::engine::Finish;
+use crate::plan::{Finding, HumanDuration, OnSignal, PlanFile};
+use crate::record::{Ending, EventKind, Outcome, Rollout};
+use crate::traffic::VirtualService;
+
+/// How often the Job is looked at while its rollout has not begun.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// How long after the last moment at which it may begin the object is still believed to tell of it.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Who drives, if not this process.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "In the cluster")]
+pub struct Detach {
+    /// Let a Job in the cluster drive the rollout, and end as soon as it has begun.
+    #[arg(long, requires = "image", conflicts_with_all = ["no_wait", "leave_at_gate"])]
+    pub detach: bool,
+    /// Image of the Job, with kubectl-canary on its PATH.
+    #[arg(
+        long,
+        value_name = "IMAGE",
+        env = "KUBECTL_CANARY_IMAGE",
+        requires = "detach"
+    )]
+    pub image: Option<String>,
+    /// Service account of the Job, with the rights that `kubectl canary rbac` prints
+    /// [default: kubectl-canary].
+    #[arg(long, value_name = "NAME", requires = "detach")]
+    pub service_account: Option<String>,
+    /// How long the Job may take to begin; it does not begin later [default: 2m].
+    #[arg(long, value_name = "DURATION", requires = "detach")]
+    pub begin_within: Option<HumanDuration>,
+    /// Set by the Job: the run that its pods drive, one after the other.
+    #[arg(long, value_name = "RUN", hide = true)]
+    pub run: Option<String>,
+    /// Set by the Job: until when it may begin.
+    #[arg(long, value_name = "TIME", hide = true)]
+    pub begin_by: Option<Timestamp>,
+}
+
+/// What a pod of a Job did.
+#[derive(Debug)]
+pub enum Carried {
+    /// Nothing: its rollout has ended, only the pod that ended it did not come to say so.
+    Ended(Outcome),
+    /// It drove.
+    Driven(Box<(VirtualService, Finish)>),
+}
+
+/// A Job that drives, and the rollout as it has begun.
+#[derive(Debug)]
+pub struct Detached {
+    /// The object.
+    pub vs: VirtualService,
+    /// The rollout.
+    pub finish: Finish,
+    /// The Job's name.
+    pub job: String,
+}
+
+/// Checks everything as `start` does, creates the Job and waits until the rollout has begun.
+///
+/// RBAC: as `start`, but no `patch`; `get` on `serviceaccounts`, `get` and `create` on `jobs`.
+///
+/// # Errors
+/// Whatever keeps it from beginning; traffic is untouched then, and stays so.
+pub async fn detach(
+    environment: &mut Environment<'_>,
+    args: &Start,
+) -> Result<Detached, CommandError> {
+    let (name, namespace, mut options) = args.rollout.resolve(environment)?;
+    // A pod that is moved to another node has its successor, who goes on from the object.
+    options.on_signal = options.on_signal.or(Some(OnSignal::Hold));
+    let rollout = RolloutArgs {
+        name: Some(name.clone()),
+        options: options.clone(),
+        ..RolloutArgs::default()
+    };
+    let account = args.detach.service_account.as_deref();
+    let account = account.unwrap_or("kubectl-canary");
+    environment.namespace.clone_from(&namespace);
+    let prepared = unless_interrupted(environment, async |environment| {
+        let prepared = prepare(environment, &rollout).await?;
+        prepared.check()?;
+        let cluster = &environment.cluster;
+        if !cluster.has_service_account(&namespace, account).await? {
+            return Err(CommandError::Preflight(vec![Finding::refuse(
+                format!("there is no serviceaccount {namespace}/{account}"),
+                "the Job would never get a pod",
+                format!(
+                    "kubectl canary rbac -n {namespace} --subject serviceaccount:{account} | kubectl apply -f -"
+                ),
+            )]));
+        }
+        Ok(prepared)
+    })
+    .await?;
+    announce(environment, &prepared);
+    let within = args.detach.begin_within;
+    let within = within.unwrap_or(HumanDuration::minutes(2));
+    let begin_by = environment.clock.now() + within.signed();
+    let job = JobPlan {
+        namespace: &namespace,
+        name: &name,
+        run: &prepared.rollout.run,
+        image: args.detach.image.as_deref().unwrap_or_default(),
+        service_account: account,
+        plan: &PlanFile::of(&name, &namespace, options),
+        begin_by,
+    };
+    let (job, object) = (job.job_name(), job.object());
+    let object = object.map_err(std::io::Error::other)?;
+    environment.cluster.create_job(&namespace, &object).await?;
+    let patience = within.unsigned() + GRACE;
+    let begun = tokio::time::timeout(patience, begun(environment, &prepared, &namespace, &job));
+    let vs = begun.await.unwrap_or_else(|_| {
+        Err(CommandError::Conflict(format!(
+            "job {namespace}/{job} did not begin the rollout of virtualservice {} within {within}, and will not any more (try: kubectl describe job {job} -n {namespace})",
+            prepared.vs.full_name()
+        )))
+    })?;
+    let now = environment.clock.now();
+    let (rollout, outcome) = match (Rollout::read(&vs)?, Ending::read(&vs)) {
+        (Some(rollout), _) => (rollout, Outcome::StepPassed),
+        (None, Some(ending)) => (prepared.rollout, ending.outcome),
+        (None, None) => (prepared.rollout, Outcome::StepPassed),
+    };
+    let mut finish = left(rollout, outcome, now);
+    finish.reasons = vec![format!("job {namespace}/{job} drives it")];
+    Ok(Detached { vs, finish, job })
+}
+
+/// Waits until the object tells of the run.
+async fn begun(
+    environment: &mut Environment<'_>,
+    prepared: &Prepared,
+    namespace: &str,
+    job: &str,
+) -> Result<VirtualService, CommandError> {
+    let (vs, run) = (&prepared.vs, &prepared.rollout.run);
+    let cluster = environment.cluster.clone();
+    let mut watch = Watch::from(&cluster, vs);
+    let mut said = None;
+    loop {
+        let seen = tokio::select! {
+            biased;
+            _ = environment.signals.next() => {
+                return Err(CommandError::Conflict(format!(
+                    "interrupted, but job {namespace}/{job} begins the rollout by itself (try: kubectl delete job {job} -n {namespace}, then {})",
+                    Rollout::abort_command(vs)
+                )));
+            }
+            seen = watch.next() => Some(seen),
+            () = tokio::time::sleep(LOOK) => None,
+        };
+        match seen {
+            Some(Seen::Changed(now)) if tells_of(&now, run) => return Ok(*now),
+            Some(Seen::Changed(_)) => continue,
+            Some(Seen::Deleted) => {
+                return Err(CommandError::Conflict(format!(
+                    "virtualservice {} was deleted before its rollout began",
+                    vs.full_name()
+                )));
+            }
+            None => {}
+        }
+        let why = match cluster.job_standing(namespace, job).await {
+            Ok(JobStanding::Failed { why }) => why,
+            Ok(JobStanding::Complete) => "it is over".to_owned(),
+            Ok(JobStanding::Gone) => "it was deleted".to_owned(),
+            Ok(JobStanding::UnderWay { waiting }) => {
+                if let Some(why) = waiting.filter(|why| said.as_ref() != Some(why)) {
+                    let text = format!("job {namespace}/{job} does not run yet: {why}");
+                    said = Some(why);
+                    emit(environment, vs, run, EventKind::Warning { text });
+                }
+                continue;
+            }
+            // The object counts, not what is known of the Job.
+            Err(_) => continue,
+        };
+        // It may have begun and ended between two looks.
+        let now = cluster.virtual_service(vs.namespace(), vs.name()).await?;
+        if tells_of(&now, run) {
+            return Ok(now);
+        }
+        return Err(CommandError::Conflict(format!(
+            "job {namespace}/{job} ended before the rollout of virtualservice {} began: {why} (try: kubectl logs job/{job} -n {namespace})",
+            vs.full_name()
+        )));
+    }
+}
+
+fn tells_of(vs: &VirtualService, run: &str) -> bool {
+    let under_way = Rollout::read(vs).ok().flatten();
+    under_way.is_some_and(|rollout| rollout.run == run)
+        || Ending::read(vs).is_some_and(|ending| ending.run == run)
+}
+
+/// What a pod of a Job does: begins the run that it is to drive, or goes on with it in the place of a
+/// pod that died, or finds that it has ended.
+///
+/// RBAC: as `start`.
+///
+/// # Errors
+/// If it is too late to begin; else as `start`.
+pub async fn carry_on(
+    environment: &mut Environment<'_>,
+    args: &Start,
+    run: &str,
+) -> Result<Carried, CommandError> {
+    let (name, namespace, _) = args.rollout.resolve(environment)?;
+    run.clone_into(&mut environment.run);
+    let vs = marked_object(environment, &namespace, &name).await?;
+    if let Some(ending) = Ending::read(&vs).filter(|ending| ending.run == run) {
+        return Ok(Carried::Ended(ending.outcome));
+    }
+    let driven = if Rollout::read(&vs)?.is_some_and(|rollout| rollout.run == run) {
+        environment.namespace = namespace;
+        replace(environment, &name).await?
+    } else {
+        let now = environment.clock.now();
+        if let Some(begin_by) = args.detach.begin_by.filter(|begin_by| *begin_by < now) {
+            return Err(CommandError::Preflight(vec![Finding::refuse(
+                format!(
+                    "the rollout of virtualservice {} was to begin by {begin_by}",
+                    vs.full_name()
+                ),
+                "whoever asked for it has gone on",
+                format!(
+                    "kubectl canary start {name} -n {namespace} --detach with a longer --begin-within"
+                ),
+            )]));
+        }
+        start(environment, args).await?
+    };
+    Ok(Carried::Driven(Box::new(driven)))
+}

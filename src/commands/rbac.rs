@@ -1,0 +1,250 @@
+//! `rbac`: what a rollout needs to be allowed, ready to apply.
+
+use std::str::FromStr;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::CommandError;
+use crate::metrics::{DEFAULT_ADDRESS, PrometheusAddress};
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+
+/// The name of the objects, unless a service account has another.
+const NAME: &str = "kubectl-canary";
+
+/// What `start` does in the VirtualService's namespace: group, resource, verbs.
+const RULES: [(&str, &str, &[&str]); 7] = [
+    (
+        "networking.istio.io",
+        "virtualservices",
+        &["get", "list", "watch", "patch"],
+    ),
+    ("networking.istio.io", "destinationrules", &["list"]),
+    ("", "services", &["get"]),
+    ("", "pods", &["list"]),
+    ("", "namespaces", &["get"]),
+    ("autoscaling", "horizontalpodautoscalers", &["list"]),
+    (
+        "coordination.k8s.io",
+        "leases",
+        &["get", "create", "update"],
+    ),
+];
+
+/// What `start --detach` does besides, on behalf of whoever calls it.
+const DETACHING: [(&str, &str, &[&str]); 2] = [
+    ("", "serviceaccounts", &["get"]),
+    ("batch", "jobs", &["get", "create"]),
+];
+
+/// What `rbac` takes.
+#[derive(Args, Clone, Debug)]
+pub struct Rbac {
+    /// Who is to be allowed: `serviceaccount:NAME`, `user:NAME` or `group:NAME`.
+    #[arg(
+        long,
+        value_name = "WHO",
+        default_value = "serviceaccount:kubectl-canary"
+    )]
+    pub subject: Subject,
+    /// Prometheus: a URL, which needs no rights, or NAMESPACE/SERVICE:PORT.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "KUBECTL_CANARY_PROMETHEUS_URL",
+        hide_env_values = true,
+        default_value = DEFAULT_ADDRESS
+    )]
+    pub prometheus: String,
+    /// Allow `start --detach`, too.
+    #[arg(long)]
+    pub detach: bool,
+}
+
+/// Who is to be allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    kind: &'static str,
+    name: String,
+}
+
+impl FromStr for Subject {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, name) = match text.split_once(':') {
+            Some(("serviceaccount", name)) => ("ServiceAccount", name),
+            Some(("user", name)) => ("User", name),
+            Some(("group", name)) => ("Group", name),
+            _ => ("", ""),
+        };
+        if name.is_empty() {
+            return Err("expected serviceaccount:NAME, user:NAME or group:NAME".into());
+        }
+        Ok(Self {
+            kind,
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// The objects that allow a rollout in `namespace`, as one that `kubectl apply -f -` takes.
+///
+/// # Errors
+/// If the address of Prometheus cannot be used.
+pub fn rbac(args: &Rbac, namespace: &str) -> Result<Value, CommandError> {
+    let address: PrometheusAddress = args
+        .prometheus
+        .parse()
+        .map_err(|error| CommandError::Usage(format!("--prometheus: {error}")))?;
+    let mut items = Vec::new();
+    let is_account = args.subject.kind == "ServiceAccount";
+    if is_account {
+        items.push(json!({
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": args.subject.name, "namespace": namespace},
+        }));
+    }
+    let detaching: &[_] = if args.detach { &DETACHING } else { &[] };
+    let rules = RULES
+        .iter()
+        .chain(detaching)
+        .map(|(group, resource, verbs)| {
+            let mut rule = json!({"apiGroups": [group], "resources": [resource], "verbs": verbs});
+            if *resource == "namespaces" {
+                rule["resourceNames"] = json!([namespace]);
+            }
+            rule
+        });
+    items.extend(grant(
+        args,
+        namespace,
+        namespace,
+        &json!(rules.collect::<Vec<_>>()),
+    ));
+    if let PrometheusAddress::Service(service) = address {
+        let rule = json!({
+            "apiGroups": [""],
+            "resources": ["services/proxy"],
+            "resourceNames": [service.proxied()],
+            "verbs": ["get"],
+        });
+        items.extend(grant(args, &service.namespace, namespace, &json!([rule])));
+    }
+    Ok(json!({"apiVersion": "v1", "kind": "List", "items": items}))
+}
+
+/// A Role in `namespace`, and its binding to the subject, whose own namespace is `home`.
+fn grant(args: &Rbac, namespace: &str, home: &str, rules: &Value) -> [Value; 2] {
+    let name = match (args.subject.kind, namespace == home) {
+        ("ServiceAccount", true) => args.subject.name.clone(),
+        // Rollouts of several namespaces meet in that of Prometheus.
+        ("ServiceAccount", false) => format!("{}-{home}", args.subject.name),
+        (_, true) => NAME.to_owned(),
+        (_, false) => format!("{NAME}-{home}"),
+    };
+    let subject = match args.subject.kind {
+        "ServiceAccount" => {
+            json!({"kind": "ServiceAccount", "name": args.subject.name, "namespace": home})
+        }
+        kind => json!({"apiGroup": GROUP, "kind": kind, "name": args.subject.name}),
+    };
+    let role = json!({
+        "apiVersion": format!("{GROUP}/v1"),
+        "kind": "Role",
+        "metadata": {"name": name, "namespace": namespace},
+        "rules": rules,
+    });
+    let binding = json!({
+        "apiVersion": format!("{GROUP}/v1"),
+        "kind": "RoleBinding",
+        "metadata": {"name": name, "namespace": namespace},
+        "roleRef": {"apiGroup": GROUP, "kind": "Role", "name": name},
+        "subjects": [subject],
+    });
+    [role, binding]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(subject: &str, prometheus: &str) -> Vec<Value> {
+        let args = Rbac {
+            subject: subject.parse().unwrap(),
+            prometheus: prometheus.into(),
+            detach: false,
+        };
+        rbac(&args, "shop").unwrap()["items"]
+            .as_array()
+            .unwrap()
+            .clone()
+    }
+
+    fn kinds(items: &[Value]) -> Vec<String> {
+        let named = |item: &Value| {
+            let at = |path: &str| item.pointer(path).unwrap().as_str().unwrap().to_owned();
+            format!(
+                "{} {}/{}",
+                at("/kind"),
+                at("/metadata/namespace"),
+                at("/metadata/name")
+            )
+        };
+        items.iter().map(named).collect()
+    }
+
+    #[test]
+    fn an_account_gets_a_role_here_and_one_where_prometheus_is() {
+        let items = of("serviceaccount:rollouts", "monitoring/https:prom:web");
+        assert_eq!(
+            kinds(&items),
+            [
+                "ServiceAccount shop/rollouts",
+                "Role shop/rollouts",
+                "RoleBinding shop/rollouts",
+                "Role monitoring/rollouts-shop",
+                "RoleBinding monitoring/rollouts-shop",
+            ]
+        );
+        assert_eq!(
+            items[3]["rules"][0]["resourceNames"],
+            json!(["https:prom:web"])
+        );
+        assert_eq!(items[4]["subjects"][0]["namespace"], "shop");
+    }
+
+    #[test]
+    fn a_group_needs_no_account_and_a_url_no_role() {
+        let items = of("group:developers", "http://prometheus:9090");
+        assert_eq!(
+            kinds(&items),
+            [
+                "Role shop/kubectl-canary",
+                "RoleBinding shop/kubectl-canary"
+            ]
+        );
+        assert_eq!(items[1]["subjects"][0]["kind"], "Group");
+    }
+
+    #[test]
+    fn the_readme_names_every_right() {
+        let readme = include_str!("../../README.md");
+        let rights = readme.split("## Rights").nth(1).unwrap();
+        for (_, resource, verbs) in RULES.iter().chain(&DETACHING) {
+            assert!(rights.contains(&format!("`{resource}`")), "{resource}");
+            for verb in *verbs {
+                assert!(rights.contains(&format!("`{verb}`")), "{verb}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_meant_has_to_be_said_whole() {
+        for text in ["rollouts", "user:", "pod:x"] {
+            assert!(text.parse::<Subject>().is_err(), "{text}");
+        }
+    }
+}
