@@ -1,7 +1,6 @@
 //! A rollout that a Job drives. The stack has no kubelet, so the tests run what a pod's container would
 //! run, as the pod's service account, and tell the API server what became of it.
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
@@ -62,7 +61,7 @@ impl Pods {
     }
 
     /// What the pod's container runs.
-    fn program(&mut self, app: &App, pod: &DynamicObject) -> Program {
+    fn program(&self, app: &App, pod: &DynamicObject) -> Program {
         let volumes = pod.data["spec"]["volumes"].as_array().expect("it has some");
         let volume = volumes.iter().find(|volume| volume["name"] == "plan");
         let field = &volume.expect("one is the plan")["downwardAPI"]["items"][0]["fieldRef"];
@@ -71,9 +70,7 @@ impl Pods {
             .expect("it is a field of the pod");
         let key = field.split('\'').nth(1).expect("it is an annotation");
         let annotations = pod.metadata.annotations.as_ref().expect("it has some");
-        self.plan
-            .write_all(annotations[key].as_bytes())
-            .expect("it is written");
+        std::fs::write(self.plan.path(), &annotations[key]).expect("it is written");
         let container = &pod.data["spec"]["containers"][0];
         assert_eq!(container["command"], json!(["kubectl-canary"]));
         let args = container["args"].as_array().expect("it has arguments");
@@ -108,7 +105,11 @@ impl Pods {
 
 /// Applies what `kubectl canary rbac` prints.
 pub(crate) async fn grant(app: &App, words: &str) {
-    let printed = app.canary(&format!("rbac -o json {words}")).run().await;
+    let printed = app
+        .canary(&format!("rbac -o json {words}"))
+        .launch()
+        .wait()
+        .await;
     assert_eq!(printed.code, Some(0));
     let list: Value = serde_json::from_str(&printed.stdout).expect("it prints JSON");
     for object in list["items"].as_array().expect("it is a list") {
@@ -156,7 +157,7 @@ async fn a_job_drives_with_the_printed_rights_and_survives_the_death_of_its_pod(
     let stack = Stack::open().await;
     let app = App::start(&stack, "detached").await;
     grant(&app, "").await;
-    let mut pods = Pods::of(&app).await;
+    let pods = Pods::of(&app).await;
     let _load = app.load().rate(200.0).start();
     let asked = app
         .rollout("--steps 20:8s,50,100 --detach --image canary:1")
@@ -208,7 +209,7 @@ async fn a_result_ends_the_job_whatever_it_is() {
     let app = App::start(&stack, "result").await;
     let before = app.spec().await;
     grant(&app, "").await;
-    let mut pods = Pods::of(&app).await;
+    let pods = Pods::of(&app).await;
     let _load = app.load().rate(200.0).start();
     let asked = app
         .rollout("--steps 20:60s,100 --detach --image canary:1")
