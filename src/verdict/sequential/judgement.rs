@@ -68,9 +68,7 @@ impl Sequential {
 
     pub(super) fn hold(&self) -> Option<Hold> {
         let step = self.step.as_ref()?;
-        if self.silent {
-            Some(Hold::DataLoss)
-        } else if self.incident.ongoing() && !step.alone() {
+        if self.incident.ongoing() && !step.alone() {
             Some(Hold::Incident)
         } else if step.starved() {
             Some(Hold::NotItsShare)
