@@ -29,3 +29,4 @@ mod signals;
 mod smoke;
 mod stack;
 mod takeover;
+mod verdicts;
