@@ -106,6 +106,11 @@ async fn a_canary_whose_series_never_appear_is_never_promoted() {
     ] {
         assert!(ended.stderr.contains(words), "{}", ended.stderr);
     }
+    assert!(
+        !ended.stderr.contains("at most"),
+        "no bound without a request: {}",
+        ended.stderr
+    );
     app.is_restored_to(&before).await;
     // It was there and answered all along; only nobody could see it.
     assert!(load.stop().await.answered("v2") > 100);

@@ -16,10 +16,12 @@ impl Sequential {
     /// What is known now.
     pub fn evidence(&self) -> Evidence {
         let tolerance = self.step.as_ref().map_or(1.0, |step| self.tolerance(step));
+        let seen = self.step.as_ref().is_some_and(Step::got_its_share);
+        let upper = |metric: &Metric| metric.promotion.upper(self.policy.false_promotion);
         let metrics = self.metrics.iter().map(|metric| MetricEvidence {
             subject: metric.subject,
             evidence: metric.evidence(),
-            upper: metric.promotion.upper(self.policy.false_promotion),
+            upper: upper(metric).filter(|_| seen),
             tolerance: metric.tolerance(tolerance, &self.policy),
             clamped: metric.dispersion.clamped,
         });
