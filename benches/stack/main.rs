@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! scripts/bench cluster
+//! scripts/bench cluster scene healthy-quick
 //! ```
 //!
 //! Nothing is asserted: a figure depends on the machine, and what counts is how it
@@ -26,17 +27,38 @@ mod program;
 #[path = "../../tests/cluster/stack.rs"]
 mod stack;
 
+use std::process::ExitCode;
+
 use figures::Figures;
 use stack::Stack;
 
+/// What can be measured.
+const TOPICS: [&str; 4] = ["startup", "calls", "restore", "scene"];
+
 #[tokio::main(flavor = "current_thread")]
-async fn main() {
-    // Whatever cargo passes on is its business; a word of ours chooses one topic.
-    let chosen: Vec<String> = std::env::args()
+async fn main() -> ExitCode {
+    // Whatever cargo passes on is its business; a word of ours chooses a topic, or a case of one.
+    let words: Vec<String> = std::env::args()
         .skip(1)
         .filter(|word| !word.starts_with('-'))
         .collect();
-    let is_chosen = |topic: &str| chosen.is_empty() || chosen.iter().any(|word| word == topic);
+    let is_case = |word: &str| scene::names().any(|name| name == word);
+    let unknown = words
+        .iter()
+        .find(|word| !TOPICS.contains(&word.as_str()) && !is_case(word));
+    if let Some(word) = unknown {
+        let cases: Vec<_> = scene::names().collect();
+        eprintln!(
+            "there is no topic {word} (try: {}, and of a scene: {})",
+            TOPICS.join(", "),
+            cases.join(", ")
+        );
+        return ExitCode::from(2);
+    }
+    let is_named = |name: &str| words.iter().any(|word| word == name);
+    let has_cases = words.iter().any(|word| is_case(word));
+    let is_chosen =
+        |topic: &str| words.is_empty() || is_named(topic) || topic == "scene" && has_cases;
     let stack = Stack::open().await;
     let mut figures = Figures::default();
     if is_chosen("startup") {
@@ -49,11 +71,12 @@ async fn main() {
         restore::measure(&stack, &mut figures).await;
     }
     if is_chosen("scene") {
-        scene::measure(&stack, &mut figures).await;
+        scene::measure(&stack, &mut figures, |case| !has_cases || is_named(case)).await;
     }
     print!("{}", figures.table());
     match figures.save() {
         Ok(path) => println!("\nalso in {}", path.display()),
         Err(error) => eprintln!("the figures could not be saved: {error}"),
     }
+    ExitCode::SUCCESS
 }

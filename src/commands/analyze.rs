@@ -8,7 +8,8 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::judge::{analysis, before, past_of, weighs_durations};
+use super::judge::{analysis, past_of, weighs_durations};
+use super::past::{Depth, before};
 use super::prepare::RolloutArgs;
 use super::resume::subsets;
 use super::{CommandError, Environment};
@@ -72,11 +73,12 @@ pub async fn analyze(
     }
     let case = match (Rollout::read(&vs)?, from) {
         (Some(rollout), None) => {
-            let began = rollout.began;
-            Case::under_way(environment, rollout, began, to).await?
+            let (began, depth) = (rollout.began, Depth::of(rollout.past));
+            Case::under_way(environment, rollout, began, depth, to).await?
         }
         (Some(rollout), Some(from)) => {
-            Case::under_way(environment, clipped(rollout, from), from, to).await?
+            let rollout = clipped(rollout, from);
+            Case::under_way(environment, rollout, from, Depth::AsNeeded, to).await?
         }
         (None, Some(from)) => Case::at_rest(environment, &vs, options, from, to).await?,
         (None, None) => {
@@ -127,12 +129,13 @@ impl Case {
         environment: &Environment<'_>,
         rollout: Rollout,
         began: Timestamp,
+        depth: Depth,
         to: Timestamp,
     ) -> Result<Self, CommandError> {
         let first = rollout.history.first();
         let from = first.map_or(began, |stage| stage.since);
         let (targets, youngest) = versions(environment, &rollout).await?;
-        let history = past_of(environment, &rollout.plan, &targets, began).await?;
+        let history = past_of(environment, &rollout.plan, &targets, began, depth).await?;
         Ok(Self {
             rollout,
             targets,
@@ -159,7 +162,7 @@ impl Case {
         let (targets, youngest) = versions(environment, &rollout).await?;
         let metrics = environment.metrics(&rollout.plan.prometheus)?;
         let durations = weighs_durations(&rollout.plan);
-        let past = before(metrics.as_ref(), &targets, from, durations).await;
+        let past = before(metrics.as_ref(), &targets, from, durations, Depth::AsNeeded).await;
         if let Ok(Some(scrape)) = past.as_ref().map(|past| past.scrape) {
             rollout.plan = Plan::measured(options, scrape)?;
         }

@@ -1,117 +1,13 @@
 //! The analysis that a plan asks for, and what it has to know of the past.
 
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
 
+use super::past::{Depth, before};
 use super::{CommandError, Environment};
-use crate::metrics::{Books, MetricSource, MetricsError, Observation, Targets, USUAL_BOUNDS};
-use crate::plan::{AnalysisKind, HumanDuration, Plan};
-use crate::verdict::sequential::{History, Sequential, Traffic};
-use crate::verdict::{Analysis, Guarded, Limits, ThresholdGate, Window};
-
-/// How far the stable version's past is looked at.
-pub(super) const PAST: SignedDuration = SignedDuration::from_mins(30);
-/// A scrape is stored a little after the moment it is dated, so the newest one may be missing from the
-/// past that a start sees and be there for whoever replays it. Before this it has settled.
-const SETTLED: SignedDuration = SignedDuration::from_millis(500);
-/// How many scrapes of durations are looked at.
-const SCRAPES_OF_DURATIONS: i32 = 120;
-/// How far ahead of ours the clock of Prometheus is looked for.
-const AHEAD: SignedDuration = SignedDuration::from_mins(5);
-/// The longest that Prometheus may take for it.
-const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// What the stable version did before the rollout.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Before {
-    /// Its rate and noise, for the sequential analysis.
-    pub history: History,
-    /// Requests per second and failure rate, for a forecast.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub traffic: Option<Traffic>,
-    /// How often it was scraped.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub scrape: Option<HumanDuration>,
-    /// How many series there were.
-    pub series: usize,
-}
-
-/// Reads the half hour before `until`. The same moment always yields the same past, so that a run
-/// that is resumed starts from what the first one knew.
-///
-/// Durations have fourteen buckets for each series of requests, so they are only looked at as far
-/// back as is needed to choose among them.
-///
-/// # Errors
-/// If the metrics do not answer.
-pub(super) async fn before(
-    metrics: &dyn MetricSource,
-    targets: &Targets,
-    until: Timestamp,
-    durations: bool,
-) -> Result<Before, MetricsError> {
-    let until = until - SETTLED;
-    let requests = look(
-        metrics,
-        Books::new(targets.clone(), until - PAST, Vec::new()),
-        until,
-    )
-    .await?;
-    let mut history = History::from_windows(&requests.windows);
-    let scrape = requests.quality.scrape_interval;
-    if durations && let Some(scrape) = scrape {
-        let since = until - (scrape * SCRAPES_OF_DURATIONS).min(PAST);
-        let books = Books::new(targets.clone(), since, USUAL_BOUNDS.to_vec());
-        history.slow = History::from_windows(&look(metrics, books, until).await?.windows).slow;
-    }
-    Ok(Before {
-        history,
-        traffic: traffic(&requests.windows),
-        scrape: scrape.map(HumanDuration::from),
-        series: requests.quality.series,
-    })
-}
-
-/// The newest sample there is, by Prometheus' clock, which may be ahead of the one here.
-///
-/// # Errors
-/// If the metrics do not answer.
-pub(super) async fn newest_sample(
-    metrics: &dyn MetricSource,
-    targets: &Targets,
-    now: Timestamp,
-) -> Result<Option<Timestamp>, MetricsError> {
-    let books = Books::new(targets.clone(), now, Vec::new());
-    // Asked as of now, Prometheus would keep to itself what its clock calls later.
-    let seen = look(metrics, books, now + AHEAD).await?;
-    Ok(seen.quality.newest.overall)
-}
-
-async fn look(
-    metrics: &dyn MetricSource,
-    mut books: Books,
-    until: Timestamp,
-) -> Result<Observation, MetricsError> {
-    let answers = books.ask(metrics, until, DEADLINE).await?;
-    // Whatever share the canary had meanwhile: the past is of the stable version alone.
-    Ok(books.take(&answers, |_| 0.0))
-}
-
-fn traffic(windows: &[Window]) -> Option<Traffic> {
-    let (first, last) = (windows.first()?, windows.last()?);
-    let seconds = last.end.duration_since(first.start).as_secs_f64();
-    let mut stable = crate::verdict::Counts::default();
-    let mut canary = crate::verdict::Counts::default();
-    for window in windows {
-        stable += window.stable;
-        canary += window.canary;
-    }
-    (seconds > 0.0).then(|| Traffic {
-        per_second: (stable.requests + canary.requests) as f64 / seconds,
-        failure_rate: stable.failure_rate().unwrap_or(0.0),
-    })
-}
+use crate::metrics::Targets;
+use crate::plan::{AnalysisKind, Plan};
+use crate::verdict::sequential::{History, Sequential};
+use crate::verdict::{Analysis, Guarded, Limits, ThresholdGate};
 
 /// Whether a plan's analysis weighs durations.
 pub(super) fn weighs_durations(plan: &Plan) -> bool {
@@ -139,21 +35,20 @@ pub(super) fn analysis(plan: &Plan, history: &History) -> Box<dyn Analysis> {
     }
 }
 
-/// The past of a rollout under way: that before it began.
+/// The past of a rollout under way: that before it began, as deep as the rollout looked at it.
 pub(super) async fn past_of(
     environment: &Environment<'_>,
     plan: &Plan,
     targets: &Targets,
     began: Timestamp,
+    depth: Depth,
 ) -> Result<History, CommandError> {
     if plan.judgement.analysis == AnalysisKind::Threshold {
         return Ok(History::unknown());
     }
     let metrics = environment.metrics(&plan.prometheus)?;
+    let durations = weighs_durations(plan);
+    let before = before(metrics.as_ref(), targets, began, durations, depth).await;
     // Without an answer nothing is known, and the analysis is the more careful for it.
-    Ok(
-        before(metrics.as_ref(), targets, began, weighs_durations(plan))
-            .await
-            .map_or_else(|_| History::unknown(), |before| before.history),
-    )
+    Ok(before.map_or_else(|_| History::unknown(), |before| before.history))
 }

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use super::additions::additions;
 use super::environment::object_name;
 use super::handover::object_to_change;
-use super::judge::{Before, before, newest_sample, weighs_durations};
+use super::judge::weighs_durations;
+use super::past::{Before, Depth, before, newest_sample};
 use super::state::is_under_way;
 use super::{CommandError, Environment};
 use crate::cluster::{CallError, Class, Subset};
@@ -198,6 +199,7 @@ pub async fn prepare(
     if let Some(scrape) = before.as_ref().and_then(|before| before.scrape) {
         rollout.plan = Plan::measured(options, scrape)?;
     }
+    rollout.past = before.as_ref().map(|before| before.depth);
     let forecast = forecast(&rollout, first, before.as_ref());
     findings.extend(
         forecast
@@ -234,7 +236,7 @@ async fn look_back(
     let now = environment.clock.now();
     let durations = weighs_durations(&rollout.plan);
     let (before, newest) = futures::join!(
-        before(metrics, targets, rollout.began, durations),
+        before(metrics, targets, rollout.began, durations, Depth::AsNeeded),
         newest_sample(metrics, targets, now)
     );
     let samples = before.as_ref().map(|before| Samples {

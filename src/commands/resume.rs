@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::drive::{Departure, Drive, drive, emit, left, lock, unless_interrupted};
 use super::handover::on_delegate;
 use super::judge::past_of;
+use super::past::Depth;
 use super::state::{change, under_way};
 use super::{CommandError, Environment};
 use crate::cluster::{Keeper, Lease, Subset};
@@ -221,7 +222,14 @@ async fn survey(
         CommandError::Conflict(format!("virtualservice {}: {error}", vs.full_name()))
     })?;
     let targets = targets.counting(rollout.counted());
-    let history = past_of(environment, &rollout.plan, &targets, rollout.began).await?;
+    let history = past_of(
+        environment,
+        &rollout.plan,
+        &targets,
+        rollout.began,
+        Depth::of(rollout.past),
+    )
+    .await?;
     let keeper = lock(environment, &vs, &rollout.run).await?;
     let scene = Scene {
         rollout,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::CommandError;
-use super::judge::{PAST, analysis, weighs_durations};
+use super::judge::{analysis, weighs_durations};
 use super::prepare::plan_file;
 use crate::plan::{HumanDuration, Options, Percent, Plan};
 use crate::report::Simulation;
@@ -227,7 +227,7 @@ pub fn simulate(args: &Simulate, tick: &(dyn Fn() + Sync)) -> Result<Simulation,
             .map_or(0.0, |age| age.signed().as_secs_f64()),
     };
     let judge = |world: &mut World<'_>| -> Box<dyn Analysis> {
-        let past = world.recent(PAST.as_secs_f64());
+        let past = world.summed_history();
         analysis(&plan, &History::from_windows(&past))
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

@@ -35,6 +35,26 @@ pub struct Answers {
     slow: Option<Result<Answer, MetricsError>>,
 }
 
+impl Answers {
+    /// How many samples of requests there are.
+    pub fn samples(&self) -> usize {
+        let series = self.requests.series.iter();
+        series.map(|series| series.samples.len()).sum()
+    }
+
+    /// Time of the oldest sample of requests.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        let series = self.requests.series.iter();
+        let firsts = series.filter_map(|series| series.samples.first());
+        firsts.map(|(time, _)| *time).min()
+    }
+
+    /// Whether requests may be missing.
+    pub fn is_partial(&self) -> bool {
+        self.requests.is_partial()
+    }
+}
+
 impl Books {
     /// Books that count what happens after `since`, and what was slower than `bounds` (milliseconds);
     /// without bounds only requests.

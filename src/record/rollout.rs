@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Counted;
-use crate::plan::{Percent, Plan};
+use crate::plan::{HumanDuration, Percent, Plan};
 use crate::traffic::{
     Destination, Mirroring, MissingRoutes, Outline, RouteKind, Shape, Split, TesterOutline,
     VirtualService, Weights, chosen,
@@ -61,6 +61,10 @@ pub struct Rollout {
     pub since: Timestamp,
     /// When it began.
     pub began: Timestamp,
+    /// How far the stable version's past was looked at before it began. Whoever goes on with the
+    /// rollout, or replays it, looks at the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past: Option<HumanDuration>,
     /// Who drives it.
     pub holder: String,
     /// Who changed it last, if that was not the driver.
@@ -136,6 +140,7 @@ impl Rollout {
             step: 0,
             since: now,
             began: now,
+            past: None,
             holder,
             by: None,
             plan,

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::sampler::Sampler;
 use super::scenario::{Lag, Latency, Scenario};
+use crate::verdict::sequential::History;
 use crate::verdict::{Counts, Slow, Window};
 
 /// Correlation time of drift, in seconds.
@@ -88,11 +89,12 @@ impl<'a> World<'a> {
 
     /// What stable did before the rollout, oldest first: as much as a history wants to see.
     pub fn history(&mut self) -> Vec<Window> {
-        let day = (24.0 * 3600.0 / self.scrape) as usize;
-        let half_hour = (1800.0 / self.scrape).ceil() as usize;
+        let within = |time: SignedDuration| time.as_secs_f64() / self.scrape;
+        let most = (within(History::LONGEST) as usize).min(History::MOST_WINDOWS);
+        let least = within(History::SHORTEST).ceil() as usize;
         let mut windows = Vec::new();
         let mut failures = 0;
-        while windows.len() < day && (windows.len() < half_hour || failures < 200) {
+        while windows.len() < most && (windows.len() < least || failures < History::ENOUGH) {
             let window = self.past(windows.len() as f64 * self.scrape);
             failures += window.stable.failures;
             windows.push(window);
@@ -100,15 +102,17 @@ impl<'a> World<'a> {
         windows
     }
 
+    /// The same with its pods not told apart: what a rollout reads before it starts.
+    pub fn summed_history(&mut self) -> Vec<Window> {
+        summed(self.history())
+    }
+
     /// What stable did in the last `seconds` before the rollout, oldest first, its pods not told
-    /// apart: what a rollout reads before it starts.
+    /// apart: what a rollout reads where stable is not older.
     pub fn recent(&mut self, seconds: f64) -> Vec<Window> {
         let count = (seconds / self.scrape) as usize;
-        let past = (0..count).map(|i| Window {
-            stable_pods: Vec::new(),
-            ..self.past(i as f64 * self.scrape)
-        });
-        past.collect()
+        let past = (0..count).map(|i| self.past(i as f64 * self.scrape));
+        summed(past.collect())
     }
 
     fn past(&mut self, at: f64) -> Window {
@@ -320,6 +324,13 @@ impl<'a> World<'a> {
             }
         })
     }
+}
+
+fn summed(mut windows: Vec<Window>) -> Vec<Window> {
+    for window in &mut windows {
+        window.stable_pods.clear();
+    }
+    windows
 }
 
 /// The share of requests faster than `bound`.

@@ -40,10 +40,6 @@ impl Analysis for Guarded {
         }
     }
 
-    fn silent(&mut self, now: jiff::Timestamp) -> Decision {
-        self.comparison.silent(now)
-    }
-
     fn evidence(&self) -> Option<Evidence> {
         self.comparison.evidence()
     }

@@ -58,7 +58,8 @@ pub enum Decision {
     Inconclusive(Vec<Reason>),
 }
 
-/// Judges a rollout window by window.
+/// Judges a rollout window by window. Time without one is not its concern: who looks at the metrics
+/// knows first that they do not answer, and what to do then.
 pub trait Analysis: Send {
     /// A step begins; its weights are set. Not called when a step goes on after a
     /// [`Decision::Resume`].
@@ -66,14 +67,6 @@ pub trait Analysis: Send {
 
     /// Takes the next window, in order of time.
     fn observe(&mut self, window: &Window) -> Decision;
-
-    /// No new sample has come, and it is `now`. Missing data is never good news.
-    fn silent(&mut self, now: Timestamp) -> Decision {
-        Decision::Stay(
-            Verdict::MetricsUnavailable,
-            vec![Reason(format!("no new sample by {now}"))],
-        )
-    }
 
     /// The evidence so far, if this analysis weighs any.
     fn evidence(&self) -> Option<Evidence> {

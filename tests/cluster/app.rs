@@ -16,6 +16,9 @@ use crate::stack::{PUSHED_WITHIN, Stack};
 /// How long the pods and the proxies may take until a first request is answered.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
+/// How many pods each version has.
+const REPLICAS: usize = 2;
+
 /// Flags that make steps of three seconds, judged by a limit.
 const BRISK: &str = "--analysis threshold --max-error-rate 5% --margin 5% --min-requests 20 \
                      --dwell 3s --interval 1s";
@@ -87,7 +90,7 @@ impl App {
         for name in ["reviews-v1", "reviews-v2"] {
             loop {
                 let deployment = deployments.get(name).await.expect("it was just made");
-                if deployment.data["status"]["availableReplicas"] == 2 {
+                if deployment.data["status"]["availableReplicas"] == REPLICAS {
                     break;
                 }
                 assert!(started.elapsed() < READY_WITHIN, "{deployment:?}");
@@ -288,6 +291,12 @@ impl App {
             assert!(started.elapsed() < READY_WITHIN, "no answer: {report:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        // An answer of v1 says nothing of v2, whose requests would fail until its pods are known too.
+        for version in ["v1", "v2"] {
+            let cluster = format!("80|{version}|{}", self.service());
+            let admin = &self.stack.description.gateway.admin;
+            self.stack.await_endpoints(admin, &cluster, REPLICAS).await;
+        }
         self.take_counts().await;
     }
 
@@ -346,7 +355,7 @@ impl App {
             // Recreate, so that a change of the pods takes the old ones away even if the new
             // ones never become ready.
             "spec": {
-                "replicas": 2,
+                "replicas": REPLICAS,
                 "strategy": {"type": "Recreate"},
                 "selector": {"matchLabels": labels},
                 "template": {

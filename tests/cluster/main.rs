@@ -30,3 +30,4 @@ mod signals;
 mod smoke;
 mod stack;
 mod takeover;
+mod verdicts;

@@ -29,6 +29,8 @@ pub(crate) enum Mischief {
     Error,
     /// A success without any series.
     Empty,
+    /// The canary's series are missing, as where nothing scrapes them, and nothing says so.
+    NoCanary,
     /// No answer.
     Silence,
     /// A page of somebody else's.
@@ -136,6 +138,9 @@ async fn meddle(mischief: Mischief, status: StatusCode, body: Vec<u8>) -> (Statu
             let all = series(answer);
             all.truncate(all.len() / 2);
             answer["warnings"] = json!(["a store is away"]);
+        }),
+        Mischief::NoCanary => rewritten(|answer| {
+            series(answer).retain(|series| series["metric"]["destination_version"] != "v2");
         }),
         Mischief::Empty => rewritten(|answer| series(answer).clear()),
         Mischief::Error => (

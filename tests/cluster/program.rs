@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 
 use crate::stack::Description;
 
-/// How long a process may run, far longer than any should.
+/// How long a process may run unless it is given more, far longer than most should.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Names another build of the program, for measuring one that is optimized.
@@ -27,6 +27,7 @@ pub(crate) struct Program {
     kubeconfig: PathBuf,
     path: Option<String>,
     dev: PathBuf,
+    patience: Duration,
 }
 
 /// A process in a group of its own, which ends with this value at the latest.
@@ -35,6 +36,7 @@ pub(crate) struct Running {
     group: u32,
     folder: TempDir,
     begun: Instant,
+    patience: Duration,
 }
 
 /// A process that has ended.
@@ -67,6 +69,7 @@ impl Program {
             kubeconfig: description.kubeconfig.admin.clone(),
             path: None,
             dev: description.kubeconfig.dev.clone(),
+            patience: PATIENCE,
         }
     }
 
@@ -79,6 +82,11 @@ impl Program {
             words: words.into_iter().collect(),
             ..Self::new(description, "", "")
         }
+    }
+
+    /// May run for so long.
+    pub(crate) fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// As the user who may do nothing until a test grants it.
@@ -127,6 +135,7 @@ impl Program {
             child,
             folder,
             begun: Instant::now(),
+            patience: self.patience,
         }
     }
 
@@ -170,7 +179,11 @@ impl Running {
             }
             let tale = || format!("{}{}", self.text("stdout"), self.text("stderr"));
             assert!(ended.is_none(), "it ended first: {ended:?}\n{}", tale());
-            assert!(self.begun.elapsed() < PATIENCE, "not seen:\n{}", tale());
+            assert!(
+                self.begun.elapsed() < self.patience,
+                "not seen:\n{}",
+                tale()
+            );
             tokio::time::sleep(POLL).await;
         }
     }
@@ -205,7 +218,7 @@ impl Running {
 
     /// Waits for its end.
     pub(crate) async fn wait(mut self) -> Ended {
-        let left = PATIENCE.saturating_sub(self.begun.elapsed());
+        let left = self.patience.saturating_sub(self.begun.elapsed());
         let status = tokio::time::timeout(left, self.child.wait()).await;
         let (stdout, stderr) = (self.text("stdout"), self.text("stderr"));
         let status = status

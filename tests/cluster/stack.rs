@@ -216,6 +216,29 @@ impl Stack {
         }
     }
 
+    /// Waits until a proxy knows so many healthy endpoints of a subset of a Service, named as above. The
+    /// API server may call pods ready well before they have come all the way through istiod.
+    pub(crate) async fn await_endpoints(&self, admin: &str, cluster: &str, count: usize) {
+        let begun = Instant::now();
+        let prefix = format!("outbound|{cluster}::");
+        loop {
+            let answer = self.http.get(format!("{admin}/clusters")).send().await;
+            let answer = answer.unwrap_or_else(|error| panic!("Envoy did not answer: {error}"));
+            let clusters = answer.text().await.expect("Envoy answers in text");
+            let lines = clusters.lines().filter(|line| line.starts_with(&prefix));
+            let healthy = lines.filter(|line| line.ends_with("::health_flags::healthy"));
+            let known = healthy.count();
+            if known >= count {
+                return;
+            }
+            assert!(
+                begun.elapsed() < PUSHED_WITHIN,
+                "{known} endpoints of {cluster}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// A request to the backends' control port.
     pub(crate) async fn control(&self, method: reqwest::Method, path: &str, body: &Value) -> Value {
         let url = format!("{}{path}", self.description.backend.control);

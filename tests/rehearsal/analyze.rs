@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use kubectl_canary::cli::Exit;
 use kubectl_canary::commands::{self, Analyze, CommandError, RolloutArgs};
 use kubectl_canary::engine::{Finish, Signal, Signals};
@@ -119,6 +120,27 @@ async fn a_slow_preflight_does_not_change_what_the_run_knew_of_the_past() {
         .faults()
         .api(slow.of("horizontalpodautoscalers").times(1));
     start_gated(&shop).await;
+    let (_, evidence) = last_look(&shop);
+    let view = whole(&shop).await;
+    assert_same(view.evidence.as_ref().unwrap(), &evidence);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_looks_as_far_back_as_the_run_did() {
+    let shop = Shop::open_with(|stage| {
+        stage.scrapes().every(SignedDuration::from_secs(15));
+        stage.scrapes().keep(SignedDuration::from_hours(12));
+    })
+    .await;
+    for version in ["reviews-v1", "reviews-v2"] {
+        shop.world.traffic().version("shop", version).fails(0.0001);
+    }
+    tokio::time::sleep(Duration::from_secs(6 * 3600)).await;
+    // The first hour is answered, what lies before it only to whoever asks later.
+    let hang = Rule::new(PrometheusFault::Hang).containing("[3901s]");
+    shop.world.faults().prometheus(hang.times(1));
+    start_gated(&shop).await;
+    assert_eq!(shop.rollout().unwrap().past.unwrap().to_string(), "1h");
     let (_, evidence) = last_look(&shop);
     let view = whole(&shop).await;
     assert_same(view.evidence.as_ref().unwrap(), &evidence);

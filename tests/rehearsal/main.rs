@@ -2,6 +2,7 @@
 
 mod analyze;
 mod forecast;
+mod past;
 mod simulate;
 #[path = "../rollout/stage.rs"]
 #[expect(dead_code, reason = "the stage has what the rollouts need, too")]

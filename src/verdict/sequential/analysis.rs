@@ -20,7 +20,7 @@ const LEAST_BAD: f64 = 3.0;
 const SLOW_WEIGHT: f64 = 0.1;
 /// Evidence above which a step is not left, in nats.
 const QUIET: f64 = std::f64::consts::LN_2;
-/// Scrapes without a sample after which data is lost.
+/// Scrapes of a window that count towards the deadline; what lies further apart was time without data.
 const LOST: i32 = 3;
 /// Weight of the past in the smoothed number of requests in a window.
 const SMOOTHING: f64 = 0.75;
@@ -54,7 +54,6 @@ pub struct Sequential {
     pub(super) retreats: u32,
     pub(super) overloads: u32,
     pub(super) half_open: bool,
-    pub(super) silent: bool,
     pub(super) alone: f64,
 }
 
@@ -81,7 +80,6 @@ impl Sequential {
             retreats: 0,
             overloads: 0,
             half_open: false,
-            silent: false,
             alone: 0.0,
         }
     }
@@ -275,23 +273,11 @@ impl Analysis for Sequential {
             return Decision::Stay(Verdict::NotEnoughData, self.reasons());
         }
         self.last_end = Some(window.end);
-        self.silent = false;
         match self.phase {
             Phase::Waiting => Decision::Stay(Verdict::NotEnoughData, self.reasons()),
             Phase::Comparing | Phase::Baking => self.compare(window),
             Phase::Confirming => self.confirm(window),
         }
-    }
-
-    fn silent(&mut self, now: Timestamp) -> Decision {
-        let last = self.last_end.or(self.first_began);
-        self.silent = last.is_some_and(|last| now.duration_since(last) > self.policy.scrape * LOST);
-        let verdict = if self.silent {
-            Verdict::MetricsUnavailable
-        } else {
-            Verdict::NotEnoughData
-        };
-        Decision::Stay(verdict, self.reasons())
     }
 
     fn evidence(&self) -> Option<super::Evidence> {

@@ -19,8 +19,6 @@ pub enum Hold {
     Unsteady,
     /// Stable failed more each time the canary got more traffic.
     Overload,
-    /// No sample for more than three scrapes.
-    DataLoss,
 }
 
 /// Where the analysis stands.
@@ -161,7 +159,6 @@ impl Hold {
             Self::Disputed => "both versions failed together three times in this step",
             Self::Unsteady => "the canary looked worse at 100 % three times, but not beside stable",
             Self::Overload => "stable failed more each of three times the canary got more traffic",
-            Self::DataLoss => "no new sample for more than three scrapes",
         }
     }
 }

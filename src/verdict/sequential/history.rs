@@ -8,12 +8,6 @@ use super::dispersion::Dispersion;
 use super::latency;
 use crate::verdict::Window;
 
-/// Failures after which looking further back adds nothing.
-const ENOUGH: u64 = 200;
-/// The least and the most that is looked back.
-const SHORTEST: SignedDuration = SignedDuration::from_mins(30);
-const LONGEST: SignedDuration = SignedDuration::from_hours(24);
-
 /// One metric's past on the stable version.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Past {
@@ -49,6 +43,15 @@ pub struct History {
 }
 
 impl History {
+    /// Failures after which looking further back adds nothing.
+    pub const ENOUGH: u64 = 200;
+    /// The least that is looked back.
+    pub const SHORTEST: SignedDuration = SignedDuration::from_mins(30);
+    /// The most that is looked back.
+    pub const LONGEST: SignedDuration = SignedDuration::from_hours(24);
+    /// The most windows that are looked back: a day of scrapes 15 s apart, less of more frequent ones.
+    pub const MOST_WINDOWS: usize = 6000;
+
     /// Nothing is known: the first window of the rollout will have to serve.
     pub fn unknown() -> Self {
         Self {
@@ -58,7 +61,7 @@ impl History {
     }
 
     /// Reads windows of the time before the rollout, oldest first, each a scrape long. Only the newest
-    /// count: until 200 failures, at least 30 minutes, at most 24 hours back.
+    /// count: until 200 failures, at least 30 minutes, at most 24 hours or 6000 windows back.
     pub fn from_windows(windows: &[Window]) -> Self {
         let windows = relevant(windows);
         if windows.is_empty() {
@@ -84,12 +87,12 @@ fn relevant(windows: &[Window]) -> &[Window] {
     let mut first = windows.len();
     for (i, window) in windows.iter().enumerate().rev() {
         let back = newest.end.duration_since(window.start);
-        if back > LONGEST {
+        if back > History::LONGEST || windows.len() - i > History::MOST_WINDOWS {
             break;
         }
         first = i;
         failures += window.stable.failures;
-        if failures >= ENOUGH && back >= SHORTEST {
+        if failures >= History::ENOUGH && back >= History::SHORTEST {
             break;
         }
     }
@@ -123,11 +126,11 @@ mod tests {
     use crate::verdict::Counts;
     use jiff::Timestamp;
 
-    fn windows(count: i64, failures: u64) -> Vec<Window> {
+    fn windows(count: i64, seconds: i64, failures: u64) -> Vec<Window> {
         (0..count)
             .map(|i| Window {
-                start: Timestamp::from_second(15 * i).unwrap(),
-                end: Timestamp::from_second(15 * (i + 1)).unwrap(),
+                start: Timestamp::from_second(seconds * i).unwrap(),
+                end: Timestamp::from_second(seconds * (i + 1)).unwrap(),
                 stable: Counts {
                     requests: 1000,
                     failures,
@@ -140,14 +143,19 @@ mod tests {
     #[test]
     fn looks_back_until_enough_was_seen() {
         let table = [
-            (10, 1, 10),       // All there is.
-            (500, 10, 120),    // Half an hour at least.
-            (500, 1, 200),     // Until 200 failures.
-            (10_000, 0, 5760), // A day at most.
+            (10, 15, 1, 10),       // All there is.
+            (500, 15, 10, 120),    // Half an hour at least.
+            (500, 15, 1, 200),     // Until 200 failures.
+            (10_000, 15, 0, 5760), // A day at most.
+            (10_000, 1, 0, 6000),  // So many windows at most.
         ];
-        for (count, failures, used) in table {
-            let history = History::from_windows(&windows(count, failures));
-            assert_eq!(history.failures.requests, 1000 * used, "{count} {failures}");
+        for (count, seconds, failures, used) in table {
+            let history = History::from_windows(&windows(count, seconds, failures));
+            assert_eq!(
+                history.failures.requests,
+                1000 * used,
+                "{count} {seconds} {failures}"
+            );
         }
     }
 

@@ -16,10 +16,12 @@ impl Sequential {
     /// What is known now.
     pub fn evidence(&self) -> Evidence {
         let tolerance = self.step.as_ref().map_or(1.0, |step| self.tolerance(step));
+        let seen = self.step.as_ref().is_some_and(Step::got_its_share);
+        let upper = |metric: &Metric| metric.promotion.upper(self.policy.false_promotion);
         let metrics = self.metrics.iter().map(|metric| MetricEvidence {
             subject: metric.subject,
             evidence: metric.evidence(),
-            upper: metric.promotion.upper(self.policy.false_promotion),
+            upper: upper(metric).filter(|_| seen),
             tolerance: metric.tolerance(tolerance, &self.policy),
             clamped: metric.dispersion.clamped,
         });
@@ -68,9 +70,7 @@ impl Sequential {
 
     pub(super) fn hold(&self) -> Option<Hold> {
         let step = self.step.as_ref()?;
-        if self.silent {
-            Some(Hold::DataLoss)
-        } else if self.incident.ongoing() && !step.alone() {
+        if self.incident.ongoing() && !step.alone() {
             Some(Hold::Incident)
         } else if step.starved() {
             Some(Hold::NotItsShare)

@@ -84,7 +84,13 @@ impl Step {
     /// The canary's requests are enough to promote on.
     pub fn served(&self) -> bool {
         let least = if self.last() { LEAST_LAST } else { LEAST };
-        self.canary.requests >= least && self.canary.requests as f64 >= SHARE * self.exposed
+        self.canary.requests >= least && self.got_its_share()
+    }
+
+    /// The canary's requests are about those that were bet on, so that a bound rests on what it did and
+    /// not on what its weight says.
+    pub fn got_its_share(&self) -> bool {
+        self.canary.requests > 0 && self.canary.requests as f64 >= SHARE * self.exposed
     }
 
     /// The canary evidently gets less traffic than its weight says.

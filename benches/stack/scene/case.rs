@@ -1,0 +1,89 @@
+//! What is measured, and what the peers did in the same scene.
+
+/// Requests a second.
+pub(super) const RATE: f64 = 200.0;
+
+/// Seconds between scrapes.
+pub(super) const SCRAPE: u32 = 1;
+
+/// For how many seconds requests flow before the rollout begins; a real one has more of a past.
+pub(super) const WATCHED: u64 = 10;
+
+/// How old the canary's pods are at least when the rollout begins, in seconds: one more than the
+/// warm-up.
+pub(super) const AGE: u64 = 31;
+
+/// One case.
+pub(super) struct Case {
+    /// What it is called on the command line.
+    pub(super) name: &'static str,
+    /// In words.
+    pub(super) what: &'static str,
+    /// Share of stable's requests that fail.
+    pub(super) stable: f64,
+    /// Share of the canary's requests that fail.
+    pub(super) canary: f64,
+    /// What `start` is told beside the address of Prometheus.
+    pub(super) flags: &'static str,
+    /// How often it is run.
+    pub(super) runs: u64,
+    /// What is wanted.
+    pub(super) goal: &'static str,
+    /// Flagger 1.44 and Argo Rollouts 1.9.1, measured on 2026-11-21 in the same scene on the same kind
+    /// of stack, both tuned to their fastest (an interval of 10 s, one failed check; pauses of 30 s).
+    pub(super) peers: &'static str,
+}
+
+/// All of them.
+pub(super) const CASES: [Case; 5] = [
+    Case {
+        name: "fails-100",
+        what: "canary fails 100 %",
+        stable: 0.0,
+        canary: 1.0,
+        flags: "",
+        runs: 5,
+        goal: "5 s, 8 failed",
+        peers: "Flagger 20 s, 49 failed; Argo Rollouts 9 s, 25",
+    },
+    Case {
+        name: "fails-20",
+        what: "canary fails 20 %",
+        stable: 0.0,
+        canary: 0.2,
+        flags: "",
+        runs: 5,
+        goal: "11 s, 4 failed",
+        peers: "Flagger 20 s, 9 failed; Argo Rollouts 11 s, 4",
+    },
+    Case {
+        name: "fails-2",
+        what: "canary fails 2 %",
+        stable: 0.0,
+        canary: 0.02,
+        flags: "",
+        runs: 5,
+        goal: "rolled back",
+        peers: "Flagger 30 s, 10 failed, having gone on to 10 %; Argo Rollouts gave up on 1 failed of 52",
+    },
+    Case {
+        name: "healthy",
+        what: "each fails 0.5 % by chance",
+        stable: 0.005,
+        canary: 0.005,
+        flags: "",
+        runs: 10,
+        goal: "10 of 10 promoted",
+        peers: "Flagger rolled back 1 of 8, promoted the others in 65 to 66 s; Argo Rollouts 1 of 3, 91 to 93 s",
+    },
+    Case {
+        name: "healthy-quick",
+        what: "the same, quickest preset",
+        stable: 0.005,
+        canary: 0.005,
+        flags: "--preset quicker",
+        runs: 10,
+        goal: "10 of 10 promoted, 35 s",
+        peers: "as above",
+    },
+];

@@ -1,0 +1,90 @@
+//! What the simulation of the same plan at the same rates comes to.
+
+use jiff::SignedDuration;
+use kubectl_canary::cli::{Cli, Command};
+use kubectl_canary::plan::{HumanDuration, Plan};
+use kubectl_canary::simulate::{
+    Latency, Moment, Outcome, Rehearsal, Scenario, Table, World, outcomes,
+};
+use kubectl_canary::verdict::Analysis;
+use kubectl_canary::verdict::sequential::{History, Sequential, State};
+
+use clap::Parser;
+
+use super::case::{AGE, Case, RATE, SCRAPE, WATCHED};
+
+/// Rollouts imagined.
+const RUNS: usize = 2_000;
+/// The seeds count up from here.
+const SEED: u64 = 20_260_101;
+/// The backends answer within a millisecond, more or less; durations are watched, and equal.
+const DURATIONS: Latency = Latency {
+    median_ms: 1.0,
+    spread: 1.0,
+    slowdown: 1.0,
+    jitter: 0.02,
+};
+
+/// What is to be expected of a case.
+pub(super) struct Prediction(pub(super) Table);
+
+impl Prediction {
+    /// Plays a case.
+    pub(super) fn of(case: &Case) -> Self {
+        let plan = plan(case.flags);
+        let scenario = Scenario {
+            requests_per_second: RATE,
+            stable: case.stable,
+            added: case.canary - case.stable,
+            latency: Some(DURATIONS),
+            ..Scenario::default()
+        };
+        let rehearsal = Rehearsal {
+            plan: &plan,
+            scenario: &scenario,
+            canary_age: AGE as f64,
+        };
+        let judge = |world: &mut World<'_>| -> Box<dyn Analysis> {
+            let past = History::from_windows(&world.recent(WATCHED as f64));
+            Box::new(Sequential::new(plan.policy(), &past))
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self(Table::of(&outcomes(RUNS, SEED, threads, |seed| {
+            play(&rehearsal, seed, judge)
+        })))
+    }
+}
+
+/// One rollout, its seconds until the canary lost its traffic or got it all.
+fn play(
+    rehearsal: &Rehearsal<'_>,
+    seed: u64,
+    judge: impl FnOnce(&mut World<'_>) -> Box<dyn Analysis>,
+) -> Outcome {
+    let mut tripped = None;
+    let mut watch = |moment: Moment| {
+        let confirms = moment
+            .evidence
+            .is_some_and(|evidence| evidence.state == State::Confirming);
+        tripped = match (confirms, tripped) {
+            (true, since) => since.or(Some(moment.at)),
+            // The look that confirms is the last.
+            (false, _) => None,
+        };
+    };
+    let outcome = rehearsal.play(seed, judge, &mut watch);
+    Outcome {
+        seconds: tripped.unwrap_or(outcome.seconds),
+        ..outcome
+    }
+}
+
+fn plan(flags: &str) -> Plan {
+    let line = format!("kubectl-canary simulate {flags}");
+    let cli = Cli::try_parse_from(line.split_whitespace()).expect("a case has good flags");
+    let Command::Simulate(simulate) = cli.command else {
+        unreachable!("{line} is another command");
+    };
+    let scrape = HumanDuration::from(SignedDuration::from_secs(SCRAPE.into()));
+    Plan::measured(simulate.options, scrape).expect("a case has a good plan")
+}
