@@ -139,6 +139,15 @@ pub(super) fn analysis(plan: &Plan, history: &History) -> Box<dyn Analysis> {
     }
 }
 
+/// The books of a rollout from `since` on.
+pub(super) fn books(plan: &Plan, targets: Targets, since: Timestamp, bounds: Vec<f64>) -> Books {
+    if plan.mirrors() {
+        Books::with_shadows(targets, since, bounds)
+    } else {
+        Books::new(targets, since, bounds)
+    }
+}
+
 /// The past of a rollout under way: that before it began.
 pub(super) async fn past_of(
     environment: &Environment<'_>,

@@ -13,7 +13,7 @@ use super::state::is_under_way;
 use super::{CommandError, Environment};
 use crate::cluster::{CallError, Class, Subset};
 use crate::metrics::{MetricSource, MetricsError, Targets};
-use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan, PlanFile};
+use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan, PlanFile, Rung};
 use crate::preflight::{Proposal, Question, Samples, Surroundings, inspect};
 use crate::record::Rollout;
 use crate::traffic::{Choice, Split, VersionsError, VirtualService, Wanted};
@@ -42,7 +42,7 @@ pub struct Prepared {
     /// The first step.
     pub first: usize,
     /// Steps that the canary's share is above already.
-    pub skipped: Vec<Percent>,
+    pub skipped: Vec<Rung>,
     /// Routes that keep sending to stable.
     pub left_behind: Vec<String>,
     /// What DestinationRules say.
@@ -256,7 +256,7 @@ fn first_step(
     vs: &VirtualService,
     plan: Plan,
     choice: Choice,
-) -> Result<(Rollout, usize, Vec<Percent>), CommandError> {
+) -> Result<(Rollout, usize, Vec<Rung>), CommandError> {
     let rollout = Rollout::new(
         environment.run.clone(),
         environment.holder(),
@@ -271,7 +271,7 @@ fn first_step(
         .iter()
         .position(|step| step.weight >= share)
         .unwrap_or(steps.len() - 1);
-    let skipped: Vec<_> = steps[..first].iter().map(|step| step.weight).collect();
+    let skipped: Vec<_> = steps[..first].iter().copied().map(Rung::from).collect();
     if share == Percent::HUNDRED {
         return Err(CommandError::Conflict(format!(
             "{} of virtualservice {} has all the traffic already (try: --canary with the other version)",

@@ -222,13 +222,12 @@ fn announce(
         .iter()
         .filter_map(|split| split.find(vs))
         .map(ToString::to_string);
-    let steps = rollout.plan.steps.as_slice().iter();
     let planned = EventKind::Planned {
         stable: rollout.stable.to_string(),
         canary: rollout.canary.to_string(),
         routes: routes.collect(),
         left_behind: Vec::new(),
-        steps: steps.map(|step| step.weight).collect(),
+        steps: rollout.plan.rungs(),
         skipped: Vec::new(),
         prometheus: rollout.plan.prometheus.clone(),
         expected: None,
@@ -249,12 +248,14 @@ fn announce(
     let event = match rollout.phase {
         Phase::Waiting => EventKind::Waiting {
             weight: rollout.weight(),
+            reach: rollout.reach(),
             why: "it waits for promote".into(),
         },
         Phase::Progressing | Phase::Paused | Phase::Tripped => EventKind::StepStarted {
             step: rollout.step + 1,
             steps: rollout.plan.len(),
             weight: rollout.weight(),
+            reach: rollout.reach(),
             routes: changes.collect(),
             took_millis: 0,
         },

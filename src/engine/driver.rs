@@ -195,7 +195,9 @@ impl<'a> Driver<'a> {
         let action = match answers {
             Ok(answers) => {
                 let machine = &self.machine;
-                let observation = self.kit.books.take(&answers, |at| machine.share_at(at));
+                let books = &mut self.kit.books;
+                let mut observation = books.take(&answers, |at| machine.share_at(at));
+                observation.shadows = books.take_shadows(&answers, |at| machine.exposure_at(at));
                 self.with_machine(|machine, emit| machine.look(&observation, now, emit))
             }
             Err(error) => {

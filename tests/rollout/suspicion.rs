@@ -97,6 +97,7 @@ fn seen(from: i64, to: i64) -> Observation {
     });
     Observation {
         windows: windows.collect(),
+        shadows: Vec::new(),
         quality: Quality {
             newest: Newest {
                 overall: Some(at(to)),
@@ -264,6 +265,7 @@ fn a_resumed_run_hears_the_same_steps_and_windows_as_the_first() {
     for (weight, since) in [(0, 3), (10, 5), (50, 8), (10, 11), (50, 14)] {
         resumed.history.push(Stage {
             weight: Percent::whole(weight),
+            mirrored: None,
             since: at(since),
         });
     }
