@@ -10,6 +10,7 @@ use crate::verdict::{Analysis, Decision, Reason};
 use super::action::{Action, Horizon, next_step};
 use super::blindness::{Blindness, Trouble};
 use super::evidence::{Alarm, Evidence, Sights};
+use super::insistence::Insistence;
 use super::sight::Sight;
 
 /// So many copies cannot all go unseen by chance.
@@ -29,6 +30,9 @@ pub struct Machine {
     /// Whether it was said what the step came to; carrying it out may take several attempts.
     announced: bool,
     blindness: Blindness,
+    insistence: Insistence,
+    /// Whether somebody else's changes are no longer answered with ours.
+    yields: bool,
 }
 
 impl Machine {
@@ -42,6 +46,8 @@ impl Machine {
             flowing: false,
             announced: false,
             blindness: Blindness::default(),
+            insistence: Insistence::default(),
+            yields: false,
         }
     }
 
@@ -88,6 +94,11 @@ impl Machine {
     /// Notes why, where something else than the evidence decides.
     pub fn because(&mut self, why: impl Into<String>) {
         self.because = Some(why.into());
+    }
+
+    /// Whether it gave up setting weights again that somebody else keeps changing.
+    pub fn yields(&self) -> bool {
+        self.yields
     }
 
     fn plan(&self) -> &Plan {
@@ -442,7 +453,7 @@ impl Machine {
     }
 
     /// The object was seen.
-    pub fn see(&mut self, sight: Sight, emit: &mut dyn FnMut(EventKind)) -> Action {
+    pub fn see(&mut self, sight: Sight, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
         match sight {
             Sight::AsBelieved => Action::Wait,
             Sight::Moved(shown) => self.moved(*shown, emit),
@@ -456,13 +467,14 @@ impl Machine {
             }
             Sight::Drifted { manager, what } => {
                 let policy = self.plan().on_drift;
-                self.drifted(manager, what, policy, emit)
+                self.drifted(manager, what, policy, now, emit)
             }
             // Where there is no object, no policy can do anything about it.
             Sight::Gone => self.drifted(
                 "somebody".into(),
                 "the virtualservice was deleted".into(),
                 OnDrift::Stop,
+                now,
                 emit,
             ),
         }
@@ -490,9 +502,21 @@ impl Machine {
         manager: String,
         what: String,
         policy: OnDrift,
+        now: Timestamp,
         emit: &mut dyn FnMut(EventKind),
     ) -> Action {
         self.because(format!("{manager} changed the routes: {what}"));
+        let mut policy = policy;
+        if policy == OnDrift::Reassert
+            && let Err((times, time)) = self.insistence.insist(now)
+        {
+            let time = HumanDuration::from(time);
+            self.because(format!(
+                "{manager} undid the weights of the step again, which were set {times} times within {time}: {what}"
+            ));
+            self.yields = true;
+            policy = OnDrift::Stop;
+        }
         emit(EventKind::Drifted {
             manager,
             what,

@@ -12,7 +12,7 @@ mod inspection;
 mod labels;
 mod left_behind;
 mod neighbours;
-mod owner;
+pub(crate) mod owner;
 mod permissions;
 mod pods;
 mod prometheus;
