@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use jiff::Timestamp;
 
-use super::additions::additions;
+use super::additions::{additions, unseen_copies};
 use super::environment::object_name;
 use super::handover::object_to_change;
-use super::judge::{Before, before, newest_sample, weighs_durations};
+use super::judge::{Before, before, recent, weighs_durations};
 use super::state::is_under_way;
 use super::{CommandError, Environment};
 use crate::cluster::{CallError, Class, Subset};
@@ -189,6 +189,11 @@ pub async fn prepare(
     let mut findings = handed_over;
     findings.extend(inspect(&facts));
     findings.extend(additions(&vs, &rollout));
+    let samples = facts
+        .samples
+        .as_ref()
+        .and_then(|samples| samples.as_ref().ok());
+    findings.extend(samples.and_then(|samples| unseen_copies(&rollout.plan, samples)));
     let workloads = facts.canary_workloads();
     let (youngest, canary_pods) = (workloads.youngest, workloads.pods);
     // How often Prometheus scrapes decides how often to look and how long a step takes at least.
@@ -230,16 +235,18 @@ async fn look_back(
 ) -> (Option<Before>, Result<Samples, MetricsError>) {
     let now = environment.clock.now();
     let durations = weighs_durations(&rollout.plan);
-    let (before, newest) = futures::join!(
+    let (before, recent) = futures::join!(
         before(metrics, targets, rollout.began, durations),
-        newest_sample(metrics, targets, now)
+        recent(metrics, targets, now)
     );
+    let recent = recent.ok();
     let samples = before.as_ref().map(|before| Samples {
         counted: targets.counted(),
         source: metrics.name(),
         series: before.series,
         // An answer that came once is enough; what is not known of its age is not held against it.
-        newest: newest.ok().flatten(),
+        newest: recent.and_then(|recent| recent.newest),
+        callees_report: recent.is_none_or(|recent| recent.callees_report),
         scrape: before.scrape.map(HumanDuration::signed),
     });
     let samples = samples.map_err(Clone::clone);

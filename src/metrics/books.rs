@@ -145,6 +145,12 @@ impl Books {
         }
     }
 
+    /// Whether any of the versions' own proxies has reported, as far as the answers so far tell.
+    pub fn callees_report(&self) -> bool {
+        let shadow = self.shadow.as_ref();
+        shadow.is_some_and(|shadow| shadow.requests.has_series())
+    }
+
     /// All windows so far that hold nothing from before `began`.
     pub fn windows_since(&self, began: Timestamp) -> impl Iterator<Item = &Window> {
         self.requests.windows_since(began)

@@ -146,6 +146,11 @@ impl Ledger {
         (window, named.unknown.requests)
     }
 
+    /// Whether there are series that are counted.
+    pub(super) fn has_series(&self) -> bool {
+        self.tape.side().is_some()
+    }
+
     /// All windows so far, oldest first.
     pub fn windows(&self) -> impl Iterator<Item = &Window> {
         self.windows.iter().map(|booked| &booked.window)

@@ -68,6 +68,8 @@ pub struct Samples {
     pub newest: Option<Timestamp>,
     /// How often it scrapes.
     pub scrape: Option<SignedDuration>,
+    /// Whether the versions' own proxies have reported of late (`reporter="destination"`).
+    pub callees_report: bool,
 }
 
 impl Facts {

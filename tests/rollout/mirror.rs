@@ -344,3 +344,27 @@ async fn somebody_elses_mirror_in_mid_run_is_noticed_and_stays() {
     );
     assert_eq!(shop.annotation("rollout"), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_says_beforehand_that_nobody_would_see_the_copies() {
+    let unscraped = async |seen: bool| {
+        Shop::open_with(|stage| {
+            if !seen {
+                stage.traffic().unscraped("shop", "reviews-v1");
+            }
+        })
+        .await
+    };
+    for (seen, steps, warned) in [
+        (true, "mirror:10%,10,100", false),
+        (false, "10,100", false),
+        (false, "mirror:10%,10,100", true),
+    ] {
+        let shop = unscraped(seen).await;
+        let begun = shop.start_as("ci@runner", begin(steps), Signals::none());
+        begun.await.unwrap();
+        let expected = "istio-system/prometheus:9090 has no metrics of the versions' own proxies (reporter=\"destination\"): what becomes of mirrored requests is seen by nobody else, so the step that mirrors comes to no verdict, and the rollout is taken back there (try: scrape the sidecars of the versions' pods, or --on-inconclusive promote to go on without a verdict, or steps without mirror)";
+        let found = shop.warnings().iter().any(|text| text == expected);
+        assert_eq!(found, warned, "{:#?}", shop.warnings());
+    }
+}
