@@ -1,5 +1,7 @@
 //! `resume`: let a paused rollout go on, and take over one whose driver died.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use jiff::Timestamp;
 
@@ -11,7 +13,7 @@ use super::{CommandError, Environment};
 use crate::cluster::{Keeper, Lease, Subset};
 use crate::engine::{Action, Finish, Horizon, Intent};
 use crate::metrics::{MetricSource, Targets};
-use crate::preflight::arm;
+use crate::preflight::{arm, subsets_meant};
 use crate::record::{EventKind, Outcome, Phase, Rollout, RouteChange};
 use crate::traffic::VirtualService;
 use crate::verdict::sequential::History;
@@ -267,19 +269,20 @@ pub(super) async fn subsets(
     environment: &Environment<'_>,
     rollout: &Rollout,
 ) -> Result<Vec<Subset>, CommandError> {
-    let mut subsets = Vec::new();
-    let mut namespaces = vec![environment.namespace.clone()];
+    let mut namespaces = BTreeSet::from([environment.namespace.clone()]);
     for version in [&rollout.stable, &rollout.canary] {
         if version.subset.is_some()
             && let Some((_, namespace)) = version.host.service()
         {
-            namespaces.push(namespace.to_owned());
+            namespaces.insert(namespace.to_owned());
         }
     }
-    namespaces.sort();
-    namespaces.dedup();
-    for namespace in namespaces {
-        subsets.extend(environment.cluster.subsets(&namespace).await?);
+    let mut around = environment
+        .cluster
+        .destination_rules_around(&namespaces)
+        .await;
+    match around.failed.pop() {
+        Some((_, error)) => Err(error.into()),
+        None => Ok(subsets_meant(&around.found, &environment.namespace)),
     }
-    Ok(subsets)
 }

@@ -1,6 +1,6 @@
 //! The rollout as a machine: what was seen goes in, what to do next comes out. Pure.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::metrics::Observation;
 use crate::plan::{HumanDuration, OnDrift, OnStuck, Plan, Reach};
@@ -31,6 +31,8 @@ pub struct Machine {
     announced: bool,
     blindness: Blindness,
     insistence: Insistence,
+    /// How often the metrics are scraped, as far as they show it.
+    scrape: Option<SignedDuration>,
     /// Whether somebody else's changes are no longer answered with ours.
     yields: bool,
 }
@@ -47,6 +49,7 @@ impl Machine {
             announced: false,
             blindness: Blindness::default(),
             insistence: Insistence::default(),
+            scrape: None,
             yields: false,
         }
     }
@@ -152,6 +155,7 @@ impl Machine {
             self.because = None;
         }
         let quality = &observation.quality;
+        self.scrape = quality.scrape_interval.or(self.scrape);
         if let Some(trouble) = Trouble::of(quality, now) {
             // What the windows have shown stands, but only good metrics are good news.
             let alarmed = self.answer_alarm(now, emit);
@@ -276,7 +280,8 @@ impl Machine {
     fn unseen(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
         let plan = self.plan();
         let least = plan.dwell_of(self.rollout.step).signed();
-        let scrapes = plan.judgement.scrape.signed() * SCRAPES_TO_BE_SEEN;
+        let scrape = self.scrape.unwrap_or(plan.judgement.scrape.signed());
+        let scrapes = scrape * SCRAPES_TO_BE_SEEN;
         let elapsed = now.duration_since(self.rollout.since);
         if elapsed < least.max(scrapes) || self.expected_copies() < COPIES_TO_BE_SEEN {
             return self.check_deadline(now, emit);

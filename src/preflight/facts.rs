@@ -1,6 +1,6 @@
 //! Everything a preflight looks at, fetched before anything is concluded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -24,9 +24,9 @@ pub struct Facts {
     pub kinds: Vec<RouteKind>,
     /// Routes that send to stable and are not chosen.
     pub left_behind: Vec<String>,
-    /// The other VirtualServices of the namespaces that matter.
+    /// The other VirtualServices, as far as they may be read.
     pub neighbours: Vec<VirtualService>,
-    /// The DestinationRules of those namespaces.
+    /// The DestinationRules, as far as they may be read.
     pub rules: Vec<Value>,
     /// Who scales the versions' workloads.
     pub autoscalers: Vec<HorizontalPodAutoscaler>,
@@ -34,6 +34,8 @@ pub struct Facts {
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// What we may do, and what not.
     pub grants: Vec<Grant>,
+    /// The namespaces that lists were confined to, where all of them may not be read.
+    pub within: Option<BTreeSet<String>>,
     /// What could not be looked at.
     pub unread: Vec<Unread>,
     /// What the metrics hold of the two versions; `None` as long as they have not been asked.

@@ -1,19 +1,20 @@
 //! All checks, one after the other.
 
 use super::{
-    Facts, ambient, capacity, labels, left_behind, neighbours, owner, permissions, pods,
+    Facts, ambient, capacity, labels, left_behind, lookup, neighbours, owner, permissions, pods,
     prometheus, protocol, stickiness, subsets, unread,
 };
 use crate::plan::Finding;
 
 /// What is looked at, in the order in which it is told.
-const CHECKS: [fn(&Facts) -> Vec<Finding>; 14] = [
+const CHECKS: [fn(&Facts) -> Vec<Finding>; 15] = [
     permissions::check,
     unread::check,
     owner::check,
     neighbours::check,
     left_behind::check,
     subsets::check,
+    lookup::check,
     pods::check,
     labels::check,
     capacity::check,

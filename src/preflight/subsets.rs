@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::lookup::meant;
 use super::proposal::yaml;
 use super::version::written;
 use super::{Facts, Version, pods};
@@ -43,11 +44,12 @@ pub(super) fn rules_of<'f>(
     rules: &'f [Value],
     host: &'f Host,
 ) -> impl Iterator<Item = &'f Value> + use<'f> {
-    rules.iter().filter(move |rule| {
-        let text = |pointer| rule.pointer(pointer).and_then(Value::as_str);
-        let namespace = text("/metadata/namespace").unwrap_or_default();
-        text("/spec/host").is_some_and(|name| Host::resolve(name, namespace) == *host)
-    })
+    rules.iter().filter(move |rule| is_about(rule, host))
+}
+
+fn is_about(rule: &Value, host: &Host) -> bool {
+    let name = rule.pointer("/spec/host").and_then(Value::as_str);
+    name.is_some_and(|name| Host::resolve(name, name_of(rule).0) == *host)
 }
 
 /// `shop/reviews`, the name of a rule.
@@ -66,7 +68,12 @@ fn missing(facts: &Facts, version: &Version) -> Option<Finding> {
         return None;
     }
     let host = &version.destination.host;
-    let known: Vec<_> = rules_of(&facts.rules, host)
+    let rules: Vec<_> = meant(&facts.rules, facts.vs.namespace())
+        .into_iter()
+        .filter(|rule| is_about(rule, host))
+        .collect();
+    let known: Vec<_> = rules
+        .iter()
         .flat_map(|rule| rule.pointer("/spec/subsets").and_then(Value::as_array))
         .flatten()
         .filter_map(|subset| subset.get("name")?.as_str())
@@ -78,7 +85,7 @@ fn missing(facts: &Facts, version: &Version) -> Option<Finding> {
     let what = format!("no DestinationRule defines subset {name} of {host} (it defines {known})");
     let why = "its requests would go nowhere";
     let subset = json!({"name": name, "labels": {"version": name}});
-    Some(match rules_of(&facts.rules, host).next() {
+    Some(match rules.first() {
         Some(rule) => {
             let (namespace, rule) = name_of(rule);
             Finding::refuse(

@@ -41,6 +41,7 @@ pub(super) fn facts() -> Facts {
         autoscalers: Vec::new(),
         namespaces: BTreeMap::new(),
         grants: Vec::new(),
+        within: None,
         unread: Vec::new(),
         samples: None,
         ignore_owner: false,

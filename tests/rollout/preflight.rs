@@ -171,6 +171,72 @@ async fn another_virtual_service_for_the_host_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_namespace_is_looked_at_where_that_is_allowed_and_else_it_is_said() {
+    let shop = Shop::open_with(|stage| {
+        stage.apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "legacy"}}));
+        stage.apply(json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+            "metadata": {"namespace": "legacy", "name": "old"},
+            "spec": {"hosts": ["shop.example.com"], "gateways": ["shop/shop"], "http": [{"route": [{"destination": {"host": "old"}}]}]},
+        }));
+        stage.apply(json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+            "metadata": {"namespace": "legacy", "name": "override"},
+            "spec": {"host": "reviews.shop.svc.cluster.local", "subsets": [{"name": "v1", "labels": {"version": "v1"}}]},
+        }));
+    })
+    .await;
+    let other = "virtualservice legacy/old answers for shop.example.com at gateway shop/shop too (spec.hosts, spec.gateways)";
+    let unknown = "callers in namespace legacy go by DestinationRule legacy/override alone for reviews.shop.svc.cluster.local, which defines no subset v2 (spec.subsets)";
+    assert_eq!(found(&shop, Level::Refuse).await, [other]);
+    assert!(found(&shop, Level::Warn).await.contains(&unknown.into()));
+    start_refuses(&shop, other).await;
+
+    // With a Role of the namespace alone a rollout starts, and what was not looked at is said.
+    for resource in ["virtualservices", "destinationrules"] {
+        shop.world.deny(Denial::of("list", resource).everywhere());
+    }
+    let before = shop.world.calls().len();
+    assert!(found(&shop, Level::Refuse).await.is_empty());
+    let lists = |call: &&kubectl_canary::sandbox::Call| {
+        call.verb == "list" && call.path.contains("networking.istio.io")
+    };
+    assert_eq!(shop.world.calls()[before..].iter().filter(lists).count(), 4);
+    let limit = "virtualservices and destinationrules were looked at in namespace shop alone";
+    assert!(found(&shop, Level::Ok).await.contains(&limit.into()));
+    let finish = shop.start(brisk()).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::Promoted);
+    let warned = shop.warnings();
+    assert!(!warned.concat().contains("all namespaces"), "{warned:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subset_that_only_the_root_namespace_defines_is_found_by_every_command() {
+    let shop = Shop::open_with(|stage| {
+        stage.delete("destinationrules", "shop", "reviews");
+        stage.apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}}));
+        stage.apply(json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+            "metadata": {"namespace": "istio-system", "name": "reviews"},
+            "spec": {"host": "reviews.shop.svc.cluster.local", "subsets": [
+                {"name": "v1", "labels": {"version": "v1"}}, {"name": "v2", "labels": {"version": "v2"}},
+            ]},
+        }));
+    })
+    .await;
+    assert!(found(&shop, Level::Refuse).await.is_empty());
+    let args = kubectl_canary::commands::Start {
+        no_wait: true,
+        ..crate::stage::start(brisk_with("10,100"))
+    };
+    shop.start_as("ci@runner", args, Signals::none())
+        .await
+        .unwrap();
+    let finish = shop.resume("bob@desk").await.unwrap();
+    assert_eq!(finish.outcome, Outcome::Promoted, "{:#?}", shop.told());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_owner_that_heals_is_refused_until_it_is_said_to_leave_weights_alone() {
     let shop = Shop::open().await;
     shop.edit(|vs| {
