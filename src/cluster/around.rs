@@ -44,7 +44,7 @@ impl Cluster {
     }
 }
 
-async fn around<T>(
+pub(super) async fn around<T>(
     namespaces: &BTreeSet<String>,
     list: impl AsyncFn(Option<&str>) -> Result<Vec<T>, CallError>,
 ) -> Around<T> {

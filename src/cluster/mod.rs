@@ -9,6 +9,7 @@ mod destination_rules;
 mod dry_run;
 mod lease;
 mod namespaces;
+mod peer_authentications;
 mod virtual_services;
 mod watch;
 mod workloads;

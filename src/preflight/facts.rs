@@ -28,6 +28,8 @@ pub struct Facts {
     pub neighbours: Vec<VirtualService>,
     /// The DestinationRules, as far as they may be read.
     pub rules: Vec<Value>,
+    /// The PeerAuthentications, where a DestinationRule sets how connections are encrypted.
+    pub authentications: Vec<Value>,
     /// Who scales the versions' workloads.
     pub autoscalers: Vec<HorizontalPodAutoscaler>,
     /// Labels of the versions' namespaces, where pods run without a proxy of their own.

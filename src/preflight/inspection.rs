@@ -1,13 +1,13 @@
 //! All checks, one after the other.
 
 use super::{
-    Facts, ambient, capacity, labels, left_behind, lookup, neighbours, owner, permissions, pods,
-    prometheus, protocol, stickiness, subsets, unread,
+    Facts, ambient, capacity, encryption, labels, left_behind, lookup, neighbours, owner,
+    permissions, pods, prometheus, protocol, stickiness, subsets, unread,
 };
 use crate::plan::Finding;
 
 /// What is looked at, in the order in which it is told.
-const CHECKS: [fn(&Facts) -> Vec<Finding>; 15] = [
+const CHECKS: [fn(&Facts) -> Vec<Finding>; 16] = [
     permissions::check,
     unread::check,
     owner::check,
@@ -20,6 +20,7 @@ const CHECKS: [fn(&Facts) -> Vec<Finding>; 15] = [
     capacity::check,
     stickiness::check,
     protocol::check,
+    encryption::check,
     ambient::check,
     subsets::check_metrics,
     prometheus::check,

@@ -16,7 +16,7 @@ use crate::traffic::Host;
 pub(super) const ROOT: &str = "istio-system";
 
 /// Stands for every namespace that has no rules of its own.
-const ELSEWHERE: &str = "";
+pub(super) const ELSEWHERE: &str = "";
 
 /// What a DestinationRule says of where it counts.
 struct Scope<'r> {

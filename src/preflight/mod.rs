@@ -7,6 +7,7 @@
 
 mod ambient;
 mod capacity;
+mod encryption;
 mod facts;
 mod inspection;
 mod labels;

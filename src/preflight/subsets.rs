@@ -47,7 +47,7 @@ pub(super) fn rules_of<'f>(
     rules.iter().filter(move |rule| is_about(rule, host))
 }
 
-fn is_about(rule: &Value, host: &Host) -> bool {
+pub(super) fn is_about(rule: &Value, host: &Host) -> bool {
     let name = rule.pointer("/spec/host").and_then(Value::as_str);
     name.is_some_and(|name| Host::resolve(name, name_of(rule).0) == *host)
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use serde_json::Value;
 
+use super::encryption::is_set;
 use super::lookup::meant;
 use super::version::{carries, selector};
 use super::{Facts, Grant, Proposal, Role, Source, Unread, Version};
@@ -132,7 +133,8 @@ impl Surroundings {
     /// The rights to read are proven by reading; only the others are asked for.
     ///
     /// RBAC: `get` on `services`, `list` on `pods` and `horizontalpodautoscalers`; `get` on the
-    /// namespace only where pods run without a proxy of their own.
+    /// namespace only where pods run without a proxy of their own, `list` on `peerauthentications` only
+    /// where a DestinationRule sets `tls`.
     pub async fn gather(mut self, cluster: &Cluster, question: Question<'_>) -> Facts {
         let Question { vs, choice, .. } = question;
         let hosts: BTreeSet<&Host> = [&choice.stable.host, &choice.canary.host].into();
@@ -189,6 +191,7 @@ impl Surroundings {
         let stable = version(Role::Stable, &choice.stable);
         let canary = version(Role::Canary, &choice.canary);
         let namespaces = self.namespaces(cluster, [&stable, &canary]).await;
+        let authentications = self.authentications(cluster, [&stable, &canary]).await;
         let kinds: BTreeSet<_> = choice
             .splits
             .iter()
@@ -203,6 +206,7 @@ impl Surroundings {
             left_behind: choice.left_behind.clone(),
             neighbours: self.neighbours,
             rules: self.rules,
+            authentications,
             autoscalers,
             namespaces,
             grants,
@@ -268,6 +272,24 @@ impl Surroundings {
             subset,
             pods,
         }
+    }
+
+    /// Asked for only where a rule sets how connections are encrypted; else nobody can disagree.
+    async fn authentications(&mut self, cluster: &Cluster, versions: [&Version; 2]) -> Vec<Value> {
+        if !is_set(
+            &self.rules,
+            versions.map(|version| &version.destination.host),
+        ) {
+            return Vec::new();
+        }
+        let namespaces = versions.map(|version| version.namespace().to_owned());
+        let around = cluster
+            .peer_authentications_around(&namespaces.into())
+            .await;
+        for (namespace, error) in around.failed {
+            self.keep(Source::Authentications, &namespace, Err::<(), _>(error));
+        }
+        around.found
     }
 
     async fn namespaces(

@@ -38,6 +38,7 @@ pub(super) fn facts() -> Facts {
         left_behind: Vec::new(),
         neighbours: Vec::new(),
         rules: vec![rule],
+        authentications: Vec::new(),
         autoscalers: Vec::new(),
         namespaces: BTreeMap::new(),
         grants: Vec::new(),

@@ -19,6 +19,8 @@ pub enum Source {
     Services,
     /// The pods of a version.
     Pods,
+    /// PeerAuthentications.
+    Authentications,
     /// HorizontalPodAutoscalers.
     Autoscalers,
     /// The namespace's own labels.
@@ -99,6 +101,12 @@ fn finding(unread: &Unread) -> Finding {
             "a version without its pods is not found in the metrics, nor seen to crash",
             "",
             "pods",
+            "list",
+        ),
+        Source::Authentications => (
+            "whether the versions' proxies take what the DestinationRule's tls.mode sends is not checked",
+            "security.istio.io",
+            "peerauthentications",
             "list",
         ),
         Source::Autoscalers => (
@@ -191,6 +199,7 @@ mod tests {
             (Source::Elsewhere, false),
             (Source::Services, true),
             (Source::Pods, true),
+            (Source::Authentications, false),
             (Source::Autoscalers, false),
             (Source::Namespaces, false),
             (Source::Permissions, false),

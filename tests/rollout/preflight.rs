@@ -364,6 +364,40 @@ async fn a_port_that_hides_requests_is_a_warning() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn encryption_that_the_canarys_proxies_refuse_is_refused() {
+    let shop = Shop::open().await;
+    let asked = |shop: &Shop| {
+        let calls = shop.world.calls().into_iter();
+        calls
+            .filter(|call| call.path.contains("peerauthentications"))
+            .count()
+    };
+    shop.world.apply(json!({
+        "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication",
+        "metadata": {"namespace": "shop", "name": "default"}, "spec": {"mtls": {"mode": "STRICT"}},
+    }));
+    assert!(found(&shop, Level::Refuse).await.is_empty());
+    assert_eq!(asked(&shop), 0, "where nobody can disagree nobody is asked");
+    edit(&shop, "destinationrules", "reviews", |rule| {
+        rule["spec"]["subsets"][1]["trafficPolicy"] = json!({"tls": {"mode": "DISABLE"}});
+    });
+    start_refuses(
+        &shop,
+        "DestinationRule shop/reviews (spec.subsets[1].trafficPolicy.tls.mode: DISABLE) sends plain text to canary v2, PeerAuthentication shop/default (spec.mtls.mode: STRICT) takes mutual TLS alone",
+    )
+    .await;
+    assert_eq!(asked(&shop), 1);
+    shop.world.deny(Denial::of("list", "peerauthentications"));
+    let unread = "cannot list peerauthentications in namespace shop";
+    let warned = found(&shop, Level::Warn).await;
+    assert!(
+        warned.iter().any(|text| text.starts_with(unread)),
+        "{warned:?}"
+    );
+    assert!(found(&shop, Level::Refuse).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn prometheus_that_is_down_forbids_the_start() {
     let shop = Shop::open().await;
     shop.world
