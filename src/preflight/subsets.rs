@@ -32,11 +32,9 @@ pub(super) fn check_metrics(facts: &Facts) -> Vec<Finding> {
     if facts.pods_unknown() || Finding::refuses(&said_already()) {
         return Vec::new();
     }
-    vec![Finding::refuse(
-        error.to_string(),
-        "no verdict could be reached",
-        "",
-    )]
+    let text = error.to_string();
+    let (what, fix) = text.split_once("; try: ").unwrap_or((&text, ""));
+    vec![Finding::refuse(what, "no verdict could be reached", fix)]
 }
 
 /// The DestinationRules that speak of a host.
@@ -164,7 +162,21 @@ fn overlap(facts: &Facts) -> Option<Finding> {
             labels(canary)
         ),
         "whatever the weights, the same pods would answer",
-        "labels in spec.subsets[].labels, or Services, that select different pods",
+        match (&stable.subset, &canary.subset) {
+            (Some(one), Some(other)) if one.rule == other.rule => format!(
+                "labels in spec.subsets[].labels of DestinationRule {} that select different pods",
+                one.rule
+            ),
+            (Some(one), Some(other)) => format!(
+                "labels in spec.subsets[].labels of DestinationRules {} and {} that select different pods",
+                one.rule, other.rule
+            ),
+            _ => format!(
+                "labels in spec.selector of Services {} and {}, or in spec.subsets[].labels, that select different pods",
+                stable.service_name(),
+                canary.service_name()
+            ),
+        },
     ))
 }
 
@@ -227,7 +239,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "refuse: 3 pods are in both versions, pod reviews-v1-0 for one: v1 selects app=reviews,version=v1, v2 selects app=reviews: whatever the weights, the same pods would answer (try: labels in spec.subsets[].labels, or Services, that select different pods)"
+                "refuse: 3 pods are in both versions, pod reviews-v1-0 for one: v1 selects app=reviews,version=v1, v2 selects app=reviews: whatever the weights, the same pods would answer (try: labels in spec.subsets[].labels of DestinationRule shop/reviews that select different pods)"
             ]
         );
     }
@@ -245,7 +257,7 @@ mod tests {
         assert_eq!(
             told(check_metrics(&facts)),
             [
-                "refuse: \"reviews\" belongs to both versions; try: subsets whose labels select different pods: no verdict could be reached"
+                "refuse: \"reviews\" belongs to both versions: no verdict could be reached (try: subsets whose labels select different pods)"
             ]
         );
     }
