@@ -22,28 +22,23 @@ pub struct Subset {
 }
 
 impl Cluster {
-    /// Every subset that DestinationRules of a namespace define.
+    /// The DestinationRules of a namespace, or of all, as received.
     ///
     /// RBAC: `list` on `destinationrules`.
     ///
     /// # Errors
     /// See [`CallError`].
-    pub async fn subsets(&self, namespace: &str) -> Result<Vec<Subset>, CallError> {
-        let rules = self.destination_rules(namespace).await?;
-        Ok(rules.iter().flat_map(Subset::of_rule).collect())
-    }
-
-    /// The DestinationRules of a namespace, as received.
-    ///
-    /// RBAC: `list` on `destinationrules`.
-    ///
-    /// # Errors
-    /// See [`CallError`].
-    pub async fn destination_rules(&self, namespace: &str) -> Result<Vec<Value>, CallError> {
-        let attempted = format!("list destinationrules in namespace {namespace}");
+    pub async fn destination_rules(
+        &self,
+        namespace: Option<&str>,
+    ) -> Result<Vec<Value>, CallError> {
+        let attempted = match namespace {
+            Some(namespace) => format!("list destinationrules in namespace {namespace}"),
+            None => "list destinationrules in all namespaces".to_owned(),
+        };
         let mut list = self
             .istio_call(&attempted, |version| {
-                self.istio(version, Some(namespace), "destinationrules")
+                self.istio(version, namespace, "destinationrules")
                     .list(&ListParams::default())
             })
             .await?;

@@ -1,6 +1,7 @@
 //! Talking to the API server: every call bounded, every failure named.
 
 mod access;
+mod around;
 mod autoscalers;
 mod call;
 mod connection;
@@ -10,11 +11,13 @@ mod feed;
 mod jobs;
 mod lease;
 mod namespaces;
+mod peer_authentications;
 mod virtual_services;
 mod watch;
 mod workloads;
 
 pub use access::Permission;
+pub use around::Around;
 pub use call::{CallError, Class};
 pub use connection::{Connection, ConnectionError, connect};
 pub use destination_rules::Subset;

@@ -1,6 +1,7 @@
 //! What a plan says of all that a rollout adds to the routes for a time.
 
-use crate::plan::Finding;
+use crate::plan::{Finding, OnStuck, Plan};
+use crate::preflight::Samples;
 use crate::record::Rollout;
 use crate::traffic::{Split, VirtualService};
 
@@ -36,8 +37,31 @@ pub(super) fn additions(vs: &VirtualService, rollout: &Rollout) -> Vec<Finding> 
     let steps = 0..rollout.plan.len();
     for share in steps.filter_map(|step| rollout.plan.mirrored(step)) {
         findings.push(Finding::ok(format!(
-            "{share} % of the requests are mirrored to {canary} before the first percent; answers that reach nobody are not judged"
+            "{share} % of the requests are mirrored to {canary} before the first percent, and judged by what its own proxies report; no user waits for an answer"
         )));
     }
     findings
+}
+
+/// A step that mirrors where nobody would report what becomes of the copies.
+pub(super) fn unseen_copies(plan: &Plan, samples: &Samples) -> Option<Finding> {
+    // Without any series it is said that there is no traffic at all.
+    if !plan.mirrors() || samples.callees_report || samples.series == 0 {
+        return None;
+    }
+    let then = match plan.on_inconclusive {
+        OnStuck::Rollback => "the rollout is taken back there",
+        OnStuck::Hold => "the rollout waits there for promote",
+        OnStuck::Promote => "the rollout goes on without a verdict",
+    };
+    Some(Finding::warn(
+        format!(
+            "{} has no metrics of the versions' own proxies (reporter=\"destination\")",
+            samples.source
+        ),
+        format!(
+            "what becomes of mirrored requests is seen by nobody else, so the step that mirrors comes to no verdict, and {then}"
+        ),
+        "scrape the sidecars of the versions' pods, or --on-inconclusive promote to go on without a verdict, or steps without mirror",
+    ))
 }

@@ -8,13 +8,13 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::judge::{analysis, past_of, weighs_durations};
+use super::judge::{analysis, books, past_of, weighs_durations};
 use super::past::{Depth, before};
 use super::prepare::RolloutArgs;
 use super::resume::subsets;
 use super::{CommandError, Environment};
 use crate::engine::{Horizon, Machine};
-use crate::metrics::{Books, MetricsError, Targets};
+use crate::metrics::{MetricsError, Targets};
 use crate::plan::{HumanDuration, Options, Percent, Plan, Reach, Step, Steps};
 use crate::preflight::arm;
 use crate::record::{EventKind, Rollout, Stage, Tally};
@@ -178,6 +178,7 @@ impl Case {
                 .expect("a weight between 0 and 100 % rises to 100 %");
             rollout.history = vec![Stage {
                 weight,
+                mirrored: None,
                 since: from,
             }];
         }
@@ -232,12 +233,13 @@ impl Case {
             .metrics(&plan.prometheus)
             .map_err(|error| error.to_string())?;
         let bounds = history.slow.iter().map(|(bound, _)| *bound).collect();
-        let mut books = Books::new(self.targets.clone(), from, bounds);
+        let mut books = books(plan, self.targets.clone(), from, bounds);
         let answers = books.ask(metrics.as_ref(), to, DEADLINE).await;
         let answers = answers.map_err(|error| error.to_string())?;
         let mut machine = Machine::new(self.rollout.clone(), analysis(plan, history), Horizon::END)
             .with_canary_since(self.youngest);
-        let observation = books.take(&answers, |at| machine.share_at(at));
+        let mut observation = books.take(&answers, |at| machine.share_at(at));
+        observation.shadows = books.take_shadows(&answers, |at| machine.exposure_at(at));
         let mut finding = Finding::without(Verdict::NotEnoughData, String::new());
         let mut hear = |event| finding.hear(event);
         // What the machine would do about it is for whoever drives.

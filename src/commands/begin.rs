@@ -55,6 +55,7 @@ pub(super) async fn begin(
                     step: next.step + 1,
                     steps: next.plan.len(),
                     weight: next.weight(),
+                    reach: next.reach(),
                     routes: intent.changes(&before).unwrap_or_default(),
                     took_millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
                 };

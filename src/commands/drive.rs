@@ -3,11 +3,11 @@
 use clap::Args;
 use jiff::Timestamp;
 
-use super::judge::analysis;
+use super::judge::{analysis, books};
 use super::{CommandError, Environment};
 use crate::cluster::{Class, Keeper, Lease, LeaseError, Subset};
 use crate::engine::{Action, Driver, Equipment, Finish, Horizon, Machine, Signals};
-use crate::metrics::{Books, MetricSource, Targets};
+use crate::metrics::{MetricSource, Targets};
 use crate::record::{Event, EventKind, Outcome, Rollout, Summary};
 use crate::traffic::VirtualService;
 use crate::verdict::sequential::History;
@@ -103,7 +103,8 @@ pub(super) async fn drive(
     let kit = Equipment {
         cluster: &environment.cluster,
         metrics,
-        books: Books::new(
+        books: books(
+            &departure.rollout.plan,
             departure.targets,
             departure.since,
             departure

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::past::{Depth, before};
 use super::{CommandError, Environment};
-use crate::metrics::Targets;
+use crate::metrics::{Books, Targets};
 use crate::plan::{AnalysisKind, Plan};
 use crate::verdict::sequential::{History, Sequential};
 use crate::verdict::{Analysis, Guarded, Limits, ThresholdGate};
@@ -32,6 +32,15 @@ pub(super) fn analysis(plan: &Plan, history: &History) -> Box<dyn Analysis> {
             Box::new(Sequential::new(plan.policy(), history)),
             ThresholdGate::new(limits(rate.share(), 1.0)),
         )),
+    }
+}
+
+/// The books of a rollout from `since` on.
+pub(super) fn books(plan: &Plan, targets: Targets, since: Timestamp, bounds: Vec<f64>) -> Books {
+    if plan.mirrors() {
+        Books::with_shadows(targets, since, bounds)
+    } else {
+        Books::new(targets, since, bounds)
     }
 }
 

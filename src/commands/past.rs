@@ -102,19 +102,33 @@ pub(super) async fn before(
     })
 }
 
-/// The newest sample there is, by Prometheus' clock, which may be ahead of the one here.
+/// What the metrics have of late.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recent {
+    /// The newest sample there is, by Prometheus' clock, which may be ahead of the one here.
+    pub newest: Option<Timestamp>,
+    /// Whether the versions' own proxies report.
+    pub callees_report: bool,
+}
+
+/// What the metrics have of late.
 ///
 /// # Errors
 /// If the metrics do not answer.
-pub(super) async fn newest_sample(
+pub(super) async fn recent(
     metrics: &dyn MetricSource,
     targets: &Targets,
     now: Timestamp,
-) -> Result<Option<Timestamp>, MetricsError> {
-    let mut books = Books::new(targets.clone(), now, Vec::new());
+) -> Result<Recent, MetricsError> {
+    let mut books = Books::with_shadows(targets.clone(), now, Vec::new());
     // Asked as of now, Prometheus would keep to itself what its clock calls later.
     let answers = books.ask(metrics, now + AHEAD, DEADLINE).await?;
-    Ok(of_the_past(&mut books, &answers).quality.newest.overall)
+    let seen = of_the_past(&mut books, &answers);
+    books.take_shadows(&answers, |_| 0.0);
+    Ok(Recent {
+        newest: seen.quality.newest.overall,
+        callees_report: books.callees_report(),
+    })
 }
 
 /// Whatever share the canary had meanwhile: the past is of the stable version alone.
@@ -209,6 +223,7 @@ impl Reader<'_> {
         }
         Observation {
             windows,
+            shadows: Vec::new(),
             quality: quality.expect("there is a newest part"),
         }
     }

@@ -59,6 +59,7 @@ async fn pause_one(
     let event = match rollout.phase {
         Phase::Waiting => EventKind::Waiting {
             weight: rollout.weight(),
+            reach: rollout.reach(),
             why: "it waits for promote already".into(),
         },
         Phase::Paused | Phase::Progressing | Phase::Tripped => EventKind::Paused { by },

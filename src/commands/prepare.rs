@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use jiff::Timestamp;
 
-use super::additions::additions;
+use super::additions::{additions, unseen_copies};
 use super::environment::object_name;
 use super::handover::object_to_change;
 use super::judge::weighs_durations;
-use super::past::{Before, Depth, before, newest_sample};
+use super::past::{Before, Depth, before, recent};
 use super::state::is_under_way;
 use super::{CommandError, Environment};
 use crate::cluster::{CallError, Class, Subset};
 use crate::metrics::{MetricSource, MetricsError, Targets};
-use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan, PlanFile};
+use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan, PlanFile, Rung};
 use crate::preflight::{Proposal, Question, Samples, Surroundings, inspect};
 use crate::record::Rollout;
 use crate::traffic::{Choice, Split, VersionsError, VirtualService, Wanted};
@@ -46,7 +46,7 @@ pub struct Prepared {
     /// The first step.
     pub first: usize,
     /// Steps that the canary's share is above already.
-    pub skipped: Vec<Percent>,
+    pub skipped: Vec<Rung>,
     /// Routes that keep sending to stable.
     pub left_behind: Vec<String>,
     /// What DestinationRules say.
@@ -193,6 +193,11 @@ pub async fn prepare(
     let mut findings = handed_over;
     findings.extend(inspect(&facts));
     findings.extend(additions(&vs, &rollout));
+    let samples = facts
+        .samples
+        .as_ref()
+        .and_then(|samples| samples.as_ref().ok());
+    findings.extend(samples.and_then(|samples| unseen_copies(&rollout.plan, samples)));
     let workloads = facts.canary_workloads();
     let (youngest, canary_pods) = (workloads.youngest, workloads.pods);
     // How often Prometheus scrapes decides how often to look and how long a step takes at least.
@@ -235,16 +240,18 @@ async fn look_back(
 ) -> (Option<Before>, Result<Samples, MetricsError>) {
     let now = environment.clock.now();
     let durations = weighs_durations(&rollout.plan);
-    let (before, newest) = futures::join!(
+    let (before, recent) = futures::join!(
         before(metrics, targets, rollout.began, durations, Depth::AsNeeded),
-        newest_sample(metrics, targets, now)
+        recent(metrics, targets, now)
     );
+    let recent = recent.ok();
     let samples = before.as_ref().map(|before| Samples {
         counted: targets.counted(),
         source: metrics.name(),
         series: before.series,
         // An answer that came once is enough; what is not known of its age is not held against it.
-        newest: newest.ok().flatten(),
+        newest: recent.and_then(|recent| recent.newest),
+        callees_report: recent.is_none_or(|recent| recent.callees_report),
         scrape: before.scrape.map(HumanDuration::signed),
     });
     let samples = samples.map_err(Clone::clone);
@@ -261,7 +268,7 @@ fn first_step(
     vs: &VirtualService,
     plan: Plan,
     choice: Choice,
-) -> Result<(Rollout, usize, Vec<Percent>), CommandError> {
+) -> Result<(Rollout, usize, Vec<Rung>), CommandError> {
     let rollout = Rollout::new(
         environment.run.clone(),
         environment.holder(),
@@ -276,7 +283,7 @@ fn first_step(
         .iter()
         .position(|step| step.weight >= share)
         .unwrap_or(steps.len() - 1);
-    let skipped: Vec<_> = steps[..first].iter().map(|step| step.weight).collect();
+    let skipped: Vec<_> = steps[..first].iter().copied().map(Rung::from).collect();
     if share == Percent::HUNDRED {
         return Err(CommandError::Conflict(format!(
             "{} of virtualservice {} has all the traffic already (try: --canary with the other version)",

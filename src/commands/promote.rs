@@ -79,6 +79,7 @@ async fn promote_one(
     let event = EventKind::Promoted {
         by,
         weight: rollout.weight(),
+        reach: rollout.reach(),
     };
     emit(environment, &vs, &rollout.run, event);
     Ok((vs, left(rollout, outcome, now)))

@@ -1,5 +1,7 @@
 //! `resume`: let a paused rollout go on, and take over one whose driver died.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use jiff::Timestamp;
 
@@ -12,7 +14,7 @@ use super::{CommandError, Environment};
 use crate::cluster::{Keeper, Lease, Subset};
 use crate::engine::{Action, Finish, Horizon, Intent};
 use crate::metrics::{MetricSource, Targets};
-use crate::preflight::arm;
+use crate::preflight::{arm, subsets_meant};
 use crate::record::{EventKind, Outcome, Phase, Rollout, RouteChange};
 use crate::traffic::VirtualService;
 use crate::verdict::sequential::History;
@@ -254,13 +256,12 @@ fn announce(
         .iter()
         .filter_map(|split| split.find(vs))
         .map(ToString::to_string);
-    let steps = rollout.plan.steps.as_slice().iter();
     let planned = EventKind::Planned {
         stable: rollout.stable.to_string(),
         canary: rollout.canary.to_string(),
         routes: routes.collect(),
         left_behind: Vec::new(),
-        steps: steps.map(|step| step.weight).collect(),
+        steps: rollout.plan.rungs(),
         skipped: Vec::new(),
         prometheus: rollout.plan.prometheus.clone(),
         expected: None,
@@ -281,12 +282,14 @@ fn announce(
     let event = match rollout.phase {
         Phase::Waiting => EventKind::Waiting {
             weight: rollout.weight(),
+            reach: rollout.reach(),
             why: "it waits for promote".into(),
         },
         Phase::Progressing | Phase::Paused | Phase::Tripped => EventKind::StepStarted {
             step: rollout.step + 1,
             steps: rollout.plan.len(),
             weight: rollout.weight(),
+            reach: rollout.reach(),
             routes: changes.collect(),
             took_millis: 0,
         },
@@ -298,19 +301,20 @@ pub(super) async fn subsets(
     environment: &Environment<'_>,
     rollout: &Rollout,
 ) -> Result<Vec<Subset>, CommandError> {
-    let mut subsets = Vec::new();
-    let mut namespaces = vec![environment.namespace.clone()];
+    let mut namespaces = BTreeSet::from([environment.namespace.clone()]);
     for version in [&rollout.stable, &rollout.canary] {
         if version.subset.is_some()
             && let Some((_, namespace)) = version.host.service()
         {
-            namespaces.push(namespace.to_owned());
+            namespaces.insert(namespace.to_owned());
         }
     }
-    namespaces.sort();
-    namespaces.dedup();
-    for namespace in namespaces {
-        subsets.extend(environment.cluster.subsets(&namespace).await?);
+    let mut around = environment
+        .cluster
+        .destination_rules_around(&namespaces)
+        .await;
+    match around.failed.pop() {
+        Some((_, error)) => Err(error.into()),
+        None => Ok(subsets_meant(&around.found, &environment.namespace)),
     }
-    Ok(subsets)
 }

@@ -117,13 +117,7 @@ pub(super) fn announce(environment: &mut Environment<'_>, prepared: &Prepared) {
         canary: rollout.canary.to_string(),
         routes: routes.collect(),
         left_behind: prepared.left_behind.clone(),
-        steps: rollout
-            .plan
-            .steps
-            .as_slice()
-            .iter()
-            .map(|step| step.weight)
-            .collect(),
+        steps: rollout.plan.rungs(),
         skipped: prepared.skipped.clone(),
         prometheus: rollout.plan.prometheus.clone(),
         expected: prepared

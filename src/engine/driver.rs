@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::cluster::{Cluster, LeaseWatch, Seen, Subset, Watch};
 use crate::metrics::{Books, MetricSource};
 use crate::plan::OnSignal;
+use crate::preflight::owner;
 use crate::record::{Cause, Event, EventKind, Observer, Outcome};
 use crate::traffic::VirtualService;
 
@@ -143,7 +144,18 @@ impl<'a> Driver<'a> {
     }
 
     pub(super) fn see(&mut self, sight: Sight) -> Action {
-        self.with_machine(|machine, emit| machine.see(sight, emit))
+        let now = self.kit.clock.now();
+        let action = self.with_machine(|machine, emit| machine.see(sight, now, emit));
+        if action == Action::Leave(Outcome::Drifted) && self.machine.yields() {
+            let kinds = self.machine.rollout().routes.iter().map(|split| split.kind);
+            let peace = owner::peace(&self.vs, &kinds.collect::<Vec<_>>());
+            let advice = peace.unwrap_or_else(|| {
+                "try: tell whoever writes this object to leave the weights alone".to_owned()
+            });
+            let why = self.machine.reasons().join("; ");
+            self.machine.because(format!("{why}; {advice}"));
+        }
+        action
     }
 
     pub(super) fn signalled(&mut self, signal: Signal) -> Action {
@@ -195,7 +207,9 @@ impl<'a> Driver<'a> {
         let action = match answers {
             Ok(answers) => {
                 let machine = &self.machine;
-                let observation = self.kit.books.take(&answers, |at| machine.share_at(at));
+                let books = &mut self.kit.books;
+                let mut observation = books.take(&answers, |at| machine.share_at(at));
+                observation.shadows = books.take_shadows(&answers, |at| machine.exposure_at(at));
                 self.with_machine(|machine, emit| machine.look(&observation, now, emit))
             }
             Err(error) => {

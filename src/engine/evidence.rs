@@ -2,13 +2,17 @@
 //!
 //! A resumed run is fed the whole past at once and comes to the same evidence, since which step a
 //! window belongs to follows from the rollout's history and the window's own times alone.
+//!
+//! Where requests are mirrored the two versions are compared as their own proxies saw them, and
+//! nowhere else: what becomes of a copy never counts for a share of the weights, nor the other way
+//! round. It is the same analysis, so the bound on false rollbacks is one for the whole rollout.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::plan::Percent;
 use crate::record::{Rollout, Stage, Tally};
 use crate::verdict::sequential;
-use crate::verdict::{Analysis, Decision, Reason, StepContext, Verdict, Window};
+use crate::verdict::{Analysis, Counts, Decision, Reason, StepContext, Verdict, Window};
 
 /// Whether the canary is under suspicion. It outlasts the window that raised it: windows that come in
 /// the same answer must not make anybody forget.
@@ -24,14 +28,55 @@ pub(super) enum Alarm {
     Certain,
 }
 
+/// How long copies may still arrive once nothing is mirrored any more.
+const LAST_COPIES: SignedDuration = SignedDuration::from_secs(2);
+
+/// From where a window shows the two versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sights {
+    /// As users see them.
+    Users,
+    /// As their own proxies see them, copies of requests included.
+    Callees,
+}
+
+/// What the canary gets at a stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Level {
+    weight: Percent,
+    mirrored: Option<Percent>,
+}
+
+impl Level {
+    fn of(stage: &Stage) -> Self {
+        Self {
+            weight: stage.weight,
+            mirrored: stage.mirrored,
+        }
+    }
+
+    /// Where testers at most reach the canary, and after a trip.
+    fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+
+    fn sights(self) -> Sights {
+        match self.mirrored {
+            Some(_) => Sights::Callees,
+            None => Sights::Users,
+        }
+    }
+}
+
 /// The evidence of a rollout.
 pub(super) struct Evidence {
     analysis: Box<dyn Analysis>,
     /// How many stages of the rollout's history have begun.
     stages: usize,
-    /// The weight of the step that the analysis is at.
-    at: Percent,
+    /// What the canary gets at the step that the analysis is at.
+    at: Level,
     step: Tally,
+    shadow: Tally,
     total: Tally,
     alarm: Alarm,
     decision: Option<Decision>,
@@ -44,8 +89,9 @@ impl Evidence {
         Self {
             analysis,
             stages: 0,
-            at: Percent::ZERO,
+            at: Level::default(),
             step: Tally::default(),
+            shadow: Tally::default(),
             total: Tally::default(),
             alarm: Alarm::Quiet,
             decision: None,
@@ -67,6 +113,11 @@ impl Evidence {
     /// What was counted since the step began, while the canary had its weight.
     pub(super) fn step(&self) -> Tally {
         self.step
+    }
+
+    /// What was counted of mirrored requests since the step began, and of stable beside them.
+    pub(super) fn shadow(&self) -> Tally {
+        self.shadow
     }
 
     /// What was counted over all steps.
@@ -116,7 +167,7 @@ impl Evidence {
     }
 
     /// Takes the next window of `rollout`.
-    pub(super) fn take(&mut self, rollout: &Rollout, window: &Window) {
+    pub(super) fn take(&mut self, rollout: &Rollout, window: &Window, sights: Sights) {
         while let Some(stage) = rollout
             .history
             .get(self.stages)
@@ -125,22 +176,35 @@ impl Evidence {
             self.begin(rollout, stage);
             self.stages += 1;
         }
+        let has_copies = sights == Sights::Users && has_copies(rollout, window);
         let counts = Tally {
             stable: window.stable,
-            canary: window.canary,
+            canary: match has_copies {
+                // What is a copy and what is not cannot be told apart here; users are never charged with it.
+                true => Counts::default(),
+                false => window.canary,
+            },
         };
-        self.total += counts;
         let stage = self
             .stages
             .checked_sub(1)
             .and_then(|last| rollout.history.get(last));
-        if stage.is_some_and(|stage| stage.weight == self.at && window.lies_after(stage.since)) {
-            self.step += counts;
+        let is_of_step = stage
+            .is_some_and(|stage| Level::of(stage) == self.at && window.lies_after(stage.since));
+        match sights {
+            Sights::Users => {
+                self.total += counts;
+                if is_of_step {
+                    self.step += counts;
+                }
+            }
+            Sights::Callees if is_of_step && self.at.sights() == sights => self.shadow += counts,
+            Sights::Callees => {}
         }
-        // Before the first percent there is nothing to judge: testers are few and know what they do, and
-        // the answers to mirrored requests reach nobody.
-        let unjudged = self.stages > 0 && self.at == Percent::ZERO;
-        if unjudged || self.alarm == Alarm::Certain {
+        // Of testers there is nothing to judge: they are few and know what they do.
+        let unjudged = self.stages > 0 && self.at.is_nothing();
+        let elsewhere = self.at.sights() != sights || has_copies;
+        if unjudged || elsewhere || self.alarm == Alarm::Certain {
             return;
         }
         let aged = Window {
@@ -177,33 +241,67 @@ impl Evidence {
             .stages
             .checked_sub(1)
             .and_then(|last| rollout.history.get(last));
-        let was_tripped = before.is_some_and(|before| before.weight == Percent::ZERO);
-        if stage.weight == Percent::ZERO {
+        let was_tripped = before.is_some_and(|before| Level::of(before).is_nothing());
+        let level = Level::of(stage);
+        if level.is_nothing() {
             return;
         }
         self.decision = None;
         if self.alarm != Alarm::Certain {
             self.alarm = Alarm::Quiet;
         }
-        if was_tripped && stage.weight == self.at {
+        if was_tripped && level == self.at {
             return;
         }
-        self.at = stage.weight;
+        self.at = level;
         self.step = Tally::default();
+        self.shadow = Tally::default();
         self.analysis.begin_step(context(rollout, stage));
     }
 }
 
-fn context(rollout: &Rollout, stage: &Stage) -> StepContext {
-    let steps = rollout.plan.steps.as_slice();
-    let index = steps
+/// Whether a window of what the versions' own proxies counted may hold copies of requests.
+fn has_copies(rollout: &Rollout, window: &Window) -> bool {
+    let ends = rollout
+        .history
         .iter()
-        .position(|step| step.weight == stage.weight)
+        .skip(1)
+        .map(|stage| Some(stage.since));
+    let mut stages = rollout.history.iter().zip(ends.chain([None]));
+    window.by_callees
+        && stages.any(|(stage, end)| {
+            let over = end.and_then(|end| end.checked_add(LAST_COPIES).ok());
+            stage.mirrored.is_some()
+                && stage.since < window.end
+                && over.is_none_or(|over| !window.lies_after(over))
+        })
+}
+
+fn context(rollout: &Rollout, stage: &Stage) -> StepContext {
+    let plan = &rollout.plan;
+    let level = |index: usize| Level {
+        weight: plan.weight(index),
+        mirrored: plan.mirrored(index),
+    };
+    let index = (0..plan.len())
+        .find(|&index| level(index) == Level::of(stage))
         .unwrap_or(rollout.step);
+    let exposure = |index| {
+        let Level { weight, mirrored } = level(index);
+        let since = stage.since;
+        Stage {
+            weight,
+            mirrored,
+            since,
+        }
+        .exposure()
+    };
+    // Testers are no part of the requests, so what matters is the step after theirs.
+    let mut next = index + 1..plan.len();
     StepContext {
-        share: stage.weight.share(),
-        next_share: steps.get(index + 1).map(|step| step.weight.share()),
+        share: stage.exposure(),
+        next_share: next.find(|&next| !level(next).is_nothing()).map(exposure),
         began: stage.since,
-        dwell: rollout.plan.dwell_of(index).signed(),
+        dwell: plan.dwell_of(index).signed(),
     }
 }

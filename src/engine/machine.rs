@@ -1,16 +1,22 @@
 //! The rollout as a machine: what was seen goes in, what to do next comes out. Pure.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::metrics::Observation;
-use crate::plan::{HumanDuration, OnDrift, OnStuck, Plan};
-use crate::record::{Cause, EventKind, Outcome, Phase, Rollout, Tally};
+use crate::plan::{HumanDuration, OnDrift, OnStuck, Plan, Reach};
+use crate::record::{Cause, EventKind, Outcome, Phase, Rollout, Stage, Tally};
 use crate::verdict::{Analysis, Decision, Reason};
 
 use super::action::{Action, Horizon, next_step};
 use super::blindness::{Blindness, Trouble};
-use super::evidence::{Alarm, Evidence};
+use super::evidence::{Alarm, Evidence, Sights};
+use super::insistence::Insistence;
 use super::sight::Sight;
+
+/// So many copies cannot all go unseen by chance.
+const COPIES_TO_BE_SEEN: f64 = 20.0;
+/// So many scrapes a first request takes at most to be counted: a new series has to show twice.
+const SCRAPES_TO_BE_SEEN: i32 = 4;
 
 /// Decides a rollout.
 pub struct Machine {
@@ -24,6 +30,11 @@ pub struct Machine {
     /// Whether it was said what the step came to; carrying it out may take several attempts.
     announced: bool,
     blindness: Blindness,
+    insistence: Insistence,
+    /// How often the metrics are scraped, as far as they show it.
+    scrape: Option<SignedDuration>,
+    /// Whether somebody else's changes are no longer answered with ours.
+    yields: bool,
 }
 
 impl Machine {
@@ -37,6 +48,9 @@ impl Machine {
             flowing: false,
             announced: false,
             blindness: Blindness::default(),
+            insistence: Insistence::default(),
+            scrape: None,
+            yields: false,
         }
     }
 
@@ -55,6 +69,13 @@ impl Machine {
     /// What was counted since the step began.
     pub fn step(&self) -> Tally {
         self.evidence.step()
+    }
+
+    /// What was counted since the step began of requests mirrored to the canary, and of stable beside
+    /// them; `None` at a step that mirrors nothing.
+    pub fn shadow(&self) -> Option<Tally> {
+        let mirrored = self.plan().mirrored(self.rollout.step);
+        mirrored.map(|_| self.evidence.shadow())
     }
 
     /// What was counted over all steps.
@@ -78,6 +99,11 @@ impl Machine {
         self.because = Some(why.into());
     }
 
+    /// Whether it gave up setting weights again that somebody else keeps changing.
+    pub fn yields(&self) -> bool {
+        self.yields
+    }
+
     fn plan(&self) -> &Plan {
         &self.rollout.plan
     }
@@ -85,11 +111,19 @@ impl Machine {
     /// The canary's share that was in force until a time, 0 to 1. What is scraped at the very moment
     /// of a change is of the time before it, as it was for whoever looked then.
     pub fn share_at(&self, at: Timestamp) -> f64 {
-        let stages = self.rollout.history.iter().rev();
-        let in_force = stages.into_iter().find(|stage| stage.since < at);
-        in_force
-            .map_or(self.rollout.original_share(), |stage| stage.weight)
-            .share()
+        let stage = self.stage_at(at).map(|stage| stage.weight);
+        stage.unwrap_or(self.rollout.original_share()).share()
+    }
+
+    /// The canary's part of what both versions got until a time, copies of requests included, 0 to 1.
+    pub fn exposure_at(&self, at: Timestamp) -> f64 {
+        self.stage_at(at)
+            .map_or(self.rollout.original_share().share(), Stage::exposure)
+    }
+
+    fn stage_at(&self, at: Timestamp) -> Option<&Stage> {
+        let mut stages = self.rollout.history.iter().rev();
+        stages.find(|stage| stage.since < at)
     }
 
     /// The state was written, or was found to stand on the object.
@@ -111,11 +145,17 @@ impl Machine {
         emit: &mut dyn FnMut(EventKind),
     ) -> Action {
         // Windows are taken even from an answer that is not sound as a whole: each of them is.
-        for window in &observation.windows {
-            self.evidence.take(&self.rollout, window);
+        let users = observation.windows.iter().map(|seen| (seen, Sights::Users));
+        let callees = observation.shadows.iter();
+        let callees = callees.map(|seen| (seen, Sights::Callees));
+        let mut windows: Vec<_> = users.chain(callees).collect();
+        windows.sort_by_key(|(window, _)| window.end);
+        for (window, sights) in windows {
+            self.evidence.take(&self.rollout, window, sights);
             self.because = None;
         }
         let quality = &observation.quality;
+        self.scrape = quality.scrape_interval.or(self.scrape);
         if let Some(trouble) = Trouble::of(quality, now) {
             // What the windows have shown stands, but only good metrics are good news.
             let alarmed = self.answer_alarm(now, emit);
@@ -126,19 +166,23 @@ impl Machine {
             emit(EventKind::MetricsBack { after });
         }
         let tally = self.step();
-        if !self.flowing && tally.canary.requests > 0 {
+        let seen = self.shadow().unwrap_or(tally);
+        if !self.flowing && seen.canary.requests > 0 {
             self.flowing = true;
             emit(EventKind::Flowing {
                 weight: self.rollout.weight(),
-                seen: tally,
+                reach: self.rollout.reach(),
+                seen,
             });
         }
         emit(EventKind::Looked {
             step: self.rollout.step + 1,
             steps: self.plan().len(),
             weight: self.rollout.weight(),
+            reach: self.rollout.reach(),
             verdict: self.evidence.verdict(&self.rollout),
             tally,
+            shadow: self.shadow(),
             reasons: self.reasons(),
             evidence: self.evidence.weighed().map(Box::new),
             sample_age_millis: quality
@@ -172,7 +216,9 @@ impl Machine {
     fn regressed(&self, cause: Cause, emit: &mut dyn FnMut(EventKind)) -> Action {
         emit(EventKind::Regressed {
             weight: self.rollout.weight(),
+            reach: self.rollout.reach(),
             tally: self.step(),
+            shadow: self.shadow(),
             reasons: self.reasons(),
         });
         Action::RollBack {
@@ -185,7 +231,8 @@ impl Machine {
         match self.rollout.phase {
             Phase::Waiting | Phase::Paused => Action::Wait,
             Phase::Tripped => self.check_trip(now, emit),
-            Phase::Progressing if !self.plan().judges(self.rollout.step) => self.sit_out(now, emit),
+            Phase::Progressing if self.rollout.reach() == Reach::Testers => self.sit_out(now, emit),
+            Phase::Progressing if self.is_mirror_unseen() => self.unseen(now, emit),
             Phase::Progressing => match self.evidence.decision(&self.rollout) {
                 Some(Decision::Advance(_)) => self.advance(now, emit),
                 Some(Decision::Retreat(_)) if self.rollout.step > 0 => {
@@ -206,19 +253,48 @@ impl Machine {
         }
     }
 
-    /// A step that nobody but testers and shadows reach takes its time and passes.
+    /// A step that nobody but testers reach takes its time and passes.
     fn sit_out(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
         let (step, since) = (self.rollout.step, self.rollout.since);
         if now.duration_since(since) < self.plan().dwell_of(step).signed() {
             return Action::Wait;
         }
-        self.because(match self.plan().mirrored(step) {
-            Some(share) => {
-                format!("{share} % were mirrored; answers that reach nobody are not judged")
-            }
-            None => "only testers reached the canary, which is not judged".to_owned(),
-        });
+        self.because("only testers reached the canary, which is not judged");
         self.advance(now, emit)
+    }
+
+    /// Whether requests are mirrored, and nobody has reported one yet.
+    fn is_mirror_unseen(&self) -> bool {
+        let shadow = self.shadow();
+        shadow.is_some_and(|shadow| shadow.canary.requests == 0)
+    }
+
+    /// The copies that stable's requests of this step must have come to.
+    fn expected_copies(&self) -> f64 {
+        let mirrored = self.rollout.mirrored().unwrap_or_default();
+        self.step().stable.requests as f64 * mirrored.share()
+    }
+
+    /// A mirror step without a trace of the mirrored requests: that is no good news. Once it is certain
+    /// that there should be one, waiting for it has no use.
+    fn unseen(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
+        let plan = self.plan();
+        let least = plan.dwell_of(self.rollout.step).signed();
+        let scrape = self.scrape.unwrap_or(plan.judgement.scrape.signed());
+        let scrapes = scrape * SCRAPES_TO_BE_SEEN;
+        let elapsed = now.duration_since(self.rollout.since);
+        if elapsed < least.max(scrapes) || self.expected_copies() < COPIES_TO_BE_SEEN {
+            return self.check_deadline(now, emit);
+        }
+        let whose = match self.evidence.shadow().stable.requests {
+            0 => "neither version's own proxy is",
+            _ => "the canary's own proxy is not",
+        };
+        let copies = self.expected_copies().round();
+        self.because(format!(
+            "nothing seen of the shadow traffic: not judged; some {copies} requests were mirrored, and {whose} in the metrics (reporter=\"destination\")"
+        ));
+        self.inconclusive(String::new(), now, emit)
     }
 
     /// A suspicion that nothing confirms or clears must not hold the rollout for ever.
@@ -248,12 +324,14 @@ impl Machine {
         now: Timestamp,
         emit: &mut dyn FnMut(EventKind),
     ) -> Action {
-        let weight = self.rollout.weight();
         let reasons = match self.reasons() {
+            _ if self.is_mirror_unseen() && self.because.is_none() => {
+                "nothing seen of the shadow traffic: not judged".to_owned()
+            }
             reasons if reasons.is_empty() => "no request was counted".to_owned(),
             reasons => reasons.join("; "),
         };
-        let why = format!("no verdict{after} at {weight} %: {reasons}");
+        let why = format!("no verdict{after} at {}: {reasons}", self.rollout.rung());
         let policy = self.plan().on_inconclusive;
         self.stuck(why, policy, Cause::Inconclusive, now, emit)
     }
@@ -283,13 +361,14 @@ impl Machine {
     }
 
     fn advance(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
-        let weight = self.rollout.weight();
         let first = !std::mem::replace(&mut self.announced, true);
         if first {
             emit(EventKind::StepPassed {
                 step: self.rollout.step + 1,
-                weight,
+                weight: self.rollout.weight(),
+                reach: self.rollout.reach(),
                 tally: self.step(),
+                shadow: self.shadow(),
                 reasons: self.reasons(),
             });
         }
@@ -297,7 +376,10 @@ impl Machine {
             return Action::Leave(Outcome::StepPassed);
         }
         if self.plan().steps.as_slice()[self.rollout.step].pause {
-            let why = format!("step {weight} % has passed and waits for promote");
+            let why = format!(
+                "step {} has passed and waits for promote",
+                self.rollout.rung()
+            );
             return self.gate(why, first, now, emit);
         }
         self.next_step(now)
@@ -313,6 +395,7 @@ impl Machine {
         if first {
             emit(EventKind::Waiting {
                 weight: self.rollout.weight(),
+                reach: self.rollout.reach(),
                 why,
             });
         }
@@ -375,7 +458,7 @@ impl Machine {
     }
 
     /// The object was seen.
-    pub fn see(&mut self, sight: Sight, emit: &mut dyn FnMut(EventKind)) -> Action {
+    pub fn see(&mut self, sight: Sight, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
         match sight {
             Sight::AsBelieved => Action::Wait,
             Sight::Moved(shown) => self.moved(*shown, emit),
@@ -389,13 +472,14 @@ impl Machine {
             }
             Sight::Drifted { manager, what } => {
                 let policy = self.plan().on_drift;
-                self.drifted(manager, what, policy, emit)
+                self.drifted(manager, what, policy, now, emit)
             }
             // Where there is no object, no policy can do anything about it.
             Sight::Gone => self.drifted(
                 "somebody".into(),
                 "the virtualservice was deleted".into(),
                 OnDrift::Stop,
+                now,
                 emit,
             ),
         }
@@ -410,6 +494,7 @@ impl Machine {
             _ if step != self.rollout.step => emit(EventKind::Promoted {
                 by,
                 weight: self.rollout.weight(),
+                reach: self.rollout.reach(),
             }),
             Phase::Progressing if phase != Phase::Progressing => emit(EventKind::Continued { by }),
             Phase::Progressing | Phase::Waiting | Phase::Paused | Phase::Tripped => {}
@@ -422,9 +507,21 @@ impl Machine {
         manager: String,
         what: String,
         policy: OnDrift,
+        now: Timestamp,
         emit: &mut dyn FnMut(EventKind),
     ) -> Action {
         self.because(format!("{manager} changed the routes: {what}"));
+        let mut policy = policy;
+        if policy == OnDrift::Reassert
+            && let Err((times, time)) = self.insistence.insist(now)
+        {
+            let time = HumanDuration::from(time);
+            self.because(format!(
+                "{manager} undid the weights of the step again, which were set {times} times within {time}: {what}"
+            ));
+            self.yields = true;
+            policy = OnDrift::Stop;
+        }
         emit(EventKind::Drifted {
             manager,
             what,
@@ -443,8 +540,11 @@ impl Machine {
     /// Whether the canary gets no answer at all although it should, or nobody can tell: worth a look
     /// at its pods.
     pub fn suspects_pods(&self) -> bool {
-        let Tally { stable, canary } = self.step();
-        let expected = stable.requests as f64 * self.rollout.weight().share();
+        let expected = match self.rollout.mirrored() {
+            Some(_) => self.expected_copies(),
+            None => self.step().stable.requests as f64 * self.rollout.weight().share(),
+        };
+        let canary = self.shadow().unwrap_or(self.step()).canary;
         self.blindness.lasts()
             || canary.requests == 0 && expected >= 5.0
             || canary.requests > 0 && canary.failures == canary.requests

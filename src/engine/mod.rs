@@ -7,6 +7,7 @@ mod blindness;
 mod driver;
 mod evidence;
 mod finish;
+mod insistence;
 mod intent;
 mod machine;
 mod rollback;

@@ -33,7 +33,7 @@ impl Driver<'_> {
         }
         let took_millis = millis(began.elapsed());
         let moved = changes.iter().any(|change| change.before != change.after);
-        let tally = self.machine.step();
+        let (tally, shadow) = (self.machine.step(), self.machine.shadow());
         self.machine.believe(next);
         self.next_look = Instant::now()
             + self
@@ -48,12 +48,15 @@ impl Driver<'_> {
         let event = match (before.phase, rollout.phase) {
             (_, Phase::Tripped) => EventKind::Tripped {
                 weight: before.weight(),
+                reach: before.reach(),
                 tally,
+                shadow,
                 reasons: self.machine.reasons(),
                 took_millis,
             },
             (Phase::Tripped, Phase::Progressing) => EventKind::Cleared {
                 weight,
+                reach: rollout.reach(),
                 reasons: self.machine.reasons(),
             },
             (_, Phase::Progressing) if moved || before.since != rollout.since => {
@@ -61,6 +64,7 @@ impl Driver<'_> {
                     step: rollout.step + 1,
                     steps: rollout.plan.len(),
                     weight,
+                    reach: rollout.reach(),
                     routes: changes,
                     took_millis,
                 }
@@ -88,6 +92,7 @@ impl Driver<'_> {
                 step: rollout.step + 1,
                 steps: rollout.plan.len(),
                 weight: rollout.weight(),
+                reach: rollout.reach(),
                 routes: changes,
                 took_millis,
             };

@@ -26,6 +26,8 @@ pub const USUAL_BOUNDS: [f64; 14] = [
 pub struct Books {
     requests: Ledger,
     slow: Option<LatencyLedger>,
+    /// The same answers, read as the versions' own proxies saw it.
+    shadow: Option<Box<Self>>,
 }
 
 /// The answers of one look.
@@ -64,12 +66,34 @@ impl Books {
         Self {
             requests: Ledger::new(targets, since),
             slow,
+            shadow: None,
+        }
+    }
+
+    /// The same for a rollout that mirrors requests: what becomes of the copies is counted as well, from
+    /// the same answers.
+    pub fn with_shadows(targets: Targets, since: Timestamp, bounds: Vec<f64>) -> Self {
+        let shadow = Self::new(targets.clone().seen_by_callees(), since, bounds.clone());
+        Self {
+            shadow: Some(Box::new(shadow)),
+            ..Self::new(targets, since, bounds)
         }
     }
 
     /// How far the question at `now` reaches back.
     pub fn range(&self, now: Timestamp) -> SignedDuration {
-        self.requests.range(now)
+        let own = self.requests.range(now);
+        self.shadow
+            .as_ref()
+            .map_or(own, |shadow| own.max(shadow.range(now)))
+    }
+
+    /// How far the question about durations at `now` reaches back.
+    fn range_of_durations(&self, now: Timestamp) -> Option<SignedDuration> {
+        let own = self.slow.as_ref()?.range(now);
+        let shadow = self.shadow.as_ref();
+        let shadow = shadow.and_then(|shadow| shadow.range_of_durations(now));
+        Some(shadow.map_or(own, |shadow| own.max(shadow)))
     }
 
     /// Asks for what has come since the last look: one query, or two at the same time.
@@ -87,15 +111,15 @@ impl Books {
             at: now,
             within,
         };
-        let requests = query(self.requests.query(now));
-        let Some(slow) = &self.slow else {
+        let requests = query(self.requests.query_over(self.range(now)));
+        let (Some(slow), Some(range)) = (&self.slow, self.range_of_durations(now)) else {
             let requests = source.ask(&requests).await?;
             return Ok(Answers {
                 requests,
                 slow: None,
             });
         };
-        let slow = query(slow.query(now));
+        let slow = query(slow.query_over(range));
         let (requests, slow) = future::join(source.ask(&requests), source.ask(&slow)).await;
         Ok(Answers {
             requests: requests?,
@@ -125,6 +149,26 @@ impl Books {
                 .push(format!("no durations: {error}")),
         }
         observation
+    }
+
+    /// Takes the same answers as the versions' own proxies saw it; nothing unless requests are mirrored.
+    ///
+    /// `share_at` tells the part of what both versions got that the copies are at a time.
+    pub fn take_shadows(
+        &mut self,
+        answers: &Answers,
+        share_at: impl Fn(Timestamp) -> f64,
+    ) -> Vec<Window> {
+        match &mut self.shadow {
+            Some(shadow) => shadow.take(answers, share_at).windows,
+            None => Vec::new(),
+        }
+    }
+
+    /// Whether any of the versions' own proxies has reported, as far as the answers so far tell.
+    pub fn callees_report(&self) -> bool {
+        let shadow = self.shadow.as_ref();
+        shadow.is_some_and(|shadow| shadow.requests.has_series())
     }
 
     /// All windows so far that hold nothing from before `began`.

@@ -45,6 +45,17 @@ pub struct Targets {
     stable: Arm,
     canary: Arm,
     counted: Counted,
+    standpoint: Standpoint,
+}
+
+/// From where the two versions are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Standpoint {
+    /// The callers', where they report: what users see.
+    #[default]
+    Callers,
+    /// The versions' own proxies alone, which see what is mirrored to them as well.
+    Callees,
 }
 
 /// Why two versions cannot be told apart.
@@ -189,6 +200,7 @@ impl Targets {
                     stable: by_version_only(stable),
                     canary: by_version_only(canary),
                     counted: Counted::default(),
+                    standpoint: Standpoint::default(),
                 });
             }
         }
@@ -196,6 +208,7 @@ impl Targets {
             stable,
             canary,
             counted: Counted::default(),
+            standpoint: Standpoint::default(),
         })
     }
 
@@ -203,6 +216,19 @@ impl Targets {
     #[must_use]
     pub fn counting(self, counted: Counted) -> Self {
         Self { counted, ..self }
+    }
+
+    /// The same as the versions' own proxies see them, copies of requests included.
+    ///
+    /// The proxy that mirrors a request does not report the copy; the one that receives it does
+    /// (`reporter="destination"`), and as any other request, since it names the service after its own
+    /// cluster and not after the host that Envoy marks with `-shadow`.
+    #[must_use]
+    pub fn seen_by_callees(self) -> Self {
+        Self {
+            standpoint: Standpoint::Callees,
+            ..self
+        }
     }
 
     /// The unit in which they are compared.
@@ -257,8 +283,8 @@ impl Targets {
 
     /// Whom a series is counted for, and from which side; `None` if it is nobody's.
     ///
-    /// Aside stay: mirrored requests (their answers reach nobody; Envoy marks the host with `-shadow`),
-    /// injected faults (`FI`, `DI`: somebody's experiment, not the version's doing), other versions, and
+    /// Aside stay: mirrored requests where they are marked as such (their answers reach nobody; Envoy adds
+    /// `-shadow` to the host), injected faults (`FI`, `DI`: somebody's experiment, not the version's doing), other versions, and
     /// series whose reporter is not known.
     pub fn party(&self, labels: &Labels) -> Option<(Side, Party)> {
         let side = match label(labels, "reporter") {
@@ -266,7 +292,11 @@ impl Targets {
             "destination" => Side::Destination,
             _ => return None,
         };
-        if self.is_mirrored(labels) || is_injected(labels) {
+        let set_aside = match self.standpoint {
+            Standpoint::Callers => self.is_mirrored(labels),
+            Standpoint::Callees => side != Side::Destination,
+        };
+        if set_aside || is_injected(labels) {
             return None;
         }
         let party = match (self.stable.claims(labels), self.canary.claims(labels)) {
@@ -438,6 +468,39 @@ mod tests {
             ),
         ];
         for (text, expected) in cases {
+            let party = targets.party(&labels(text)).map(|(_, party)| party);
+            assert_eq!(party, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_mirrored_is_seen_by_the_callees_alone() {
+        let targets = Targets::new(
+            arm("reviews", &["reviews-v1"], &[]),
+            arm("reviews", &["reviews-v2"], &[]),
+        )
+        .unwrap()
+        .seen_by_callees();
+        for (text, expected) in [
+            (
+                "reporter=destination destination_workload=reviews-v1",
+                Some(Party::Stable),
+            ),
+            (
+                "reporter=destination destination_workload=reviews-v2",
+                Some(Party::Canary),
+            ),
+            (
+                "reporter=destination destination_workload=reviews-v2 destination_service=reviews.shop.svc.cluster.local-shadow",
+                Some(Party::Canary),
+            ),
+            ("reporter=source destination_workload=reviews-v2", None),
+            ("reporter=waypoint destination_workload=reviews-v2", None),
+            (
+                "reporter=destination destination_workload=reviews-v2 response_flags=FI",
+                None,
+            ),
+        ] {
             let party = targets.party(&labels(text)).map(|(_, party)| party);
             assert_eq!(party, expected, "{text}");
         }

@@ -85,10 +85,15 @@ impl LatencyLedger {
 
     /// The query to ask at `now`: only the buckets that are needed, since a histogram has twenty.
     pub fn query(&self, now: Timestamp) -> String {
+        self.query_over(self.range(now))
+    }
+
+    /// The query that reaches back this far.
+    pub(super) fn query_over(&self, range: SignedDuration) -> String {
         let mut buckets: Vec<String> = self.bounds.iter().map(|bound| spellings(*bound)).collect();
         buckets.push(r"\+Inf".to_owned());
         let matcher = format!(",le=~\"{}\"", quoted(&buckets.join("|")));
-        self.targets.query_with(METRIC, &matcher, self.range(now))
+        self.targets.query_with(METRIC, &matcher, range)
     }
 
     /// How far the question at `now` must reach back; as for requests.

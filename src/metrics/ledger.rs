@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Answer;
-use super::istio::{FailureRule, Party, Targets};
+use super::istio::{FailureRule, Party, Side, Targets};
 use super::missing::{Missing, Named};
 use super::quality::{Observation, Quality};
 use super::tape::{Booking, LEAD, Round, Tape};
@@ -60,8 +60,12 @@ impl Ledger {
 
     /// The query to ask at `now`.
     pub fn query(&self, now: Timestamp) -> String {
-        let metric = self.targets.counted().metric();
-        self.targets.query(metric, self.range(now))
+        self.query_over(self.range(now))
+    }
+
+    /// The query that reaches back this far.
+    pub(super) fn query_over(&self, range: SignedDuration) -> String {
+        self.targets.query(self.targets.counted().metric(), range)
     }
 
     /// How far the question at `now` must reach back.
@@ -104,7 +108,11 @@ impl Ledger {
             }
         }
         let quality = Quality::of(&self.tape, warnings, partial, unknown_requests, series);
-        Observation { windows, quality }
+        Observation {
+            windows,
+            shadows: Vec::new(),
+            quality,
+        }
     }
 
     fn book(&mut self, round: &Round, share: f64) -> (Window, u64) {
@@ -128,6 +136,7 @@ impl Ledger {
             share,
             stable,
             canary,
+            by_callees: round.side == Side::Destination,
             ..Window::default()
         };
         self.windows.push(Booked {
@@ -135,6 +144,11 @@ impl Ledger {
             opened: round.opened,
         });
         (window, named.unknown.requests)
+    }
+
+    /// Whether there are series that are counted.
+    pub(super) fn has_series(&self) -> bool {
+        self.tape.side().is_some()
     }
 
     /// All windows so far, oldest first.

@@ -18,6 +18,10 @@ const USUAL_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
 pub struct Observation {
     /// What both versions did since the last look. Empty if no scrape came, or if the answer was partial.
     pub windows: Vec<Window>,
+    /// The same as the versions' own proxies saw it, copies of requests included; empty unless requests
+    /// are mirrored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadows: Vec<Window>,
     /// How far it can be trusted.
     pub quality: Quality,
 }

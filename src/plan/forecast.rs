@@ -90,7 +90,7 @@ impl Forecast {
         }
         let outlook = Outlook { traffic, first };
         let steps = outlook.steps(plan);
-        let judged = (first..plan.len()).find(|&step| plan.judges(step))?;
+        let judged = (first..plan.len()).find(|&step| plan.shifts(step))?;
         let broken_at = plan.weight(judged);
         let broken = outlook.broken(plan, broken_at);
         Some(Self {
@@ -183,7 +183,7 @@ impl Outlook {
         compared
             .map(|index| ForecastStep {
                 weight: plan.weight(index),
-                judged: plan.judges(index),
+                judged: plan.shifts(index),
                 takes: self.in_step(plan, index).map(|(time, _)| time),
             })
             .collect()
@@ -194,7 +194,7 @@ impl Outlook {
         let judgement = plan.judgement;
         let share = plan.weight(index).share();
         let dwell = plan.dwell_of(index).signed();
-        if !plan.judges(index) {
+        if !plan.shifts(index) {
             return Some(((dwell + Self::lag(plan)).into(), 1.0));
         }
         let counted = seconds(judgement.min_requests as f64 / (self.traffic.per_second * share))?;
@@ -294,7 +294,7 @@ impl Outlook {
     /// The failure rate that the last comparison does not rule out.
     fn overlooks(self, plan: &Plan) -> Option<f64> {
         let mut compared = self.first..plan.len() - 1;
-        let last = compared.rfind(|&step| plan.judges(step))?;
+        let last = compared.rfind(|&step| plan.shifts(step))?;
         let (_, excess) = self.in_step(plan, last)?;
         let allowed = plan.policy().promotion_ratio * self.traffic.failure_rate + excess;
         Some(allowed.min(1.0))

@@ -12,6 +12,7 @@ mod options;
 mod percent;
 mod policy;
 mod resolved;
+mod rung;
 mod step;
 mod testers;
 
@@ -22,5 +23,6 @@ pub use forecast::{Forecast, ForecastStep, PresetForecast, SmallerStep};
 pub use options::{AnalysisKind, OnDrift, OnSignal, OnStuck, Options};
 pub use percent::Percent;
 pub use resolved::{Judgement, Plan, PlanError};
+pub use rung::Rung;
 pub use step::{Reach, Step, Steps, StepsError};
 pub use testers::{HeaderValue, Testers, TestersError};

@@ -216,7 +216,7 @@ pub enum OnDrift {
     Stop,
     /// Restore the original weights of the chosen routes.
     Rollback,
-    /// Set the weights of the step again.
+    /// Set the weights of the step again, five times in ten minutes at most.
     Reassert,
 }
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AnalysisKind, HumanDuration, OnDrift, OnSignal, OnStuck, Options, Percent, Reach, Step, Steps,
-    Testers,
+    AnalysisKind, HumanDuration, OnDrift, OnSignal, OnStuck, Options, Percent, Reach, Rung, Step,
+    Steps, Testers,
 };
 use crate::verdict::sequential::Preset;
 
@@ -216,14 +216,34 @@ impl Plan {
         (0..self.len()).any(|step| self.mirrored(step).is_some())
     }
 
-    /// Whether the canary is judged at a step: not where nobody but testers and shadows reach it.
-    pub fn judges(&self, step: usize) -> bool {
-        self.steps.as_slice()[step].reach == Reach::Share
+    /// Whether a step gives the canary a part of the requests: not where nobody but testers and copies
+    /// of requests reach it.
+    pub fn shifts(&self, step: usize) -> bool {
+        self.reach(step).is_share()
+    }
+
+    /// What a step gives the canary.
+    ///
+    /// # Panics
+    /// As [`Plan::weight`].
+    pub fn rung(&self, step: usize) -> Rung {
+        self.steps.as_slice()[step].into()
+    }
+
+    /// The whole ladder.
+    pub fn rungs(&self) -> Vec<Rung> {
+        let steps = self.steps.as_slice().iter().copied();
+        steps.map(Rung::from).collect()
+    }
+
+    /// Who reaches the canary at a step.
+    pub fn reach(&self, step: usize) -> Reach {
+        self.steps.as_slice()[step].reach
     }
 
     /// How many requests a step mirrors, if it does.
     pub fn mirrored(&self, step: usize) -> Option<Percent> {
-        match self.steps.as_slice()[step].reach {
+        match self.reach(step) {
             Reach::Mirror(share) => Some(share),
             Reach::Share | Reach::Testers => None,
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{HumanDuration, Percent};
 
 /// Who reaches the canary at a step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reach {
     /// The step's percentage of all requests.
@@ -19,6 +19,13 @@ pub enum Reach {
     Testers,
     /// Copies of so many requests; their answers reach nobody.
     Mirror(Percent),
+}
+
+impl Reach {
+    /// Whether a step gives the canary a percentage of all requests.
+    pub fn is_share(&self) -> bool {
+        *self == Self::Share
+    }
 }
 
 /// One rung: a weight, and what has to happen before the next.

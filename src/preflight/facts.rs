@@ -1,6 +1,6 @@
 //! Everything a preflight looks at, fetched before anything is concluded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -24,16 +24,20 @@ pub struct Facts {
     pub kinds: Vec<RouteKind>,
     /// Routes that send to stable and are not chosen.
     pub left_behind: Vec<String>,
-    /// The other VirtualServices of the namespaces that matter.
+    /// The other VirtualServices, as far as they may be read.
     pub neighbours: Vec<VirtualService>,
-    /// The DestinationRules of those namespaces.
+    /// The DestinationRules, as far as they may be read.
     pub rules: Vec<Value>,
+    /// The PeerAuthentications, where a DestinationRule sets how connections are encrypted.
+    pub authentications: Vec<Value>,
     /// Who scales the versions' workloads.
     pub autoscalers: Vec<HorizontalPodAutoscaler>,
     /// Labels of the versions' namespaces, where pods run without a proxy of their own.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// What we may do, and what not.
     pub grants: Vec<Grant>,
+    /// The namespaces that lists were confined to, where all of them may not be read.
+    pub within: Option<BTreeSet<String>>,
     /// What could not be looked at.
     pub unread: Vec<Unread>,
     /// What the metrics hold of the two versions; `None` as long as they have not been asked.
@@ -68,6 +72,8 @@ pub struct Samples {
     pub newest: Option<Timestamp>,
     /// How often it scrapes.
     pub scrape: Option<SignedDuration>,
+    /// Whether the versions' own proxies have reported of late (`reporter="destination"`).
+    pub callees_report: bool,
 }
 
 impl Facts {

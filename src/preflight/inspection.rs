@@ -1,24 +1,26 @@
 //! All checks, one after the other.
 
 use super::{
-    Facts, ambient, capacity, labels, left_behind, neighbours, owner, permissions, pods,
-    prometheus, protocol, stickiness, subsets, unread,
+    Facts, ambient, capacity, encryption, labels, left_behind, lookup, neighbours, owner,
+    permissions, pods, prometheus, protocol, stickiness, subsets, unread,
 };
 use crate::plan::Finding;
 
 /// What is looked at, in the order in which it is told.
-const CHECKS: [fn(&Facts) -> Vec<Finding>; 14] = [
+const CHECKS: [fn(&Facts) -> Vec<Finding>; 16] = [
     permissions::check,
     unread::check,
     owner::check,
     neighbours::check,
     left_behind::check,
     subsets::check,
+    lookup::check,
     pods::check,
     labels::check,
     capacity::check,
     stickiness::check,
     protocol::check,
+    encryption::check,
     ambient::check,
     subsets::check_metrics,
     prometheus::check,

@@ -7,12 +7,14 @@
 
 mod ambient;
 mod capacity;
+mod encryption;
 mod facts;
 mod inspection;
 mod labels;
 mod left_behind;
+mod lookup;
 mod neighbours;
-mod owner;
+pub(crate) mod owner;
 mod permissions;
 mod pods;
 mod prometheus;
@@ -29,6 +31,7 @@ mod version;
 pub use facts::{Facts, Grant, Samples};
 pub use inspection::inspect;
 pub use proposal::Proposal;
+pub(crate) use surroundings::subsets_meant;
 pub use surroundings::{Question, Surroundings};
 pub use unread::{Source, Unread};
 pub(crate) use version::arm;

@@ -53,6 +53,23 @@ pub(super) fn is_on_mesh(facts: &Facts) -> bool {
     roots.any(|root| gateways(root).contains(MESH))
 }
 
+/// Whether no gateway follows the routes.
+pub(super) fn is_only_mesh(vs: &VirtualService) -> bool {
+    !vs.hosts().is_empty() && gateways(vs).iter().all(|gateway| gateway == MESH)
+}
+
+/// Whether proxies in a namespace may follow the routes.
+pub(super) fn is_seen_in(vs: &VirtualService, namespace: &str) -> bool {
+    let exported = strings(vs, "exportTo");
+    let own = namespace == vs.namespace();
+    // Where the pods of a gateway are, its name does not tell.
+    !is_only_mesh(vs)
+        || exported.is_empty()
+        || exported
+            .iter()
+            .any(|name| *name == "*" || *name == namespace || (*name == "." && own))
+}
+
 fn strings<'v>(vs: &'v VirtualService, field: &str) -> Vec<&'v str> {
     let list = vs.spec().get(field).and_then(serde_json::Value::as_array);
     list.into_iter()

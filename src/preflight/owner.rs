@@ -141,24 +141,55 @@ fn flux_is_told(vs: &VirtualService) -> Option<String> {
     })
 }
 
+/// What is to be said of an owner.
+struct Advice {
+    what: String,
+    why: &'static str,
+    fix: String,
+    /// What the controller has to be told; a person's tool cannot be told anything.
+    snippet: Option<Value>,
+}
+
 fn told(facts: &Facts, owner: &Owner) -> Finding {
-    let vs = &facts.vs;
+    let Advice {
+        what,
+        why,
+        mut fix,
+        snippet,
+    } = advice(&facts.vs, &facts.kinds, owner);
+    let Some(snippet) = snippet else {
+        return Finding::warn(what, why, fix);
+    };
+    let finding = if facts.ignore_owner {
+        Finding::warn(what, why, fix)
+    } else {
+        fix.push_str(", then --ignore-owner");
+        Finding::refuse(what, why, fix)
+    };
+    finding.with_snippet(yaml(&snippet))
+}
+
+/// Who puts the weights of `vs` back, and what makes peace with them, in one line; the snippet is JSON,
+/// which is YAML as well.
+pub(crate) fn peace(vs: &VirtualService, kinds: &[RouteKind]) -> Option<String> {
+    let Advice {
+        what,
+        why,
+        fix,
+        snippet,
+    } = advice(vs, kinds, &owner_of(vs)?);
+    let snippet = snippet.map(|snippet| format!(": {snippet}"));
+    Some(format!(
+        "{what}: {why} (try: {fix}{})",
+        snippet.unwrap_or_default()
+    ))
+}
+
+fn advice(vs: &VirtualService, kinds: &[RouteKind], owner: &Owner) -> Advice {
     let (object, name, namespace) = (vs.full_name(), vs.name(), vs.namespace());
     let owns = |who: &str, mark: &str| format!("{who} owns virtualservice {object} ({mark})");
-    let then = if facts.ignore_owner {
-        ""
-    } else {
-        ", then --ignore-owner"
-    };
-    let controller = |what: String, why: &str, fix: String, snippet: &Value| {
-        let finding = if facts.ignore_owner {
-            Finding::warn(what, why, fix)
-        } else {
-            Finding::refuse(what, why, fix)
-        };
-        finding.with_snippet(yaml(snippet))
-    };
-    let kinds: BTreeSet<_> = facts.kinds.iter().copied().map(RouteKind::key).collect();
+    let kinds: BTreeSet<_> = kinds.iter().copied().map(RouteKind::key).collect();
+    let paths: Vec<_> = kinds.iter().map(|kind| format!("/spec/{kind}")).collect();
     match owner {
         Owner::ArgoCd { application, mark } => {
             // `[]?` because a redirect has no `route`, and jq would give up at the first one.
@@ -167,64 +198,64 @@ fn told(facts: &Facts, owner: &Owner) -> Finding {
                 .map(|kind| format!(".spec.{kind}[]?.route[]?.weight"))
                 .collect();
             let application = application.as_deref().unwrap_or("that manages it");
-            controller(
-                owns("Argo CD", mark),
-                "its next sync sets the weights of Git, with selfHeal within seconds",
-                format!("spec.ignoreDifferences in Application {application}{then}"),
-                &json!({"spec": {
+            Advice {
+                what: owns("Argo CD", mark),
+                why: "its next sync sets the weights of Git, with selfHeal within seconds",
+                fix: format!("spec.ignoreDifferences in Application {application}"),
+                snippet: Some(json!({"spec": {
                     "ignoreDifferences": [{"group": "networking.istio.io", "kind": "VirtualService", "name": name, "jqPathExpressions": paths}],
                     "syncPolicy": {"syncOptions": ["RespectIgnoreDifferences=true", "ApplyOutOfSyncOnly=true"]},
-                }}),
-            )
+                }})),
+            }
         }
         Owner::FluxKustomization {
             name: kustomization,
             namespace: home,
             mark,
-        } => {
-            let paths: Vec<_> = kinds.iter().map(|kind| format!("/spec/{kind}")).collect();
-            controller(
-                owns("Flux", mark),
-                "every reconciliation sets the weights of Git",
-                format!(
-                    "spec.ignore in Kustomization {home}/{kustomization} (Flux 2.9), or: kubectl annotate virtualservice {name} -n {namespace} kustomize.toolkit.fluxcd.io/reconcile=disabled{then}"
-                ),
-                &json!({"spec": {"ignore": [{"target": {"kind": "VirtualService", "name": name}, "paths": paths}]}}),
-            )
-        }
+        } => Advice {
+            what: owns("Flux", mark),
+            why: "every reconciliation sets the weights of Git",
+            fix: format!(
+                "spec.ignore in Kustomization {home}/{kustomization} (Flux 2.9), or: kubectl annotate virtualservice {name} -n {namespace} kustomize.toolkit.fluxcd.io/reconcile=disabled"
+            ),
+            snippet: Some(
+                json!({"spec": {"ignore": [{"target": {"kind": "VirtualService", "name": name}, "paths": paths}]}}),
+            ),
+        },
         Owner::FluxHelmRelease {
             name: release,
             namespace: home,
             mark,
-        } => {
-            let paths: Vec<_> = kinds.iter().map(|kind| format!("/spec/{kind}")).collect();
-            controller(
-                owns("Flux", mark),
-                "an upgrade or the correction of drift sets the weights of the chart",
-                format!(
-                    "spec.driftDetection.ignore in HelmRelease {home}/{release} where the mode is enabled, and no upgrade meanwhile{then}"
-                ),
-                &json!({"spec": {"driftDetection": {"mode": "enabled", "ignore": [
+        } => Advice {
+            what: owns("Flux", mark),
+            why: "an upgrade or the correction of drift sets the weights of the chart",
+            fix: format!(
+                "spec.driftDetection.ignore in HelmRelease {home}/{release} where the mode is enabled, and no upgrade meanwhile"
+            ),
+            snippet: Some(
+                json!({"spec": {"driftDetection": {"mode": "enabled", "ignore": [
                     {"target": {"kind": "VirtualService", "name": name}, "paths": paths},
                 ]}}}),
-            )
-        }
-        Owner::Helm { release, mark } => Finding::warn(
-            owns("Helm", mark),
-            "an upgrade may set the weights of the chart",
-            format!(
+            ),
+        },
+        Owner::Helm { release, mark } => Advice {
+            what: owns("Helm", mark),
+            why: "an upgrade may set the weights of the chart",
+            fix: format!(
                 "no helm upgrade {release} until the rollout has ended; then its weights in the chart's values"
             ),
-        ),
-        Owner::Kubectl => Finding::warn(
-            format!(
+            snippet: None,
+        },
+        Owner::Kubectl => Advice {
+            what: format!(
                 "virtualservice {object} was written by kubectl apply (annotation kubectl.kubernetes.io/last-applied-configuration)"
             ),
-            "the next apply of its file sets the weights that stand there",
-            format!(
+            why: "the next apply of its file sets the weights that stand there",
+            fix: format!(
                 "no kubectl apply of it until the rollout has ended; then the weights of: kubectl get virtualservice {name} -n {namespace} -o yaml"
             ),
-        ),
+            snippet: None,
+        },
     }
 }
 

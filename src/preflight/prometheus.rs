@@ -111,6 +111,7 @@ mod tests {
             series,
             newest: Some(facts.now - SignedDuration::from_secs(age)),
             scrape: scrape.map(SignedDuration::from_secs),
+            callees_report: true,
         }));
         told(check(&facts))
     }

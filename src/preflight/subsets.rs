@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::lookup::meant;
 use super::proposal::yaml;
 use super::version::written;
 use super::{Facts, Version, pods};
@@ -31,11 +32,9 @@ pub(super) fn check_metrics(facts: &Facts) -> Vec<Finding> {
     if facts.pods_unknown() || Finding::refuses(&said_already()) {
         return Vec::new();
     }
-    vec![Finding::refuse(
-        error.to_string(),
-        "no verdict could be reached",
-        "",
-    )]
+    let text = error.to_string();
+    let (what, fix) = text.split_once("; try: ").unwrap_or((&text, ""));
+    vec![Finding::refuse(what, "no verdict could be reached", fix)]
 }
 
 /// The DestinationRules that speak of a host.
@@ -43,11 +42,12 @@ pub(super) fn rules_of<'f>(
     rules: &'f [Value],
     host: &'f Host,
 ) -> impl Iterator<Item = &'f Value> + use<'f> {
-    rules.iter().filter(move |rule| {
-        let text = |pointer| rule.pointer(pointer).and_then(Value::as_str);
-        let namespace = text("/metadata/namespace").unwrap_or_default();
-        text("/spec/host").is_some_and(|name| Host::resolve(name, namespace) == *host)
-    })
+    rules.iter().filter(move |rule| is_about(rule, host))
+}
+
+pub(super) fn is_about(rule: &Value, host: &Host) -> bool {
+    let name = rule.pointer("/spec/host").and_then(Value::as_str);
+    name.is_some_and(|name| Host::resolve(name, name_of(rule).0) == *host)
 }
 
 /// `shop/reviews`, the name of a rule.
@@ -66,7 +66,12 @@ fn missing(facts: &Facts, version: &Version) -> Option<Finding> {
         return None;
     }
     let host = &version.destination.host;
-    let known: Vec<_> = rules_of(&facts.rules, host)
+    let rules: Vec<_> = meant(&facts.rules, facts.vs.namespace())
+        .into_iter()
+        .filter(|rule| is_about(rule, host))
+        .collect();
+    let known: Vec<_> = rules
+        .iter()
         .flat_map(|rule| rule.pointer("/spec/subsets").and_then(Value::as_array))
         .flatten()
         .filter_map(|subset| subset.get("name")?.as_str())
@@ -78,7 +83,7 @@ fn missing(facts: &Facts, version: &Version) -> Option<Finding> {
     let what = format!("no DestinationRule defines subset {name} of {host} (it defines {known})");
     let why = "its requests would go nowhere";
     let subset = json!({"name": name, "labels": {"version": name}});
-    Some(match rules_of(&facts.rules, host).next() {
+    Some(match rules.first() {
         Some(rule) => {
             let (namespace, rule) = name_of(rule);
             Finding::refuse(
@@ -157,7 +162,21 @@ fn overlap(facts: &Facts) -> Option<Finding> {
             labels(canary)
         ),
         "whatever the weights, the same pods would answer",
-        "labels in spec.subsets[].labels, or Services, that select different pods",
+        match (&stable.subset, &canary.subset) {
+            (Some(one), Some(other)) if one.rule == other.rule => format!(
+                "labels in spec.subsets[].labels of DestinationRule {} that select different pods",
+                one.rule
+            ),
+            (Some(one), Some(other)) => format!(
+                "labels in spec.subsets[].labels of DestinationRules {} and {} that select different pods",
+                one.rule, other.rule
+            ),
+            _ => format!(
+                "labels in spec.selector of Services {} and {}, or in spec.subsets[].labels, that select different pods",
+                stable.service_name(),
+                canary.service_name()
+            ),
+        },
     ))
 }
 
@@ -220,7 +239,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "refuse: 3 pods are in both versions, pod reviews-v1-0 for one: v1 selects app=reviews,version=v1, v2 selects app=reviews: whatever the weights, the same pods would answer (try: labels in spec.subsets[].labels, or Services, that select different pods)"
+                "refuse: 3 pods are in both versions, pod reviews-v1-0 for one: v1 selects app=reviews,version=v1, v2 selects app=reviews: whatever the weights, the same pods would answer (try: labels in spec.subsets[].labels of DestinationRule shop/reviews that select different pods)"
             ]
         );
     }
@@ -238,7 +257,7 @@ mod tests {
         assert_eq!(
             told(check_metrics(&facts)),
             [
-                "refuse: \"reviews\" belongs to both versions; try: subsets whose labels select different pods: no verdict could be reached"
+                "refuse: \"reviews\" belongs to both versions: no verdict could be reached (try: subsets whose labels select different pods)"
             ]
         );
     }

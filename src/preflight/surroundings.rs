@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use serde_json::Value;
 
+use super::encryption::is_set;
+use super::lookup::meant;
 use super::version::{carries, selector};
 use super::{Facts, Grant, Proposal, Role, Source, Unread, Version};
-use crate::cluster::{CallError, Cluster, Permission, Subset};
+use crate::cluster::{CallError, Class, Cluster, Permission, Subset};
 use crate::traffic::{Choice, Destination, Host, Route, VirtualService};
 
 /// What a rollout may not do without, or not well.
@@ -28,6 +30,10 @@ pub struct Surroundings {
     pub neighbours: Vec<VirtualService>,
     /// The DestinationRules.
     pub rules: Vec<Value>,
+    /// The namespace of the routes.
+    pub home: String,
+    /// The namespaces that lists were confined to, where all of them may not be read.
+    pub within: Option<BTreeSet<String>>,
     /// What could not be looked at.
     pub unread: Vec<Unread>,
 }
@@ -46,11 +52,12 @@ pub struct Question<'a> {
 }
 
 impl Surroundings {
-    /// Lists VirtualServices and DestinationRules, once in every namespace that `vs` sends to.
+    /// Lists VirtualServices and DestinationRules of the whole cluster, or where that is not allowed of
+    /// the namespaces that `vs` is in and sends to.
     ///
     /// What is not allowed is remembered, no failure.
     ///
-    /// RBAC: `list` on `virtualservices` and `destinationrules`.
+    /// RBAC: `list` on `virtualservices` and `destinationrules`, in all namespaces or in these.
     pub async fn look(cluster: &Cluster, vs: &VirtualService) -> Self {
         let targets = || vs.routes().iter().flat_map(|route| &route.targets);
         let named = targets().any(|target| target.destination.subset.is_some());
@@ -59,29 +66,39 @@ impl Surroundings {
             .map(|(_, namespace)| namespace.to_owned())
             .collect();
         namespaces.insert(vs.namespace().to_owned());
+        let (services, rules) = futures::join!(
+            cluster.virtual_services_around(&namespaces),
+            cluster.destination_rules_around(&namespaces)
+        );
         let mut found = Self {
             neighbours: Vec::new(),
-            rules: Vec::new(),
+            rules: rules.found,
+            home: vs.namespace().to_owned(),
+            within: None,
             unread: Vec::new(),
         };
-        let lists = namespaces.iter().map(async |namespace| {
-            let lists = futures::join!(
-                cluster.virtual_services(Some(namespace)),
-                cluster.destination_rules(namespace)
-            );
-            (namespace, lists)
-        });
-        for (namespace, (services, rules)) in join_all(lists).await {
-            let services = found.keep(Source::Neighbours, namespace, services);
-            let others = services.into_iter().filter(|other| other.uid() != vs.uid());
-            found.neighbours.extend(others);
-            let source = if named {
-                Source::Subsets
+        let others = services.found.into_iter();
+        found.neighbours = others.filter(|other| other.uid() != vs.uid()).collect();
+        let source = if named {
+            Source::Subsets
+        } else {
+            Source::Rules
+        };
+        for (source, failed) in [
+            (Source::Neighbours, services.failed),
+            (source, rules.failed),
+        ] {
+            for (namespace, error) in failed {
+                found.keep(source, &namespace, Err::<(), _>(error));
+            }
+        }
+        let elsewhere = [services.elsewhere, rules.elsewhere];
+        for error in elsewhere.into_iter().flatten() {
+            if error.class == Class::Forbidden {
+                found.within = Some(namespaces.clone());
             } else {
-                Source::Rules
-            };
-            let rules = found.keep(source, namespace, rules);
-            found.rules.extend(rules);
+                found.keep(Source::Elsewhere, "", Err::<(), _>(error));
+            }
         }
         found
     }
@@ -106,9 +123,9 @@ impl Surroundings {
         self.unread.iter().any(|unread| unread.source == source)
     }
 
-    /// Every subset that the DestinationRules define.
+    /// Every subset that a route here can mean, those that count for most callers first.
     pub fn subsets(&self) -> Vec<Subset> {
-        self.rules.iter().flat_map(Subset::of_rule).collect()
+        subsets_meant(&self.rules, &self.home)
     }
 
     /// Fetches what depends on the versions, and puts all facts together.
@@ -116,7 +133,8 @@ impl Surroundings {
     /// The rights to read are proven by reading; only the others are asked for.
     ///
     /// RBAC: `get` on `services`, `list` on `pods` and `horizontalpodautoscalers`; `get` on the
-    /// namespace only where pods run without a proxy of their own.
+    /// namespace only where pods run without a proxy of their own, `list` on `peerauthentications` only
+    /// where a DestinationRule sets `tls`.
     pub async fn gather(mut self, cluster: &Cluster, question: Question<'_>) -> Facts {
         let Question { vs, choice, .. } = question;
         let hosts: BTreeSet<&Host> = [&choice.stable.host, &choice.canary.host].into();
@@ -173,6 +191,7 @@ impl Surroundings {
         let stable = version(Role::Stable, &choice.stable);
         let canary = version(Role::Canary, &choice.canary);
         let namespaces = self.namespaces(cluster, [&stable, &canary]).await;
+        let authentications = self.authentications(cluster, [&stable, &canary]).await;
         let kinds: BTreeSet<_> = choice
             .splits
             .iter()
@@ -187,9 +206,11 @@ impl Surroundings {
             left_behind: choice.left_behind.clone(),
             neighbours: self.neighbours,
             rules: self.rules,
+            authentications,
             autoscalers,
             namespaces,
             grants,
+            within: self.within,
             unread: self.unread,
             samples: None,
             ignore_owner: question.ignore_owner,
@@ -253,6 +274,24 @@ impl Surroundings {
         }
     }
 
+    /// Asked for only where a rule sets how connections are encrypted; else nobody can disagree.
+    async fn authentications(&mut self, cluster: &Cluster, versions: [&Version; 2]) -> Vec<Value> {
+        if !is_set(
+            &self.rules,
+            versions.map(|version| &version.destination.host),
+        ) {
+            return Vec::new();
+        }
+        let namespaces = versions.map(|version| version.namespace().to_owned());
+        let around = cluster
+            .peer_authentications_around(&namespaces.into())
+            .await;
+        for (namespace, error) in around.failed {
+            self.keep(Source::Authentications, &namespace, Err::<(), _>(error));
+        }
+        around.found
+    }
+
     async fn namespaces(
         &mut self,
         cluster: &Cluster,
@@ -271,6 +310,12 @@ impl Surroundings {
         }
         found
     }
+}
+
+/// Every subset that a route in `namespace` can mean, those that count for most callers first.
+pub(crate) fn subsets_meant(rules: &[Value], namespace: &str) -> Vec<Subset> {
+    let rules = meant(rules, namespace).into_iter();
+    rules.flat_map(Subset::of_rule).collect()
 }
 
 /// The Service behind a host, and every pod that it selects.

@@ -13,10 +13,14 @@ pub enum Source {
     Subsets,
     /// DestinationRules, for a route that names none.
     Rules,
+    /// What is in other namespaces.
+    Elsewhere,
     /// The Service of a version.
     Services,
     /// The pods of a version.
     Pods,
+    /// PeerAuthentications.
+    Authentications,
     /// HorizontalPodAutoscalers.
     Autoscalers,
     /// The namespace's own labels.
@@ -37,7 +41,28 @@ pub struct Unread {
 }
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
-    facts.unread.iter().map(finding).collect()
+    let mut findings: Vec<_> = facts.unread.iter().map(finding).collect();
+    if let Some(namespaces) = &facts.within {
+        let names: Vec<_> = namespaces.iter().map(String::as_str).collect();
+        let word = if names.len() == 1 {
+            "namespace"
+        } else {
+            "namespaces"
+        };
+        // The Role that a rollout needs is one of its namespace; nobody is to be blamed for that.
+        findings.push(Finding {
+            why: Some(
+                "they may not be listed in all namespaces, and one for the same host goes unnoticed there"
+                    .into(),
+            ),
+            fix: Some("a ClusterRole with list on virtualservices and destinationrules".into()),
+            ..Finding::ok(format!(
+                "virtualservices and destinationrules were looked at in {word} {} alone",
+                listed(&names)
+            ))
+        });
+    }
+    findings
 }
 
 fn finding(unread: &Unread) -> Finding {
@@ -60,6 +85,12 @@ fn finding(unread: &Unread) -> Finding {
             "destinationrules",
             "list",
         ),
+        Source::Elsewhere => (
+            "whether anything in other namespaces is in the way is not checked",
+            "",
+            "",
+            "",
+        ),
         Source::Services => (
             "which pods belong to a version cannot be told without it",
             "",
@@ -70,6 +101,12 @@ fn finding(unread: &Unread) -> Finding {
             "a version without its pods is not found in the metrics, nor seen to crash",
             "",
             "pods",
+            "list",
+        ),
+        Source::Authentications => (
+            "whether the versions' proxies take what the DestinationRule's tls.mode sends is not checked",
+            "security.istio.io",
+            "peerauthentications",
             "list",
         ),
         Source::Autoscalers => (
@@ -159,8 +196,10 @@ mod tests {
             (Source::Neighbours, false),
             (Source::Subsets, true),
             (Source::Rules, false),
+            (Source::Elsewhere, false),
             (Source::Services, true),
             (Source::Pods, true),
+            (Source::Authentications, false),
             (Source::Autoscalers, false),
             (Source::Namespaces, false),
             (Source::Permissions, false),
@@ -169,6 +208,18 @@ mod tests {
             let level = if essential { "refuse: " } else { "warn: " };
             assert!(told[0].starts_with(level), "{told:?}");
         }
+    }
+
+    #[test]
+    fn a_role_of_the_namespace_is_enough_and_its_limit_is_told() {
+        let mut facts = facts();
+        facts.within = Some(["shop".to_owned(), "web".to_owned()].into());
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "ok: virtualservices and destinationrules were looked at in namespaces shop and web alone: they may not be listed in all namespaces, and one for the same host goes unnoticed there (try: a ClusterRole with list on virtualservices and destinationrules)"
+            ]
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Cause, Outcome};
-use crate::plan::{HumanDuration, OnDrift, OnStuck, Percent};
+use crate::plan::{HumanDuration, OnDrift, OnStuck, Percent, Reach, Rung};
 use crate::traffic::Weights;
 use crate::verdict::sequential::Evidence;
 use crate::verdict::{Counts, Verdict};
@@ -89,9 +89,9 @@ pub enum EventKind {
         /// Routes that keep sending to stable.
         left_behind: Vec<String>,
         /// The ladder.
-        steps: Vec<Percent>,
+        steps: Vec<Rung>,
         /// Steps passed over, because the canary has that share already.
-        skipped: Vec<Percent>,
+        skipped: Vec<Rung>,
         /// Where the metrics come from.
         prometheus: String,
         /// The time to 100 % that was forecast, waits for people aside.
@@ -112,6 +112,9 @@ pub enum EventKind {
         steps: usize,
         /// The canary's percentage.
         weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
         /// What changed.
         routes: Vec<RouteChange>,
         /// How long the API server took, in milliseconds.
@@ -121,6 +124,9 @@ pub enum EventKind {
     Flowing {
         /// The canary's percentage as set.
         weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
         /// What was seen since.
         seen: Tally,
     },
@@ -132,10 +138,17 @@ pub enum EventKind {
         steps: usize,
         /// The canary's percentage.
         weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
         /// What is known.
         verdict: Verdict,
         /// What was counted since the step began.
         tally: Tally,
+        /// What was counted of requests mirrored to the canary since the step began, and of stable
+        /// beside them; what is mirrored reaches no user and is in no other count.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        shadow: Option<Tally>,
         /// In words.
         reasons: Vec<String>,
         /// The evidence behind it, where the analysis weighs any.
@@ -151,8 +164,15 @@ pub enum EventKind {
         step: usize,
         /// The canary's percentage.
         weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
         /// What was counted since the step began.
         tally: Tally,
+        /// What was counted of requests mirrored to the canary since the step began, and of stable
+        /// beside them; what is mirrored reaches no user and is in no other count.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        shadow: Option<Tally>,
         /// In words.
         reasons: Vec<String>,
     },
@@ -160,8 +180,15 @@ pub enum EventKind {
     Tripped {
         /// The canary's percentage before.
         weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
         /// What was counted since the step began.
         tally: Tally,
+        /// What was counted of requests mirrored to the canary since the step began, and of stable
+        /// beside them; what is mirrored reaches no user and is in no other count.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        shadow: Option<Tally>,
         /// In words.
         reasons: Vec<String>,
         /// From the verdict to the weights, in milliseconds.
@@ -171,6 +198,9 @@ pub enum EventKind {
     Cleared {
         /// The canary's percentage now.
         weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
         /// In words.
         reasons: Vec<String>,
     },
@@ -178,8 +208,15 @@ pub enum EventKind {
     Regressed {
         /// The canary's percentage when it was found.
         weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
         /// What was counted since the step began.
         tally: Tally,
+        /// What was counted of requests mirrored to the canary since the step began, and of stable
+        /// beside them; what is mirrored reaches no user and is in no other count.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        shadow: Option<Tally>,
         /// In words.
         reasons: Vec<String>,
     },
@@ -187,6 +224,9 @@ pub enum EventKind {
     Waiting {
         /// The canary's percentage.
         weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
         /// Why.
         why: String,
     },
@@ -206,6 +246,9 @@ pub enum EventKind {
         by: String,
         /// The canary's percentage now.
         weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
     },
     /// The metrics cannot be used.
     MetricsUnavailable {

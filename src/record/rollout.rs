@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Counted;
-use crate::plan::{HumanDuration, Percent, Plan};
+use crate::plan::{HumanDuration, Percent, Plan, Reach, Rung};
 use crate::traffic::{
     Destination, Mirroring, MissingRoutes, Outline, RouteKind, Shape, Split, TesterOutline,
     VirtualService, Weights, chosen,
@@ -41,8 +41,22 @@ pub enum Phase {
 pub struct Stage {
     /// The canary's percentage.
     pub weight: Percent,
+    /// How many requests were copied to it, where any were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirrored: Option<Percent>,
     /// Since when.
     pub since: Timestamp,
+}
+
+impl Stage {
+    /// The canary's part of what both versions got, copies included, 0 to 1.
+    pub fn exposure(&self) -> f64 {
+        match self.mirrored {
+            // Copies come on top of what stable gets anyway.
+            Some(share) => share.share() / (1.0 + share.share()),
+            None => self.weight.share(),
+        }
+    }
 }
 
 /// A rollout under way.
@@ -226,6 +240,24 @@ impl Rollout {
         }
     }
 
+    /// Who reaches the canary at the step it is at.
+    pub fn reach(&self) -> Reach {
+        self.plan.reach(self.step)
+    }
+
+    /// What the step it is at gives the canary, whether or not that is taken away for now.
+    pub fn rung(&self) -> Rung {
+        self.plan.rung(self.step)
+    }
+
+    /// How many requests are copied to the canary while the state stands as it does.
+    pub fn mirrored(&self) -> Option<Percent> {
+        match self.phase {
+            Phase::Tripped => None,
+            Phase::Progressing | Phase::Waiting | Phase::Paused => self.plan.mirrored(self.step),
+        }
+    }
+
     /// The percentage that the canary had before; where routes differ, the least.
     pub fn original_share(&self) -> Percent {
         self.routes
@@ -268,8 +300,7 @@ impl Rollout {
         let weights = |split: &Split| self.weights_of(split);
         // A canary that looks bad gets nothing, be it from testers or in their shadow.
         let gets_something = self.phase != Phase::Tripped;
-        let mirrored = self.plan.mirrored(self.step).filter(|_| gets_something);
-        self.draw(vs, &weights, true, mirrored, gets_something)
+        self.draw(vs, &weights, true, self.mirrored(), gets_something)
     }
 
     /// What the chosen routes of `vs` are once the canary has everything.
@@ -376,13 +407,14 @@ impl Rollout {
     }
 
     fn note_weight(&mut self, now: Timestamp) {
-        let weight = self.weight();
-        if self
-            .history
-            .last()
-            .is_none_or(|stage| stage.weight != weight)
-        {
-            self.history.push(Stage { weight, since: now });
+        let (weight, mirrored) = (self.weight(), self.mirrored());
+        let is_new = |stage: &Stage| (stage.weight, stage.mirrored) != (weight, mirrored);
+        if self.history.last().is_none_or(is_new) {
+            self.history.push(Stage {
+                weight,
+                mirrored,
+                since: now,
+            });
         }
     }
 

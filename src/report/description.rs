@@ -109,11 +109,11 @@ fn phase(row: &StatusRow, palette: Palette) -> String {
 }
 
 fn ladder(row: &StatusRow, palette: Palette) -> Option<String> {
-    let (weight, step, time) = (row.weight?, row.step?, row.age()?);
+    let (rung, step, time) = (row.rung()?, row.step?, row.age()?);
     let standpoint = Standpoint {
         steps: &row.steps,
         step: step.number,
-        weight,
+        rung,
         tone: Tone::Strong,
     };
     let ladder = standpoint.ladder(palette);

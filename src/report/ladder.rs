@@ -1,7 +1,7 @@
 //! The steps of a rollout in one row: done, current, to come.
 
 use super::{Palette, Tone};
-use crate::plan::Percent;
+use crate::plan::Rung;
 
 /// The most steps shown before the current one.
 const BEHIND: usize = 3;
@@ -11,11 +11,11 @@ const AHEAD: usize = 5;
 /// Where a rollout stands on its steps.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standpoint<'a> {
-    pub steps: &'a [Percent],
+    pub steps: &'a [Rung],
     /// The current step, from 1; 0 before the first.
     pub step: usize,
-    /// The canary's percentage now, which a trip makes differ from the step's.
-    pub weight: Percent,
+    /// What the canary gets now, which a trip makes differ from the step's.
+    pub rung: Rung,
     pub tone: Tone,
 }
 
@@ -43,10 +43,10 @@ impl Standpoint<'_> {
                 continue;
             }
             if number < self.step {
-                before.push(palette.paint(Tone::Good, format!("✓ {step} %")));
+                before.push(palette.paint(Tone::Good, format!("✓ {step}")));
             } else {
                 after.push_str("   ");
-                after.push_str(&palette.paint(Tone::Quiet, format!("· {step} %")));
+                after.push_str(&palette.paint(Tone::Quiet, format!("· {step}")));
             }
         }
         if last + 1 < self.steps.len() {
@@ -54,7 +54,7 @@ impl Standpoint<'_> {
             after.push_str(&palette.paint(Tone::Quiet, "…"));
         }
         if self.step > 0 {
-            let here = palette.paint(self.tone, format!("▸ {} %", self.weight));
+            let here = palette.paint(self.tone, format!("▸ {}", self.rung));
             before.push(format!("{here} for "));
         }
         Ladder {
@@ -67,6 +67,7 @@ impl Standpoint<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Percent;
 
     #[test]
     fn a_long_ladder_shows_what_is_near() {
@@ -79,11 +80,13 @@ mod tests {
                 "…   ✓ 7 %   ✓ 8 %   ✓ 9 %   ▸ 10 % for 5s   · 11 %   · 12 %   · 13 %   · 14 %   · 15 %   …",
             ),
         ] {
-            let steps: Vec<_> = (1..=steps).map(Percent::whole).collect();
+            let steps: Vec<Rung> = (1..=steps)
+                .map(|step| Percent::whole(step).into())
+                .collect();
             let ladder = Standpoint {
                 steps: &steps,
                 step,
-                weight: steps[step - 1],
+                rung: steps[step - 1],
                 tone: Tone::Strong,
             }
             .ladder(Palette::PLAIN);

@@ -1,13 +1,13 @@
 //! One line of a rollout's log.
 
 use super::{Palette, Tone};
-use crate::plan::Percent;
+use crate::plan::Rung;
 
 /// What stands between the word and the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// The canary's percentage.
-    At(Percent),
+    /// What the canary gets.
+    At(Rung),
     /// A gap as wide as a percentage.
     Gap,
     /// Nothing: a long text begins right after the word.
@@ -43,9 +43,9 @@ impl Line {
             None => String::new(),
         };
         let (word, place) = match self.place {
-            Place::At(weight) => (
+            Place::At(rung) => (
                 format!("{:<10}", self.word),
-                format!("{:<7}", format!("{weight} %")),
+                format!("{:<6} ", rung.to_string()),
             ),
             Place::Gap => (format!("{:<17}", self.word), String::new()),
             Place::None => (format!("{:<10}", self.word), String::new()),
@@ -62,6 +62,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Percent;
 
     fn line(place: Place, word: &str) -> Line {
         Line {
@@ -76,9 +77,17 @@ mod tests {
 
     #[test]
     fn columns_stand_below_each_other() {
-        let weight = Place::At(Percent::whole(1));
+        let weight = Place::At(Percent::whole(1).into());
         for (line, expected) in [
             (line(weight, "step 1/4"), "12:00:00 step 1/4   1 %    text"),
+            (
+                line(Place::At(Rung::Mirror(Percent::whole(10))), "step 1/4"),
+                "12:00:00 step 1/4   mirror 10 % text",
+            ),
+            (
+                line(Place::At(Rung::Testers), "step 1/4"),
+                "12:00:00 step 1/4   testers text",
+            ),
             (
                 line(Place::Gap, "rolled back"),
                 "12:00:00 rolled back       text",

@@ -52,7 +52,7 @@ impl<W: Write + Send> Observer for Lines<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{OnStuck, Percent};
+    use crate::plan::{OnStuck, Percent, Reach};
     use crate::record::{Cause, EventKind, Outcome};
     use crate::report::rehearsal::{self, change, event, finished, looked, planned, step, tally};
     use crate::verdict::Verdict;
@@ -210,7 +210,7 @@ mod tests {
         } = &mut plan
         {
             *resumed_from = Some("ci@runner-7/4711".into());
-            *skipped = vec![Percent::whole(1)];
+            *skipped = vec![Percent::whole(1).into()];
             *left_behind = vec!["http[internal]".into()];
             *routes = ["http[a]", "http[b]", "http[c]"].map(String::from).to_vec();
         }
@@ -227,7 +227,9 @@ mod tests {
         let passed = |tally| EventKind::StepPassed {
             step: 1,
             weight: Percent::whole(1),
+            reach: Reach::Share,
             tally,
+            shadow: None,
             reasons: vec![],
         };
         let stuck = EventKind::NoVerdict {

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::line::{Line, Place};
 use super::phrase::{self, Told, Versions};
 use super::{Tone, escape};
-use crate::plan::Percent;
+use crate::plan::Rung;
 use crate::record::{Event, EventKind};
 use crate::verdict::Verdict;
 
@@ -30,7 +30,7 @@ pub(super) struct Thread {
     pub(super) versions: Versions,
     /// When everything was still as it had been; unknown to a process that took over.
     pub(super) untouched: Option<Timestamp>,
-    pub(super) weight: Option<Percent>,
+    pub(super) rung: Option<Rung>,
     pub(super) told: Told,
     pub(super) spoke: Option<Timestamp>,
     pub(super) verdict: Option<Verdict>,
@@ -112,9 +112,9 @@ impl Teller<'_> {
         overdue || (!expected && (changed || new_kind))
     }
 
-    /// A step begins at `weight`: what was said of the one before counts no more.
-    pub(super) fn begin(&mut self, weight: Percent) {
-        self.thread.weight = Some(weight);
+    /// A step begins: what was said of the one before counts no more.
+    pub(super) fn begin(&mut self, rung: Rung) {
+        self.thread.rung = Some(rung);
         self.thread.verdict = None;
         self.thread.kinds.clear();
         self.thread.tripped = false;
@@ -123,11 +123,11 @@ impl Teller<'_> {
         self.thread.next = None;
     }
 
-    pub(super) fn say(&mut self, word: &str, tone: Tone, weight: Option<Percent>, text: String) {
-        if weight.is_some() {
-            self.thread.weight = weight;
+    pub(super) fn say(&mut self, word: &str, tone: Tone, rung: Option<Rung>, text: String) {
+        if rung.is_some() {
+            self.thread.rung = rung;
         }
-        self.head(word, tone, weight.map_or(Place::Gap, Place::At), text);
+        self.head(word, tone, rung.map_or(Place::Gap, Place::At), text);
     }
 
     pub(super) fn head(&mut self, word: &str, tone: Tone, place: Place, text: String) {

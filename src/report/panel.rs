@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::ladder::{Ladder, Standpoint};
 use super::phrase::{self, Versions};
 use super::{Palette, Tone, escape, grouped, rate};
-use crate::plan::Percent;
+use crate::plan::{Percent, Rung};
 use crate::record::{Event, EventKind, RouteChange, Tally};
 use crate::verdict::{Counts, Verdict};
 
@@ -14,10 +14,10 @@ use crate::verdict::{Counts, Verdict};
 pub(super) struct Panel {
     owner: (String, String),
     versions: Versions,
-    steps: Vec<Percent>,
+    steps: Vec<Rung>,
     /// The current step, from 1; 0 before the first.
     step: usize,
-    weight: Percent,
+    rung: Rung,
     since: Timestamp,
     tally: Tally,
     tone: Tone,
@@ -39,7 +39,7 @@ impl Panel {
             versions: Versions::default(),
             steps: Vec::new(),
             step: 0,
-            weight: Percent::ZERO,
+            rung: Percent::ZERO.into(),
             since: event.at,
             tally: Tally::default(),
             tone: Tone::Plain,
@@ -71,9 +71,14 @@ impl Panel {
                 self.steps.clone_from(steps);
                 self.note(Tone::Plain, "setting out");
             }
-            EventKind::StepStarted { step, weight, .. } => {
+            EventKind::StepStarted {
+                step,
+                weight,
+                reach,
+                ..
+            } => {
                 self.step = *step;
-                self.begin(*weight, event.at);
+                self.begin(Rung::of(*weight, *reach), event.at);
                 self.note(Tone::Plain, "waiting for the first requests");
             }
             EventKind::Flowing { seen, .. } => {
@@ -84,11 +89,12 @@ impl Panel {
                 step,
                 verdict,
                 tally,
+                shadow,
                 reasons,
                 ..
             } => {
                 self.step = *step;
-                self.tally = *tally;
+                self.tally = shadow.unwrap_or(*tally);
                 let tone = match verdict {
                     Verdict::Healthy => Tone::Good,
                     Verdict::Regressed => Tone::Bad,
@@ -101,27 +107,25 @@ impl Panel {
                     None => self.note(tone, label),
                 }
             }
-            EventKind::StepPassed { tally, .. } => {
-                self.tally = *tally;
+            EventKind::StepPassed { tally, shadow, .. } => {
+                self.tally = shadow.unwrap_or(*tally);
                 self.note(Tone::Good, "the step has passed");
             }
-            EventKind::Tripped { tally, .. } => {
-                self.tally = *tally;
-                self.weight = Percent::ZERO;
+            EventKind::Tripped { tally, shadow, .. } => {
+                self.tally = shadow.unwrap_or(*tally);
+                self.rung = Percent::ZERO.into();
                 self.note(
                     Tone::Bad,
                     format!("regressed; {canary} is at 0 % until that is confirmed"),
                 );
             }
-            EventKind::Cleared { weight, .. } => {
-                self.begin(*weight, event.at);
-                self.note(
-                    Tone::Good,
-                    format!("cleared; {canary} is back at {weight} %"),
-                );
+            EventKind::Cleared { weight, reach, .. } => {
+                let rung = Rung::of(*weight, *reach);
+                self.begin(rung, event.at);
+                self.note(Tone::Good, format!("cleared; {canary} is back at {rung}"));
             }
-            EventKind::Regressed { tally, .. } => {
-                self.tally = *tally;
+            EventKind::Regressed { tally, shadow, .. } => {
+                self.tally = shadow.unwrap_or(*tally);
                 self.note(Tone::Bad, "the regression is certain");
             }
             EventKind::Waiting { why, .. } => {
@@ -133,8 +137,8 @@ impl Panel {
             EventKind::Continued { by } => {
                 self.note(Tone::Plain, format!("continued by {}", escape(by)));
             }
-            EventKind::Promoted { by, weight } => {
-                self.weight = *weight;
+            EventKind::Promoted { by, weight, reach } => {
+                self.rung = Rung::of(*weight, *reach);
                 self.note(Tone::Plain, format!("promoted by {}", escape(by)));
             }
             EventKind::MetricsUnavailable { why, since, grace } => {
@@ -168,15 +172,15 @@ impl Panel {
                     let (stable, canary) = (stable.unwrap_or(0), canary.unwrap_or(0));
                     Percent::of(canary, canary.saturating_add(stable))
                 };
-                self.weight = routes.iter().map(share).min().unwrap_or_default();
+                self.rung = routes.iter().map(share).min().unwrap_or_default().into();
                 self.note(Tone::Plain, "the original weights are back");
             }
             EventKind::Warning { .. } | EventKind::Finished { .. } => {}
         }
     }
 
-    fn begin(&mut self, weight: Percent, now: Timestamp) {
-        self.weight = weight;
+    fn begin(&mut self, rung: Rung, now: Timestamp) {
+        self.rung = rung;
         self.since = now;
         self.tally = Tally::default();
     }
@@ -216,7 +220,7 @@ impl Panel {
         let standpoint = Standpoint {
             steps: &self.steps,
             step: self.step,
-            weight: self.weight,
+            rung: self.rung,
             tone,
         };
         standpoint.ladder(palette)

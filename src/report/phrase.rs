@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{escape, grouped, rate};
+use crate::plan::Rung;
 use crate::record::{RouteChange, Tally};
 use crate::traffic::Weights;
 use crate::verdict::{Counts, Verdict};
@@ -39,6 +40,17 @@ impl Versions {
             _ => text.push_str(&failed(stable)),
         }
         text
+    }
+
+    /// Of mirrored requests, where there are any, else of users': never both in one number.
+    pub(super) fn counts(&self, tally: Tally, shadow: Option<Tally>) -> String {
+        match shadow {
+            None => self.tally(tally),
+            Some(shadow) if shadow.canary.requests == 0 => {
+                format!("nothing seen of the requests mirrored to {}", self.canary)
+            }
+            Some(shadow) => format!("mirrored: {}", self.tally(shadow)),
+        }
     }
 
     /// `64 of 452 requests failed on v2`; nothing where the canary had none.
@@ -127,6 +139,15 @@ impl Told {
             }
         }
     }
+}
+
+/// `1, 10, 50, 100 %`, with what comes before the first percent by its name.
+pub(super) fn ladder(steps: &[Rung]) -> String {
+    let words = steps.iter().enumerate().map(|(index, step)| match step {
+        Rung::Share(weight) if steps.get(index + 1).is_some() => weight.to_string(),
+        step => step.to_string(),
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// A few names in full, many by their number.

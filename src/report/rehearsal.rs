@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::plan::{OnDrift, OnStuck, Percent};
+use crate::plan::{OnDrift, OnStuck, Percent, Reach};
 use crate::record::{Cause, Event, EventKind, Outcome, RouteChange, Tally};
 use crate::verdict::{Counts, Verdict};
 
@@ -45,7 +45,9 @@ pub(super) fn planned() -> EventKind {
         canary: "v2".into(),
         routes: vec!["http[primary]".into()],
         left_behind: vec![],
-        steps: [1, 10, 50, 100].map(Percent::whole).to_vec(),
+        steps: [1, 10, 50, 100]
+            .map(|step| Percent::whole(step).into())
+            .to_vec(),
         skipped: vec![],
         prometheus: "istio-system/prometheus:9090".into(),
         expected: Some("9m4s".parse().unwrap()),
@@ -59,6 +61,7 @@ pub(super) fn step(step: usize, weight: u32, before: [i64; 2], after: [i64; 2]) 
         step,
         steps: 4,
         weight: Percent::whole(weight),
+        reach: Reach::Share,
         routes: vec![change("http[primary]", before, after)],
         took_millis: 12,
     }
@@ -75,8 +78,10 @@ pub(super) fn looked(
         step,
         steps: 4,
         weight: Percent::whole(weight),
+        reach: Reach::Share,
         verdict,
         tally,
+        shadow: None,
         reasons: vec![reason.into()],
         evidence: None,
         sample_age_millis: Some(900),
@@ -104,6 +109,7 @@ pub(super) fn regression() -> Vec<Event> {
             4,
             EventKind::Flowing {
                 weight: Percent::whole(1),
+                reach: Reach::Share,
                 seen: tally((0, 2), (0, 212)),
             },
         ),
@@ -122,7 +128,9 @@ pub(super) fn regression() -> Vec<Event> {
             EventKind::StepPassed {
                 step: 1,
                 weight: Percent::whole(1),
+                reach: Reach::Share,
                 tally: tally((0, 151), (14, 15_722)),
+                shadow: None,
                 reasons: vec!["v2 is at most 0.4 points worse (95 %)".into()],
             },
         ),
@@ -131,7 +139,9 @@ pub(super) fn regression() -> Vec<Event> {
             105,
             EventKind::Tripped {
                 weight: ten,
+                reach: Reach::Share,
                 tally: tally((64, 301), (3, 2_811)),
+                shadow: None,
                 reasons: vec![],
                 took_millis: 18,
             },
@@ -140,7 +150,9 @@ pub(super) fn regression() -> Vec<Event> {
             120,
             EventKind::Regressed {
                 weight: ten,
+                reach: Reach::Share,
                 tally: tally((64, 301), (3, 2_811)),
+                shadow: None,
                 reasons: vec!["v1 did not fail with it".into()],
             },
         ),
@@ -178,10 +190,12 @@ pub(super) fn every_kind() -> Vec<Event> {
     let others = [
         EventKind::Cleared {
             weight: ten,
+            reach: Reach::Share,
             reasons: vec!["v1 failed with it".into()],
         },
         EventKind::Waiting {
             weight: ten,
+            reach: Reach::Share,
             why: "step 2 asks for promote".into(),
         },
         EventKind::Paused {
@@ -193,6 +207,7 @@ pub(super) fn every_kind() -> Vec<Event> {
         EventKind::Promoted {
             by: "ada@laptop".into(),
             weight: Percent::whole(50),
+            reach: Reach::Share,
         },
         EventKind::MetricsUnavailable {
             why: "connection refused".into(),

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 
 use super::phrase;
-use crate::plan::Percent;
+use crate::plan::{Percent, Reach, Rung};
 use crate::record::{Ending, Phase, Rollout};
 use crate::traffic::{Split, VirtualService, Weights};
 
@@ -126,6 +126,9 @@ pub struct StatusRow {
     pub step: Option<StepOf>,
     /// The canary's percentage.
     pub weight: Option<Percent>,
+    /// Who reaches the canary, where it has no share of the requests.
+    #[serde(skip_serializing_if = "Reach::is_share")]
+    pub reach: Reach,
     /// The stable version.
     pub stable: Option<String>,
     /// The canary.
@@ -144,8 +147,8 @@ pub struct StatusRow {
     pub by: Option<String>,
     /// A digest of the plan.
     pub plan: Option<String>,
-    /// The percentages of the plan.
-    pub steps: Vec<Percent>,
+    /// The ladder of the plan.
+    pub steps: Vec<Rung>,
     /// The chosen routes.
     pub routes: Vec<RouteStatus>,
     /// How the last rollout ended.
@@ -185,6 +188,7 @@ impl StatusRow {
             phase: Standing::Idle,
             step: None,
             weight: None,
+            reach: Reach::Share,
             stable: None,
             canary: None,
             since: None,
@@ -220,6 +224,11 @@ impl StatusRow {
                 steps: steps.len(),
             }),
             weight: Some(rollout.weight()),
+            // After a trip nobody reaches it.
+            reach: match rollout.phase {
+                Phase::Tripped => Reach::Share,
+                Phase::Progressing | Phase::Waiting | Phase::Paused => rollout.reach(),
+            },
             stable: Some(rollout.stable.to_string()),
             canary: Some(rollout.canary.to_string()),
             since: Some(rollout.since),
@@ -229,13 +238,18 @@ impl StatusRow {
             holder: Some(rollout.holder.clone()),
             by: rollout.by.clone(),
             plan: Some(rollout.plan.hash()),
-            steps: steps.iter().map(|step| step.weight).collect(),
+            steps: rollout.plan.rungs(),
             routes: routes
                 .map(|split| RouteStatus::of(vs, rollout, split))
                 .collect(),
             next: next.iter().map(|verb| command(verb, vs)).collect(),
             ..self
         }
+    }
+
+    /// What the canary gets now.
+    pub(super) fn rung(&self) -> Option<Rung> {
+        self.weight.map(|weight| Rung::of(weight, self.reach))
     }
 
     /// How long it has been at this step.

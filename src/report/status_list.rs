@@ -60,9 +60,11 @@ fn cells(row: &StatusRow, layout: Layout) -> Vec<String> {
     let mut cells = vec![
         row.name.clone(),
         row.step.map(|step| step.to_string()).unwrap_or_default(),
-        row.weight
-            .map(|weight| format!("{weight}%"))
-            .unwrap_or_default(),
+        match row.rung() {
+            // Columns are told apart by blanks, as in kubectl.
+            Some(rung) => rung.to_string().replace(" %", "%").replace(' ', ":"),
+            None => String::new(),
+        },
         row.phase.word().to_owned(),
         row.age().map(age).unwrap_or_default(),
     ];

@@ -4,7 +4,7 @@ use super::line::Place;
 use super::narrator::{Teller, Thread};
 use super::phrase::{self, Told, Versions};
 use super::{Tone, escape, forecast, grouped};
-use crate::plan::{OnDrift, OnStuck, Percent};
+use crate::plan::{OnDrift, OnStuck, Percent, Rung};
 use crate::record::{EventKind, Outcome, RouteChange, Tally};
 use crate::verdict::Verdict;
 
@@ -16,95 +16,129 @@ impl Teller<'_> {
                 step,
                 steps,
                 weight,
+                reach,
                 routes,
                 took_millis: _,
             } => {
-                self.begin(*weight);
+                let rung = Rung::of(*weight, *reach);
+                self.begin(rung);
                 let text = self.thread.told.changes(routes);
                 self.say(
                     &format!("step {step}/{steps}"),
                     Tone::Strong,
-                    Some(*weight),
+                    Some(rung),
                     text,
                 );
             }
-            EventKind::Flowing { weight, seen } => {
-                let (arrived, all) = (
-                    seen.canary.requests,
-                    seen.canary.requests + seen.stable.requests,
-                );
-                let text = format!(
-                    "{} of {} requests on {}",
-                    grouped(arrived),
-                    grouped(all),
-                    self.thread.versions.canary
-                );
-                self.say("flowing", Tone::Plain, Some(*weight), text);
+            EventKind::Flowing {
+                weight,
+                reach,
+                seen,
+            } => {
+                let rung = Rung::of(*weight, *reach);
+                let (stable, arrived) = (seen.stable.requests, seen.canary.requests);
+                let canary = &self.thread.versions.canary;
+                let text = match rung {
+                    Rung::Mirror(_) => format!(
+                        "{} of {} requests mirrored to {canary}",
+                        grouped(arrived),
+                        grouped(stable)
+                    ),
+                    Rung::Share(_) | Rung::Testers => format!(
+                        "{} of {} requests on {canary}",
+                        grouped(arrived),
+                        grouped(arrived + stable)
+                    ),
+                };
+                self.say("flowing", Tone::Plain, Some(rung), text);
             }
             kind @ EventKind::Looked { .. } => self.looked(kind),
             EventKind::StepPassed {
                 step: _,
                 weight,
+                reach,
                 tally,
+                shadow,
                 reasons,
-            } => self.passed(*weight, *tally, reasons),
+            } => self.passed(Rung::of(*weight, *reach), (*tally, *shadow), reasons),
             EventKind::Tripped {
                 weight,
+                reach,
                 tally,
+                shadow,
                 reasons,
                 took_millis,
             } => {
                 self.thread.tripped = true;
                 self.thread.told = Told::default();
                 let text = phrase::clauses([
-                    Some(self.thread.versions.tally(*tally)),
+                    Some(self.thread.versions.counts(*tally, *shadow)),
                     phrase::joined(reasons),
                     Some(format!(
-                        "{} at 0 % in {}",
+                        "{} {} in {}",
                         self.thread.versions.canary,
+                        match shadow {
+                            None => "at 0 %",
+                            Some(_) => "gets no more copies",
+                        },
                         millis(*took_millis)
                     )),
                 ]);
-                self.say("regressed", Tone::Bad, Some(*weight), text);
-                self.thread.weight = Some(Percent::ZERO);
+                self.say(
+                    "regressed",
+                    Tone::Bad,
+                    Some(Rung::of(*weight, *reach)),
+                    text,
+                );
+                self.thread.rung = Some(Percent::ZERO.into());
             }
-            EventKind::Cleared { weight, reasons } => {
-                self.begin(*weight);
+            EventKind::Cleared {
+                weight,
+                reach,
+                reasons,
+            } => {
+                let rung = Rung::of(*weight, *reach);
+                self.begin(rung);
                 let text = phrase::clauses([
                     phrase::joined(reasons),
-                    Some(format!(
-                        "{} back at {weight} %",
-                        self.thread.versions.canary
-                    )),
+                    Some(format!("{} back at {rung}", self.thread.versions.canary)),
                 ]);
-                self.say("cleared", Tone::Good, Some(*weight), text);
+                self.say("cleared", Tone::Good, Some(rung), text);
             }
             EventKind::Regressed {
                 weight,
+                reach,
                 tally,
+                shadow,
                 reasons,
-            } => self.regressed(*weight, *tally, reasons),
-            EventKind::Waiting { weight, why } => {
-                self.say("waiting", Tone::Caution, Some(*weight), escape(why).into());
+            } => self.regressed(Rung::of(*weight, *reach), (*tally, *shadow), reasons),
+            EventKind::Waiting { weight, reach, why } => {
+                let rung = Rung::of(*weight, *reach);
+                self.say("waiting", Tone::Caution, Some(rung), escape(why).into());
                 self.next(self.command("promote"));
             }
             EventKind::Paused { by } => {
                 let text = format!("by {}", escape(by));
-                self.say("paused", Tone::Caution, self.thread.weight, text);
+                self.say("paused", Tone::Caution, self.thread.rung, text);
                 self.next(self.command("resume"));
             }
             EventKind::Continued { by } => {
                 let text = format!("by {}", escape(by));
-                self.say("continued", Tone::Plain, self.thread.weight, text);
+                self.say("continued", Tone::Plain, self.thread.rung, text);
             }
-            EventKind::Promoted { by, weight } => {
+            EventKind::Promoted { by, weight, reach } => {
                 let text = format!("by {}", escape(by));
-                self.say("promote", Tone::Strong, Some(*weight), text);
+                self.say(
+                    "promote",
+                    Tone::Strong,
+                    Some(Rung::of(*weight, *reach)),
+                    text,
+                );
             }
             EventKind::MetricsUnavailable { why, since, grace } => {
                 if self.is_news(Verdict::MetricsUnavailable, std::slice::from_ref(why)) {
                     let text = format!("{}; for {since} of the {grace} borne", escape(why));
-                    self.say("no metrics", Tone::Caution, self.thread.weight, text);
+                    self.say("no metrics", Tone::Caution, self.thread.rung, text);
                 }
             }
             EventKind::MetricsBack { after } => {
@@ -112,7 +146,7 @@ impl Teller<'_> {
                 self.say(
                     "metrics",
                     Tone::Good,
-                    self.thread.weight,
+                    self.thread.rung,
                     format!("back after {after}"),
                 );
             }
@@ -124,7 +158,7 @@ impl Teller<'_> {
                     OnStuck::Promote => "going on without a verdict, as asked",
                 };
                 let text = format!("{}; {then}", escape(why));
-                self.say("no verdict", Tone::Caution, self.thread.weight, text);
+                self.say("no verdict", Tone::Caution, self.thread.rung, text);
             }
             EventKind::Drifted {
                 manager,
@@ -142,7 +176,7 @@ impl Teller<'_> {
                 };
                 let text = format!("by {manager}: {}; {then}", escape(what));
                 self.thread.told = Told::default();
-                self.say("drifted", Tone::Bad, self.thread.weight, text);
+                self.say("drifted", Tone::Bad, self.thread.rung, text);
             }
             EventKind::Retrying {
                 what,
@@ -151,7 +185,7 @@ impl Teller<'_> {
                 manual,
             } => {
                 let text = format!("{}: {}; attempt {attempt}", escape(what), escape(why));
-                self.say("retrying", Tone::Caution, self.thread.weight, text);
+                self.say("retrying", Tone::Caution, self.thread.rung, text);
                 if let Some(command) = manual {
                     self.add("by hand", Tone::Bad, escape(command).into());
                 }
@@ -197,17 +231,13 @@ impl Teller<'_> {
             untouched: resumed_from.is_none().then_some(self.event.at),
             ..Thread::default()
         };
-        let list = |steps: &[Percent]| {
-            let steps: Vec<_> = steps.iter().map(Percent::to_string).collect();
-            steps.join(", ")
-        };
         let text = format!(
-            "{} {} {} -> {} at {} %",
+            "{} {} {} -> {} at {}",
             self.object,
             phrase::routes(routes),
             self.thread.versions.stable,
             self.thread.versions.canary,
-            list(steps)
+            phrase::ladder(steps)
         );
         let text = phrase::clauses([Some(text), forecast::brief(*expected, *requests_per_second)]);
         match resumed_from {
@@ -219,8 +249,8 @@ impl Teller<'_> {
         }
         if !skipped.is_empty() {
             let text = format!(
-                "{} %, which {} has already",
-                list(skipped),
+                "{}, which {} has already",
+                phrase::ladder(skipped),
                 self.thread.versions.canary
             );
             self.add("skipped", Tone::Plain, text);
@@ -242,8 +272,10 @@ impl Teller<'_> {
             steps: _,
             evidence: _,
             weight,
+            reach,
             verdict,
             tally,
+            shadow,
             reasons,
             sample_age_millis,
         } = kind
@@ -256,7 +288,7 @@ impl Teller<'_> {
         let old = sample_age_millis.filter(|age| *age >= 60_000);
         let label = phrase::so_far(*verdict);
         let text = phrase::clauses([
-            Some(self.thread.versions.tally(*tally)),
+            Some(self.thread.versions.counts(*tally, *shadow)),
             Some(match phrase::joined(reasons) {
                 Some(reasons) => format!("{label}: {reasons}"),
                 None => label.to_owned(),
@@ -269,37 +301,43 @@ impl Teller<'_> {
             Verdict::NotEnoughData => Tone::Plain,
             Verdict::MetricsUnavailable => Tone::Caution,
         };
-        self.say("watching", tone, Some(*weight), text);
+        self.say("watching", tone, Some(Rung::of(*weight, *reach)), text);
     }
 
-    fn passed(&mut self, weight: Percent, tally: Tally, reasons: &[String]) {
+    fn passed(&mut self, rung: Rung, (tally, shadow): (Tally, Option<Tally>), reasons: &[String]) {
         let text = phrase::clauses([
-            Some(self.thread.versions.tally(tally)),
+            Some(self.thread.versions.counts(tally, shadow)),
             phrase::joined(reasons),
         ]);
         // Who went on for want of a verdict, or without a request, was not found healthy.
-        if self.thread.undecided || tally.canary.requests == 0 {
-            self.say("passed", Tone::Caution, Some(weight), text);
+        let judged = shadow.unwrap_or(tally).canary.requests > 0 && rung != Rung::Testers;
+        if self.thread.undecided || !judged {
+            self.say("passed", Tone::Caution, Some(rung), text);
         } else {
-            self.say("healthy", Tone::Good, Some(weight), text);
+            self.say("healthy", Tone::Good, Some(rung), text);
         }
     }
 
-    fn regressed(&mut self, weight: Percent, tally: Tally, reasons: &[String]) {
-        let counts = self.thread.versions.tally(tally);
+    fn regressed(
+        &mut self,
+        rung: Rung,
+        (tally, shadow): (Tally, Option<Tally>),
+        reasons: &[String],
+    ) {
+        let counts = self.thread.versions.counts(tally, shadow);
         // The counts were told when it tripped, and the canary has had nothing since.
         if self.thread.tripped {
             let text = phrase::joined(reasons).unwrap_or(counts);
-            self.say("confirmed", Tone::Bad, Some(Percent::ZERO), text);
+            self.say("confirmed", Tone::Bad, Some(Percent::ZERO.into()), text);
         } else {
             let text = phrase::clauses([Some(counts), phrase::joined(reasons)]);
-            self.say("regressed", Tone::Bad, Some(weight), text);
+            self.say("regressed", Tone::Bad, Some(rung), text);
         }
     }
 
     fn rolled_back(&mut self, routes: &[RouteChange], took: u64, total: Tally) {
         self.thread.rolled_back = true;
-        self.thread.weight = None;
+        self.thread.rung = None;
         let object = &self.object;
         let state = match self.thread.untouched {
             Some(at) => format!("{object} is as it was at {}, verified", self.time(at)),
@@ -329,6 +367,9 @@ impl Teller<'_> {
         };
         let object = self.object.clone();
         let canary = self.thread.versions.canary.clone();
+        // What was told last of this weight says more than the weight: nobody is at 0 %.
+        let told = self.thread.rung.filter(|rung| rung.weight() == *weight);
+        let rung = told.unwrap_or(Rung::Share(*weight));
         let mut next = next.clone();
         match outcome {
             Outcome::Promoted => {
@@ -336,11 +377,11 @@ impl Teller<'_> {
                     Some(format!("{object} is on {canary} after {took}")),
                     self.thread.versions.harm(total.canary),
                 ]);
-                self.say("promoted", Tone::Good, Some(*weight), text);
+                self.say("promoted", Tone::Good, Some(rung), text);
             }
             Outcome::StepPassed => {
-                let text = format!("{object} stays at {weight} %, this step is done");
-                self.say("step done", Tone::Good, Some(*weight), text);
+                let text = format!("{object} stays at {rung}, this step is done");
+                self.say("step done", Tone::Good, Some(rung), text);
             }
             Outcome::RolledBack(cause) => {
                 // The line with the facts was written when the weights were read back.
@@ -350,8 +391,8 @@ impl Teller<'_> {
                 }
             }
             Outcome::Held => {
-                let text = format!("{object} stays at {weight} % until promote or abort");
-                self.say("held", Tone::Caution, Some(*weight), text);
+                let text = format!("{object} stays at {rung} until promote or abort");
+                self.say("held", Tone::Caution, Some(rung), text);
             }
             Outcome::Drifted => {
                 let text = format!("{object} was changed by somebody else; nothing is overwritten");

@@ -92,6 +92,7 @@ impl<'a> Resolver<'a> {
                 name: String::new(),
                 catch_all: true,
                 backends,
+                mirrors: Vec::new(),
             }];
         };
         let mut routes = Vec::new();
@@ -135,7 +136,26 @@ impl<'a> Resolver<'a> {
             name: route["name"].as_str().unwrap_or_default().to_owned(),
             catch_all: has_no_match(route),
             backends,
+            mirrors: self.mirrors(route, namespace),
         }
+    }
+
+    /// Where copies of a route's requests go: `mirror`, all of them unless `mirrorPercentage` says less,
+    /// and `mirrors`.
+    fn mirrors(&self, route: &Value, namespace: &str) -> Vec<Backend> {
+        let share = |percentage: &Value| percentage["value"].as_f64().unwrap_or(100.0) / 100.0;
+        let one = (&route["mirror"], share(&route["mirrorPercentage"]));
+        let several = route["mirrors"].as_array();
+        let several = several.into_iter().flatten();
+        let several = several.map(|mirror| (&mirror["destination"], share(&mirror["percentage"])));
+        std::iter::once(one)
+            .chain(several)
+            .filter_map(|(to, share)| {
+                let subset = to["subset"].as_str();
+                Some(self.backends(to["host"].as_str()?, namespace, subset, share))
+            })
+            .flatten()
+            .collect()
     }
 
     /// One backend for each workload behind a destination, or one that says what is missing.

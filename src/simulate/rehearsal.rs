@@ -155,10 +155,18 @@ impl Play<'_> {
     }
 
     fn look_at(&mut self, now: f64, watch: &mut dyn FnMut(Moment)) -> Action {
-        let mut windows = Vec::new();
+        let (mut windows, mut shadows) = (Vec::new(), Vec::new());
         while self.scraped + self.scrape <= now {
             let until = self.scraped + self.scrape;
-            windows.push(self.window(until));
+            let window = self.window(until);
+            if let Some(share) = self.machine.rollout().mirrored() {
+                let copies = self.world.copies(self.scraped, &window, share.share());
+                shadows.push(Window {
+                    share: self.machine.exposure_at(window.end),
+                    ..copies
+                });
+            }
+            windows.push(window);
             self.scraped = until;
         }
         let (mut stable, mut canary) = (Counts::default(), Counts::default());
@@ -166,7 +174,10 @@ impl Play<'_> {
             stable += window.stable;
             canary += window.canary;
         }
-        let observation = sound(windows, self.scrape);
+        let observation = Observation {
+            shadows,
+            ..sound(windows, self.scrape)
+        };
         let undecided = &mut self.undecided;
         let share = self.weights.last().map_or(0.0, |weight| weight.1);
         let mut emit = |event| match event {
@@ -264,6 +275,7 @@ fn sound(windows: Vec<Window>, scrape: f64) -> Observation {
     let newest: Option<Timestamp> = windows.last().map(|window| window.end);
     Observation {
         windows,
+        shadows: Vec::new(),
         quality: Quality {
             newest: Newest {
                 overall: newest,

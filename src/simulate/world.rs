@@ -194,6 +194,31 @@ impl<'a> World<'a> {
         (window, truth)
     }
 
+    /// What the canary does with copies of this share of the requests of a window, seen beside stable.
+    /// Nobody suffers from it.
+    pub fn copies(&mut self, at: f64, window: &Window, share: f64) -> Window {
+        let seconds = window.length().as_secs_f64();
+        let (_, _, canary) = self.rates(at, seconds, share);
+        let rate = self.noisy(canary);
+        let mean = (window.stable.requests + window.canary.requests) as f64 * share;
+        let slowdown = self.scenario.latency.map_or(1.0, |l| l.slowdown);
+        let slow = self.slow_counts(mean, slowdown);
+        Window {
+            canary: self.count(mean, rate),
+            slow: window
+                .slow
+                .iter()
+                .zip(slow)
+                .map(|(beside, canary)| Slow {
+                    canary,
+                    ..beside.clone()
+                })
+                .collect(),
+            by_callees: true,
+            ..window.clone()
+        }
+    }
+
     /// A time of constant weights, added to what both versions did.
     fn stretch(
         &mut self,

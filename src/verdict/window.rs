@@ -60,6 +60,9 @@ pub struct Window {
     pub stable: Counts,
     /// What the canary did.
     pub canary: Counts,
+    /// Whether the versions' own proxies counted, to whom a copy of a request is one like any other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_callees: bool,
     /// Failures of each stable pod, in an order that is the same in all windows; may be empty.
     /// Only a history before the rollout needs them: they tell clusters from fluctuation.
     #[serde(default)]

@@ -19,6 +19,7 @@ mod drift;
 mod load;
 mod meddler;
 mod metrics;
+mod mirror;
 mod operator;
 mod outage;
 mod permissions;

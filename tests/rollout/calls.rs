@@ -56,8 +56,8 @@ async fn the_preflight_asks_before_the_first_patch() {
         since(&shop, 0),
         [
             "get virtualservices/reviews 200",
-            "list virtualservices 200",
-            "list destinationrules 200",
+            "list apis/networking.istio.io/v1/virtualservices 200",
+            "list apis/networking.istio.io/v1/destinationrules 200",
             "get services/reviews 200",
             "list horizontalpodautoscalers 200",
             "create apis/authorization.k8s.io/v1/selfsubjectaccessreviews 201",

@@ -81,6 +81,56 @@ async fn foreign_weights_are_set_again_where_the_policy_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_controller_that_never_tires_is_left_alone_after_a_few_times() {
+    let shop = Shop::open().await;
+    shop.edit(|vs| {
+        vs["metadata"]["annotations"]["argocd.argoproj.io/tracking-id"] =
+            json!("shop:networking.istio.io/VirtualService:shop/reviews");
+    });
+    let options = Options {
+        ignore_owner: Some(true),
+        ..with(OnDrift::Reassert)
+    };
+    let driver = shop.start(options);
+    let healer = async {
+        loop {
+            shop.until_weight(10).await;
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            shop.set_weights(100, 0);
+        }
+    };
+    let finish = tokio::select! {
+        finish = driver => finish.unwrap(),
+        () = healer => unreachable!("it goes on for ever"),
+    };
+    assert_eq!(finish.outcome, Outcome::Drifted);
+    assert_eq!(shop.weights(), [100, 0], "nothing is overwritten any more");
+    assert_eq!(shop.patches().len(), 6, "the step, and five times again");
+    let policies: Vec<_> = shop
+        .told()
+        .into_iter()
+        .filter_map(|event| match event {
+            EventKind::Drifted { policy, .. } => Some(policy),
+            _ => None,
+        })
+        .collect();
+    let mut expected = vec![OnDrift::Reassert; 5];
+    expected.push(OnDrift::Stop);
+    assert_eq!(policies, expected);
+    let why = finish.reasons.concat();
+    for part in [
+        "argocd undid the weights of the step again, which were set 5 times within ",
+        ": http[primary] has weights 100/0, this rollout knows 90/10; Argo CD owns virtualservice shop/reviews",
+        "(try: spec.ignoreDifferences in Application shop: {\"spec\":{\"ignoreDifferences\":[{",
+        ".spec.http[]?.route[]?.weight",
+    ] {
+        assert!(why.contains(part), "{why}");
+    }
+    shop.abort("bob@desk").await.unwrap();
+    assert_eq!(shop.annotation("rollout"), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_regression_does_not_overwrite_foreign_weights_unless_the_policy_says_so() {
     for (policy, outcome) in [
         (OnDrift::Stop, Outcome::Drifted),

@@ -1,9 +1,12 @@
 //! Shadow traffic before the first percent.
 
-use kubectl_canary::commands::Start;
+use kubectl_canary::commands::{self, Start};
 use kubectl_canary::engine::Signals;
-use kubectl_canary::plan::{OnDrift, Options};
-use kubectl_canary::record::{Cause, EventKind, Outcome};
+use kubectl_canary::plan::{
+    AnalysisKind, HumanDuration, OnDrift, OnStuck, Options, Percent, Reach,
+};
+use kubectl_canary::record::{Cause, EventKind, Outcome, Tally};
+use kubectl_canary::verdict::Counts;
 use serde_json::json;
 
 use crate::stage::{Shop, brisk_with, start};
@@ -42,38 +45,255 @@ async fn a_mirror_that_nobody_moved_on_from_is_taken_away() {
     shop.assert_restored();
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_mirror_takes_its_time_and_says_that_it_is_not_judged() {
-    let shop = Shop::open().await;
-    let finish = shop
-        .start(brisk_with("mirror:10%:20s,10,100"))
-        .await
-        .unwrap();
-    assert_eq!(finish.outcome, Outcome::Promoted, "{:#?}", shop.told());
-    assert_eq!(shop.climbed(), ["0", "10", "100"]);
+/// What was told of the step that passed first.
+fn first_passed(shop: &Shop) -> (Reach, Tally, Option<Tally>, Vec<String>) {
     let passed = shop.told().into_iter().find_map(|event| match event {
-        EventKind::StepPassed { reasons, .. } => Some(reasons),
+        EventKind::StepPassed {
+            reach,
+            tally,
+            shadow,
+            reasons,
+            ..
+        } => Some((reach, tally, shadow, reasons)),
         _ => None,
     });
+    passed.expect("a step has passed")
+}
+
+/// Judged by evidence, with the steps given.
+fn by_evidence(steps: &str) -> Options {
+    Options {
+        analysis: Some(AnalysisKind::Sequential),
+        warmup: Some(HumanDuration::ZERO),
+        ..brisk_with(steps)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_that_does_well_in_the_shadow_goes_on_after_the_least_time() {
+    for options in [
+        brisk_with("mirror:10%:20s,10,100"),
+        by_evidence("mirror:10%:20s,10,100"),
+    ] {
+        let shop = Shop::open().await;
+        let finish = shop.start(options).await.unwrap();
+        assert_eq!(finish.outcome, Outcome::Promoted, "{:#?}", shop.told());
+        assert_eq!(shop.climbed(), ["0", "10", "100"]);
+        let (reach, users, shadow, reasons) = first_passed(&shop);
+        assert_eq!(reach, Reach::Mirror(Percent::whole(10)));
+        assert_eq!(
+            users.canary,
+            Counts::default(),
+            "a copy is nobody's request"
+        );
+        let shadow = shadow.expect("copies were counted");
+        let expected = shadow.stable.requests as f64 * 0.1;
+        assert!(shadow.stable.requests > 3_000, "{shadow:?}");
+        assert!(
+            (shadow.canary.requests as f64 - expected).abs() < 0.3 * expected,
+            "{shadow:?}"
+        );
+        assert!(!reasons.concat().contains("not judged"), "{reasons:?}");
+        let first = shop.when(|event| matches!(event, EventKind::StepStarted { .. }));
+        let second = shop.when(|event| matches!(event, EventKind::StepStarted { step: 2, .. }));
+        let took = second.duration_since(first).as_secs();
+        assert!((20..30).contains(&took), "{took} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_that_fails_in_the_shadow_never_gets_a_users_request() {
+    for options in [
+        brisk_with("mirror:10%:20s,10,100"),
+        by_evidence("mirror:10%:20s,10,100"),
+    ] {
+        let shop = Shop::open().await;
+        shop.world
+            .traffic()
+            .version("shop", "reviews-v2")
+            .fails(0.3);
+        let finish = shop.start(options).await.unwrap();
+        assert_eq!(
+            finish.outcome,
+            Outcome::RolledBack(Cause::Regression),
+            "{:#?}",
+            shop.told()
+        );
+        assert!(shop.climbed().iter().all(|step| step == "0"));
+        assert_eq!(finish.total.canary, Counts::default());
+        let at_canary = shop.world.traffic().seen_at_source(|stream| {
+            let version = stream.workload.as_ref().map(|workload| &*workload.version);
+            version == Some("v2")
+        });
+        assert_eq!(at_canary, 0, "not one request of a user");
+        let shadow = shop.told().into_iter().find_map(|event| match event {
+            EventKind::Regressed { shadow, tally, .. } => Some((shadow, tally.canary)),
+            _ => None,
+        });
+        let (shadow, users) = shadow.expect("it says that the canary is worse");
+        assert!(shadow.unwrap().canary.failures > 0);
+        assert_eq!(users, Counts::default());
+        shop.assert_restored();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_that_is_slow_in_the_shadow_is_taken_back_by_the_evidence() {
+    let shop = Shop::open().await;
+    let now = shop.world.clock().now();
+    shop.world
+        .traffic()
+        .version("shop", "reviews-v2")
+        .slower_from(now, 20.0);
+    let finish = shop
+        .start(by_evidence("mirror:20%:1m,10,100"))
+        .await
+        .unwrap();
     assert_eq!(
-        passed.unwrap(),
-        ["10 % were mirrored; answers that reach nobody are not judged"]
+        finish.outcome,
+        Outcome::RolledBack(Cause::Regression),
+        "{:#?}",
+        shop.told().last()
     );
-    let first = shop.when(|event| matches!(event, EventKind::StepStarted { .. }));
-    let second = shop.when(|event| matches!(event, EventKind::StepStarted { step: 2, .. }));
-    let took = second.duration_since(first).as_secs();
-    assert!((20..30).contains(&took), "{took} s");
+    assert_eq!(finish.total.canary, Counts::default());
+    shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn stable_that_fails_along_clears_the_canary_in_the_shadow() {
+    let shop = Shop::open().await;
+    for version in ["reviews-v1", "reviews-v2"] {
+        shop.world.traffic().version("shop", version).fails(0.05);
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    let finish = shop
+        .start(by_evidence("mirror:10%:20s,10,100"))
+        .await
+        .unwrap();
+    assert_eq!(
+        finish.outcome,
+        Outcome::Promoted,
+        "{:#?}",
+        shop.told().last()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shadow_that_nobody_sees_is_no_good_news() {
+    for (seen, policy, outcome) in [
+        (
+            &["reviews-v2"][..],
+            OnStuck::Rollback,
+            Outcome::RolledBack(Cause::Inconclusive),
+        ),
+        (
+            &["reviews-v1", "reviews-v2"],
+            OnStuck::Rollback,
+            Outcome::RolledBack(Cause::Inconclusive),
+        ),
+        (
+            &["reviews-v1", "reviews-v2"],
+            OnStuck::Promote,
+            Outcome::Promoted,
+        ),
+        (&["reviews-v1", "reviews-v2"], OnStuck::Hold, Outcome::Held),
+    ] {
+        let shop = Shop::open_with(|stage| {
+            for workload in seen {
+                stage.traffic().unscraped("shop", workload);
+            }
+        })
+        .await;
+        let options = Options {
+            on_inconclusive: Some(policy),
+            ..brisk_with("mirror:10%:20s,10,100")
+        };
+        let args = Start {
+            drive: commands::Drive {
+                leave_at_gate: true,
+            },
+            ..start(options)
+        };
+        let finish = shop.start_as("ci@runner", args, Signals::none()).await;
+        assert_eq!(finish.unwrap().outcome, outcome, "{:#?}", shop.told());
+        let told = shop.told();
+        let why = told.iter().find_map(|event| match event {
+            EventKind::NoVerdict { why, .. } => Some(why.clone()),
+            _ => None,
+        });
+        let whose = match seen {
+            [_] => "the canary's own proxy is not",
+            _ => "neither version's own proxy is",
+        };
+        let why = why.expect("it says so");
+        let begins =
+            "no verdict at mirror 10 %: nothing seen of the shadow traffic: not judged; some ";
+        assert!(why.starts_with(begins), "{why}");
+        assert!(
+            why.ends_with(&format!(
+                "{whose} in the metrics (reporter=\"destination\")"
+            )),
+            "{why}"
+        );
+        let waited = shop
+            .when(|event| matches!(event, EventKind::NoVerdict { .. }))
+            .duration_since(shop.when(|event| matches!(event, EventKind::StepStarted { .. })));
+        assert!((20..30).contains(&waited.as_secs()), "{waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_without_a_ready_pod_is_noticed_in_the_shadow() {
+    let shop = Shop::open().await;
+    let driver = shop.start(brisk_with("mirror:10%:1m,10,100"));
+    let breaker = async {
+        shop.until(|shop| shop.spec()["http"][0].get("mirror").is_some())
+            .await;
+        shop.world
+            .set(|stage| stage.pods("shop", "version=v2").crash());
+    };
+    let (finish, ()) = tokio::join!(driver, breaker);
+    let finish = finish.unwrap();
+    assert_eq!(
+        finish.outcome,
+        Outcome::RolledBack(Cause::CanaryDown),
+        "{:#?}",
+        shop.told()
+    );
+    shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_resumed_in_the_shadow_knows_what_was_seen_there() {
+    let shop = Shop::open().await;
+    shop.start_as("ci@runner", begin("mirror:10%:30s,10,100"), Signals::none())
+        .await
+        .unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    let finish = shop.resume("bob@desk").await.unwrap();
+    assert_eq!(finish.outcome, Outcome::Promoted, "{:#?}", shop.told());
+    let (_, _, shadow, _) = first_passed(&shop);
+    let copies = shadow.unwrap().canary.requests;
+    assert!(copies > 800, "a minute of copies at 20 a second: {copies}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_canary_that_fails_after_the_mirror_is_rolled_back() {
     let shop = Shop::open().await;
-    shop.world
-        .traffic()
-        .version("shop", "reviews-v2")
-        .fails(0.5);
-    let finish = shop.start(brisk_with("mirror:10%,10,100")).await.unwrap();
-    assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Regression));
+    let driver = shop.start(brisk_with("mirror:10%,10:1m,100"));
+    let breaker = async {
+        shop.until_weight(10).await;
+        let now = shop.world.clock().now();
+        shop.world
+            .traffic()
+            .version("shop", "reviews-v2")
+            .fails_from(now, 0.5);
+    };
+    let (finish, ()) = tokio::join!(driver, breaker);
+    assert_eq!(
+        finish.unwrap().outcome,
+        Outcome::RolledBack(Cause::Regression)
+    );
     assert_eq!(shop.climbed(), ["0", "10"]);
     shop.assert_restored();
 }
@@ -123,4 +343,28 @@ async fn somebody_elses_mirror_in_mid_run_is_noticed_and_stays() {
         json!({"host": "recorder"})
     );
     assert_eq!(shop.annotation("rollout"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_says_beforehand_that_nobody_would_see_the_copies() {
+    let unscraped = async |seen: bool| {
+        Shop::open_with(|stage| {
+            if !seen {
+                stage.traffic().unscraped("shop", "reviews-v1");
+            }
+        })
+        .await
+    };
+    for (seen, steps, warned) in [
+        (true, "mirror:10%,10,100", false),
+        (false, "10,100", false),
+        (false, "mirror:10%,10,100", true),
+    ] {
+        let shop = unscraped(seen).await;
+        let begun = shop.start_as("ci@runner", begin(steps), Signals::none());
+        begun.await.unwrap();
+        let expected = "istio-system/prometheus:9090 has no metrics of the versions' own proxies (reporter=\"destination\"): what becomes of mirrored requests is seen by nobody else, so the step that mirrors comes to no verdict, and the rollout is taken back there (try: scrape the sidecars of the versions' pods, or --on-inconclusive promote to go on without a verdict, or steps without mirror)";
+        let found = shop.warnings().iter().any(|text| text == expected);
+        assert_eq!(found, warned, "{:#?}", shop.warnings());
+    }
 }

@@ -43,7 +43,7 @@ async fn steps_below_the_canarys_share_are_passed_over() {
         _ => None,
     });
     let skipped: Vec<_> = skipped.unwrap().iter().map(ToString::to_string).collect();
-    assert_eq!(skipped, ["1", "10"]);
+    assert_eq!(skipped, ["1 %", "10 %"]);
 }
 
 #[tokio::test(start_paused = true)]

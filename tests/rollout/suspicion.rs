@@ -97,6 +97,7 @@ fn seen(from: i64, to: i64) -> Observation {
     });
     Observation {
         windows: windows.collect(),
+        shadows: Vec::new(),
         quality: Quality {
             newest: Newest {
                 overall: Some(at(to)),
@@ -264,6 +265,7 @@ fn a_resumed_run_hears_the_same_steps_and_windows_as_the_first() {
     for (weight, since) in [(0, 3), (10, 5), (50, 8), (10, 11), (50, 14)] {
         resumed.history.push(Stage {
             weight: Percent::whole(weight),
+            mirrored: None,
             since: at(since),
         });
     }
@@ -350,4 +352,35 @@ fn a_driver_that_leaves_at_gates_leaves_where_somebody_else_made_one() {
     let waiting = rollout().in_phase(Phase::Waiting, at(1));
     let machine = Machine::new(waiting, Box::new(script), horizon);
     assert_eq!(machine.after_write(), Action::Leave(Outcome::Held));
+}
+
+#[test]
+fn copies_are_never_charged_to_users_where_only_callees_report() {
+    let mut mirroring = rollout();
+    mirroring.plan.steps = "mirror:10%,10,50,100".parse().unwrap();
+    for (weight, mirrored, since) in [(0, Some(Percent::whole(10)), 3), (10, None, 10)] {
+        mirroring.history.push(Stage {
+            weight: Percent::whole(weight),
+            mirrored,
+            since: at(since),
+        });
+    }
+    mirroring.step = 1;
+    mirroring.since = at(10);
+    let (mut machine, heard) = machine(mirroring, vec![]);
+    let mut seen = seen(0, 15);
+    for window in &mut seen.windows {
+        window.by_callees = true;
+    }
+    // What the callees saw, copies included, is looked at beside it.
+    seen.shadows = seen.windows.clone();
+    let (action, _) = look(&mut machine, &seen, 16);
+    assert_eq!(action, Action::Wait);
+    // Three seconds at 10 % before, then the three that are two seconds after it.
+    assert_eq!(machine.total().canary.requests, 60);
+    assert_eq!(machine.total().stable.requests, 15 * 90);
+    assert_eq!(machine.step().canary.requests, 30);
+    let expected = "step 10,1,2,3,step 9,4,5,6,7,8,9,10,step 10,13,14,15";
+    let heard = heard.lock().unwrap().join(",");
+    assert_eq!(heard, expected);
 }

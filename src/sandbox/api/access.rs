@@ -39,6 +39,7 @@ pub struct Denial {
     user: Option<String>,
     verb: Option<String>,
     resource: Option<String>,
+    everywhere: bool,
 }
 
 impl Denial {
@@ -48,7 +49,15 @@ impl Denial {
             user: None,
             verb: Some(verb.to_owned()),
             resource: Some(resource.to_owned()),
+            everywhere: false,
         }
+    }
+
+    /// Only for all namespaces at once, as where somebody has a Role and no ClusterRole.
+    #[must_use]
+    pub fn everywhere(mut self) -> Self {
+        self.everywhere = true;
+        self
     }
 
     /// Denies everything on this resource.
@@ -71,6 +80,7 @@ impl Denial {
         matches(&self.user, attempt.user)
             && matches(&self.verb, attempt.verb)
             && matches(&self.resource, &attempt.full_resource())
+            && (!self.everywhere || attempt.namespace.is_none())
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) struct Kind {
     pub custom: bool,
 }
 
+const SECURITY: &[&str] = &["v1", "v1beta1"];
 const ISTIO: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 const V1: &[&str] = &["v1"];
 const V2: &[&str] = &["v2"];
@@ -64,6 +65,7 @@ pub(crate) static KINDS: &[Kind] = kinds! {
     "events.k8s.io" V1 "events" "event" "Event" ["ev"], namespaced;
     "networking.istio.io" ISTIO "virtualservices" "virtualservice" "VirtualService" ["vs"], namespaced generation status custom;
     "networking.istio.io" ISTIO "destinationrules" "destinationrule" "DestinationRule" ["dr"], namespaced generation status custom;
+    "security.istio.io" SECURITY "peerauthentications" "peerauthentication" "PeerAuthentication" ["pa"], namespaced generation status;
     "networking.istio.io" ISTIO "gateways" "gateway" "Gateway" ["gw"], namespaced generation status custom;
 };
 

@@ -1,6 +1,6 @@
 //! The model: requests come in, take the routes of the moment, and are counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -18,6 +18,8 @@ pub struct Traffic {
     demands: BTreeMap<String, Demand>,
     versions: BTreeMap<(String, String), Behaviour>,
     streams: BTreeMap<Stream, Counters>,
+    /// Workloads whose own proxies nobody scrapes.
+    bare: BTreeSet<(String, String)>,
     proxies: BTreeMap<Pod, u64>,
 }
 
@@ -30,6 +32,7 @@ impl Traffic {
             demands: BTreeMap::new(),
             versions: BTreeMap::new(),
             streams: BTreeMap::new(),
+            bare: BTreeSet::new(),
             proxies: BTreeMap::new(),
         }
     }
@@ -55,6 +58,13 @@ impl Traffic {
         self.versions
             .entry((namespace.to_owned(), workload.to_owned()))
             .or_default()
+    }
+
+    /// Nobody scrapes the proxies of a workload: what it does is seen by its callers alone.
+    pub fn unscraped(&mut self, namespace: &str, workload: &str) -> &mut Self {
+        self.bare
+            .insert((namespace.to_owned(), workload.to_owned()));
+        self
     }
 
     /// The hosts that are asked for.
@@ -169,9 +179,18 @@ impl Traffic {
             match &backend.workload {
                 _ if backend.missing => self.refuse(host, demand, backend, "503", "NC", requests),
                 Some(workload) if !backend.ready.is_empty() => {
-                    self.answer(demand, backend, workload, requests);
+                    self.answer(demand, backend, workload, requests, Kind::Request);
                 }
                 _ => self.refuse(host, demand, backend, "503", "UH", requests),
+            }
+        }
+        for mirror in &route.mirrors {
+            let what = format!("{host}/{}/mirror", route.name);
+            let parts = [mirror.weight, 1.0 - mirror.weight];
+            let copies = self.chance.split(&what, requests, &parts)[0];
+            // Of a copy that reaches nobody, nobody knows.
+            if let Some(workload) = &mirror.workload {
+                self.answer(demand, mirror, workload, copies, Kind::Copy);
             }
         }
     }
@@ -213,7 +232,14 @@ impl Traffic {
         self.streams.entry(stream).or_default().add(&buckets, 0.1);
     }
 
-    fn answer(&mut self, demand: &Demand, backend: &Backend, workload: &Workload, requests: u64) {
+    fn answer(
+        &mut self,
+        demand: &Demand,
+        backend: &Backend,
+        workload: &Workload,
+        requests: u64,
+        kind: Kind,
+    ) {
         if requests == 0 {
             return;
         }
@@ -268,13 +294,25 @@ impl Traffic {
                         self.streams.entry(stream).or_default().add(&buckets, mean);
                     }
                 };
-                report(Reporter::Source, &demand.source.pod);
-                if !(failed && behaviour.failure.source_only) {
+                // The proxy that copies a request does not report the copy.
+                if kind == Kind::Request {
+                    report(Reporter::Source, &demand.source.pod);
+                }
+                if !self.bare.contains(&key) && !(failed && behaviour.failure.source_only) {
                     report(Reporter::Destination, pod);
                 }
             }
         }
     }
+}
+
+/// What reaches a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Somebody waits for the answer.
+    Request,
+    /// A copy, whose answer reaches nobody.
+    Copy,
 }
 
 fn outcome(behaviour: &Behaviour, failed: bool) -> Outcome {
@@ -394,6 +432,36 @@ mod tests {
             .collect();
         assert_eq!(counted["reviews-v1-0"], 50);
         assert_eq!(counted["reviews-v1-1"], 550);
+    }
+
+    #[test]
+    fn copies_are_reported_by_whom_they_reach_alone() {
+        let mut traffic = traffic(Chance::exact());
+        traffic.version("shop", "reviews-v2").fails(0.5);
+        let mut routing = routing(100.0, 0.0, 2);
+        for route in routing.hosts.get_mut(HOST).unwrap() {
+            let mirror = route.backends[1].clone();
+            route.mirrors.push(Backend {
+                weight: 0.1,
+                ..mirror
+            });
+        }
+        run(&mut traffic, &routing, 10);
+        assert_eq!(traffic.seen_at_source(|_| true), 1_000);
+        assert_eq!(traffic.seen_at_source(|s| version(s) == "v2"), 0);
+        let copies: Vec<(&str, u64)> = traffic
+            .streams()
+            .filter(|(s, _)| s.reporter == Reporter::Destination && version(s) == "v2")
+            .map(|(s, counters)| (s.outcome.code.as_str(), counters.requests))
+            .collect();
+        let of = |code| {
+            copies
+                .iter()
+                .filter(|(is, _)| *is == code)
+                .map(|c| c.1)
+                .sum::<u64>()
+        };
+        assert_eq!((of("200"), of("500")), (50, 50), "{copies:?}");
     }
 
     #[test]

@@ -55,6 +55,7 @@ impl Routing {
             name: String::new(),
             catch_all: true,
             backends,
+            mirrors: Vec::new(),
         };
         Self {
             hosts: BTreeMap::from([(host.to_owned(), vec![route])]),
@@ -73,6 +74,8 @@ pub struct Route {
     pub catch_all: bool,
     /// Where it leads.
     pub backends: Vec<Backend>,
+    /// Where copies of requests go; the weight of each is the share that is copied, 0 to 1.
+    pub mirrors: Vec<Backend>,
 }
 
 /// One destination of a route, resolved.

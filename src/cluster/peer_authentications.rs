@@ -1,0 +1,57 @@
+//! Which connections the proxies of pods take.
+
+use std::collections::BTreeSet;
+
+use kube::core::Request;
+use kube::core::params::ListParams;
+use serde_json::Value;
+
+use super::around::{Around, around};
+use super::{CallError, Class, Cluster};
+
+/// Served versions share one schema.
+const VERSIONS: [&str; 2] = ["v1", "v1beta1"];
+
+impl Cluster {
+    /// The PeerAuthentications of all namespaces, or only of these where that is not possible; none where
+    /// the server does not know them.
+    ///
+    /// RBAC: `list` on `peerauthentications`, in all namespaces or in these.
+    pub async fn peer_authentications_around(
+        &self,
+        namespaces: &BTreeSet<String>,
+    ) -> Around<Value> {
+        around(namespaces, async |namespace| {
+            self.peer_authentications(namespace).await
+        })
+        .await
+    }
+
+    async fn peer_authentications(&self, namespace: Option<&str>) -> Result<Vec<Value>, CallError> {
+        let (attempted, scope) = match namespace {
+            Some(namespace) => (
+                format!("list peerauthentications in namespace {namespace}"),
+                format!("/namespaces/{namespace}"),
+            ),
+            None => (
+                "list peerauthentications in all namespaces".to_owned(),
+                String::new(),
+            ),
+        };
+        for version in VERSIONS {
+            let path = format!("/apis/security.istio.io/{version}{scope}/peerauthentications");
+            let request = Request::new(path).list(&ListParams::default());
+            match self.send::<Value>(&attempted, request).await {
+                Ok(mut list) => {
+                    return Ok(match list.get_mut("items").map(Value::take) {
+                        Some(Value::Array(items)) => items,
+                        _ => Vec::new(),
+                    });
+                }
+                Err(error) if error.class == Class::Unserved => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Vec::new())
+    }
+}

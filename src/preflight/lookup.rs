@@ -1,0 +1,415 @@
+//! Which DestinationRules a caller goes by: Istio looks in the caller's namespace, then in the Service's,
+//! then in the root namespace, and stops at the first that has any for the host.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::neighbours::{is_only_mesh, is_seen_in};
+use super::subsets::name_of;
+use super::{Facts, Version};
+use crate::cluster::Subset;
+use crate::plan::Finding;
+use crate::traffic::Host;
+
+/// Where rules for the whole mesh are, unless `meshConfig.rootNamespace` says otherwise.
+pub(super) const ROOT: &str = "istio-system";
+
+/// Stands for every namespace that has no rules of its own.
+pub(super) const ELSEWHERE: &str = "";
+
+/// What a DestinationRule says of where it counts.
+struct Scope<'r> {
+    namespace: &'r str,
+    exported: Vec<&'r str>,
+}
+
+impl<'r> Scope<'r> {
+    fn of(rule: &'r Value) -> Self {
+        let exported = rule.pointer("/spec/exportTo").and_then(Value::as_array);
+        Self {
+            namespace: name_of(rule).0,
+            exported: exported
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect(),
+        }
+    }
+
+    /// Whether callers of its own namespace go by it.
+    fn is_local(&self) -> bool {
+        let own = |name: &&str| matches!(*name, "*" | ".") || *name == self.namespace;
+        self.exported.is_empty() || self.exported.iter().any(own)
+    }
+
+    /// Whether it is for its own namespace and nobody else.
+    fn is_private(&self) -> bool {
+        self.exported == ["."]
+    }
+
+    /// Whether it is handed out to callers of another namespace.
+    fn reaches(&self, client: &str) -> bool {
+        let is = |name: &&str| *name == "*" || *name == client;
+        self.exported.is_empty() || self.exported.iter().any(is)
+    }
+}
+
+/// The rules among these that are about a host, the most particular ones alone: its name before
+/// `*.shop.svc.cluster.local` before `*`.
+fn most_particular<'r>(rules: impl Iterator<Item = &'r Value>, host: &Host) -> Vec<&'r Value> {
+    let mut best = 0;
+    let mut found = Vec::new();
+    for rule in rules {
+        let Some(name) = rule.pointer("/spec/host").and_then(Value::as_str) else {
+            continue;
+        };
+        let name = Host::resolve(name, name_of(rule).0);
+        let is_about = match name.as_str().strip_prefix('*') {
+            Some(rest) => host.as_str().ends_with(rest),
+            None => name == *host,
+        };
+        // A name counts for more than any wildcard.
+        let weight = match name.as_str().starts_with('*') {
+            true => name.as_str().len(),
+            false => usize::MAX,
+        };
+        if is_about && weight > best {
+            best = weight;
+            found.clear();
+        }
+        if is_about && weight == best {
+            found.push(rule);
+        }
+    }
+    found
+}
+
+/// The rules that a caller in `client` goes by for a host.
+pub(super) fn in_force<'r>(rules: &'r [Value], host: &Host, client: &str) -> Vec<&'r Value> {
+    let of = |namespace: &str, counts: &dyn Fn(&Scope<'_>) -> bool| {
+        let here = rules.iter().filter(|rule| {
+            let scope = Scope::of(rule);
+            scope.namespace == namespace && counts(&scope)
+        });
+        most_particular(here, host)
+    };
+    let own = match client {
+        // What stands in the root namespace is for everybody, unless it says that it is not.
+        ROOT => of(ROOT, &|scope| scope.is_private()),
+        client => of(client, &|scope| scope.is_local()),
+    };
+    let service = host.service().map_or("", |(_, namespace)| namespace);
+    let others = |namespace: &str| of(namespace, &|scope| scope.reaches(client));
+    let found = [own, others(service), others(ROOT)];
+    found
+        .into_iter()
+        .find(|rules| !rules.is_empty())
+        .unwrap_or_default()
+}
+
+/// The rules whose subsets a route in `namespace` can mean, those that count for most callers first.
+pub(super) fn meant<'r>(rules: &'r [Value], namespace: &str) -> Vec<&'r Value> {
+    let rank = |rule: &Value| {
+        let own = name_of(rule).0;
+        let name = rule.pointer("/spec/host").and_then(Value::as_str)?;
+        let host = Host::resolve(name, own);
+        let of_service = host.service().is_some_and(|(_, service)| service == own);
+        // A rule of the root namespace is not looked at where the Service's namespace has one.
+        let is_hidden = || {
+            let found = in_force(rules, &host, ELSEWHERE);
+            !found.is_empty() && !found.iter().any(|found| name_of(found).0 == ROOT)
+        };
+        match own {
+            _ if of_service => Some(0),
+            ROOT if !is_hidden() => Some(1),
+            own if own == namespace => Some(2),
+            _ => None,
+        }
+    };
+    let mut ranked: Vec<_> = rules
+        .iter()
+        .filter_map(|rule| Some((rank(rule)?, rule)))
+        .collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, rule)| rule).collect()
+}
+
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
+    let [stable, canary] = facts.versions();
+    let mut findings = of_host(facts, &stable.destination.host, &[stable, canary]);
+    if canary.destination.host != stable.destination.host {
+        findings.extend(of_host(facts, &canary.destination.host, &[stable, canary]));
+    }
+    findings
+}
+
+fn of_host(facts: &Facts, host: &Host, versions: &[&Version]) -> Vec<Finding> {
+    // What is defined nowhere is said elsewhere.
+    let named: Vec<_> = versions
+        .iter()
+        .filter(|version| version.destination.host == *host)
+        .filter_map(|version| version.subset.as_ref())
+        .collect();
+    if named.is_empty() {
+        return Vec::new();
+    }
+    let service = host.service().map_or("", |(_, namespace)| namespace);
+    let with_own: BTreeSet<_> = facts
+        .rules
+        .iter()
+        .map(|rule| name_of(rule).0)
+        .filter(|namespace| *namespace != service && is_seen_in(&facts.vs, namespace))
+        .filter(|namespace| {
+            let found = in_force(&facts.rules, host, namespace);
+            found.iter().any(|rule| name_of(rule).0 == *namespace)
+                && (*namespace != ROOT || found.iter().all(|rule| Scope::of(rule).is_private()))
+        })
+        .collect();
+    let mut findings: Vec<_> = with_own
+        .into_iter()
+        .filter_map(|client| of_client(facts, host, client, &named))
+        .collect();
+    findings.extend(of_others(facts, host, service, &named));
+    findings
+}
+
+/// What callers in a namespace with rules of its own do not know.
+fn of_client(facts: &Facts, host: &Host, client: &str, named: &[&Subset]) -> Option<Finding> {
+    let rules = in_force(&facts.rules, host, client);
+    let rule = rules.first().map(|rule| name_of(rule))?;
+    let known: Vec<_> = rules
+        .iter()
+        .flat_map(|rule| Subset::of_rule(rule))
+        .collect();
+    let labels = |name: &str| -> Option<&BTreeMap<String, String>> {
+        let subset = known.iter().find(|subset| subset.name == name)?;
+        Some(&subset.labels)
+    };
+    let lacking: Vec<_> = named
+        .iter()
+        .filter(|subset| labels(&subset.name).is_none())
+        .map(|subset| subset.name.as_str())
+        .collect();
+    let name = format!("{}/{}", rule.0, rule.1);
+    let others: Vec<_> = named
+        .iter()
+        .filter(|subset| labels(&subset.name).is_some_and(|labels| *labels != subset.labels))
+        .map(|subset| subset.name.as_str())
+        .collect();
+    if let Some(first) = named.first().filter(|_| lacking.is_empty()) {
+        return (!others.is_empty()).then(|| {
+            Finding::warn(
+                format!(
+                    "callers in namespace {client} go by DestinationRule {name} for {host}, which gives subset {} other labels than {} (spec.subsets[].labels)",
+                    others.join(", "),
+                    first.rule
+                ),
+                "their requests reach other pods than those that are looked at here",
+                format!("the same labels, or: kubectl delete destinationrule {} -n {client}", rule.1),
+            )
+        });
+    }
+    let what = format!(
+        "callers in namespace {client} go by DestinationRule {name} alone for {host}, which defines no subset {} (spec.subsets)",
+        lacking.join(", ")
+    );
+    let fix = format!(
+        "the same subsets there: kubectl edit destinationrule {} -n {client}",
+        rule.1
+    );
+    // Where nothing works today a rollout breaks nothing.
+    let breaks = lacking.len() < named.len() && is_only_mesh(&facts.vs);
+    Some(match breaks {
+        true => Finding::refuse(
+            what,
+            "their share of the canary's requests would go nowhere",
+            fix,
+        ),
+        false => Finding::warn(what, "requests of theirs to it go nowhere", fix),
+    })
+}
+
+/// What callers in every other namespace do not know.
+fn of_others(facts: &Facts, host: &Host, service: &str, named: &[&Subset]) -> Option<Finding> {
+    if !is_seen_in(&facts.vs, ELSEWHERE) {
+        return None;
+    }
+    let rules = in_force(&facts.rules, host, ELSEWHERE);
+    let known: Vec<_> = rules
+        .iter()
+        .flat_map(|rule| Subset::of_rule(rule))
+        .collect();
+    let is_known = |subset: &&&Subset| known.iter().any(|known| known.name == subset.name);
+    let subset = named.iter().find(|subset| !is_known(subset))?;
+    let (namespace, rule) = subset.rule.split_once('/').unwrap_or_default();
+    let (why, fix) = if namespace == service {
+        (
+            "callers and gateways in other namespaces do not know its subsets, and requests of theirs go nowhere",
+            format!("no spec.exportTo: kubectl edit destinationrule {rule} -n {namespace}"),
+        )
+    } else {
+        (
+            "a caller or gateway in another namespace looks in its own, the Service's and the root namespace; requests of theirs go nowhere",
+            format!(
+                "move it: kubectl get destinationrule {rule} -n {namespace} -o yaml, with metadata.namespace: {service}"
+            ),
+        )
+    };
+    let what = if namespace == service {
+        format!(
+            "DestinationRule {} is not exported to all namespaces (spec.exportTo)",
+            subset.rule
+        )
+    } else {
+        format!(
+            "DestinationRule {} counts for callers in namespace {namespace} alone, and {host} is a Service of {service} (metadata.namespace)",
+            subset.rule
+        )
+    };
+    Some(Finding::warn(what, why, fix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::table::{facts, told};
+    use serde_json::json;
+
+    const HOST: &str = "reviews.shop.svc.cluster.local";
+
+    fn rule(namespace: &str, spec: Value) -> Value {
+        json!({"metadata": {"namespace": namespace, "name": "reviews"}, "spec": spec})
+    }
+
+    /// The namespaces of the rules that a caller goes by.
+    fn goes_by<'r>(rules: &'r [Value], client: &str) -> Vec<&'r str> {
+        let found = in_force(rules, &Host::resolve(HOST, "shop"), client);
+        found.into_iter().map(|rule| name_of(rule).0).collect()
+    }
+
+    #[test]
+    fn the_callers_namespace_comes_first_then_the_services_then_the_root() {
+        let root = rule(ROOT, json!({"host": "*.local"}));
+        let service = rule("shop", json!({"host": "reviews"}));
+        let own = rule("web", json!({"host": HOST}));
+        let rules = [root.clone(), service, own];
+        assert_eq!(goes_by(&rules, "web"), ["web"]);
+        assert_eq!(goes_by(&rules, "shop"), ["shop"]);
+        assert_eq!(goes_by(&rules, "elsewhere"), ["shop"]);
+        // The gateways' namespace is most often the root, whose rules are for everybody.
+        assert_eq!(goes_by(&rules, ROOT), ["shop"]);
+        assert_eq!(goes_by(&[root], "web"), [ROOT]);
+    }
+
+    #[test]
+    fn what_is_not_exported_is_not_found_and_a_name_beats_a_wildcard() {
+        let hidden = rule("shop", json!({"host": "reviews", "exportTo": ["."]}));
+        let of_root = rule(ROOT, json!({"host": "*"}));
+        let rules = [hidden, of_root];
+        assert_eq!(goes_by(&rules, "shop"), ["shop"]);
+        assert_eq!(goes_by(&rules, "web"), [ROOT]);
+        let some = rule("shop", json!({"host": "reviews", "exportTo": ["web"]}));
+        assert_eq!(goes_by(std::slice::from_ref(&some), "web"), ["shop"]);
+        assert!(goes_by(&[some], "shop").is_empty());
+        let wide = rule(
+            "shop",
+            json!({"host": "*.shop.svc.cluster.local", "subsets": []}),
+        );
+        let exact = rule("shop", json!({"host": HOST}));
+        let rules = [wide, exact];
+        let found = in_force(&rules, &Host::resolve(HOST, "shop"), "web");
+        assert_eq!(found, [&rules[1]]);
+    }
+
+    #[test]
+    fn callers_with_a_rule_of_their_own_must_know_the_canary_too() {
+        let mut facts = facts();
+        facts.change_spec(|spec| {
+            spec.as_object_mut().unwrap().remove("gateways");
+        });
+        assert!(check(&facts).is_empty());
+        let own = |subsets: Value| rule("web", json!({"host": HOST, "subsets": subsets}));
+        let (v1, v2) = (
+            json!({"name": "v1", "labels": {"version": "v1"}}),
+            json!({"name": "v2", "labels": {"version": "v2"}}),
+        );
+        facts.rules.push(own(json!([v1.clone(), v2])));
+        assert!(check(&facts).is_empty(), "the same there");
+        facts.rules[1] = own(json!([v1.clone()]));
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "refuse: callers in namespace web go by DestinationRule web/reviews alone for reviews.shop.svc.cluster.local, which defines no subset v2 (spec.subsets): their share of the canary's requests would go nowhere (try: the same subsets there: kubectl edit destinationrule reviews -n web)"
+            ]
+        );
+        facts.rules[1] = own(json!([]));
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "warn: callers in namespace web go by DestinationRule web/reviews alone for reviews.shop.svc.cluster.local, which defines no subset v1, v2 (spec.subsets): requests of theirs to it go nowhere (try: the same subsets there: kubectl edit destinationrule reviews -n web)"
+            ]
+        );
+        facts.rules[1] = own(json!([v1, {"name": "v2", "labels": {"track": "next"}}]));
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "warn: callers in namespace web go by DestinationRule web/reviews for reviews.shop.svc.cluster.local, which gives subset v2 other labels than shop/reviews (spec.subsets[].labels): their requests reach other pods than those that are looked at here (try: the same labels, or: kubectl delete destinationrule reviews -n web)"
+            ]
+        );
+        facts.change_spec(|spec| spec["exportTo"] = json!(["."]));
+        assert!(check(&facts).is_empty(), "they do not follow the weights");
+    }
+
+    #[test]
+    fn a_rule_that_stays_at_home_is_unknown_to_callers_elsewhere() {
+        let mut facts = facts();
+        facts.change_rule(|spec| spec["exportTo"] = json!(["."]));
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "warn: DestinationRule shop/reviews is not exported to all namespaces (spec.exportTo): callers and gateways in other namespaces do not know its subsets, and requests of theirs go nowhere (try: no spec.exportTo: kubectl edit destinationrule reviews -n shop)"
+            ]
+        );
+        facts.change_spec(|spec| {
+            spec["gateways"] = json!(["mesh"]);
+            spec["exportTo"] = json!(["."]);
+        });
+        assert!(
+            check(&facts).is_empty(),
+            "nobody elsewhere follows the weights"
+        );
+    }
+
+    #[test]
+    fn a_rule_beside_the_route_is_not_one_beside_the_service() {
+        let mut facts = facts();
+        facts.rules[0]["metadata"]["namespace"] = json!("web");
+        facts.rules[0]["spec"]["host"] = json!(HOST);
+        facts.select();
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "warn: DestinationRule web/reviews counts for callers in namespace web alone, and reviews.shop.svc.cluster.local is a Service of shop (metadata.namespace): a caller or gateway in another namespace looks in its own, the Service's and the root namespace; requests of theirs go nowhere (try: move it: kubectl get destinationrule reviews -n web -o yaml, with metadata.namespace: shop)"
+            ]
+        );
+        facts.rules[0]["metadata"]["namespace"] = json!(ROOT);
+        facts.select();
+        assert!(
+            check(&facts).is_empty(),
+            "the root namespace is for everybody"
+        );
+    }
+
+    #[test]
+    fn a_route_means_the_rules_that_count_for_most_callers() {
+        let of = |namespace: &str| rule(namespace, json!({"host": HOST}));
+        let rules = [of("web"), of("other"), of(ROOT), of("shop")];
+        let meant = |rules: &[Value]| -> Vec<String> {
+            let found = meant(rules, "web").into_iter();
+            found.map(|rule| name_of(rule).0.to_owned()).collect()
+        };
+        assert_eq!(meant(&rules), ["shop", "web"], "the root's is hidden");
+        assert_eq!(meant(&rules[..3]), [ROOT, "web"]);
+    }
+}
