@@ -1,14 +1,16 @@
-//! From a root to the delegate on which the rollout stands.
+//! From the object that was named to the one on which the rollout stands: from a root to its delegate,
+//! from a companion to its lead.
 
 use super::environment::object_name;
 use super::prepare::unreadable;
 use super::{CommandError, Environment};
+use crate::cluster::Class;
 use crate::plan::Finding;
-use crate::record::{LAST, ROLLOUT};
+use crate::record::{LAST, ObjectName, ROLLOUT, Rollout};
 use crate::traffic::{Delegate, VirtualService, delegate_of};
 
-/// Acts on the VirtualService called `name`, and where no rollout is under way there, on the one
-/// delegate of its routes that has one.
+/// Acts on the VirtualService called `name`; where that moves with another, on its lead; and where no
+/// rollout is under way there, on the one delegate of its routes that has one.
 ///
 /// Only when there is nothing to act upon are the delegates looked at, so nobody waits for them.
 pub(super) async fn on_delegate<T>(
@@ -18,6 +20,12 @@ pub(super) async fn on_delegate<T>(
 ) -> Result<T, CommandError> {
     let name = object_name(name)?;
     let nothing = match act(environment, name).await {
+        Err(CommandError::MovesWith { object, lead, .. }) => {
+            lead.namespace.clone_into(&mut environment.namespace);
+            return act(environment, &lead.name)
+                .await
+                .map_err(|error| leadless(&object, &lead, error));
+        }
         Err(nothing @ CommandError::NoRollout { .. }) => nothing,
         done => return done,
     };
@@ -32,6 +40,34 @@ pub(super) async fn on_delegate<T>(
         }
         None => Err(nothing),
     }
+}
+
+/// The lead that a companion moves with, if it still has the same rollout.
+pub(super) async fn lead_of(
+    environment: &Environment<'_>,
+    rollout: &Rollout,
+) -> Option<VirtualService> {
+    let ObjectName { namespace, name } = rollout.lead.as_ref()?;
+    let lead = environment.cluster.virtual_service(namespace, name).await;
+    let lead = lead.ok()?;
+    let of_lead = Rollout::read(&lead).ok().flatten()?;
+    (of_lead.run == rollout.run).then_some(lead)
+}
+
+/// There is nothing to act upon where a companion says that its lead is.
+fn leadless(object: &str, lead: &ObjectName, error: CommandError) -> CommandError {
+    let gone = match &error {
+        CommandError::NoRollout { .. } => true,
+        CommandError::Call(error) => error.class == Class::Missing,
+        _ => false,
+    };
+    if !gone {
+        return error;
+    }
+    let (namespace, name) = object.split_once('/').unwrap_or_default();
+    CommandError::Conflict(format!(
+        "virtualservice {object} moves with {lead}, and there is no rollout under way on that any more (try: kubectl canary abort {name} -n {namespace})"
+    ))
 }
 
 /// The delegate of `root` with a rollout under way; without any, the one where the last rollout was.

@@ -50,6 +50,8 @@ pub struct Road<'a> {
     pub authority: Authority,
     /// How long to keep trying.
     pub patience: Duration,
+    /// Whether the state stays on the object when its weights are back, because companions are not.
+    pub keeps_state: bool,
 }
 
 /// The original weights are back.
@@ -182,6 +184,7 @@ fn towards(
         rest.forms.is_empty() && rest.is_exactly(vs)
     };
     match (missing, road.authority) {
+        (None, _) if road.keeps_state => Ok(Intent::RestoreRest(Box::new(rollout.clone()))),
         (None, _) => {
             let outcome = Outcome::RolledBack(road.cause);
             let ending = Ending::of(rollout, outcome, road.by, road.clock.now());

@@ -27,7 +27,7 @@ mod unread;
 mod version;
 
 pub use facts::{Facts, Grant, Samples};
-pub use inspection::inspect;
+pub use inspection::{inspect, inspect_companion};
 pub use proposal::Proposal;
 pub use surroundings::{Question, Surroundings};
 pub use unread::{Source, Unread};

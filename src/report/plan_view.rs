@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{Layout, Palette, Table, Tone, View, escape, forecast, phrase};
 use crate::plan::{Finding, Forecast, HumanDuration, Level, Percent, Plan, Reach};
-use crate::record::{Phase, Rollout};
-use crate::traffic::{Choice, VirtualService, Weights};
+use crate::record::{Companion, ObjectName, Phase, Rollout, route_of};
+use crate::traffic::{Choice, Split, VirtualService, Weights};
 
 /// A plan on an object, before anything has moved.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -26,8 +26,11 @@ pub struct PlanView {
     pub canary: String,
     /// The steps.
     pub steps: Vec<PlannedStep>,
-    /// The chosen routes.
+    /// The chosen routes; those of other objects with their object's name.
     pub routes: Vec<PlannedRoute>,
+    /// The objects that move along, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<ObjectName>,
     /// Routes that keep sending to stable.
     pub left_behind: Vec<String>,
     /// The least time that the whole takes, waits for people aside.
@@ -100,18 +103,9 @@ impl PlanView {
             ),
             Timestamp::UNIX_EPOCH,
         );
-        let stages: Vec<_> = (0..plan.len())
-            .map(|step| rollout.at_step(step, Phase::Progressing, rollout.began))
-            .collect();
-        let routes = choice.splits.iter().map(|split| PlannedRoute {
-            route: split
-                .find(vs)
-                .map_or_else(|| split.id.to_string(), ToString::to_string),
-            stable: split.stable,
-            canary: split.canary,
-            now: split.original.clone(),
-            steps: stages.iter().map(|stage| stage.weights_of(split)).collect(),
-        });
+        let stages = stages(&rollout);
+        let routes = choice.splits.iter();
+        let routes = routes.map(|split| PlannedRoute::of(vs, split, &stages));
         let already = rollout.original_share();
         let steps = plan.steps.as_slice().iter().enumerate();
         let steps: Vec<_> = steps
@@ -124,27 +118,65 @@ impl PlanView {
                 skipped: step.weight < already,
             })
             .collect();
-        let least = steps
-            .iter()
-            .filter(|step| !step.skipped)
-            .map(|step| step.hold.signed())
-            .fold(SignedDuration::ZERO, SignedDuration::saturating_add);
         Self {
             version: 1,
             namespace: vs.namespace().to_owned(),
             name: vs.name().to_owned(),
             stable: choice.stable.to_string(),
             canary: choice.canary.to_string(),
+            least: least(&steps),
             steps,
             routes: routes.collect(),
+            also: Vec::new(),
             left_behind: choice.left_behind.clone(),
-            least: least.into(),
             plan: plan.clone(),
             hash: plan.hash(),
             refused: Finding::refuses(&findings),
             forecast: None,
             findings,
         }
+    }
+
+    /// The same with the objects that move along.
+    ///
+    /// What all of them have already decides which steps are skipped.
+    #[must_use]
+    pub fn with_companions(
+        mut self,
+        choice: &Choice,
+        company: &[(&Companion, &VirtualService)],
+    ) -> Self {
+        if company.is_empty() {
+            return self;
+        }
+        let also = company.iter().map(|(companion, _)| (*companion).clone());
+        let whom = (
+            choice.stable.clone(),
+            choice.canary.clone(),
+            choice.splits.clone(),
+        );
+        let nobody = String::new();
+        let began = Timestamp::UNIX_EPOCH;
+        let rollout = Rollout::new(nobody.clone(), nobody, self.plan.clone(), whom, began)
+            .with_companions(also.collect());
+        let stages = stages(&rollout);
+        for (companion, vs) in company {
+            let routes = companion.routes.iter();
+            self.routes.extend(routes.map(|split| {
+                let route = PlannedRoute::of(vs, split, &stages);
+                PlannedRoute {
+                    route: route_of(&route.route, vs),
+                    ..route
+                }
+            }));
+            self.also.push(companion.object.clone());
+        }
+        let already = rollout.original_share();
+        for step in &mut self.steps {
+            step.skipped = step.weight < already;
+        }
+        self.least = least(&self.steps);
+        self
     }
 
     /// The same with what is to be expected.
@@ -157,6 +189,36 @@ impl PlanView {
     fn holds(&self) -> String {
         let holds: Vec<_> = self.steps.iter().map(PlannedStep::words).collect();
         holds.join(", ")
+    }
+}
+
+/// The rollout at each of its steps.
+fn stages(rollout: &Rollout) -> Vec<Rollout> {
+    (0..rollout.plan.len())
+        .map(|step| rollout.at_step(step, Phase::Progressing, rollout.began))
+        .collect()
+}
+
+/// The least time that all steps take.
+fn least(steps: &[PlannedStep]) -> HumanDuration {
+    let holds = steps.iter().filter(|step| !step.skipped);
+    let holds = holds.map(|step| step.hold.signed());
+    holds
+        .fold(SignedDuration::ZERO, SignedDuration::saturating_add)
+        .into()
+}
+
+impl PlannedRoute {
+    fn of(vs: &VirtualService, split: &Split, stages: &[Rollout]) -> Self {
+        Self {
+            route: split
+                .find(vs)
+                .map_or_else(|| split.id.to_string(), ToString::to_string),
+            stable: split.stable,
+            canary: split.canary,
+            now: split.original.clone(),
+            steps: stages.iter().map(|stage| stage.weights_of(split)).collect(),
+        }
     }
 }
 
