@@ -198,15 +198,12 @@ pub async fn follow(
         let before = vs.clone();
         let first = goal.before_companions(cluster);
         write_to(cluster, vs, &intent, async |now| {
-            if let Some(why) = hindrance(goal, lead, companion, now) {
-                return Err(refused(now, why));
-            }
             let shown = cluster.virtual_service(lead.namespace(), lead.name());
             let is_ours = shown.await.is_ok_and(|shown| first.is_done(&shown));
-            if is_ours {
-                Ok(())
-            } else {
-                Err(FollowError::MovedOn)
+            match hindrance(goal, lead, companion, now) {
+                _ if !is_ours => Err(FollowError::MovedOn),
+                Some(why) => Err(refused(now, why)),
+                None => Ok(()),
             }
         })
         .await?;

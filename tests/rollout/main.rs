@@ -2,6 +2,7 @@
 
 mod additions;
 mod calls;
+mod companions;
 mod drift;
 mod faults;
 mod healthy;
