@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Layout, Palette, Table, Tone, View, escape, forecast, phrase};
 use crate::plan::{Finding, Forecast, HumanDuration, Level, Percent, Plan, Reach};
-use crate::record::{Companion, ObjectName, Phase, Rollout, route_of};
+use crate::record::{ObjectName, Phase, Rollout};
 use crate::traffic::{Choice, Split, VirtualService, Weights};
 
 /// A plan on an object, before anything has moved.
@@ -137,48 +137,6 @@ impl PlanView {
         }
     }
 
-    /// The same with the objects that move along.
-    ///
-    /// What all of them have already decides which steps are skipped.
-    #[must_use]
-    pub fn with_companions(
-        mut self,
-        choice: &Choice,
-        company: &[(&Companion, &VirtualService)],
-    ) -> Self {
-        if company.is_empty() {
-            return self;
-        }
-        let also = company.iter().map(|(companion, _)| (*companion).clone());
-        let whom = (
-            choice.stable.clone(),
-            choice.canary.clone(),
-            choice.splits.clone(),
-        );
-        let nobody = String::new();
-        let began = Timestamp::UNIX_EPOCH;
-        let rollout = Rollout::new(nobody.clone(), nobody, self.plan.clone(), whom, began)
-            .with_companions(also.collect());
-        let stages = stages(&rollout);
-        for (companion, vs) in company {
-            let routes = companion.routes.iter();
-            self.routes.extend(routes.map(|split| {
-                let route = PlannedRoute::of(vs, split, &stages);
-                PlannedRoute {
-                    route: route_of(&route.route, vs),
-                    ..route
-                }
-            }));
-            self.also.push(companion.object.clone());
-        }
-        let already = rollout.original_share();
-        for step in &mut self.steps {
-            step.skipped = step.weight < already;
-        }
-        self.least = least(&self.steps);
-        self
-    }
-
     /// The same with what is to be expected.
     #[must_use]
     pub fn with_forecast(self, forecast: Option<Forecast>) -> Self {
@@ -193,14 +151,14 @@ impl PlanView {
 }
 
 /// The rollout at each of its steps.
-fn stages(rollout: &Rollout) -> Vec<Rollout> {
+pub(super) fn stages(rollout: &Rollout) -> Vec<Rollout> {
     (0..rollout.plan.len())
         .map(|step| rollout.at_step(step, Phase::Progressing, rollout.began))
         .collect()
 }
 
 /// The least time that all steps take.
-fn least(steps: &[PlannedStep]) -> HumanDuration {
+pub(super) fn least(steps: &[PlannedStep]) -> HumanDuration {
     let holds = steps.iter().filter(|step| !step.skipped);
     let holds = holds.map(|step| step.hold.signed());
     holds
@@ -209,7 +167,7 @@ fn least(steps: &[PlannedStep]) -> HumanDuration {
 }
 
 impl PlannedRoute {
-    fn of(vs: &VirtualService, split: &Split, stages: &[Rollout]) -> Self {
+    pub(super) fn of(vs: &VirtualService, split: &Split, stages: &[Rollout]) -> Self {
         Self {
             route: split
                 .find(vs)
@@ -294,10 +252,13 @@ impl View for PlanView {
         }
         if !self.refused {
             let (name, namespace) = (escape(&self.name), escape(&self.namespace));
+            let also = self.also.iter().map(|object| format!(" --also {object}"));
+            let also = also.collect::<String>();
             writeln!(
                 out,
-                "{:<9}kubectl canary start {name} -n {namespace}",
-                "next"
+                "{:<9}kubectl canary start {name} -n {namespace}{}",
+                "next",
+                escape(&also)
             )?;
         }
         Ok(())
