@@ -4,12 +4,12 @@ use clap::Args;
 
 use super::drive::emit;
 use super::handover::{lead_of, on_delegate};
-use super::state::is_under_way;
+use super::state::{is_under_way, moves_with};
 use super::take_back::rollback_failed;
 use super::{CommandError, Environment};
 use crate::engine::{Authority, Finish, Road, roll_back_together};
 use crate::plan::HumanDuration;
-use crate::record::{Cause, Ending, EventKind, Outcome, Rollout, Tally};
+use crate::record::{Cause, Ending, EventKind, ObjectName, Outcome, Rollout, Tally};
 use crate::traffic::VirtualService;
 
 /// What `abort` takes.
@@ -52,7 +52,14 @@ async fn abort_one(
         .virtual_service(&environment.namespace, name)
         .await?;
     let Some(rollout) = Rollout::read(&vs)? else {
-        return match Ending::read(&vs) {
+        let ending = Ending::read(&vs);
+        if let Some(ending) = &ending
+            && let Some((lead, rollout)) = lead_of(environment, &ending.run, &ending.lead).await
+        {
+            // It is at its end, and the others are not.
+            return Err(moves_with(&vs, ObjectName::of(&lead), &rollout));
+        }
+        return match ending {
             Some(Ending {
                 outcome: Outcome::RolledBack(_),
                 ..
@@ -65,7 +72,7 @@ async fn abort_one(
         };
     };
     if rollout.lead.is_some() {
-        match lead_of(environment, &rollout).await {
+        match lead_of(environment, &rollout.run, &rollout.lead).await {
             Some(_) => return Err(is_under_way(&vs, &rollout)),
             // Whatever became of the lead: what is known of this object stands on it.
             None => alone(environment, &vs, &rollout),

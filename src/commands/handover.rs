@@ -33,7 +33,11 @@ pub(super) async fn on_delegate<T>(
         .cluster
         .virtual_service(&environment.namespace, name)
         .await?;
-    match delegate_with_rollout(environment, &root).await? {
+    let found = match delegate_with_rollout(environment, &root).await? {
+        Some(found) => Some(found),
+        None => lead_that_names(environment, &root).await,
+    };
+    match found {
         Some(found) => {
             found.namespace().clone_into(&mut environment.namespace);
             act(environment, found.name()).await
@@ -42,16 +46,35 @@ pub(super) async fn on_delegate<T>(
     }
 }
 
-/// The lead that a companion moves with, if it still has the same rollout.
+/// The object whose rollout is to take `vs` along, where the rollout has not reached it yet or has
+/// left it already: one of the same namespace.
+async fn lead_that_names(
+    environment: &Environment<'_>,
+    vs: &VirtualService,
+) -> Option<VirtualService> {
+    let listed = environment.cluster.virtual_services(Some(vs.namespace()));
+    // Whoever may not list them has to name the lead.
+    let all = listed.await.unwrap_or_default();
+    all.into_iter().find(|other| {
+        let rollout = Rollout::read(other).ok().flatten();
+        rollout.is_some_and(|rollout| {
+            let mut also = rollout.also.iter();
+            also.any(|companion| companion.object.names(vs))
+        })
+    })
+}
+
+/// The lead that a companion says it moves with in this run, if the run is under way there.
 pub(super) async fn lead_of(
     environment: &Environment<'_>,
-    rollout: &Rollout,
-) -> Option<VirtualService> {
-    let ObjectName { namespace, name } = rollout.lead.as_ref()?;
+    run: &str,
+    lead: &Option<ObjectName>,
+) -> Option<(VirtualService, Rollout)> {
+    let ObjectName { namespace, name } = lead.as_ref()?;
     let lead = environment.cluster.virtual_service(namespace, name).await;
     let lead = lead.ok()?;
-    let of_lead = Rollout::read(&lead).ok().flatten()?;
-    (of_lead.run == rollout.run).then_some(lead)
+    let rollout = Rollout::read(&lead).ok().flatten()?;
+    (rollout.run == run).then_some((lead, rollout))
 }
 
 /// There is nothing to act upon where a companion says that its lead is.

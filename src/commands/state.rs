@@ -3,7 +3,7 @@
 use crate::engine::{
     FollowError, Intent, WriteError, Written, companions, follow, hindrance, write,
 };
-use crate::record::{Cause, Rollout};
+use crate::record::{Cause, ObjectName, Rollout};
 use crate::traffic::VirtualService;
 
 use super::take_back::take_back;
@@ -27,22 +27,25 @@ pub(super) fn under_way(vs: &VirtualService) -> Result<Rollout, CommandError> {
 
 /// There is a rollout where none should be.
 pub(super) fn is_under_way(vs: &VirtualService, rollout: &Rollout) -> CommandError {
-    let (object, holder) = (vs.full_name(), rollout.holder.clone());
-    let weight = rollout.weight().to_string();
     match &rollout.lead {
-        Some(lead) => CommandError::MovesWith {
-            object,
-            lead: lead.clone(),
-            weight,
-            holder,
-        },
+        Some(lead) => moves_with(vs, lead.clone(), rollout),
         None => CommandError::UnderWay {
-            object,
+            object: vs.full_name(),
             name: vs.name().to_owned(),
             namespace: vs.namespace().to_owned(),
-            weight,
-            holder,
+            weight: rollout.weight().to_string(),
+            holder: rollout.holder.clone(),
         },
+    }
+}
+
+/// The object moves with another, so there is nothing to do on it alone.
+pub(super) fn moves_with(vs: &VirtualService, lead: ObjectName, rollout: &Rollout) -> CommandError {
+    CommandError::MovesWith {
+        object: vs.full_name(),
+        lead,
+        weight: rollout.weight().to_string(),
+        holder: rollout.holder.clone(),
     }
 }
 

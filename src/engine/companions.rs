@@ -58,10 +58,14 @@ impl Intent {
     #[must_use]
     pub fn of_companion(&self, lead: &VirtualService, companion: &Companion) -> Self {
         let rollout = Box::new(self.rollout().of_companion(lead, companion));
+        let of_companion = |ending: &Ending| Ending {
+            lead: rollout.lead.clone(),
+            ..ending.clone()
+        };
         match self {
             Self::State(_) => Self::State(rollout),
-            Self::Complete(_, ending) => Self::Complete(rollout, ending.clone()),
-            Self::Restore(_, ending) => Self::Restore(rollout, ending.clone()),
+            Self::Complete(_, ending) => Self::Complete(rollout.clone(), of_companion(ending)),
+            Self::Restore(_, ending) => Self::Restore(rollout.clone(), of_companion(ending)),
             Self::RestoreRest(_) => Self::RestoreRest(rollout),
         }
     }
@@ -238,6 +242,9 @@ async fn write_to(
             Ok(Written::NotAsBelieved(now)) => {
                 *vs = now;
                 may_go_on(vs).await?;
+                if is_level(intent, vs) {
+                    return Ok(());
+                }
                 why = "the object keeps changing while it is patched".into();
             }
             Ok(Written::Failed(error)) if error.may_pass() => {

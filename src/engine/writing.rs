@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::action::Action;
+use super::companions::is_level;
 use super::driver::Driver;
 use super::escort::Seat;
 use super::finish::millis;
@@ -133,6 +134,10 @@ impl Driver<'_> {
                         }
                         Seat::Companion(index) => {
                             self.companion_shows(index, now).await?;
+                            // Somebody else may have brought it there, or to the very end, meanwhile.
+                            if is_level(intent, self.object(seat)) {
+                                return Ok(());
+                            }
                         }
                     }
                     // Something changed that is not ours to care about: try again on what is there now.

@@ -119,6 +119,21 @@ impl Doors {
             .collect()
     }
 
+    /// Every PATCH, who sent it and what became of it, for a failure's message.
+    pub(super) fn story(&self) -> String {
+        let calls = self.shop.world.calls().into_iter();
+        let patches = calls.filter(|call| call.verb == "patch");
+        let lines = patches.map(|call| {
+            let body = call.body.unwrap_or_default().to_string();
+            let changes = body.split("\"op\":\"add\"").skip(1).collect::<String>();
+            let changes: String = changes.chars().filter(|c| *c != '\\').take(900).collect();
+            let name = call.path.rsplit('/').next().unwrap_or_default();
+            let (at, user, status) = (call.at, call.user, call.status);
+            format!("{at} {user} {name} {status:?} {changes}\n")
+        });
+        lines.collect()
+    }
+
     /// A foreign edit.
     pub(super) fn edit(&self, name: &str, change: impl FnOnce(&mut Value)) {
         self.shop

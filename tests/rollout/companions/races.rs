@@ -29,7 +29,9 @@ fn assert_agree(doors: &Doors, round: u64) {
     let canary = doors.canary();
     match &lead {
         None => {
-            doors.assert_free();
+            for name in OBJECTS {
+                assert_eq!(doors.rollout(name), None, "round {round}: {name}");
+            }
             assert!(
                 canary == [0, 0, 0] || canary == [100, 80, 200],
                 "round {round}: {canary:?}"
@@ -39,10 +41,11 @@ fn assert_agree(doors: &Doors, round: u64) {
             for name in &OBJECTS[1..] {
                 let own = doors.rollout(name);
                 let state = |rollout: &Rollout| (rollout.step, rollout.phase, rollout.since);
-                assert_eq!(
-                    own.as_ref().map(state),
-                    Some(state(lead)),
-                    "round {round}: {name}"
+                // A promotion that somebody paused on its way has come to its end on the first of them.
+                let ahead = lead.plan.is_last(lead.step) && own.is_none();
+                assert!(
+                    ahead || own.as_ref().map(state) == Some(state(lead)),
+                    "round {round}: {name} {own:?}"
                 );
             }
             let percent = canary[0];
@@ -79,6 +82,9 @@ async fn whoever_promotes_pauses_or_aborts_beside_a_driver_all_objects_agree_in_
         let driver = tokio::time::timeout(Duration::from_secs(180), driver);
         let (finish, _) = tokio::join!(driver, people);
         tokio::time::sleep(Duration::from_secs(5)).await;
+        if std::env::var("STORY").is_ok_and(|wanted| wanted == round.to_string()) {
+            println!("{}\n{finish:?}\n{:#?}", doors.story(), doors.shop.told());
+        }
         assert_agree(&doors, round);
         let outcome = match finish {
             Err(_) => "left".to_owned(),
