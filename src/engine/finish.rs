@@ -116,7 +116,7 @@ impl Driver<'_> {
             }
             Err(RollbackError::Ended(ending)) => {
                 let outcome = ending.outcome;
-                self.see(Sight::Ended(ending));
+                self.see(Sight::Ended(*ending));
                 outcome
             }
             Err(RollbackError::Drifted { manager, what }) => {

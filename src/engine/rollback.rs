@@ -81,7 +81,7 @@ pub enum RollbackError {
     },
     /// Somebody ended the rollout in another way meanwhile.
     #[error("the rollout has ended: {}", .0.outcome)]
-    Ended(Ending),
+    Ended(Box<Ending>),
     /// There is nothing left to restore.
     #[error("{0}")]
     Impossible(String),
@@ -137,7 +137,7 @@ pub async fn roll_back(
                             changes: Vec::new(),
                             took: began.elapsed(),
                         }),
-                        _ => Err(RollbackError::Ended(ending)),
+                        _ => Err(RollbackError::Ended(Box::new(ending))),
                     };
                 }
                 reconsider(road, &mut rollout, &vs)?;
@@ -242,7 +242,7 @@ fn reconsider(
             *rollout = *shown;
             Ok(())
         }
-        (Sight::Ended(ending), _) => Err(RollbackError::Ended(ending)),
+        (Sight::Ended(ending), _) => Err(RollbackError::Ended(Box::new(ending))),
         (Sight::TakenOver(holder), Authority::Driver { .. }) => {
             Err(RollbackError::TakenOver(holder))
         }

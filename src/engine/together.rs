@@ -179,10 +179,7 @@ async fn at_last(
     for _ in 0..RACES {
         let restored = roll_back(road, vs.clone(), rollout, &mut telling(emit)).await;
         match restored {
-            Err(RollbackError::Ended(Ending {
-                outcome: Outcome::Promoted,
-                ..
-            })) => {
+            Err(RollbackError::Ended(ending)) if ending.outcome == Outcome::Promoted => {
                 let now = road.cluster.virtual_service(vs.namespace(), vs.name());
                 vs = now.await.map_err(RollbackError::OutOfTime)?;
             }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use kubectl_canary::commands::CommandError;
 use kubectl_canary::record::Outcome;
 use kubectl_canary::sandbox::{ApiFault, Rule};
 
 use super::doors::{Doors, OBJECTS};
-use crate::stage::{Dice, start};
+use crate::stage::Dice;
 
 #[tokio::test(start_paused = true)]
 async fn whenever_the_driver_dies_abort_on_any_object_restores_all() {

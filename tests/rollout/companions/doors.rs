@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use kubectl_canary::commands::{
-    self, Abort, CommandError, Pause, PlanArgs, Promote, Resume, Start, Status, StatusAnswer,
+    self, Abort, CommandError, Pause, PlanArgs, Promote, Resume, Status, StatusAnswer,
 };
-use kubectl_canary::engine::{Finish, Signal, Signals};
-use kubectl_canary::plan::{HumanDuration, OnDrift, Options};
-use kubectl_canary::record::{Cause, EventKind, Outcome, Phase, Rollout};
+use kubectl_canary::engine::{Finish, Signals};
+use kubectl_canary::plan::{HumanDuration, Options};
+use kubectl_canary::record::Rollout;
 use kubectl_canary::report::PlanView;
 use kubectl_canary::sandbox::{ApiFault, Rule};
 use kubectl_canary::traffic::VirtualService;

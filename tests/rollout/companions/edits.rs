@@ -8,7 +8,7 @@ use kubectl_canary::record::{Cause, EventKind, Outcome};
 use kubectl_canary::sandbox::{ApiFault, Rule};
 
 use super::doors::{Doors, together};
-use crate::stage::{Shop, start};
+use crate::stage::Shop;
 
 fn drifts(shop: &Shop) -> Vec<(String, String)> {
     let told = shop.told().into_iter();

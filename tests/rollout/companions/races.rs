@@ -61,7 +61,7 @@ fn assert_agree(doors: &Doors, round: u64) {
 #[tokio::test(start_paused = true)]
 async fn whoever_promotes_pauses_or_aborts_beside_a_driver_all_objects_agree_in_the_end() {
     let mut outcomes = std::collections::BTreeMap::<String, u32>::new();
-    for round in 0..60 {
+    for round in 0..std::env::var("ROUNDS").map_or(60, |n| n.parse().unwrap()) {
         let mut dice = Dice::seeded(1000 + round);
         let doors = Doors::open().await;
         let slow = ApiFault::Slow(Duration::from_millis(dice.below(600)));
