@@ -25,6 +25,9 @@ const TAKE_A_NAME: [&str; 7] = [
     "start", "promote", "abort", "pause", "resume", "status", "plan",
 ];
 
+/// The flag whose value is one.
+const TAKES_A_NAME: &str = "--also";
+
 /// Whether the program was called as a completer.
 pub(super) fn is_asked(program: Option<&OsStr>) -> bool {
     let stem = program.and_then(|program| Path::new(program).file_stem());
@@ -64,6 +67,9 @@ fn wants_name(words: &[String]) -> bool {
     let Some((last, before)) = words.split_last() else {
         return false;
     };
+    if before.last().is_some_and(|word| word == TAKES_A_NAME) {
+        return true;
+    }
     let mut plain = Vec::new();
     let mut value_follows = false;
     for word in before {
@@ -173,6 +179,8 @@ mod tests {
             ("abort -n sh", false),
             ("abort reviews x", false),
             ("abort --", false),
+            ("start reviews --also st", true),
+            ("start --also storefront rev", true),
             ("ab", false),
             ("demo ", false),
         ] {

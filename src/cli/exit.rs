@@ -132,7 +132,8 @@ impl From<&CommandError> for Exit {
                 Self::Usage
             }
             CommandError::Preflight(_) => Self::Preflight,
-            CommandError::UnderWay { .. } => Self::Held,
+            CommandError::UnderWay { .. } | CommandError::MovesWith { .. } => Self::Held,
+            CommandError::TakenBack { .. } => Self::NoVerdict,
             CommandError::Lease(crate::cluster::LeaseError::Held { .. }) => Self::Held,
             CommandError::RollbackFailed { .. } => Self::RollbackFailed,
             CommandError::Interrupted(crate::engine::Signal::Interrupt) => Self::Interrupted,
@@ -146,6 +147,7 @@ impl From<&CommandError> for Exit {
             | CommandError::Split { .. }
             | CommandError::State(_)
             | CommandError::NoRollout { .. }
+            | CommandError::NotStarted { .. }
             | CommandError::Conflict(_)
             | CommandError::Io { .. } => Self::Error,
         }

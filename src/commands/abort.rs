@@ -1,15 +1,16 @@
 //! `abort`: the original weights, now, from nothing but the object.
 
 use clap::Args;
-use json_patch::PatchOperation;
 
 use super::drive::emit;
-use super::handover::on_delegate;
+use super::handover::{lead_of, on_delegate};
+use super::state::{is_under_way, moves_with};
+use super::take_back::rollback_failed;
 use super::{CommandError, Environment};
-use crate::engine::{Authority, Finish, Road, roll_back};
+use crate::engine::{Authority, Finish, Road, roll_back_together};
 use crate::plan::HumanDuration;
-use crate::record::{Cause, Ending, EventKind, Outcome, Rollout, Tally};
-use crate::traffic::{VirtualService, shift};
+use crate::record::{Cause, Ending, EventKind, ObjectName, Outcome, Rollout, Tally};
+use crate::traffic::VirtualService;
 
 /// What `abort` takes.
 #[derive(Args, Clone, Debug)]
@@ -51,7 +52,14 @@ async fn abort_one(
         .virtual_service(&environment.namespace, name)
         .await?;
     let Some(rollout) = Rollout::read(&vs)? else {
-        return match Ending::read(&vs) {
+        let ending = Ending::read(&vs);
+        if let Some(ending) = &ending
+            && let Some((lead, rollout)) = lead_of(environment, &ending.run, &ending.lead).await
+        {
+            // It is at its end, and the others are not.
+            return Err(moves_with(&vs, ObjectName::of(&lead), &rollout));
+        }
+        return match ending {
             Some(Ending {
                 outcome: Outcome::RolledBack(_),
                 ..
@@ -63,6 +71,13 @@ async fn abort_one(
             }),
         };
     };
+    if rollout.lead.is_some() {
+        match lead_of(environment, &rollout.run, &rollout.lead).await {
+            Some(_) => return Err(is_under_way(&vs, &rollout)),
+            // Whatever became of the lead: what is known of this object stands on it.
+            None => alone(environment, &vs, &rollout),
+        }
+    }
     let event = EventKind::RollingBack {
         cause: Cause::Request,
         weight: rollout.weight(),
@@ -77,15 +92,12 @@ async fn abort_one(
         by: &actor,
         authority: Authority::Person,
         patience: patience.unsigned(),
+        keeps_state: false,
     };
     let before = vs.clone();
     let mut tell = |event| emit(environment, &before, &rollout.run, event);
-    let restored = roll_back(&road, vs.clone(), &rollout, &mut tell).await;
-    let restored = restored.map_err(|source| CommandError::RollbackFailed {
-        object: vs.full_name(),
-        source: Box::new(source),
-        manual: by_hand(&vs, &rollout),
-    })?;
+    let restored = roll_back_together(&road, vs.clone(), Vec::new(), &rollout, &mut tell).await;
+    let restored = restored.map_err(|error| rollback_failed(&vs, error))?;
     let event = EventKind::RolledBack {
         cause: Cause::Request,
         routes: restored.changes,
@@ -106,23 +118,17 @@ async fn abort_one(
     Ok((restored.vs, Some(finish)))
 }
 
-/// What does the same without this program: a JSON Patch for kubectl, with all that the rollout added
-/// to the routes, but without the tests that guard ours.
-fn by_hand(vs: &VirtualService, rollout: &Rollout) -> String {
-    let patch = rollout
-        .original_on(vs)
-        .ok()
-        .and_then(|shape| shift(vs, &shape, &[]).ok());
-    let changes: Vec<_> = patch
-        .into_iter()
-        .flat_map(|patch| patch.0)
-        .filter(|operation| !matches!(operation, PatchOperation::Test(_)))
-        .collect();
-    let (name, namespace) = (vs.name(), vs.namespace());
-    match serde_json::to_string(&changes) {
-        Ok(changes_as_json) if !changes.is_empty() => format!(
-            "kubectl patch virtualservice {name} -n {namespace} --type=json -p '{changes_as_json}'"
-        ),
-        _ => format!("kubectl edit virtualservice {name} -n {namespace}"),
-    }
+/// Says that an object is restored without the one it moves with.
+fn alone(environment: &mut Environment<'_>, vs: &VirtualService, rollout: &Rollout) {
+    let lead = rollout
+        .lead
+        .iter()
+        .map(ToString::to_string)
+        .collect::<String>();
+    let text = format!(
+        "virtualservice {lead}, which {} moves with, cannot be read or has no such rollout any more; restoring {} alone",
+        vs.full_name(),
+        vs.full_name()
+    );
+    emit(environment, vs, &rollout.run, EventKind::Warning { text });
 }

@@ -6,10 +6,13 @@ use tokio::time::{Instant, timeout};
 
 use super::drive::emit;
 use super::state::is_under_way;
+use super::take_back::take_back;
 use super::{CommandError, Environment};
 use crate::cluster::CallError;
-use crate::engine::{Action, Intent, Sight, Signal, WriteError, Written, compare, enter, write};
-use crate::record::{Ending, EventKind, Outcome, Rollout};
+use crate::engine::{
+    Action, FollowError, Intent, Sight, Signal, WriteError, Written, compare, enter, follow, write,
+};
+use crate::record::{Cause, Ending, EventKind, Outcome, Rollout, RouteChange};
 use crate::traffic::VirtualService;
 
 /// How often the write is tried before the rollout has not begun.
@@ -19,18 +22,41 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long a write that is under way may still take once a signal has come.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
 
-/// Takes the first step of `rollout`, which is `next`: it stands on the object that is returned, or is
-/// over already where that step was all.
+/// A rollout that has begun.
+pub(super) struct Begun {
+    /// The object with the state.
+    pub vs: VirtualService,
+    /// What moves with it, in order.
+    pub companions: Vec<VirtualService>,
+    /// Whether all of them have taken the first step; if not, whoever drives finds out why.
+    pub whole: bool,
+}
+
+impl Begun {
+    /// The first step stands on the lead; nobody has looked at the others since.
+    fn unsure(vs: VirtualService, companions: Vec<VirtualService>) -> Self {
+        let whole = companions.is_empty();
+        Self {
+            vs,
+            companions,
+            whole,
+        }
+    }
+}
+
+/// Takes the first step of `rollout`, which is `next`: it stands on the objects that are returned, or
+/// is over already where that step was all.
 ///
 /// # Errors
-/// Traffic is untouched then, or the error says that nobody can tell.
+/// Traffic is untouched then, or as it was again, or the error says that nobody can tell.
 pub(super) async fn begin(
     environment: &mut Environment<'_>,
     mut vs: VirtualService,
+    companions: Vec<VirtualService>,
     rollout: &Rollout,
     next: Rollout,
-) -> Result<VirtualService, CommandError> {
-    let intent = match enter(next.clone()) {
+) -> Result<Begun, CommandError> {
+    let goal = match enter(next.clone()) {
         Action::Complete(next) => {
             let ending = Ending::of(
                 &next,
@@ -42,6 +68,7 @@ pub(super) async fn begin(
         }
         _ => Intent::State(Box::new(next.clone())),
     };
+    let intent = goal.before_companions(&environment.cluster);
     let mut attempt = 1;
     loop {
         let (before, began) = (vs.clone(), Instant::now());
@@ -51,20 +78,27 @@ pub(super) async fn begin(
                 if let Some(signal) = signal {
                     environment.signals.put_back(signal);
                 }
+                let mut routes = intent.changes(&before).unwrap_or_default();
+                let mut begun = Begun {
+                    vs: now,
+                    companions,
+                    whole: true,
+                };
+                routes.extend(bring_along(environment, &mut begun, &goal).await?);
                 let event = EventKind::StepStarted {
                     step: next.step + 1,
                     steps: next.plan.len(),
                     weight: next.weight(),
                     reach: next.reach(),
-                    routes: intent.changes(&before).unwrap_or_default(),
+                    routes,
                     took_millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
                 };
-                emit(environment, &now, &next.run, event);
-                return Ok(now);
+                emit(environment, &begun.vs, &next.run, event);
+                return Ok(begun);
             }
             Some(Ok(Written::NotAsBelieved(now))) if signal.is_none() => {
                 if is_ours(&next, &now)? {
-                    return Ok(now);
+                    return Ok(Begun::unsure(now, companions));
                 }
                 vs = still_as_it_was(rollout, now)?;
                 None
@@ -73,7 +107,8 @@ pub(super) async fn begin(
             Some(Ok(Written::Failed(error))) if signal.is_none() => return Err(error.into()),
             Some(Err(error)) => return Err(unwritable(&vs, error)),
             Some(Ok(Written::NotAsBelieved(_) | Written::Failed(_))) | None => {
-                return interrupted(environment, &vs, &next, signal).await;
+                let vs = interrupted(environment, &vs, &next, signal).await?;
+                return Ok(Begun::unsure(vs, companions));
             }
         };
         attempt += 1;
@@ -91,6 +126,40 @@ pub(super) async fn begin(
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Takes the same step on all that moves along; where one of them cannot, takes back what has moved.
+///
+/// A signal ends it: whoever drives finds in the lead's state where the others belong.
+async fn bring_along(
+    environment: &mut Environment<'_>,
+    begun: &mut Begun,
+    goal: &Intent,
+) -> Result<Vec<RouteChange>, CommandError> {
+    let cluster = environment.cluster.clone();
+    let (lead, others) = (&mut begun.vs, &mut begun.companions);
+    let followed = tokio::select! {
+        biased;
+        signal = environment.signals.next(), if !others.is_empty() => Err(signal),
+        followed = follow(&cluster, lead, goal, others) => Ok(followed),
+    };
+    let source = match followed {
+        Err(signal) => {
+            environment.signals.put_back(signal);
+            begun.whole = false;
+            return Ok(Vec::new());
+        }
+        Ok(Ok(changes)) => return Ok(changes),
+        Ok(Err(FollowError::MovedOn)) => {
+            begun.whole = false;
+            return Ok(Vec::new());
+        }
+        Ok(Err(source)) => source,
+    };
+    let (vs, others) = (begun.vs.clone(), begun.companions.clone());
+    let lead = vs.full_name();
+    take_back(environment, vs, others, goal.rollout(), Cause::Refused).await?;
+    Err(CommandError::NotStarted { lead, source })
 }
 
 /// One attempt. A signal before it keeps it from being made; one that comes while it is under way

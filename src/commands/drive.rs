@@ -8,7 +8,7 @@ use super::{CommandError, Environment};
 use crate::cluster::{Class, Keeper, Lease, LeaseError, Subset};
 use crate::engine::{Action, Driver, Equipment, Finish, Horizon, Machine, Signals};
 use crate::metrics::{MetricSource, Targets};
-use crate::record::{Event, EventKind, Outcome, Rollout, Summary};
+use crate::record::{Event, EventKind, Outcome, Rollout, Summary, route_of};
 use crate::traffic::VirtualService;
 use crate::verdict::sequential::History;
 
@@ -23,6 +23,7 @@ pub struct Drive {
 /// What a driver starts from.
 pub(super) struct Departure {
     pub vs: VirtualService,
+    pub companions: Vec<VirtualService>,
     pub rollout: Rollout,
     pub first: Action,
     pub horizon: Horizon,
@@ -49,6 +50,22 @@ pub(super) fn emit(
         event,
     };
     environment.observer.see(&event);
+}
+
+/// The chosen routes by name; those of companions with their object's.
+pub(super) fn names_of_routes(
+    rollout: &Rollout,
+    vs: &VirtualService,
+    companions: &[VirtualService],
+) -> Vec<String> {
+    let own = rollout.routes.iter().filter_map(|split| split.find(vs));
+    let own = own.map(ToString::to_string);
+    let theirs = rollout.also.iter().zip(companions);
+    let theirs = theirs.flat_map(|(companion, vs)| {
+        let found = companion.routes.iter().filter_map(|split| split.find(vs));
+        found.map(|route| route_of(&route.to_string(), vs))
+    });
+    own.chain(theirs).collect()
 }
 
 /// Does what may take a while before anything has moved; a signal ends it.
@@ -121,7 +138,7 @@ pub(super) async fn drive(
         subsets: departure.subsets,
         has_pods: departure.canary_pods > 0,
     };
-    let finish = Driver::new(kit, machine, departure.vs)
+    let finish = Driver::new(kit, machine, departure.vs, departure.companions)
         .drive(departure.first)
         .await;
     keeper.release().await;

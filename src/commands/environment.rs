@@ -57,14 +57,8 @@ impl Environment<'_> {
 /// # Errors
 /// If it names another kind of object, or nothing.
 pub(crate) fn object_name(text: &str) -> Result<&str, CommandError> {
-    const KINDS: [&str; 4] = [
-        "vs",
-        "virtualservice",
-        "virtualservices",
-        "virtualservice.networking.istio.io",
-    ];
     let name = match text.split_once('/') {
-        Some((kind, name)) if KINDS.contains(&kind.to_lowercase().as_str()) => name,
+        Some((kind, name)) if is_kind(kind) => name,
         Some((kind, name)) => {
             return Err(CommandError::Usage(format!(
                 "{kind:?} is not a VirtualService (try: vs/{name})"
@@ -80,4 +74,53 @@ pub(crate) fn object_name(text: &str) -> Result<&str, CommandError> {
         )));
     }
     Ok(name)
+}
+
+/// What people call VirtualServices.
+fn is_kind(text: &str) -> bool {
+    const KINDS: [&str; 4] = [
+        "vs",
+        "virtualservice",
+        "virtualservices",
+        "virtualservice.networking.istio.io",
+    ];
+    KINDS.contains(&text.to_lowercase().as_str())
+}
+
+/// Namespace and name of the VirtualService that a user means by `gateway`, `vs/gateway` or
+/// `edge/gateway`.
+///
+/// # Errors
+/// As [`object_name`].
+pub(super) fn name_with_namespace(
+    text: &str,
+    namespace: &str,
+) -> Result<(String, String), CommandError> {
+    let (namespace, name) = match text.split_once('/') {
+        Some((given, name)) if !is_kind(given) && !given.is_empty() => (given, name),
+        _ => (namespace, text),
+    };
+    Ok((namespace.to_owned(), object_name(name)?.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_named_with_its_kind_or_its_namespace_or_neither() {
+        for (text, expected) in [
+            ("gateway", Some(("shop", "gateway"))),
+            ("vs/gateway", Some(("shop", "gateway"))),
+            ("edge/gateway", Some(("edge", "gateway"))),
+            ("edge/vs/gateway", Some(("edge", "gateway"))),
+            ("/gateway", None),
+            ("edge/", None),
+            ("Gateway", None),
+        ] {
+            let named = name_with_namespace(text, "shop").ok();
+            let expected = expected.map(|(namespace, name)| (namespace.into(), name.into()));
+            assert_eq!(named, expected, "{text}");
+        }
+    }
 }

@@ -1,10 +1,10 @@
 //! Why a command did not do what was asked. Turned into an exit code in `cli` only.
 
 use crate::cluster::{CallError, ConnectionError, LeaseError};
-use crate::engine::RollbackError;
+use crate::engine::{FollowError, RollbackError};
 use crate::plan::{Finding, Level, PlanError, PlanFileError};
 use crate::preflight::Proposal;
-use crate::record::RolloutError;
+use crate::record::{ObjectName, RolloutError};
 use crate::traffic::{DelegateError, SplitError, VersionsError};
 
 /// A command's failure, in one line that names the object and the fix.
@@ -86,6 +86,36 @@ pub enum CommandError {
         weight: String,
         /// Who holds it.
         holder: String,
+    },
+    /// The object moves with another, on which the rollout stands.
+    #[error(
+        "virtualservice {object} moves with {lead}, whose rollout is at {weight} % and held by {holder} (try: kubectl canary status, resume or abort {} -n {})", lead.name, lead.namespace
+    )]
+    MovesWith {
+        /// `namespace/name`.
+        object: String,
+        /// The object with the rollout.
+        lead: ObjectName,
+        /// The canary's percentage.
+        weight: String,
+        /// Who holds it.
+        holder: String,
+    },
+    /// An object that has to move along does not, before the rollout has begun.
+    #[error("{source}; {lead} and all that moves with it have their original weights")]
+    NotStarted {
+        /// `namespace/name` of the lead.
+        lead: String,
+        /// Which, and why.
+        source: FollowError,
+    },
+    /// An object that has to move along cannot, in the middle of a rollout.
+    #[error("{source}; the rollout of {lead} and all that moves with it is rolled back")]
+    TakenBack {
+        /// `namespace/name` of the lead.
+        lead: String,
+        /// Which, and why.
+        source: FollowError,
     },
     /// Another driver is alive.
     #[error(transparent)]

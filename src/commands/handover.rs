@@ -1,14 +1,16 @@
-//! From a root to the delegate on which the rollout stands.
+//! From the object that was named to the one on which the rollout stands: from a root to its delegate,
+//! from a companion to its lead.
 
 use super::environment::object_name;
 use super::prepare::unreadable;
 use super::{CommandError, Environment};
+use crate::cluster::Class;
 use crate::plan::Finding;
-use crate::record::{LAST, ROLLOUT};
+use crate::record::{LAST, ObjectName, ROLLOUT, Rollout};
 use crate::traffic::{Delegate, VirtualService, delegate_of};
 
-/// Acts on the VirtualService called `name`, and where no rollout is under way there, on the one
-/// delegate of its routes that has one.
+/// Acts on the VirtualService called `name`; where that moves with another, on its lead; and where no
+/// rollout is under way there, on the one delegate of its routes that has one.
 ///
 /// Only when there is nothing to act upon are the delegates looked at, so nobody waits for them.
 pub(super) async fn on_delegate<T>(
@@ -18,6 +20,12 @@ pub(super) async fn on_delegate<T>(
 ) -> Result<T, CommandError> {
     let name = object_name(name)?;
     let nothing = match act(environment, name).await {
+        Err(CommandError::MovesWith { object, lead, .. }) => {
+            lead.namespace.clone_into(&mut environment.namespace);
+            return act(environment, &lead.name)
+                .await
+                .map_err(|error| leadless(&object, &lead, error));
+        }
         Err(nothing @ CommandError::NoRollout { .. }) => nothing,
         done => return done,
     };
@@ -25,13 +33,64 @@ pub(super) async fn on_delegate<T>(
         .cluster
         .virtual_service(&environment.namespace, name)
         .await?;
-    match delegate_with_rollout(environment, &root).await? {
+    let found = match delegate_with_rollout(environment, &root).await? {
+        Some(found) => Some(found),
+        None => lead_that_names(environment, &root).await,
+    };
+    match found {
         Some(found) => {
             found.namespace().clone_into(&mut environment.namespace);
             act(environment, found.name()).await
         }
         None => Err(nothing),
     }
+}
+
+/// The object whose rollout is to take `vs` along, where the rollout has not reached it yet or has
+/// left it already: one of the same namespace.
+async fn lead_that_names(
+    environment: &Environment<'_>,
+    vs: &VirtualService,
+) -> Option<VirtualService> {
+    let listed = environment.cluster.virtual_services(Some(vs.namespace()));
+    // Whoever may not list them has to name the lead.
+    let all = listed.await.unwrap_or_default();
+    all.into_iter().find(|other| {
+        let rollout = Rollout::read(other).ok().flatten();
+        rollout.is_some_and(|rollout| {
+            let mut also = rollout.also.iter();
+            also.any(|companion| companion.object.names(vs))
+        })
+    })
+}
+
+/// The lead that a companion says it moves with in this run, if the run is under way there.
+pub(super) async fn lead_of(
+    environment: &Environment<'_>,
+    run: &str,
+    lead: &Option<ObjectName>,
+) -> Option<(VirtualService, Rollout)> {
+    let ObjectName { namespace, name } = lead.as_ref()?;
+    let lead = environment.cluster.virtual_service(namespace, name).await;
+    let lead = lead.ok()?;
+    let rollout = Rollout::read(&lead).ok().flatten()?;
+    (rollout.run == run).then_some((lead, rollout))
+}
+
+/// There is nothing to act upon where a companion says that its lead is.
+fn leadless(object: &str, lead: &ObjectName, error: CommandError) -> CommandError {
+    let gone = match &error {
+        CommandError::NoRollout { .. } => true,
+        CommandError::Call(error) => error.class == Class::Missing,
+        _ => false,
+    };
+    if !gone {
+        return error;
+    }
+    let (namespace, name) = object.split_once('/').unwrap_or_default();
+    CommandError::Conflict(format!(
+        "virtualservice {object} moves with {lead}, and there is no rollout under way on that any more (try: kubectl canary abort {name} -n {namespace})"
+    ))
 }
 
 /// The delegate of `root` with a rollout under way; without any, the one where the last rollout was.

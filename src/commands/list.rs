@@ -42,6 +42,8 @@ pub(super) async fn rows(
         .iter()
         .filter(|vs| all || vs.annotation(ROLLOUT).or(vs.annotation(LAST)).is_some());
     Ok(StatusList::new(
-        marked.map(|vs| StatusRow::of(vs, now)).collect(),
+        marked
+            .map(|vs| StatusRow::of(vs, now).with_companions(vs, &found))
+            .collect(),
     ))
 }

@@ -4,6 +4,7 @@ mod abort;
 mod additions;
 mod analyze;
 mod begin;
+mod company;
 mod demo;
 mod detach;
 mod drive;
@@ -25,6 +26,7 @@ mod simulate;
 mod start;
 mod state;
 mod status;
+mod take_back;
 
 pub use abort::{Abort, abort};
 pub use analyze::{Analyze, analyze};

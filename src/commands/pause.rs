@@ -38,23 +38,18 @@ async fn pause_one(
     environment: &mut Environment<'_>,
     name: &str,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    let namespace = environment.namespace.clone();
     let (now, by) = (environment.clock.now(), environment.actor.clone());
-    let (vs, _) = change(
-        &environment.cluster,
-        &namespace,
-        name,
-        |vs, rollout| match rollout.phase {
-            Phase::Paused | Phase::Waiting => Ok(None),
-            Phase::Tripped => Err(is_tripped(vs)),
-            Phase::Progressing => {
-                let mut next = rollout.in_phase(Phase::Paused, now);
-                next.by = Some(by.clone());
-                Ok(Some(Intent::State(Box::new(next))))
-            }
-        },
-    )
+    let changed = change(environment, name, |vs, rollout| match rollout.phase {
+        Phase::Paused | Phase::Waiting => Ok(None),
+        Phase::Tripped => Err(is_tripped(vs)),
+        Phase::Progressing => {
+            let mut next = rollout.in_phase(Phase::Paused, now);
+            next.by = Some(by.clone());
+            Ok(Some(Intent::State(Box::new(next))))
+        }
+    })
     .await?;
+    let vs = changed.vs;
     let rollout = under_way(&vs)?;
     let event = match rollout.phase {
         Phase::Waiting => EventKind::Waiting {

@@ -4,12 +4,12 @@ use clap::Args;
 
 use super::prepare::{Prepared, RolloutArgs, prepare};
 use super::{CommandError, Environment};
-use crate::cluster::DryRun;
+use crate::cluster::{Cluster, DryRun};
 use crate::engine::Intent;
 use crate::plan::Finding;
 use crate::record::Phase;
 use crate::report::PlanView;
-use crate::traffic::Choice;
+use crate::traffic::{Choice, VirtualService};
 
 /// What `plan` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -42,19 +42,25 @@ pub async fn plan(
     }
     let Prepared {
         vs,
+        companions,
         rollout,
         left_behind,
         forecast,
         findings,
         ..
     } = prepared;
+    let also = rollout.also;
     let choice = Choice {
         stable: rollout.stable,
         canary: rollout.canary,
         splits: rollout.routes,
         left_behind,
     };
-    Ok(PlanView::of(&vs, &choice, &rollout.plan, findings).with_forecast(forecast))
+    let view = PlanView::of(&vs, &choice, &rollout.plan, findings);
+    let company: Vec<_> = also.iter().zip(&companions).collect();
+    Ok(view
+        .with_companions(&choice, &company)
+        .with_forecast(forecast))
 }
 
 /// Sends every step's patch without storing it.
@@ -68,17 +74,27 @@ async fn ask_server(environment: &Environment<'_>, prepared: &mut Prepared) {
             Phase::Progressing,
             now,
         )));
-        let finding = match intent.patch(&prepared.vs) {
-            Err(error) => Finding::refuse(error.to_string(), "the step could not be written", ""),
-            Ok(patch) => match cluster.patch(&prepared.vs, patch).await {
-                Ok(_) => Finding::ok(format!("the API server accepts the step at {weight} %")),
-                Err(error) => Finding::refuse(
-                    error.to_string(),
-                    format!("the step at {weight} % could not be written"),
-                    "",
-                ),
-            },
-        };
-        prepared.findings.push(finding);
+        let lead = &prepared.vs;
+        let mut findings = vec![ask(&cluster, lead, &intent, &format!("{weight} %")).await];
+        for (companion, vs) in prepared.rollout.also.iter().zip(&prepared.companions) {
+            let intent = intent.of_companion(lead, companion);
+            let step = format!("{weight} % of {}", vs.full_name());
+            findings.push(ask(&cluster, vs, &intent, &step).await);
+        }
+        prepared.findings.extend(findings);
+    }
+}
+
+async fn ask(cluster: &Cluster, vs: &VirtualService, intent: &Intent, step: &str) -> Finding {
+    match intent.patch(vs) {
+        Err(error) => Finding::refuse(error.to_string(), "the step could not be written", ""),
+        Ok(patch) => match cluster.patch(vs, patch).await {
+            Ok(_) => Finding::ok(format!("the API server accepts the step at {step}")),
+            Err(error) => Finding::refuse(
+                error.to_string(),
+                format!("the step at {step} could not be written"),
+                "",
+            ),
+        },
     }
 }

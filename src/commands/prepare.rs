@@ -6,6 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::additions::{additions, unseen_copies};
+use super::company::Company;
 use super::environment::object_name;
 use super::handover::object_to_change;
 use super::judge::weighs_durations;
@@ -41,6 +42,8 @@ pub struct RolloutArgs {
 pub struct Prepared {
     /// The object as it is.
     pub vs: VirtualService,
+    /// The objects that move with it, in order.
+    pub companions: Vec<VirtualService>,
     /// The rollout, its first step still to be taken.
     pub rollout: Rollout,
     /// The first step.
@@ -169,8 +172,11 @@ pub async fn prepare(
         object: vs.full_name(),
         source: Box::new(source),
     })?;
-    let left_behind = choice.left_behind.clone();
-    let (mut rollout, first, skipped) = first_step(environment, &vs, plan, choice.clone())?;
+    let company = Company::gather(environment, &vs, &options, &plan, &choice).await?;
+    let mut left_behind = choice.left_behind.clone();
+    left_behind.extend(company.left_behind());
+    let (mut rollout, first, skipped) =
+        first_step(environment, &vs, plan, choice.clone(), &company)?;
     let question = Question {
         vs: &vs,
         choice: &choice,
@@ -198,6 +204,8 @@ pub async fn prepare(
         .as_ref()
         .and_then(|samples| samples.as_ref().ok());
     findings.extend(samples.and_then(|samples| unseen_copies(&rollout.plan, samples)));
+    let of_company = company.inspect(environment, (&vs, &rollout), &facts, &findings);
+    findings.extend(of_company.await);
     let workloads = facts.canary_workloads();
     let (youngest, canary_pods) = (workloads.youngest, workloads.pods);
     // How often Prometheus scrapes decides how often to look and how long a step takes at least.
@@ -214,6 +222,7 @@ pub async fn prepare(
     rollout.holder = environment.holder();
     Ok(Prepared {
         vs,
+        companions: company.into_objects(),
         rollout,
         first,
         skipped,
@@ -259,7 +268,7 @@ async fn look_back(
 }
 
 fn forecast(rollout: &Rollout, first: usize, before: Option<&Before>) -> Option<Forecast> {
-    let shared = rollout.routes.iter().map(Split::shared).min()?;
+    let shared = rollout.all_routes().map(Split::shared).min()?;
     Forecast::of(&rollout.plan, before?.traffic?, first, shared)
 }
 
@@ -268,6 +277,7 @@ fn first_step(
     vs: &VirtualService,
     plan: Plan,
     choice: Choice,
+    company: &Company,
 ) -> Result<(Rollout, usize, Vec<Rung>), CommandError> {
     let rollout = Rollout::new(
         environment.run.clone(),
@@ -275,7 +285,8 @@ fn first_step(
         plan,
         (choice.stable, choice.canary, choice.splits),
         environment.clock.now(),
-    );
+    )
+    .with_companions(company.companions());
     let share = rollout.original_share();
     let steps = rollout.plan.steps.as_slice();
     // A step that equals the share is judged before the next one is taken.
@@ -301,6 +312,7 @@ fn first_step(
                 })?;
         }
     }
+    company.check_step(steps[first].weight)?;
     Ok((rollout, first, skipped))
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::drive::{emit, left};
 use super::handover::on_delegate;
 use super::resume::take_over;
-use super::state::{change, is_tripped, under_way};
+use super::state::{Changed, change, is_tripped, under_way};
 use super::{CommandError, Environment};
 use crate::engine::{Action, Finish, Horizon, Intent, next_step};
 use crate::record::{Ending, EventKind, Outcome, Phase, Rollout};
@@ -64,8 +64,7 @@ async fn promote_one(
         };
         return take_over(environment, name, horizon, decide).await;
     }
-    let namespace = environment.namespace.clone();
-    let (vs, intent) = change(&environment.cluster, &namespace, name, |vs, rollout| {
+    let Changed { vs, intent, .. } = change(environment, name, |vs, rollout| {
         decide(vs, rollout).map(Some)
     })
     .await?;

@@ -5,17 +5,19 @@ use std::collections::BTreeSet;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::drive::{Departure, Drive, drive, emit, left, lock, unless_interrupted};
+use super::drive::{
+    Departure, Drive, drive, emit, left, lock, names_of_routes, unless_interrupted,
+};
 use super::handover::on_delegate;
 use super::judge::past_of;
 use super::past::Depth;
-use super::state::{change, under_way};
+use super::state::{Changed, change, under_way};
 use super::{CommandError, Environment};
 use crate::cluster::{Keeper, Lease, Subset};
-use crate::engine::{Action, Finish, Horizon, Intent};
+use crate::engine::{Action, Finish, Horizon, Intent, enter};
 use crate::metrics::{MetricSource, Targets};
 use crate::preflight::{arm, subsets_meant};
-use crate::record::{EventKind, Outcome, Phase, Rollout, RouteChange};
+use crate::record::{Ending, EventKind, Outcome, Phase, Rollout, RouteChange, route_of};
 use crate::traffic::VirtualService;
 use crate::verdict::sequential::History;
 
@@ -64,19 +66,30 @@ async fn resume_one(
     })
     .await?;
     if alive {
-        return continue_beside(environment, &namespace, name).await;
+        return continue_beside(environment, name).await;
     }
     let horizon = Horizon {
         one_step: false,
         leave_at_gate: drive.leave_at_gate,
     };
-    let now = environment.clock.now();
+    let (now, holder) = (environment.clock.now(), environment.holder());
     take_over(environment, name, horizon, |_, rollout| {
         let phase = match rollout.phase {
             Phase::Progressing | Phase::Paused => Phase::Progressing,
             held @ (Phase::Waiting | Phase::Tripped) => held,
         };
-        Ok(Intent::State(Box::new(rollout.in_phase(phase, now))))
+        let next = rollout.in_phase(phase, now);
+        // Only what moves together stands at a last step that nobody has to watch.
+        let ends = next.plan.is_last(next.step) && !next.also.is_empty();
+        Ok(
+            match (ends && phase == Phase::Progressing).then(|| enter(next.clone())) {
+                Some(Action::Complete(next)) => {
+                    let ending = Ending::of(&next, Outcome::Promoted, &holder, now);
+                    Intent::Complete(next, ending)
+                }
+                _ => Intent::State(Box::new(next)),
+            },
+        )
     })
     .await
 }
@@ -108,11 +121,11 @@ pub async fn replace(
 /// Its driver lives: one patch, and it goes on by itself.
 async fn continue_beside(
     environment: &mut Environment<'_>,
-    namespace: &str,
     name: &str,
 ) -> Result<(VirtualService, Finish), CommandError> {
     let (now, by) = (environment.clock.now(), environment.actor.clone());
-    let (vs, _) = change(&environment.cluster, namespace, name, |_, rollout| {
+    let namespace = environment.namespace.clone();
+    let Changed { vs, .. } = change(environment, name, |_, rollout| {
         if rollout.phase != Phase::Paused {
             return Err(CommandError::Conflict(format!(
                 "virtualservice {namespace}/{name} is driven by {} and not paused (try: kubectl canary status {name} -n {namespace})",
@@ -143,9 +156,8 @@ pub(super) async fn take_over(
     });
     let (scene, keeper) = scene.await?;
     let (now, holder) = (environment.clock.now(), environment.holder());
-    let namespace = environment.namespace.clone();
     let mut from = None;
-    let changed = change(&environment.cluster, &namespace, name, |vs, rollout| {
+    let changed = change(environment, name, |vs, rollout| {
         from = Some(rollout.clone());
         let mut intent = decide(vs, rollout)?;
         if let Intent::State(next) = &mut intent {
@@ -155,9 +167,13 @@ pub(super) async fn take_over(
         }
         Ok(Some(intent))
     });
-    let (before, vs, intent) = match changed.await {
-        Ok((vs, Some(intent))) => (from.unwrap_or(scene.rollout), vs, intent),
-        Ok((vs, None)) => {
+    let (before, vs, companions, intent) = match changed.await {
+        Ok(Changed {
+            vs,
+            companions,
+            intent: Some(intent),
+        }) => (from.unwrap_or(scene.rollout), vs, companions, intent),
+        Ok(Changed { vs, .. }) => {
             keeper.release().await;
             let rollout = under_way(&vs)?;
             return Ok((vs, left(rollout, Outcome::Held, now)));
@@ -173,7 +189,7 @@ pub(super) async fn take_over(
             (*rollout, Action::Leave(ending.outcome))
         }
     };
-    announce(environment, &vs, &before, &rollout);
+    announce(environment, (&vs, &companions), &before, &rollout);
     let departure = Departure {
         since: rollout
             .history
@@ -181,6 +197,7 @@ pub(super) async fn take_over(
             .map_or(rollout.began, |stage| stage.since),
         first,
         vs: vs.clone(),
+        companions,
         rollout,
         horizon,
         subsets: scene.subsets,
@@ -247,19 +264,14 @@ async fn survey(
 
 fn announce(
     environment: &mut Environment<'_>,
-    vs: &VirtualService,
+    (vs, companions): (&VirtualService, &[VirtualService]),
     before: &Rollout,
     rollout: &Rollout,
 ) {
-    let routes = rollout
-        .routes
-        .iter()
-        .filter_map(|split| split.find(vs))
-        .map(ToString::to_string);
     let planned = EventKind::Planned {
         stable: rollout.stable.to_string(),
         canary: rollout.canary.to_string(),
-        routes: routes.collect(),
+        routes: names_of_routes(rollout, vs, companions),
         left_behind: Vec::new(),
         steps: rollout.plan.rungs(),
         skipped: Vec::new(),
@@ -269,14 +281,22 @@ fn announce(
         resumed_from: Some(before.holder.clone()),
     };
     emit(environment, vs, &rollout.run, planned);
-    let changes = rollout.routes.iter().filter_map(|split| {
-        let route = split.find(vs)?;
-        Some(RouteChange {
-            route: route.to_string(),
-            before: before.weights_of(split),
-            after: rollout.weights_of(split),
-            stable: split.stable,
-            canary: split.canary,
+    let objects = rollout.also.iter().zip(companions);
+    let objects = objects.map(|(companion, other)| (&companion.routes, other));
+    let changes = std::iter::once((&rollout.routes, vs)).chain(objects);
+    let changes = changes.flat_map(|(splits, object)| {
+        splits.iter().filter_map(move |split| {
+            let route = split.find(object)?.to_string();
+            Some(RouteChange {
+                route: match object.uid() == vs.uid() {
+                    true => route,
+                    false => route_of(&route, object),
+                },
+                before: before.weights_of(split),
+                after: rollout.weights_of(split),
+                stable: split.stable,
+                canary: split.canary,
+            })
         })
     });
     let event = match rollout.phase {

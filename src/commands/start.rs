@@ -2,9 +2,11 @@
 
 use clap::Args;
 
-use super::begin::begin;
+use super::begin::{Begun, begin};
 use super::detach::Detach;
-use super::drive::{Departure, Drive, drive, emit, left, lock, unless_interrupted};
+use super::drive::{
+    Departure, Drive, drive, emit, left, lock, names_of_routes, unless_interrupted,
+};
 use super::prepare::{Prepared, RolloutArgs, prepare};
 use super::{CommandError, Environment};
 use crate::engine::{Action, Finish, Horizon};
@@ -52,6 +54,7 @@ pub async fn start(
     .await?;
     let Prepared {
         vs,
+        companions,
         rollout,
         first,
         subsets,
@@ -70,7 +73,12 @@ pub async fn start(
     let metrics = environment.metrics(&rollout.plan.prometheus)?;
     let now = environment.clock.now();
     let next = rollout.at_step(first, Phase::Progressing, now);
-    let begun = match begin(environment, vs, &rollout, next.clone()).await {
+    let begun = begin(environment, vs, companions, &rollout, next.clone()).await;
+    let Begun {
+        vs: begun,
+        companions,
+        whole,
+    } = match begun {
         Ok(begun) => begun,
         Err(error) => {
             keeper.release().await;
@@ -81,7 +89,8 @@ pub async fn start(
         Some(ending) if ending.run == next.run => Some(ending.outcome),
         _ => None,
     };
-    if args.no_wait {
+    // What is not whole yet needs somebody who sees to it that it is.
+    if args.no_wait && whole {
         keeper.release().await;
         let outcome = outcome.unwrap_or(Outcome::StepPassed);
         return Ok((begun, left(next, outcome, environment.clock.now())));
@@ -90,6 +99,7 @@ pub async fn start(
         rollout: Rollout::read(&begun)?.unwrap_or(next),
         first: outcome.map_or(Action::Wait, Action::Leave),
         vs: begun.clone(),
+        companions,
         horizon: Horizon {
             one_step: false,
             leave_at_gate: args.drive.leave_at_gate,
@@ -107,15 +117,10 @@ pub async fn start(
 
 pub(super) fn announce(environment: &mut Environment<'_>, prepared: &Prepared) {
     let (vs, rollout) = (&prepared.vs, &prepared.rollout);
-    let routes = rollout
-        .routes
-        .iter()
-        .filter_map(|split| split.find(vs))
-        .map(ToString::to_string);
     let event = EventKind::Planned {
         stable: rollout.stable.to_string(),
         canary: rollout.canary.to_string(),
-        routes: routes.collect(),
+        routes: names_of_routes(rollout, vs, &prepared.companions),
         left_behind: prepared.left_behind.clone(),
         steps: rollout.plan.rungs(),
         skipped: prepared.skipped.clone(),

@@ -6,7 +6,7 @@ use super::environment::object_name;
 use super::handover::delegate_with_rollout;
 use super::list::rows;
 use super::{CommandError, Environment};
-use crate::record::{LAST, ROLLOUT};
+use crate::record::{LAST, ObjectName, ROLLOUT};
 use crate::report::{StatusList, StatusRow};
 use crate::traffic::VirtualService;
 
@@ -36,7 +36,7 @@ pub enum StatusAnswer {
 
 /// Reads where a rollout stands.
 ///
-/// RBAC: `get` on `virtualservices`, or `list` without a name.
+/// RBAC: `get` on `virtualservices`, also in the namespaces of those that move along; or `list` without a name.
 ///
 /// # Errors
 /// If the object cannot be read. A damaged state is shown as what it is, not an error.
@@ -50,10 +50,15 @@ pub async fn status(
         ));
     };
     let vs = marked_object(environment, &environment.namespace, name).await?;
-    Ok(StatusAnswer::One(Box::new(StatusRow::of(
-        &vs,
-        environment.clock.now(),
-    ))))
+    let row = StatusRow::of(&vs, environment.clock.now());
+    let mut found = Vec::new();
+    for ObjectName { namespace, name } in &row.also {
+        // One that cannot be read is named, if not described.
+        found.extend(environment.cluster.virtual_service(namespace, name).await);
+    }
+    Ok(StatusAnswer::One(Box::new(
+        row.with_companions(&vs, &found),
+    )))
 }
 
 /// The object called `name`, or the one of its delegates on which its rollout stands.

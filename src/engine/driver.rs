@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::action::Action;
 use super::blindness::Trouble;
+use super::escort::Escort;
 use super::finish::Finish;
 use super::machine::Machine;
 use super::sight::{Sight, compare};
@@ -13,7 +14,7 @@ use super::signals::{Signal, Signals};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, LeaseWatch, Seen, Subset, Watch};
 use crate::metrics::{Books, MetricSource};
-use crate::plan::OnSignal;
+use crate::plan::{OnDrift, OnSignal};
 use crate::preflight::owner;
 use crate::record::{Cause, Event, EventKind, Observer, Outcome};
 use crate::traffic::VirtualService;
@@ -50,6 +51,8 @@ pub struct Driver<'a> {
     pub(super) kit: Equipment<'a>,
     pub(super) machine: Machine,
     pub(super) vs: VirtualService,
+    /// The companions, in their order.
+    pub(super) escorts: Vec<Escort>,
     watch: Watch,
     pub(super) next_look: Instant,
     next_pod_check: Instant,
@@ -61,18 +64,27 @@ enum Input {
     Signal(Signal),
     LeaseLost(String),
     Seen(Seen),
+    CompanionSeen(usize, Seen),
     Look,
 }
 
 impl<'a> Driver<'a> {
-    /// A driver for the rollout that `machine` decides, on `vs` as last seen.
-    pub fn new(kit: Equipment<'a>, machine: Machine, vs: VirtualService) -> Self {
+    /// A driver for the rollout that `machine` decides, on `vs` and its companions as last seen.
+    pub fn new(
+        kit: Equipment<'a>,
+        machine: Machine,
+        vs: VirtualService,
+        companions: Vec<VirtualService>,
+    ) -> Self {
+        let escorts = companions.into_iter();
+        let escorts = escorts.map(|vs| Escort::new(kit.cluster, vs)).collect();
         let watch = Watch::from(kit.cluster, &vs);
         let now = Instant::now();
         Self {
             kit,
             machine,
             vs,
+            escorts,
             watch,
             next_look: now,
             next_pod_check: now,
@@ -89,7 +101,11 @@ impl<'a> Driver<'a> {
         };
         loop {
             action = match action {
-                Action::Wait => self.wait().await,
+                // However the state came to be what it is, the companions have to follow it.
+                Action::Wait => match self.align().await {
+                    Ok(_) => self.wait().await,
+                    Err(action) => action,
+                },
                 Action::Write(next) => self.write(*next).await,
                 Action::Complete(next) => self.complete(*next).await,
                 Action::RollBack { cause, overwrite } => {
@@ -132,12 +148,14 @@ impl<'a> Driver<'a> {
             signal = self.kit.signals.next() => Input::Signal(signal),
             holder = self.kit.lease.lost() => Input::LeaseLost(holder),
             seen = self.watch.next() => Input::Seen(seen),
+            (index, seen) = Escort::next(&mut self.escorts) => Input::CompanionSeen(index, seen),
             () = tokio::time::sleep_until(self.next_look) => Input::Look,
         };
         match input {
             Input::Signal(signal) => self.signalled(signal),
             Input::LeaseLost(holder) => self.see(Sight::TakenOver(holder)),
-            Input::Seen(Seen::Deleted) => self.see(Sight::Gone),
+            Input::Seen(Seen::Deleted) => self.lead_gone(),
+            Input::CompanionSeen(index, seen) => self.companion_seen(index, seen).await,
             Input::Seen(Seen::Changed(vs)) => self.seen(*vs),
             Input::Look => self.look().await,
         }
@@ -156,6 +174,18 @@ impl<'a> Driver<'a> {
             self.machine.because(format!("{why}; {advice}"));
         }
         action
+    }
+
+    /// Where there is no object, no policy can do anything about it; but about its companions.
+    pub(super) fn lead_gone(&mut self) -> Action {
+        let action = self.see(Sight::Gone);
+        if self.escorts.is_empty() || self.machine.rollout().plan.on_drift == OnDrift::Stop {
+            return action;
+        }
+        Action::RollBack {
+            cause: Cause::Drift,
+            overwrite: true,
+        }
     }
 
     pub(super) fn signalled(&mut self, signal: Signal) -> Action {

@@ -5,9 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::driver::Driver;
-use super::rollback::{Authority, Road, RollbackError, roll_back};
+use super::rollback::{Authority, Road, RollbackError};
 use super::sight::Sight;
 use super::signals::Signal;
+use super::together::{Unrestored, roll_back_together};
 use crate::plan::{HumanDuration, OnDrift, Percent};
 use crate::record::{Cause, Event, EventKind, Outcome, Phase, Rollout, Tally};
 
@@ -50,7 +51,10 @@ impl Driver<'_> {
                 overwrite: overwrite || rollout.plan.on_drift != OnDrift::Stop,
             },
             patience: rollout.plan.rollback_timeout.unsigned(),
+            keeps_state: false,
         };
+        let companions = self.escorts.iter().map(|escort| Some(escort.vs.clone()));
+        let companions = companions.collect();
         let (namespace, name, run) = (
             self.vs.namespace().to_owned(),
             self.vs.name().to_owned(),
@@ -70,7 +74,9 @@ impl Driver<'_> {
         // Whoever hears that traffic is being taken back has no reason for another signal but haste.
         let mut signals_left = if self.signal.is_some() { 1 } else { 2 };
         let restored = {
-            let mut road = std::pin::pin!(roll_back(&road, self.vs.clone(), &rollout, &mut emit));
+            let lead = self.vs.clone();
+            let back = roll_back_together(&road, lead, companions, &rollout, &mut emit);
+            let mut road = std::pin::pin!(back);
             loop {
                 tokio::select! {
                     biased;
@@ -91,7 +97,7 @@ impl Driver<'_> {
             self.emit(EventKind::Warning { text: text.into() });
             return Outcome::RollbackFailed;
         };
-        match restored {
+        match restored.map_err(Unrestored::into_error) {
             Ok(restored) => {
                 self.vs = restored.vs;
                 self.rollback = Some(restored.took);
@@ -110,7 +116,7 @@ impl Driver<'_> {
             }
             Err(RollbackError::Ended(ending)) => {
                 let outcome = ending.outcome;
-                self.see(Sight::Ended(ending));
+                self.see(Sight::Ended(*ending));
                 outcome
             }
             Err(RollbackError::Drifted { manager, what }) => {

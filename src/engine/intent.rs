@@ -23,7 +23,7 @@ pub enum Intent {
     /// The original weights, and the rollout over.
     Restore(Box<Rollout>, Ending),
     /// The original weights of those chosen routes that are still there. The state stays, for somebody
-    /// has to look after the others.
+    /// has to look after the others, be they routes or objects.
     RestoreRest(Box<Rollout>),
 }
 
@@ -64,12 +64,20 @@ impl Intent {
 
     fn annotations(&self) -> Result<Vec<(&'static str, AnnotationEdit)>, RolloutError> {
         Ok(match self {
-            Self::State(rollout) => vec![(ROLLOUT, AnnotationEdit::Set(rollout.to_annotation()?))],
+            Self::State(rollout) => {
+                let mut edits = vec![(ROLLOUT, AnnotationEdit::Set(rollout.to_annotation()?))];
+                // Before its first step a companion has no state that would tell a rollback from no
+                // rollout at all. What a rollback leaves there does, to whoever is late.
+                if rollout.lead.is_some() {
+                    edits.push((LAST, AnnotationEdit::Keep));
+                }
+                edits
+            }
             Self::Complete(_, ending) | Self::Restore(_, ending) => vec![
                 (ROLLOUT, AnnotationEdit::Remove),
                 (LAST, AnnotationEdit::Set(ending.to_annotation())),
             ],
-            Self::RestoreRest(_) => Vec::new(),
+            Self::RestoreRest(_) => vec![(ROLLOUT, AnnotationEdit::Keep)],
         })
     }
 
@@ -89,6 +97,7 @@ impl Intent {
         let recorded = annotations.iter().all(|(key, edit)| match edit {
             AnnotationEdit::Set(text) => vs.annotation(key) == Some(text),
             AnnotationEdit::Remove => vs.annotation(key).is_none(),
+            AnnotationEdit::Keep => true,
         });
         recorded && self.has_weights(vs)
     }

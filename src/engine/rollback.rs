@@ -50,6 +50,8 @@ pub struct Road<'a> {
     pub authority: Authority,
     /// How long to keep trying.
     pub patience: Duration,
+    /// Whether the state stays on the object when its weights are back, because companions are not.
+    pub keeps_state: bool,
 }
 
 /// The original weights are back.
@@ -79,7 +81,7 @@ pub enum RollbackError {
     },
     /// Somebody ended the rollout in another way meanwhile.
     #[error("the rollout has ended: {}", .0.outcome)]
-    Ended(Ending),
+    Ended(Box<Ending>),
     /// There is nothing left to restore.
     #[error("{0}")]
     Impossible(String),
@@ -135,7 +137,7 @@ pub async fn roll_back(
                             changes: Vec::new(),
                             took: began.elapsed(),
                         }),
-                        _ => Err(RollbackError::Ended(ending)),
+                        _ => Err(RollbackError::Ended(Box::new(ending))),
                     };
                 }
                 reconsider(road, &mut rollout, &vs)?;
@@ -182,6 +184,7 @@ fn towards(
         rest.forms.is_empty() && rest.is_exactly(vs)
     };
     match (missing, road.authority) {
+        (None, _) if road.keeps_state => Ok(Intent::RestoreRest(Box::new(rollout.clone()))),
         (None, _) => {
             let outcome = Outcome::RolledBack(road.cause);
             let ending = Ending::of(rollout, outcome, road.by, road.clock.now());
@@ -239,7 +242,7 @@ fn reconsider(
             *rollout = *shown;
             Ok(())
         }
-        (Sight::Ended(ending), _) => Err(RollbackError::Ended(ending)),
+        (Sight::Ended(ending), _) => Err(RollbackError::Ended(Box::new(ending))),
         (Sight::TakenOver(holder), Authority::Driver { .. }) => {
             Err(RollbackError::TakenOver(holder))
         }

@@ -5,12 +5,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::action::Action;
+use super::companions::is_level;
 use super::driver::Driver;
+use super::escort::Seat;
 use super::finish::millis;
 use super::intent::{Intent, WriteError, Written, write};
 use super::sight::{Sight, compare};
 use crate::cluster::{CallError, Class};
 use crate::record::{Cause, Ending, EventKind, Outcome, Phase, Rollout};
+use crate::traffic::MissingRoutes;
 
 /// The first pause after a write that did not work, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -27,14 +30,19 @@ impl Driver<'_> {
         let before = self.machine.rollout().clone();
         let began = Instant::now();
         let intent = Intent::State(Box::new(next.clone()));
-        let changes = intent.changes(&self.vs).unwrap_or_default();
-        if let Err(action) = self.attempt(&intent).await {
+        let mut changes = intent.changes(&self.vs).unwrap_or_default();
+        if let Err(action) = self.attempt(Seat::Lead, &intent).await {
             return action;
+        }
+        let (tally, shadow) = (self.machine.step(), self.machine.shadow());
+        self.machine.believe(next);
+        let reasons = self.machine.reasons();
+        match self.align().await {
+            Ok(of_companions) => changes.extend(of_companions),
+            Err(action) => return action,
         }
         let took_millis = millis(began.elapsed());
         let moved = changes.iter().any(|change| change.before != change.after);
-        let (tally, shadow) = (self.machine.step(), self.machine.shadow());
-        self.machine.believe(next);
         self.next_look = Instant::now()
             + self
                 .machine
@@ -51,13 +59,13 @@ impl Driver<'_> {
                 reach: before.reach(),
                 tally,
                 shadow,
-                reasons: self.machine.reasons(),
+                reasons,
                 took_millis,
             },
             (Phase::Tripped, Phase::Progressing) => EventKind::Cleared {
                 weight,
                 reach: rollout.reach(),
-                reasons: self.machine.reasons(),
+                reasons,
             },
             (_, Phase::Progressing) if moved || before.since != rollout.since => {
                 EventKind::StepStarted {
@@ -79,8 +87,19 @@ impl Driver<'_> {
         let began = Instant::now();
         let ending = Ending::of(&next, Outcome::Promoted, &next.holder, self.kit.clock.now());
         let intent = Intent::Complete(Box::new(next.clone()), ending);
-        let changes = intent.changes(&self.vs).unwrap_or_default();
-        if let Err(action) = self.attempt(&intent).await {
+        let mut changes = intent.changes(&self.vs).unwrap_or_default();
+        let first = intent.before_companions(self.kit.cluster);
+        if first != intent && !first.is_done(&self.vs) {
+            if let Err(action) = self.attempt(Seat::Lead, &first).await {
+                return action;
+            }
+            self.machine.believe(next.clone());
+        }
+        match self.bring(&intent).await {
+            Ok(of_companions) => changes.extend(of_companions),
+            Err(action) => return action,
+        }
+        if let Err(action) = self.attempt(Seat::Lead, &intent).await {
             return action;
         }
         let took_millis = millis(began.elapsed());
@@ -103,20 +122,31 @@ impl Driver<'_> {
 
     /// Writes until it is done. Nothing moves while it does not work, but the canary is still
     /// watched: what was decided before a long outage may be wrong after it.
-    async fn attempt(&mut self, intent: &Intent) -> Result<(), Action> {
+    pub(super) async fn attempt(&mut self, seat: Seat, intent: &Intent) -> Result<(), Action> {
         let mut pause = FIRST_PAUSE;
         let mut surprises = 0;
         for attempt in 2.. {
-            let failure = match self.write_once(intent).await? {
+            let failure = match self.write_once(seat, intent).await? {
                 Ok(Written::Done(now)) => {
-                    self.vs = now;
+                    self.found(seat, now);
                     return Ok(());
                 }
                 Ok(Written::NotAsBelieved(now)) => {
-                    let sight = compare(self.machine.rollout(), &now);
-                    self.vs = now;
-                    if sight != Sight::AsBelieved {
-                        return Err(self.see(sight));
+                    match seat {
+                        Seat::Lead => {
+                            let sight = compare(self.machine.rollout(), &now);
+                            self.vs = now;
+                            if sight != Sight::AsBelieved {
+                                return Err(self.see(sight));
+                            }
+                        }
+                        Seat::Companion(index) => {
+                            self.companion_shows(index, now).await?;
+                            // Somebody else may have brought it there, or to the very end, meanwhile.
+                            if is_level(intent, self.object(seat)) {
+                                return Ok(());
+                            }
+                        }
                     }
                     // Something changed that is not ours to care about: try again on what is there now.
                     surprises += 1;
@@ -129,23 +159,17 @@ impl Driver<'_> {
                 Ok(Written::Failed(CallError {
                     class: Class::Missing,
                     ..
-                })) => return Err(self.see(Sight::Gone)),
+                })) if seat == Seat::Lead => return Err(self.lead_gone()),
                 Ok(Written::Failed(error)) => return Err(self.refused(&error.to_string())),
                 Err(WriteError::MissingRoutes(missing)) => {
-                    let sight = Sight::Drifted {
-                        manager: self.vs.last_manager().unwrap_or("somebody").to_owned(),
-                        what: missing.to_string(),
-                    };
-                    // Not even a policy that insists can write to a route that is not there.
-                    self.see(sight);
-                    return Err(Action::Leave(Outcome::Drifted));
+                    return Err(self.routes_gone(seat, &missing));
                 }
                 Err(error @ (WriteError::State(_) | WriteError::TooLarge(_))) => {
                     return Err(self.refused(&error.to_string()));
                 }
             };
             self.emit(EventKind::Retrying {
-                what: format!("changing the weights of {}", self.vs.full_name()),
+                what: format!("changing the weights of {}", self.object(seat).full_name()),
                 why: failure,
                 attempt,
                 manual: None,
@@ -163,13 +187,17 @@ impl Driver<'_> {
 
     /// One attempt at a write. A signal that comes while it is under way waits a little for its
     /// answer, and is followed with what that says.
-    async fn write_once(&mut self, intent: &Intent) -> Result<Result<Written, WriteError>, Action> {
+    async fn write_once(
+        &mut self,
+        seat: Seat,
+        intent: &Intent,
+    ) -> Result<Result<Written, WriteError>, Action> {
         if let Some(signal) = self.kit.signals.pending() {
             return Err(self.signalled(signal));
         }
-        let cluster = self.kit.cluster;
+        let (cluster, vs) = (self.kit.cluster, self.object(seat).clone());
         let (written, signal) = {
-            let mut writing = std::pin::pin!(write(cluster, &self.vs, intent));
+            let mut writing = std::pin::pin!(write(cluster, &vs, intent));
             tokio::select! {
                 biased;
                 written = &mut writing => (Some(written), None),
@@ -201,6 +229,28 @@ impl Driver<'_> {
             }
             action @ Action::Leave(Outcome::Held) => Err(action),
             Action::Wait | Action::Write(_) | Action::Complete(_) | Action::Leave(_) => Ok(()),
+        }
+    }
+
+    /// Chosen routes are no longer there.
+    fn routes_gone(&mut self, seat: Seat, missing: &MissingRoutes) -> Action {
+        let vs = self.object(seat);
+        let sight = Sight::Drifted {
+            manager: vs.last_manager().unwrap_or("somebody").to_owned(),
+            what: match seat {
+                Seat::Lead => missing.to_string(),
+                Seat::Companion(_) => format!("virtualservice {}: {missing}", vs.full_name()),
+            },
+        };
+        // Not even a policy that insists can write to a route that is not there.
+        match (self.see(sight), seat) {
+            // But the others have moved already, and what moves together goes back together.
+            (Action::Write(_), Seat::Companion(_)) => Action::RollBack {
+                cause: Cause::Drift,
+                overwrite: true,
+            },
+            (back @ Action::RollBack { .. }, Seat::Companion(_)) => back,
+            _ => Action::Leave(Outcome::Drifted),
         }
     }
 

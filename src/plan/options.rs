@@ -34,6 +34,18 @@ pub struct Options {
     #[serde(rename = "routes", skip_serializing_if = "Vec::is_empty")]
     pub route: Vec<String>,
 
+    /// Another VirtualService that moves together with NAME, `NAME` or `NAMESPACE/NAME`; may be
+    /// repeated. All its routes that hold both versions get the same share, and all are taken back
+    /// together.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        help_heading = "What moves"
+    )]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
+
     /// Add the canary to the chosen routes that lack it, beside stable and with weight 0; a rollback
     /// takes it out again.
     #[arg(long, help_heading = "What moves")]
@@ -239,6 +251,7 @@ impl Options {
             stable,
             canary,
             route,
+            also,
             add_destination,
             fine_weights,
             testers,
@@ -272,6 +285,7 @@ impl Options {
             } else {
                 route
             },
+            also: if also.is_empty() { fallback.also } else { also },
             add_destination: add_destination || fallback.add_destination,
             fine_weights: fine_weights || fallback.fine_weights,
             testers: testers.or(fallback.testers),

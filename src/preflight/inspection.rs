@@ -32,3 +32,24 @@ pub fn inspect(facts: &Facts) -> Vec<Finding> {
     Finding::sort(&mut findings);
     findings
 }
+
+/// What is looked at on an object that moves with another: what depends on the object itself, not on
+/// the versions, which are the lead's.
+const OF_COMPANIONS: [fn(&Facts) -> Vec<Finding>; 6] = [
+    permissions::check,
+    unread::check,
+    owner::check,
+    neighbours::check,
+    left_behind::check,
+    subsets::check,
+];
+
+/// Everything that these facts say of an object that moves along.
+pub fn inspect_companion(facts: &Facts) -> Vec<Finding> {
+    let mut findings: Vec<_> = OF_COMPANIONS
+        .iter()
+        .flat_map(|check| check(facts))
+        .collect();
+    Finding::sort(&mut findings);
+    findings
+}

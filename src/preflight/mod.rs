@@ -29,7 +29,7 @@ mod unread;
 mod version;
 
 pub use facts::{Facts, Grant, Samples};
-pub use inspection::inspect;
+pub use inspection::{inspect, inspect_companion};
 pub use proposal::Proposal;
 pub(crate) use surroundings::subsets_meant;
 pub use surroundings::{Question, Surroundings};

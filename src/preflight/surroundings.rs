@@ -218,6 +218,42 @@ impl Surroundings {
         }
     }
 
+    /// The facts about an object that moves along with the one of `lead`, between the same versions.
+    ///
+    /// RBAC: none but to have looked; everybody may ask what they may do.
+    pub async fn accompany(
+        mut self,
+        cluster: &Cluster,
+        lead: &Facts,
+        vs: &VirtualService,
+        choice: &Choice,
+    ) -> Facts {
+        let needs = [Permission::PATCH_ROUTES, Permission::WATCH_ROUTES];
+        let mut grants = Vec::new();
+        for permission in needs {
+            match cluster.may(permission, vs.namespace()).await {
+                Ok(allowed) => grants.push(Grant {
+                    permission,
+                    namespace: vs.namespace().to_owned(),
+                    allowed,
+                }),
+                Err(error) if !self.missed(Source::Permissions) => {
+                    self.keep(Source::Permissions, vs.namespace(), Err::<(), _>(error));
+                }
+                Err(_) => {}
+            }
+        }
+        Facts {
+            vs: vs.clone(),
+            left_behind: choice.left_behind.clone(),
+            neighbours: self.neighbours,
+            rules: self.rules,
+            grants,
+            unread: self.unread,
+            ..lead.clone()
+        }
+    }
+
     /// What to apply where `vs` sends everything to one version: `None` if it sends to several, or to
     /// no Service of this cluster.
     ///

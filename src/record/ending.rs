@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Outcome, Rollout};
+use super::{ObjectName, Outcome, Rollout};
 use crate::traffic::VirtualService;
 
 /// The annotation that says how the last rollout ended.
@@ -25,6 +25,9 @@ pub struct Ending {
     pub by: String,
     /// What ran: a digest of the plan.
     pub plan: String,
+    /// The object that this one moved with, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lead: Option<ObjectName>,
 }
 
 impl Ending {
@@ -37,6 +40,7 @@ impl Ending {
             at,
             by: by.to_owned(),
             plan: rollout.plan.hash(),
+            lead: rollout.lead.clone(),
         }
     }
 

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::{Companion, ObjectName};
 use crate::metrics::Counted;
 use crate::plan::{HumanDuration, Percent, Plan, Reach, Rung};
 use crate::traffic::{
@@ -98,6 +99,12 @@ pub struct Rollout {
     /// Where a trip that is cleared leads back to, if that is not [`Phase::Progressing`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_trip: Option<Phase>,
+    /// The objects that move with this one, in the order in which they are patched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Companion>,
+    /// The object that this one moves with; only a companion's state names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lead: Option<ObjectName>,
 }
 
 /// A state annotation that cannot be used.
@@ -163,6 +170,8 @@ impl Rollout {
             routes: chosen::in_order(&routes),
             history: Vec::new(),
             after_trip: None,
+            also: Vec::new(),
+            lead: None,
         }
     }
 
@@ -209,7 +218,7 @@ impl Rollout {
         if self.routes.is_empty() {
             return Err("it names no route".into());
         }
-        for split in &self.routes {
+        for split in self.all_routes() {
             if !split.is_sane() {
                 return Err(format!(
                     "the original weights of route {} make no sense",
@@ -260,8 +269,7 @@ impl Rollout {
 
     /// The percentage that the canary had before; where routes differ, the least.
     pub fn original_share(&self) -> Percent {
-        self.routes
-            .iter()
+        self.all_routes()
             .map(Split::original_share)
             .min()
             .unwrap_or_default()
@@ -270,11 +278,7 @@ impl Rollout {
     /// What tells the versions apart in the metrics: requests, unless every chosen route is of a kind
     /// whose requests no proxy understands.
     pub fn counted(&self) -> Counted {
-        match self
-            .routes
-            .iter()
-            .any(|split| split.kind == RouteKind::Http)
-        {
+        match self.all_routes().any(|split| split.kind == RouteKind::Http) {
             true => Counted::Requests,
             false => Counted::Connections,
         }

@@ -26,6 +26,19 @@ impl View for StatusRow {
                 &format!("{} -> {}", escape(stable), escape(canary)),
             )?;
         }
+        if let Some(lead) = &self.moves_with {
+            field(
+                "With:",
+                &format!("moves with {}", escape(&lead.to_string())),
+            )?;
+        }
+        if !self.also.is_empty() {
+            let also: Vec<_> = self.also.iter().map(ToString::to_string).collect();
+            field(
+                "Also:",
+                &format!("{} move with it", escape(&also.join(", "))),
+            )?;
+        }
         if let Some(ladder) = ladder(self, palette) {
             field("Steps:", &ladder)?;
         }

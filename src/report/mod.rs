@@ -24,6 +24,7 @@ mod number;
 mod palette;
 mod panel;
 mod phrase;
+mod plan_together;
 mod plan_view;
 #[cfg(test)]
 mod rehearsal;

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{Layout, Palette, Table, Tone, View, escape, forecast, phrase};
 use crate::plan::{Finding, Forecast, HumanDuration, Level, Percent, Plan, Reach};
-use crate::record::{Phase, Rollout};
-use crate::traffic::{Choice, VirtualService, Weights};
+use crate::record::{ObjectName, Phase, Rollout};
+use crate::traffic::{Choice, Split, VirtualService, Weights};
 
 /// A plan on an object, before anything has moved.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -26,8 +26,11 @@ pub struct PlanView {
     pub canary: String,
     /// The steps.
     pub steps: Vec<PlannedStep>,
-    /// The chosen routes.
+    /// The chosen routes; those of other objects with their object's name.
     pub routes: Vec<PlannedRoute>,
+    /// The objects that move along, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<ObjectName>,
     /// Routes that keep sending to stable.
     pub left_behind: Vec<String>,
     /// The least time that the whole takes, waits for people aside.
@@ -100,18 +103,9 @@ impl PlanView {
             ),
             Timestamp::UNIX_EPOCH,
         );
-        let stages: Vec<_> = (0..plan.len())
-            .map(|step| rollout.at_step(step, Phase::Progressing, rollout.began))
-            .collect();
-        let routes = choice.splits.iter().map(|split| PlannedRoute {
-            route: split
-                .find(vs)
-                .map_or_else(|| split.id.to_string(), ToString::to_string),
-            stable: split.stable,
-            canary: split.canary,
-            now: split.original.clone(),
-            steps: stages.iter().map(|stage| stage.weights_of(split)).collect(),
-        });
+        let stages = stages(&rollout);
+        let routes = choice.splits.iter();
+        let routes = routes.map(|split| PlannedRoute::of(vs, split, &stages));
         let already = rollout.original_share();
         let steps = plan.steps.as_slice().iter().enumerate();
         let steps: Vec<_> = steps
@@ -124,21 +118,17 @@ impl PlanView {
                 skipped: step.weight < already,
             })
             .collect();
-        let least = steps
-            .iter()
-            .filter(|step| !step.skipped)
-            .map(|step| step.hold.signed())
-            .fold(SignedDuration::ZERO, SignedDuration::saturating_add);
         Self {
             version: 1,
             namespace: vs.namespace().to_owned(),
             name: vs.name().to_owned(),
             stable: choice.stable.to_string(),
             canary: choice.canary.to_string(),
+            least: least(&steps),
             steps,
             routes: routes.collect(),
+            also: Vec::new(),
             left_behind: choice.left_behind.clone(),
-            least: least.into(),
             plan: plan.clone(),
             hash: plan.hash(),
             refused: Finding::refuses(&findings),
@@ -157,6 +147,36 @@ impl PlanView {
     fn holds(&self) -> String {
         let holds: Vec<_> = self.steps.iter().map(PlannedStep::words).collect();
         holds.join(", ")
+    }
+}
+
+/// The rollout at each of its steps.
+pub(super) fn stages(rollout: &Rollout) -> Vec<Rollout> {
+    (0..rollout.plan.len())
+        .map(|step| rollout.at_step(step, Phase::Progressing, rollout.began))
+        .collect()
+}
+
+/// The least time that all steps take.
+pub(super) fn least(steps: &[PlannedStep]) -> HumanDuration {
+    let holds = steps.iter().filter(|step| !step.skipped);
+    let holds = holds.map(|step| step.hold.signed());
+    holds
+        .fold(SignedDuration::ZERO, SignedDuration::saturating_add)
+        .into()
+}
+
+impl PlannedRoute {
+    pub(super) fn of(vs: &VirtualService, split: &Split, stages: &[Rollout]) -> Self {
+        Self {
+            route: split
+                .find(vs)
+                .map_or_else(|| split.id.to_string(), ToString::to_string),
+            stable: split.stable,
+            canary: split.canary,
+            now: split.original.clone(),
+            steps: stages.iter().map(|stage| stage.weights_of(split)).collect(),
+        }
     }
 }
 
@@ -232,10 +252,13 @@ impl View for PlanView {
         }
         if !self.refused {
             let (name, namespace) = (escape(&self.name), escape(&self.namespace));
+            let also = self.also.iter().map(|object| format!(" --also {object}"));
+            let also = also.collect::<String>();
             writeln!(
                 out,
-                "{:<9}kubectl canary start {name} -n {namespace}",
-                "next"
+                "{:<9}kubectl canary start {name} -n {namespace}{}",
+                "next",
+                escape(&also)
             )?;
         }
         Ok(())

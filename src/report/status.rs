@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::phrase;
 use crate::plan::{Percent, Reach, Rung};
-use crate::record::{Ending, Phase, Rollout};
+use crate::record::{Ending, ObjectName, Phase, Rollout, route_of};
 use crate::traffic::{Split, VirtualService, Weights};
 
 /// The version of the format that programs read.
@@ -149,8 +149,14 @@ pub struct StatusRow {
     pub plan: Option<String>,
     /// The ladder of the plan.
     pub steps: Vec<Rung>,
-    /// The chosen routes.
+    /// The chosen routes; those of other objects with their object's name, where these were looked at.
     pub routes: Vec<RouteStatus>,
+    /// The objects that move with this one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<ObjectName>,
+    /// The object that this one moves with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moves_with: Option<ObjectName>,
     /// How the last rollout ended.
     pub last: Option<Ending>,
     /// Why the state cannot be read.
@@ -200,6 +206,8 @@ impl StatusRow {
             plan: None,
             steps: Vec::new(),
             routes: Vec::new(),
+            also: Vec::new(),
+            moves_with: None,
             last: Ending::read(vs),
             error: None,
             next: vec![command("plan", vs), command("start", vs)],
@@ -242,6 +250,12 @@ impl StatusRow {
             routes: routes
                 .map(|split| RouteStatus::of(vs, rollout, split))
                 .collect(),
+            also: rollout
+                .also
+                .iter()
+                .map(|companion| companion.object.clone())
+                .collect(),
+            moves_with: rollout.lead.clone(),
             next: next.iter().map(|verb| command(verb, vs)).collect(),
             ..self
         }
@@ -250,6 +264,28 @@ impl StatusRow {
     /// What the canary gets now.
     pub(super) fn rung(&self) -> Option<Rung> {
         self.weight.map(|weight| Rung::of(weight, self.reach))
+    }
+
+    /// The same with the routes of the objects that move along, as far as they are among `found`.
+    #[must_use]
+    pub fn with_companions(mut self, vs: &VirtualService, found: &[VirtualService]) -> Self {
+        let Ok(Some(rollout)) = Rollout::read(vs) else {
+            return self;
+        };
+        for companion in &rollout.also {
+            let Some(other) = found.iter().find(|vs| companion.object.names(vs)) else {
+                continue;
+            };
+            let routes = companion.routes.iter();
+            self.routes.extend(routes.map(|split| {
+                let status = RouteStatus::of(other, &rollout, split);
+                RouteStatus {
+                    route: route_of(&status.route, other),
+                    ..status
+                }
+            }));
+        }
+        self
     }
 
     /// How long it has been at this step.

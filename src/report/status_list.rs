@@ -47,9 +47,17 @@ impl View for StatusList {
         if layout.wide {
             titles.extend(["STABLE", "CANARY", "HOLDER", "ROUTES", "LAST"]);
         }
+        let together = layout.wide && self.items.iter().any(|row| company(row).is_some());
+        if together {
+            titles.push("WITH");
+        }
         let mut table = Table::new(titles).without_headers(layout.without_headers);
         for row in &self.items {
-            table.row(cells(row, layout));
+            let mut cells = cells(row, layout);
+            if together {
+                cells.push(company(row).unwrap_or_default());
+            }
+            table.row(cells);
         }
         table.write(out, "")
     }
@@ -88,6 +96,13 @@ fn cells(row: &StatusRow, layout: Layout) -> Vec<String> {
         ]);
     }
     cells
+}
+
+/// What an object moves with, if there is anything.
+fn company(row: &StatusRow) -> Option<String> {
+    let objects = row.moves_with.iter().chain(&row.also);
+    let objects: Vec<_> = objects.map(ToString::to_string).collect();
+    (!objects.is_empty()).then(|| objects.join(","))
 }
 
 /// An outcome as one word.

@@ -21,6 +21,8 @@ pub enum AnnotationEdit {
     Set(String),
     /// It goes away.
     Remove,
+    /// It stays, and the patch depends on that.
+    Keep,
 }
 
 /// The annotations that move in the same patch as the weights.
@@ -205,7 +207,10 @@ fn annotate(
         // The API server takes `test` against null as "is absent", so a map that somebody adds
         // meanwhile is not written over.
         tests.push(test(MAP.into(), Value::Null));
-        changes.push(add(MAP.into(), json!({})));
+        let sets = |(_, edit): &(_, AnnotationEdit)| matches!(edit, AnnotationEdit::Set(_));
+        if annotations.iter().any(sets) {
+            changes.push(add(MAP.into(), json!({})));
+        }
     }
     for (key, edit) in annotations {
         let path = format!("{MAP}/{}", key.replace('~', "~0").replace('/', "~1"));
@@ -216,7 +221,7 @@ fn annotate(
         match edit {
             AnnotationEdit::Set(value) => changes.push(add(path, value.clone().into())),
             AnnotationEdit::Remove if present.is_some() => changes.push(remove(path)),
-            AnnotationEdit::Remove => {}
+            AnnotationEdit::Remove | AnnotationEdit::Keep => {}
         }
     }
 }

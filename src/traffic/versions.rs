@@ -202,15 +202,36 @@ impl Wanted<'_> {
         } else {
             pair(vs, &candidates, self)?
         };
+        self.split(vs, &candidates, (&stable, &canary))
+    }
+
+    /// The routes of `vs` that move between two versions which are known from elsewhere.
+    ///
+    /// # Errors
+    /// If there are none, or they cannot be divided.
+    pub fn between(
+        self,
+        vs: &VirtualService,
+        pair: (&Destination, &Destination),
+    ) -> Result<Choice, VersionsError> {
+        self.split(vs, &candidates(vs, self)?, pair)
+    }
+
+    fn split(
+        self,
+        vs: &VirtualService,
+        candidates: &[&Route],
+        (stable, canary): (&Destination, &Destination),
+    ) -> Result<Choice, VersionsError> {
         let neither = || VersionsError::NoRouteHoldsBoth {
             object: vs.full_name(),
             stable: stable.to_string(),
             canary: canary.to_string(),
         };
         let mut splits = Vec::new();
-        for route in &candidates {
-            let at_stable = position(vs, route, &stable)?;
-            let at_canary = position(vs, route, &canary)?;
+        for route in candidates {
+            let at_stable = position(vs, route, stable)?;
+            let at_canary = position(vs, route, canary)?;
             let (at_stable, at_canary) = match (at_stable, at_canary) {
                 (Some(at_stable), Some(at_canary)) => (at_stable, at_canary),
                 (Some(at_stable), None) if self.add => (at_stable, route.targets.len()),
@@ -226,10 +247,10 @@ impl Wanted<'_> {
         if splits.is_empty() {
             return Err(neither());
         }
-        let left_behind = left_behind(vs, &splits, &stable);
+        let left_behind = left_behind(vs, &splits, stable);
         Ok(Choice {
-            stable,
-            canary,
+            stable: stable.clone(),
+            canary: canary.clone(),
             splits,
             left_behind,
         })

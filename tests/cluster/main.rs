@@ -13,6 +13,7 @@
 //! own, and shares with the others only what it names: a part that it stops.
 
 mod app;
+mod companions;
 mod contract;
 mod detached;
 mod drift;

@@ -2,6 +2,7 @@
 
 mod additions;
 mod calls;
+mod companions;
 mod detach;
 mod drift;
 mod faults;

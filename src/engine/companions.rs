@@ -1,0 +1,284 @@
+//! Bringing the companions to where their lead stands.
+//!
+//! The lead goes first and comes to rest last: its state says where all are going, so whoever finds
+//! a companion behind it knows what is left to do. Every companion is fenced by its own state in the
+//! same way as the lead is.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use super::intent::{Intent, WriteError, Written, write};
+use super::sight::{Sight, compare};
+use crate::cluster::{CallError, Cluster};
+use crate::record::{Companion, Ending, Outcome, Rollout, RouteChange, route_of};
+use crate::traffic::VirtualService;
+
+/// How often a write to a companion is tried.
+const ATTEMPTS: u32 = 5;
+/// The pause between attempts.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Why the companions are not where their lead is.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum FollowError {
+    /// One of them cannot be brought there, however often it is tried.
+    #[error("virtualservice {object} cannot move along: {why}")]
+    Refused {
+        /// `namespace/name`.
+        object: String,
+        /// Why.
+        why: String,
+    },
+    /// The API server does not take it for the time being.
+    #[error("virtualservice {object} does not move along: {why}")]
+    Unreachable {
+        /// `namespace/name`.
+        object: String,
+        /// What it said last.
+        why: String,
+    },
+    /// Somebody else moved the lead meanwhile, and has the companions to look after now.
+    #[error("somebody else moved the rollout on")]
+    MovedOn,
+}
+
+impl Intent {
+    /// The rollout that is meant.
+    pub fn rollout(&self) -> &Rollout {
+        match self {
+            Self::State(rollout)
+            | Self::Complete(rollout, _)
+            | Self::Restore(rollout, _)
+            | Self::RestoreRest(rollout) => rollout,
+        }
+    }
+
+    /// The same for one of the companions.
+    #[must_use]
+    pub fn of_companion(&self, lead: &VirtualService, companion: &Companion) -> Self {
+        let rollout = Box::new(self.rollout().of_companion(lead, companion));
+        let of_companion = |ending: &Ending| Ending {
+            lead: rollout.lead.clone(),
+            ..ending.clone()
+        };
+        match self {
+            Self::State(_) => Self::State(rollout),
+            Self::Complete(_, ending) => Self::Complete(rollout.clone(), of_companion(ending)),
+            Self::Restore(_, ending) => Self::Restore(rollout.clone(), of_companion(ending)),
+            Self::RestoreRest(_) => Self::RestoreRest(rollout),
+        }
+    }
+
+    /// What the lead gets before its companions move.
+    ///
+    /// A rollout that ends leaves its state on the lead until the others have arrived: should this
+    /// process die between two of them, the way on and the way back are still written there.
+    #[must_use]
+    pub fn before_companions(&self, cluster: &Cluster) -> Self {
+        match self {
+            // What is not stored cannot be built upon either.
+            Self::Complete(rollout, _) if !rollout.also.is_empty() && cluster.stores() => {
+                Self::State(rollout.clone())
+            }
+            intent => intent.clone(),
+        }
+    }
+}
+
+/// Whether a companion is where `intent`, made for it, wants it: there, or at the end of this very
+/// rollout already.
+pub(super) fn is_level(intent: &Intent, vs: &VirtualService) -> bool {
+    intent.is_done(vs) || is_promoted(intent.rollout(), vs)
+}
+
+/// Whether the rollout has ended well on this companion, ahead of its lead.
+fn is_promoted(rollout: &Rollout, vs: &VirtualService) -> bool {
+    let ended = matches!(
+        Ending::read(vs),
+        Some(Ending { run, outcome: Outcome::Promoted, .. }) if run == rollout.run
+    );
+    let last = rollout.plan.is_last(rollout.step);
+    let promoted = || rollout.promoted_on(vs).map(|shape| shape.difference(vs));
+    ended && last && vs.annotation(crate::record::ROLLOUT).is_none() && promoted() == Ok(None)
+}
+
+/// Compares what a companion shows with the lead's rollout that one believes in.
+pub fn compare_companion(
+    believed: &Rollout,
+    lead: &VirtualService,
+    companion: &Companion,
+    vs: &VirtualService,
+) -> Sight {
+    let believed = believed.of_companion(lead, companion);
+    if companion.uid != vs.uid() {
+        return Sight::Drifted {
+            manager: vs.last_manager().unwrap_or("somebody").to_owned(),
+            what: format!(
+                "virtualservice {} was deleted and made anew",
+                vs.full_name()
+            ),
+        };
+    }
+    match compare(&believed, vs) {
+        _ if is_promoted(&believed, vs) => Sight::AsBelieved,
+        Sight::Drifted { manager, what } => Sight::Drifted {
+            manager,
+            what: format!("virtualservice {}: {what}", vs.full_name()),
+        },
+        sight => sight,
+    }
+}
+
+/// Reads the companions of a rollout, in order.
+///
+/// # Errors
+/// The first that cannot be read.
+pub async fn companions(
+    cluster: &Cluster,
+    rollout: &Rollout,
+) -> Result<Vec<VirtualService>, CallError> {
+    let objects = rollout.also.iter().map(|companion| &companion.object);
+    let found = objects.map(|object| cluster.virtual_service(&object.namespace, &object.name));
+    join_all(found).await.into_iter().collect()
+}
+
+/// What keeps a companion from being moved, as far as looking at it tells.
+pub fn hindrance(
+    goal: &Intent,
+    lead: &VirtualService,
+    companion: &Companion,
+    vs: &VirtualService,
+) -> Option<String> {
+    if companion.uid != vs.uid() {
+        return Some("it was deleted and made anew since the rollout began".into());
+    }
+    let rollout = goal.rollout();
+    match Rollout::read(vs) {
+        Ok(Some(other)) if other.run != rollout.run => {
+            return Some(format!("{} has another rollout there", other.holder));
+        }
+        Err(error) => return Some(error.to_string()),
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            let companion = rollout.of_companion(lead, companion);
+            let original = companion.original_on(vs);
+            let untouched = original.is_ok_and(|shape| shape.difference(vs).is_none());
+            if !untouched && !is_promoted(&companion, vs) {
+                return Some(
+                    "it has neither the original weights nor a state of the rollout".into(),
+                );
+            }
+        }
+    }
+    if let Some(ending) = Ending::read(vs)
+        && ending.run == rollout.run
+        && matches!(ending.outcome, Outcome::RolledBack(_))
+    {
+        return Some(format!("{} has begun to take the rollout back", ending.by));
+    }
+    let patch = goal.of_companion(lead, companion).patch(vs);
+    patch.err().map(|error| error.to_string())
+}
+
+/// Brings every companion to where `goal` has brought the lead, in order, and then ends the rollout
+/// on the lead where that is the goal. Without companions there is nothing to do.
+///
+/// # Errors
+/// See [`FollowError`]. Those that come before it in the order have moved then.
+pub async fn follow(
+    cluster: &Cluster,
+    lead: &mut VirtualService,
+    goal: &Intent,
+    others: &mut [VirtualService],
+) -> Result<Vec<RouteChange>, FollowError> {
+    let rollout = goal.rollout().clone();
+    let mut changes = Vec::new();
+    for (companion, vs) in rollout.also.iter().zip(others.iter_mut()) {
+        let intent = goal.of_companion(lead, companion);
+        if is_level(&intent, vs) {
+            continue;
+        }
+        let before = vs.clone();
+        let first = goal.before_companions(cluster);
+        write_to(cluster, vs, &intent, async |now| {
+            let shown = cluster.virtual_service(lead.namespace(), lead.name());
+            let is_ours = shown.await.is_ok_and(|shown| first.is_done(&shown));
+            match hindrance(goal, lead, companion, now) {
+                _ if !is_ours => Err(FollowError::MovedOn),
+                Some(why) => Err(refused(now, why)),
+                None => Ok(()),
+            }
+        })
+        .await?;
+        changes.extend(changes_of(&intent, &before));
+    }
+    if matches!(goal, Intent::Complete(..)) && !rollout.also.is_empty() && !goal.is_done(lead) {
+        write_to(cluster, lead, goal, async |now| {
+            match compare(&rollout, now) {
+                Sight::AsBelieved => Ok(()),
+                _ => Err(FollowError::MovedOn),
+            }
+        })
+        .await?;
+    }
+    Ok(changes)
+}
+
+/// Writes until it is done, as often as is sensible without somebody watching.
+async fn write_to(
+    cluster: &Cluster,
+    vs: &mut VirtualService,
+    intent: &Intent,
+    mut may_go_on: impl AsyncFnMut(&VirtualService) -> Result<(), FollowError>,
+) -> Result<(), FollowError> {
+    let mut why = String::new();
+    for _ in 0..ATTEMPTS {
+        match write(cluster, vs, intent).await {
+            Ok(Written::Done(now)) => {
+                *vs = now;
+                return Ok(());
+            }
+            Ok(Written::NotAsBelieved(now)) => {
+                *vs = now;
+                may_go_on(vs).await?;
+                if is_level(intent, vs) {
+                    return Ok(());
+                }
+                why = "the object keeps changing while it is patched".into();
+            }
+            Ok(Written::Failed(error)) if error.may_pass() => {
+                why = error.to_string();
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok(Written::Failed(error)) => return Err(refused(vs, error.to_string())),
+            Err(error) => return Err(unwritable(vs, &error)),
+        }
+    }
+    Err(FollowError::Unreachable {
+        object: vs.full_name(),
+        why,
+    })
+}
+
+fn refused(vs: &VirtualService, why: String) -> FollowError {
+    FollowError::Refused {
+        object: vs.full_name(),
+        why,
+    }
+}
+
+fn unwritable(vs: &VirtualService, error: &WriteError) -> FollowError {
+    refused(vs, error.to_string())
+}
+
+/// What `intent` changes on a companion, with the object's name behind each route.
+pub(super) fn changes_of(intent: &Intent, vs: &VirtualService) -> Vec<RouteChange> {
+    let changes = intent.changes(vs).unwrap_or_default().into_iter();
+    changes
+        .map(|change| RouteChange {
+            route: route_of(&change.route, vs),
+            ..change
+        })
+        .collect()
+}

@@ -1,0 +1,298 @@
+//! The road back for objects that move together: the companions in reverse order, then the lead.
+//!
+//! The lead's state says who moves with it, so it goes last. No object waits long for another: one
+//! that cannot be restored keeps neither the others' traffic from going back, nor the lead's weights.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::time::{Instant, timeout};
+
+use super::companions::changes_of;
+use super::intent::Intent;
+use super::rollback::{Restored, Road, RollbackError, roll_back};
+use crate::cluster::{CallError, Class};
+use crate::record::{Companion, Ending, EventKind, Outcome, Rollout};
+use crate::traffic::VirtualService;
+
+/// How long the next object waits for the one before it.
+const TURN: Duration = Duration::from_secs(1);
+/// The pause between attempts to read a companion.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often a companion may turn out to have been promoted while it was being restored.
+const RACES: u32 = 3;
+
+type Tell<'a> = dyn FnMut(EventKind) + Send + 'a;
+
+/// Traffic that could not be taken back, object by object.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", told(.0))]
+pub struct Unrestored(pub Vec<Left>);
+
+/// One object that does not have its original weights, or that nobody can tell of.
+#[derive(Debug)]
+pub struct Left {
+    /// `namespace/name`.
+    pub object: String,
+    /// The object as last seen, if it was.
+    pub vs: Option<VirtualService>,
+    /// The rollout with this object's routes.
+    pub rollout: Rollout,
+    /// Whether it is the lead.
+    pub is_lead: bool,
+    /// Why.
+    pub error: RollbackError,
+}
+
+fn told(left: &[Left]) -> String {
+    let lines = left.iter().map(|left| match left.is_lead {
+        true => left.error.to_string(),
+        false => format!("virtualservice {}: {}", left.object, left.error),
+    });
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+impl Unrestored {
+    /// The one error that counts: what needs a human before what somebody else looks after.
+    pub fn into_error(mut self) -> RollbackError {
+        let text = self.to_string();
+        let at = |severe: &dyn Fn(&RollbackError) -> bool| {
+            self.0.iter().position(|left| severe(&left.error))
+        };
+        let worst = at(&|error| {
+            matches!(
+                error,
+                RollbackError::Impossible(_) | RollbackError::OutOfTime(_)
+            )
+        });
+        let place = worst
+            .or_else(|| at(&|error| matches!(error, RollbackError::TakenOver(_))))
+            .or_else(|| at(&|error| matches!(error, RollbackError::Drifted { .. })));
+        let left = self.0.swap_remove(place.unwrap_or(0));
+        match left.error {
+            RollbackError::Impossible(_) | RollbackError::OutOfTime(_) if !self.0.is_empty() => {
+                RollbackError::Impossible(text)
+            }
+            RollbackError::Impossible(_) | RollbackError::OutOfTime(_) if !left.is_lead => {
+                RollbackError::Impossible(text)
+            }
+            RollbackError::Drifted { manager, what } if !left.is_lead => RollbackError::Drifted {
+                manager,
+                what: format!("virtualservice {}: {what}", left.object),
+            },
+            error => error,
+        }
+    }
+}
+
+/// Restores the original weights of `rollout` on its lead, last seen as `vs`, and on its companions,
+/// in their order; those that nobody has seen yet are read.
+///
+/// # Errors
+/// Which objects could not be restored. All others were; and as long as one is left, the lead keeps
+/// its state, so that doing it again finds them all.
+pub async fn roll_back_together(
+    road: &Road<'_>,
+    vs: VirtualService,
+    companions: Vec<Option<VirtualService>>,
+    rollout: &Rollout,
+    emit: &mut Tell<'_>,
+) -> Result<Restored, Unrestored> {
+    let began = Instant::now();
+    let of_lead = |vs: &VirtualService, error| Left {
+        object: vs.full_name(),
+        vs: Some(vs.clone()),
+        rollout: rollout.clone(),
+        is_lead: true,
+        error,
+    };
+    if rollout.also.is_empty() {
+        let restored = roll_back(road, vs.clone(), rollout, emit).await;
+        return restored.map_err(|error| Unrestored(vec![of_lead(&vs, error)]));
+    }
+    let emit = Mutex::new(emit);
+    let (emit, lead, mut now, mut changes) = (&emit, &vs, vs.clone(), Vec::new());
+    let mut turns = FuturesUnordered::new();
+    let mut done = Vec::new();
+    let seen = companions.into_iter().chain(std::iter::repeat(None));
+    let all: Vec<_> = rollout.also.iter().zip(seen).collect();
+    for (companion, seen) in all.into_iter().rev() {
+        turns.push(restore(road, lead, rollout, companion, seen, emit));
+        let turn = async {
+            while let Some(one) = turns.next().await {
+                done.push(one);
+            }
+        };
+        // Whether it came to an end in time or not, the next one's turn has come.
+        let _ = timeout(TURN, turn).await;
+    }
+    if !turns.is_empty() || done.iter().any(Result::is_err) {
+        let weights = Road {
+            keeps_state: true,
+            ..*road
+        };
+        let others = async { turns.by_ref().collect::<Vec<_>>().await };
+        let (restored, others) =
+            futures::join!(at_last(&weights, vs.clone(), rollout, emit), others);
+        done.extend(others);
+        let failed = done.iter().any(Result::is_err);
+        let restored = match restored {
+            Ok(restored) if !failed => restored,
+            restored => {
+                let mut left: Vec<_> = done.into_iter().filter_map(Result::err).collect();
+                left.extend(restored.err().map(|error| of_lead(&vs, error)));
+                return Err(Unrestored(left));
+            }
+        };
+        now = restored.vs;
+        changes = restored.changes;
+    }
+    let restored = at_last(road, now, rollout, emit).await;
+    let restored = restored.map_err(|error| Unrestored(vec![of_lead(&vs, error)]))?;
+    if changes.is_empty() {
+        changes = restored.changes;
+    }
+    changes.extend(done.into_iter().flatten().flat_map(|one| one.changes));
+    Ok(Restored {
+        vs: restored.vs,
+        changes,
+        took: began.elapsed(),
+    })
+}
+
+fn telling<'a>(emit: &'a Mutex<&mut Tell<'_>>) -> impl FnMut(EventKind) + Send + 'a {
+    |event| {
+        let mut emit = emit.lock().expect("nobody panics while telling");
+        (*emit)(event);
+    }
+}
+
+/// Restores an object even if somebody promoted it meanwhile: its companions are on their way back.
+async fn at_last(
+    road: &Road<'_>,
+    mut vs: VirtualService,
+    rollout: &Rollout,
+    emit: &Mutex<&mut Tell<'_>>,
+) -> Result<Restored, RollbackError> {
+    for _ in 0..RACES {
+        let restored = roll_back(road, vs.clone(), rollout, &mut telling(emit)).await;
+        match restored {
+            Err(RollbackError::Ended(ending)) if ending.outcome == Outcome::Promoted => {
+                let now = road.cluster.virtual_service(vs.namespace(), vs.name());
+                vs = now.await.map_err(RollbackError::OutOfTime)?;
+            }
+            restored => return restored,
+        }
+    }
+    Err(RollbackError::Impossible(format!(
+        "virtualservice {} is being promoted at the same time",
+        vs.full_name()
+    )))
+}
+
+/// Takes one companion back.
+async fn restore(
+    road: &Road<'_>,
+    lead: &VirtualService,
+    rollout: &Rollout,
+    companion: &Companion,
+    seen: Option<VirtualService>,
+    emit: &Mutex<&mut Tell<'_>>,
+) -> Result<Restored, Left> {
+    let own = rollout.of_companion(lead, companion);
+    let left = |vs: Option<VirtualService>, error| Left {
+        object: companion.object.to_string(),
+        vs,
+        rollout: own.clone(),
+        is_lead: false,
+        error,
+    };
+    let vs = match seen {
+        Some(vs) => vs,
+        None => read(road, companion)
+            .await
+            .map_err(|error| left(None, error))?,
+    };
+    if let Some(answer) = nothing_to_do(companion, &own, &vs) {
+        return answer.map_err(|error| left(Some(vs), error));
+    }
+    let before = vs.clone();
+    let restored = at_last(road, vs, &own, emit).await;
+    let restored = restored.map_err(|error| left(Some(before.clone()), error))?;
+    let ending = Ending::of(
+        &own,
+        Outcome::RolledBack(road.cause),
+        road.by,
+        road.clock.now(),
+    );
+    let intent = Intent::Restore(Box::new(own.clone()), ending);
+    let changes = match restored.changes.is_empty() {
+        true => Vec::new(),
+        false => changes_of(&intent, &before),
+    };
+    Ok(Restored {
+        changes,
+        ..restored
+    })
+}
+
+/// What is to be said of a companion that must not, or need not, be written to.
+fn nothing_to_do(
+    companion: &Companion,
+    own: &Rollout,
+    vs: &VirtualService,
+) -> Option<Result<Restored, RollbackError>> {
+    let state = Rollout::read(vs);
+    let is_original = || own.original_on(vs).is_ok_and(|shape| shape.is_exactly(vs));
+    let as_it_is = || Restored {
+        vs: vs.clone(),
+        changes: Vec::new(),
+        took: Duration::ZERO,
+    };
+    if companion.uid != vs.uid() {
+        return Some(if is_original() && state == Ok(None) {
+            Ok(as_it_is())
+        } else {
+            Err(RollbackError::Impossible(
+                "it was deleted and made anew since the rollout began; its weights are left as they are".into(),
+            ))
+        });
+    }
+    match state {
+        Ok(Some(other)) if other.run != own.run => Some(Err(RollbackError::Impossible(format!(
+            "another rollout is under way there, held by {}",
+            other.holder
+        )))),
+        Ok(None) => {
+            let ending = Ending::read(vs).filter(|ending| ending.run == own.run);
+            let back = ending.is_some_and(|e| matches!(e.outcome, Outcome::RolledBack(_)));
+            (back && is_original()).then(|| Ok(as_it_is()))
+        }
+        Ok(Some(_)) | Err(_) => None,
+    }
+}
+
+/// Reads a companion, as often as patience allows.
+async fn read(road: &Road<'_>, companion: &Companion) -> Result<VirtualService, RollbackError> {
+    let began = Instant::now();
+    let object = &companion.object;
+    loop {
+        let error: CallError = match road
+            .cluster
+            .virtual_service(&object.namespace, &object.name)
+            .await
+        {
+            Ok(vs) => return Ok(vs),
+            Err(error) => error,
+        };
+        if error.class == Class::Missing {
+            return Err(RollbackError::Impossible(error.to_string()));
+        }
+        if !error.may_pass() || began.elapsed() + PAUSE > road.patience {
+            return Err(RollbackError::OutOfTime(error));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,115 @@
+//! A plan for several objects that move together.
+
+use jiff::Timestamp;
+
+use super::plan_view::{PlanView, PlannedRoute, least, stages};
+use crate::record::{Companion, Rollout, route_of};
+use crate::traffic::{Choice, VirtualService};
+
+impl PlanView {
+    /// The same with the objects that move along.
+    ///
+    /// What all of them have already decides which steps are skipped.
+    #[must_use]
+    pub fn with_companions(
+        mut self,
+        choice: &Choice,
+        company: &[(&Companion, &VirtualService)],
+    ) -> Self {
+        if company.is_empty() {
+            return self;
+        }
+        let also = company.iter().map(|(companion, _)| (*companion).clone());
+        let whom = (
+            choice.stable.clone(),
+            choice.canary.clone(),
+            choice.splits.clone(),
+        );
+        let nobody = String::new();
+        let began = Timestamp::UNIX_EPOCH;
+        let rollout = Rollout::new(nobody.clone(), nobody, self.plan.clone(), whom, began)
+            .with_companions(also.collect());
+        let stages = stages(&rollout);
+        for (companion, vs) in company {
+            let routes = companion.routes.iter();
+            self.routes.extend(routes.map(|split| {
+                let route = PlannedRoute::of(vs, split, &stages);
+                PlannedRoute {
+                    route: route_of(&route.route, vs),
+                    ..route
+                }
+            }));
+            self.also.push(companion.object.clone());
+        }
+        let already = rollout.original_share();
+        for step in &mut self.steps {
+            step.skipped = step.weight < already;
+        }
+        self.least = least(&self.steps);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Options, Plan};
+    use crate::report::{Layout, View};
+    use crate::traffic::{Wanted, choose};
+    use serde_json::json;
+
+    fn vs(name: &str, weights: [i64; 2]) -> VirtualService {
+        VirtualService::new(json!({
+            "metadata": {"name": name, "namespace": "shop", "uid": name},
+            "spec": {"http": [{"name": "main", "route": [
+                {"destination": {"host": "reviews", "subset": "v1"}, "weight": weights[0]},
+                {"destination": {"host": "reviews", "subset": "v2"}, "weight": weights[1]},
+            ]}]},
+        }))
+        .unwrap()
+    }
+
+    fn view(lead: [i64; 2], other: [i64; 2]) -> PlanView {
+        let (lead, other) = (vs("reviews", lead), vs("storefront", other));
+        let choice = choose(&lead, Some("v1"), Some("v2"), &[], &[]).unwrap();
+        let pair = (&choice.stable, &choice.canary);
+        let of_other = Wanted::default().between(&other, pair).unwrap();
+        let companion = Companion::of(&other, &of_other.splits);
+        let plan = Plan::resolve(Options::default()).unwrap();
+        PlanView::of(&lead, &choice, &plan, Vec::new())
+            .with_companions(&choice, &[(&companion, &other)])
+    }
+
+    #[test]
+    fn every_object_has_its_rows_and_the_next_command_names_them_all() {
+        let view = view([100, 0], [200, 0]);
+        let mut out = Vec::new();
+        view.show(&mut out, Layout::default()).unwrap();
+        let text = String::from_utf8(out).unwrap().replace(&view.hash, "HASH");
+        insta::assert_snapshot!(text, @"
+        shop/reviews   v1 -> v2   plan HASH
+
+        ROUTE                           NOW     1%      10%      50%       100%
+        http[main]                      100/0   99/1    90/10    50/50     0/100
+        http[main] of shop/storefront   200/0   198/2   180/20   100/100   0/200
+
+        holds    1% for 1m, 10% for 1m, 50% for 1m, 100% for 0s; 3m at least
+        metrics  istio-system/prometheus:9090
+        next     kubectl canary start reviews -n shop --also shop/storefront
+        ");
+        let json = serde_json::to_value(&view).unwrap();
+        assert_eq!(json["also"], json!(["shop/storefront"]));
+    }
+
+    #[test]
+    fn a_step_is_skipped_only_where_all_objects_are_past_it() {
+        let skipped =
+            |view: PlanView| -> Vec<bool> { view.steps.iter().map(|step| step.skipped).collect() };
+        assert_eq!(skipped(view([80, 20], [100, 0])), [false; 4]);
+        assert_eq!(
+            skipped(view([80, 20], [80, 20])),
+            [true, true, false, false]
+        );
+        assert_eq!(view([80, 20], [100, 0]).least.to_string(), "3m");
+    }
+}

@@ -1,0 +1,114 @@
+//! Several processes at the same objects at the same time.
+
+use std::time::Duration;
+
+use kubectl_canary::commands::CommandError;
+use kubectl_canary::engine::Signals;
+use kubectl_canary::record::{Outcome, Rollout};
+use kubectl_canary::sandbox::{ApiFault, Rule};
+
+use super::doors::{Doors, OBJECTS, together};
+use crate::stage::Dice;
+
+/// One of the things that people do to a rollout, on one of its objects.
+async fn meddle(doors: &Doors, dice: (u64, u64)) {
+    let name = OBJECTS[dice.0 as usize];
+    // Whether it is refused or works depends on the moment; what is left behind must not.
+    match dice.1 {
+        0 | 1 => drop(doors.promote(name, false).await),
+        2 => drop(doors.promote(name, true).await),
+        3 | 4 => drop(doors.pause(name).await),
+        5 | 6 => drop(doors.resume(name).await),
+        _ => drop(doors.abort(name).await),
+    }
+}
+
+/// Every object that has a state has the same one, and weights that agree with it; none is left alone.
+fn assert_agree(doors: &Doors, round: u64) {
+    let lead = doors.rollout("reviews");
+    let canary = doors.canary();
+    match &lead {
+        None => {
+            for name in OBJECTS {
+                assert_eq!(doors.rollout(name), None, "round {round}: {name}");
+            }
+            assert!(
+                canary == [0, 0, 0] || canary == [100, 80, 200],
+                "round {round}: {canary:?}"
+            );
+        }
+        Some(lead) => {
+            for name in &OBJECTS[1..] {
+                let own = doors.rollout(name);
+                let state = |rollout: &Rollout| (rollout.step, rollout.phase, rollout.since);
+                // A promotion that somebody paused on its way has come to its end on the first of them.
+                let ahead = lead.plan.is_last(lead.step) && own.is_none();
+                assert!(
+                    ahead || own.as_ref().map(state) == Some(state(lead)),
+                    "round {round}: {name} {own:?}"
+                );
+            }
+            let percent = canary[0];
+            assert_eq!(
+                canary,
+                [percent, percent * 8 / 10, percent * 2],
+                "round {round}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_promotes_pauses_or_aborts_beside_a_driver_all_objects_agree_in_the_end() {
+    let mut outcomes = std::collections::BTreeMap::<String, u32>::new();
+    for round in 0..std::env::var("ROUNDS").map_or(60, |n| n.parse().unwrap()) {
+        let mut dice = Dice::seeded(1000 + round);
+        let doors = Doors::open().await;
+        let slow = ApiFault::Slow(Duration::from_millis(dice.below(600)));
+        doors.shop.world.faults().api(Rule::new(slow).on("patch"));
+        let driver = doors.start_with(together("10:15s,50:15s,100"), Signals::none());
+        let people = (0..4).map(|_| {
+            let moment = Duration::from_millis(500 + dice.below(35_000));
+            let what = (dice.below(3), dice.below(8));
+            let doors = &doors;
+            async move {
+                tokio::time::sleep(moment).await;
+                meddle(doors, what).await;
+            }
+        });
+        let people: Vec<_> = people.collect();
+        let people = futures::future::join_all(people);
+        // A rollout that somebody paused has no end of its own.
+        let driver = tokio::time::timeout(Duration::from_secs(180), driver);
+        let (finish, _) = tokio::join!(driver, people);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        if std::env::var("STORY").is_ok_and(|wanted| wanted == round.to_string()) {
+            println!("{}\n{finish:?}\n{:#?}", doors.story(), doors.shop.told());
+        }
+        assert_agree(&doors, round);
+        let outcome = match finish {
+            Err(_) => "left".to_owned(),
+            Ok(Ok(finish)) => {
+                assert!(
+                    !matches!(finish.outcome, Outcome::Drifted | Outcome::RollbackFailed),
+                    "round {round}: {finish:?}"
+                );
+                format!("{:?}", finish.outcome)
+            }
+            Ok(Err(error)) => {
+                assert!(
+                    matches!(error, CommandError::NotStarted { .. }),
+                    "round {round}: {error}"
+                );
+                "not started".to_owned()
+            }
+        };
+        *outcomes.entry(outcome).or_default() += 1;
+        if doors.rollout("reviews").is_some() {
+            doors.shop.world.faults().clear();
+            doors.abort(OBJECTS[(round % 3) as usize]).await.unwrap();
+            doors.assert_restored();
+        }
+    }
+    assert!(outcomes.len() > 2, "too tame: {outcomes:?}");
+}

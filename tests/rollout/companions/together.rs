@@ -1,0 +1,290 @@
+//! What happens to one object happens to all.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use kubectl_canary::commands::{CommandError, Start};
+use kubectl_canary::engine::{Signal, Signals};
+use kubectl_canary::plan::Options;
+use kubectl_canary::record::{Cause, EventKind, Outcome, Phase};
+use kubectl_canary::sandbox::{ApiFault, Rule};
+
+use super::doors::{Doors, OBJECTS, together};
+use crate::stage::{Dice, signals, start};
+
+#[tokio::test(start_paused = true)]
+async fn all_reach_100_percent_together_and_others_keep_their_share() {
+    let doors = Doors::open().await;
+    let driver = doors.start("10,50,100");
+    let watcher = async {
+        doors.until(|doors| doors.canary() == [10, 8, 20]).await;
+        for name in OBJECTS {
+            let rollout = doors.rollout(name).unwrap();
+            assert_eq!((rollout.step, rollout.phase), (0, Phase::Progressing));
+        }
+        doors.until(|doors| doors.canary() == [50, 40, 100]).await;
+    };
+    let (finish, ()) = tokio::join!(driver, watcher);
+    assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
+    assert_eq!(doors.canary(), [100, 80, 200]);
+    assert_eq!(
+        doors.spec("storefront")["http"][1]["route"][2]["weight"],
+        20
+    );
+    assert_eq!(
+        doors.spec("storefront")["http"][0],
+        doors.before[1]["http"][0]
+    );
+    doors.assert_free();
+    let steps = [OBJECTS, OBJECTS, OBJECTS].concat();
+    // The lead rests last: its state goes when all the others have arrived.
+    assert_eq!(doors.patched(), [steps, vec!["reviews"]].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_regression_restores_every_object_to_its_bytes_and_the_lead_last() {
+    let doors = Doors::open().await;
+    let driver = doors.start("10:1m,100");
+    let breaking = async {
+        doors.until(|doors| doors.canary() == [10, 8, 20]).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        doors.fails();
+    };
+    let (finish, ()) = tokio::join!(driver, breaking);
+    assert_eq!(
+        finish.unwrap().outcome,
+        Outcome::RolledBack(Cause::Regression)
+    );
+    doors.assert_restored();
+    let patched = doors.patched();
+    assert_eq!(
+        patched[patched.len() - 3..],
+        ["partners", "storefront", "reviews"]
+    );
+    let told = doors.shop.told().into_iter();
+    let routes: Vec<_> = told
+        .filter_map(|event| match event {
+            EventKind::RolledBack { routes, .. } => Some(routes),
+            _ => None,
+        })
+        .flatten()
+        .map(|change| change.route)
+        .collect();
+    assert_eq!(
+        routes,
+        [
+            "http[primary]",
+            "http[main] of shop/partners",
+            "http[main] of shop/storefront"
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trip_takes_the_canary_to_0_on_every_object_before_it_is_confirmed() {
+    let doors = Doors::open().await;
+    let options = Options {
+        analysis: None,
+        min_requests: None,
+        ..together("10:1m,100")
+    };
+    let driver = doors.start_with(options, Signals::none());
+    let breaking = async {
+        doors.until(|doors| doors.canary() == [10, 8, 20]).await;
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        doors.fails();
+        doors.until(|doors| doors.canary() == [0, 0, 0]).await;
+        OBJECTS.map(|name| doors.rollout(name).map(|rollout| rollout.phase))
+    };
+    let (finish, phases) = tokio::join!(driver, breaking);
+    assert_eq!(phases, [Some(Phase::Tripped); 3]);
+    assert_eq!(
+        finish.unwrap().outcome,
+        Outcome::RolledBack(Cause::Regression)
+    );
+    doors.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_fault_on_a_companion_is_borne() {
+    for fault in [
+        ApiFault::Answer {
+            code: 503,
+            retry_after: None,
+            applied: false,
+        },
+        ApiFault::Answer {
+            code: 504,
+            retry_after: None,
+            applied: true,
+        },
+        ApiFault::Answer {
+            code: 429,
+            retry_after: Some(1),
+            applied: false,
+        },
+        ApiFault::Reset { applied: true },
+        ApiFault::Hang { applied: false },
+    ] {
+        for skip in 0..3 {
+            let doors = Doors::open().await;
+            doors.fault("storefront", fault.clone(), |rule| {
+                rule.after(skip).times(2)
+            });
+            let finish = doors.start("10,50,100").await.unwrap();
+            assert_eq!(finish.outcome, Outcome::Promoted, "{fault:?} after {skip}");
+            assert_eq!(doors.canary(), [100, 80, 200]);
+            doors.assert_free();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn abort_beside_a_live_driver_ends_both_and_restores_all() {
+    for name in OBJECTS {
+        let doors = Doors::open().await;
+        let driver = doors.start("10:5m,100");
+        let other = async {
+            doors.until(|doors| doors.canary() == [10, 8, 20]).await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            doors.abort(name).await.unwrap().unwrap()
+        };
+        let (finish, aborted) = tokio::join!(driver, other);
+        assert_eq!(aborted.outcome, Outcome::RolledBack(Cause::Request));
+        let finish = finish.unwrap();
+        assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Request));
+        assert_eq!(finish.reasons, ["rolled back: on request by bob@desk"]);
+        doors.assert_restored();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn promote_pause_and_resume_on_a_companion_act_on_all() {
+    let doors = Doors::open().await;
+    let driver = doors.start("10:10m,50:10m,100");
+    let other = async {
+        doors.until(|doors| doors.canary() == [10, 8, 20]).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        doors.promote("partners", false).await.unwrap();
+        assert_eq!(doors.canary(), [50, 40, 100]);
+        doors.pause("storefront").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        for name in OBJECTS {
+            assert_eq!(doors.rollout(name).unwrap().phase, Phase::Paused, "{name}");
+        }
+        assert_eq!(doors.canary(), [50, 40, 100]);
+        doors.resume("partners").await.unwrap();
+        let status = doors.status("partners").await;
+        assert_eq!(status.moves_with.unwrap().to_string(), "shop/reviews");
+        let status = doors.status("reviews").await;
+        let also: Vec<_> = status.also.iter().map(ToString::to_string).collect();
+        assert_eq!(also, ["shop/storefront", "shop/partners"]);
+        let routes: Vec<_> = status.routes.iter().map(|r| r.route.as_str()).collect();
+        assert_eq!(
+            routes,
+            [
+                "http[primary]",
+                "http[main] of shop/storefront",
+                "http[main] of shop/partners"
+            ]
+        );
+        doors.promote("storefront", true).await.unwrap();
+        assert_eq!(doors.canary(), [100, 80, 200]);
+    };
+    let (finish, ()) = tokio::join!(driver, other);
+    assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
+    doors.assert_free();
+}
+
+#[tokio::test(start_paused = true)]
+async fn promote_without_a_driver_moves_all_and_a_refusal_takes_all_back() {
+    let doors = Doors::open().await;
+    let args = Start {
+        no_wait: true,
+        ..start(together("10,50,100"))
+    };
+    let started = doors
+        .shop
+        .start_as("alice@desk", args, Signals::none())
+        .await;
+    assert_eq!(started.unwrap().outcome, Outcome::StepPassed);
+    assert_eq!(doors.canary(), [10, 8, 20]);
+    doors.promote("reviews", false).await.unwrap();
+    assert_eq!(doors.canary(), [50, 40, 100]);
+    let fault = ApiFault::WebhookDenies("no".into());
+    doors.fault("storefront", fault, |rule| rule.times(1));
+    let error = doors.promote("reviews", false).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("the rollout of shop/reviews and all that moves with it is rolled back"),
+        "{error}"
+    );
+    assert_eq!(kubectl_canary::cli::Exit::from(&error).code(), 12);
+    doors.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_shows_every_step_of_every_object_and_asks_the_server_about_each() {
+    let doors = Doors::open().await;
+    let view = doors.plan(together("10,100")).await.unwrap();
+    let also: Vec<_> = view.also.iter().map(ToString::to_string).collect();
+    assert_eq!(also, ["shop/storefront", "shop/partners"]);
+    let routes: Vec<_> = view
+        .routes
+        .iter()
+        .map(|route| (route.route.as_str(), route.steps[0].clone()))
+        .collect();
+    assert_eq!(
+        routes,
+        [
+            ("http[primary]", vec![Some(90), Some(10)]),
+            (
+                "http[main] of shop/storefront",
+                vec![Some(72), Some(8), Some(20)]
+            ),
+            ("http[main] of shop/partners", vec![Some(20), Some(180)]),
+        ]
+    );
+    let told: Vec<_> = view.findings.iter().map(|one| one.what.as_str()).collect();
+    for expected in [
+        "the API server accepts the step at 10 %",
+        "the API server accepts the step at 10 % of shop/storefront",
+        "the API server accepts the step at 100 % of shop/partners",
+        "virtualservice shop/partners moves with shop/reviews",
+    ] {
+        assert!(told.contains(&expected), "{expected}: {told:#?}");
+    }
+    doors.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_at_any_moment_restores_all_within_seven_seconds() {
+    let mut dice = Dice::seeded(13);
+    for round in 0..20 {
+        let doors = Doors::open().await;
+        let slow = ApiFault::Slow(Duration::from_millis(200));
+        doors.shop.world.faults().api(Rule::new(slow).on("patch"));
+        let (tell, queue) = signals();
+        let millis = 1000 + dice.below(14_000);
+        let driver = doors.start_with(together("10,50,100:1m"), queue);
+        let other = async {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            tell.send(Signal::Terminate).unwrap();
+            doors.shop.world.clock().now()
+        };
+        let (finish, asked) = tokio::join!(driver, other);
+        match finish {
+            Ok(finish) => {
+                assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Signal));
+                let took = finish.at.duration_since(asked);
+                assert!(
+                    took < SignedDuration::from_secs(7),
+                    "round {round}: {took:?}"
+                );
+            }
+            Err(error) => assert!(matches!(error, CommandError::Interrupted(_)), "{error}"),
+        }
+        doors.assert_restored();
+    }
+}
