@@ -14,7 +14,7 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 const NAME: &str = "kubectl-canary";
 
 /// What `start` does in the VirtualService's namespace: group, resource, verbs.
-const RULES: [(&str, &str, &[&str]); 7] = [
+const RULES: [(&str, &str, &[&str]); 8] = [
     (
         "networking.istio.io",
         "virtualservices",
@@ -30,6 +30,7 @@ const RULES: [(&str, &str, &[&str]); 7] = [
         "leases",
         &["get", "create", "update"],
     ),
+    ("security.istio.io", "peerauthentications", &["list"]),
 ];
 
 /// What `start --detach` does besides, on behalf of whoever calls it.
