@@ -46,7 +46,7 @@ pub struct Forecast {
 pub struct ForecastStep {
     /// The canary's percentage.
     pub weight: Percent,
-    /// Whether the canary is judged at it.
+    /// Whether the canary is judged at it by users' requests.
     pub judged: bool,
     /// How long it takes; `None` where its time is up before there is a verdict.
     pub takes: Option<HumanDuration>,

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::forecast::{count, name, pace, percentage};
 use super::simulation_page::Page;
-use super::{Layout, Table, Tone, View, grouped};
-use crate::plan::{AnalysisKind, HumanDuration, Percent, Plan};
+use super::{Layout, Table, Tone, View, grouped, phrase};
+use crate::plan::{AnalysisKind, HumanDuration, Plan};
 use crate::simulate::{Chance, Ending, Lag, Moment, Outcome, Scenario, Spread};
 
 /// A plan, what it was played against, and what came of it.
@@ -52,8 +52,8 @@ impl Simulation {
             .map(|tolerance| format!(", tolerance {tolerance}%"))
             .unwrap_or_default();
         format!(
-            "{} %, {kind}{tolerance}, {} a step at least, scraped every {}",
-            list(&self.plan),
+            "{}, {kind}{tolerance}, {} a step at least, scraped every {}",
+            phrase::ladder(&self.plan.rungs()),
             self.plan.dwell,
             judgement.scrape
         )
@@ -193,17 +193,6 @@ fn cells(what: &str, spread: Spread, words: impl Fn(f64) -> String) -> Vec<Strin
     std::iter::once(what.to_owned())
         .chain(numbers.into_iter().map(words))
         .collect()
-}
-
-fn list(plan: &Plan) -> String {
-    let weights: Vec<_> = plan
-        .steps
-        .as_slice()
-        .iter()
-        .map(|step| step.weight)
-        .collect();
-    let texts: Vec<_> = weights.iter().map(Percent::to_string).collect();
-    texts.join(", ")
 }
 
 /// What an ending is called.

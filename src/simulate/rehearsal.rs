@@ -159,7 +159,9 @@ impl Play<'_> {
         while self.scraped + self.scrape <= now {
             let until = self.scraped + self.scrape;
             let window = self.window(until);
-            if let Some(share) = self.machine.rollout().mirrored() {
+            if self.machine.rollout().plan.mirrors() {
+                // After a trip nothing is copied, and stable's own proxies report all the same.
+                let share = self.machine.rollout().mirrored().unwrap_or_default();
                 let copies = self.world.copies(self.scraped, &window, share.share());
                 shadows.push(Window {
                     share: self.machine.exposure_at(window.end),

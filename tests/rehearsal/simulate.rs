@@ -39,6 +39,24 @@ fn a_healthy_canary_is_promoted_and_a_broken_one_rolled_back() {
 }
 
 #[test]
+fn a_canary_that_is_worse_is_found_in_the_shadow_at_no_cost() {
+    let steps = "--steps mirror:10%,1,10,50,100";
+    for flags in ["--canary-errors 5%", "--canary-errors 100%"] {
+        let table = simulated(&format!("{steps} {flags}")).table;
+        assert!(table.rolled_back.share >= 0.99, "{flags}: {table:?}");
+        assert!(table.failed.nineteen_in_twenty == 0.0, "{flags}: {table:?}");
+        let seconds = table.seconds.nineteen_in_twenty;
+        assert!(seconds < 300.0, "{flags}: {table:?}");
+    }
+    let simulation = simulated(steps);
+    let table = &simulation.table;
+    assert!(table.rolled_back.share <= 0.01, "{table:?}");
+    assert!(table.promoted.share >= 0.98, "{table:?}");
+    let words = shown(&simulation);
+    assert!(words.contains("mirror 10 %, 1, 10, 50, 100 %"), "{words}");
+}
+
+#[test]
 fn a_shared_outage_holds_a_rollout_and_does_not_end_it() {
     for late in ["", "--late-counters stable", "--late-counters canary"] {
         let table = simulated(&format!("--outage-rate 30% {late}")).table;

@@ -121,6 +121,10 @@ async fn a_canary_that_fails_in_the_shadow_never_gets_a_users_request() {
         );
         assert!(shop.climbed().iter().all(|step| step == "0"));
         assert_eq!(finish.total.canary, Counts::default());
+        let first = shop.when(|event| matches!(event, EventKind::StepStarted { .. }));
+        let found = shop.when(|event| matches!(event, EventKind::Regressed { .. }));
+        let took = found.duration_since(first).as_secs();
+        assert!(took < 20, "{took} s");
         let at_canary = shop.world.traffic().seen_at_source(|stream| {
             let version = stream.workload.as_ref().map(|workload| &*workload.version);
             version == Some("v2")

@@ -298,7 +298,8 @@ impl Traffic {
                 if kind == Kind::Request {
                     report(Reporter::Source, &demand.source.pod);
                 }
-                if !self.bare.contains(&key) && !(failed && behaviour.failure.source_only) {
+                let unseen = self.bare.contains(&key) || failed && behaviour.failure.source_only;
+                if !unseen {
                     report(Reporter::Destination, pod);
                 }
             }
