@@ -240,8 +240,9 @@ async fn write_to(
                 return Ok(());
             }
             Ok(Written::NotAsBelieved(now)) => {
+                // Only what was looked at together with the lead is a ground to write on.
+                may_go_on(&now).await?;
                 *vs = now;
-                may_go_on(vs).await?;
                 if is_level(intent, vs) {
                     return Ok(());
                 }
@@ -281,4 +282,182 @@ pub(super) fn changes_of(intent: &Intent, vs: &VirtualService) -> Vec<RouteChang
             ..change
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Options, Plan};
+    use crate::record::{Cause, LAST, Phase, ROLLOUT};
+    use crate::traffic::{Wanted, choose};
+    use serde_json::{Value, json};
+
+    fn vs(name: &str, weights: [i64; 2], annotations: Value) -> VirtualService {
+        VirtualService::new(json!({
+            "metadata": {"name": name, "namespace": "shop", "uid": name, "annotations": annotations},
+            "spec": {"http": [{"name": "main", "route": [
+                {"destination": {"host": "reviews", "subset": "v1"}, "weight": weights[0]},
+                {"destination": {"host": "reviews", "subset": "v2"}, "weight": weights[1]},
+            ]}]},
+        }))
+        .unwrap()
+    }
+
+    /// A rollout of two objects at 10 %, and the lead.
+    fn rollout() -> (Rollout, VirtualService) {
+        let (lead, other) = (
+            vs("reviews", [100, 0], json!({})),
+            vs("storefront", [100, 0], json!({})),
+        );
+        let choice = choose(&lead, None, None, &[], &[]).unwrap();
+        let pair = (&choice.stable, &choice.canary);
+        let of_other = Wanted::default().between(&other, pair).unwrap();
+        let also = vec![Companion::of(&other, &of_other.splits)];
+        let plan = Plan::resolve(Options::default()).unwrap();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let whom = (choice.stable, choice.canary, choice.splits);
+        let rollout = Rollout::new("r".into(), "ada@desk/1".into(), plan, whom, now);
+        let rollout = rollout.with_companions(also);
+        (rollout.at_step(1, Phase::Progressing, now), lead)
+    }
+
+    fn state(rollout: &Rollout, lead: &VirtualService) -> Value {
+        let own = rollout.of_companion(lead, &rollout.also[0]);
+        json!({ROLLOUT: own.to_annotation().unwrap()})
+    }
+
+    fn ended(rollout: &Rollout, outcome: Outcome) -> Value {
+        let ending = Ending::of(rollout, outcome, "bob@desk", rollout.began);
+        json!({LAST: ending.to_annotation()})
+    }
+
+    #[test]
+    fn a_companion_shows_whether_it_is_where_its_lead_is() {
+        let (rollout, lead) = rollout();
+        let now = rollout.began;
+        let sight = |rollout: &Rollout, vs: &VirtualService| match compare_companion(
+            rollout,
+            &lead,
+            &rollout.also[0],
+            vs,
+        ) {
+            Sight::AsBelieved => "as believed".to_owned(),
+            Sight::Moved(_) => "moved".to_owned(),
+            Sight::Ended(ending) => ending.outcome.to_string(),
+            Sight::TakenOver(holder) => holder,
+            Sight::Drifted { what, .. } => what,
+            Sight::Gone => "gone".to_owned(),
+        };
+        let at = |weights, annotations| vs("storefront", weights, annotations);
+        let earlier = rollout.at_step(0, Phase::Progressing, now);
+        let last = rollout.at_step(3, Phase::Progressing, now);
+        let anothers = Rollout {
+            holder: "bob@desk/2".into(),
+            ..rollout.clone()
+        };
+        for (believed, seen, expected) in [
+            (
+                &rollout,
+                at([90, 10], state(&rollout, &lead)),
+                "as believed",
+            ),
+            (&rollout, at([99, 1], state(&earlier, &lead)), "moved"),
+            (
+                &rollout,
+                at([90, 10], state(&anothers, &lead)),
+                "bob@desk/2",
+            ),
+            (
+                &rollout,
+                at([50, 50], state(&rollout, &lead)),
+                "virtualservice shop/storefront: http[main] has weights 50/50, this rollout knows 90/10",
+            ),
+            (
+                &rollout,
+                at([90, 10], json!({})),
+                "virtualservice shop/storefront: the rollout state is gone",
+            ),
+            (
+                &rollout,
+                vs("other", [90, 10], state(&rollout, &lead)),
+                "virtualservice shop/other was deleted and made anew",
+            ),
+            (
+                &rollout,
+                at(
+                    [100, 0],
+                    ended(&rollout, Outcome::RolledBack(Cause::Request)),
+                ),
+                "rolled back: on request",
+            ),
+            // One that is at 100 % may have come to its end before its lead, but no sooner.
+            (
+                &last,
+                at([0, 100], ended(&last, Outcome::Promoted)),
+                "as believed",
+            ),
+            (
+                &rollout,
+                at([0, 100], ended(&last, Outcome::Promoted)),
+                "promoted",
+            ),
+            (
+                &last,
+                at([5, 95], ended(&last, Outcome::Promoted)),
+                "promoted",
+            ),
+        ] {
+            assert_eq!(sight(believed, &seen), expected);
+        }
+    }
+
+    #[test]
+    fn what_keeps_a_companion_from_moving_is_known_before_it_is_tried() {
+        let (rollout, lead) = rollout();
+        let goal = Intent::State(Box::new(rollout.clone()));
+        let why = |vs: &VirtualService| hindrance(&goal, &lead, &rollout.also[0], vs);
+        let at = |weights, annotations| vs("storefront", weights, annotations);
+        let another = Rollout {
+            run: "other".into(),
+            ..rollout.clone()
+        };
+        for (seen, expected) in [
+            (at([100, 0], json!({})), None),
+            (at([90, 10], state(&rollout, &lead)), None),
+            (
+                at([80, 20], json!({})),
+                Some("it has neither the original weights nor a state of the rollout"),
+            ),
+            (
+                at([90, 10], state(&another, &lead)),
+                Some("ada@desk/1 has another rollout there"),
+            ),
+            (
+                at(
+                    [100, 0],
+                    ended(&rollout, Outcome::RolledBack(Cause::Request)),
+                ),
+                Some("bob@desk has begun to take the rollout back"),
+            ),
+            (
+                vs("other", [100, 0], json!({})),
+                Some("it was deleted and made anew since the rollout began"),
+            ),
+        ] {
+            assert_eq!(why(&seen).as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn the_patch_of_a_companion_depends_on_how_the_last_rollout_ended_there() {
+        let (rollout, lead) = rollout();
+        let goal = Intent::State(Box::new(rollout.clone()));
+        let seen = vs("storefront", [100, 0], ended(&rollout, Outcome::Promoted));
+        let patch = goal.of_companion(&lead, &rollout.also[0]).patch(&seen);
+        let patch = serde_json::to_string(&patch.unwrap()).unwrap();
+        let tested =
+            r#"{"op":"test","path":"/metadata/annotations/kubectl-canary.dev~1last","value""#;
+        assert!(patch.contains(tested), "{patch}");
+        assert_eq!(patch.matches("kubectl-canary.dev~1last").count(), 1);
+    }
 }
