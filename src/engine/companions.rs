@@ -1,47 +1,16 @@
-//! Bringing the companions to where their lead stands.
+//! What the companions of a lead are to be, and how they stand to it.
 //!
 //! The lead goes first and comes to rest last: its state says where all are going, so whoever finds
 //! a companion behind it knows what is left to do. Every companion is fenced by its own state in the
 //! same way as the lead is.
 
-use std::time::Duration;
-
 use futures::future::join_all;
 
-use super::intent::{Intent, WriteError, Written, write};
+use super::intent::Intent;
 use super::sight::{Sight, compare};
 use crate::cluster::{CallError, Cluster};
-use crate::record::{Companion, Ending, Outcome, Rollout, RouteChange, route_of};
+use crate::record::{Companion, Ending, Outcome, ROLLOUT, Rollout, RouteChange, route_of};
 use crate::traffic::VirtualService;
-
-/// How often a write to a companion is tried.
-const ATTEMPTS: u32 = 5;
-/// The pause between attempts.
-const PAUSE: Duration = Duration::from_millis(500);
-
-/// Why the companions are not where their lead is.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum FollowError {
-    /// One of them cannot be brought there, however often it is tried.
-    #[error("virtualservice {object} cannot move along: {why}")]
-    Refused {
-        /// `namespace/name`.
-        object: String,
-        /// Why.
-        why: String,
-    },
-    /// The API server does not take it for the time being.
-    #[error("virtualservice {object} does not move along: {why}")]
-    Unreachable {
-        /// `namespace/name`.
-        object: String,
-        /// What it said last.
-        why: String,
-    },
-    /// Somebody else moved the lead meanwhile, and has the companions to look after now.
-    #[error("somebody else moved the rollout on")]
-    MovedOn,
-}
 
 impl Intent {
     /// The rollout that is meant.
@@ -100,7 +69,7 @@ fn is_promoted(rollout: &Rollout, vs: &VirtualService) -> bool {
     );
     let last = rollout.plan.is_last(rollout.step);
     let promoted = || rollout.promoted_on(vs).map(|shape| shape.difference(vs));
-    ended && last && vs.annotation(crate::record::ROLLOUT).is_none() && promoted() == Ok(None)
+    ended && last && vs.annotation(ROLLOUT).is_none() && promoted() == Ok(None)
 }
 
 /// Compares what a companion shows with the lead's rollout that one believes in.
@@ -181,97 +150,6 @@ pub fn hindrance(
     patch.err().map(|error| error.to_string())
 }
 
-/// Brings every companion to where `goal` has brought the lead, in order, and then ends the rollout
-/// on the lead where that is the goal. Without companions there is nothing to do.
-///
-/// # Errors
-/// See [`FollowError`]. Those that come before it in the order have moved then.
-pub async fn follow(
-    cluster: &Cluster,
-    lead: &mut VirtualService,
-    goal: &Intent,
-    others: &mut [VirtualService],
-) -> Result<Vec<RouteChange>, FollowError> {
-    let rollout = goal.rollout().clone();
-    let mut changes = Vec::new();
-    for (companion, vs) in rollout.also.iter().zip(others.iter_mut()) {
-        let intent = goal.of_companion(lead, companion);
-        if is_level(&intent, vs) {
-            continue;
-        }
-        let before = vs.clone();
-        let first = goal.before_companions(cluster);
-        write_to(cluster, vs, &intent, async |now| {
-            let shown = cluster.virtual_service(lead.namespace(), lead.name());
-            let is_ours = shown.await.is_ok_and(|shown| first.is_done(&shown));
-            match hindrance(goal, lead, companion, now) {
-                _ if !is_ours => Err(FollowError::MovedOn),
-                Some(why) => Err(refused(now, why)),
-                None => Ok(()),
-            }
-        })
-        .await?;
-        changes.extend(changes_of(&intent, &before));
-    }
-    if matches!(goal, Intent::Complete(..)) && !rollout.also.is_empty() && !goal.is_done(lead) {
-        write_to(cluster, lead, goal, async |now| {
-            match compare(&rollout, now) {
-                Sight::AsBelieved => Ok(()),
-                _ => Err(FollowError::MovedOn),
-            }
-        })
-        .await?;
-    }
-    Ok(changes)
-}
-
-/// Writes until it is done, as often as is sensible without somebody watching.
-async fn write_to(
-    cluster: &Cluster,
-    vs: &mut VirtualService,
-    intent: &Intent,
-    mut may_go_on: impl AsyncFnMut(&VirtualService) -> Result<(), FollowError>,
-) -> Result<(), FollowError> {
-    let mut why = String::new();
-    for _ in 0..ATTEMPTS {
-        match write(cluster, vs, intent).await {
-            Ok(Written::Done(now)) => {
-                *vs = now;
-                return Ok(());
-            }
-            Ok(Written::NotAsBelieved(now)) => {
-                *vs = now;
-                may_go_on(vs).await?;
-                if is_level(intent, vs) {
-                    return Ok(());
-                }
-                why = "the object keeps changing while it is patched".into();
-            }
-            Ok(Written::Failed(error)) if error.may_pass() => {
-                why = error.to_string();
-                tokio::time::sleep(PAUSE).await;
-            }
-            Ok(Written::Failed(error)) => return Err(refused(vs, error.to_string())),
-            Err(error) => return Err(unwritable(vs, &error)),
-        }
-    }
-    Err(FollowError::Unreachable {
-        object: vs.full_name(),
-        why,
-    })
-}
-
-fn refused(vs: &VirtualService, why: String) -> FollowError {
-    FollowError::Refused {
-        object: vs.full_name(),
-        why,
-    }
-}
-
-fn unwritable(vs: &VirtualService, error: &WriteError) -> FollowError {
-    refused(vs, error.to_string())
-}
-
 /// What `intent` changes on a companion, with the object's name behind each route.
 pub(super) fn changes_of(intent: &Intent, vs: &VirtualService) -> Vec<RouteChange> {
     let changes = intent.changes(vs).unwrap_or_default().into_iter();
@@ -281,4 +159,182 @@ pub(super) fn changes_of(intent: &Intent, vs: &VirtualService) -> Vec<RouteChang
             ..change
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Options, Plan};
+    use crate::record::{Cause, LAST, Phase};
+    use crate::traffic::{Wanted, choose};
+    use serde_json::{Value, json};
+
+    fn vs(name: &str, weights: [i64; 2], annotations: Value) -> VirtualService {
+        VirtualService::new(json!({
+            "metadata": {"name": name, "namespace": "shop", "uid": name, "annotations": annotations},
+            "spec": {"http": [{"name": "main", "route": [
+                {"destination": {"host": "reviews", "subset": "v1"}, "weight": weights[0]},
+                {"destination": {"host": "reviews", "subset": "v2"}, "weight": weights[1]},
+            ]}]},
+        }))
+        .unwrap()
+    }
+
+    /// A rollout of two objects at 10 %, and the lead.
+    fn rollout() -> (Rollout, VirtualService) {
+        let (lead, other) = (
+            vs("reviews", [100, 0], json!({})),
+            vs("storefront", [100, 0], json!({})),
+        );
+        let choice = choose(&lead, None, None, &[], &[]).unwrap();
+        let pair = (&choice.stable, &choice.canary);
+        let of_other = Wanted::default().between(&other, pair).unwrap();
+        let also = vec![Companion::of(&other, &of_other.splits)];
+        let plan = Plan::resolve(Options::default()).unwrap();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let whom = (choice.stable, choice.canary, choice.splits);
+        let rollout = Rollout::new("r".into(), "ada@desk/1".into(), plan, whom, now);
+        let rollout = rollout.with_companions(also);
+        (rollout.at_step(1, Phase::Progressing, now), lead)
+    }
+
+    fn state(rollout: &Rollout, lead: &VirtualService) -> Value {
+        let own = rollout.of_companion(lead, &rollout.also[0]);
+        json!({ROLLOUT: own.to_annotation().unwrap()})
+    }
+
+    fn ended(rollout: &Rollout, outcome: Outcome) -> Value {
+        let ending = Ending::of(rollout, outcome, "bob@desk", rollout.began);
+        json!({LAST: ending.to_annotation()})
+    }
+
+    #[test]
+    fn a_companion_shows_whether_it_is_where_its_lead_is() {
+        let (rollout, lead) = rollout();
+        let now = rollout.began;
+        let sight = |rollout: &Rollout, vs: &VirtualService| match compare_companion(
+            rollout,
+            &lead,
+            &rollout.also[0],
+            vs,
+        ) {
+            Sight::AsBelieved => "as believed".to_owned(),
+            Sight::Moved(_) => "moved".to_owned(),
+            Sight::Ended(ending) => ending.outcome.to_string(),
+            Sight::TakenOver(holder) => holder,
+            Sight::Drifted { what, .. } => what,
+            Sight::Gone => "gone".to_owned(),
+        };
+        let at = |weights, annotations| vs("storefront", weights, annotations);
+        let earlier = rollout.at_step(0, Phase::Progressing, now);
+        let last = rollout.at_step(3, Phase::Progressing, now);
+        let anothers = Rollout {
+            holder: "bob@desk/2".into(),
+            ..rollout.clone()
+        };
+        for (believed, seen, expected) in [
+            (
+                &rollout,
+                at([90, 10], state(&rollout, &lead)),
+                "as believed",
+            ),
+            (&rollout, at([99, 1], state(&earlier, &lead)), "moved"),
+            (
+                &rollout,
+                at([90, 10], state(&anothers, &lead)),
+                "bob@desk/2",
+            ),
+            (
+                &rollout,
+                at([50, 50], state(&rollout, &lead)),
+                "virtualservice shop/storefront: http[main] has weights 50/50, this rollout knows 90/10",
+            ),
+            (
+                &rollout,
+                at([90, 10], json!({})),
+                "virtualservice shop/storefront: the rollout state is gone",
+            ),
+            (
+                &rollout,
+                vs("other", [90, 10], state(&rollout, &lead)),
+                "virtualservice shop/other was deleted and made anew",
+            ),
+            (
+                &rollout,
+                at(
+                    [100, 0],
+                    ended(&rollout, Outcome::RolledBack(Cause::Request)),
+                ),
+                "rolled back: on request",
+            ),
+            // One that is at 100 % may have come to its end before its lead, but no sooner.
+            (
+                &last,
+                at([0, 100], ended(&last, Outcome::Promoted)),
+                "as believed",
+            ),
+            (
+                &rollout,
+                at([0, 100], ended(&last, Outcome::Promoted)),
+                "promoted",
+            ),
+            (
+                &last,
+                at([5, 95], ended(&last, Outcome::Promoted)),
+                "promoted",
+            ),
+        ] {
+            assert_eq!(sight(believed, &seen), expected);
+        }
+    }
+
+    #[test]
+    fn what_keeps_a_companion_from_moving_is_known_before_it_is_tried() {
+        let (rollout, lead) = rollout();
+        let goal = Intent::State(Box::new(rollout.clone()));
+        let why = |vs: &VirtualService| hindrance(&goal, &lead, &rollout.also[0], vs);
+        let at = |weights, annotations| vs("storefront", weights, annotations);
+        let another = Rollout {
+            run: "other".into(),
+            ..rollout.clone()
+        };
+        for (seen, expected) in [
+            (at([100, 0], json!({})), None),
+            (at([90, 10], state(&rollout, &lead)), None),
+            (
+                at([80, 20], json!({})),
+                Some("it has neither the original weights nor a state of the rollout"),
+            ),
+            (
+                at([90, 10], state(&another, &lead)),
+                Some("ada@desk/1 has another rollout there"),
+            ),
+            (
+                at(
+                    [100, 0],
+                    ended(&rollout, Outcome::RolledBack(Cause::Request)),
+                ),
+                Some("bob@desk has begun to take the rollout back"),
+            ),
+            (
+                vs("other", [100, 0], json!({})),
+                Some("it was deleted and made anew since the rollout began"),
+            ),
+        ] {
+            assert_eq!(why(&seen).as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn the_patch_of_a_companion_depends_on_how_the_last_rollout_ended_there() {
+        let (rollout, lead) = rollout();
+        let goal = Intent::State(Box::new(rollout.clone()));
+        let seen = vs("storefront", [100, 0], ended(&rollout, Outcome::Promoted));
+        let patch = goal.of_companion(&lead, &rollout.also[0]).patch(&seen);
+        let patch = serde_json::to_string(&patch.unwrap()).unwrap();
+        let tested =
+            r#"{"op":"test","path":"/metadata/annotations/kubectl-canary.dev~1last","value""#;
+        assert!(patch.contains(tested), "{patch}");
+        assert_eq!(patch.matches("kubectl-canary.dev~1last").count(), 1);
+    }
 }

@@ -9,7 +9,7 @@ use super::blindness::Trouble;
 use super::escort::Escort;
 use super::finish::Finish;
 use super::machine::Machine;
-use super::sight::{Sight, compare};
+use super::sight::{Sight, compare, is_on_its_way_back};
 use super::signals::{Signal, Signals};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, LeaseWatch, Seen, Subset, Watch};
@@ -210,6 +210,20 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// The lead is not as believed.
+    pub(super) fn lead_shows(&mut self, sight: Sight) -> Action {
+        if matches!(sight, Sight::Drifted { .. })
+            && is_on_its_way_back(self.machine.rollout(), &self.vs)
+        {
+            self.machine.because("somebody takes the rollout back");
+            return Action::RollBack {
+                cause: Cause::Request,
+                overwrite: false,
+            };
+        }
+        self.see(sight)
+    }
+
     fn seen(&mut self, vs: VirtualService) -> Action {
         // The watch tells of our own writes after their answers have; those are no news.
         if vs.is_older_than(&self.vs) {
@@ -221,7 +235,7 @@ impl<'a> Driver<'a> {
             return Action::Wait;
         }
         self.next_look = Instant::now();
-        self.see(sight)
+        self.lead_shows(sight)
     }
 
     pub(super) async fn look(&mut self) -> Action {

@@ -50,6 +50,21 @@ pub(super) enum Seat {
     Companion(usize),
 }
 
+/// How a companion stands to its lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Where the lead says.
+    AsBelieved,
+    /// At another point of the same rollout, and the lead is where it was believed to be.
+    Elsewhere,
+    /// At another point of the same rollout, and the lead cannot be asked.
+    Unknown,
+}
+
+fn is_promotion(sight: &Sight) -> bool {
+    matches!(sight, Sight::Ended(ending) if !matches!(ending.outcome, Outcome::RolledBack(_)))
+}
+
 impl Driver<'_> {
     pub(super) fn object(&self, seat: Seat) -> &VirtualService {
         match seat {
@@ -104,9 +119,10 @@ impl Driver<'_> {
         }
         match self.companion_shows(index, vs).await {
             Err(action) => action,
-            Ok(true) => Action::Wait,
+            // What cannot be told now is met by the next patch.
+            Ok(Standing::AsBelieved | Standing::Unknown) => Action::Wait,
             // Nothing of ours is on its way, so somebody has put an earlier state back.
-            Ok(false) => {
+            Ok(Standing::Elsewhere) => {
                 let vs = &self.escorts[index].vs;
                 let (manager, object) = (vs.last_manager().unwrap_or("somebody"), vs.full_name());
                 self.see(Sight::Drifted {
@@ -120,21 +136,29 @@ impl Driver<'_> {
         }
     }
 
-    /// Judges what a companion shows: whether it is as believed, or at least of this rollout, with the
-    /// lead as believed; else what is to be done.
+    /// Judges what a companion shows: how it stands to the lead, or what is to be done.
+    ///
+    /// It is remembered as the ground for the next patch only if the lead was looked at after it.
     pub(super) async fn companion_shows(
         &mut self,
         index: usize,
         now: VirtualService,
-    ) -> Result<bool, Action> {
+    ) -> Result<Standing, Action> {
         let rollout = self.machine.rollout().clone();
         let Some(companion) = rollout.also.get(index) else {
-            return Ok(true);
+            return Ok(Standing::AsBelieved);
         };
         let sight = compare_companion(&rollout, &self.vs, companion, &now);
+        if matches!(sight, Sight::Moved(_)) || is_promotion(&sight) {
+            let lead = self.ask_lead().await;
+            if lead != Ok(Standing::Unknown) {
+                self.escorts[index].vs = now;
+            }
+            return lead;
+        }
         self.escorts[index].vs = now;
         match sight {
-            Sight::AsBelieved => Ok(true),
+            Sight::AsBelieved => Ok(Standing::AsBelieved),
             Sight::Ended(
                 ending @ Ending {
                     outcome: Outcome::RolledBack(cause),
@@ -148,25 +172,22 @@ impl Driver<'_> {
                     overwrite: false,
                 })
             }
-            Sight::Moved(_) | Sight::Ended(_) => self.ask_lead().await.map(|()| false),
-            sight @ (Sight::TakenOver(_) | Sight::Drifted { .. } | Sight::Gone) => {
-                Err(self.see(sight))
-            }
+            sight => Err(self.see(sight)),
         }
     }
 
-    /// Whether the lead is still as believed; where it cannot be read, nothing else is known.
-    async fn ask_lead(&mut self) -> Result<(), Action> {
+    /// Whether the lead is still as believed, while a companion shows another state of the rollout.
+    async fn ask_lead(&mut self) -> Result<Standing, Action> {
         let asked = self.kit.cluster;
         let asked = asked.virtual_service(self.vs.namespace(), self.vs.name());
         let Ok(lead) = asked.await else {
-            return Ok(());
+            return Ok(Standing::Unknown);
         };
         let sight = compare(self.machine.rollout(), &lead);
         self.vs = lead;
         match sight {
-            Sight::AsBelieved => Ok(()),
-            sight => Err(self.see(sight)),
+            Sight::AsBelieved => Ok(Standing::Elsewhere),
+            sight => Err(self.lead_shows(sight)),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::intent::{Intent, WriteError, Written, write};
-use super::sight::{Sight, compare};
+use super::sight::{Sight, compare, is_on_its_way_back};
 use crate::clock::Clock;
 use crate::cluster::{CallError, Class, Cluster};
 use crate::record::{Cause, Ending, EventKind, Outcome, Rollout, RouteChange};
@@ -246,6 +246,7 @@ fn reconsider(
         (Sight::TakenOver(holder), Authority::Driver { .. }) => {
             Err(RollbackError::TakenOver(holder))
         }
+        (Sight::Drifted { .. }, _) if is_on_its_way_back(rollout, vs) => Ok(()),
         (Sight::Drifted { manager, what }, Authority::Driver { overwrite: false }) => {
             Err(RollbackError::Drifted { manager, what })
         }

@@ -1,5 +1,6 @@
 //! What an object shows to somebody who believes something about it. Pure.
 
+use crate::cluster::FIELD_MANAGER;
 use crate::record::{Ending, Rollout};
 use crate::traffic::{MissingRoutes, Shape, VirtualService};
 
@@ -56,6 +57,24 @@ pub fn compare(believed: &Rollout, vs: &VirtualService) -> Sight {
     } else {
         Sight::Moved(Box::new(shown))
     }
+}
+
+/// Whether `vs`, the lead of several objects, has its original weights from one of us while its state
+/// stays: somebody is taking the rollout back, and is not done with the companions.
+pub(super) fn is_on_its_way_back(believed: &Rollout, vs: &VirtualService) -> bool {
+    let is_ours = || match Rollout::read(vs) {
+        Ok(Some(shown)) => shown.run == believed.run && shown.holder == believed.holder,
+        Ok(None) | Err(_) => false,
+    };
+    let is_original = || {
+        believed
+            .original_on(vs)
+            .is_ok_and(|shape| shape.is_exactly(vs))
+    };
+    !believed.also.is_empty()
+        && vs.last_manager() == Some(FIELD_MANAGER)
+        && is_original()
+        && is_ours()
 }
 
 /// What on the object is not as it should be.

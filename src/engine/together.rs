@@ -296,3 +296,73 @@ async fn read(road: &Road<'_>, companion: &Companion) -> Result<VirtualService, 
         tokio::time::sleep(PAUSE).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Options, Plan};
+    use crate::traffic::choose;
+    use serde_json::json;
+
+    fn left(is_lead: bool, error: RollbackError) -> Left {
+        let vs = VirtualService::new(json!({
+            "metadata": {"name": "reviews", "namespace": "shop", "uid": "1"},
+            "spec": {"http": [{"route": [
+                {"destination": {"host": "reviews", "subset": "v1"}, "weight": 100},
+                {"destination": {"host": "reviews", "subset": "v2"}, "weight": 0},
+            ]}]},
+        }))
+        .unwrap();
+        let choice = choose(&vs, None, None, &[], &[]).unwrap();
+        let plan = Plan::resolve(Options::default()).unwrap();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let whom = (choice.stable, choice.canary, choice.splits);
+        let name = if is_lead { "reviews" } else { "storefront" };
+        Left {
+            object: format!("shop/{name}"),
+            vs: None,
+            rollout: Rollout::new(String::new(), String::new(), plan, whom, now),
+            is_lead,
+            error,
+        }
+    }
+
+    #[test]
+    fn what_needs_a_human_counts_before_what_somebody_else_looks_after() {
+        let drifted = || RollbackError::Drifted {
+            manager: "argocd".into(),
+            what: "http[0] has weights 1/2".into(),
+        };
+        let impossible = || RollbackError::Impossible("it is gone".into());
+        let taken = || RollbackError::TakenOver("bob@desk/2".into());
+        for (errors, expected) in [
+            (vec![(true, impossible())], "it is gone"),
+            (
+                vec![(false, impossible())],
+                "virtualservice shop/storefront: it is gone",
+            ),
+            (
+                vec![(false, drifted()), (true, impossible())],
+                "virtualservice shop/storefront: argocd changed the routes: http[0] has weights 1/2; it is gone",
+            ),
+            (
+                vec![(false, drifted()), (true, taken())],
+                "bob@desk/2 drives the rollout now",
+            ),
+            (
+                vec![(true, drifted())],
+                "argocd changed the routes: http[0] has weights 1/2",
+            ),
+            (
+                vec![(false, drifted())],
+                "argocd changed the routes: virtualservice shop/storefront: http[0] has weights 1/2",
+            ),
+        ] {
+            let errors = errors.into_iter();
+            let all = errors
+                .map(|(is_lead, error)| left(is_lead, error))
+                .collect();
+            assert_eq!(Unrestored(all).into_error().to_string(), expected);
+        }
+    }
+}

@@ -137,7 +137,7 @@ impl Driver<'_> {
                             let sight = compare(self.machine.rollout(), &now);
                             self.vs = now;
                             if sight != Sight::AsBelieved {
-                                return Err(self.see(sight));
+                                return Err(self.lead_shows(sight));
                             }
                         }
                         Seat::Companion(index) => {

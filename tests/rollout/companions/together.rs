@@ -8,8 +8,9 @@ use kubectl_canary::engine::{Signal, Signals};
 use kubectl_canary::plan::Options;
 use kubectl_canary::record::{Cause, EventKind, Outcome, Phase};
 use kubectl_canary::sandbox::{ApiFault, Rule};
+use serde_json::json;
 
-use super::doors::{Doors, OBJECTS, together};
+use super::doors::{Doors, OBJECTS, door, together};
 use crate::stage::{Dice, signals, start};
 
 #[tokio::test(start_paused = true)]
@@ -287,4 +288,72 @@ async fn a_signal_at_any_moment_restores_all_within_seven_seconds() {
         }
         doors.assert_restored();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_of_another_namespace_moves_along() {
+    let doors = Doors::open().await;
+    let route = json!([
+        {"destination": {"host": "reviews.shop.svc.cluster.local", "subset": "v1"}, "weight": 10},
+        {"destination": {"host": "reviews.shop.svc.cluster.local", "subset": "v2"}, "weight": 0},
+    ]);
+    let mut elsewhere = door("partners", "edge.example.com", route);
+    elsewhere["metadata"]["namespace"] = "edge".into();
+    doors.shop.world.set(|stage| {
+        stage.apply(json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": "edge"}, "status": {"phase": "Active"},
+        }));
+        stage.apply(elsewhere);
+    });
+    let options = Options {
+        also: vec!["partners".into(), "edge/partners".into()],
+        ..together("10:10m,100")
+    };
+    let view = doors.plan(options.clone()).await.unwrap();
+    let found: Vec<_> = view.findings.iter().map(|one| one.what.as_str()).collect();
+    assert!(
+        found.contains(&"may patch and watch virtualservices in namespace edge"),
+        "{found:#?}"
+    );
+    let driver = doors.start_with(options, Signals::none());
+    let weight = || {
+        let object = doors
+            .shop
+            .world
+            .object("virtualservices", "edge", "partners");
+        object.unwrap()["spec"]["http"][1]["route"][1]["weight"].clone()
+    };
+    let other = async {
+        doors.until(|_| weight() == 1).await;
+        // A short name is one of the namespace in force, so this is the one in shop.
+        doors.abort("partners").await.unwrap().unwrap();
+        assert_eq!(weight(), 0);
+        doors.assert_restored();
+    };
+    let (finish, ()) = tokio::join!(driver, other);
+    assert_eq!(finish.unwrap().outcome, Outcome::RolledBack(Cause::Request));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipeline_drives_all_step_by_step() {
+    let doors = Doors::open().await;
+    let args = Start {
+        no_wait: true,
+        ..start(together("10,50,100"))
+    };
+    let started = doors
+        .shop
+        .start_as("alice@desk", args, Signals::none())
+        .await;
+    assert_eq!(started.unwrap().outcome, Outcome::StepPassed);
+    for (canary, outcome) in [
+        ([50, 40, 100], Outcome::StepPassed),
+        ([100, 80, 200], Outcome::Promoted),
+    ] {
+        let passed = doors.shop.promote_and_wait("ci@runner").await.unwrap();
+        assert_eq!(passed.outcome, outcome);
+        assert_eq!(doors.canary(), canary);
+    }
+    doors.assert_free();
 }
