@@ -54,7 +54,9 @@ pub async fn plan(
         splits: rollout.routes,
         left_behind,
     };
-    Ok(PlanView::of(&vs, &choice, &rollout.plan, findings).with_forecast(forecast))
+    Ok(PlanView::of(&vs, &choice, &rollout.plan, findings)
+        .with_forecast(forecast)
+        .with_arguments(args.rollout.words()))
 }
 
 /// Sends every step's patch without storing it.
