@@ -27,5 +27,6 @@ mod promotion;
 mod regression;
 mod signals;
 mod smoke;
+mod sources;
 mod stack;
 mod takeover;
