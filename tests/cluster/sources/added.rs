@@ -95,7 +95,7 @@ async fn testers_reach_the_canary_first_and_their_rule_is_gone_after_promote_and
 #[ignore = "needs the real stack: scripts/test --cluster"]
 async fn mirrored_requests_reach_the_canary_and_nobody_waits_for_their_answers() {
     let stack = Stack::open().await;
-    let app = App::start(&stack, "mirror").await;
+    let app = App::start(&stack, "shadow").await;
     let load = app.load().rate(RATE).start();
     let mut driver = app.rollout("--steps mirror:10%:5s,50,100").launch();
     settled_at(&mut driver, "0").await;
