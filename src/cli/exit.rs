@@ -88,7 +88,9 @@ impl Exit {
                 "rolled back for want of a verdict: no data, no metrics, out of time"
             }
             Self::Waiting => "held at a weight, waiting for `promote`",
-            Self::Drifted => "somebody else changed the weights or routes, nothing overwritten",
+            Self::Drifted => {
+                "somebody else changed the weights or routes, nothing overwritten unless `--on-drift` says so"
+            }
             Self::RollbackFailed => "rollback FAILED, traffic needs a human",
             Self::Interrupted => "Ctrl-C before anything moved",
             Self::Terminated => "SIGTERM before anything moved",

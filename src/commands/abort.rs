@@ -65,7 +65,6 @@ async fn abort_one(
                 ..
             }) => Ok((vs, None)),
             _ => Err(CommandError::NoRollout {
-                object: vs.full_name(),
                 name: vs.name().to_owned(),
                 namespace: vs.namespace().to_owned(),
             }),

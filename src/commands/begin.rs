@@ -159,7 +159,10 @@ async fn bring_along(
     let (vs, others) = (begun.vs.clone(), begun.companions.clone());
     let lead = vs.full_name();
     take_back(environment, vs, others, goal.rollout(), Cause::Refused).await?;
-    Err(CommandError::NotStarted { lead, source })
+    Err(CommandError::NotStarted {
+        lead,
+        source: Box::new(source),
+    })
 }
 
 /// One attempt. A signal before it keeps it from being made; one that comes while it is under way

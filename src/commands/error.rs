@@ -61,11 +61,9 @@ pub enum CommandError {
     State(#[from] RolloutError),
     /// There is no rollout to act upon.
     #[error(
-        "no rollout is under way on virtualservice {object} (try: kubectl canary start {name} -n {namespace})"
+        "no rollout is under way on virtualservice {namespace}/{name} (try: kubectl canary start {name} -n {namespace})"
     )]
     NoRollout {
-        /// `namespace/name`.
-        object: String,
         /// The name.
         name: String,
         /// The namespace.
@@ -73,11 +71,9 @@ pub enum CommandError {
     },
     /// There is one already.
     #[error(
-        "a rollout is under way on virtualservice {object}, at {weight} % and held by {holder} (try: kubectl canary status, resume or abort {name} -n {namespace})"
+        "a rollout is under way on virtualservice {namespace}/{name}, at {weight} % and held by {holder} (try: kubectl canary status, resume or abort {name} -n {namespace})"
     )]
     UnderWay {
-        /// `namespace/name`.
-        object: String,
         /// The name.
         name: String,
         /// The namespace.
@@ -107,7 +103,7 @@ pub enum CommandError {
         /// `namespace/name` of the lead.
         lead: String,
         /// Which, and why.
-        source: FollowError,
+        source: Box<FollowError>,
     },
     /// An object that has to move along cannot, in the middle of a rollout.
     #[error("{source}; the rollout of {lead} and all that moves with it is rolled back")]
@@ -115,7 +111,7 @@ pub enum CommandError {
         /// `namespace/name` of the lead.
         lead: String,
         /// Which, and why.
-        source: FollowError,
+        source: Box<FollowError>,
     },
     /// Another driver is alive.
     #[error(transparent)]

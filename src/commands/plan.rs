@@ -60,7 +60,8 @@ pub async fn plan(
     let company: Vec<_> = also.iter().zip(&companions).collect();
     Ok(view
         .with_companions(&choice, &company)
-        .with_forecast(forecast))
+        .with_forecast(forecast)
+        .with_arguments(args.rollout.words()))
 }
 
 /// Sends every step's patch without storing it.

@@ -15,7 +15,9 @@ use super::state::is_under_way;
 use super::{CommandError, Environment};
 use crate::cluster::{CallError, Class, Subset};
 use crate::metrics::{MetricSource, MetricsError, Targets};
-use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan, PlanFile, Rung};
+use crate::plan::{
+    Finding, Forecast, HumanDuration, Options, Percent, Plan, PlanFile, Rung, shell_word,
+};
 use crate::preflight::{Proposal, Question, Samples, Surroundings, inspect};
 use crate::record::Rollout;
 use crate::traffic::{Choice, Split, VersionsError, VirtualService, Wanted};
@@ -82,6 +84,17 @@ impl Prepared {
 }
 
 impl RolloutArgs {
+    /// The words after a command's name and the object's that say the same again.
+    pub(super) fn words(&self) -> String {
+        let file = self
+            .filename
+            .as_ref()
+            .map(|path| path.display().to_string());
+        let file = file.map(|file| format!("-f {}", shell_word(&file)));
+        let words: Vec<_> = file.into_iter().chain([self.options.flags()]).collect();
+        words.join(" ").trim_end().to_owned()
+    }
+
     /// The object's name, its namespace and the options, flags before the file.
     pub(super) fn resolve(
         &self,

@@ -15,7 +15,6 @@ const ATTEMPTS: usize = 5;
 /// The rollout under way on an object, if it is that object's own.
 pub(super) fn under_way(vs: &VirtualService) -> Result<Rollout, CommandError> {
     let rollout = Rollout::read(vs)?.ok_or_else(|| CommandError::NoRollout {
-        object: vs.full_name(),
         name: vs.name().to_owned(),
         namespace: vs.namespace().to_owned(),
     })?;
@@ -30,7 +29,6 @@ pub(super) fn is_under_way(vs: &VirtualService, rollout: &Rollout) -> CommandErr
     match &rollout.lead {
         Some(lead) => moves_with(vs, lead.clone(), rollout),
         None => CommandError::UnderWay {
-            object: vs.full_name(),
             name: vs.name().to_owned(),
             namespace: vs.namespace().to_owned(),
             weight: rollout.weight().to_string(),
@@ -174,7 +172,10 @@ async fn not_followed(
         ));
     }
     match take_back(environment, vs, others, intent.rollout(), Cause::Refused).await {
-        Ok(()) => CommandError::TakenBack { lead, source },
+        Ok(()) => CommandError::TakenBack {
+            lead,
+            source: Box::new(source),
+        },
         Err(error) => error,
     }
 }

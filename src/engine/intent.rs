@@ -10,7 +10,7 @@ use json_patch::Patch;
 use crate::cluster::{CallError, Class, Cluster};
 use crate::record::{Ending, LAST, ROLLOUT, Rollout, RolloutError, RouteChange};
 use crate::traffic::{
-    AnnotationEdit, MissingRoutes, Shape, TooLarge, VirtualService, Weights, shift,
+    AnnotationEdit, MissingRoutes, Shape, TooLarge, VirtualService, Weights, in_force, shift,
 };
 
 /// What the object shall become.
@@ -124,7 +124,8 @@ impl Intent {
         let changes = forms.into_iter().filter_map(|form| {
             let route = routes.get(&form.at)?;
             // A canary that comes or goes has no weight where it is not.
-            let padded = |mut weights: Weights| {
+            let padded = |weights: Weights| {
+                let mut weights = in_force(&weights);
                 weights.resize(weights.len().max(form.canary + 1), None);
                 weights
             };

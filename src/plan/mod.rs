@@ -5,6 +5,7 @@
 mod duration;
 mod file;
 mod finding;
+mod flags;
 mod forecast;
 #[cfg(test)]
 mod forecast_tests;
@@ -19,6 +20,7 @@ mod testers;
 pub use duration::HumanDuration;
 pub use file::{PlanFile, PlanFileError};
 pub use finding::{Finding, Level};
+pub(crate) use flags::shell_word;
 pub use forecast::{Forecast, ForecastStep, PresetForecast, SmallerStep};
 pub use options::{AnalysisKind, OnDrift, OnSignal, OnStuck, Options};
 pub use percent::Percent;

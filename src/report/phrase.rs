@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{escape, grouped, rate};
 use crate::plan::Rung;
 use crate::record::{RouteChange, Tally};
-use crate::traffic::Weights;
+use crate::traffic::{Weights, in_force};
 use crate::verdict::{Counts, Verdict};
 
 /// The most routes whose weights are told one by one.
@@ -83,8 +83,10 @@ fn failed(counts: Counts) -> String {
     }
 }
 
-/// `90/10`, stable before canary; `79/1 beside 20` where other destinations have a share.
+/// `90/10`, stable before canary; `79/1 beside 20` where other destinations have a share. A lone
+/// destination has everything.
 pub(super) fn weights(weights: &Weights, stable: usize, canary: usize) -> String {
+    let weights = in_force(weights);
     let at = |position: usize| weights.get(position).copied().flatten().unwrap_or(0);
     let others = weights.iter().enumerate();
     let others: i64 = others
@@ -278,6 +280,7 @@ mod tests {
             "79/1 beside 20"
         );
         assert_eq!(weights(&vec![Some(100), None], 0, 1), "100/0");
+        assert_eq!(weights(&vec![None], 0, 1), "100/0", "it stands alone");
     }
 
     #[test]

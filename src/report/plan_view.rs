@@ -42,6 +42,9 @@ pub struct PlanView {
     /// What is to be expected, if the traffic is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
+    /// The flags that the plan was asked for with, as a shell takes them.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub arguments: String,
     /// What preflight found.
     pub findings: Vec<Finding>,
     /// Whether a finding forbids the start.
@@ -133,6 +136,7 @@ impl PlanView {
             hash: plan.hash(),
             refused: Finding::refuses(&findings),
             forecast: None,
+            arguments: String::new(),
             findings,
         }
     }
@@ -141,6 +145,21 @@ impl PlanView {
     #[must_use]
     pub fn with_forecast(self, forecast: Option<Forecast>) -> Self {
         Self { forecast, ..self }
+    }
+
+    /// The same with the flags that it was asked for with.
+    #[must_use]
+    pub fn with_arguments(self, arguments: String) -> Self {
+        Self { arguments, ..self }
+    }
+
+    /// The command that does what is planned.
+    fn next(&self) -> String {
+        let command = format!("kubectl canary start {} -n {}", self.name, self.namespace);
+        match self.arguments.as_str() {
+            "" => command,
+            arguments => format!("{command} {arguments}"),
+        }
     }
 
     /// `1% for 1m, 50% for 1m until promote`.
@@ -251,15 +270,7 @@ impl View for PlanView {
             show_finding(finding, out, palette)?;
         }
         if !self.refused {
-            let (name, namespace) = (escape(&self.name), escape(&self.namespace));
-            let also = self.also.iter().map(|object| format!(" --also {object}"));
-            let also = also.collect::<String>();
-            writeln!(
-                out,
-                "{:<9}kubectl canary start {name} -n {namespace}{}",
-                "next",
-                escape(&also)
-            )?;
+            writeln!(out, "{:<9}{}", "next", escape(&self.next()))?;
         }
         Ok(())
     }

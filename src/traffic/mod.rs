@@ -24,6 +24,7 @@ pub use patch::{AnnotationEdit, Annotations, TooLarge, shift};
 pub use route::{Route, RouteId, RouteKind, RouteRef, Target};
 pub use shape::{Addition, Form, MissingRoutes, Shadow, Shape};
 pub(crate) use shape::{Mirroring, Outline, TesterOutline};
+pub(crate) use split::in_force;
 pub use split::{Split, SplitError, Weights};
 pub use tester_rules::TesterRules;
 pub use versions::{Choice, VersionsError, Wanted, choose};

@@ -251,13 +251,8 @@ impl Split {
 
     /// The weights that are divided: the original ones, with an added canary at 0.
     fn base(&self) -> Weights {
-        let mut weights = self.original.clone();
-        // A lone destination has everything, whatever is written; beside another it needs a number.
-        if let [weight] = weights.as_mut_slice()
-            && weight.unwrap_or(0) == 0
-        {
-            *weight = Some(EVERYTHING);
-        }
+        // Beside another destination a lone one needs a number.
+        let mut weights = in_force(&self.original);
         if self.adds() {
             weights.push(Some(0));
         }
@@ -327,6 +322,14 @@ impl Split {
     pub fn find<'vs>(&self, vs: &'vs VirtualService) -> Option<&'vs Route> {
         let alike = vs.routes().iter().filter(|route| self.is_of(route));
         alike.into_iter().nth(self.nth)
+    }
+}
+
+/// The weights as proxies take them: a lone destination has everything, whatever is written.
+pub(crate) fn in_force(written: &[Option<i64>]) -> Weights {
+    match written {
+        [None | Some(0)] => vec![Some(EVERYTHING)],
+        weights => weights.to_vec(),
     }
 }
 

@@ -30,6 +30,7 @@ mod promotion;
 mod regression;
 mod signals;
 mod smoke;
+mod sources;
 mod stack;
 mod takeover;
 mod verdicts;

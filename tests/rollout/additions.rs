@@ -3,7 +3,7 @@
 use kubectl_canary::commands::Start;
 use kubectl_canary::engine::Signals;
 use kubectl_canary::plan::{OnDrift, Options};
-use kubectl_canary::record::{Cause, Outcome};
+use kubectl_canary::record::{Cause, EventKind, Outcome};
 use serde_json::{Value, json};
 
 use crate::stage::{Shop, brisk_with, signals, start};
@@ -79,6 +79,28 @@ async fn whoever_dies_an_abort_takes_the_canary_out() {
     assert_eq!(shop.spec()["http"][1]["route"][1]["weight"], 10);
     shop.assert_whole();
     shop.abort("bob@desk").await.unwrap();
+    shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_destination_without_a_weight_is_told_as_having_everything() {
+    let shop = Shop::with_routes(lone()).await;
+    let begun = shop.start_as("ci@runner", begin(adding("10,100")), Signals::none());
+    begun.await.unwrap();
+    shop.abort("bob@desk").await.unwrap();
+    let told: Vec<_> = shop
+        .told()
+        .into_iter()
+        .filter_map(|event| match event {
+            EventKind::StepStarted { routes, .. } | EventKind::RolledBack { routes, .. } => {
+                Some((routes[0].before.clone(), routes[0].after.clone()))
+            }
+            _ => None,
+        })
+        .collect();
+    let all = vec![Some(100), None];
+    let tenth = vec![Some(90), Some(10)];
+    assert_eq!(told, [(all.clone(), tenth.clone()), (tenth, all)]);
     shop.assert_restored();
 }
 

@@ -15,6 +15,7 @@ mod preflight;
 mod regression;
 mod shapes;
 mod signals;
+mod sources;
 mod stage;
 mod steps;
 mod suspicion;

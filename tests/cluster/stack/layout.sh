@@ -37,7 +37,7 @@ prometheus_url=http://127.0.0.1:9090
 # connect to itself until it has no descriptors left.
 gateway_http=127.0.0.1:18080
 gateway_tcp=127.0.0.1:19000
-gateway_tcp_alternative=127.0.0.1:31400
+gateway_tcp_alternative=127.0.0.1:19001
 gateway_admin=http://127.0.0.1:15000
 client_http=127.0.0.1:80
 client_admin=http://127.0.0.1:15001
