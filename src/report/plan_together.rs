@@ -78,6 +78,7 @@ mod tests {
         let plan = Plan::resolve(Options::default()).unwrap();
         PlanView::of(&lead, &choice, &plan, Vec::new())
             .with_companions(&choice, &[(&companion, &other)])
+            .with_arguments("--also shop/storefront".into())
     }
 
     #[test]
