@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::action::Action;
 use super::blindness::Trouble;
-use super::escort::Escort;
+use super::escort::{Escort, Seat};
 use super::finish::Finish;
 use super::machine::Machine;
 use super::sight::{Sight, compare, is_on_its_way_back};
@@ -162,11 +162,21 @@ impl<'a> Driver<'a> {
     }
 
     pub(super) fn see(&mut self, sight: Sight) -> Action {
+        self.see_on(Seat::Lead, sight)
+    }
+
+    /// Sees something on one of the objects.
+    pub(super) fn see_on(&mut self, seat: Seat, sight: Sight) -> Action {
         let now = self.kit.clock.now();
         let action = self.with_machine(|machine, emit| machine.see(sight, now, emit));
         if action == Action::Leave(Outcome::Drifted) && self.machine.yields() {
-            let kinds = self.machine.rollout().routes.iter().map(|split| split.kind);
-            let peace = owner::peace(&self.vs, &kinds.collect::<Vec<_>>());
+            let rollout = self.machine.rollout();
+            let routes = match seat {
+                Seat::Lead => &rollout.routes,
+                Seat::Companion(index) => &rollout.also[index].routes,
+            };
+            let kinds: Vec<_> = routes.iter().map(|split| split.kind).collect();
+            let peace = owner::peace(self.object(seat), &kinds);
             let advice = peace.unwrap_or_else(|| {
                 "try: tell whoever writes this object to leave the weights alone".to_owned()
             });

@@ -107,10 +107,11 @@ impl Driver<'_> {
         let vs = match seen {
             Seen::Deleted => {
                 let object = self.escorts[index].vs.full_name();
-                return self.see(Sight::Drifted {
+                let sight = Sight::Drifted {
                     manager: "somebody".into(),
                     what: format!("virtualservice {object} was deleted"),
-                });
+                };
+                return self.see_on(Seat::Companion(index), sight);
             }
             Seen::Changed(vs) => *vs,
         };
@@ -124,14 +125,15 @@ impl Driver<'_> {
             // Nothing of ours is on its way, so somebody has put an earlier state back.
             Ok(Standing::Elsewhere) => {
                 let vs = &self.escorts[index].vs;
-                let (manager, object) = (vs.last_manager().unwrap_or("somebody"), vs.full_name());
-                self.see(Sight::Drifted {
-                    manager: manager.to_owned(),
+                let sight = Sight::Drifted {
+                    manager: vs.last_manager().unwrap_or("somebody").to_owned(),
                     what: format!(
-                        "virtualservice {object} has another state than {}, which it moves with",
+                        "virtualservice {} has another state than {}, which it moves with",
+                        vs.full_name(),
                         self.vs.full_name()
                     ),
-                })
+                };
+                self.see_on(Seat::Companion(index), sight)
             }
         }
     }
@@ -172,7 +174,7 @@ impl Driver<'_> {
                     overwrite: false,
                 })
             }
-            sight => Err(self.see(sight)),
+            sight => Err(self.see_on(Seat::Companion(index), sight)),
         }
     }
 

@@ -243,7 +243,7 @@ impl Driver<'_> {
             },
         };
         // Not even a policy that insists can write to a route that is not there.
-        match (self.see(sight), seat) {
+        match (self.see_on(seat, sight), seat) {
             // But the others have moved already, and what moves together goes back together.
             (Action::Write(_), Seat::Companion(_)) => Action::RollBack {
                 cause: Cause::Drift,
