@@ -13,15 +13,10 @@ use super::evidence::{Alarm, Evidence, Sights};
 use super::insistence::Insistence;
 use super::sight::Sight;
 
-/// So many copies cannot all go unseen by chance.
-const COPIES_TO_BE_SEEN: f64 = 20.0;
-/// So many scrapes a first request takes at most to be counted: a new series has to show twice.
-const SCRAPES_TO_BE_SEEN: i32 = 4;
-
 /// Decides a rollout.
 pub struct Machine {
-    rollout: Rollout,
-    evidence: Evidence,
+    pub(super) rollout: Rollout,
+    pub(super) evidence: Evidence,
     horizon: Horizon,
     /// Why, where something else than the evidence decided.
     because: Option<String>,
@@ -32,7 +27,7 @@ pub struct Machine {
     blindness: Blindness,
     insistence: Insistence,
     /// How often the metrics are scraped, as far as they show it.
-    scrape: Option<SignedDuration>,
+    pub(super) scrape: Option<SignedDuration>,
     /// Whether somebody else's changes are no longer answered with ours.
     yields: bool,
 }
@@ -71,13 +66,6 @@ impl Machine {
         self.evidence.step()
     }
 
-    /// What was counted since the step began of requests mirrored to the canary, and of stable beside
-    /// them; `None` at a step that mirrors nothing.
-    pub fn shadow(&self) -> Option<Tally> {
-        let mirrored = self.plan().mirrored(self.rollout.step);
-        mirrored.map(|_| self.evidence.shadow())
-    }
-
     /// What was counted over all steps.
     pub fn total(&self) -> Tally {
         self.evidence.total()
@@ -104,7 +92,7 @@ impl Machine {
         self.yields
     }
 
-    fn plan(&self) -> &Plan {
+    pub(super) fn plan(&self) -> &Plan {
         &self.rollout.plan
     }
 
@@ -263,40 +251,6 @@ impl Machine {
         self.advance(now, emit)
     }
 
-    /// Whether requests are mirrored, and nobody has reported one yet.
-    fn is_mirror_unseen(&self) -> bool {
-        let shadow = self.shadow();
-        shadow.is_some_and(|shadow| shadow.canary.requests == 0)
-    }
-
-    /// The copies that stable's requests of this step must have come to.
-    fn expected_copies(&self) -> f64 {
-        let mirrored = self.rollout.mirrored().unwrap_or_default();
-        self.step().stable.requests as f64 * mirrored.share()
-    }
-
-    /// A mirror step without a trace of the mirrored requests: that is no good news. Once it is certain
-    /// that there should be one, waiting for it has no use.
-    fn unseen(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
-        let plan = self.plan();
-        let least = plan.dwell_of(self.rollout.step).signed();
-        let scrape = self.scrape.unwrap_or(plan.judgement.scrape.signed());
-        let scrapes = scrape * SCRAPES_TO_BE_SEEN;
-        let elapsed = now.duration_since(self.rollout.since);
-        if elapsed < least.max(scrapes) || self.expected_copies() < COPIES_TO_BE_SEEN {
-            return self.check_deadline(now, emit);
-        }
-        let whose = match self.evidence.shadow().stable.requests {
-            0 => "neither version's own proxy is",
-            _ => "the canary's own proxy is not",
-        };
-        let copies = self.expected_copies().round();
-        self.because(format!(
-            "nothing seen of the shadow traffic: not judged; some {copies} requests were mirrored, and {whose} in the metrics (reporter=\"destination\")"
-        ));
-        self.inconclusive(String::new(), now, emit)
-    }
-
     /// A suspicion that nothing confirms or clears must not hold the rollout for ever.
     fn check_trip(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
         let timeout = self.plan().step_timeout;
@@ -310,7 +264,11 @@ impl Machine {
         self.regressed(Cause::Regression, emit)
     }
 
-    fn check_deadline(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
+    pub(super) fn check_deadline(
+        &mut self,
+        now: Timestamp,
+        emit: &mut dyn FnMut(EventKind),
+    ) -> Action {
         let timeout = self.plan().step_timeout;
         if now.duration_since(self.rollout.since) < timeout.signed() {
             return Action::Wait;
@@ -318,7 +276,7 @@ impl Machine {
         self.inconclusive(format!(" after {timeout}"), now, emit)
     }
 
-    fn inconclusive(
+    pub(super) fn inconclusive(
         &mut self,
         after: String,
         now: Timestamp,

@@ -14,6 +14,7 @@ mod insistence;
 mod intent;
 mod machine;
 mod rollback;
+mod shadow;
 mod sight;
 mod signals;
 mod together;

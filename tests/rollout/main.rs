@@ -3,6 +3,7 @@
 mod additions;
 mod calls;
 mod companions;
+mod concerns;
 mod detach;
 mod drift;
 mod faults;
