@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! scripts/bench cluster
-//! scripts/bench cluster scene healthy-quick
+//! scripts/bench cluster scene healthy-quick --runs 3
 //! ```
 //!
 //! Nothing is asserted: a figure depends on the machine, and what counts is how it
@@ -38,10 +38,19 @@ const TOPICS: [&str; 4] = ["startup", "calls", "restore", "scene"];
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     // Whatever cargo passes on is its business; a word of ours chooses a topic, or a case of one.
-    let words: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
-        .collect();
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let runs = match words.iter().position(|word| word == "--runs") {
+        Some(at) => {
+            let flag: Vec<String> = words.drain(at..words.len().min(at + 2)).collect();
+            let Some(Ok(runs)) = flag.get(1).map(|runs| runs.parse()) else {
+                eprintln!("--runs wants a number of runs for each case of the scene");
+                return ExitCode::from(2);
+            };
+            Some(runs)
+        }
+        None => None,
+    };
+    words.retain(|word| !word.starts_with('-'));
     let is_case = |word: &str| scene::names().any(|name| name == word);
     let unknown = words
         .iter()
@@ -71,7 +80,8 @@ async fn main() -> ExitCode {
         restore::measure(&stack, &mut figures).await;
     }
     if is_chosen("scene") {
-        scene::measure(&stack, &mut figures, |case| !has_cases || is_named(case)).await;
+        let is_wanted = |case: &str| !has_cases || is_named(case);
+        scene::measure(&stack, &mut figures, is_wanted, runs).await;
     }
     print!("{}", figures.table());
     match figures.save() {

@@ -7,7 +7,7 @@ pub(super) const RATE: f64 = 200.0;
 pub(super) const SCRAPE: u32 = 1;
 
 /// For how many seconds requests flow before the rollout begins; a real one has more of a past.
-pub(super) const WATCHED: u64 = 10;
+pub(super) const WATCHED: u64 = 30;
 
 /// How old the canary's pods are at least when the rollout begins, in seconds: one more than the
 /// warm-up.

@@ -23,15 +23,17 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     CASES.iter().map(|case| case.name)
 }
 
-/// Measures the cases that `is_chosen` says, and prints a table of them.
+/// Measures the cases that `is_chosen` says, as often as each says unless told otherwise, and prints a
+/// table of them.
 pub(crate) async fn measure(
     stack: &Stack,
     figures: &mut Figures,
     is_chosen: impl Fn(&str) -> bool,
+    times: Option<u64>,
 ) {
     let mut rows = Vec::new();
     for case in CASES.iter().filter(|case| is_chosen(case.name)) {
-        let runs = run::all(stack, case).await;
+        let runs = run::all(stack, case, times.unwrap_or(case.runs)).await;
         let name = |what| format!("scene {}: {what}", case.name);
         figures.add(
             name("first weight to end"),

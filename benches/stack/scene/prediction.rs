@@ -17,7 +17,8 @@ use super::case::{AGE, Case, RATE, SCRAPE, WATCHED};
 const RUNS: usize = 2_000;
 /// The seeds count up from here.
 const SEED: u64 = 20_260_101;
-/// The backends answer within a millisecond, more or less; durations are watched, and equal.
+/// The backends answer within a millisecond, more or less; durations are watched, and equal. The hiccups
+/// of a machine on which everything runs at once are not imagined.
 const DURATIONS: Latency = Latency {
     median_ms: 1.0,
     spread: 1.0,

@@ -54,9 +54,9 @@ impl Run {
 }
 
 /// All runs of a case. Their applications are made together, so that they come of age together.
-pub(super) async fn all(stack: &Stack, case: &Case) -> Vec<Run> {
+pub(super) async fn all(stack: &Stack, case: &Case, times: u64) -> Vec<Run> {
     let mut apps = Vec::new();
-    for number in 0..case.runs {
+    for number in 0..times {
         apps.push(App::start(stack, &format!("scene-{}-{number}", case.name)).await);
     }
     let mut runs = Vec::new();

@@ -54,8 +54,11 @@ pub struct MetricEvidence {
 }
 
 impl MetricEvidence {
-    /// The bound as a multiple of what is tolerated; without a bound, infinite.
+    /// The bound as a multiple of what is tolerated; without a bound, infinite, unless any will do.
     fn openness(&self) -> f64 {
+        if self.tolerance >= 1.0 {
+            return 0.0;
+        }
         self.upper
             .map_or(f64::INFINITY, |upper| upper / self.tolerance)
     }

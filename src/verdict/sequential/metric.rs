@@ -22,6 +22,18 @@ const GUARD_ROOM: f64 = 0.005;
 /// The same for the share of slow requests, which moves with the load.
 const GUARD_ROOM_SLOW: f64 = 0.02;
 
+/// Slow requests that harm as much as a failed one, where only what the next step may cost decides.
+const SLOW_PER_FAILED: f64 = 4.0;
+
+/// What a step asks to be ruled out for failures, as shares of requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Allowance {
+    /// By the tolerance.
+    pub own: f64,
+    /// By what little harm the next step can do; 0 before the last.
+    pub floor: f64,
+}
+
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -150,11 +162,14 @@ impl Metric {
         self.regression.as_ref().map_or(0.0, Regression::evidence)
     }
 
-    /// The excess that must be ruled out, given the one for failures.
-    pub fn tolerance(&self, failures: f64, policy: &Policy) -> f64 {
+    /// The excess that must be ruled out before a step is left; at 1 or above none needs to be.
+    pub fn tolerance(&self, step: Allowance, policy: &Policy) -> f64 {
         match self.subject {
-            Subject::Failures => failures,
-            Subject::SlowerThan { .. } => failures.max(policy.slow_tolerance),
+            Subject::Failures => step.own.max(step.floor),
+            Subject::SlowerThan { .. } => {
+                let own = step.own.max(policy.slow_tolerance);
+                own.max(SLOW_PER_FAILED * step.floor)
+            }
         }
     }
 
