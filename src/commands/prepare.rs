@@ -164,12 +164,15 @@ pub async fn prepare(
     }
     let surroundings = Surroundings::look(&environment.cluster, &vs).await;
     let subsets = surroundings.subsets();
-    let names: Vec<_> = subsets.iter().map(|subset| subset.name.clone()).collect();
+    let defined = subsets.iter();
+    let defined: Vec<_> = defined
+        .map(|subset| (subset.host.clone(), subset.name.clone()))
+        .collect();
     let wanted = Wanted {
         stable: stable.as_deref(),
         canary: canary.as_deref(),
         routes: &routes,
-        subsets: &names,
+        subsets: &defined,
         add: options.add_destination,
     };
     let choice = match wanted.choose(&vs) {

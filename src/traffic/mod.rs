@@ -16,6 +16,9 @@ mod shape;
 mod split;
 mod tester_rules;
 mod versions;
+mod versions_error;
+#[cfg(test)]
+mod versions_tests;
 mod virtual_service;
 
 pub use delegate::{Delegate, DelegateError, Handover, delegate_of};
@@ -27,5 +30,6 @@ pub(crate) use shape::{Mirroring, Outline, TesterOutline};
 pub(crate) use split::in_force;
 pub use split::{Split, SplitError, Weights};
 pub use tester_rules::TesterRules;
-pub use versions::{Choice, VersionsError, Wanted, choose};
+pub use versions::{Choice, Wanted, choose};
+pub use versions_error::VersionsError;
 pub use virtual_service::{MalformedObject, VirtualService};

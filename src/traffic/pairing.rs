@@ -27,6 +27,15 @@ fn versions<'a>(routes: &[&'a Route]) -> Vec<&'a Destination> {
     found
 }
 
+/// The names of the subsets of these hosts. Several DestinationRules may define one and the same.
+fn subsets_of<'a>(hosts: &[&Host], wanted: Wanted<'a>) -> BTreeSet<&'a str> {
+    let defined = wanted.subsets.iter();
+    defined
+        .filter(|(host, _)| hosts.contains(&host))
+        .map(|(_, name)| name.as_str())
+        .collect()
+}
+
 fn named(
     vs: &VirtualService,
     routes: &[&Route],
@@ -113,10 +122,9 @@ pub(super) fn pair(
         }
     }
     agreed.ok_or_else(|| {
-        let others = wanted
-            .subsets
-            .iter()
-            .filter(|subset| !all.iter().any(|version| version.is_called(subset)));
+        let hosts: Vec<_> = all.iter().map(|version| &version.host).collect();
+        let mut others = subsets_of(&hosts, wanted);
+        others.retain(|subset| !all.iter().any(|version| version.is_called(subset)));
         let others = list(others, "NAME");
         VersionsError::OneVersion {
             object: vs.full_name(),
@@ -146,12 +154,13 @@ pub(super) fn pair_or_addition(
     let canary = match wanted.canary {
         Some(name) => match held.iter().find(|version| version.is_called(name)) {
             Some(known) => (*known).clone(),
-            None => newcomer(vs, &stable, name, wanted.subsets),
+            None => newcomer(vs, &stable, name, wanted),
         },
         None => {
-            let unknown = wanted.subsets.iter().filter(|name| !is_held(name));
-            match unknown.clone().collect::<Vec<_>>().as_slice() {
-                [name] => newcomer(vs, &stable, name, wanted.subsets),
+            let mut unknown = subsets_of(&[&stable.host], wanted);
+            unknown.retain(|name| !is_held(name));
+            match unknown.first() {
+                Some(name) if unknown.len() == 1 => newcomer(vs, &stable, name, wanted),
                 _ => {
                     return Err(VersionsError::WhichCanary {
                         object: vs.full_name(),
@@ -216,9 +225,9 @@ fn newcomer(
     vs: &VirtualService,
     stable: &Destination,
     name: &str,
-    subsets: &[String],
+    wanted: Wanted<'_>,
 ) -> Destination {
-    let is_subset = subsets.iter().any(|subset| subset == name)
+    let is_subset = subsets_of(&[&stable.host], wanted).contains(name)
         || stable.subset.is_some() && !name.contains('.');
     if is_subset {
         Destination {
