@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::metrics::Observation;
-use crate::plan::{HumanDuration, OnDrift, OnStuck, Plan, Reach};
+use crate::plan::{HumanDuration, Plan, Reach};
 use crate::record::{Cause, EventKind, Outcome, Phase, Rollout, Stage, Tally};
 use crate::verdict::{Analysis, Decision, Reason};
 
@@ -11,7 +11,6 @@ use super::action::{Action, Horizon, next_step};
 use super::blindness::{Blindness, Trouble};
 use super::evidence::{Alarm, Evidence, Sights};
 use super::insistence::Insistence;
-use super::sight::Sight;
 
 /// Decides a rollout.
 pub struct Machine {
@@ -19,17 +18,17 @@ pub struct Machine {
     pub(super) evidence: Evidence,
     horizon: Horizon,
     /// Why, where something else than the evidence decided.
-    because: Option<String>,
+    pub(super) because: Option<String>,
     /// Whether requests were seen to arrive at this step.
     flowing: bool,
     /// Whether it was said what the step came to; carrying it out may take several attempts.
-    announced: bool,
-    blindness: Blindness,
-    insistence: Insistence,
+    pub(super) announced: bool,
+    pub(super) blindness: Blindness,
+    pub(super) insistence: Insistence,
     /// How often the metrics are scraped, as far as they show it.
     pub(super) scrape: Option<SignedDuration>,
     /// Whether somebody else's changes are no longer answered with ours.
-    yields: bool,
+    pub(super) yields: bool,
 }
 
 impl Machine {
@@ -201,7 +200,7 @@ impl Machine {
         }
     }
 
-    fn regressed(&self, cause: Cause, emit: &mut dyn FnMut(EventKind)) -> Action {
+    pub(super) fn regressed(&self, cause: Cause, emit: &mut dyn FnMut(EventKind)) -> Action {
         emit(EventKind::Regressed {
             weight: self.rollout.weight(),
             reach: self.rollout.reach(),
@@ -251,73 +250,6 @@ impl Machine {
         self.advance(now, emit)
     }
 
-    /// A suspicion that nothing confirms or clears must not hold the rollout for ever.
-    fn check_trip(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
-        let timeout = self.plan().step_timeout;
-        let since = self.rollout.history.last().map(|stage| stage.since);
-        if since.is_none_or(|since| now.duration_since(since) < timeout.signed()) {
-            return Action::Wait;
-        }
-        self.because(format!(
-            "the regression was neither confirmed nor cleared within {timeout}"
-        ));
-        self.regressed(Cause::Regression, emit)
-    }
-
-    pub(super) fn check_deadline(
-        &mut self,
-        now: Timestamp,
-        emit: &mut dyn FnMut(EventKind),
-    ) -> Action {
-        let timeout = self.plan().step_timeout;
-        if now.duration_since(self.rollout.since) < timeout.signed() {
-            return Action::Wait;
-        }
-        self.inconclusive(format!(" after {timeout}"), now, emit)
-    }
-
-    pub(super) fn inconclusive(
-        &mut self,
-        after: String,
-        now: Timestamp,
-        emit: &mut dyn FnMut(EventKind),
-    ) -> Action {
-        let reasons = match self.reasons() {
-            _ if self.is_mirror_unseen() && self.because.is_none() => {
-                "nothing seen of the shadow traffic: not judged".to_owned()
-            }
-            reasons if reasons.is_empty() => "no request was counted".to_owned(),
-            reasons => reasons.join("; "),
-        };
-        let why = format!("no verdict{after} at {}: {reasons}", self.rollout.rung());
-        let policy = self.plan().on_inconclusive;
-        self.stuck(why, policy, Cause::Inconclusive, now, emit)
-    }
-
-    fn stuck(
-        &mut self,
-        why: String,
-        policy: OnStuck,
-        cause: Cause,
-        now: Timestamp,
-        emit: &mut dyn FnMut(EventKind),
-    ) -> Action {
-        let first = !std::mem::replace(&mut self.announced, true);
-        if first {
-            self.because(why.clone());
-            let why = why.clone();
-            emit(EventKind::NoVerdict { why, policy });
-        }
-        match policy {
-            OnStuck::Rollback => Action::RollBack {
-                cause,
-                overwrite: false,
-            },
-            OnStuck::Promote => self.next_step(now),
-            OnStuck::Hold => self.gate(why, first, now, emit),
-        }
-    }
-
     fn advance(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
         let first = !std::mem::replace(&mut self.announced, true);
         if first {
@@ -343,7 +275,7 @@ impl Machine {
         self.next_step(now)
     }
 
-    fn gate(
+    pub(super) fn gate(
         &mut self,
         why: String,
         first: bool,
@@ -372,126 +304,6 @@ impl Machine {
                 Action::Leave(Outcome::Held)
             }
             Phase::Progressing | Phase::Waiting | Phase::Paused | Phase::Tripped => Action::Wait,
-        }
-    }
-
-    /// The metrics did not answer, or cannot be used.
-    pub fn blind(
-        &mut self,
-        trouble: &Trouble,
-        now: Timestamp,
-        emit: &mut dyn FnMut(EventKind),
-    ) -> Action {
-        let (since, worth_saying) = self.blindness.note(trouble, now);
-        let blind = HumanDuration::from(now.duration_since(since));
-        let grace = self.plan().metrics_grace;
-        if worth_saying {
-            emit(EventKind::MetricsUnavailable {
-                why: trouble.to_string(),
-                since: blind,
-                grace,
-            });
-        }
-        if blind < grace {
-            return Action::Wait;
-        }
-        let why = format!("no metrics for {blind}: {trouble}");
-        match self.rollout.phase {
-            // Nothing is at stake while somebody has to promote anyway.
-            Phase::Waiting | Phase::Paused => Action::Wait,
-            // Whether it was the canary can no longer be told; it looked like it.
-            Phase::Tripped => {
-                self.because(format!("{why}, so the regression stands"));
-                self.regressed(Cause::Regression, emit)
-            }
-            Phase::Progressing => {
-                let policy = self.plan().on_no_metrics;
-                if policy == OnStuck::Promote {
-                    // Every step gets the whole grace.
-                    self.blindness.end();
-                }
-                self.stuck(why, policy, Cause::NoMetrics, now, emit)
-            }
-        }
-    }
-
-    /// The object was seen.
-    pub fn see(&mut self, sight: Sight, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
-        match sight {
-            Sight::AsBelieved => Action::Wait,
-            Sight::Moved(shown) => self.moved(*shown, emit),
-            Sight::Ended(ending) => {
-                self.because(format!("{} by {}", ending.outcome, ending.by));
-                Action::Leave(ending.outcome)
-            }
-            Sight::TakenOver(holder) => {
-                self.because(format!("{holder} drives the rollout now"));
-                Action::Leave(Outcome::TakenOver)
-            }
-            Sight::Drifted { manager, what } => {
-                let policy = self.plan().on_drift;
-                self.drifted(manager, what, policy, now, emit)
-            }
-            // Where there is no object, no policy can do anything about it.
-            Sight::Gone => self.drifted(
-                "somebody".into(),
-                "the virtualservice was deleted".into(),
-                OnDrift::Stop,
-                now,
-                emit,
-            ),
-        }
-    }
-
-    fn moved(&mut self, shown: Rollout, emit: &mut dyn FnMut(EventKind)) -> Action {
-        let by = shown.by.clone().unwrap_or_else(|| "somebody".into());
-        let (step, phase) = (self.rollout.step, self.rollout.phase);
-        self.believe(shown);
-        match self.rollout.phase {
-            Phase::Paused if phase != Phase::Paused => emit(EventKind::Paused { by }),
-            _ if step != self.rollout.step => emit(EventKind::Promoted {
-                by,
-                weight: self.rollout.weight(),
-                reach: self.rollout.reach(),
-            }),
-            Phase::Progressing if phase != Phase::Progressing => emit(EventKind::Continued { by }),
-            Phase::Progressing | Phase::Waiting | Phase::Paused | Phase::Tripped => {}
-        }
-        self.after_write()
-    }
-
-    fn drifted(
-        &mut self,
-        manager: String,
-        what: String,
-        policy: OnDrift,
-        now: Timestamp,
-        emit: &mut dyn FnMut(EventKind),
-    ) -> Action {
-        self.because(format!("{manager} changed the routes: {what}"));
-        let mut policy = policy;
-        if policy == OnDrift::Reassert
-            && let Err((times, time)) = self.insistence.insist(now)
-        {
-            let time = HumanDuration::from(time);
-            self.because(format!(
-                "{manager} undid the weights of the step again, which were set {times} times within {time}: {what}"
-            ));
-            self.yields = true;
-            policy = OnDrift::Stop;
-        }
-        emit(EventKind::Drifted {
-            manager,
-            what,
-            policy,
-        });
-        match policy {
-            OnDrift::Stop => Action::Leave(Outcome::Drifted),
-            OnDrift::Rollback => Action::RollBack {
-                cause: Cause::Drift,
-                overwrite: true,
-            },
-            OnDrift::Reassert => Action::Write(Box::new(self.rollout.clone())),
         }
     }
 

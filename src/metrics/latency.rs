@@ -13,7 +13,8 @@ use super::answer::Labels;
 use super::istio::{Party, Side, Targets, label, quoted};
 use super::ledger::range;
 use super::quality::Quality;
-use super::tape::{Booking, Round, Tape};
+use super::round::{Booking, Round};
+use super::tape::Tape;
 use crate::verdict::Counts;
 
 /// Istio's histogram of durations, in milliseconds.

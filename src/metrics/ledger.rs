@@ -6,7 +6,8 @@ use super::Answer;
 use super::istio::{FailureRule, Party, Side, Targets};
 use super::missing::{Missing, Named};
 use super::quality::{Observation, Quality};
-use super::tape::{Booking, LEAD, Round, Tape};
+use super::round::{Booking, Round};
+use super::tape::{LEAD, Tape};
 use crate::verdict::{Counts, Window};
 
 /// Where requests are booked that went well, and that failed.

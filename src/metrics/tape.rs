@@ -29,8 +29,10 @@ use std::collections::{HashMap, VecDeque};
 use jiff::{SignedDuration, Timestamp};
 
 use super::answer::Labels;
+use super::cuts::{Awaited, Cuts};
 use super::istio::{Party, Side};
-use super::target::{Target, USUAL_INTERVAL, target_name};
+use super::round::{Booking, Round};
+use super::target::{Target, target_name};
 use super::{Answer, Series};
 
 /// How far before its beginning a tape listens, to know which targets and series were there already.
@@ -40,29 +42,6 @@ use super::{Answer, Series};
 /// series that is still alive.
 pub(super) const LEAD: SignedDuration = SignedDuration::from_mins(5);
 
-/// Where a series' increases are booked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Booking {
-    pub(super) side: Side,
-    pub(super) party: Party,
-    /// Which of the things counted: failures or not, or a bucket of a histogram.
-    pub(super) slot: usize,
-}
-
-/// What was counted between two edges.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Round {
-    /// End of the round before.
-    pub(super) start: Timestamp,
-    /// The newest sample in this round.
-    pub(super) end: Timestamp,
-    /// No request in this round is older. Earlier than `start` where targets are scraped at other phases.
-    pub(super) opened: Timestamp,
-    /// The side that was counted.
-    pub(super) side: Side,
-    sums: HashMap<(Party, usize), f64>,
-}
-
 /// The series of one question, across all its answers.
 #[derive(Debug)]
 pub(super) struct Tape {
@@ -70,7 +49,7 @@ pub(super) struct Tape {
     edge: Option<Timestamp>,
     /// The side that was counted last, and the edge from which on it is.
     turned: Option<(Side, Timestamp)>,
-    targets: Vec<Target>,
+    pub(super) targets: Vec<Target>,
     names: HashMap<Labels, usize>,
     series: HashMap<Labels, Track>,
 }
@@ -112,15 +91,6 @@ impl Intake {
 /// Whether a counter can have this value.
 fn is_count(value: f64) -> bool {
     value.is_finite() && value >= 0.0
-}
-
-impl Round {
-    pub(super) fn sum(&self, party: Party, slot: usize) -> u64 {
-        // Counters count whole requests; what is not whole comes from the float, not from the proxy.
-        self.sums
-            .get(&(party, slot))
-            .map_or(0, |sum| sum.round() as u64)
-    }
 }
 
 impl Tape {
@@ -313,127 +283,13 @@ impl Tape {
     }
 
     /// The newest sample of any target.
-    fn front(&self) -> Option<Timestamp> {
+    pub(super) fn front(&self) -> Option<Timestamp> {
         let newest = self.targets.iter().filter_map(|t| t.samples.last());
         newest.max().copied()
     }
 
-    fn side_at(&self, time: Timestamp) -> Option<Side> {
-        self.side_where(|target, first| target.pace(time).is_some_and(|pace| first <= pace.sure))
-    }
-
-    /// The side to count, of the parties that are there: as `is_there` says of a target and its first sample.
-    fn side_where(&self, is_there: impl Fn(&Target, Timestamp) -> bool) -> Option<Side> {
-        let has = |side, party| {
-            let firsts = |target: &Target| target.first_of.get(&(side, party)).copied();
-            self.targets
-                .iter()
-                .any(|target| firsts(target).is_some_and(|first| is_there(target, first)))
-        };
-        let has_versions = |side| has(side, Party::Stable) || has(side, Party::Canary);
-        if has_versions(Side::Source) {
-            Some(Side::Source)
-        } else if has_versions(Side::Destination) {
-            Some(Side::Destination)
-        } else if has(Side::Source, Party::Unknown) {
-            Some(Side::Source)
-        } else {
-            has(Side::Destination, Party::Unknown).then_some(Side::Destination)
-        }
-    }
-
-    /// Which targets the round after `after` waits for, and up to which sample each gives.
-    fn awaited(&self, side: Side, after: Timestamp) -> Awaited {
-        // Anybody's sample shows that time went on.
-        let front = self.front();
-        let mut cuts = HashMap::new();
-        let mut left = HashMap::new();
-        let mut is_complete = true;
-        for (index, target) in self.targets.iter().enumerate() {
-            let Some(pace) = target.pace(after) else {
-                continue;
-            };
-            let is_reporting = target.since(side).is_some_and(|since| since <= pace.sure);
-            if !is_reporting || !pace.is_steady() {
-                continue;
-            }
-            let due = pace.due();
-            match target.first_after(after) {
-                Some(next) if next <= due => {
-                    cuts.insert(index, next);
-                }
-                // What it had before it went away is whole.
-                Some(_) => {
-                    left.insert(index, after);
-                }
-                None if front.is_some_and(|front| front > due) => {
-                    left.insert(index, after);
-                }
-                None => is_complete = false,
-            }
-        }
-        match (is_complete, cuts.is_empty()) {
-            (false, _) => Awaited::Incomplete,
-            (true, true) => Awaited::Nobody,
-            (true, false) => {
-                cuts.extend(left);
-                Awaited::All(cuts)
-            }
-        }
-    }
-
-    /// Who reports first after a time at which nobody did, at the beginning or after a gap.
-    ///
-    /// It counts once its next sample is there as well: then no other can turn up that was earlier.
-    fn first_comer(
-        &self,
-        side: Option<Side>,
-        after: Timestamp,
-    ) -> Option<(Side, HashMap<usize, Timestamp>)> {
-        let sides = match side {
-            Some(side) => vec![side],
-            None => vec![Side::Source, Side::Destination],
-        };
-        let comers: Vec<_> = sides
-            .iter()
-            .flat_map(|side| {
-                let targets = self.targets.iter().enumerate();
-                targets.filter_map(|(index, target)| {
-                    // What it was sampled for before it reported for this side does not count.
-                    let since = target.since(*side)?;
-                    let first = if since > after {
-                        since
-                    } else {
-                        target.first_after(after)?
-                    };
-                    Some((first, *side, index))
-                })
-            })
-            .collect();
-        let (first, side) = comers
-            .iter()
-            .map(|(first, side, _)| (*first, *side))
-            .min()?;
-        let cuts: HashMap<usize, Timestamp> = comers
-            .iter()
-            .filter(|(time, of, _)| *time == first && *of == side)
-            .map(|(time, _, index)| (*index, *time))
-            .collect();
-        let is_long_ago = |front: Timestamp| front.duration_since(first) > USUAL_INTERVAL;
-        let is_certain = cuts
-            .keys()
-            .any(|index| self.targets[*index].first_after(first).is_some());
-        (is_certain || self.front().is_some_and(is_long_ago)).then_some((side, cuts))
-    }
-
     /// Takes from every series what belongs to this round.
-    fn cut(
-        &mut self,
-        side: Side,
-        start: Timestamp,
-        end: Timestamp,
-        cuts: &HashMap<usize, Timestamp>,
-    ) -> Round {
+    fn cut(&mut self, side: Side, start: Timestamp, end: Timestamp, cuts: &Cuts) -> Round {
         let mut round = Round {
             start,
             end,
@@ -477,13 +333,4 @@ impl Tape {
             target.forget(edge);
         }
     }
-}
-
-enum Awaited {
-    /// Everybody who is awaited has a new sample: up to where each gives, and those that went away.
-    All(HashMap<usize, Timestamp>),
-    /// Somebody's sample is still to come.
-    Incomplete,
-    /// Nobody is there who could be waited for.
-    Nobody,
 }

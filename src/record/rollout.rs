@@ -6,13 +6,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Companion, ObjectName};
+use super::{Companion, ObjectName, Phase, Stage};
 use crate::metrics::Counted;
 use crate::plan::{HumanDuration, Percent, Plan, Reach, Rung};
-use crate::traffic::{
-    Destination, Mirroring, MissingRoutes, Outline, RouteKind, Shape, Split, TesterOutline,
-    VirtualService, Weights, chosen,
-};
+use crate::traffic::{Destination, RouteKind, Split, VirtualService, chosen};
 
 /// The annotation that holds the state while a rollout is under way.
 pub const ROLLOUT: &str = "kubectl-canary.dev/rollout";
@@ -22,43 +19,6 @@ const VERSION: u32 = 1;
 
 /// The most that the state may take; annotations share 256 KiB with everybody else's.
 const MAX_BYTES: usize = 8 * 1024;
-
-/// Where a rollout stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Phase {
-    /// The step is being judged.
-    Progressing,
-    /// The step is over; `promote` takes the next.
-    Waiting,
-    /// Somebody asked to stay at this weight.
-    Paused,
-    /// The canary looked bad and gets nothing until that is confirmed or cleared.
-    Tripped,
-}
-
-/// A stretch of time at one weight: what a later run needs to rebuild the evidence.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Stage {
-    /// The canary's percentage.
-    pub weight: Percent,
-    /// How many requests were copied to it, where any were.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mirrored: Option<Percent>,
-    /// Since when.
-    pub since: Timestamp,
-}
-
-impl Stage {
-    /// The canary's part of what both versions got, copies included, 0 to 1.
-    pub fn exposure(&self) -> f64 {
-        match self.mirrored {
-            // Copies come on top of what stable gets anyway.
-            Some(share) => share.share() / (1.0 + share.share()),
-            None => self.weight.share(),
-        }
-    }
-}
 
 /// A rollout under way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -281,92 +241,6 @@ impl Rollout {
         match self.all_routes().any(|split| split.kind == RouteKind::Http) {
             true => Counted::Requests,
             false => Counted::Connections,
-        }
-    }
-
-    /// The weights of a route that the state stands for.
-    ///
-    /// A route on which the canary had more than the step asks for keeps what it had: a rollout
-    /// never takes traffic away from the canary on its way up.
-    pub fn weights_of(&self, split: &Split) -> Weights {
-        match self.phase {
-            Phase::Tripped => split.weights_at(Percent::ZERO),
-            _ if self.weight() <= split.original_share() => split.untouched(),
-            _ => split.weights_at(self.weight()),
-        }
-    }
-
-    /// What the chosen routes of `vs` are while the state stands as it does.
-    ///
-    /// # Errors
-    /// The routes that are no longer there.
-    pub fn shape_on(&self, vs: &VirtualService) -> Result<Shape, MissingRoutes> {
-        let weights = |split: &Split| self.weights_of(split);
-        // A canary that looks bad gets nothing, be it from testers or in their shadow.
-        let gets_something = self.phase != Phase::Tripped;
-        self.draw(vs, &weights, true, self.mirrored(), gets_something)
-    }
-
-    /// What the chosen routes of `vs` are once the canary has everything.
-    ///
-    /// # Errors
-    /// The routes that are no longer there.
-    pub fn promoted_on(&self, vs: &VirtualService) -> Result<Shape, MissingRoutes> {
-        self.draw(vs, &Split::promoted, true, None, false)
-    }
-
-    /// What the chosen routes of `vs` were before the rollout.
-    ///
-    /// # Errors
-    /// The routes that are no longer there.
-    pub fn original_on(&self, vs: &VirtualService) -> Result<Shape, MissingRoutes> {
-        let weights = |split: &Split| split.original.clone();
-        self.draw(vs, &weights, false, None, false)
-    }
-
-    /// What the chosen routes that `vs` still has were before the rollout.
-    pub fn original_of_rest(&self, vs: &VirtualService) -> Shape {
-        let weights = |split: &Split| split.original.clone();
-        Shape::of_rest(
-            vs,
-            &self.routes,
-            &self.outline(&weights, false, None, false),
-        )
-    }
-
-    fn draw(
-        &self,
-        vs: &VirtualService,
-        weights: &dyn Fn(&Split) -> Weights,
-        added: bool,
-        mirrored: Option<Percent>,
-        testers: bool,
-    ) -> Result<Shape, MissingRoutes> {
-        let outline = self.outline(weights, added, mirrored, testers);
-        Shape::of(vs, &self.routes, &outline)
-    }
-
-    fn outline<'a>(
-        &'a self,
-        weights: &'a dyn Fn(&Split) -> Weights,
-        added: bool,
-        mirrored: Option<Percent>,
-        testers: bool,
-    ) -> Outline<'a> {
-        Outline {
-            canary: &self.canary,
-            weights,
-            added,
-            shadow: match mirrored {
-                Some(share) => Mirroring::Now(share),
-                None if self.plan.mirrors() => Mirroring::NotNow,
-                None => Mirroring::Never,
-            },
-            testers: self.plan.testers.as_ref().map(|known| TesterOutline {
-                run: &self.run,
-                testers: known,
-                wanted: testers,
-            }),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::analysis::{Phase, Sequential};
 use super::evidence::{Evidence, Hold, MetricEvidence, State};
-use super::metric::{Allowance, Metric};
+use super::metric::Metric;
 use super::regression::combine;
 use super::step::Step;
 use crate::verdict::Reason;
@@ -15,19 +15,14 @@ const HALF_OPEN_TOLERANCE: f64 = 0.005;
 impl Sequential {
     /// What is known now.
     pub fn evidence(&self) -> Evidence {
-        let waiting = Allowance {
-            own: 1.0,
-            floor: 0.0,
-        };
-        let step = self.step.as_ref();
-        let allowance = step.map_or(waiting, |step| self.allowance(step));
+        let tolerance = self.step.as_ref().map_or(1.0, |step| self.tolerance(step));
         let seen = self.step.as_ref().is_some_and(Step::got_its_share);
         let upper = |metric: &Metric| metric.promotion.upper(self.policy.false_promotion);
         let metrics = self.metrics.iter().map(|metric| MetricEvidence {
             subject: metric.subject,
             evidence: metric.evidence(),
             upper: upper(metric).filter(|_| seen),
-            tolerance: metric.tolerance(allowance, &self.policy),
+            tolerance: metric.tolerance(tolerance, &self.policy),
             clamped: metric.dispersion.clamped,
         });
         let counts = |of: fn(&Step) -> _| self.step.as_ref().map(of).unwrap_or_default();
@@ -58,24 +53,18 @@ impl Sequential {
         combine(self.metrics.iter().map(|m| (m.weight, m.evidence())))
     }
 
-    /// The excess to rule out in this step.
-    fn allowance(&self, step: &Step) -> Allowance {
+    /// The excess to rule out in this step for failures.
+    fn tolerance(&self, step: &Step) -> f64 {
         if step.half_open {
-            return Allowance {
-                own: HALF_OPEN_TOLERANCE,
-                floor: 0.0,
-            };
+            return HALF_OPEN_TOLERANCE;
         }
-        let floor = match step.context.next_share {
+        let own = self.policy.tolerance_after(step.counted);
+        match step.context.next_share {
             Some(next) if !step.last() => {
                 let per_window = self.per_window.unwrap_or(0.0);
-                self.policy.blast_floor(next, per_window)
+                own.max(self.policy.blast_floor(next, per_window))
             }
-            _ => 0.0,
-        };
-        Allowance {
-            own: self.policy.tolerance_after(step.counted),
-            floor,
+            _ => own,
         }
     }
 
@@ -98,9 +87,9 @@ impl Sequential {
 
     /// Every metric's excess is ruled out, or none needs to be.
     pub(super) fn ruled_out(&self, step: &Step) -> bool {
-        let allowance = self.allowance(step);
+        let failures = self.tolerance(step);
         self.metrics.iter().all(|metric| {
-            let tolerance = metric.tolerance(allowance, &self.policy);
+            let tolerance = metric.tolerance(failures, &self.policy);
             let upper = || metric.promotion.upper(self.policy.false_promotion);
             tolerance >= 1.0 || step.served() && upper().is_some_and(|upper| upper <= tolerance)
         })

@@ -6,6 +6,8 @@ use crate::verdict::{Slow, Window};
 const WANTED: [f64; 4] = [0.5, 0.1, 0.01, 0.001];
 /// A bound that nearly every request exceeds says nothing about getting slower.
 const USELESS: f64 = 0.95;
+/// Nobody waits for less, in milliseconds, and any stall of a machine shows in it.
+const LEAST_MS: f64 = 5.0;
 
 /// The counts of `window` at exactly this bound.
 pub fn at(window: &Window, bound_ms: f64) -> Option<&Slow> {
@@ -38,21 +40,29 @@ pub fn tails(windows: &[Window]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// The bounds whose share of slow requests is closest, as a ratio, to 50, 10, 1 and 0.1 %, without
-/// repetition, in ascending order. Takes pairs of bound and share as [`tails`] gives them. Counting
-/// at bounds that the histogram has is exact: nothing is interpolated.
+/// The bounds of 5 ms and more whose share of slow requests is closest, as a ratio, to 50, 10, 1 and
+/// 0.1 %, without repetition, in ascending order; where no request was that slow, the least of them.
+/// Takes pairs of bound and share as [`tails`] gives them. Counting at bounds that the histogram has is
+/// exact: nothing is interpolated.
 pub fn choose(tails: &[(f64, f64)]) -> Vec<f64> {
+    let felt = |bound: f64| bound >= LEAST_MS;
+    let tails: Vec<_> = tails.iter().filter(|tail| felt(tail.0)).collect();
+    if let Some(&(least, share)) = tails.first().copied()
+        && share == 0.0
+    {
+        return vec![least];
+    }
     let mut chosen: Vec<f64> = Vec::new();
     for wanted in WANTED {
         let distance = |share: f64| (share.ln() - f64::ln(wanted)).abs();
         let closest = tails
             .iter()
-            .filter(|&&(_, share)| share > 0.0 && share < USELESS)
+            .filter(|(_, share)| *share > 0.0 && *share < USELESS)
             .min_by(|a, b| distance(a.1).total_cmp(&distance(b.1)));
-        if let Some(&(bound, _)) = closest
-            && !chosen.contains(&bound)
+        if let Some((bound, _)) = closest
+            && !chosen.contains(bound)
         {
-            chosen.push(bound);
+            chosen.push(*bound);
         }
     }
     chosen.sort_by(f64::total_cmp);
@@ -66,7 +76,7 @@ mod tests {
     #[test]
     fn picks_bounds_near_the_wanted_tails() {
         type Row = (&'static [(f64, f64)], &'static [f64]);
-        let table: [Row; 4] = [
+        let table: [Row; 7] = [
             (&[], &[]),
             (&[(1.0, 1.0), (5.0, 0.97)], &[]),
             (
@@ -81,6 +91,10 @@ mod tests {
                 ],
                 &[10.0, 50.0, 100.0, 250.0],
             ),
+            // What nobody feels is not watched.
+            (&[(0.5, 0.9), (1.0, 0.2), (5.0, 0.001), (10.0, 0.0)], &[5.0]),
+            (&[(1.0, 0.2), (5.0, 0.0), (10.0, 0.0)], &[5.0]),
+            (&[(1.0, 0.2)], &[]),
             // One bound serves all.
             (&[(10.0, 0.2), (25.0, 0.0)], &[10.0]),
         ];

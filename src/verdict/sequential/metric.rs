@@ -22,17 +22,8 @@ const GUARD_ROOM: f64 = 0.005;
 /// The same for the share of slow requests, which moves with the load.
 const GUARD_ROOM_SLOW: f64 = 0.02;
 
-/// Slow requests that harm as much as a failed one, where only what the next step may cost decides.
+/// Slow requests that harm as much as a failed one.
 const SLOW_PER_FAILED: f64 = 4.0;
-
-/// What a step asks to be ruled out for failures, as shares of requests.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Allowance {
-    /// By the tolerance.
-    pub own: f64,
-    /// By what little harm the next step can do; 0 before the last.
-    pub floor: f64,
-}
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -162,14 +153,12 @@ impl Metric {
         self.regression.as_ref().map_or(0.0, Regression::evidence)
     }
 
-    /// The excess that must be ruled out before a step is left; at 1 or above none needs to be.
-    pub fn tolerance(&self, step: Allowance, policy: &Policy) -> f64 {
+    /// The excess that must be ruled out before a step is left, given the one for failures; at 1 or
+    /// above none needs to be.
+    pub fn tolerance(&self, failures: f64, policy: &Policy) -> f64 {
         match self.subject {
-            Subject::Failures => step.own.max(step.floor),
-            Subject::SlowerThan { .. } => {
-                let own = step.own.max(policy.slow_tolerance);
-                own.max(SLOW_PER_FAILED * step.floor)
-            }
+            Subject::Failures => failures,
+            Subject::SlowerThan { .. } => (SLOW_PER_FAILED * failures).max(policy.slow_tolerance),
         }
     }
 
@@ -198,5 +187,32 @@ fn arm(counts: Counts) -> Arm {
     Arm {
         requests: counts.requests as f64,
         bad: counts.failures as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::super::policy::Preset;
+    use super::*;
+
+    #[test]
+    fn four_slow_requests_count_as_much_as_a_failed_one_but_two_points_are_little() {
+        let policy = Preset::Careful.policy(SignedDuration::from_secs(15));
+        let asked = |subject, failures| {
+            Metric::new(subject, 0.5, &Past::UNKNOWN).tolerance(failures, &policy)
+        };
+        let slow = Subject::SlowerThan { bound_ms: 250.0 };
+        for (of_failures, of_slow) in [
+            (0.0005, 0.02),
+            (0.005, 0.02),
+            (0.02, 0.08),
+            // All of the canary's requests may be slow, but not all may fail.
+            (0.3, 1.2),
+        ] {
+            assert_eq!(asked(Subject::Failures, of_failures), of_failures);
+            assert_eq!(asked(slow, of_failures), of_slow);
+        }
     }
 }
