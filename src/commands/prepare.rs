@@ -14,7 +14,7 @@ use super::past::{Before, Depth, before, recent};
 use super::state::is_under_way;
 use super::{CommandError, Environment};
 use crate::cluster::{CallError, Class, Subset};
-use crate::metrics::{MetricSource, MetricsError, Targets};
+use crate::metrics::{Counted, MetricSource, MetricsError, Targets};
 use crate::plan::{
     Finding, Forecast, HumanDuration, Options, Percent, Plan, PlanFile, Rung, shell_word,
 };
@@ -285,7 +285,10 @@ async fn look_back(
 
 fn forecast(rollout: &Rollout, first: usize, before: Option<&Before>) -> Option<Forecast> {
     let shared = rollout.all_routes().map(Split::shared).min()?;
-    Forecast::of(&rollout.plan, before?.traffic?, first, shared)
+    let mut plan = rollout.plan.clone();
+    // Nobody measures how long a connection takes to answer.
+    plan.judgement.ignore_latency |= rollout.counted() == Counted::Connections;
+    Forecast::of(&plan, before?.traffic?, first, shared)
 }
 
 fn first_step(

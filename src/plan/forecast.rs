@@ -79,6 +79,9 @@ pub struct PresetForecast {
     /// The failure rate up to which a canary may be promoted; one that fails more is, at each step,
     /// with a chance of at most 5 %. `None` where there is no verdict at all.
     pub overlooks: Option<f64>,
+    /// The excess of slow requests that is not ruled out then; `None` where nobody looks at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlooks_slow: Option<f64>,
 }
 
 impl Forecast {
@@ -281,23 +284,31 @@ impl Outlook {
                         other.dwell = preset.policy(scrape).dwell.into();
                     }
                 }
+                let left = self.left_open(&other);
                 PresetForecast {
                     preset,
                     chosen: preset == own,
                     total: total(&self.steps(&other)),
-                    overlooks: self.overlooks(&other),
+                    overlooks: left.map(|excess| self.overlooks(&other, excess)),
+                    overlooks_slow: left
+                        .filter(|_| !other.judgement.ignore_latency)
+                        .map(|excess| other.policy().slow_excess(excess).min(1.0)),
                 }
             })
             .collect()
     }
 
-    /// The failure rate that the last comparison does not rule out.
-    fn overlooks(self, plan: &Plan) -> Option<f64> {
+    /// The excess of failures that the last comparison does not rule out.
+    fn left_open(self, plan: &Plan) -> Option<f64> {
         let mut compared = self.first..plan.len() - 1;
         let last = compared.rfind(|&step| plan.shifts(step))?;
-        let (_, excess) = self.in_step(plan, last)?;
+        self.in_step(plan, last).map(|(_, excess)| excess)
+    }
+
+    /// The failure rate of a canary with that excess.
+    fn overlooks(self, plan: &Plan, excess: f64) -> f64 {
         let allowed = plan.policy().promotion_ratio * self.traffic.failure_rate + excess;
-        Some(allowed.min(1.0))
+        allowed.min(1.0)
     }
 }
 

@@ -66,7 +66,14 @@ pub(super) fn show(
         let mark = if preset.chosen { " (this plan)" } else { "" };
         let overlooked = preset.overlooks.map_or_else(
             || "no verdict in time".into(),
-            |rate| format!("a canary that fails up to {}", percentage(rate)),
+            |rate| {
+                let slow = preset.overlooks_slow.map_or_else(String::new, |excess| {
+                    let points = percentage(excess);
+                    let points = points.trim_end_matches('%');
+                    format!(", or {points} points more slow requests")
+                });
+                format!("a canary that fails up to {}{slow}", percentage(rate))
+            },
         );
         table.row([
             format!("{}{mark}", name(preset.preset)),
@@ -191,9 +198,9 @@ mod tests {
         advice   --steps 0.4,10,50,100 --fine-weights costs about 41 instead and takes 4 min
 
         PRESET                TO 100%   MAY SLIP THROUGH
-        careful (this plan)   4 min     a canary that fails up to 0.2%
-        quick                 2 min     a canary that fails up to 1.1%
-        quicker               2 min     a canary that fails up to 2.2%
+        careful (this plan)   4 min     a canary that fails up to 0.2%, or 2 points more slow requests
+        quick                 2 min     a canary that fails up to 1.1%, or 4 points more slow requests
+        quicker               2 min     a canary that fails up to 2.2%, or 8 points more slow requests
         ");
     }
 
@@ -207,7 +214,7 @@ mod tests {
         PRESET                TO 100%              MAY SLIP THROUGH
         careful (this plan)   no verdict in time   no verdict in time
         quick                 no verdict in time   no verdict in time
-        quicker               37 min               a canary that fails up to 2.2%
+        quicker               37 min               a canary that fails up to 2.2%, or 8 points more slow requests
         ");
     }
 

@@ -22,9 +22,6 @@ const GUARD_ROOM: f64 = 0.005;
 /// The same for the share of slow requests, which moves with the load.
 const GUARD_ROOM_SLOW: f64 = 0.02;
 
-/// Slow requests that harm as much as a failed one.
-const SLOW_PER_FAILED: f64 = 4.0;
-
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -158,7 +155,7 @@ impl Metric {
     pub fn tolerance(&self, failures: f64, policy: &Policy) -> f64 {
         match self.subject {
             Subject::Failures => failures,
-            Subject::SlowerThan { .. } => (SLOW_PER_FAILED * failures).max(policy.slow_tolerance),
+            Subject::SlowerThan { .. } => policy.slow_excess(failures),
         }
     }
 

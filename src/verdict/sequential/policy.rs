@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::block::Margin;
 
+/// Slow requests that harm as much as a failed one.
+const SLOW_PER_FAILED: f64 = 4.0;
+
 /// The numbers behind a verdict. [`Preset`] gives sensible ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
@@ -22,7 +25,7 @@ pub struct Policy {
     pub promotion_ratio: f64,
     /// Excess that must be ruled out before a step is left.
     pub tolerance: Tolerance,
-    /// The same for shares of slow requests, whatever the time.
+    /// What need not be ruled out of slow requests, as a share of requests.
     pub slow_tolerance: f64,
     /// What the next step may cost, which lets small steps pass on little evidence.
     pub blast: Blast,
@@ -134,6 +137,11 @@ impl Policy {
     /// Evidence in nats that every alignment must keep for a rollback.
     pub fn confirm(&self) -> f64 {
         0.5 * self.trip()
+    }
+
+    /// The excess of slow requests to rule out beside one of failures, as shares of requests.
+    pub fn slow_excess(&self, failures: f64) -> f64 {
+        (SLOW_PER_FAILED * failures).max(self.slow_tolerance)
     }
 
     /// The excess to rule out, `elapsed` into a step.
