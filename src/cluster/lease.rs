@@ -4,8 +4,10 @@
 //! look, never by comparing its clock with ours. It is a courtesy and no fence; the fence is the
 //! patch, whose tests fail for a driver that was replaced.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease as Record, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use kube::Api;
@@ -23,6 +25,9 @@ const DURATION: Duration = Duration::from_secs(15);
 
 /// How often the holder renews.
 const RENEW: Duration = Duration::from_secs(5);
+
+/// The annotation with which a driver tells what it saw last.
+const LOOK: &str = "kubectl-canary.dev/look";
 
 /// How long giving it back may take.
 const RELEASE: Duration = Duration::from_secs(2);
@@ -64,6 +69,47 @@ pub struct Keeper {
     holder: String,
     renewing: Option<JoinHandle<()>>,
     lost: watch::Receiver<Option<String>>,
+    board: Board,
+}
+
+/// Where a driver writes what others shall read; it goes out with the next renewal.
+#[derive(Clone, Debug, Default)]
+pub struct Board(Arc<Mutex<Option<String>>>);
+
+impl Board {
+    /// Writes over what stood there.
+    pub fn write(&self, look: String) {
+        *self.lock() = Some(look);
+    }
+
+    fn read(&self) -> Option<String> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        // What a panicking writer left is still a whole text.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one look at a lease tells of the driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// Who has the lease; nobody where it was given back or never taken.
+    pub holder: Option<String>,
+    /// When it was renewed last, by the holder's clock.
+    pub renewed: Option<Timestamp>,
+    /// What the driver told last, by its own account.
+    pub look: Option<String>,
+}
+
+impl Pulse {
+    /// Whether somebody has it and renewed it no longer ago than it lasts, if both clocks agree. Good
+    /// enough to tell a person; whoever takes over waits and sees.
+    pub fn is_felt(&self, now: Timestamp) -> bool {
+        let recent = |renewed: Timestamp| now.duration_since(renewed).unsigned_abs() <= DURATION;
+        self.holder.is_some() && self.renewed.is_some_and(recent)
+    }
 }
 
 /// Tells when the lease is lost.
@@ -104,6 +150,22 @@ impl Lease {
             deadline: cluster.deadline,
             clock: clock.clone(),
         }
+    }
+
+    /// One look at who drives this object.
+    ///
+    /// RBAC: `get` on `leases`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn pulse(&self) -> Result<Pulse, CallError> {
+        let record = self.get().await?;
+        let spec = record.as_ref().and_then(|record| record.spec.as_ref());
+        Ok(Pulse {
+            holder: record.as_ref().and_then(holder_of),
+            renewed: spec.and_then(|spec| Some(spec.renew_time.as_ref()?.0)),
+            look: record.and_then(|record| record.metadata.annotations?.remove(LOOK)),
+        })
     }
 
     /// Who drives this object now: a holder that is seen to renew within a lease's duration.
@@ -156,7 +218,7 @@ impl Lease {
                             holder,
                         });
                     }
-                    self.replace(&record, Some(holder)).await
+                    self.replace(&record, Some(holder), None).await
                 }
             };
             match taken {
@@ -174,12 +236,13 @@ impl Lease {
 
     fn keep(self, holder: &str, mut record: Record) -> Keeper {
         let (tell, lost) = watch::channel(None);
+        let board = Board::default();
         let renewing = {
-            let (lease, holder) = (self.again(), holder.to_owned());
+            let (lease, holder, board) = (self.again(), holder.to_owned(), board.clone());
             tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(RENEW).await;
-                    match lease.replace(&record, Some(&holder)).await {
+                    match lease.replace(&record, Some(&holder), board.read()).await {
                         Ok(renewed) => record = renewed,
                         Err(error) if error.class == Class::Precondition => match lease.get().await
                         {
@@ -204,6 +267,7 @@ impl Lease {
             holder: holder.to_owned(),
             renewing: Some(renewing),
             lost,
+            board,
         }
     }
 
@@ -254,8 +318,13 @@ impl Lease {
         .await
     }
 
-    /// Writes the record with a new holder, a renewed time, or nobody.
-    async fn replace(&self, record: &Record, holder: Option<&str>) -> Result<Record, CallError> {
+    /// Writes the record with a new holder, a renewed time, or nobody, and what the driver saw.
+    async fn replace(
+        &self,
+        record: &Record,
+        holder: Option<&str>,
+        look: Option<String>,
+    ) -> Result<Record, CallError> {
         let mut record = record.clone();
         let now = MicroTime(self.clock.now());
         let spec = record.spec.get_or_insert_default();
@@ -267,6 +336,12 @@ impl Lease {
         spec.lease_duration_seconds = Some(holder.map_or(1, |_| DURATION.as_secs() as i32));
         spec.renew_time = Some(now);
         record.metadata.managed_fields = None;
+        let annotations = record.metadata.annotations.get_or_insert_default();
+        match look {
+            Some(look) => annotations.insert(LOOK.to_owned(), look),
+            // What another driver saw is not for this one to tell.
+            None => annotations.remove(LOOK),
+        };
         let attempted = format!("update lease {}", self.name);
         bounded(
             &attempted,
@@ -286,7 +361,13 @@ impl Keeper {
             holder: holder.to_owned(),
             renewing: None,
             lost,
+            board: Board::default(),
         }
+    }
+
+    /// Where to write what those shall read who look at the lease.
+    pub fn board(&self) -> Board {
+        self.board.clone()
     }
 
     /// Tells when the lease is lost.
@@ -307,7 +388,7 @@ impl Keeper {
             if let Ok(Some(record)) = lease.get().await
                 && holder_of(&record).as_deref() == Some(&self.holder)
             {
-                let _ = lease.replace(&record, None).await;
+                let _ = lease.replace(&record, None, self.board.read()).await;
             }
         };
         let _ = tokio::time::timeout(RELEASE, giving_back).await;

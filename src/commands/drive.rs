@@ -8,7 +8,7 @@ use super::{CommandError, Environment};
 use crate::cluster::{Class, Keeper, Lease, LeaseError, Subset};
 use crate::engine::{Action, Driver, Equipment, Finish, Horizon, Machine, Signals};
 use crate::metrics::{MetricSource, Targets};
-use crate::record::{Event, EventKind, Outcome, Rollout, Summary, route_of};
+use crate::record::{Event, EventKind, Look, Outcome, Rollout, Summary, route_of};
 use crate::traffic::VirtualService;
 use crate::verdict::sequential::History;
 
@@ -117,6 +117,13 @@ pub(super) async fn drive(
         departure.horizon,
     )
     .with_canary_since(departure.youngest);
+    let (board, narrator) = (keeper.board(), &mut *environment.observer);
+    let mut observer = |event: &Event| {
+        if let Some(look) = Look::of(event) {
+            board.write(look.to_annotation());
+        }
+        narrator.see(event);
+    };
     let kit = Equipment {
         cluster: &environment.cluster,
         metrics,
@@ -132,7 +139,7 @@ pub(super) async fn drive(
                 .collect(),
         ),
         clock: environment.clock.clone(),
-        observer: &mut *environment.observer,
+        observer: &mut observer,
         signals: std::mem::replace(&mut environment.signals, Signals::none()),
         lease: keeper.watch(),
         subsets: departure.subsets,

@@ -2,20 +2,25 @@
 
 use std::time::Duration;
 
-use super::status::marked_object;
+use tokio::time::Instant;
+
+use super::status::{driver_of, marked_object};
 use super::{CommandError, Environment};
 use crate::cluster::{Feed, News, Seen, Watch};
 use crate::record::{LAST, Outcome, ROLLOUT};
-use crate::report::{Standing, StatusList, StatusRow};
+use crate::report::{DriverStatus, Standing, StatusList, StatusRow};
 use crate::traffic::VirtualService;
+
+/// How often a driver's lease is looked at; it is not renewed more often.
+const PULSE: Duration = Duration::from_secs(5);
 
 /// Follows one rollout to its end, and says how it ended.
 ///
 /// `see` gets where it stands at the beginning and after each change; with `tick`, also every so often
-/// in between, for a clock that goes on. Where no rollout is under way there is nothing to wait for:
+/// in between, for a clock that goes on, and with what the driver tells of itself. Where no rollout is under way there is nothing to wait for:
 /// what is known of the last one is the answer.
 ///
-/// RBAC: `get` and `watch` on `virtualservices`.
+/// RBAC: `get` and `watch` on `virtualservices`; for what the driver tells, `get` on `leases`.
 ///
 /// # Errors
 /// If the object cannot be read or is deleted, on a signal, and whatever `see` fails with.
@@ -27,8 +32,9 @@ pub async fn follow(
 ) -> Result<Option<Outcome>, CommandError> {
     let mut vs = marked_object(environment, &environment.namespace, name).await?;
     let mut watch = Watch::from(&environment.cluster, &vs);
+    let mut drivers = tick.map(|_| Drivers::default());
     loop {
-        let row = StatusRow::of(&vs, environment.clock.now());
+        let row = look(environment, &vs, drivers.as_mut()).await;
         see(&row)?;
         if row.phase == Standing::Idle {
             return Ok(row.last.map(|last| last.outcome));
@@ -41,7 +47,7 @@ pub async fn follow(
                 }
                 seen = watch.next() => seen,
                 () = passed(tick) => {
-                    see(&StatusRow::of(&vs, environment.clock.now()))?;
+                    see(&look(environment, &vs, drivers.as_mut()).await)?;
                     continue;
                 }
             };
@@ -56,6 +62,36 @@ pub async fn follow(
                 }
             }
         };
+    }
+}
+
+/// What was last known of the driver.
+#[derive(Default)]
+struct Drivers {
+    looked: Option<Instant>,
+    known: Option<DriverStatus>,
+}
+
+/// Where it stands now, with the driver where that is wanted.
+async fn look(
+    environment: &Environment<'_>,
+    vs: &VirtualService,
+    drivers: Option<&mut Drivers>,
+) -> StatusRow {
+    let row = StatusRow::of(vs, environment.clock.now());
+    let Some(drivers) = drivers.filter(|_| row.holder.is_some()) else {
+        return row;
+    };
+    if drivers
+        .looked
+        .is_none_or(|looked| looked.elapsed() >= PULSE)
+    {
+        drivers.known = driver_of(environment, vs, &row).await;
+        drivers.looked = Some(Instant::now());
+    }
+    match &drivers.known {
+        Some(driver) => row.with_driver(vs, driver.clone()),
+        None => row,
     }
 }
 

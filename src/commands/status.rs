@@ -1,4 +1,5 @@
-//! `status`: where a rollout stands, from one GET; with `--watch` until it ends.
+//! `status`: where a rollout stands, from one GET, and one of the lease while one is under way; with
+//! `--watch` until it ends.
 
 use clap::Args;
 
@@ -6,8 +7,9 @@ use super::environment::object_name;
 use super::handover::delegate_with_rollout;
 use super::list::rows;
 use super::{CommandError, Environment};
+use crate::cluster::Lease;
 use crate::record::{LAST, ObjectName, ROLLOUT};
-use crate::report::{StatusList, StatusRow};
+use crate::report::{DriverStatus, StatusList, StatusRow};
 use crate::traffic::VirtualService;
 
 /// What `status` takes.
@@ -36,7 +38,7 @@ pub enum StatusAnswer {
 
 /// Reads where a rollout stands.
 ///
-/// RBAC: `get` on `virtualservices`, also in the namespaces of those that move along; or `list` without a name.
+/// RBAC: `get` on `virtualservices` and, to tell whether the driver lives, on `leases`; also in the namespaces of those that move along; or `list` without a name.
 ///
 /// # Errors
 /// If the object cannot be read. A damaged state is shown as what it is, not an error.
@@ -51,6 +53,10 @@ pub async fn status(
     };
     let vs = marked_object(environment, &environment.namespace, name).await?;
     let row = StatusRow::of(&vs, environment.clock.now());
+    let row = match driver_of(environment, &vs, &row).await {
+        Some(driver) => row.with_driver(&vs, driver),
+        None => row,
+    };
     let mut found = Vec::new();
     for ObjectName { namespace, name } in &row.also {
         // One that cannot be read is named, if not described.
@@ -59,6 +65,22 @@ pub async fn status(
     Ok(StatusAnswer::One(Box::new(
         row.with_companions(&vs, &found),
     )))
+}
+
+/// Whether anybody drives it, and what was seen last; unknown to those who may not look at leases.
+pub(super) async fn driver_of(
+    environment: &Environment<'_>,
+    vs: &VirtualService,
+    row: &StatusRow,
+) -> Option<DriverStatus> {
+    // A companion's driver has the lease of the lead.
+    if row.holder.is_none() || row.moves_with.is_some() {
+        return None;
+    }
+    let lease = Lease::of(&environment.cluster, vs, &environment.clock);
+    let pulse = lease.pulse().await.ok()?;
+    let now = environment.clock.now();
+    Some(DriverStatus::of(pulse, row.run.as_deref(), now))
 }
 
 /// The object called `name`, or the one of its delegates on which its rollout stands.

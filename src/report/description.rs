@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::ladder::Standpoint;
+use super::phrase::Versions;
 use super::status::{RouteState, Standing, StatusRow};
 use super::{Layout, Palette, Table, Tone, View, age, escape};
 
@@ -44,6 +45,18 @@ impl View for StatusRow {
         }
         if let Some(holder) = &self.holder {
             field("Holder:", &escape(holder))?;
+        }
+        if let Some(driver) = &self.driver {
+            let judged = matches!(self.phase, Standing::Progressing | Standing::Tripped);
+            let (tone, words) = driver.words(judged, self.at);
+            field("Driver:", &palette.paint(tone, words))?;
+            let versions = Versions {
+                stable: self.stable.clone().unwrap_or_default(),
+                canary: self.canary.clone().unwrap_or_default(),
+            };
+            if let Some(seen) = driver.seen(&versions, self.at) {
+                field("Evidence:", &escape(&seen))?;
+            }
         }
         if let Some(by) = &self.by {
             field("Changed:", &format!("by {}", escape(by)))?;

@@ -10,6 +10,7 @@
 mod age;
 mod analysis;
 mod description;
+mod driver_status;
 mod escape;
 mod fan;
 mod forecast;
@@ -39,6 +40,7 @@ mod tale;
 
 pub use age::age;
 pub use analysis::{AnalysisView, Period};
+pub use driver_status::DriverStatus;
 pub use escape::escape;
 pub use fan::Fan;
 pub use format::{Format, Layout, PrintError, View, object, print};

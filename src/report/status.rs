@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 
-use super::phrase;
+use super::{DriverStatus, phrase};
 use crate::plan::{Percent, Reach, Rung};
 use crate::record::{Ending, ObjectName, Phase, Rollout, route_of};
 use crate::traffic::{Split, VirtualService, Weights};
@@ -143,6 +143,9 @@ pub struct StatusRow {
     pub run: Option<String>,
     /// Who drives it.
     pub holder: Option<String>,
+    /// Whether that one is alive, where its lease was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<DriverStatus>,
     /// Who changed it last, if that was not the driver.
     pub by: Option<String>,
     /// A digest of the plan.
@@ -202,6 +205,7 @@ impl StatusRow {
             began: None,
             run: None,
             holder: None,
+            driver: None,
             by: None,
             plan: None,
             steps: Vec::new(),
@@ -264,6 +268,21 @@ impl StatusRow {
     /// What the canary gets now.
     pub(super) fn rung(&self) -> Option<Rung> {
         self.weight.map(|weight| Rung::of(weight, self.reach))
+    }
+
+    /// The same with what the lease tells of the driver; what comes next depends on it.
+    #[must_use]
+    pub fn with_driver(mut self, vs: &VirtualService, driver: DriverStatus) -> Self {
+        let next: Option<&[&str]> = match (self.phase, driver.alive) {
+            (Standing::Progressing, true) => Some(&["promote", "pause", "abort"]),
+            (Standing::Progressing | Standing::Tripped, false) => Some(&["resume", "abort"]),
+            _ => None,
+        };
+        if let Some(next) = next {
+            self.next = next.iter().map(|verb| command(verb, vs)).collect();
+        }
+        self.driver = Some(driver);
+        self
     }
 
     /// The same with the routes of the objects that move along, as far as they are among `found`.

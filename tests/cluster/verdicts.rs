@@ -130,11 +130,23 @@ async fn a_canary_that_never_fails_beside_a_stable_that_does_is_promoted() {
     app.behave("v1", chance).await;
     let load = app.load().rate(RATE).start();
     tokio::time::sleep(WATCHED).await;
-    let ended = app.canary(&direct(&stack, "--steps 20,50,100")).run().await;
+    let mut driver = app.canary(&direct(&stack, "--steps 20,50,100")).launch();
+    driver.until_flowing_at("20").await;
+    // The driver tells what it sees when it renews its lease.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let status = app.canary("status reviews").run().await;
+    let ended = driver.end().await;
     let sent = load.stop().await;
     assert_eq!(ended.code, Some(0));
     assert_eq!(ended.steps(), ["20", "50", "100"]);
     assert!(sent.failed() > 0, "stable fails: {sent:?}");
+    for words in [
+        "Driver:   alive, seen ",
+        "Evidence: v2 0 of ",
+        "canary errors exceed 1.5x stable by at most ",
+    ] {
+        assert!(status.stdout.contains(words), "{}", status.stdout);
+    }
     app.finish().await;
 }
 

@@ -12,6 +12,7 @@ mod healthy;
 mod input;
 mod metrics;
 mod mirror;
+mod onlooker;
 mod preflight;
 mod regression;
 mod shapes;

@@ -1,0 +1,76 @@
+//! Whether anybody drives a rollout, as its lease tells.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::phrase::{self, Versions};
+use super::{Tone, age};
+use crate::cluster::Pulse;
+use crate::record::Look;
+
+/// What one look at the lease told.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DriverStatus {
+    /// Who has the lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// When it was renewed last, by the holder's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewed: Option<Timestamp>,
+    /// Whether that is no longer ago than a lease lasts, by this machine's clock.
+    pub alive: bool,
+    /// What it saw last, at most a renewal old while it is alive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub look: Option<Look>,
+}
+
+impl DriverStatus {
+    /// What `pulse` means at `now` to somebody who asks about `run`.
+    pub fn of(pulse: Pulse, run: Option<&str>, now: Timestamp) -> Self {
+        let look = pulse.look.as_deref().and_then(Look::read);
+        Self {
+            alive: pulse.is_felt(now),
+            look: look.filter(|look| run == Some(&look.run)),
+            holder: pulse.holder,
+            renewed: pulse.renewed,
+        }
+    }
+
+    /// In words, and how they sound where the canary is `judged` only as long as somebody drives.
+    pub(super) fn words(&self, judged: bool, now: Timestamp) -> (Tone, String) {
+        let ago = self.renewed.map(|renewed| age(now.duration_since(renewed)));
+        let tone = match (self.alive, judged) {
+            (true, _) => Tone::Good,
+            (false, true) => Tone::Bad,
+            (false, false) => Tone::Plain,
+        };
+        let absent = match (&self.holder, ago) {
+            (Some(_), Some(ago)) if self.alive => return (tone, format!("alive, seen {ago} ago")),
+            (Some(_), Some(ago)) => format!("not seen for {ago}"),
+            _ => "nobody".into(),
+        };
+        match judged {
+            true => (
+                tone,
+                format!("{absent}: nothing is judged and nobody rolls back"),
+            ),
+            false => (tone, absent),
+        }
+    }
+
+    /// What was seen last, in words.
+    pub(super) fn seen(&self, versions: &Versions, now: Timestamp) -> Option<String> {
+        let look = self.look.as_ref()?;
+        let verdict = phrase::so_far(look.verdict);
+        let verdict = match phrase::joined(&look.reasons) {
+            Some(reasons) => format!("{verdict}: {reasons}"),
+            None => verdict.to_owned(),
+        };
+        Some(phrase::clauses([
+            Some(versions.counts(look.tally, look.shadow)),
+            Some(verdict),
+            Some(format!("{} ago", age(now.duration_since(look.at)))),
+        ]))
+    }
+}
