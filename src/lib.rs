@@ -34,6 +34,7 @@ pub mod cluster;
 pub mod commands;
 pub mod engine;
 pub mod metrics;
+mod number;
 pub mod plan;
 pub mod preflight;
 pub mod record;

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 
-use super::{Layout, Table, Tone, escape, grouped};
+use super::{Layout, Table, Tone, escape};
+use crate::number::grouped;
 use crate::plan::{Forecast, HumanDuration, SmallerStep};
 use crate::verdict::sequential::Preset;
 

@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::ladder::{Ladder, Standpoint};
 use super::phrase::{self, Versions};
-use super::{Palette, Tone, escape, grouped, rate};
+use super::{Palette, Tone, escape};
+use crate::number::{grouped, rate};
 use crate::plan::{Percent, Rung};
 use crate::record::{Event, EventKind, RouteChange, Tally};
 use crate::verdict::{Counts, Verdict};

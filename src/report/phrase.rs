@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{escape, grouped, rate};
+use super::escape;
+use crate::number::{grouped, rate};
 use crate::plan::Rung;
 use crate::record::{RouteChange, Tally};
 use crate::traffic::{Weights, in_force};

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::forecast::{count, name, pace, percentage};
 use super::simulation_page::Page;
-use super::{Layout, Table, Tone, View, grouped, phrase};
+use super::{Layout, Table, Tone, View, phrase};
+use crate::number::grouped;
 use crate::plan::{AnalysisKind, HumanDuration, Plan};
 use crate::simulate::{Chance, Ending, Lag, Moment, Outcome, Scenario, Spread};
 

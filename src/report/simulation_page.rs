@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::forecast::{count, percentage};
-use super::grouped;
 use super::simulation::{Simulation, duration, interval, word};
 use super::simulation_chart::{Axis, Bars, Chart, Line, html};
+use crate::number::grouped;
 use crate::simulate::{Ending, Moment, Outcome, Spread};
 use crate::verdict::Counts;
 

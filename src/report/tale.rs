@@ -3,7 +3,8 @@
 use super::line::Place;
 use super::narrator::{Teller, Thread};
 use super::phrase::{self, Told, Versions};
-use super::{Tone, escape, forecast, grouped};
+use super::{Tone, escape, forecast};
+use crate::number::grouped;
 use crate::plan::{OnDrift, OnStuck, Percent, Rung};
 use crate::record::{EventKind, Outcome, RouteChange, Tally};
 use crate::verdict::Verdict;

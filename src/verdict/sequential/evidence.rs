@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::metric::Subject;
+use crate::number::grouped;
 use crate::verdict::Counts;
 
 /// Why a step does not go on although time passes.
@@ -181,33 +182,12 @@ pub fn failed(counts: Counts) -> String {
     )
 }
 
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn numbers_read_well() {
-        let table = [
-            (0, "0"),
-            (999, "999"),
-            (15_722, "15 722"),
-            (1_000_000, "1 000 000"),
-        ];
-        for (number, text) in table {
-            assert_eq!(grouped(number), text);
-        }
         let table = [(0.0005, "0.05"), (0.005, "0.5"), (0.4, "40"), (0.02, "2")];
         for (share, text) in table {
             assert_eq!(points(share), text);

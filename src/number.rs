@@ -1,7 +1,7 @@
 //! Numbers as people read them.
 
 /// Digits in groups of three: `15 722`.
-pub fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -16,7 +16,7 @@ pub fn grouped(number: u64) -> String {
 /// `part` of `whole` as a percentage with about two digits: `21 %`, `0.9 %`, `<0.01 %`; `None` of nothing.
 ///
 /// What is not nothing is never shown as 0 %, and what is not everything never as 100 %.
-pub fn rate(part: u64, whole: u64) -> Option<String> {
+pub(crate) fn rate(part: u64, whole: u64) -> Option<String> {
     if whole == 0 {
         return None;
     }
@@ -48,6 +48,7 @@ mod tests {
             (1000, "1 000"),
             (15_722, "15 722"),
             (1_234_567, "1 234 567"),
+            (1_000_000, "1 000 000"),
         ] {
             assert_eq!(grouped(number), text);
         }
