@@ -56,6 +56,39 @@ async fn whoever_follows_a_rollout_sees_each_step_and_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_view_in_place_hears_from_the_driver_as_often_as_that_tells_something() {
+    let shop = Shop::open().await;
+    let driver = shop.start(brisk_with("10:30s,100"));
+    let other = async {
+        shop.until_weight(10).await;
+        let mut evidence = 0;
+        let ended = shop
+            .act("bob@desk", Signals::none(), async |environment| {
+                let tick = Some(Duration::from_secs(1));
+                commands::follow(environment, "reviews", tick, &mut |row| {
+                    let driver = row.driver.as_ref();
+                    assert!(driver.is_none_or(|driver| driver.alive));
+                    evidence += usize::from(driver.is_some_and(|driver| driver.look.is_some()));
+                    Ok(())
+                })
+                .await
+            })
+            .await;
+        (ended.unwrap(), evidence)
+    };
+    let (finish, (ended, evidence)) = tokio::join!(driver, other);
+    assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
+    assert_eq!(ended, Some(Outcome::Promoted));
+    assert!(evidence > 20, "{evidence} views had evidence");
+    let calls = shop.world.calls();
+    let of_leases = |call: &&kubectl_canary::sandbox::Call| {
+        call.user == "bob@desk" && call.path.contains("/leases/")
+    };
+    let asked = calls.iter().filter(of_leases).count();
+    assert!((6..=8).contains(&asked), "{asked} in half a minute");
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_follows_a_rollout_learns_why_it_went_back() {
     let shop = Shop::open().await;
     let driver = shop.start(brisk_with("10:5m,100"));
