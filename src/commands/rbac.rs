@@ -39,6 +39,9 @@ const DETACHING: [(&str, &str, &[&str]); 2] = [
     ("batch", "jobs", &["get", "create"]),
 ];
 
+/// What the preflight looks at in all namespaces, where that is allowed.
+const AROUND: [&str; 2] = ["virtualservices", "destinationrules"];
+
 /// What `rbac` takes.
 #[derive(Args, Clone, Debug)]
 pub struct Rbac {
@@ -61,6 +64,9 @@ pub struct Rbac {
     /// Allow `start --detach`, too.
     #[arg(long)]
     pub detach: bool,
+    /// Allow `plan` to look for what is in the way in all namespaces, too.
+    #[arg(long)]
+    pub cluster_wide: bool,
 }
 
 /// Who is to be allowed.
@@ -134,7 +140,45 @@ pub fn rbac(args: &Rbac, namespace: &str) -> Result<Value, CommandError> {
         });
         items.extend(grant(args, &service.namespace, namespace, &json!([rule])));
     }
+    if args.cluster_wide {
+        let rule =
+            json!({"apiGroups": ["networking.istio.io"], "resources": AROUND, "verbs": ["list"]});
+        items.extend(grant_everywhere(args, namespace, &json!([rule])));
+    }
     Ok(json!({"apiVersion": "v1", "kind": "List", "items": items}))
+}
+
+/// A ClusterRole and its binding to the subject, whose own namespace is `home`.
+fn grant_everywhere(args: &Rbac, home: &str, rules: &Value) -> [Value; 2] {
+    // Bindings of several namespaces stand side by side.
+    let name = match args.subject.kind {
+        "ServiceAccount" => format!("{}-{home}", args.subject.name),
+        _ => NAME.to_owned(),
+    };
+    let role = json!({
+        "apiVersion": format!("{GROUP}/v1"),
+        "kind": "ClusterRole",
+        "metadata": {"name": name},
+        "rules": rules,
+    });
+    let binding = json!({
+        "apiVersion": format!("{GROUP}/v1"),
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": name},
+        "subjects": [subject(args, home)],
+    });
+    [role, binding]
+}
+
+/// Who is bound.
+fn subject(args: &Rbac, home: &str) -> Value {
+    match args.subject.kind {
+        "ServiceAccount" => {
+            json!({"kind": "ServiceAccount", "name": args.subject.name, "namespace": home})
+        }
+        kind => json!({"apiGroup": GROUP, "kind": kind, "name": args.subject.name}),
+    }
 }
 
 /// A Role in `namespace`, and its binding to the subject, whose own namespace is `home`.
@@ -145,12 +189,6 @@ fn grant(args: &Rbac, namespace: &str, home: &str, rules: &Value) -> [Value; 2] 
         ("ServiceAccount", false) => format!("{}-{home}", args.subject.name),
         (_, true) => NAME.to_owned(),
         (_, false) => format!("{NAME}-{home}"),
-    };
-    let subject = match args.subject.kind {
-        "ServiceAccount" => {
-            json!({"kind": "ServiceAccount", "name": args.subject.name, "namespace": home})
-        }
-        kind => json!({"apiGroup": GROUP, "kind": kind, "name": args.subject.name}),
     };
     let role = json!({
         "apiVersion": format!("{GROUP}/v1"),
@@ -163,7 +201,7 @@ fn grant(args: &Rbac, namespace: &str, home: &str, rules: &Value) -> [Value; 2] 
         "kind": "RoleBinding",
         "metadata": {"name": name, "namespace": namespace},
         "roleRef": {"apiGroup": GROUP, "kind": "Role", "name": name},
-        "subjects": [subject],
+        "subjects": [subject(args, home)],
     });
     [role, binding]
 }
@@ -177,6 +215,7 @@ mod tests {
             subject: subject.parse().unwrap(),
             prometheus: prometheus.into(),
             detach: false,
+            cluster_wide: false,
         };
         rbac(&args, "shop").unwrap()["items"]
             .as_array()
@@ -228,6 +267,25 @@ mod tests {
             ]
         );
         assert_eq!(items[1]["subjects"][0]["kind"], "Group");
+    }
+
+    #[test]
+    fn what_is_in_the_way_elsewhere_is_seen_with_a_role_of_the_cluster() {
+        let args = Rbac {
+            subject: "user:ada".parse().unwrap(),
+            prometheus: "http://prometheus:9090".into(),
+            detach: false,
+            cluster_wide: true,
+        };
+        let list = rbac(&args, "shop").unwrap();
+        let [.., role, binding] = list["items"].as_array().unwrap().as_slice() else {
+            panic!("{list}");
+        };
+        assert_eq!(role["kind"], "ClusterRole");
+        assert_eq!(role["rules"][0]["resources"], json!(AROUND));
+        assert_eq!(role["rules"][0]["verbs"], json!(["list"]));
+        assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
+        assert_eq!(binding["subjects"][0]["name"], "ada");
     }
 
     #[test]
