@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::moves::{Move, a_move, at, patched};
+use crate::seed::cases;
 use crate::shapes::virtual_service;
 
 /// What a rollout may add.
@@ -116,7 +117,7 @@ fn check(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn whatever_a_rollout_adds_is_gone_at_its_end(

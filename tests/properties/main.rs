@@ -2,6 +2,7 @@
 
 mod additions;
 mod moves;
+mod seed;
 mod shapes;
 #[expect(
     dead_code,

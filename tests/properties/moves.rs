@@ -9,6 +9,7 @@ use kubectl_canary::traffic::{VirtualService, choose};
 use proptest::prelude::*;
 use serde_json::Value;
 
+use crate::seed::cases;
 use crate::shapes::{totals, virtual_service, without_weights};
 
 /// One move of a rollout.
@@ -142,7 +143,7 @@ fn check(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn whatever_a_rollout_goes_through_it_moves_weights_only_and_abort_restores_them(

@@ -6,6 +6,7 @@ use kubectl_canary::plan::Options;
 use proptest::prelude::*;
 use serde_json::Value;
 
+use crate::seed::cases;
 use crate::shapes::{http, totals, without_weights};
 use crate::stage::{Shop, brisk_with, start};
 
@@ -96,7 +97,7 @@ async fn play(http: Value, commands: Vec<Command>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(32))]
 
     #[test]
     fn commands_on_any_object_move_weights_only_and_abort_restores_them(
