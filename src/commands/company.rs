@@ -2,7 +2,6 @@
 
 use super::additions::additions;
 use super::environment::name_with_namespace;
-use super::prepare::unreadable;
 use super::state::is_under_way;
 use super::{CommandError, Environment};
 use crate::plan::{Finding, Options, Percent, Plan};
@@ -32,7 +31,7 @@ impl Company {
         for asked in &options.also {
             let (namespace, name) = name_with_namespace(asked, lead.namespace())?;
             let found = environment.cluster.virtual_service(&namespace, &name);
-            let vs = found.await.map_err(unreadable)?;
+            let vs = found.await.map_err(CommandError::unreadable)?;
             let known = company.objects().chain([lead]);
             if known.into_iter().any(|known| known.uid() == vs.uid()) {
                 return Err(CommandError::Usage(format!(

@@ -1,6 +1,6 @@
 //! Why a command did not do what was asked. Turned into an exit code in `cli` only.
 
-use crate::cluster::{CallError, ConnectionError, LeaseError};
+use crate::cluster::{CallError, Class, ConnectionError, LeaseError};
 use crate::engine::{FollowError, RollbackError};
 use crate::plan::{Finding, Level, PlanError, PlanFileError};
 use crate::preflight::Proposal;
@@ -165,6 +165,16 @@ fn refusals(findings: &[Finding]) -> String {
         })
         .collect();
     lines.join("; ")
+}
+
+impl CommandError {
+    /// Not being allowed to read the object is a preflight's refusal like not being allowed to patch it.
+    pub(super) fn unreadable(error: CallError) -> Self {
+        match error.class {
+            Class::Forbidden => Self::Preflight(vec![Finding::refuse(error.to_string(), "", "")]),
+            _ => error.into(),
+        }
+    }
 }
 
 impl From<VersionsError> for CommandError {

@@ -2,7 +2,6 @@
 //! from a companion to its lead.
 
 use super::environment::object_name;
-use super::prepare::unreadable;
 use super::{CommandError, Environment};
 use crate::cluster::Class;
 use crate::plan::Finding;
@@ -148,7 +147,7 @@ pub(super) async fn object_to_change(
         .cluster
         .virtual_service(namespace, name)
         .await
-        .map_err(unreadable)?;
+        .map_err(CommandError::unreadable)?;
     findings.push(Finding::ok(format!(
         "{} of virtualservice {} delegates to {}, which is the object that changes",
         handover.through.join(", "),

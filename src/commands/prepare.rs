@@ -13,7 +13,7 @@ use super::judge::weighs_durations;
 use super::past::{Before, Depth, before, recent};
 use super::state::is_under_way;
 use super::{CommandError, Environment};
-use crate::cluster::{CallError, Class, Subset};
+use crate::cluster::Subset;
 use crate::metrics::{Counted, MetricSource, MetricsError, Targets};
 use crate::plan::{
     Finding, Forecast, HumanDuration, Options, Percent, Plan, PlanFile, Rung, shell_word,
@@ -156,7 +156,7 @@ pub async fn prepare(
         .cluster
         .virtual_service(&namespace, &name)
         .await
-        .map_err(unreadable)?;
+        .map_err(CommandError::unreadable)?;
     let mut handed_over = Vec::new();
     let (vs, routes) = object_to_change(environment, vs, routes, &mut handed_over).await?;
     if let Some(rollout) = Rollout::read(&vs)? {
@@ -333,16 +333,6 @@ fn first_step(
     }
     company.check_step(steps[first].weight)?;
     Ok((rollout, first, skipped))
-}
-
-/// Not being allowed to read the object is a preflight's refusal like not being allowed to patch it.
-pub(super) fn unreadable(error: CallError) -> CommandError {
-    match error.class {
-        Class::Forbidden => {
-            CommandError::Preflight(vec![Finding::refuse(error.to_string(), "", "")])
-        }
-        _ => error.into(),
-    }
 }
 
 /// The error, and with it what to apply, where that can be told.

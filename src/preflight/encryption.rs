@@ -7,8 +7,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::ambient::is_bare;
-use super::lookup::{ELSEWHERE, ROOT, in_force};
-use super::subsets::{is_about, name_of};
+use super::rules::{ELSEWHERE, ROOT, in_force, is_about, name_of};
 use super::{Facts, Version};
 use crate::plan::Finding;
 use crate::traffic::Host;

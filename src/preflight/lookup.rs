@@ -1,139 +1,13 @@
-//! Which DestinationRules a caller goes by: Istio looks in the caller's namespace, then in the Service's,
-//! then in the root namespace, and stops at the first that has any for the host.
+//! Callers elsewhere who go by other DestinationRules, and so do not know the canary.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
 use super::neighbours::{is_only_mesh, is_seen_in};
-use super::subsets::name_of;
+use super::rules::{ELSEWHERE, ROOT, in_force, is_private, name_of};
 use super::{Facts, Version};
 use crate::cluster::Subset;
 use crate::plan::Finding;
 use crate::traffic::Host;
-
-/// Where rules for the whole mesh are, unless `meshConfig.rootNamespace` says otherwise.
-pub(super) const ROOT: &str = "istio-system";
-
-/// Stands for every namespace that has no rules of its own.
-pub(super) const ELSEWHERE: &str = "";
-
-/// What a DestinationRule says of where it counts.
-struct Scope<'r> {
-    namespace: &'r str,
-    exported: Vec<&'r str>,
-}
-
-impl<'r> Scope<'r> {
-    fn of(rule: &'r Value) -> Self {
-        let exported = rule.pointer("/spec/exportTo").and_then(Value::as_array);
-        Self {
-            namespace: name_of(rule).0,
-            exported: exported
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .collect(),
-        }
-    }
-
-    /// Whether callers of its own namespace go by it.
-    fn is_local(&self) -> bool {
-        let own = |name: &&str| matches!(*name, "*" | ".") || *name == self.namespace;
-        self.exported.is_empty() || self.exported.iter().any(own)
-    }
-
-    /// Whether it is for its own namespace and nobody else.
-    fn is_private(&self) -> bool {
-        self.exported == ["."]
-    }
-
-    /// Whether it is handed out to callers of another namespace.
-    fn reaches(&self, client: &str) -> bool {
-        let is = |name: &&str| *name == "*" || *name == client;
-        self.exported.is_empty() || self.exported.iter().any(is)
-    }
-}
-
-/// The rules among these that are about a host, the most particular ones alone: its name before
-/// `*.shop.svc.cluster.local` before `*`.
-fn most_particular<'r>(rules: impl Iterator<Item = &'r Value>, host: &Host) -> Vec<&'r Value> {
-    let mut best = 0;
-    let mut found = Vec::new();
-    for rule in rules {
-        let Some(name) = rule.pointer("/spec/host").and_then(Value::as_str) else {
-            continue;
-        };
-        let name = Host::resolve(name, name_of(rule).0);
-        let is_about = match name.as_str().strip_prefix('*') {
-            Some(rest) => host.as_str().ends_with(rest),
-            None => name == *host,
-        };
-        // A name counts for more than any wildcard.
-        let weight = match name.as_str().starts_with('*') {
-            true => name.as_str().len(),
-            false => usize::MAX,
-        };
-        if is_about && weight > best {
-            best = weight;
-            found.clear();
-        }
-        if is_about && weight == best {
-            found.push(rule);
-        }
-    }
-    found
-}
-
-/// The rules that a caller in `client` goes by for a host.
-pub(super) fn in_force<'r>(rules: &'r [Value], host: &Host, client: &str) -> Vec<&'r Value> {
-    let of = |namespace: &str, counts: &dyn Fn(&Scope<'_>) -> bool| {
-        let here = rules.iter().filter(|rule| {
-            let scope = Scope::of(rule);
-            scope.namespace == namespace && counts(&scope)
-        });
-        most_particular(here, host)
-    };
-    let own = match client {
-        // What stands in the root namespace is for everybody, unless it says that it is not.
-        ROOT => of(ROOT, &|scope| scope.is_private()),
-        client => of(client, &|scope| scope.is_local()),
-    };
-    let service = host.service().map_or("", |(_, namespace)| namespace);
-    let others = |namespace: &str| of(namespace, &|scope| scope.reaches(client));
-    let found = [own, others(service), others(ROOT)];
-    found
-        .into_iter()
-        .find(|rules| !rules.is_empty())
-        .unwrap_or_default()
-}
-
-/// The rules whose subsets a route in `namespace` can mean, those that count for most callers first.
-pub(super) fn meant<'r>(rules: &'r [Value], namespace: &str) -> Vec<&'r Value> {
-    let rank = |rule: &Value| {
-        let own = name_of(rule).0;
-        let name = rule.pointer("/spec/host").and_then(Value::as_str)?;
-        let host = Host::resolve(name, own);
-        let of_service = host.service().is_some_and(|(_, service)| service == own);
-        // A rule of the root namespace is not looked at where the Service's namespace has one.
-        let is_hidden = || {
-            let found = in_force(rules, &host, ELSEWHERE);
-            !found.is_empty() && !found.iter().any(|found| name_of(found).0 == ROOT)
-        };
-        match own {
-            _ if of_service => Some(0),
-            ROOT if !is_hidden() => Some(1),
-            own if own == namespace => Some(2),
-            _ => None,
-        }
-    };
-    let mut ranked: Vec<_> = rules
-        .iter()
-        .filter_map(|rule| Some((rank(rule)?, rule)))
-        .collect();
-    ranked.sort_by_key(|(rank, _)| *rank);
-    ranked.into_iter().map(|(_, rule)| rule).collect()
-}
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let [stable, canary] = facts.versions();
@@ -163,7 +37,7 @@ fn of_host(facts: &Facts, host: &Host, versions: &[&Version]) -> Vec<Finding> {
         .filter(|namespace| {
             let found = in_force(&facts.rules, host, namespace);
             found.iter().any(|rule| name_of(rule).0 == *namespace)
-                && (*namespace != ROOT || found.iter().all(|rule| Scope::of(rule).is_private()))
+                && (*namespace != ROOT || found.iter().all(|rule| is_private(rule)))
         })
         .collect();
     let mut findings: Vec<_> = with_own
@@ -274,52 +148,12 @@ fn of_others(facts: &Facts, host: &Host, service: &str, named: &[&Subset]) -> Op
 mod tests {
     use super::*;
     use crate::preflight::table::{facts, told};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     const HOST: &str = "reviews.shop.svc.cluster.local";
 
     fn rule(namespace: &str, spec: Value) -> Value {
         json!({"metadata": {"namespace": namespace, "name": "reviews"}, "spec": spec})
-    }
-
-    /// The namespaces of the rules that a caller goes by.
-    fn goes_by<'r>(rules: &'r [Value], client: &str) -> Vec<&'r str> {
-        let found = in_force(rules, &Host::resolve(HOST, "shop"), client);
-        found.into_iter().map(|rule| name_of(rule).0).collect()
-    }
-
-    #[test]
-    fn the_callers_namespace_comes_first_then_the_services_then_the_root() {
-        let root = rule(ROOT, json!({"host": "*.local"}));
-        let service = rule("shop", json!({"host": "reviews"}));
-        let own = rule("web", json!({"host": HOST}));
-        let rules = [root.clone(), service, own];
-        assert_eq!(goes_by(&rules, "web"), ["web"]);
-        assert_eq!(goes_by(&rules, "shop"), ["shop"]);
-        assert_eq!(goes_by(&rules, "elsewhere"), ["shop"]);
-        // The gateways' namespace is most often the root, whose rules are for everybody.
-        assert_eq!(goes_by(&rules, ROOT), ["shop"]);
-        assert_eq!(goes_by(&[root], "web"), [ROOT]);
-    }
-
-    #[test]
-    fn what_is_not_exported_is_not_found_and_a_name_beats_a_wildcard() {
-        let hidden = rule("shop", json!({"host": "reviews", "exportTo": ["."]}));
-        let of_root = rule(ROOT, json!({"host": "*"}));
-        let rules = [hidden, of_root];
-        assert_eq!(goes_by(&rules, "shop"), ["shop"]);
-        assert_eq!(goes_by(&rules, "web"), [ROOT]);
-        let some = rule("shop", json!({"host": "reviews", "exportTo": ["web"]}));
-        assert_eq!(goes_by(std::slice::from_ref(&some), "web"), ["shop"]);
-        assert!(goes_by(&[some], "shop").is_empty());
-        let wide = rule(
-            "shop",
-            json!({"host": "*.shop.svc.cluster.local", "subsets": []}),
-        );
-        let exact = rule("shop", json!({"host": HOST}));
-        let rules = [wide, exact];
-        let found = in_force(&rules, &Host::resolve(HOST, "shop"), "web");
-        assert_eq!(found, [&rules[1]]);
     }
 
     #[test]
@@ -399,17 +233,5 @@ mod tests {
             check(&facts).is_empty(),
             "the root namespace is for everybody"
         );
-    }
-
-    #[test]
-    fn a_route_means_the_rules_that_count_for_most_callers() {
-        let of = |namespace: &str| rule(namespace, json!({"host": HOST}));
-        let rules = [of("web"), of("other"), of(ROOT), of("shop")];
-        let meant = |rules: &[Value]| -> Vec<String> {
-            let found = meant(rules, "web").into_iter();
-            found.map(|rule| name_of(rule).0.to_owned()).collect()
-        };
-        assert_eq!(meant(&rules), ["shop", "web"], "the root's is hidden");
-        assert_eq!(meant(&rules[..3]), [ROOT, "web"]);
     }
 }

@@ -20,6 +20,7 @@ mod pods;
 mod prometheus;
 mod proposal;
 mod protocol;
+mod rules;
 mod stickiness;
 mod subsets;
 mod surroundings;

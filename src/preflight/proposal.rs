@@ -6,7 +6,7 @@ use std::fmt;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::subsets::{name_of, rules_of};
+use super::rules::{name_of, rules_of};
 use super::version::carries;
 use crate::cluster::Subset;
 use crate::traffic::{Destination, Route, VirtualService};

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Facts;
-use super::subsets::{name_of, rules_of};
+use super::rules::{name_of, rules_of};
 use crate::plan::Finding;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {

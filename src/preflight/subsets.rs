@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::lookup::meant;
 use super::proposal::yaml;
+use super::rules::{is_about, meant, name_of};
 use super::version::written;
 use super::{Facts, Version, pods};
 use crate::plan::Finding;
-use crate::traffic::Host;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings: Vec<_> = facts
@@ -35,28 +34,6 @@ pub(super) fn check_metrics(facts: &Facts) -> Vec<Finding> {
     let text = error.to_string();
     let (what, fix) = text.split_once("; try: ").unwrap_or((&text, ""));
     vec![Finding::refuse(what, "no verdict could be reached", fix)]
-}
-
-/// The DestinationRules that speak of a host.
-pub(super) fn rules_of<'f>(
-    rules: &'f [Value],
-    host: &'f Host,
-) -> impl Iterator<Item = &'f Value> + use<'f> {
-    rules.iter().filter(move |rule| is_about(rule, host))
-}
-
-pub(super) fn is_about(rule: &Value, host: &Host) -> bool {
-    let name = rule.pointer("/spec/host").and_then(Value::as_str);
-    name.is_some_and(|name| Host::resolve(name, name_of(rule).0) == *host)
-}
-
-/// `shop/reviews`, the name of a rule.
-pub(super) fn name_of(rule: &Value) -> (&str, &str) {
-    let text = |pointer| rule.pointer(pointer).and_then(Value::as_str);
-    (
-        text("/metadata/namespace").unwrap_or_default(),
-        text("/metadata/name").unwrap_or_default(),
-    )
 }
 
 fn missing(facts: &Facts, version: &Version) -> Option<Finding> {

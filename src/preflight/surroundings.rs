@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use serde_json::Value;
 
 use super::encryption::is_set;
-use super::lookup::meant;
+use super::rules::meant;
 use super::version::{carries, selector};
 use super::{Facts, Grant, Proposal, Role, Source, Unread, Version};
 use crate::cluster::{CallError, Class, Cluster, Permission, Subset};
