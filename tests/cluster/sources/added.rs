@@ -231,8 +231,14 @@ async fn two_services_by_short_and_full_name_are_two_versions() {
     ]}]);
     with_rules(&app, rules).await;
     let admin = &stack.description.gateway.admin;
-    let cluster = format!("80||reviews-v1.{}.svc.cluster.local", app.namespace);
-    stack.await_route(admin, &cluster).await;
+    let cluster = |version: &str| {
+        let namespace = &app.namespace;
+        format!("80||reviews-{version}.{namespace}.svc.cluster.local")
+    };
+    stack.await_route(admin, &cluster("v1")).await;
+    for version in VERSIONS {
+        stack.await_endpoints(admin, &cluster(version), 1).await;
+    }
     let before = app.spec().await;
     let load = app.load().rate(RATE).start();
     let mut driver = app.rollout("--steps 20:4s,100").launch();

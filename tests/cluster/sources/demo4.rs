@@ -17,6 +17,7 @@ pub(super) async fn demo4(stack: &Stack, routes: &str) -> Source {
     let admin = &stack.description.gateway.admin;
     let cluster = "8080|v2|demo4.test1.svc.cluster.local";
     stack.await_route(admin, cluster).await;
+    stack.await_endpoints(admin, cluster, 1).await;
     source.answers().await;
     source
 }

@@ -33,9 +33,9 @@ pub(super) async fn staff_service(
     let files = [WORKLOADS, routes];
     let source = Source::open(stack, ("default", name), Caller::Mesh(HOST), &files).await;
     let admin = &stack.description.client.admin;
-    stack
-        .await_route(admin, &format!("80|{subset}|{HOST}"))
-        .await;
+    let cluster = format!("80|{subset}|{HOST}");
+    stack.await_route(admin, &cluster).await;
+    stack.await_endpoints(admin, &cluster, 1).await;
     source.answers().await;
     source
 }

@@ -58,10 +58,13 @@ impl Drop for Dialling {
 async fn tcp_echo(stack: &Stack) -> Source {
     let caller = Caller::Gateway("*");
     let source = Source::open(stack, (NAMESPACE, "tcp-echo"), caller, &[OBJECTS]).await;
-    let cluster = format!("9000|v1|tcp-echo.{NAMESPACE}.svc.cluster.local");
-    stack
-        .await_route(&stack.description.gateway.admin, &cluster)
-        .await;
+    let admin = &stack.description.gateway.admin;
+    let cluster = |version: &str| format!("9000|{version}|tcp-echo.{NAMESPACE}.svc.cluster.local");
+    stack.await_route(admin, &cluster("v1")).await;
+    // Connections are not tried again: those to a version without known pods would break.
+    for version in VERSIONS {
+        stack.await_endpoints(admin, &cluster(version), 1).await;
+    }
     let mut tries = 0;
     while connections(ADDRESS, 1).await.contains_key(&None) {
         tries += 1;
