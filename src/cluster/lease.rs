@@ -24,7 +24,7 @@ use crate::traffic::VirtualService;
 const DURATION: Duration = Duration::from_secs(15);
 
 /// How often the holder renews.
-const RENEW: Duration = Duration::from_secs(5);
+pub const RENEW: Duration = Duration::from_secs(5);
 
 /// The annotation with which a driver tells what it saw last.
 const LOOK: &str = "kubectl-canary.dev/look";

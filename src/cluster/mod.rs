@@ -24,7 +24,7 @@ pub use destination_rules::Subset;
 pub use dry_run::DryRun;
 pub use feed::{Feed, News};
 pub use jobs::JobStanding;
-pub use lease::{Board, Keeper, Lease, LeaseError, LeaseWatch, Pulse};
+pub use lease::{Board, Keeper, Lease, LeaseError, LeaseWatch, Pulse, RENEW};
 pub use virtual_services::{Cluster, FIELD_MANAGER};
 pub use watch::{Seen, Watch};
 pub use workloads::Workloads;

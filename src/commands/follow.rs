@@ -6,19 +6,17 @@ use tokio::time::Instant;
 
 use super::status::{driver_of, marked_object};
 use super::{CommandError, Environment};
-use crate::cluster::{Feed, News, Seen, Watch};
+use crate::cluster::{Feed, News, RENEW, Seen, Watch};
 use crate::record::{LAST, Outcome, ROLLOUT};
 use crate::report::{DriverStatus, Standing, StatusList, StatusRow};
 use crate::traffic::VirtualService;
 
-/// How often a driver's lease is looked at; it is not renewed more often.
-const PULSE: Duration = Duration::from_secs(5);
-
 /// Follows one rollout to its end, and says how it ended.
 ///
 /// `see` gets where it stands at the beginning and after each change; with `tick`, also every so often
-/// in between, for a clock that goes on, and with what the driver tells of itself. Where no rollout is under way there is nothing to wait for:
-/// what is known of the last one is the answer.
+/// in between, for a clock that goes on, and with what the driver tells of itself, asked for no more
+/// often than it renews its lease. Where no rollout is under way there is nothing to wait for: what is
+/// known of the last one is the answer.
 ///
 /// RBAC: `get` and `watch` on `virtualservices`; for what the driver tells, `get` on `leases`.
 ///
@@ -84,7 +82,7 @@ async fn look(
     };
     if drivers
         .looked
-        .is_none_or(|looked| looked.elapsed() >= PULSE)
+        .is_none_or(|looked| looked.elapsed() >= RENEW)
     {
         drivers.known = driver_of(environment, vs, &row).await;
         drivers.looked = Some(Instant::now());

@@ -127,7 +127,7 @@ pub fn rbac(args: &Rbac, namespace: &str) -> Result<Value, CommandError> {
         });
     items.extend(grant(
         args,
-        namespace,
+        Some(namespace),
         namespace,
         &json!(rules.collect::<Vec<_>>()),
     ));
@@ -138,37 +138,19 @@ pub fn rbac(args: &Rbac, namespace: &str) -> Result<Value, CommandError> {
             "resourceNames": [service.proxied()],
             "verbs": ["get"],
         });
-        items.extend(grant(args, &service.namespace, namespace, &json!([rule])));
+        items.extend(grant(
+            args,
+            Some(&service.namespace),
+            namespace,
+            &json!([rule]),
+        ));
     }
     if args.cluster_wide {
         let rule =
             json!({"apiGroups": ["networking.istio.io"], "resources": AROUND, "verbs": ["list"]});
-        items.extend(grant_everywhere(args, namespace, &json!([rule])));
+        items.extend(grant(args, None, namespace, &json!([rule])));
     }
     Ok(json!({"apiVersion": "v1", "kind": "List", "items": items}))
-}
-
-/// A ClusterRole and its binding to the subject, whose own namespace is `home`.
-fn grant_everywhere(args: &Rbac, home: &str, rules: &Value) -> [Value; 2] {
-    // Bindings of several namespaces stand side by side.
-    let name = match args.subject.kind {
-        "ServiceAccount" => format!("{}-{home}", args.subject.name),
-        _ => NAME.to_owned(),
-    };
-    let role = json!({
-        "apiVersion": format!("{GROUP}/v1"),
-        "kind": "ClusterRole",
-        "metadata": {"name": name},
-        "rules": rules,
-    });
-    let binding = json!({
-        "apiVersion": format!("{GROUP}/v1"),
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": name},
-        "subjects": [subject(args, home)],
-    });
-    [role, binding]
 }
 
 /// Who is bound.
@@ -181,28 +163,32 @@ fn subject(args: &Rbac, home: &str) -> Value {
     }
 }
 
-/// A Role in `namespace`, and its binding to the subject, whose own namespace is `home`.
-fn grant(args: &Rbac, namespace: &str, home: &str, rules: &Value) -> [Value; 2] {
-    let name = match (args.subject.kind, namespace == home) {
-        ("ServiceAccount", true) => args.subject.name.clone(),
-        // Rollouts of several namespaces meet in that of Prometheus.
-        ("ServiceAccount", false) => format!("{}-{home}", args.subject.name),
-        (_, true) => NAME.to_owned(),
-        (_, false) => format!("{NAME}-{home}"),
+/// A Role in `namespace`, or a ClusterRole without one, and its binding to the subject, whose own
+/// namespace is `home`.
+fn grant(args: &Rbac, namespace: Option<&str>, home: &str, rules: &Value) -> [Value; 2] {
+    let name = match (args.subject.kind, namespace) {
+        ("ServiceAccount", Some(namespace)) if namespace == home => args.subject.name.clone(),
+        // Rollouts of several namespaces meet in that of Prometheus, and in the cluster.
+        ("ServiceAccount", _) => format!("{}-{home}", args.subject.name),
+        (_, Some(namespace)) if namespace != home => format!("{NAME}-{home}"),
+        _ => NAME.to_owned(),
     };
-    let role = json!({
-        "apiVersion": format!("{GROUP}/v1"),
-        "kind": "Role",
-        "metadata": {"name": name, "namespace": namespace},
-        "rules": rules,
-    });
-    let binding = json!({
-        "apiVersion": format!("{GROUP}/v1"),
-        "kind": "RoleBinding",
-        "metadata": {"name": name, "namespace": namespace},
-        "roleRef": {"apiGroup": GROUP, "kind": "Role", "name": name},
-        "subjects": [subject(args, home)],
-    });
+    let scope = if namespace.is_some() { "" } else { "Cluster" };
+    let object = |kind: &str| {
+        let mut metadata = json!({"name": name});
+        if let Some(namespace) = namespace {
+            metadata["namespace"] = namespace.into();
+        }
+        json!({
+            "apiVersion": format!("{GROUP}/v1"),
+            "kind": format!("{scope}{kind}"),
+            "metadata": metadata,
+        })
+    };
+    let (mut role, mut binding) = (object("Role"), object("RoleBinding"));
+    role["rules"] = rules.clone();
+    binding["roleRef"] = json!({"apiGroup": GROUP, "kind": role["kind"], "name": name});
+    binding["subjects"] = json!([subject(args, home)]);
     [role, binding]
 }
 

@@ -28,9 +28,7 @@ const CHECKS: [fn(&Facts) -> Vec<Finding>; 16] = [
 
 /// Everything that these facts say of a rollout: what forbids it first.
 pub fn inspect(facts: &Facts) -> Vec<Finding> {
-    let mut findings: Vec<_> = CHECKS.iter().flat_map(|check| check(facts)).collect();
-    Finding::sort(&mut findings);
-    findings
+    of(&CHECKS, facts)
 }
 
 /// What is looked at on an object that moves with another: what depends on the object itself, not on
@@ -46,10 +44,11 @@ const OF_COMPANIONS: [fn(&Facts) -> Vec<Finding>; 6] = [
 
 /// Everything that these facts say of an object that moves along.
 pub fn inspect_companion(facts: &Facts) -> Vec<Finding> {
-    let mut findings: Vec<_> = OF_COMPANIONS
-        .iter()
-        .flat_map(|check| check(facts))
-        .collect();
+    of(&OF_COMPANIONS, facts)
+}
+
+fn of(checks: &[fn(&Facts) -> Vec<Finding>], facts: &Facts) -> Vec<Finding> {
+    let mut findings: Vec<_> = checks.iter().flat_map(|check| check(facts)).collect();
     Finding::sort(&mut findings);
     findings
 }

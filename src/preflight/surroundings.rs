@@ -119,6 +119,29 @@ impl Surroundings {
         })
     }
 
+    /// What may be done in a namespace; that it could not be asked is kept once.
+    fn grants(
+        &mut self,
+        namespace: &str,
+        answers: Vec<(Permission, Result<bool, CallError>)>,
+    ) -> Vec<Grant> {
+        let mut grants = Vec::new();
+        for (permission, answer) in answers {
+            match answer {
+                Ok(allowed) => grants.push(Grant {
+                    permission,
+                    namespace: namespace.to_owned(),
+                    allowed,
+                }),
+                Err(error) if !self.missed(Source::Permissions) => {
+                    self.keep(Source::Permissions, namespace, Err::<(), _>(error));
+                }
+                Err(_) => {}
+            }
+        }
+        grants
+    }
+
     fn missed(&self, source: Source) -> bool {
         self.unread.iter().any(|unread| unread.source == source)
     }
@@ -154,9 +177,7 @@ impl Surroundings {
                     .iter()
                     .map(async |namespace| { (*namespace, cluster.autoscalers(namespace).await) })
             ),
-            join_all(PERMISSIONS.map(async |permission| {
-                (permission, cluster.may(permission, vs.namespace()).await)
-            })),
+            asked(cluster, PERMISSIONS, vs),
         );
         let mut hosts = BTreeMap::new();
         for (host, (service, pods)) in behind {
@@ -170,20 +191,7 @@ impl Surroundings {
             .into_iter()
             .flat_map(|(namespace, list)| self.keep(Source::Autoscalers, namespace, list))
             .collect();
-        let mut grants = Vec::new();
-        for (permission, answer) in permissions {
-            match answer {
-                Ok(allowed) => grants.push(Grant {
-                    permission,
-                    namespace: vs.namespace().to_owned(),
-                    allowed,
-                }),
-                Err(error) if !self.missed(Source::Permissions) => {
-                    self.keep(Source::Permissions, vs.namespace(), Err::<(), _>(error));
-                }
-                Err(_) => {}
-            }
-        }
+        let grants = self.grants(vs.namespace(), permissions);
         let version = |role, destination: &Destination| {
             let (service, pods) = hosts.get(&destination.host).cloned().unwrap_or_default();
             self.version(role, destination, service, pods)
@@ -229,20 +237,7 @@ impl Surroundings {
         choice: &Choice,
     ) -> Facts {
         let needs = [Permission::PATCH_ROUTES, Permission::WATCH_ROUTES];
-        let mut grants = Vec::new();
-        for permission in needs {
-            match cluster.may(permission, vs.namespace()).await {
-                Ok(allowed) => grants.push(Grant {
-                    permission,
-                    namespace: vs.namespace().to_owned(),
-                    allowed,
-                }),
-                Err(error) if !self.missed(Source::Permissions) => {
-                    self.keep(Source::Permissions, vs.namespace(), Err::<(), _>(error));
-                }
-                Err(_) => {}
-            }
-        }
+        let grants = self.grants(vs.namespace(), asked(cluster, needs, vs).await);
         Facts {
             vs: vs.clone(),
             left_behind: choice.left_behind.clone(),
@@ -352,6 +347,19 @@ impl Surroundings {
 pub(crate) fn subsets_meant(rules: &[Value], namespace: &str) -> Vec<Subset> {
     let rules = meant(rules, namespace).into_iter();
     rules.flat_map(Subset::of_rule).collect()
+}
+
+/// Asks for permissions in the namespace of `vs`, all at once.
+async fn asked(
+    cluster: &Cluster,
+    permissions: impl IntoIterator<Item = Permission>,
+    vs: &VirtualService,
+) -> Vec<(Permission, Result<bool, CallError>)> {
+    let asked = permissions.into_iter().map(async |permission| {
+        let answer = cluster.may(permission, vs.namespace()).await;
+        (permission, answer)
+    });
+    join_all(asked).await
 }
 
 /// The Service behind a host, and every pod that it selects.

@@ -47,15 +47,15 @@ pub(crate) struct Count {
 
 /// A VirtualService with its spec as the server wrote it, byte for byte.
 #[derive(Deserialize)]
-struct Route {
-    metadata: Metadata,
-    spec: Box<RawValue>,
+pub(crate) struct Route {
+    pub(crate) metadata: Metadata,
+    pub(crate) spec: Box<RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Metadata {
+pub(crate) struct Metadata {
     #[serde(default)]
-    annotations: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
 }
 
 impl App {
@@ -223,9 +223,10 @@ impl App {
         self.canary(&format!("start reviews {BRISK} {words}"))
     }
 
-    async fn route(&self) -> Route {
+    /// A VirtualService of the application's namespace.
+    pub(crate) async fn route(&self, name: &str) -> Route {
         let path = format!(
-            "/apis/networking.istio.io/v1/namespaces/{}/virtualservices/reviews",
+            "/apis/networking.istio.io/v1/namespaces/{}/virtualservices/{name}",
             self.namespace
         );
         let request = http::Request::get(&path).body(Vec::new());
@@ -237,12 +238,12 @@ impl App {
 
     /// The spec of the route as the API server sends it, byte for byte.
     pub(crate) async fn spec(&self) -> String {
-        self.route().await.spec.get().to_owned()
+        self.route("reviews").await.spec.get().to_owned()
     }
 
     /// What the route's annotation `kubectl-canary.dev/NAME` says.
     pub(crate) async fn annotation(&self, name: &str) -> Option<String> {
-        let mut annotations = self.route().await.metadata.annotations;
+        let mut annotations = self.route("reviews").await.metadata.annotations;
         annotations.remove(&format!("kubectl-canary.dev/{name}"))
     }
 

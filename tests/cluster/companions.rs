@@ -1,11 +1,8 @@
 //! Two VirtualServices of two gateway hosts, which lead to the same two versions and move together.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use kubectl_canary::record::EventKind;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -18,18 +15,6 @@ const SERVED_WITHIN: Duration = Duration::from_secs(20);
 /// The application with a second door.
 struct Doors {
     app: App,
-}
-
-#[derive(Deserialize)]
-struct Object {
-    metadata: Metadata,
-    spec: Box<RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
 }
 
 impl Doors {
@@ -71,27 +56,17 @@ impl Doors {
         Load::new(&self.app.stack.description.gateway.http, &self.host())
     }
 
-    async fn object(&self, name: &str) -> Object {
-        let path = format!(
-            "/apis/networking.istio.io/v1/namespaces/{}/virtualservices/{name}",
-            self.app.namespace
-        );
-        let request = http::Request::get(&path).body(Vec::new()).unwrap();
-        let answer = self.app.stack.client.request_text(request).await.unwrap();
-        serde_json::from_str(&answer).unwrap()
-    }
-
     /// The specs of both as the API server sends them, byte for byte.
     async fn specs(&self) -> [String; 2] {
         let [lead, other] = [
-            self.object("reviews").await,
-            self.object("storefront").await,
+            self.app.route("reviews").await,
+            self.app.route("storefront").await,
         ];
         [lead.spec.get().to_owned(), other.spec.get().to_owned()]
     }
 
     async fn annotation(&self, object: &str, name: &str) -> Option<String> {
-        let mut annotations = self.object(object).await.metadata.annotations;
+        let mut annotations = self.app.route(object).await.metadata.annotations;
         annotations.remove(&format!("kubectl-canary.dev/{name}"))
     }
 

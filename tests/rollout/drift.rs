@@ -32,15 +32,6 @@ async fn edited(
     finish.unwrap()
 }
 
-fn drifts(shop: &Shop) -> Vec<(String, String)> {
-    let told = shop.told().into_iter();
-    told.filter_map(|event| match event {
-        EventKind::Drifted { manager, what, .. } => Some((manager, what)),
-        _ => None,
-    })
-    .collect()
-}
-
 #[tokio::test(start_paused = true)]
 async fn foreign_weights_stop_the_rollout_and_stay_as_they_are() {
     let shop = Shop::open().await;
@@ -48,7 +39,7 @@ async fn foreign_weights_stop_the_rollout_and_stay_as_they_are() {
     assert_eq!(finish.outcome, Outcome::Drifted);
     assert_eq!(shop.weights(), [70, 30]);
     assert_eq!(
-        drifts(&shop),
+        shop.drifts(),
         [(
             "argocd".to_owned(),
             "http[primary] has weights 70/30, this rollout knows 90/10".to_owned()
@@ -75,7 +66,7 @@ async fn foreign_weights_are_set_again_where_the_policy_says_so() {
     let shop = Shop::open().await;
     let finish = edited(&shop, OnDrift::Reassert, |shop| shop.set_weights(70, 30)).await;
     assert_eq!(finish.outcome, Outcome::Promoted, "{:#?}", shop.told());
-    assert_eq!(drifts(&shop).len(), 1);
+    assert_eq!(shop.drifts().len(), 1);
     let weights: Vec<_> = shop.patches().iter().map(|_| ()).collect();
     assert_eq!(weights.len(), 3, "10 %, 10 % again, 100 %");
 }
@@ -211,7 +202,7 @@ async fn a_route_that_is_removed_stops_the_rollout() {
             shop.told()
         );
         assert_eq!(
-            drifts(&shop)[0].1,
+            shop.drifts()[0].1,
             "1 of the 1 chosen routes are gone or send elsewhere now"
         );
         assert_eq!(shop.spec()["http"][0]["route"].as_array().unwrap().len(), 1);
@@ -226,7 +217,7 @@ async fn a_state_that_is_removed_stops_the_rollout() {
     })
     .await;
     assert_eq!(finish.outcome, Outcome::Drifted);
-    assert_eq!(drifts(&shop)[0].1, "the rollout state is gone");
+    assert_eq!(shop.drifts()[0].1, "the rollout state is gone");
     assert_eq!(shop.weights(), [90, 10]);
 }
 

@@ -163,6 +163,16 @@ impl Shop {
         .collect()
     }
 
+    /// Who changed the routes under our hands, and what.
+    pub fn drifts(&self) -> Vec<(String, String)> {
+        let told = self.told().into_iter();
+        told.filter_map(|event| match event {
+            EventKind::Drifted { manager, what, .. } => Some((manager, what)),
+            _ => None,
+        })
+        .collect()
+    }
+
     /// Warnings so far.
     pub fn warnings(&self) -> Vec<String> {
         let told = self.told().into_iter();

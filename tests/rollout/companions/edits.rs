@@ -4,20 +4,10 @@ use std::time::Duration;
 
 use kubectl_canary::engine::Signals;
 use kubectl_canary::plan::{OnDrift, Options};
-use kubectl_canary::record::{Cause, EventKind, Outcome};
+use kubectl_canary::record::{Cause, Outcome};
 use kubectl_canary::sandbox::{ApiFault, Rule};
 
 use super::doors::{Doors, together};
-use crate::stage::Shop;
-
-fn drifts(shop: &Shop) -> Vec<(String, String)> {
-    let told = shop.told().into_iter();
-    told.filter_map(|event| match event {
-        EventKind::Drifted { manager, what, .. } => Some((manager, what)),
-        _ => None,
-    })
-    .collect()
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_foreign_edit_of_a_companion_is_noticed_named_and_answered_by_the_policy() {
@@ -40,7 +30,7 @@ async fn a_foreign_edit_of_a_companion_is_noticed_named_and_answered_by_the_poli
         let (finish, ()) = tokio::join!(driver, editor);
         assert_eq!(finish.unwrap().outcome, outcome, "{policy:?}");
         assert_eq!(
-            drifts(&doors.shop)[0],
+            doors.shop.drifts()[0],
             (
                 "argocd".to_owned(),
                 "virtualservice shop/storefront: http[main] has weights 40/40/20, this rollout knows 72/8/20".to_owned()
@@ -74,7 +64,7 @@ async fn an_old_manifest_that_is_applied_over_a_companion_is_a_foreign_edit() {
     let (finish, ()) = tokio::join!(driver, editor);
     assert_eq!(finish.unwrap().outcome, Outcome::Drifted);
     assert_eq!(
-        drifts(&doors.shop)[0].1,
+        doors.shop.drifts()[0].1,
         "virtualservice shop/storefront has another state than shop/reviews, which it moves with"
     );
     assert_eq!(doors.canary(), [50, 8, 100], "nothing is overwritten");
