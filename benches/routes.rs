@@ -5,11 +5,11 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 use json_patch::PatchOperation;
-use kubectl_canary::engine::{Intent, Sight, compare};
+use kubectl_canary::istio::{VersionQuery, VirtualService};
 use kubectl_canary::plan::{Options, Plan};
-use kubectl_canary::record::{Phase, Rollout};
 use kubectl_canary::report::PlanView;
-use kubectl_canary::traffic::{VirtualService, Wanted};
+use kubectl_canary::rollout::{Intent, Observed, compare};
+use kubectl_canary::rollout::{Phase, Rollout};
 use serde_json::{Value, json};
 
 /// A VirtualService with so many routes of three destinations each.
@@ -33,13 +33,15 @@ fn object(routes: usize) -> Value {
 }
 
 fn rollout(vs: &VirtualService) -> Rollout {
-    let wanted = Wanted {
+    let wanted = VersionQuery {
         stable: Some("v1"),
         canary: Some("v2"),
-        ..Wanted::default()
+        ..VersionQuery::default()
     };
     let plan = Plan::resolve(Options::default()).expect("the defaults stand together");
-    let choice = wanted.choose(vs).expect("v1 and v2 are on every route");
+    let choice = wanted
+        .select_versions(vs)
+        .expect("v1 and v2 are on every route");
     let choice = choice.fitted(vs, &plan, true).expect("1 % fits 100");
     let versions = (choice.stable, choice.canary, choice.splits);
     Rollout::new(
@@ -78,7 +80,7 @@ fn routes(criterion: &mut Criterion) {
     criterion.bench_function("plan 500 routes", |bencher| {
         bencher.iter(|| {
             let rollout = rollout(black_box(&vs));
-            let choice = kubectl_canary::traffic::Choice {
+            let choice = kubectl_canary::istio::Selection {
                 stable: rollout.stable.clone(),
                 canary: rollout.canary.clone(),
                 splits: rollout.routes.clone(),
@@ -98,7 +100,7 @@ fn routes(criterion: &mut Criterion) {
         operations.retain(|operation| !matches!(operation, PatchOperation::Test(_)));
         json_patch::patch(&mut raw, &operations).expect("it was made of this object");
         let under_way = VirtualService::new(raw).expect("it has a name and a uid");
-        assert_eq!(compare(&first, &under_way), Sight::AsBelieved);
+        assert_eq!(compare(&first, &under_way), Observed::InSync);
         bencher.iter(|| compare(black_box(&first), black_box(&under_way)));
     });
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
-use kubectl_canary::record::EventKind;
+use kubectl_canary::rollout::EventKind;
 use serde::Deserialize;
 
 use crate::app::App;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kubectl_canary::record::{Event, EventKind};
+use kubectl_canary::rollout::{Event, EventKind};
 use serde_json::json;
 
 use crate::app::App;

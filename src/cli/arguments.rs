@@ -67,7 +67,7 @@ pub struct Output {
 
 /// A command that may only say what it would come to.
 #[derive(Args, Clone, Debug)]
-pub struct Rehearsed<T: Args> {
+pub struct DryRunnable<T: Args> {
     /// What and how.
     #[command(flatten)]
     pub args: T,
@@ -101,13 +101,13 @@ Examples:
 
   # Let a Job in the cluster drive, and follow it to its end
   kubectl canary start reviews --detach --image IMAGE && kubectl canary status reviews --watch")]
-    Start(Box<Rehearsed<Start>>),
+    Start(Box<DryRunnable<Start>>),
     /// Open a gate, or take the next step
-    Promote(Rehearsed<Promote>),
+    Promote(DryRunnable<Promote>),
     /// Put the original weights back, now
-    Abort(Rehearsed<Abort>),
+    Abort(DryRunnable<Abort>),
     /// Stay at this weight until `resume` or `promote`
-    Pause(Rehearsed<Pause>),
+    Pause(DryRunnable<Pause>),
     /// Let a paused rollout go on, or take over one whose driver died
     Resume(Resume),
     /// Show where a rollout stands

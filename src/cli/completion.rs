@@ -12,7 +12,7 @@ use clap_complete::engine;
 
 use super::arguments::Cli;
 use crate::cluster::{Cluster, Connection, connect};
-use crate::traffic::VirtualService;
+use crate::istio::VirtualService;
 
 /// The name under which kubectl looks for a completer.
 const COMPLETER: &str = "kubectl_complete-canary";

@@ -5,23 +5,23 @@ use std::io::{self, Write};
 use clap::Parser;
 use uuid::Uuid;
 
-use super::arguments::{Cli, Command, Output, Rehearsed};
+use super::arguments::{Cli, Command, DryRunnable, Output};
 use super::completion;
 use super::exit::Exit;
 use super::manifest::print_objects;
-use super::onlooker::Onlooker;
 use super::screen::{Screen, layout, progress};
+use super::watch_output::WatchOutput;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Connection, DryRun, connect};
-use crate::commands::{
-    self, Carried, CommandError, Demo, Detached, Environment, PlanArgs, Simulate, StatusAnswer,
-    object_name, summary,
-};
-use crate::engine::{Finish, Signals};
+use crate::commands::{self, Carried, Demo, Detached, PlanArgs, Simulate, StatusAnswer};
+use crate::context::{Context, object_name};
+use crate::driver::Finish;
+use crate::error::CommandError;
+use crate::istio::VirtualService;
 use crate::preflight::Proposal;
-use crate::record::Outcome;
 use crate::report::{Format, PrintError, View, object, print};
-use crate::traffic::VirtualService;
+use crate::rollout::Outcome;
+use crate::signals::Signals;
 
 /// Parses, runs, reports.
 pub fn run() -> Exit {
@@ -72,8 +72,8 @@ async fn dispatch(cli: Cli) -> Result<Exit, CommandError> {
         output,
     } = cli;
     match command {
-        Command::Demo(args) => perform(&args, &output).await,
-        Command::Simulate(args) => rehearse(&args, &output),
+        Command::Demo(args) => run_demo(&args, &output).await,
+        Command::Simulate(args) => run_simulate(&args, &output),
         Command::Plan(args) if args.schema => print_schema(),
         command => with_cluster(command, &connection, &output).await,
     }
@@ -86,7 +86,7 @@ async fn with_cluster(
 ) -> Result<Exit, CommandError> {
     let run = run_of(&command).unwrap_or_else(|| Uuid::now_v7().simple().to_string());
     let command = in_namespace(command, connection.namespace.as_deref());
-    let dry_run = rehearsal_of(&command);
+    let dry_run = dry_run_of(&command);
     let mut screen = if dry_run == DryRun::None {
         Screen::new(output)?
     } else {
@@ -94,35 +94,35 @@ async fn with_cluster(
         Screen::silent()
     };
     let (client, namespace) = connect(connection, &run).await?;
-    let mut environment = Environment {
-        cluster: Cluster::new(client, connection.deadline()).rehearsing(dry_run),
+    let mut context = Context {
+        cluster: Cluster::new(client, connection.deadline()).with_dry_run(dry_run),
         namespace,
         clock: Clock::System,
         actor: actor(),
         run,
-        observer: &mut screen.fan,
+        observer: &mut screen.tee,
         signals: Signals::of_process().map_err(|source| CommandError::Io {
             what: "cannot listen for signals".into(),
             source,
         })?,
     };
-    let exit = carry_out(&mut environment, command, output, dry_run).await?;
+    let exit = carry_out(&mut context, command, output, dry_run).await?;
     if let Some(error) = screen.fault() {
         let _ = writeln!(io::stderr(), "warning: events were lost: {error}");
     }
     Ok(exit)
 }
 
-async fn perform(args: &Demo, output: &Output) -> Result<Exit, CommandError> {
+async fn run_demo(args: &Demo, output: &Output) -> Result<Exit, CommandError> {
     let mut screen = Screen::new(output)?;
     let mut narrate = |text: &str| {
         let _ = writeln!(io::stderr(), "{text}");
     };
-    let outcome = commands::demo(args, &mut screen.fan, &mut narrate).await?;
+    let outcome = commands::demo(args, &mut screen.tee, &mut narrate).await?;
     Ok(Exit::from(outcome))
 }
 
-fn rehearse(args: &Simulate, output: &Output) -> Result<Exit, CommandError> {
+fn run_simulate(args: &Simulate, output: &Output) -> Result<Exit, CommandError> {
     let bar = progress(args.runs.into());
     let simulation = commands::simulate(args, &|| bar.inc(1));
     bar.finish_and_clear();
@@ -130,7 +130,7 @@ fn rehearse(args: &Simulate, output: &Output) -> Result<Exit, CommandError> {
 }
 
 async fn carry_out(
-    environment: &mut Environment<'_>,
+    context: &mut Context<'_>,
     command: Command,
     output: &Output,
     dry_run: DryRun,
@@ -145,10 +145,10 @@ async fn carry_out(
                 dry_run,
                 schema: false,
             };
-            plan(environment, &args, output).await
+            plan(context, &args, output).await
         }
         Command::Start(start) if start.args.detach.detach => {
-            let Detached { vs, finish, job } = commands::detach(environment, &start.args).await?;
+            let Detached { vs, finish, job } = commands::detach(context, &start.args).await?;
             if let None | Some(Format::Wide) = output.format {
                 say(&format!("job.batch/{job} created"))?;
             }
@@ -156,8 +156,8 @@ async fn carry_out(
         }
         Command::Start(start) => {
             let (vs, finish) = match &start.args.detach.run {
-                None => commands::start(environment, &start.args).await?,
-                Some(run) => match commands::carry_on(environment, &start.args, run).await? {
+                None => commands::start(context, &start.args).await?,
+                Some(run) => match commands::carry_on(context, &start.args, run).await? {
                     Carried::Driven(driven) => *driven,
                     Carried::Ended(outcome) => {
                         say(&format!("the rollout is over: {outcome}"))?;
@@ -168,21 +168,21 @@ async fn carry_out(
             conclude(&vs, &finish, Exit::from(finish.outcome))
         }
         Command::Resume(args) => {
-            let (vs, finish) = commands::resume(environment, &args).await?;
+            let (vs, finish) = commands::resume(context, &args).await?;
             conclude(&vs, &finish, Exit::from(finish.outcome))
         }
-        Command::Promote(Rehearsed { mut args, .. }) => {
+        Command::Promote(DryRunnable { mut args, .. }) => {
             args.wait &= dry_run == DryRun::None;
-            let (vs, finish) = commands::promote(environment, &args).await?;
+            let (vs, finish) = commands::promote(context, &args).await?;
             conclude(&vs, &finish, Exit::from(finish.outcome))
         }
         // What was asked for was done, whatever it means for the rollout.
-        Command::Pause(Rehearsed { args, .. }) => {
-            let (vs, finish) = commands::pause(environment, &args.name).await?;
+        Command::Pause(DryRunnable { args, .. }) => {
+            let (vs, finish) = commands::pause(context, &args.name).await?;
             conclude(&vs, &finish, Exit::Done)
         }
-        Command::Abort(Rehearsed { args, .. }) => {
-            let (vs, finish) = commands::abort(environment, &args).await?;
+        Command::Abort(DryRunnable { args, .. }) => {
+            let (vs, finish) = commands::abort(context, &args).await?;
             match finish {
                 Some(finish) => conclude(&vs, &finish, Exit::Done),
                 None => {
@@ -193,32 +193,32 @@ async fn carry_out(
         }
         Command::Status(args) if args.watch => {
             let Some(name) = &args.name else {
-                return look_on(environment, args.all_namespaces, false, output).await;
+                return watch(context, args.all_namespaces, false, output).await;
             };
-            follow(environment, name, output).await
+            follow(context, name, output).await
         }
         Command::List(args) if args.watch => {
-            look_on(environment, args.all_namespaces, args.all, output).await
+            watch(context, args.all_namespaces, args.all, output).await
         }
         Command::Status(args) => {
-            let view = commands::status(environment, &args).await?;
+            let view = commands::status(context, &args).await?;
             match view {
                 StatusAnswer::One(view) => show(&*view, output, false),
                 StatusAnswer::Many(view) => show(&view, output, args.all_namespaces),
             }
         }
         Command::List(args) => {
-            let view = commands::list(environment, &args).await?;
+            let view = commands::list(context, &args).await?;
             show(&view, output, args.all_namespaces)
         }
-        Command::Plan(args) => plan(environment, &args, output).await,
+        Command::Plan(args) => plan(context, &args, output).await,
         Command::Analyze(args) => {
-            let view = commands::analyze(environment, &args).await?;
+            let view = commands::analyze(context, &args).await?;
             show(&view, output, false)?;
             Ok(Exit::from(view.verdict))
         }
         Command::Rbac(args) => {
-            let list = commands::rbac(&args, &environment.namespace)?;
+            let list = commands::rbac(&args, &context.namespace)?;
             print_objects(&list, output)?;
             Ok(Exit::Done)
         }
@@ -228,14 +228,14 @@ async fn carry_out(
 
 /// Shows one rollout until it ends; the exit code is that of its end, whoever drove it.
 async fn follow(
-    environment: &mut Environment<'_>,
+    context: &mut Context<'_>,
     name: &str,
     output: &Output,
 ) -> Result<Exit, CommandError> {
-    let mut onlooker = Onlooker::of_one(output);
-    let tick = onlooker.tick();
-    let outcome = commands::follow(environment, name, tick, &mut |row| onlooker.one(row)).await;
-    onlooker.leave();
+    let mut output_of_watch = WatchOutput::of_one(output);
+    let tick = output_of_watch.tick();
+    let outcome = commands::follow(context, name, tick, &mut |row| output_of_watch.one(row)).await;
+    output_of_watch.leave();
     let Some(outcome) = outcome? else {
         return Ok(Exit::Done);
     };
@@ -246,26 +246,26 @@ async fn follow(
 }
 
 /// Shows the rollouts of a namespace, or of all, until a signal.
-async fn look_on(
-    environment: &mut Environment<'_>,
+async fn watch(
+    context: &mut Context<'_>,
     all_namespaces: bool,
     all: bool,
     output: &Output,
 ) -> Result<Exit, CommandError> {
-    let mut onlooker = Onlooker::of_many(output, all_namespaces);
-    commands::follow_all(environment, all_namespaces, all, &mut |glance| {
-        onlooker.many(&glance)
+    let mut output_of_watch = WatchOutput::of_many(output, all_namespaces);
+    commands::follow_all(context, all_namespaces, all, &mut |glance| {
+        output_of_watch.many(&glance)
     })
     .await?;
     Ok(Exit::Done)
 }
 
 async fn plan(
-    environment: &mut Environment<'_>,
+    context: &mut Context<'_>,
     args: &PlanArgs,
     output: &Output,
 ) -> Result<Exit, CommandError> {
-    let view = match commands::plan(environment, args).await {
+    let view = match commands::plan(context, args).await {
         // The objects go where a plan would: `kubectl canary plan NAME | kubectl apply -f -`.
         Err(error) => {
             if let CommandError::NothingToShift { proposal, .. } = &error {
@@ -314,7 +314,7 @@ fn in_namespace(mut command: Command, namespace: Option<&str>) -> Command {
 }
 
 /// Whether the command is only to be rehearsed.
-fn rehearsal_of(command: &Command) -> DryRun {
+fn dry_run_of(command: &Command) -> DryRun {
     match command {
         Command::Start(start) => start.dry_run,
         Command::Promote(promote) => promote.dry_run,
@@ -341,7 +341,7 @@ fn conclude(
 ) -> Result<Exit, CommandError> {
     match output.format {
         Some(Format::Json | Format::Yaml | Format::Name) => {
-            show(&summary(vs, finish, exit.code()), output, false)?;
+            show(&finish.summary(vs, exit.code()), output, false)?;
         }
         Some(Format::Wide) | None => {
             let (object, verbed, suffix) = (object(vs.name()), verbed(finish), dry_run.suffix());

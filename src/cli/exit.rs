@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use crate::commands::CommandError;
-use crate::record::{Cause, Outcome};
+use crate::error::CommandError;
+use crate::rollout::{Cause, Outcome};
 use crate::verdict::Verdict;
 
 /// How the process ends. Pipelines decide by these numbers, so they never change their meaning.
@@ -138,8 +138,8 @@ impl From<&CommandError> for Exit {
             CommandError::TakenBack { .. } => Self::NoVerdict,
             CommandError::Lease(crate::cluster::LeaseError::Held { .. }) => Self::Held,
             CommandError::RollbackFailed { .. } => Self::RollbackFailed,
-            CommandError::Interrupted(crate::engine::Signal::Interrupt) => Self::Interrupted,
-            CommandError::Interrupted(crate::engine::Signal::Terminate) => Self::Terminated,
+            CommandError::Interrupted(crate::signals::Signal::Interrupt) => Self::Interrupted,
+            CommandError::Interrupted(crate::signals::Signal::Terminate) => Self::Terminated,
             CommandError::Lease(crate::cluster::LeaseError::Call(_))
             | CommandError::Connection(_)
             | CommandError::Call(_)
@@ -165,7 +165,7 @@ impl From<Exit> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::FINAL;
+    use crate::cluster::FINAL;
 
     #[test]
     fn only_what_is_no_result_lets_a_job_try_again() {

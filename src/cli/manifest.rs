@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use super::arguments::Output;
-use crate::commands::CommandError;
+use crate::error::CommandError;
 use crate::report::Format;
 
 /// Prints a List of objects: as JSON whole, as YAML one document each, or their names.

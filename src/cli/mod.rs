@@ -5,8 +5,8 @@ mod completion;
 mod dispatch;
 mod exit;
 mod manifest;
-mod onlooker;
 mod screen;
+mod watch_output;
 
 pub use arguments::{Cli, Command};
 pub use dispatch::run;

@@ -6,12 +6,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::tz::TimeZone;
 
 use super::arguments::Output;
-use crate::commands::CommandError;
-use crate::report::{Fan, Journal, JournalFault, Layout, Lines, Live, Palette, Terminal};
+use crate::error::CommandError;
+use crate::report::{Journal, JournalFault, Layout, Lines, Live, Palette, Tee, Terminal};
 
 /// The renderers on stderr and, if asked for, in a file.
 pub(super) struct Screen {
-    pub fan: Fan,
+    pub tee: Tee,
     fault: Option<JournalFault>,
 }
 
@@ -37,26 +37,26 @@ impl Screen {
         let stderr = terminal(&io::stderr(), no_color.as_deref(), term.as_deref());
         let palette = Palette::choose(output.color, stderr);
         let zone = TimeZone::system();
-        let mut fan = Fan::new();
+        let mut tee = Tee::new();
         if redraws(&io::stderr()) {
-            fan.push(Box::new(Live::stderr(zone, palette)));
+            tee.push(Box::new(Live::stderr(zone, palette)));
         } else {
-            fan.push(Box::new(Lines::new(io::stderr(), zone, palette)));
+            tee.push(Box::new(Lines::new(io::stderr(), zone, palette)));
         }
         let mut fault = None;
         if let Some(path) = &output.events {
             let journal = Journal::create(path)
                 .map_err(|error| CommandError::Usage(format!("--events: {error}")))?;
             fault = Some(journal.fault());
-            fan.push(Box::new(journal));
+            tee.push(Box::new(journal));
         }
-        Ok(Self { fan, fault })
+        Ok(Self { tee, fault })
     }
 
     /// Nobody listens.
     pub fn silent() -> Self {
         Self {
-            fan: Fan::new(),
+            tee: Tee::new(),
             fault: None,
         }
     }

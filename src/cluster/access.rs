@@ -7,7 +7,7 @@ use kube::core::Request;
 use kube::core::params::PostParams;
 
 use super::Cluster;
-use super::call::{CallError, Class};
+use super::call::{CallError, ErrorKind};
 
 /// Something that a rollout needs to be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Cluster {
             ..SelfSubjectAccessReview::default()
         };
         let body = serde_json::to_vec(&review)
-            .map_err(|error| CallError::new(Class::Refused, &attempted, error.to_string()))?;
+            .map_err(|error| CallError::new(ErrorKind::Refused, &attempted, error.to_string()))?;
         let request = Request::new("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
             .create(&PostParams::default(), body);
         let answer: SelfSubjectAccessReview = self.send(&attempted, request).await?;

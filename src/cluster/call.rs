@@ -1,7 +1,7 @@
 //! One bounded call, and what its failure means.
 //!
 //! kube retries nothing here and has no read timeout, so both are decided in this one place: a call
-//! gets a deadline, and its failure a [`Class`] from which the caller knows whether anything may
+//! gets a deadline, and its failure a [`ErrorKind`] from which the caller knows whether anything may
 //! have happened.
 
 use std::error::Error;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// What a failed call means for the one who made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum ErrorKind {
     /// There is no such object.
     Missing,
     /// The server does not know this kind or version at all.
@@ -39,7 +39,7 @@ pub enum Class {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallError {
     /// What it means.
-    pub class: Class,
+    pub kind: ErrorKind,
     /// What was attempted: `get virtualservice shop/reviews`.
     pub attempted: String,
     /// What the server or the network said.
@@ -49,16 +49,16 @@ pub struct CallError {
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot {}: {}", self.attempted, self.why)?;
-        let fix = match self.class {
-            Class::Unauthorized => "log in again, or another --context or --user",
-            Class::Forbidden => "a role that allows it, or another --context or --as",
-            Class::Unserved => "a cluster with Istio installed, or another --context",
-            Class::Unknown => "check that the API server is reachable: kubectl version",
-            Class::Missing
-            | Class::Precondition
-            | Class::Exists
-            | Class::Refused
-            | Class::Busy { .. } => return Ok(()),
+        let fix = match self.kind {
+            ErrorKind::Unauthorized => "log in again, or another --context or --user",
+            ErrorKind::Forbidden => "a role that allows it, or another --context or --as",
+            ErrorKind::Unserved => "a cluster with Istio installed, or another --context",
+            ErrorKind::Unknown => "check that the API server is reachable: kubectl version",
+            ErrorKind::Missing
+            | ErrorKind::Precondition
+            | ErrorKind::Exists
+            | ErrorKind::Refused
+            | ErrorKind::Busy { .. } => return Ok(()),
         };
         write!(f, " (try: {fix})")
     }
@@ -67,9 +67,9 @@ impl fmt::Display for CallError {
 impl Error for CallError {}
 
 impl CallError {
-    pub(super) fn new(class: Class, attempted: &str, why: impl Into<String>) -> Self {
+    pub(super) fn new(kind: ErrorKind, attempted: &str, why: impl Into<String>) -> Self {
         Self {
-            class,
+            kind,
             attempted: attempted.to_owned(),
             why: why.into(),
         }
@@ -77,40 +77,42 @@ impl CallError {
 
     /// Whether trying the same again can help without anybody doing something first.
     pub fn may_pass(&self) -> bool {
-        matches!(self.class, Class::Busy { .. } | Class::Unknown)
+        matches!(self.kind, ErrorKind::Busy { .. } | ErrorKind::Unknown)
     }
 
     fn from_kube(attempted: &str, error: &kube::Error) -> Self {
         let kube::Error::Api(status) = error else {
-            return Self::new(Class::Unknown, attempted, chain(error));
+            return Self::new(ErrorKind::Unknown, attempted, chain(error));
         };
         let details = status.details.as_ref();
         let named = details.is_some_and(|details| !details.name.is_empty());
         let webhook = status.message.contains("failed calling webhook");
-        let class = match status.code {
-            _ if webhook => Class::Unknown,
-            404 if named => Class::Missing,
-            404 => Class::Unserved,
-            401 => Class::Unauthorized,
+        let kind = match status.code {
+            _ if webhook => ErrorKind::Unknown,
+            404 if named => ErrorKind::Missing,
+            404 => ErrorKind::Unserved,
+            401 => ErrorKind::Unauthorized,
             // Admission plugins say 403 as well; for the caller both mean "not as you are".
-            403 => Class::Forbidden,
-            409 if status.reason == "AlreadyExists" => Class::Exists,
-            409 => Class::Precondition,
+            403 => ErrorKind::Forbidden,
+            409 if status.reason == "AlreadyExists" => ErrorKind::Exists,
+            409 => ErrorKind::Precondition,
             // A failed `test` has no causes; a violation of the schema lists them.
-            422 if details.is_none_or(|details| details.causes.is_empty()) => Class::Precondition,
-            429 => Class::Busy {
+            422 if details.is_none_or(|details| details.causes.is_empty()) => {
+                ErrorKind::Precondition
+            }
+            429 => ErrorKind::Busy {
                 seconds: details
                     .map(|details| details.retry_after_seconds)
                     .filter(|seconds| *seconds > 0),
             },
-            code if (400..500).contains(&code) => Class::Refused,
-            _ => Class::Unknown,
+            code if (400..500).contains(&code) => ErrorKind::Refused,
+            _ => ErrorKind::Unknown,
         };
         let why = match status.message.trim() {
             "" => format!("HTTP {} {}", status.code, status.reason),
             message => message.to_owned(),
         };
-        Self::new(class, attempted, why)
+        Self::new(kind, attempted, why)
     }
 }
 
@@ -141,7 +143,7 @@ pub(super) async fn bounded<T>(
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(CallError::from_kube(attempted, &error)),
         Err(_) => Err(CallError::new(
-            Class::Unknown,
+            ErrorKind::Unknown,
             attempted,
             format!("no answer within {}s", deadline.as_secs_f64()),
         )),
@@ -154,9 +156,9 @@ mod tests {
     use kube::core::Status;
     use serde_json::json;
 
-    fn class(status: serde_json::Value) -> Class {
+    fn kind(status: serde_json::Value) -> ErrorKind {
         let status: Status = serde_json::from_value(status).unwrap();
-        CallError::from_kube("patch", &kube::Error::Api(status.boxed())).class
+        CallError::from_kube("patch", &kube::Error::Api(status.boxed())).kind
     }
 
     #[test]
@@ -164,41 +166,41 @@ mod tests {
         for (status, expected) in [
             (
                 json!({"code": 404, "details": {"name": "reviews"}}),
-                Class::Missing,
+                ErrorKind::Missing,
             ),
             (
                 json!({"code": 404, "message": "404 page not found"}),
-                Class::Unserved,
+                ErrorKind::Unserved,
             ),
-            (json!({"code": 403}), Class::Forbidden),
+            (json!({"code": 403}), ErrorKind::Forbidden),
             (
                 json!({"code": 409, "reason": "Conflict"}),
-                Class::Precondition,
+                ErrorKind::Precondition,
             ),
             (
                 json!({"code": 409, "reason": "AlreadyExists"}),
-                Class::Exists,
+                ErrorKind::Exists,
             ),
-            (json!({"code": 422, "details": {}}), Class::Precondition),
+            (json!({"code": 422, "details": {}}), ErrorKind::Precondition),
             (
                 json!({"code": 422, "details": {"causes": [{"field": "spec"}]}}),
-                Class::Refused,
+                ErrorKind::Refused,
             ),
             (
                 json!({"code": 400, "message": "admission webhook denied the request"}),
-                Class::Refused,
+                ErrorKind::Refused,
             ),
             (
                 json!({"code": 429, "details": {"retryAfterSeconds": 3}}),
-                Class::Busy { seconds: Some(3) },
+                ErrorKind::Busy { seconds: Some(3) },
             ),
             (
                 json!({"code": 500, "message": "failed calling webhook \"rev\""}),
-                Class::Unknown,
+                ErrorKind::Unknown,
             ),
-            (json!({"code": 504}), Class::Unknown),
+            (json!({"code": 504}), ErrorKind::Unknown),
         ] {
-            assert_eq!(class(status.clone()), expected, "{status}");
+            assert_eq!(kind(status.clone()), expected, "{status}");
         }
     }
 
@@ -212,7 +214,7 @@ mod tests {
         )
         .await
         .unwrap_err();
-        assert_eq!(error.class, Class::Unknown);
+        assert_eq!(error.kind, ErrorKind::Unknown);
         assert!(
             error
                 .to_string()

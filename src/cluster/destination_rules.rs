@@ -6,7 +6,7 @@ use kube::core::params::ListParams;
 use serde_json::Value;
 
 use super::{CallError, Cluster};
-use crate::traffic::Host;
+use crate::istio::Host;
 
 /// A named part of a host's pods.
 #[derive(Clone, Debug, PartialEq, Eq)]

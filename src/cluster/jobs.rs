@@ -6,7 +6,7 @@ use kube::core::Request;
 use kube::core::params::{GetParams, PostParams};
 use serde_json::Value;
 
-use super::call::{CallError, Class};
+use super::call::{CallError, ErrorKind};
 use super::{Cluster, FIELD_MANAGER};
 
 /// How the Job in which a rollout is to begin fares.
@@ -45,7 +45,7 @@ impl Cluster {
             .get(name, &GetParams::default());
         match self.send::<ServiceAccount>(&attempted, request).await {
             Ok(_) => Ok(true),
-            Err(error) if error.class == Class::Missing => Ok(false),
+            Err(error) if error.kind == ErrorKind::Missing => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -64,7 +64,7 @@ impl Cluster {
             ..PostParams::default()
         };
         let body = serde_json::to_vec(job)
-            .map_err(|error| CallError::new(Class::Refused, &attempted, error.to_string()))?;
+            .map_err(|error| CallError::new(ErrorKind::Refused, &attempted, error.to_string()))?;
         let request = Request::new(jobs(namespace)).create(&params, body);
         self.send::<Value>(&attempted, request).await.map(|_| ())
     }
@@ -83,7 +83,7 @@ impl Cluster {
         let attempted = format!("get job {namespace}/{name}");
         let request = Request::new(jobs(namespace)).get(name, &GetParams::default());
         let job = match self.send::<Job>(&attempted, request).await {
-            Err(error) if error.class == Class::Missing => return Ok(JobStanding::Gone),
+            Err(error) if error.kind == ErrorKind::Missing => return Ok(JobStanding::Gone),
             job => job?,
         };
         let conditions = job.status.and_then(|status| status.conditions);

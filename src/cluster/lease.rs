@@ -15,10 +15,10 @@ use kube::core::params::PostParams;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::call::{CallError, Class, bounded};
+use super::call::{CallError, ErrorKind, bounded};
 use super::{Cluster, FIELD_MANAGER};
 use crate::clock::Clock;
-use crate::traffic::VirtualService;
+use crate::istio::VirtualService;
 
 /// How long a holder counts as alive without renewing.
 const DURATION: Duration = Duration::from_secs(15);
@@ -64,19 +64,19 @@ pub struct Lease {
 }
 
 /// A lease that is held and renewed until it is released or lost.
-pub struct Keeper {
+pub struct LeaseGuard {
     lease: Option<Lease>,
     holder: String,
     renewing: Option<JoinHandle<()>>,
     lost: watch::Receiver<Option<String>>,
-    board: Board,
+    report: LeaseReport,
 }
 
 /// Where a driver writes what others shall read; it goes out with the next renewal.
 #[derive(Clone, Debug, Default)]
-pub struct Board(Arc<Mutex<Option<String>>>);
+pub struct LeaseReport(Arc<Mutex<Option<String>>>);
 
-impl Board {
+impl LeaseReport {
     /// Writes over what stood there.
     pub fn write(&self, look: String) {
         *self.lock() = Some(look);
@@ -94,7 +94,7 @@ impl Board {
 
 /// What one look at a lease tells of the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pulse {
+pub struct LeaseStatus {
     /// Who has the lease; nobody where it was given back or never taken.
     pub holder: Option<String>,
     /// When it was renewed last, by the holder's clock.
@@ -103,10 +103,10 @@ pub struct Pulse {
     pub look: Option<String>,
 }
 
-impl Pulse {
+impl LeaseStatus {
     /// Whether somebody has it and renewed it no longer ago than it lasts, if both clocks agree. Good
     /// enough to tell a person; whoever takes over waits and sees.
-    pub fn is_felt(&self, now: Timestamp) -> bool {
+    pub fn is_live(&self, now: Timestamp) -> bool {
         let recent = |renewed: Timestamp| now.duration_since(renewed).unsigned_abs() <= DURATION;
         self.holder.is_some() && self.renewed.is_some_and(recent)
     }
@@ -158,10 +158,10 @@ impl Lease {
     ///
     /// # Errors
     /// See [`CallError`].
-    pub async fn pulse(&self) -> Result<Pulse, CallError> {
+    pub async fn status(&self) -> Result<LeaseStatus, CallError> {
         let record = self.get().await?;
         let spec = record.as_ref().and_then(|record| record.spec.as_ref());
-        Ok(Pulse {
+        Ok(LeaseStatus {
             holder: record.as_ref().and_then(holder_of),
             renewed: spec.and_then(|spec| Some(spec.renew_time.as_ref()?.0)),
             look: record.and_then(|record| record.metadata.annotations?.remove(LOOK)),
@@ -207,7 +207,7 @@ impl Lease {
     ///
     /// # Errors
     /// [`LeaseError::Held`] if another driver is alive.
-    pub async fn acquire(self, holder: &str) -> Result<Keeper, LeaseError> {
+    pub async fn acquire(self, holder: &str) -> Result<LeaseGuard, LeaseError> {
         loop {
             let taken = match self.get().await? {
                 None => self.create(holder).await,
@@ -226,48 +226,50 @@ impl Lease {
                 // Somebody was faster; look who.
                 Err(error)
                     if matches!(
-                        error.class,
-                        Class::Precondition | Class::Exists | Class::Missing
+                        error.kind,
+                        ErrorKind::Precondition | ErrorKind::Exists | ErrorKind::Missing
                     ) => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    fn keep(self, holder: &str, mut record: Record) -> Keeper {
+    fn keep(self, holder: &str, mut record: Record) -> LeaseGuard {
         let (tell, lost) = watch::channel(None);
-        let board = Board::default();
+        let report = LeaseReport::default();
         let renewing = {
-            let (lease, holder, board) = (self.again(), holder.to_owned(), board.clone());
+            let (lease, holder, report) = (self.again(), holder.to_owned(), report.clone());
             tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(RENEW).await;
-                    match lease.replace(&record, Some(&holder), board.read()).await {
+                    match lease.replace(&record, Some(&holder), report.read()).await {
                         Ok(renewed) => record = renewed,
-                        Err(error) if error.class == Class::Precondition => match lease.get().await
-                        {
-                            Ok(Some(now)) if holder_of(&now).as_deref() == Some(&holder) => {
-                                record = now
+                        Err(error) if error.kind == ErrorKind::Precondition => {
+                            match lease.get().await {
+                                Ok(Some(now)) if holder_of(&now).as_deref() == Some(&holder) => {
+                                    record = now
+                                }
+                                Ok(Some(now)) => {
+                                    let _ = tell.send(Some(
+                                        holder_of(&now).unwrap_or_else(|| "nobody".into()),
+                                    ));
+                                    return;
+                                }
+                                Ok(None) | Err(_) => {}
                             }
-                            Ok(Some(now)) => {
-                                let _ = tell
-                                    .send(Some(holder_of(&now).unwrap_or_else(|| "nobody".into())));
-                                return;
-                            }
-                            Ok(None) | Err(_) => {}
-                        },
+                        }
                         // A server that does not answer takes the lease from nobody.
                         Err(_) => {}
                     }
                 }
             })
         };
-        Keeper {
+        LeaseGuard {
             lease: Some(self),
             holder: holder.to_owned(),
             renewing: Some(renewing),
             lost,
-            board,
+            report,
         }
     }
 
@@ -352,7 +354,7 @@ impl Lease {
     }
 }
 
-impl Keeper {
+impl LeaseGuard {
     /// A keeper of no lease, for those who may not have one.
     pub fn without_lease(holder: &str) -> Self {
         let (_, lost) = watch::channel(None);
@@ -361,13 +363,13 @@ impl Keeper {
             holder: holder.to_owned(),
             renewing: None,
             lost,
-            board: Board::default(),
+            report: LeaseReport::default(),
         }
     }
 
     /// Where to write what those shall read who look at the lease.
-    pub fn board(&self) -> Board {
-        self.board.clone()
+    pub fn report(&self) -> LeaseReport {
+        self.report.clone()
     }
 
     /// Tells when the lease is lost.
@@ -388,14 +390,14 @@ impl Keeper {
             if let Ok(Some(record)) = lease.get().await
                 && holder_of(&record).as_deref() == Some(&self.holder)
             {
-                let _ = lease.replace(&record, None, self.board.read()).await;
+                let _ = lease.replace(&record, None, self.report.read()).await;
             }
         };
         let _ = tokio::time::timeout(RELEASE, giving_back).await;
     }
 }
 
-impl Drop for Keeper {
+impl Drop for LeaseGuard {
     fn drop(&mut self) {
         if let Some(renewing) = &self.renewing {
             renewing.abort();

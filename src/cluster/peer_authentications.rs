@@ -6,8 +6,8 @@ use kube::core::Request;
 use kube::core::params::ListParams;
 use serde_json::Value;
 
-use super::around::{Around, around};
-use super::{CallError, Class, Cluster};
+use super::visible_scope::{VisibleScope, around};
+use super::{CallError, Cluster, ErrorKind};
 
 /// Served versions share one schema.
 const VERSIONS: [&str; 2] = ["v1", "v1beta1"];
@@ -20,7 +20,7 @@ impl Cluster {
     pub async fn peer_authentications_around(
         &self,
         namespaces: &BTreeSet<String>,
-    ) -> Around<Value> {
+    ) -> VisibleScope<Value> {
         around(namespaces, async |namespace| {
             self.peer_authentications(namespace).await
         })
@@ -48,7 +48,7 @@ impl Cluster {
                         _ => Vec::new(),
                     });
                 }
-                Err(error) if error.class == Class::Unserved => {}
+                Err(error) if error.kind == ErrorKind::Unserved => {}
                 Err(error) => return Err(error),
             }
         }

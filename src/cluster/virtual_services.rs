@@ -9,10 +9,10 @@ use kube::core::Request;
 use kube::core::params::{GetParams, ListParams, PatchParams, ValidationDirective};
 use serde_json::Value;
 
-use super::call::{CallError, Class, bounded};
+use super::call::{CallError, ErrorKind, bounded};
 use super::dry_run::{DryRun, rehearse};
 use super::watch::version_of;
-use crate::traffic::VirtualService;
+use crate::istio::VirtualService;
 
 /// The manager that our writes carry. It must not start with `kubectl`: Flux folds such managers
 /// into its own and would then prune our annotations.
@@ -45,7 +45,7 @@ impl Cluster {
 
     /// The same, but changes are only rehearsed.
     #[must_use]
-    pub fn rehearsing(mut self, dry_run: DryRun) -> Self {
+    pub fn with_dry_run(mut self, dry_run: DryRun) -> Self {
         self.dry_run = dry_run;
         self
     }
@@ -84,14 +84,14 @@ impl Cluster {
         let mut unserved = None;
         for version in VERSIONS {
             match self.send(attempted, build(version)).await {
-                Err(error) if error.class == Class::Unserved => {
+                Err(error) if error.kind == ErrorKind::Unserved => {
                     unserved.get_or_insert(error);
                 }
                 answer => {
                     // A refused or missing object proves the version as well as a found one does.
                     let proves = answer
                         .as_ref()
-                        .map_or_else(|error| error.class != Class::Unknown, |_| true);
+                        .map_or_else(|error| error.kind != ErrorKind::Unknown, |_| true);
                     if proves {
                         let _ = self.version.set(version);
                     }
@@ -100,10 +100,10 @@ impl Cluster {
             }
         }
         Err(unserved.map_or_else(
-            || CallError::new(Class::Unserved, attempted, "no version is served"),
+            || CallError::new(ErrorKind::Unserved, attempted, "no version is served"),
             |error| {
                 CallError::new(
-                    Class::Unserved,
+                    ErrorKind::Unserved,
                     attempted,
                     format!(
                         "the server does not know networking.istio.io ({})",
@@ -120,7 +120,7 @@ impl Cluster {
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<T, CallError> {
         let request = request
-            .map_err(|error| CallError::new(Class::Refused, attempted, error.to_string()))?;
+            .map_err(|error| CallError::new(ErrorKind::Refused, attempted, error.to_string()))?;
         bounded(attempted, self.deadline, self.client.request(request)).await
     }
 
@@ -144,7 +144,7 @@ impl Cluster {
             .await;
         match found {
             Ok(raw) => view(&attempted, raw),
-            Err(error) if error.class == Class::Missing => {
+            Err(error) if error.kind == ErrorKind::Missing => {
                 Err(self.missing(namespace, error).await)
             }
             Err(error) => Err(error),
@@ -210,8 +210,8 @@ impl Cluster {
     /// RBAC: `patch` on `virtualservices`.
     ///
     /// # Errors
-    /// [`Class::Precondition`] if the object is not what the patch's tests believe; after
-    /// [`Class::Unknown`] the change may have been made: look before doing anything else.
+    /// [`ErrorKind::Precondition`] if the object is not what the patch's tests believe; after
+    /// [`ErrorKind::Unknown`] the change may have been made: look before doing anything else.
     pub async fn patch(
         &self,
         vs: &VirtualService,
@@ -219,8 +219,9 @@ impl Cluster {
     ) -> Result<VirtualService, CallError> {
         let attempted = format!("patch virtualservice {}", vs.full_name());
         if self.dry_run == DryRun::Client {
-            let after = rehearse(vs.raw(), patch)
-                .map_err(|error| CallError::new(Class::Refused, &attempted, error.to_string()))?;
+            let after = rehearse(vs.raw(), patch).map_err(|error| {
+                CallError::new(ErrorKind::Refused, &attempted, error.to_string())
+            })?;
             return view(&attempted, after);
         }
         let params = PatchParams {
@@ -242,5 +243,5 @@ impl Cluster {
 
 fn view(attempted: &str, raw: Value) -> Result<VirtualService, CallError> {
     VirtualService::new(raw)
-        .map_err(|error| CallError::new(Class::Unknown, attempted, error.to_string()))
+        .map_err(|error| CallError::new(ErrorKind::Unknown, attempted, error.to_string()))
 }

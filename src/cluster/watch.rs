@@ -10,15 +10,15 @@ use kube::core::params::WatchParams;
 use serde_json::Value;
 
 use super::Cluster;
-use super::call::{CallError, Class, bounded};
-use crate::traffic::VirtualService;
+use super::call::{CallError, ErrorKind, bounded};
+use crate::istio::VirtualService;
 
 /// The first pause before a watch is opened again after it failed twice, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// What a watch has to tell.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Seen {
+pub enum ObjectEvent {
     /// The object as it is now.
     Changed(Box<VirtualService>),
     /// The object is gone.
@@ -74,7 +74,7 @@ impl Watch {
     /// is dropped while it waits.
     ///
     /// RBAC: `watch` and `get` on `virtualservices`.
-    pub async fn next(&mut self) -> Seen {
+    pub async fn next(&mut self) -> ObjectEvent {
         loop {
             let seen = match &mut self.state {
                 State::Closed => {
@@ -96,15 +96,15 @@ impl Watch {
         }
     }
 
-    fn opened(&mut self, opened: Result<Opened, CallError>) -> Option<Seen> {
+    fn opened(&mut self, opened: Result<Opened, CallError>) -> Option<ObjectEvent> {
         self.state = State::Closed;
         match opened {
             Ok(Opened::Events(events)) => self.state = State::Open(events),
             Ok(Opened::Object(vs)) => {
                 self.version = version_of(vs.raw());
-                return Some(Seen::Changed(vs));
+                return Some(ObjectEvent::Changed(vs));
             }
-            Err(error) if error.class == Class::Missing => return Some(Seen::Deleted),
+            Err(error) if error.kind == ErrorKind::Missing => return Some(ObjectEvent::Deleted),
             Err(_) => {
                 self.failures += 1;
                 // Whatever the reason was, reading the object tells more than guessing.
@@ -116,16 +116,16 @@ impl Watch {
         None
     }
 
-    fn heard(&mut self, event: Option<kube::Result<WatchEvent<Value>>>) -> Option<Seen> {
+    fn heard(&mut self, event: Option<kube::Result<WatchEvent<Value>>>) -> Option<ObjectEvent> {
         match event {
             Some(Ok(WatchEvent::Added(raw) | WatchEvent::Modified(raw))) => {
                 self.failures = 0;
                 self.version = version_of(&raw);
                 return VirtualService::new(raw)
                     .ok()
-                    .map(|vs| Seen::Changed(Box::new(vs)));
+                    .map(|vs| ObjectEvent::Changed(Box::new(vs)));
             }
-            Some(Ok(WatchEvent::Deleted(_))) => return Some(Seen::Deleted),
+            Some(Ok(WatchEvent::Deleted(_))) => return Some(ObjectEvent::Deleted),
             Some(Ok(WatchEvent::Bookmark(bookmark))) => {
                 self.failures = 0;
                 self.version = bookmark.metadata.resource_version;
@@ -187,7 +187,7 @@ pub(super) async fn connect(
     let request = cluster
         .istio(cluster.version(), namespace, "virtualservices")
         .watch(&params, version)
-        .map_err(|error| CallError::new(Class::Refused, &attempted, error.to_string()))?;
+        .map_err(|error| CallError::new(ErrorKind::Refused, &attempted, error.to_string()))?;
     let events = cluster.client.request_events::<Value>(request);
     let events = bounded(&attempted, cluster.deadline, events).await?;
     Ok(events.boxed())

@@ -8,8 +8,8 @@ use kube::core::ObjectList;
 use kube::core::Request;
 use kube::core::params::{GetParams, ListParams};
 
-use super::{CallError, Class, Cluster, Subset};
-use crate::traffic::Destination;
+use super::{CallError, Cluster, ErrorKind, Subset};
+use crate::istio::Destination;
 
 /// The pods of one version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -192,7 +192,7 @@ impl Cluster {
             .get(name, &GetParams::default());
         match self.send::<Service>(&attempted, request).await {
             Ok(service) => Ok(Some(service)),
-            Err(error) if error.class == Class::Missing => Ok(None),
+            Err(error) if error.kind == ErrorKind::Missing => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -2,15 +2,16 @@
 
 use clap::Args;
 
-use super::drive::emit;
-use super::handover::{lead_of, on_delegate};
-use super::state::{is_under_way, moves_with};
-use super::take_back::rollback_failed;
-use super::{CommandError, Environment};
-use crate::engine::{Authority, Finish, Road, roll_back_together};
+use crate::context::Context;
+use crate::discovery::{is_under_way, moves_with};
+use crate::discovery::{lead_of, on_delegate};
+use crate::driver::emit;
+use crate::driver::rollback_failed;
+use crate::driver::{Finish, Initiator, RollbackRequest, roll_back_group};
+use crate::error::CommandError;
+use crate::istio::VirtualService;
 use crate::plan::HumanDuration;
-use crate::record::{Cause, Ending, EventKind, ObjectName, Outcome, Rollout, Tally};
-use crate::traffic::VirtualService;
+use crate::rollout::{Cause, EventKind, LastRollout, ObjectName, Outcome, Rollout, VersionCounts};
 
 /// What `abort` takes.
 #[derive(Args, Clone, Debug)]
@@ -33,34 +34,34 @@ pub struct Abort {
 /// # Errors
 /// [`CommandError::RollbackFailed`] if the weights could not be restored in time.
 pub async fn abort(
-    environment: &mut Environment<'_>,
+    context: &mut Context<'_>,
     args: &Abort,
 ) -> Result<(VirtualService, Option<Finish>), CommandError> {
-    on_delegate(environment, &args.name, async |environment, name| {
-        abort_one(environment, name, args.timeout).await
+    on_delegate(context, &args.name, async |context, name| {
+        abort_one(context, name, args.timeout).await
     })
     .await
 }
 
 async fn abort_one(
-    environment: &mut Environment<'_>,
+    context: &mut Context<'_>,
     name: &str,
-    patience: HumanDuration,
+    timeout: HumanDuration,
 ) -> Result<(VirtualService, Option<Finish>), CommandError> {
-    let vs = environment
+    let vs = context
         .cluster
-        .virtual_service(&environment.namespace, name)
+        .virtual_service(&context.namespace, name)
         .await?;
     let Some(rollout) = Rollout::read(&vs)? else {
-        let ending = Ending::read(&vs);
+        let ending = LastRollout::read(&vs);
         if let Some(ending) = &ending
-            && let Some((lead, rollout)) = lead_of(environment, &ending.run, &ending.lead).await
+            && let Some((lead, rollout)) = lead_of(context, &ending.run, &ending.lead).await
         {
             // It is at its end, and the others are not.
             return Err(moves_with(&vs, ObjectName::of(&lead), &rollout));
         }
         return match ending {
-            Some(Ending {
+            Some(LastRollout {
                 outcome: Outcome::RolledBack(_),
                 ..
             }) => Ok((vs, None)),
@@ -71,54 +72,54 @@ async fn abort_one(
         };
     };
     if rollout.lead.is_some() {
-        match lead_of(environment, &rollout.run, &rollout.lead).await {
+        match lead_of(context, &rollout.run, &rollout.lead).await {
             Some(_) => return Err(is_under_way(&vs, &rollout)),
             // Whatever became of the lead: what is known of this object stands on it.
-            None => alone(environment, &vs, &rollout),
+            None => alone(context, &vs, &rollout),
         }
     }
     let event = EventKind::RollingBack {
         cause: Cause::Request,
         weight: rollout.weight(),
     };
-    emit(environment, &vs, &rollout.run, event);
-    let (clock, actor) = (environment.clock.clone(), environment.actor.clone());
-    let cluster = environment.cluster.clone();
-    let road = Road {
+    emit(context, &vs, &rollout.run, event);
+    let (clock, actor) = (context.clock.clone(), context.actor.clone());
+    let cluster = context.cluster.clone();
+    let request = RollbackRequest {
         cluster: &cluster,
         clock: &clock,
         cause: Cause::Request,
         by: &actor,
-        authority: Authority::Person,
-        patience: patience.unsigned(),
+        initiator: Initiator::Person,
+        timeout: timeout.unsigned(),
         keeps_state: false,
     };
     let before = vs.clone();
-    let mut tell = |event| emit(environment, &before, &rollout.run, event);
-    let restored = roll_back_together(&road, vs.clone(), Vec::new(), &rollout, &mut tell).await;
+    let mut tell = |event| emit(context, &before, &rollout.run, event);
+    let restored = roll_back_group(&request, vs.clone(), Vec::new(), &rollout, &mut tell).await;
     let restored = restored.map_err(|error| rollback_failed(&vs, error))?;
     let event = EventKind::RolledBack {
         cause: Cause::Request,
         routes: restored.changes,
         took_millis: u64::try_from(restored.took.as_millis()).unwrap_or(u64::MAX),
-        total: Tally::default(),
+        total: VersionCounts::default(),
     };
-    emit(environment, &restored.vs, &rollout.run, event);
+    emit(context, &restored.vs, &rollout.run, event);
     let finish = Finish {
         outcome: Outcome::RolledBack(Cause::Request),
         weight: rollout.original_share(),
-        total: Tally::default(),
+        total: VersionCounts::default(),
         rollback: Some(restored.took),
         reasons: vec![format!("asked for by {actor}")],
         signal: None,
-        at: environment.clock.now(),
+        at: context.clock.now(),
         rollout,
     };
     Ok((restored.vs, Some(finish)))
 }
 
 /// Says that an object is restored without the one it moves with.
-fn alone(environment: &mut Environment<'_>, vs: &VirtualService, rollout: &Rollout) {
+fn alone(context: &mut Context<'_>, vs: &VirtualService, rollout: &Rollout) {
     let lead = rollout
         .lead
         .iter()
@@ -129,5 +130,5 @@ fn alone(environment: &mut Environment<'_>, vs: &VirtualService, rollout: &Rollo
         vs.full_name(),
         vs.full_name()
     );
-    emit(environment, vs, &rollout.run, EventKind::Warning { text });
+    emit(context, vs, &rollout.run, EventKind::Warning { text });
 }

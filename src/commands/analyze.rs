@@ -3,23 +3,26 @@
 //! The windows of that time are fed to the machine that decides rollouts, so a rollout that is
 //! replayed comes to the evidence of the process that lived through it.
 
+use crate::discovery::RolloutRequest;
 use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
 
-use super::judge::{analysis, books, past_of, weighs_durations};
-use super::past::{Depth, before};
-use super::prepare::RolloutArgs;
-use super::resume::subsets;
-use super::{CommandError, Environment};
-use crate::engine::{Horizon, Machine};
+use super::rollout_args::RolloutArgs;
+use crate::context::Context;
+use crate::discovery::past_of;
+use crate::discovery::subsets;
+use crate::discovery::{Lookback, before};
+use crate::driver::{analysis, collector};
+use crate::error::CommandError;
+use crate::istio::{VirtualService, select_versions};
 use crate::metrics::{MetricsError, Targets};
 use crate::plan::{HumanDuration, Options, Percent, Plan, Reach, Step, Steps};
-use crate::preflight::arm;
-use crate::record::{EventKind, Rollout, Stage, Tally};
+use crate::preflight::version_selector;
 use crate::report::{AnalysisView, Period};
-use crate::traffic::{VirtualService, choose};
+use crate::rollout::{EventKind, Rollout, Segment, VersionCounts};
+use crate::rollout::{Machine, StopAt};
 use crate::verdict::Verdict;
 use crate::verdict::sequential::{Evidence, History};
 
@@ -55,16 +58,14 @@ pub struct Analyze {
 ///
 /// # Errors
 /// If it cannot be told what to judge. Metrics that do not answer are a verdict, no error.
-pub async fn analyze(
-    environment: &Environment<'_>,
-    args: &Analyze,
-) -> Result<AnalysisView, CommandError> {
-    let (name, namespace, options) = args.rollout.resolve(environment)?;
-    let vs = environment
-        .cluster
-        .virtual_service(&namespace, &name)
-        .await?;
-    let to = args.to.unwrap_or_else(|| environment.clock.now());
+pub async fn analyze(context: &Context<'_>, args: &Analyze) -> Result<AnalysisView, CommandError> {
+    let RolloutRequest {
+        name,
+        namespace,
+        options,
+    } = args.rollout.resolve(context)?;
+    let vs = context.cluster.virtual_service(&namespace, &name).await?;
+    let to = args.to.unwrap_or_else(|| context.clock.now());
     let from = args.from.or(args.since.map(|since| to - since.signed()));
     if from.is_some_and(|from| from >= to) {
         return Err(CommandError::Usage(
@@ -73,14 +74,14 @@ pub async fn analyze(
     }
     let case = match (Rollout::read(&vs)?, from) {
         (Some(rollout), None) => {
-            let (began, depth) = (rollout.began, Depth::of(rollout.past));
-            Case::under_way(environment, rollout, began, depth, to).await?
+            let (began, depth) = (rollout.began, Lookback::of(rollout.past));
+            Case::under_way(context, rollout, began, depth, to).await?
         }
         (Some(rollout), Some(from)) => {
             let rollout = clipped(rollout, from);
-            Case::under_way(environment, rollout, from, Depth::AsNeeded, to).await?
+            Case::under_way(context, rollout, from, Lookback::AsNeeded, to).await?
         }
-        (None, Some(from)) => Case::at_rest(environment, &vs, options, from, to).await?,
+        (None, Some(from)) => Case::at_rest(context, &vs, options, from, to).await?,
         (None, None) => {
             return Err(CommandError::Usage(format!(
                 "no rollout is under way on virtualservice {}, so there is no beginning to judge from (try: --since 1h)",
@@ -88,7 +89,7 @@ pub async fn analyze(
             )));
         }
     };
-    Ok(case.judge(environment, &vs).await)
+    Ok(case.judge(context, &vs).await)
 }
 
 /// The rollout as if it had begun at `from`, at the weight that it had then.
@@ -96,7 +97,7 @@ fn clipped(mut rollout: Rollout, from: Timestamp) -> Rollout {
     let before = rollout
         .history
         .iter()
-        .rposition(|stage| stage.since <= from);
+        .rposition(|segment| segment.since <= from);
     if let Some(before) = before {
         rollout.history.drain(..before);
         rollout.history[0].since = from;
@@ -118,24 +119,24 @@ struct Case {
 struct Finding {
     verdict: Verdict,
     reasons: Vec<String>,
-    step: Tally,
-    total: Tally,
+    step: VersionCounts,
+    total: VersionCounts,
     evidence: Option<Evidence>,
 }
 
 impl Case {
     /// A rollout from its present first stage on, with what was known at `began`.
     async fn under_way(
-        environment: &Environment<'_>,
+        context: &Context<'_>,
         rollout: Rollout,
         began: Timestamp,
-        depth: Depth,
+        depth: Lookback,
         to: Timestamp,
     ) -> Result<Self, CommandError> {
         let first = rollout.history.first();
-        let from = first.map_or(began, |stage| stage.since);
-        let (targets, youngest) = versions(environment, &rollout).await?;
-        let history = past_of(environment, &rollout.plan, &targets, began, depth).await?;
+        let from = first.map_or(began, |segment| segment.since);
+        let (targets, youngest) = versions(context, &rollout).await?;
+        let history = past_of(context, &rollout.plan, &targets, began, depth).await?;
         Ok(Self {
             rollout,
             targets,
@@ -148,21 +149,28 @@ impl Case {
 
     /// Two versions at weights that nobody moves, judged as the last step before 100 % would be.
     async fn at_rest(
-        environment: &Environment<'_>,
+        context: &Context<'_>,
         vs: &VirtualService,
         options: Options,
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Self, CommandError> {
         let (stable, canary) = (options.stable.as_deref(), options.canary.as_deref());
-        let choice = choose(vs, stable, canary, &options.route, &[])?;
+        let selection = select_versions(vs, stable, canary, &options.route, &[])?;
         let plan = Plan::resolve(options.clone())?;
-        let whom = (choice.stable, choice.canary, choice.splits);
+        let whom = (selection.stable, selection.canary, selection.splits);
         let mut rollout = Rollout::new(String::new(), String::new(), plan, whom, from);
-        let (targets, youngest) = versions(environment, &rollout).await?;
-        let metrics = environment.metrics(&rollout.plan.prometheus)?;
-        let durations = weighs_durations(&rollout.plan);
-        let past = before(metrics.as_ref(), &targets, from, durations, Depth::AsNeeded).await;
+        let (targets, youngest) = versions(context, &rollout).await?;
+        let metrics = context.metrics(&rollout.plan.prometheus)?;
+        let durations = rollout.plan.weighs_durations();
+        let past = before(
+            metrics.as_ref(),
+            &targets,
+            from,
+            durations,
+            Lookback::AsNeeded,
+        )
+        .await;
         if let Ok(Some(scrape)) = past.as_ref().map(|past| past.scrape) {
             rollout.plan = Plan::measured(options, scrape)?;
         }
@@ -176,7 +184,7 @@ impl Case {
             };
             rollout.plan.steps = Steps::new(vec![step(weight), step(Percent::HUNDRED)])
                 .expect("a weight between 0 and 100 % rises to 100 %");
-            rollout.history = vec![Stage {
+            rollout.history = vec![Segment {
                 weight,
                 mirrored: None,
                 since: from,
@@ -192,14 +200,14 @@ impl Case {
         })
     }
 
-    async fn judge(self, environment: &Environment<'_>, vs: &VirtualService) -> AnalysisView {
+    async fn judge(self, context: &Context<'_>, vs: &VirtualService) -> AnalysisView {
         let finding = if self.rollout.history.is_empty() {
             Finding::without(
                 Verdict::NotEnoughData,
                 "one version has all the traffic, so there is nothing to compare".into(),
             )
         } else {
-            self.replay(environment)
+            self.replay(context)
                 .await
                 .unwrap_or_else(|error| Finding::without(Verdict::MetricsUnavailable, error))
         };
@@ -226,20 +234,20 @@ impl Case {
     }
 
     /// Feeds the whole period to the machine at once.
-    async fn replay(&self, environment: &Environment<'_>) -> Result<Finding, String> {
+    async fn replay(&self, context: &Context<'_>) -> Result<Finding, String> {
         let history = self.history.as_ref().map_err(ToString::to_string)?;
         let (plan, Period { from, to }) = (&self.rollout.plan, self.period);
-        let metrics = environment
+        let metrics = context
             .metrics(&plan.prometheus)
             .map_err(|error| error.to_string())?;
         let bounds = history.slow.iter().map(|(bound, _)| *bound).collect();
-        let mut books = books(plan, self.targets.clone(), from, bounds);
-        let answers = books.ask(metrics.as_ref(), to, DEADLINE).await;
+        let mut collector = collector(plan, self.targets.clone(), from, bounds);
+        let answers = collector.ask(metrics.as_ref(), to, DEADLINE).await;
         let answers = answers.map_err(|error| error.to_string())?;
-        let mut machine = Machine::new(self.rollout.clone(), analysis(plan, history), Horizon::END)
+        let mut machine = Machine::new(self.rollout.clone(), analysis(plan, history), StopAt::END)
             .with_canary_since(self.youngest);
-        let mut observation = books.take(&answers, |at| machine.share_at(at));
-        observation.shadows = books.take_shadows(&answers, |at| machine.exposure_at(at));
+        let mut observation = collector.take(&answers, |at| machine.share_at(at));
+        observation.shadows = collector.take_shadows(&answers, |at| machine.exposure_at(at));
         let mut finding = Finding::without(Verdict::NotEnoughData, String::new());
         let mut hear = |event| finding.hear(event);
         // What the machine would do about it is for whoever drives.
@@ -255,8 +263,8 @@ impl Finding {
         Self {
             verdict,
             reasons: vec![why],
-            step: Tally::default(),
-            total: Tally::default(),
+            step: VersionCounts::default(),
+            total: VersionCounts::default(),
             evidence: None,
         }
     }
@@ -285,15 +293,18 @@ impl Finding {
 
 /// What the versions are called in the metrics, and when the youngest pod of the canary started.
 async fn versions(
-    environment: &Environment<'_>,
+    context: &Context<'_>,
     rollout: &Rollout,
 ) -> Result<(Targets, Option<Timestamp>), CommandError> {
-    let subsets = subsets(environment, rollout).await?;
-    let cluster = &environment.cluster;
+    let subsets = subsets(context, rollout).await?;
+    let cluster = &context.cluster;
     let stable = cluster.workloads(&rollout.stable, &subsets).await?;
     let canary = cluster.workloads(&rollout.canary, &subsets).await?;
     let youngest = canary.youngest;
-    let targets = Targets::new(arm(&rollout.stable, stable), arm(&rollout.canary, canary))
-        .map_err(|error| CommandError::Conflict(error.to_string()))?;
+    let targets = Targets::new(
+        version_selector(&rollout.stable, stable),
+        version_selector(&rollout.canary, canary),
+    )
+    .map_err(|error| CommandError::Conflict(error.to_string()))?;
     Ok((targets.counting(rollout.counted()), youngest))
 }

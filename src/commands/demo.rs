@@ -10,16 +10,17 @@ use clap::Args;
 use jiff::SignedDuration;
 use uuid::Uuid;
 
-use super::CommandError;
-use super::environment::Environment;
-use super::prepare::RolloutArgs;
+use super::rollout_args::RolloutArgs;
 use super::start::{Start, start};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Connection, connect};
-use crate::engine::{Finish, Signals};
+use crate::context::Context;
+use crate::driver::Finish;
+use crate::error::CommandError;
 use crate::plan::Options;
-use crate::record::{Observer, Outcome};
-use crate::sandbox::{Deployment, Served, World, scene};
+use crate::rollout::{Observer, Outcome};
+use crate::sandbox::{Deployment, Served, World, fixtures};
+use crate::signals::Signals;
 use crate::verdict::sequential::Preset;
 
 /// What `demo` takes.
@@ -61,7 +62,7 @@ pub async fn demo(
     };
     let world = World::new(Clock::System);
     world.set(|stage| {
-        scene::shop(stage);
+        fixtures::shop(stage);
         // As many pods of either version: whoever looks on for the first time shall not wonder about
         // a warning that is not what is shown.
         Deployment {
@@ -73,7 +74,10 @@ pub async fn demo(
         }
         .put_on(stage);
         stage.scrapes().every(SCRAPE);
-        stage.traffic().demand(scene::REVIEWS).per_second(REQUESTS);
+        stage
+            .traffic()
+            .demand(fixtures::REVIEWS)
+            .per_second(REQUESTS);
     });
     let served = world
         .serve()
@@ -104,7 +108,7 @@ pub async fn demo(
         request_timeout: crate::plan::HumanDuration::seconds(10),
         ..Connection::default()
     };
-    let mut stage = Stage {
+    let mut stage = DemoWorld {
         connection,
         served: &served,
         observer,
@@ -167,17 +171,17 @@ fn signals() -> Result<Signals, CommandError> {
     })
 }
 
-struct Stage<'a> {
+struct DemoWorld<'a> {
     connection: Connection,
     served: &'a Served,
     observer: &'a mut dyn Observer,
 }
 
-impl Stage<'_> {
+impl DemoWorld<'_> {
     async fn play(&mut self) -> Result<Finish, CommandError> {
         let run = Uuid::now_v7().simple().to_string();
         let (client, namespace) = connect(&self.connection, &run).await?;
-        let mut environment = Environment {
+        let mut context = Context {
             cluster: Cluster::new(client, self.connection.deadline()),
             namespace,
             clock: Clock::System,
@@ -194,7 +198,7 @@ impl Stage<'_> {
             },
             ..Start::default()
         };
-        let (_, finish) = start(&mut environment, &args).await?;
+        let (_, finish) = start(&mut context, &args).await?;
         Ok(finish)
     }
 }

@@ -1,22 +1,25 @@
 //! `start --detach`: a Job in the cluster drives, and goes on wherever it is moved to.
 
+use crate::discovery::RolloutRequest;
 use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
 
-use super::drive::{emit, left, unless_interrupted};
-use super::job::JobPlan;
-use super::prepare::{Prepared, RolloutArgs, prepare};
 use super::resume::replace;
+use super::rollout_args::RolloutArgs;
 use super::start::{Start, announce, start};
 use super::status::marked_object;
-use super::{CommandError, Environment};
-use crate::cluster::{JobStanding, Seen, Watch};
-use crate::engine::Finish;
+use crate::cluster::JobPlan;
+use crate::cluster::{JobStanding, ObjectEvent, Watch};
+use crate::context::Context;
+use crate::discovery::{ReadyRollout, prepare};
+use crate::driver::Finish;
+use crate::driver::{emit, left, unless_interrupted};
+use crate::error::CommandError;
+use crate::istio::VirtualService;
 use crate::plan::{Finding, HumanDuration, OnSignal, PlanFile};
-use crate::record::{Ending, EventKind, Outcome, Rollout};
-use crate::traffic::VirtualService;
+use crate::rollout::{EventKind, LastRollout, Outcome, Rollout};
 
 /// How often the Job is looked at while its rollout has not begun.
 const LOOK: Duration = Duration::from_secs(2);
@@ -80,11 +83,12 @@ pub struct Detached {
 ///
 /// # Errors
 /// Whatever keeps it from beginning; traffic is untouched then, and stays so.
-pub async fn detach(
-    environment: &mut Environment<'_>,
-    args: &Start,
-) -> Result<Detached, CommandError> {
-    let (name, namespace, mut options) = args.rollout.resolve(environment)?;
+pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached, CommandError> {
+    let RolloutRequest {
+        name,
+        namespace,
+        mut options,
+    } = args.rollout.resolve(context)?;
     // A pod that is moved to another node has its successor, who goes on from the object.
     options.on_signal = options.on_signal.or(Some(OnSignal::Hold));
     let rollout = RolloutArgs {
@@ -94,11 +98,11 @@ pub async fn detach(
     };
     let account = args.detach.service_account.as_deref();
     let account = account.unwrap_or("kubectl-canary");
-    environment.namespace.clone_from(&namespace);
-    let prepared = unless_interrupted(environment, async |environment| {
-        let prepared = prepare(environment, &rollout).await?;
+    context.namespace.clone_from(&namespace);
+    let prepared = unless_interrupted(context, async |context| {
+        let prepared = prepare(context, rollout.resolve(context)?).await?;
         prepared.check()?;
-        let cluster = &environment.cluster;
+        let cluster = &context.cluster;
         if !cluster.has_service_account(&namespace, account).await? {
             return Err(CommandError::Preflight(vec![Finding::refuse(
                 format!("there is no serviceaccount {namespace}/{account}"),
@@ -111,10 +115,10 @@ pub async fn detach(
         Ok(prepared)
     })
     .await?;
-    announce(environment, &prepared);
+    announce(context, &prepared);
     let within = args.detach.begin_within;
     let within = within.unwrap_or(HumanDuration::minutes(2));
-    let begin_by = environment.clock.now() + within.signed();
+    let begin_by = context.clock.now() + within.signed();
     let job = JobPlan {
         namespace: &namespace,
         name: &name,
@@ -126,17 +130,17 @@ pub async fn detach(
     };
     let (job, object) = (job.job_name(), job.object());
     let object = object.map_err(std::io::Error::other)?;
-    environment.cluster.create_job(&namespace, &object).await?;
+    context.cluster.create_job(&namespace, &object).await?;
     let patience = within.unsigned() + GRACE;
-    let begun = tokio::time::timeout(patience, begun(environment, &prepared, &namespace, &job));
+    let begun = tokio::time::timeout(patience, begun(context, &prepared, &namespace, &job));
     let vs = begun.await.unwrap_or_else(|_| {
         Err(CommandError::Conflict(format!(
             "job {namespace}/{job} did not begin the rollout of virtualservice {} within {within}, and will not any more (try: kubectl describe job {job} -n {namespace})",
             prepared.vs.full_name()
         )))
     })?;
-    let now = environment.clock.now();
-    let (rollout, outcome) = match (Rollout::read(&vs)?, Ending::read(&vs)) {
+    let now = context.clock.now();
+    let (rollout, outcome) = match (Rollout::read(&vs)?, LastRollout::read(&vs)) {
         (Some(rollout), _) => (rollout, Outcome::StepPassed),
         (None, Some(ending)) => (prepared.rollout, ending.outcome),
         (None, None) => (prepared.rollout, Outcome::StepPassed),
@@ -148,19 +152,19 @@ pub async fn detach(
 
 /// Waits until the object tells of the run.
 async fn begun(
-    environment: &mut Environment<'_>,
-    prepared: &Prepared,
+    context: &mut Context<'_>,
+    prepared: &ReadyRollout,
     namespace: &str,
     job: &str,
 ) -> Result<VirtualService, CommandError> {
     let (vs, run) = (&prepared.vs, &prepared.rollout.run);
-    let cluster = environment.cluster.clone();
+    let cluster = context.cluster.clone();
     let mut watch = Watch::from(&cluster, vs);
     let mut said = None;
     loop {
         let seen = tokio::select! {
             biased;
-            _ = environment.signals.next() => {
+            _ = context.signals.next() => {
                 return Err(CommandError::Conflict(format!(
                     "interrupted, but job {namespace}/{job} begins the rollout by itself (try: kubectl delete job {job} -n {namespace}, then {})",
                     Rollout::abort_command(vs)
@@ -170,9 +174,9 @@ async fn begun(
             () = tokio::time::sleep(LOOK) => None,
         };
         match seen {
-            Some(Seen::Changed(now)) if tells_of(&now, run) => return Ok(*now),
-            Some(Seen::Changed(_)) => continue,
-            Some(Seen::Deleted) => {
+            Some(ObjectEvent::Changed(now)) if tells_of(&now, run) => return Ok(*now),
+            Some(ObjectEvent::Changed(_)) => continue,
+            Some(ObjectEvent::Deleted) => {
                 return Err(CommandError::Conflict(format!(
                     "virtualservice {} was deleted before its rollout began",
                     vs.full_name()
@@ -188,7 +192,7 @@ async fn begun(
                 if let Some(why) = waiting.filter(|why| said.as_ref() != Some(why)) {
                     let text = format!("job {namespace}/{job} does not run yet: {why}");
                     said = Some(why);
-                    emit(environment, vs, run, EventKind::Warning { text });
+                    emit(context, vs, run, EventKind::Warning { text });
                 }
                 continue;
             }
@@ -210,7 +214,7 @@ async fn begun(
 fn tells_of(vs: &VirtualService, run: &str) -> bool {
     let under_way = Rollout::read(vs).ok().flatten();
     under_way.is_some_and(|rollout| rollout.run == run)
-        || Ending::read(vs).is_some_and(|ending| ending.run == run)
+        || LastRollout::read(vs).is_some_and(|ending| ending.run == run)
 }
 
 /// What a pod of a Job does: begins the run that it is to drive, or goes on with it in the place of a
@@ -221,21 +225,23 @@ fn tells_of(vs: &VirtualService, run: &str) -> bool {
 /// # Errors
 /// If it is too late to begin; else as `start`.
 pub async fn carry_on(
-    environment: &mut Environment<'_>,
+    context: &mut Context<'_>,
     args: &Start,
     run: &str,
 ) -> Result<Carried, CommandError> {
-    let (name, namespace, _) = args.rollout.resolve(environment)?;
-    run.clone_into(&mut environment.run);
-    let vs = marked_object(environment, &namespace, &name).await?;
-    if let Some(ending) = Ending::read(&vs).filter(|ending| ending.run == run) {
+    let RolloutRequest {
+        name, namespace, ..
+    } = args.rollout.resolve(context)?;
+    run.clone_into(&mut context.run);
+    let vs = marked_object(context, &namespace, &name).await?;
+    if let Some(ending) = LastRollout::read(&vs).filter(|ending| ending.run == run) {
         return Ok(Carried::Ended(ending.outcome));
     }
     let driven = if Rollout::read(&vs)?.is_some_and(|rollout| rollout.run == run) {
-        environment.namespace = namespace;
-        replace(environment, &name).await?
+        context.namespace = namespace;
+        replace(context, &name).await?
     } else {
-        let now = environment.clock.now();
+        let now = context.clock.now();
         if let Some(begin_by) = args.detach.begin_by.filter(|begin_by| *begin_by < now) {
             return Err(CommandError::Preflight(vec![Finding::refuse(
                 format!(
@@ -248,7 +254,7 @@ pub async fn carry_on(
                 ),
             )]));
         }
-        start(environment, args).await?
+        start(context, args).await?
     };
     Ok(Carried::Driven(Box::new(driven)))
 }

@@ -2,9 +2,10 @@
 
 use clap::Args;
 
-use super::{CommandError, Environment};
-use crate::record::{LAST, ROLLOUT};
+use crate::context::Context;
+use crate::error::CommandError;
 use crate::report::{StatusList, StatusRow};
+use crate::rollout::{LAST, ROLLOUT};
 
 /// What `list` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -26,18 +27,18 @@ pub struct List {
 ///
 /// # Errors
 /// If they cannot be listed.
-pub async fn list(environment: &Environment<'_>, args: &List) -> Result<StatusList, CommandError> {
-    rows(environment, args.all_namespaces, args.all).await
+pub async fn list(context: &Context<'_>, args: &List) -> Result<StatusList, CommandError> {
+    rows(context, args.all_namespaces, args.all).await
 }
 
 pub(super) async fn rows(
-    environment: &Environment<'_>,
+    context: &Context<'_>,
     all_namespaces: bool,
     all: bool,
 ) -> Result<StatusList, CommandError> {
-    let namespace = (!all_namespaces).then_some(environment.namespace.as_str());
-    let found = environment.cluster.virtual_services(namespace).await?;
-    let now = environment.clock.now();
+    let namespace = (!all_namespaces).then_some(context.namespace.as_str());
+    let found = context.cluster.virtual_services(namespace).await?;
+    let now = context.clock.now();
     let marked = found
         .iter()
         .filter(|vs| all || vs.annotation(ROLLOUT).or(vs.annotation(LAST)).is_some());

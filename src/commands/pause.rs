@@ -2,13 +2,16 @@
 
 use clap::Args;
 
-use super::drive::{emit, left};
-use super::handover::on_delegate;
-use super::state::{change, is_tripped, under_way};
-use super::{CommandError, Environment};
-use crate::engine::{Finish, Intent};
-use crate::record::{EventKind, Outcome, Phase};
-use crate::traffic::VirtualService;
+use crate::context::Context;
+use crate::discovery::on_delegate;
+use crate::discovery::{is_tripped, under_way};
+use crate::driver::Finish;
+use crate::driver::change;
+use crate::driver::{emit, left};
+use crate::error::CommandError;
+use crate::istio::VirtualService;
+use crate::rollout::Intent;
+use crate::rollout::{EventKind, Outcome, Phase};
 
 /// What `pause` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -28,18 +31,18 @@ pub struct Pause {
 /// # Errors
 /// If there is no rollout under way, or the API server does not take it.
 pub async fn pause(
-    environment: &mut Environment<'_>,
+    context: &mut Context<'_>,
     name: &str,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    on_delegate(environment, name, pause_one).await
+    on_delegate(context, name, pause_one).await
 }
 
 async fn pause_one(
-    environment: &mut Environment<'_>,
+    context: &mut Context<'_>,
     name: &str,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    let (now, by) = (environment.clock.now(), environment.actor.clone());
-    let changed = change(environment, name, |vs, rollout| match rollout.phase {
+    let (now, by) = (context.clock.now(), context.actor.clone());
+    let changed = change(context, name, |vs, rollout| match rollout.phase {
         Phase::Paused | Phase::Waiting => Ok(None),
         Phase::Tripped => Err(is_tripped(vs)),
         Phase::Progressing => {
@@ -59,6 +62,6 @@ async fn pause_one(
         },
         Phase::Paused | Phase::Progressing | Phase::Tripped => EventKind::Paused { by },
     };
-    emit(environment, &vs, &rollout.run, event);
+    emit(context, &vs, &rollout.run, event);
     Ok((vs, left(rollout, Outcome::Held, now)))
 }

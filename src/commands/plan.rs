@@ -2,14 +2,16 @@
 
 use clap::Args;
 
-use super::prepare::{Prepared, RolloutArgs, prepare};
-use super::{CommandError, Environment};
+use super::rollout_args::RolloutArgs;
 use crate::cluster::{Cluster, DryRun};
-use crate::engine::Intent;
+use crate::context::Context;
+use crate::discovery::{ReadyRollout, prepare};
+use crate::error::CommandError;
+use crate::istio::{Selection, VirtualService};
 use crate::plan::Finding;
-use crate::record::Phase;
 use crate::report::PlanView;
-use crate::traffic::{Choice, VirtualService};
+use crate::rollout::Intent;
+use crate::rollout::Phase;
 
 /// What `plan` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -32,15 +34,12 @@ pub struct PlanArgs {
 ///
 /// # Errors
 /// If the rollout cannot even be described.
-pub async fn plan(
-    environment: &Environment<'_>,
-    args: &PlanArgs,
-) -> Result<PlanView, CommandError> {
-    let mut prepared = prepare(environment, &args.rollout).await?;
+pub async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<PlanView, CommandError> {
+    let mut prepared = prepare(context, args.rollout.resolve(context)?).await?;
     if args.dry_run == DryRun::Server {
-        ask_server(environment, &mut prepared).await;
+        ask_server(context, &mut prepared).await;
     }
-    let Prepared {
+    let ReadyRollout {
         vs,
         companions,
         rollout,
@@ -50,24 +49,24 @@ pub async fn plan(
         ..
     } = prepared;
     let also = rollout.also;
-    let choice = Choice {
+    let selection = Selection {
         stable: rollout.stable,
         canary: rollout.canary,
         splits: rollout.routes,
         left_behind,
     };
-    let view = PlanView::of(&vs, &choice, &rollout.plan, findings);
+    let view = PlanView::of(&vs, &selection, &rollout.plan, findings);
     let company: Vec<_> = also.iter().zip(&companions).collect();
     Ok(view
-        .with_companions(&choice, &company)
+        .with_companions(&selection, &company)
         .with_forecast(forecast)
         .with_arguments(args.rollout.words()))
 }
 
 /// Sends every step's patch without storing it.
-async fn ask_server(environment: &Environment<'_>, prepared: &mut Prepared) {
-    let now = environment.clock.now();
-    let cluster = environment.cluster.clone().rehearsing(DryRun::Server);
+async fn ask_server(context: &Context<'_>, prepared: &mut ReadyRollout) {
+    let now = context.clock.now();
+    let cluster = context.cluster.clone().with_dry_run(DryRun::Server);
     for step in prepared.first..prepared.rollout.plan.len() {
         let weight = prepared.rollout.plan.weight(step);
         let intent = Intent::State(Box::new(prepared.rollout.at_step(

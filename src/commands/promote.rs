@@ -3,14 +3,17 @@
 use clap::Args;
 use jiff::Timestamp;
 
-use super::drive::{emit, left};
-use super::handover::on_delegate;
-use super::resume::take_over;
-use super::state::{Changed, change, is_tripped, under_way};
-use super::{CommandError, Environment};
-use crate::engine::{Action, Finish, Horizon, Intent, next_step};
-use crate::record::{Ending, EventKind, Outcome, Phase, Rollout};
-use crate::traffic::VirtualService;
+use crate::context::Context;
+use crate::discovery::on_delegate;
+use crate::discovery::{is_tripped, under_way};
+use crate::driver::Finish;
+use crate::driver::take_over;
+use crate::driver::{Changed, change};
+use crate::driver::{emit, left};
+use crate::error::CommandError;
+use crate::istio::VirtualService;
+use crate::rollout::{Action, Intent, StopAt, next_step};
+use crate::rollout::{EventKind, LastRollout, Outcome, Phase, Rollout};
 
 /// What `promote` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -35,21 +38,21 @@ pub struct Promote {
 /// # Errors
 /// If there is no rollout under way, or the API server does not take it.
 pub async fn promote(
-    environment: &mut Environment<'_>,
+    context: &mut Context<'_>,
     args: &Promote,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    on_delegate(environment, &args.name, async |environment, name| {
-        promote_one(environment, name, args).await
+    on_delegate(context, &args.name, async |context, name| {
+        promote_one(context, name, args).await
     })
     .await
 }
 
 async fn promote_one(
-    environment: &mut Environment<'_>,
+    context: &mut Context<'_>,
     name: &str,
     args: &Promote,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    let (now, by) = (environment.clock.now(), environment.actor.clone());
+    let (now, by) = (context.clock.now(), context.actor.clone());
     let full = args.full;
     let decide = |vs: &VirtualService, rollout: Rollout| {
         if rollout.phase == Phase::Tripped {
@@ -58,16 +61,14 @@ async fn promote_one(
         Ok(further(&rollout, full, &by, now))
     };
     if args.wait {
-        let horizon = Horizon {
+        let stop_at = StopAt {
             one_step: true,
             leave_at_gate: true,
         };
-        return take_over(environment, name, horizon, decide).await;
+        return take_over(context, name, stop_at, decide).await;
     }
-    let Changed { vs, intent, .. } = change(environment, name, |vs, rollout| {
-        decide(vs, rollout).map(Some)
-    })
-    .await?;
+    let Changed { vs, intent, .. } =
+        change(context, name, |vs, rollout| decide(vs, rollout).map(Some)).await?;
     let (rollout, outcome) = match intent {
         Some(Intent::Complete(rollout, _)) => (*rollout, Outcome::Promoted),
         Some(
@@ -80,7 +81,7 @@ async fn promote_one(
         weight: rollout.weight(),
         reach: rollout.reach(),
     };
-    emit(environment, &vs, &rollout.run, event);
+    emit(context, &vs, &rollout.run, event);
     Ok((vs, left(rollout, outcome, now)))
 }
 
@@ -94,7 +95,7 @@ fn further(rollout: &Rollout, full: bool, by: &str, now: Timestamp) -> Intent {
     };
     match action {
         Action::Complete(next) => {
-            let ending = Ending::of(&next, Outcome::Promoted, by, now);
+            let ending = LastRollout::of(&next, Outcome::Promoted, by, now);
             Intent::Complete(next, ending)
         }
         Action::Write(next) => {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::CommandError;
+use crate::error::CommandError;
 use crate::metrics::{DEFAULT_ADDRESS, PrometheusAddress};
 
 const GROUP: &str = "rbac.authorization.k8s.io";

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::CommandError;
-use super::judge::{analysis, weighs_durations};
-use super::prepare::plan_file;
+use super::rollout_args::plan_file;
+use crate::driver::analysis;
+use crate::error::CommandError;
 use crate::plan::{HumanDuration, Options, Percent, Plan};
 use crate::report::Simulation;
 use crate::simulate::{
@@ -217,7 +217,7 @@ pub fn simulate(args: &Simulate, tick: &(dyn Fn() + Sync)) -> Result<Simulation,
         })?),
         None => None,
     };
-    let scenario = args.imagined.scenario(weighs_durations(&plan));
+    let scenario = args.imagined.scenario(plan.weighs_durations());
     let rehearsal = Rehearsal {
         plan: &plan,
         scenario: &scenario,

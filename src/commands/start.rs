@@ -2,17 +2,19 @@
 
 use clap::Args;
 
-use super::begin::{Begun, begin};
 use super::detach::Detach;
-use super::drive::{
-    Departure, Drive, drive, emit, left, lock, names_of_routes, unless_interrupted,
-};
-use super::prepare::{Prepared, RolloutArgs, prepare};
-use super::{CommandError, Environment};
-use crate::engine::{Action, Finish, Horizon};
+use super::drive::Drive;
+use super::rollout_args::RolloutArgs;
+use crate::context::Context;
+use crate::discovery::{ReadyRollout, prepare};
+use crate::driver::Finish;
+use crate::driver::{Begun, begin};
+use crate::driver::{DriveInput, drive, emit, left, lock, names_of_routes, unless_interrupted};
+use crate::error::CommandError;
+use crate::istio::VirtualService;
 use crate::plan::Level;
-use crate::record::{Ending, EventKind, Outcome, Phase, Rollout};
-use crate::traffic::VirtualService;
+use crate::rollout::{Action, StopAt};
+use crate::rollout::{EventKind, LastRollout, Outcome, Phase, Rollout};
 use crate::verdict::sequential::History;
 
 /// What `start` takes.
@@ -41,18 +43,18 @@ pub struct Start {
 /// # Errors
 /// Whatever keeps it from starting; traffic is untouched then.
 pub async fn start(
-    environment: &mut Environment<'_>,
+    context: &mut Context<'_>,
     args: &Start,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    let (prepared, keeper) = unless_interrupted(environment, async |environment| {
-        let prepared = prepare(environment, &args.rollout).await?;
+    let (prepared, guard) = unless_interrupted(context, async |context| {
+        let prepared = prepare(context, args.rollout.resolve(context)?).await?;
         prepared.check()?;
-        announce(environment, &prepared);
-        let keeper = lock(environment, &prepared.vs, &prepared.rollout.run).await?;
-        Ok((prepared, keeper))
+        announce(context, &prepared);
+        let guard = lock(context, &prepared.vs, &prepared.rollout.run).await?;
+        Ok((prepared, guard))
     })
     .await?;
-    let Prepared {
+    let ReadyRollout {
         vs,
         companions,
         rollout,
@@ -70,10 +72,10 @@ pub async fn start(
             prepared.vs.full_name()
         )));
     };
-    let metrics = environment.metrics(&rollout.plan.prometheus)?;
-    let now = environment.clock.now();
+    let metrics = context.metrics(&rollout.plan.prometheus)?;
+    let now = context.clock.now();
     let next = rollout.at_step(first, Phase::Progressing, now);
-    let begun = begin(environment, vs, companions, &rollout, next.clone()).await;
+    let begun = begin(context, vs, companions, &rollout, next.clone()).await;
     let Begun {
         vs: begun,
         companions,
@@ -81,26 +83,26 @@ pub async fn start(
     } = match begun {
         Ok(begun) => begun,
         Err(error) => {
-            keeper.release().await;
+            guard.release().await;
             return Err(error);
         }
     };
-    let outcome = match Ending::read(&begun) {
+    let outcome = match LastRollout::read(&begun) {
         Some(ending) if ending.run == next.run => Some(ending.outcome),
         _ => None,
     };
     // What is not whole yet needs somebody who sees to it that it is.
     if args.no_wait && whole {
-        keeper.release().await;
+        guard.release().await;
         let outcome = outcome.unwrap_or(Outcome::StepPassed);
-        return Ok((begun, left(next, outcome, environment.clock.now())));
+        return Ok((begun, left(next, outcome, context.clock.now())));
     }
-    let departure = Departure {
+    let departure = DriveInput {
         rollout: Rollout::read(&begun)?.unwrap_or(next),
         first: outcome.map_or(Action::Wait, Action::Leave),
         vs: begun.clone(),
         companions,
-        horizon: Horizon {
+        stop_at: StopAt {
             one_step: false,
             leave_at_gate: args.drive.leave_at_gate,
         },
@@ -111,11 +113,11 @@ pub async fn start(
         youngest,
         history: before.map_or_else(History::unknown, |before| before.history),
     };
-    let finish = drive(environment, keeper, metrics.as_ref(), departure).await;
+    let finish = drive(context, guard, metrics.as_ref(), departure).await;
     Ok((begun, finish))
 }
 
-pub(super) fn announce(environment: &mut Environment<'_>, prepared: &Prepared) {
+pub(super) fn announce(context: &mut Context<'_>, prepared: &ReadyRollout) {
     let (vs, rollout) = (&prepared.vs, &prepared.rollout);
     let event = EventKind::Planned {
         stable: rollout.stable.to_string(),
@@ -135,7 +137,7 @@ pub(super) fn announce(environment: &mut Environment<'_>, prepared: &Prepared) {
             .map(|forecast| forecast.requests_per_second),
         resumed_from: None,
     };
-    emit(environment, vs, &rollout.run, event);
+    emit(context, vs, &rollout.run, event);
     for finding in prepared
         .findings
         .iter()
@@ -146,6 +148,6 @@ pub(super) fn announce(environment: &mut Environment<'_>, prepared: &Prepared) {
             (Some(why), None) => format!("{}: {why}", finding.what),
             (Some(why), Some(fix)) => format!("{}: {why} (try: {fix})", finding.what),
         };
-        emit(environment, vs, &rollout.run, EventKind::Warning { text });
+        emit(context, vs, &rollout.run, EventKind::Warning { text });
     }
 }

@@ -3,14 +3,15 @@
 
 use clap::Args;
 
-use super::environment::object_name;
-use super::handover::delegate_with_rollout;
 use super::list::rows;
-use super::{CommandError, Environment};
 use crate::cluster::Lease;
-use crate::record::{LAST, ObjectName, ROLLOUT};
+use crate::context::Context;
+use crate::context::object_name;
+use crate::discovery::delegate_with_rollout;
+use crate::error::CommandError;
+use crate::istio::VirtualService;
 use crate::report::{DriverStatus, StatusList, StatusRow};
-use crate::traffic::VirtualService;
+use crate::rollout::{LAST, ObjectName, ROLLOUT};
 
 /// What `status` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -42,25 +43,22 @@ pub enum StatusAnswer {
 ///
 /// # Errors
 /// If the object cannot be read. A damaged state is shown as what it is, not an error.
-pub async fn status(
-    environment: &Environment<'_>,
-    args: &Status,
-) -> Result<StatusAnswer, CommandError> {
+pub async fn status(context: &Context<'_>, args: &Status) -> Result<StatusAnswer, CommandError> {
     let Some(name) = &args.name else {
         return Ok(StatusAnswer::Many(
-            rows(environment, args.all_namespaces, false).await?,
+            rows(context, args.all_namespaces, false).await?,
         ));
     };
-    let vs = marked_object(environment, &environment.namespace, name).await?;
-    let row = StatusRow::of(&vs, environment.clock.now());
-    let row = match driver_of(environment, &vs, &row).await {
+    let vs = marked_object(context, &context.namespace, name).await?;
+    let row = StatusRow::of(&vs, context.clock.now());
+    let row = match driver_of(context, &vs, &row).await {
         Some(driver) => row.with_driver(&vs, driver),
         None => row,
     };
     let mut found = Vec::new();
     for ObjectName { namespace, name } in &row.also {
         // One that cannot be read is named, if not described.
-        found.extend(environment.cluster.virtual_service(namespace, name).await);
+        found.extend(context.cluster.virtual_service(namespace, name).await);
     }
     Ok(StatusAnswer::One(Box::new(
         row.with_companions(&vs, &found),
@@ -69,7 +67,7 @@ pub async fn status(
 
 /// Whether anybody drives it, and what was seen last; unknown to those who may not look at leases.
 pub(super) async fn driver_of(
-    environment: &Environment<'_>,
+    context: &Context<'_>,
     vs: &VirtualService,
     row: &StatusRow,
 ) -> Option<DriverStatus> {
@@ -77,24 +75,24 @@ pub(super) async fn driver_of(
     if row.holder.is_none() || row.moves_with.is_some() {
         return None;
     }
-    let lease = Lease::of(&environment.cluster, vs, &environment.clock);
-    let pulse = lease.pulse().await.ok()?;
-    let now = environment.clock.now();
-    Some(DriverStatus::of(pulse, row.run.as_deref(), now))
+    let lease = Lease::of(&context.cluster, vs, &context.clock);
+    let status = lease.status().await.ok()?;
+    let now = context.clock.now();
+    Some(DriverStatus::of(status, row.run.as_deref(), now))
 }
 
 /// The object called `name`, or the one of its delegates on which its rollout stands.
 pub(super) async fn marked_object(
-    environment: &Environment<'_>,
+    context: &Context<'_>,
     namespace: &str,
     name: &str,
 ) -> Result<VirtualService, CommandError> {
-    let vs = environment
+    let vs = context
         .cluster
         .virtual_service(namespace, object_name(name)?)
         .await?;
     Ok(match (vs.annotation(ROLLOUT), vs.annotation(LAST)) {
-        (None, None) => delegate_with_rollout(environment, &vs).await?.unwrap_or(vs),
+        (None, None) => delegate_with_rollout(context, &vs).await?.unwrap_or(vs),
         _ => vs,
     })
 }

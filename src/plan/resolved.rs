@@ -110,6 +110,11 @@ pub enum PlanError {
 }
 
 impl Plan {
+    /// Whether the analysis weighs durations.
+    pub fn weighs_durations(&self) -> bool {
+        self.judgement.analysis == AnalysisKind::Sequential && !self.judgement.ignore_latency
+    }
+
     /// Decides every option.
     ///
     /// # Errors

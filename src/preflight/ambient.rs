@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::neighbours::is_on_mesh;
+use super::host_conflicts::is_on_mesh;
 use super::{Facts, Version};
+use crate::istio::RouteKind;
 use crate::plan::Finding;
-use crate::traffic::RouteKind;
 
 const MODE: &str = "istio.io/dataplane-mode";
 const WAYPOINT: &str = "istio.io/use-waypoint";
@@ -27,7 +27,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 }
 
 /// Whether a pod runs without a proxy of its own; a sidecar may stand among the init containers.
-pub(super) fn is_bare(pod: &Pod) -> bool {
+pub(crate) fn is_bare(pod: &Pod) -> bool {
     let Some(spec) = &pod.spec else {
         return true;
     };
@@ -76,8 +76,8 @@ fn of(facts: &Facts, version: &Version) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::table::{facts, told};
-    use crate::traffic::VirtualService;
+    use crate::istio::VirtualService;
+    use crate::preflight::test_facts::{facts, told};
     use serde_json::json;
 
     fn ambient() -> Facts {
@@ -142,7 +142,7 @@ mod tests {
                     "http": [{"delegate": {"name": "reviews", "namespace": "shop"}}],
                 },
             });
-            facts.neighbours = vec![VirtualService::new(root).unwrap()];
+            facts.other_routes = vec![VirtualService::new(root).unwrap()];
             assert_eq!(!check(&facts).is_empty(), refused);
         }
     }

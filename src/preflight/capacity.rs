@@ -107,7 +107,7 @@ fn scale(version: &Version, replicas: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::table::{facts, told};
+    use crate::preflight::test_facts::{facts, told};
     use serde_json::json;
 
     fn with_pods(stable: usize, canary: usize) -> Facts {

@@ -6,10 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::Value;
 
-use super::{Unread, Version, arm};
+use super::{Unread, Version, version_selector};
 use crate::cluster::{Permission, Workloads};
-use crate::metrics::{Counted, MetricsError, Targets, TargetsError};
-use crate::traffic::{RouteKind, VirtualService};
+use crate::istio::{RouteKind, VirtualService};
+use crate::metrics::{MetricsError, Targets, TargetsError, Unit};
 
 /// One moment of the cluster, as far as a rollout depends on it.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct Facts {
     /// Routes that send to stable and are not chosen.
     pub left_behind: Vec<String>,
     /// The other VirtualServices, as far as they may be read.
-    pub neighbours: Vec<VirtualService>,
+    pub other_routes: Vec<VirtualService>,
     /// The DestinationRules, as far as they may be read.
     pub rules: Vec<Value>,
     /// The PeerAuthentications, where a DestinationRule sets how connections are encrypted.
@@ -63,7 +63,7 @@ pub struct Grant {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Samples {
     /// What is counted.
-    pub counted: Counted,
+    pub counted: Unit,
     /// Who answered, as it may be shown.
     pub source: String,
     /// How many series there are.
@@ -89,7 +89,7 @@ impl Facts {
     pub fn targets(&self) -> Result<Targets, TargetsError> {
         let [stable, canary] = self
             .versions()
-            .map(|version| arm(&version.destination, version.workloads()));
+            .map(|version| version_selector(&version.destination, version.workloads()));
         Targets::new(stable, canary)
     }
 

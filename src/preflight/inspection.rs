@@ -1,26 +1,27 @@
 //! All checks, one after the other.
 
 use super::{
-    Facts, ambient, capacity, encryption, labels, left_behind, lookup, neighbours, owner,
-    permissions, pods, prometheus, protocol, stickiness, subsets, unread,
+    Facts, ambient, capacity, labels, left_behind, owner, permissions, pods, prometheus, protocol,
+    subsets, unread,
 };
 use crate::plan::Finding;
+use crate::preflight::{caller_rules, host_conflicts, mtls, session_affinity};
 
 /// What is looked at, in the order in which it is told.
 const CHECKS: [fn(&Facts) -> Vec<Finding>; 16] = [
     permissions::check,
     unread::check,
     owner::check,
-    neighbours::check,
+    host_conflicts::check,
     left_behind::check,
     subsets::check,
-    lookup::check,
+    caller_rules::check,
     pods::check,
     labels::check,
     capacity::check,
-    stickiness::check,
+    session_affinity::check,
     protocol::check,
-    encryption::check,
+    mtls::check,
     ambient::check,
     subsets::check_metrics,
     prometheus::check,
@@ -37,7 +38,7 @@ const OF_COMPANIONS: [fn(&Facts) -> Vec<Finding>; 6] = [
     permissions::check,
     unread::check,
     owner::check,
-    neighbours::check,
+    host_conflicts::check,
     left_behind::check,
     subsets::check,
 ];

@@ -53,7 +53,7 @@ fn of(version: &Version) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::table::{facts, told};
+    use crate::preflight::test_facts::{facts, told};
 
     #[test]
     fn missing_labels_come_with_the_patch() {

@@ -53,7 +53,7 @@ fn list(names: &[&String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::table::{facts, told};
+    use crate::preflight::test_facts::{facts, told};
     use serde_json::json;
 
     #[test]

@@ -1,19 +1,20 @@
 //! What would go wrong, found before anything moves.
 //!
-//! A few lists are fetched once, whatever the size of the VirtualService ([`Surroundings`], then
+//! A few lists are fetched once, whatever the size of the VirtualService ([`ClusterSnapshot`], then
 //! [`Facts`]); everything that is concluded from them is pure, one file a theme. Each
 //! [`Finding`](crate::plan::Finding) names the object and the field, and gives the command or the
 //! YAML that mends it.
 
+mod additions;
 mod ambient;
+mod caller_rules;
 mod capacity;
-mod encryption;
 mod facts;
+mod host_conflicts;
 mod inspection;
 mod labels;
 mod left_behind;
-mod lookup;
-mod neighbours;
+mod mtls;
 pub(crate) mod owner;
 mod permissions;
 mod pods;
@@ -21,19 +22,21 @@ mod prometheus;
 mod proposal;
 mod protocol;
 mod rules;
-mod stickiness;
+mod session_affinity;
 mod subsets;
-mod surroundings;
 #[cfg(test)]
-mod table;
+mod test_facts;
 mod unread;
 mod version;
 
+pub use additions::{additions, unseen_copies};
+pub(crate) use ambient::is_bare;
 pub use facts::{Facts, Grant, Samples};
 pub use inspection::{inspect, inspect_companion};
+pub(crate) use mtls::is_set;
 pub use proposal::Proposal;
-pub(crate) use surroundings::subsets_meant;
-pub use surroundings::{Question, Surroundings};
+pub(crate) use rules::meant;
 pub use unread::{Source, Unread};
-pub(crate) use version::arm;
+pub(crate) use version::version_selector;
 pub use version::{Role, Version};
+pub(crate) use version::{carries, selector};

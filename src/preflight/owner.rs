@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::Facts;
 use super::proposal::yaml;
+use crate::istio::{RouteKind, VirtualService};
 use crate::plan::Finding;
-use crate::traffic::{RouteKind, VirtualService};
 
 /// A controller or tool that owns the object, and how that shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,7 +262,7 @@ fn advice(vs: &VirtualService, kinds: &[RouteKind], owner: &Owner) -> Advice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::table::{facts, told};
+    use crate::preflight::test_facts::{facts, told};
 
     fn found(metadata: &Value, ignore: bool) -> Vec<String> {
         let mut facts = facts();

@@ -78,7 +78,7 @@ fn attempted(grants: &[&Grant], need: &Need, namespace: &str) -> String {
 mod tests {
     use super::*;
     use crate::cluster::Permission;
-    use crate::preflight::table::{facts, told};
+    use crate::preflight::test_facts::{facts, told};
 
     #[test]
     fn what_is_missing_is_named_by_verb_resource_and_namespace() {

@@ -68,8 +68,8 @@ fn of(version: &Version) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::table::{facts, told};
-    use crate::traffic::Host;
+    use crate::istio::Host;
+    use crate::preflight::test_facts::{facts, told};
     use serde_json::json;
 
     #[test]

@@ -100,13 +100,13 @@ fn spoken(duration: SignedDuration) -> HumanDuration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Counted;
-    use crate::preflight::table::{facts, told};
+    use crate::metrics::Unit;
+    use crate::preflight::test_facts::{facts, told};
 
     fn found(series: usize, age: i64, scrape: Option<i64>) -> Vec<String> {
         let mut facts = facts();
         facts.samples = Some(Ok(Samples {
-            counted: Counted::Requests,
+            counted: Unit::Requests,
             source: "istio-system/prometheus:9090".into(),
             series,
             newest: Some(facts.now - SignedDuration::from_secs(age)),

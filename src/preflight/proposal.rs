@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::rules::{name_of, rules_of};
 use super::version::carries;
 use crate::cluster::Subset;
-use crate::traffic::{Destination, Route, VirtualService};
+use crate::istio::{Destination, Route, VirtualService};
 
 /// Labels that differ from pod to pod, or from one rollout of a Deployment to the next.
 const PASSING: [&str; 4] = [
@@ -37,7 +37,7 @@ struct Part {
 impl Proposal {
     /// Two versions of `destination`, to which `route` sends everything, from what its pods and the
     /// DestinationRules tell.
-    pub(super) fn of(
+    pub(crate) fn of(
         vs: &VirtualService,
         route: &Route,
         destination: &Destination,
@@ -222,7 +222,7 @@ fn object(kind: &str, namespace: &str, name: &str, spec: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::table::facts;
+    use crate::preflight::test_facts::facts;
 
     fn proposed(subset: &str, subsets: Value, with_labels: bool) -> String {
         let mut facts = facts();

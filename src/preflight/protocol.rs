@@ -3,8 +3,8 @@
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
 use super::{Facts, Version};
+use crate::istio::RouteKind;
 use crate::plan::Finding;
-use crate::traffic::RouteKind;
 
 /// What Istio makes of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ fn told(version: &Version, index: usize, port: &ServicePort) -> Option<Finding> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::table::{facts, told};
+    use crate::preflight::test_facts::{facts, told};
     use serde_json::{Value, json};
 
     fn found(ports: &Value) -> Vec<String> {

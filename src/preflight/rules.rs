@@ -3,13 +3,13 @@
 
 use serde_json::Value;
 
-use crate::traffic::Host;
+use crate::istio::Host;
 
 /// Where rules for the whole mesh are, unless `meshConfig.rootNamespace` says otherwise.
-pub(super) const ROOT: &str = "istio-system";
+pub(crate) const ROOT: &str = "istio-system";
 
 /// Stands for every namespace that has no rules of its own.
-pub(super) const ELSEWHERE: &str = "";
+pub(crate) const ELSEWHERE: &str = "";
 
 /// What a DestinationRule says of where it counts.
 struct Scope<'r> {
@@ -79,7 +79,7 @@ fn most_particular<'r>(rules: impl Iterator<Item = &'r Value>, host: &Host) -> V
 }
 
 /// The rules that a caller in `client` goes by for a host.
-pub(super) fn in_force<'r>(rules: &'r [Value], host: &Host, client: &str) -> Vec<&'r Value> {
+pub(crate) fn in_force<'r>(rules: &'r [Value], host: &Host, client: &str) -> Vec<&'r Value> {
     let of = |namespace: &str, counts: &dyn Fn(&Scope<'_>) -> bool| {
         let here = rules.iter().filter(|rule| {
             let scope = Scope::of(rule);
@@ -102,7 +102,7 @@ pub(super) fn in_force<'r>(rules: &'r [Value], host: &Host, client: &str) -> Vec
 }
 
 /// The rules whose subsets a route in `namespace` can mean, those that count for most callers first.
-pub(super) fn meant<'r>(rules: &'r [Value], namespace: &str) -> Vec<&'r Value> {
+pub(crate) fn meant<'r>(rules: &'r [Value], namespace: &str) -> Vec<&'r Value> {
     let rank = |rule: &Value| {
         let own = name_of(rule).0;
         let name = rule.pointer("/spec/host").and_then(Value::as_str)?;
@@ -129,25 +129,25 @@ pub(super) fn meant<'r>(rules: &'r [Value], namespace: &str) -> Vec<&'r Value> {
 }
 
 /// Whether a rule is for its own namespace and nobody else.
-pub(super) fn is_private(rule: &Value) -> bool {
+pub(crate) fn is_private(rule: &Value) -> bool {
     Scope::of(rule).is_private()
 }
 
 /// The DestinationRules that speak of a host.
-pub(super) fn rules_of<'f>(
+pub(crate) fn rules_of<'f>(
     rules: &'f [Value],
     host: &'f Host,
 ) -> impl Iterator<Item = &'f Value> + use<'f> {
     rules.iter().filter(move |rule| is_about(rule, host))
 }
 
-pub(super) fn is_about(rule: &Value, host: &Host) -> bool {
+pub(crate) fn is_about(rule: &Value, host: &Host) -> bool {
     let name = rule.pointer("/spec/host").and_then(Value::as_str);
     name.is_some_and(|name| Host::resolve(name, name_of(rule).0) == *host)
 }
 
 /// `shop/reviews`, the name of a rule.
-pub(super) fn name_of(rule: &Value) -> (&str, &str) {
+pub(crate) fn name_of(rule: &Value) -> (&str, &str) {
     let text = |pointer| rule.pointer(pointer).and_then(Value::as_str);
     (
         text("/metadata/namespace").unwrap_or_default(),

@@ -160,7 +160,7 @@ fn overlap(facts: &Facts) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::table::{facts, told};
+    use crate::preflight::test_facts::{facts, told};
 
     #[test]
     fn a_missing_subset_comes_with_the_yaml_that_adds_it() {

@@ -1,14 +1,14 @@
 //! What could not be looked at, and whether a rollout can do without it.
 
 use super::Facts;
-use crate::cluster::{CallError, Class};
+use crate::cluster::{CallError, ErrorKind};
 use crate::plan::Finding;
 
 /// A place where facts come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The other VirtualServices.
-    Neighbours,
+    OtherRoutes,
     /// DestinationRules, for a route that names subsets.
     Subsets,
     /// DestinationRules, for a route that names none.
@@ -67,7 +67,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 
 fn finding(unread: &Unread) -> Finding {
     let (why, group, resource, verb) = match unread.source {
-        Source::Neighbours => (
+        Source::OtherRoutes => (
             "whether another VirtualService answers for the same host is not checked",
             "networking.istio.io",
             "virtualservices",
@@ -128,7 +128,7 @@ fn finding(unread: &Unread) -> Finding {
         unread.source,
         Source::Subsets | Source::Services | Source::Pods
     );
-    let rule = unread.error.class == Class::Forbidden && !resource.is_empty();
+    let rule = unread.error.kind == ErrorKind::Forbidden && !resource.is_empty();
     let fix = match (rule, unread.error.may_pass()) {
         (true, _) => role(&unread.namespace, &[verb], resource),
         (false, true) => "again in a moment".to_owned(),
@@ -174,15 +174,15 @@ pub(super) fn role_rule(group: &str, resource: &str, verbs: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::table::{facts, told};
+    use crate::preflight::test_facts::{facts, told};
 
-    fn found(source: Source, class: Class) -> Vec<String> {
+    fn found(source: Source, kind: ErrorKind) -> Vec<String> {
         let mut facts = facts();
         facts.unread = vec![Unread {
             source,
             namespace: "shop".into(),
             error: CallError {
-                class,
+                kind,
                 attempted: "list things in namespace shop".into(),
                 why: "no".into(),
             },
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn only_what_a_rollout_cannot_do_without_forbids_it() {
         for (source, essential) in [
-            (Source::Neighbours, false),
+            (Source::OtherRoutes, false),
             (Source::Subsets, true),
             (Source::Rules, false),
             (Source::Elsewhere, false),
@@ -204,7 +204,7 @@ mod tests {
             (Source::Namespaces, false),
             (Source::Permissions, false),
         ] {
-            let told = found(source, Class::Unknown);
+            let told = found(source, ErrorKind::Unknown);
             let level = if essential { "refuse: " } else { "warn: " };
             assert!(told[0].starts_with(level), "{told:?}");
         }
@@ -225,14 +225,14 @@ mod tests {
     #[test]
     fn a_missing_right_comes_with_its_rule() {
         assert_eq!(
-            found(Source::Pods, Class::Forbidden),
+            found(Source::Pods, ErrorKind::Forbidden),
             [
                 "refuse: cannot list things in namespace shop: no: a version without its pods is not found in the metrics, nor seen to crash (try: a Role in namespace shop with list on pods)\n\
                  - apiGroups: [\"\"]\n  resources: [\"pods\"]\n  verbs: [list]"
             ]
         );
         assert_eq!(
-            found(Source::Autoscalers, Class::Unknown),
+            found(Source::Autoscalers, ErrorKind::Unknown),
             [
                 "warn: cannot list things in namespace shop: no: whether stable can take everything back is not checked (try: again in a moment)"
             ]

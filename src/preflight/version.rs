@@ -6,8 +6,8 @@ use std::fmt;
 use k8s_openapi::api::core::v1::{Pod, Service};
 
 use crate::cluster::{Subset, Workloads};
-use crate::metrics::{Arm, ServiceKey};
-use crate::traffic::Destination;
+use crate::istio::Destination;
+use crate::metrics::{ServiceKey, VersionSelector};
 
 /// What a version is in the rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,13 +54,13 @@ impl Version {
     }
 
     /// The namespace its pods are in.
-    pub(super) fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         let service = self.destination.host.service();
         service.map(|(_, namespace)| namespace).unwrap_or_default()
     }
 
     /// `shop/reviews`, the Service behind it.
-    pub(super) fn service_name(&self) -> String {
+    pub(crate) fn service_name(&self) -> String {
         match self.destination.host.service() {
             Some((name, namespace)) => format!("{namespace}/{name}"),
             None => self.destination.host.to_string(),
@@ -68,18 +68,18 @@ impl Version {
     }
 
     /// The labels that its pods carry: those of the Service's selector and of the subset.
-    pub(super) fn selector(&self) -> Option<BTreeMap<String, String>> {
+    pub(crate) fn selector(&self) -> Option<BTreeMap<String, String>> {
         selector(self.service.as_ref(), self.subset.as_ref())
     }
 
     /// Whether its subset is named by the route but defined nowhere.
-    pub(super) fn lacks_subset(&self) -> bool {
+    pub(crate) fn lacks_subset(&self) -> bool {
         self.destination.subset.is_some() && self.subset.is_none()
     }
 }
 
 /// The labels by which a Service and a subset select; `None` where the Service selects nothing.
-pub(super) fn selector(
+pub(crate) fn selector(
     service: Option<&Service>,
     subset: Option<&Subset>,
 ) -> Option<BTreeMap<String, String>> {
@@ -96,7 +96,7 @@ pub(super) fn selector(
 }
 
 /// Whether a pod carries all of these labels.
-pub(super) fn carries(pod: &Pod, labels: &BTreeMap<String, String>) -> bool {
+pub(crate) fn carries(pod: &Pod, labels: &BTreeMap<String, String>) -> bool {
     let own = pod.metadata.labels.as_ref();
     labels
         .iter()
@@ -104,7 +104,7 @@ pub(super) fn carries(pod: &Pod, labels: &BTreeMap<String, String>) -> bool {
 }
 
 /// `app=reviews,version=v2`, as a command line has it.
-pub(super) fn written(labels: &BTreeMap<String, String>) -> String {
+pub(crate) fn written(labels: &BTreeMap<String, String>) -> String {
     let pairs: Vec<_> = labels
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
@@ -113,22 +113,24 @@ pub(super) fn written(labels: &BTreeMap<String, String>) -> String {
 }
 
 /// What a version is called in the metrics.
-pub(crate) fn arm(version: &Destination, workloads: Workloads) -> Arm {
-    let mut arm = Arm {
+pub(crate) fn version_selector(version: &Destination, workloads: Workloads) -> VersionSelector {
+    let mut version_selector = VersionSelector {
         workloads: workloads.names,
         versions: workloads.versions,
-        ..Arm::default()
+        ..VersionSelector::default()
     };
     match version.host.service() {
         Some((name, namespace)) => {
-            arm.services.insert(ServiceKey {
+            version_selector.services.insert(ServiceKey {
                 name: name.to_owned(),
                 namespace: namespace.to_owned(),
             });
         }
         None => {
-            arm.hosts.insert(version.host.as_str().to_owned());
+            version_selector
+                .hosts
+                .insert(version.host.as_str().to_owned());
         }
     }
-    arm
+    version_selector
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::ladder::Standpoint;
+use super::ladder::StepPosition;
 use super::phrase::Versions;
 use super::status::{RouteState, Standing, StatusRow};
 use super::{Layout, Palette, Table, Tone, View, age, escape};
@@ -136,7 +136,7 @@ fn phase(row: &StatusRow, palette: Palette) -> String {
 
 fn ladder(row: &StatusRow, palette: Palette) -> Option<String> {
     let (rung, step, time) = (row.rung()?, row.step?, row.age()?);
-    let standpoint = Standpoint {
+    let standpoint = StepPosition {
         steps: &row.steps,
         step: step.number,
         rung,

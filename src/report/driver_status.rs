@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::phrase::{self, Versions};
 use super::{Tone, age};
-use crate::cluster::Pulse;
-use crate::record::Look;
+use crate::cluster::LeaseStatus;
+use crate::rollout::DriverReport;
 
 /// What one look at the lease told.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,18 +22,18 @@ pub struct DriverStatus {
     pub alive: bool,
     /// What it saw last, at most a renewal old while it is alive.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub look: Option<Look>,
+    pub look: Option<DriverReport>,
 }
 
 impl DriverStatus {
-    /// What `pulse` means at `now` to somebody who asks about `run`.
-    pub fn of(pulse: Pulse, run: Option<&str>, now: Timestamp) -> Self {
-        let look = pulse.look.as_deref().and_then(Look::read);
+    /// What `status` means at `now` to somebody who asks about `run`.
+    pub fn of(status: LeaseStatus, run: Option<&str>, now: Timestamp) -> Self {
+        let look = status.look.as_deref().and_then(DriverReport::read);
         Self {
-            alive: pulse.is_felt(now),
+            alive: status.is_live(now),
             look: look.filter(|look| run == Some(&look.run)),
-            holder: pulse.holder,
-            renewed: pulse.renewed,
+            holder: status.holder,
+            renewed: status.renewed,
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 
-use crate::record::{Event, Observer};
+use crate::rollout::{Event, Observer};
 
 /// The newest version of an event that this binary reads.
 const NEWEST: u32 = 1;
@@ -189,13 +189,13 @@ impl Recording {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::rehearsal;
+    use crate::report::test_events;
 
     #[test]
     fn every_kind_of_event_comes_back_as_it_went() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("events.jsonl");
-        let events = rehearsal::every_kind();
+        let events = test_events::every_kind();
         let (first, second) = events.split_at(7);
         for part in [first, second] {
             let mut journal = Journal::create(&path).unwrap();
@@ -215,7 +215,7 @@ mod tests {
         let path = directory.path().join("events.jsonl");
         let mut journal = Journal::create(&path).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
-        for (index, event) in rehearsal::regression().iter().enumerate() {
+        for (index, event) in test_events::regression().iter().enumerate() {
             journal.see(event);
             assert_eq!(Recording::open(&path).unwrap().events.len(), index + 1);
         }
@@ -237,7 +237,7 @@ mod tests {
     fn a_killed_process_costs_one_line() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("events.jsonl");
-        let events = rehearsal::regression();
+        let events = test_events::regression();
         let line = serde_json::to_string(&events[0]).unwrap();
         std::fs::write(&path, format!("{line}\n{}", &line[..40])).unwrap();
         Journal::create(&path).unwrap().see(&events[1]);
@@ -269,7 +269,7 @@ mod tests {
         }
         let mut journal = Journal::new(Full);
         let fault = journal.fault();
-        for event in rehearsal::regression() {
+        for event in test_events::regression() {
             journal.see(&event);
         }
         drop(journal);

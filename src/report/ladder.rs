@@ -10,7 +10,7 @@ const AHEAD: usize = 5;
 
 /// Where a rollout stands on its steps.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Standpoint<'a> {
+pub(super) struct StepPosition<'a> {
     pub steps: &'a [Rung],
     /// The current step, from 1; 0 before the first.
     pub step: usize,
@@ -26,7 +26,7 @@ pub(super) struct Ladder {
     pub after: String,
 }
 
-impl Standpoint<'_> {
+impl StepPosition<'_> {
     /// The row; of a long ladder only what is near.
     pub(super) fn ladder(self, palette: Palette) -> Ladder {
         let current = self.step.saturating_sub(1);
@@ -83,7 +83,7 @@ mod tests {
             let steps: Vec<Rung> = (1..=steps)
                 .map(|step| Percent::whole(step).into())
                 .collect();
-            let ladder = Standpoint {
+            let ladder = StepPosition {
                 steps: &steps,
                 step,
                 rung: steps[step - 1],

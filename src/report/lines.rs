@@ -6,8 +6,8 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::Palette;
-use super::narrator::Narrator;
-use crate::record::{Event, Observer};
+use super::event_formatter::EventFormatter;
+use crate::rollout::{Event, Observer};
 
 /// How long it may be silent: runners take a silent job for a dead one.
 pub(super) const HEARTBEAT: SignedDuration = SignedDuration::from_secs(60);
@@ -18,7 +18,7 @@ pub(super) const HEARTBEAT: SignedDuration = SignedDuration::from_secs(60);
 /// that cannot be written is lost: a closed stream is no reason to leave a rollout half done.
 pub struct Lines<W> {
     out: W,
-    narrator: Narrator,
+    formatter: EventFormatter,
     palette: Palette,
 }
 
@@ -27,7 +27,7 @@ impl<W: Write + Send> Lines<W> {
     pub fn new(out: W, zone: TimeZone, palette: Palette) -> Self {
         Self {
             out,
-            narrator: Narrator::new(zone, Some(HEARTBEAT)),
+            formatter: EventFormatter::new(zone, Some(HEARTBEAT)),
             palette,
         }
     }
@@ -35,14 +35,14 @@ impl<W: Write + Send> Lines<W> {
     /// Names the VirtualService on every line: for several rollouts in one stream.
     #[must_use]
     pub fn named(mut self) -> Self {
-        self.narrator.name_everybody();
+        self.formatter.name_everybody();
         self
     }
 }
 
 impl<W: Write + Send> Observer for Lines<W> {
     fn see(&mut self, event: &Event) {
-        for line in self.narrator.tell(event) {
+        for line in self.formatter.tell(event) {
             let _ = writeln!(self.out, "{}", line.render(self.palette));
         }
         let _ = self.out.flush();
@@ -53,8 +53,8 @@ impl<W: Write + Send> Observer for Lines<W> {
 mod tests {
     use super::*;
     use crate::plan::{OnStuck, Percent, Reach};
-    use crate::record::{Cause, EventKind, Outcome};
-    use crate::report::rehearsal::{self, change, event, finished, looked, planned, step, tally};
+    use crate::report::test_events::{self, change, event, finished, looked, planned, step, tally};
+    use crate::rollout::{Cause, EventKind, Outcome};
     use crate::verdict::Verdict;
 
     fn told(events: &[Event]) -> String {
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_regression_reads_like_a_report() {
-        insta::assert_snapshot!(told(&rehearsal::regression()), @"
+        insta::assert_snapshot!(told(&test_events::regression()), @"
         12:00:00 plan       shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9 min at 212 req/s
                  metrics           istio-system/prometheus:9090
         12:00:00 step 1/4   1 %    weights 99/1, was 100/0
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_event_has_its_line() {
-        let all = told(&rehearsal::every_kind());
+        let all = told(&test_events::every_kind());
         let after = all.split_once("12:02:01").unwrap().1;
         insta::assert_snapshot!(format!("12:02:01{after}"), @"
         12:02:01 cleared    10 %   v1 failed with it; the canary back at 10 %
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn nothing_from_the_cluster_reaches_the_terminal_as_a_command() {
         let poison = |text: &str| text.replace(['v', 'h', 'a'], "\x1b[2J\r\n\u{9b}");
-        for event in rehearsal::every_kind() {
+        for event in test_events::every_kind() {
             let json = serde_json::to_value(&event.event).unwrap();
             let poisoned = poisoned(json, &poison);
             let Ok(kind) = serde_json::from_value::<EventKind>(poisoned) else {
@@ -360,7 +360,7 @@ mod tests {
             }
         }
         let mut lines = Lines::new(Closed, TimeZone::UTC, Palette::PLAIN);
-        for event in rehearsal::every_kind() {
+        for event in test_events::every_kind() {
             lines.see(&event);
         }
     }

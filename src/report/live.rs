@@ -9,11 +9,11 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::Palette;
+use super::event_formatter::EventFormatter;
 use super::lines::HEARTBEAT;
-use super::narrator::Narrator;
 use super::panel::Panel;
 use crate::plan::HumanDuration;
-use crate::record::{Event, EventKind, Observer};
+use crate::rollout::{Event, EventKind, Observer};
 
 /// How often the time in the step is drawn anew.
 const TICK: Duration = Duration::from_millis(250);
@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_millis(250);
 pub struct Live<W> {
     multi: MultiProgress,
     otherwise: W,
-    narrator: Narrator,
+    formatter: EventFormatter,
     palette: Palette,
     shown: Option<Shown>,
 }
@@ -82,7 +82,7 @@ impl<W: Write + Send> Live<W> {
         Self {
             multi,
             otherwise,
-            narrator: Narrator::new(zone, heartbeat),
+            formatter: EventFormatter::new(zone, heartbeat),
             palette,
             shown: None,
         }
@@ -92,7 +92,7 @@ impl<W: Write + Send> Live<W> {
     /// follows one after the other.
     #[must_use]
     pub fn named(mut self) -> Self {
-        self.narrator.name_everybody();
+        self.formatter.name_everybody();
         self
     }
 
@@ -135,7 +135,7 @@ impl<W> Live<W> {
 
 impl<W: Write + Send> Observer for Live<W> {
     fn see(&mut self, event: &Event) {
-        for line in self.narrator.tell(event) {
+        for line in self.formatter.tell(event) {
             let line = line.render(self.palette);
             self.print(&line);
         }
@@ -213,7 +213,7 @@ impl Shown {
 mod tests {
     use super::*;
     use crate::report::Lines;
-    use crate::report::rehearsal;
+    use crate::report::test_events;
     use indicatif::InMemoryTerm;
 
     fn live(terminal: &InMemoryTerm, palette: Palette) -> Live<io::Sink> {
@@ -234,7 +234,7 @@ mod tests {
     fn the_panel_stands_below_the_lines() {
         let terminal = InMemoryTerm::new(40, 140);
         let mut live = live(&terminal, Palette::PLAIN);
-        for event in &rehearsal::regression()[..4] {
+        for event in &test_events::regression()[..4] {
             live.see(event);
         }
         insta::assert_snapshot!(terminal.contents(), @"
@@ -255,7 +255,7 @@ mod tests {
     fn what_remains_on_the_screen_are_the_lines() {
         let terminal = InMemoryTerm::new(40, 160);
         let mut live = live(&terminal, Palette::PLAIN);
-        let events = rehearsal::regression();
+        let events = test_events::regression();
         for event in &events {
             live.see(event);
         }
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn a_dropped_view_leaves_no_panel_behind() {
         let terminal = InMemoryTerm::new(40, 160);
-        let events = &rehearsal::regression()[..6];
+        let events = &test_events::regression()[..6];
         let mut live = live(&terminal, Palette::PLAIN);
         for event in events {
             live.see(event);
@@ -281,10 +281,10 @@ mod tests {
     fn the_next_rollout_gets_a_panel_of_its_own() {
         let terminal = InMemoryTerm::new(60, 160);
         let mut live = live(&terminal, Palette::PLAIN);
-        for event in rehearsal::regression() {
+        for event in test_events::regression() {
             live.see(&event);
         }
-        let mut next = rehearsal::event(300, rehearsal::planned());
+        let mut next = test_events::event(300, test_events::planned());
         next.name = "ratings".into();
         live.see(&next);
         assert!(terminal.contents().ends_with("  setting out"));
@@ -296,7 +296,7 @@ mod tests {
         let mut out = Vec::new();
         let hidden = ProgressDrawTarget::hidden();
         let mut live = Live::new(hidden, &mut out, TimeZone::UTC, Palette::PLAIN);
-        let events = rehearsal::every_kind();
+        let events = test_events::every_kind();
         for event in &events {
             live.see(event);
         }
@@ -308,7 +308,7 @@ mod tests {
     fn a_narrow_terminal_truncates_the_panel() {
         let terminal = InMemoryTerm::new(60, 40);
         let mut live = live(&terminal, Palette::COLORED);
-        for event in &rehearsal::regression()[..4] {
+        for event in &test_events::regression()[..4] {
             live.see(event);
         }
         let contents = terminal.contents();

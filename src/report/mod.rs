@@ -2,17 +2,18 @@
 //!
 //! Events become lines in one place, the narrator; [`Lines`] writes them one below the other,
 //! [`Live`] writes the same ones above a panel that is redrawn in place, and [`Journal`] keeps the
-//! events themselves. [`Fan`] feeds several of them.
+//! events themselves. [`Tee`] feeds several of them.
 //!
 //! What stands still (a status, a plan) is a value that can be serialized, and a [`View`] that a
 //! person can read. [`print()`] chooses between the two.
 
 mod age;
-mod analysis;
+mod analysis_view;
 mod description;
 mod driver_status;
 mod escape;
-mod fan;
+mod event_formatter;
+mod event_text;
 mod forecast;
 mod format;
 mod journal;
@@ -20,14 +21,11 @@ mod ladder;
 mod line;
 mod lines;
 mod live;
-mod narrator;
 mod palette;
 mod panel;
 mod phrase;
 mod plan_together;
 mod plan_view;
-#[cfg(test)]
-mod rehearsal;
 mod simulation;
 mod simulation_chart;
 mod simulation_page;
@@ -35,13 +33,14 @@ mod status;
 mod status_list;
 mod summary_view;
 mod table;
-mod tale;
+mod tee;
+#[cfg(test)]
+mod test_events;
 
 pub use age::age;
-pub use analysis::{AnalysisView, Period};
+pub use analysis_view::{AnalysisView, Period};
 pub use driver_status::DriverStatus;
 pub use escape::escape;
-pub use fan::Fan;
 pub use format::{Format, Layout, PrintError, View, object, print};
 pub use journal::{Journal, JournalError, JournalFault, Recording};
 pub use lines::Lines;
@@ -52,3 +51,4 @@ pub use simulation::Simulation;
 pub use status::{RouteState, RouteStatus, Standing, StatusRow, StepOf};
 pub use status_list::StatusList;
 pub use table::Table;
+pub use tee::Tee;

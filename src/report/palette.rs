@@ -69,10 +69,10 @@ impl Palette {
     /// Decides whether to paint.
     ///
     /// An empty NO_COLOR counts as absent, as its own definition has it.
-    pub fn choose(choice: ColorChoice, terminal: Terminal<'_>) -> Self {
+    pub fn choose(selection: ColorChoice, terminal: Terminal<'_>) -> Self {
         let refused = terminal.no_color.is_some_and(|value| !value.is_empty());
         Self {
-            colored: match choice {
+            colored: match selection {
                 ColorChoice::Always => true,
                 ColorChoice::Never => false,
                 ColorChoice::Auto => terminal.can_redraw() && !refused,
@@ -107,7 +107,7 @@ mod tests {
                 no_color: no_color.map(OsStr::new),
                 term: term.map(OsStr::new),
             };
-        for (choice, terminal, expected) in [
+        for (selection, terminal, expected) in [
             (ColorChoice::Auto, terminal(true, None, Some("xterm")), true),
             (ColorChoice::Auto, terminal(true, Some(""), None), true),
             (ColorChoice::Auto, terminal(true, Some("1"), None), false),
@@ -120,8 +120,8 @@ mod tests {
             (ColorChoice::Always, terminal(false, Some("1"), None), true),
             (ColorChoice::Never, terminal(true, None, None), false),
         ] {
-            let palette = Palette::choose(choice, terminal);
-            assert_eq!(palette.colored, expected, "{choice:?} {terminal:?}");
+            let palette = Palette::choose(selection, terminal);
+            assert_eq!(palette.colored, expected, "{selection:?} {terminal:?}");
         }
     }
 

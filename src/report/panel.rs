@@ -2,12 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::ladder::{Ladder, Standpoint};
+use super::ladder::{Ladder, StepPosition};
 use super::phrase::{self, Versions};
 use super::{Palette, Tone, escape};
 use crate::number::{grouped, rate};
 use crate::plan::{Percent, Rung};
-use crate::record::{Event, EventKind, RouteChange, Tally};
+use crate::rollout::{Event, EventKind, RouteChange, VersionCounts};
 use crate::verdict::{Counts, Verdict};
 
 /// The panel of one rollout, fed by its events. Everything in it was or will be told in a line too.
@@ -20,7 +20,7 @@ pub(super) struct Panel {
     step: usize,
     rung: Rung,
     since: Timestamp,
-    tally: Tally,
+    tally: VersionCounts,
     tone: Tone,
     note: String,
 }
@@ -42,7 +42,7 @@ impl Panel {
             step: 0,
             rung: Percent::ZERO.into(),
             since: event.at,
-            tally: Tally::default(),
+            tally: VersionCounts::default(),
             tone: Tone::Plain,
             note: String::new(),
         };
@@ -183,7 +183,7 @@ impl Panel {
     fn begin(&mut self, rung: Rung, now: Timestamp) {
         self.rung = rung;
         self.since = now;
-        self.tally = Tally::default();
+        self.tally = VersionCounts::default();
     }
 
     fn note(&mut self, tone: Tone, note: impl Into<String>) {
@@ -218,7 +218,7 @@ impl Panel {
             Tone::Bad | Tone::Caution => self.tone,
             Tone::Plain | Tone::Good | Tone::Quiet | Tone::Strong => Tone::Strong,
         };
-        let standpoint = Standpoint {
+        let standpoint = StepPosition {
             steps: &self.steps,
             step: self.step,
             rung: self.rung,
@@ -264,7 +264,7 @@ impl Panel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::rehearsal::{event, every_kind, planned};
+    use crate::report::test_events::{event, every_kind, planned};
 
     #[test]
     fn every_event_leaves_a_whole_panel() {

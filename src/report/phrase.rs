@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::escape;
+use crate::istio::{Weights, in_force};
 use crate::number::{grouped, rate};
 use crate::plan::Rung;
-use crate::record::{RouteChange, Tally};
-use crate::traffic::{Weights, in_force};
+use crate::rollout::{RouteChange, VersionCounts};
 use crate::verdict::{Counts, Verdict};
 
 /// The most routes whose weights are told one by one.
@@ -30,7 +30,7 @@ impl Default for Versions {
 
 impl Versions {
     /// `v2 64 of 301 failed (21 %), v1 3 of 2 811`.
-    pub(super) fn tally(&self, tally: Tally) -> String {
+    pub(super) fn tally(&self, tally: VersionCounts) -> String {
         let (stable, canary) = (tally.stable, tally.canary);
         let mut text = format!("{} {}", self.canary, failed(canary));
         text.push_str(", ");
@@ -44,7 +44,7 @@ impl Versions {
     }
 
     /// Of mirrored requests, where there are any, else of users': never both in one number.
-    pub(super) fn counts(&self, tally: Tally, shadow: Option<Tally>) -> String {
+    pub(super) fn counts(&self, tally: VersionCounts, shadow: Option<VersionCounts>) -> String {
         match shadow {
             None => self.tally(tally),
             Some(shadow) if shadow.canary.requests == 0 => {
@@ -102,9 +102,9 @@ pub(super) fn weights(weights: &Weights, stable: usize, canary: usize) -> String
 
 /// The weights that were told last, route by route, so that they are not told again.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Told(BTreeMap<String, Weights>);
+pub(super) struct ToldWeights(BTreeMap<String, Weights>);
 
-impl Told {
+impl ToldWeights {
     /// `weights 99/1, was 100/0`; what was told already, or did not change, is left out.
     pub(super) fn changes(&mut self, routes: &[RouteChange]) -> String {
         let told: Vec<(String, String)> = routes
@@ -204,7 +204,7 @@ pub(super) fn kind(reasons: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::rehearsal::{change, tally};
+    use crate::report::test_events::{change, tally};
 
     fn versions() -> Versions {
         Versions {
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn what_was_before_is_told_once() {
-        let mut told = Told::default();
+        let mut told = ToldWeights::default();
         let one = |before, after| vec![change("http[a]", before, after)];
         assert_eq!(
             told.changes(&one([100, 0], [99, 1])),
@@ -260,7 +260,7 @@ mod tests {
             change("http[b]", [100, 0], [99, 1]),
         ];
         assert_eq!(
-            Told::default().changes(&alike),
+            ToldWeights::default().changes(&alike),
             "2 routes, weights 99/1, was 100/0"
         );
         let different = [
@@ -269,7 +269,7 @@ mod tests {
             change("http[c]", [10, 0], [9, 1]),
         ];
         assert_eq!(
-            Told::default().changes(&different),
+            ToldWeights::default().changes(&different),
             "3 routes, http[a] 99/1, was 100/0, http[b] 49/1, was 50/0, 1 more"
         );
     }

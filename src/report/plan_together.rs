@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::plan_view::{PlanView, PlannedRoute, least, stages};
-use crate::record::{Companion, Rollout, route_of};
-use crate::traffic::{Choice, VirtualService};
+use crate::istio::{Selection, VirtualService};
+use crate::rollout::{Companion, Rollout, route_of};
 
 impl PlanView {
     /// The same with the objects that move along.
@@ -13,7 +13,7 @@ impl PlanView {
     #[must_use]
     pub fn with_companions(
         mut self,
-        choice: &Choice,
+        selection: &Selection,
         company: &[(&Companion, &VirtualService)],
     ) -> Self {
         if company.is_empty() {
@@ -21,9 +21,9 @@ impl PlanView {
         }
         let also = company.iter().map(|(companion, _)| (*companion).clone());
         let whom = (
-            choice.stable.clone(),
-            choice.canary.clone(),
-            choice.splits.clone(),
+            selection.stable.clone(),
+            selection.canary.clone(),
+            selection.splits.clone(),
         );
         let nobody = String::new();
         let began = Timestamp::UNIX_EPOCH;
@@ -53,9 +53,9 @@ impl PlanView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::istio::{VersionQuery, select_versions};
     use crate::plan::{Options, Plan};
     use crate::report::{Layout, View};
-    use crate::traffic::{Wanted, choose};
     use serde_json::json;
 
     fn vs(name: &str, weights: [i64; 2]) -> VirtualService {
@@ -71,13 +71,13 @@ mod tests {
 
     fn view(lead: [i64; 2], other: [i64; 2]) -> PlanView {
         let (lead, other) = (vs("reviews", lead), vs("storefront", other));
-        let choice = choose(&lead, Some("v1"), Some("v2"), &[], &[]).unwrap();
-        let pair = (&choice.stable, &choice.canary);
-        let of_other = Wanted::default().between(&other, pair).unwrap();
+        let selection = select_versions(&lead, Some("v1"), Some("v2"), &[], &[]).unwrap();
+        let pair = (&selection.stable, &selection.canary);
+        let of_other = VersionQuery::default().between(&other, pair).unwrap();
         let companion = Companion::of(&other, &of_other.splits);
         let plan = Plan::resolve(Options::default()).unwrap();
-        PlanView::of(&lead, &choice, &plan, Vec::new())
-            .with_companions(&choice, &[(&companion, &other)])
+        PlanView::of(&lead, &selection, &plan, Vec::new())
+            .with_companions(&selection, &[(&companion, &other)])
             .with_arguments("--also shop/storefront".into())
     }
 

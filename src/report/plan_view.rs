@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{Layout, Palette, Table, Tone, View, escape, forecast, phrase};
+use crate::istio::{Selection, Split, VirtualService, Weights};
 use crate::plan::{Finding, Forecast, HumanDuration, Level, Percent, Plan, Reach};
-use crate::record::{ObjectName, Phase, Rollout};
-use crate::traffic::{Choice, Split, VirtualService, Weights};
+use crate::rollout::{ObjectName, Phase, Rollout};
 
 /// A plan on an object, before anything has moved.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -89,7 +89,7 @@ impl PlanView {
     /// The weights come from the same code that sets them in a rollout.
     pub fn of(
         vs: &VirtualService,
-        choice: &Choice,
+        selection: &Selection,
         plan: &Plan,
         mut findings: Vec<Finding>,
     ) -> Self {
@@ -100,14 +100,14 @@ impl PlanView {
             String::new(),
             plan.clone(),
             (
-                choice.stable.clone(),
-                choice.canary.clone(),
-                choice.splits.clone(),
+                selection.stable.clone(),
+                selection.canary.clone(),
+                selection.splits.clone(),
             ),
             Timestamp::UNIX_EPOCH,
         );
         let stages = stages(&rollout);
-        let routes = choice.splits.iter();
+        let routes = selection.splits.iter();
         let routes = routes.map(|split| PlannedRoute::of(vs, split, &stages));
         let already = rollout.original_share();
         let steps = plan.steps.as_slice().iter().enumerate();
@@ -125,13 +125,13 @@ impl PlanView {
             version: 1,
             namespace: vs.namespace().to_owned(),
             name: vs.name().to_owned(),
-            stable: choice.stable.to_string(),
-            canary: choice.canary.to_string(),
+            stable: selection.stable.to_string(),
+            canary: selection.canary.to_string(),
             least: least(&steps),
             steps,
             routes: routes.collect(),
             also: Vec::new(),
-            left_behind: choice.left_behind.clone(),
+            left_behind: selection.left_behind.clone(),
             plan: plan.clone(),
             hash: plan.hash(),
             refused: Finding::refuses(&findings),
@@ -299,8 +299,8 @@ fn show_finding(finding: &Finding, out: &mut dyn Write, palette: Palette) -> io:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::istio::select_versions;
     use crate::plan::Options;
-    use crate::traffic::choose;
     use serde_json::json;
 
     fn view(canary: i64, findings: Vec<Finding>) -> PlanView {
@@ -320,12 +320,12 @@ mod tests {
             ]},
         }))
         .unwrap();
-        let choice = choose(&vs, Some("v1"), Some("v2"), &[], &[]).unwrap();
+        let selection = select_versions(&vs, Some("v1"), Some("v2"), &[], &[]).unwrap();
         let options = Options {
             steps: Some("2,10,50:pause,100:10m".parse().unwrap()),
             ..Options::default()
         };
-        PlanView::of(&vs, &choice, &Plan::resolve(options).unwrap(), findings)
+        PlanView::of(&vs, &selection, &Plan::resolve(options).unwrap(), findings)
     }
 
     fn shown(view: &PlanView) -> String {

@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 
 use super::{DriverStatus, phrase};
+use crate::istio::{Split, VirtualService, Weights};
 use crate::plan::{Percent, Reach, Rung};
-use crate::record::{Ending, ObjectName, Phase, Rollout, route_of};
-use crate::traffic::{Split, VirtualService, Weights};
+use crate::rollout::{LastRollout, ObjectName, Phase, Rollout, route_of};
 
 /// The version of the format that programs read.
 const VERSION: u32 = 1;
@@ -161,7 +161,7 @@ pub struct StatusRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub moves_with: Option<ObjectName>,
     /// How the last rollout ended.
-    pub last: Option<Ending>,
+    pub last: Option<LastRollout>,
     /// Why the state cannot be read.
     pub error: Option<String>,
     /// The commands that come next.
@@ -212,7 +212,7 @@ impl StatusRow {
             routes: Vec::new(),
             also: Vec::new(),
             moves_with: None,
-            last: Ending::read(vs),
+            last: LastRollout::read(vs),
             error: None,
             next: vec![command("plan", vs), command("start", vs)],
             at: now,

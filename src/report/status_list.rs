@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::status::StatusRow;
 use super::{Layout, Table, View, age, escape};
-use crate::record::Outcome;
+use crate::rollout::Outcome;
 
 /// Where many rollouts stand.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -122,10 +122,10 @@ fn short(outcome: Outcome) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::istio::{VirtualService, select_versions};
     use crate::plan::{Options, Plan};
-    use crate::record::{Cause, Ending, LAST, Phase, ROLLOUT, Rollout};
     use crate::report::{Format, RouteState, print};
-    use crate::traffic::{VirtualService, choose};
+    use crate::rollout::{Cause, LAST, LastRollout, Phase, ROLLOUT, Rollout};
     use jiff::{SignedDuration, Timestamp};
     use serde_json::{Value, json};
 
@@ -155,13 +155,13 @@ mod tests {
 
     fn rollout() -> Rollout {
         let vs = vs([100, 0], json!({}));
-        let choice = choose(&vs, None, None, &[], &[]).unwrap();
+        let selection = select_versions(&vs, None, None, &[], &[]).unwrap();
         let plan = Plan::resolve(Options::default()).unwrap();
         Rollout::new(
             "0198c0de".into(),
             "ada@laptop/4711".into(),
             plan,
-            (choice.stable, choice.canary, choice.splits),
+            (selection.stable, selection.canary, selection.splits),
             began(),
         )
         .at_step(1, Phase::Waiting, began() + SignedDuration::from_secs(60))
@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn idle() -> StatusRow {
-        let last = Ending::of(
+        let last = LastRollout::of(
             &rollout(),
             Outcome::RolledBack(Cause::Regression),
             "ada@laptop/4711",

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{Layout, View, escape};
-use crate::record::Summary;
+use crate::rollout::Summary;
 
 impl View for Summary {
     fn names(&self) -> Vec<&str> {
@@ -21,8 +21,8 @@ impl View for Summary {
 mod tests {
     use super::*;
     use crate::plan::Percent;
-    use crate::record::{Cause, Outcome, Tally};
     use crate::report::{Format, object, print};
+    use crate::rollout::{Cause, Outcome, VersionCounts};
 
     #[test]
     fn a_result_is_one_line_or_a_name_or_json() {
@@ -38,7 +38,7 @@ mod tests {
             steps: 4,
             began: at,
             ended: at,
-            total: Tally::default(),
+            total: VersionCounts::default(),
             rollback_millis: Some(21),
             reasons: vec![],
         };

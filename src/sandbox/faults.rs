@@ -118,16 +118,16 @@ impl<F> Rule<F> {
     }
 
     /// Whether the fault befalls this call; counts the call if so.
-    fn strikes(&mut self, occasion: &Occasion<'_>) -> bool {
+    fn strikes(&mut self, context: &FaultContext<'_>) -> bool {
         let is = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
-        let due = is(&self.verb, occasion.verb)
-            && is(&self.resource, occasion.resource)
-            && self.from.is_none_or(|from| from <= occasion.at)
-            && self.until.is_none_or(|until| occasion.at < until)
+        let due = is(&self.verb, context.verb)
+            && is(&self.resource, context.resource)
+            && self.from.is_none_or(|from| from <= context.at)
+            && self.until.is_none_or(|until| context.at < until)
             && self
                 .containing
                 .as_deref()
-                .is_none_or(|text| occasion.contains(text))
+                .is_none_or(|text| context.contains(text))
             && self.times != Some(0);
         if !due {
             return false;
@@ -145,7 +145,7 @@ impl<F> Rule<F> {
 
 /// The call that may be befallen.
 #[derive(Debug)]
-pub(crate) struct Occasion<'a> {
+pub(crate) struct FaultContext<'a> {
     pub at: Timestamp,
     pub verb: &'a str,
     pub resource: &'a str,
@@ -154,7 +154,7 @@ pub(crate) struct Occasion<'a> {
     pub body: &'a [u8],
 }
 
-impl Occasion<'_> {
+impl FaultContext<'_> {
     fn contains(&self, text: &str) -> bool {
         self.path.contains(text)
             || self.query.contains(text)
@@ -199,19 +199,19 @@ impl Faults {
         self.prometheus.clear();
     }
 
-    pub(crate) fn of_api(&mut self, occasion: &Occasion<'_>) -> Vec<ApiFault> {
-        strike(&mut self.api, occasion)
+    pub(crate) fn of_api(&mut self, context: &FaultContext<'_>) -> Vec<ApiFault> {
+        strike(&mut self.api, context)
     }
 
-    pub(crate) fn of_prometheus(&mut self, occasion: &Occasion<'_>) -> Vec<PrometheusFault> {
-        strike(&mut self.prometheus, occasion)
+    pub(crate) fn of_prometheus(&mut self, context: &FaultContext<'_>) -> Vec<PrometheusFault> {
+        strike(&mut self.prometheus, context)
     }
 }
 
-fn strike<F: Clone>(rules: &mut Vec<Rule<F>>, occasion: &Occasion<'_>) -> Vec<F> {
+fn strike<F: Clone>(rules: &mut Vec<Rule<F>>, context: &FaultContext<'_>) -> Vec<F> {
     let struck = rules
         .iter_mut()
-        .filter_map(|rule| rule.strikes(occasion).then(|| rule.fault.clone()))
+        .filter_map(|rule| rule.strikes(context).then(|| rule.fault.clone()))
         .collect();
     rules.retain(|rule| rule.times != Some(0));
     struck
@@ -221,8 +221,8 @@ fn strike<F: Clone>(rules: &mut Vec<Rule<F>>, occasion: &Occasion<'_>) -> Vec<F>
 mod tests {
     use super::*;
 
-    fn occasion(verb: &'static str, second: i64) -> Occasion<'static> {
-        Occasion {
+    fn context(verb: &'static str, second: i64) -> FaultContext<'static> {
+        FaultContext {
             at: Timestamp::from_second(second).unwrap(),
             verb,
             resource: "virtualservices",
@@ -237,7 +237,7 @@ mod tests {
         let mut faults = Faults::default();
         let rule = Rule::new(ApiFault::Reset { applied: false });
         faults.api(rule.on("patch").after(1).times(2));
-        let mut struck = |verb| !faults.of_api(&occasion(verb, 0)).is_empty();
+        let mut struck = |verb| !faults.of_api(&context(verb, 0)).is_empty();
         let seen = ["get", "patch", "patch", "get", "patch", "patch"].map(&mut struck);
         assert_eq!(seen, [false, false, true, false, true, false]);
     }
@@ -247,7 +247,7 @@ mod tests {
         let mut faults = Faults::default();
         let at = |second| Timestamp::from_second(second).unwrap();
         faults.api(Rule::new(ApiFault::WebhookDown).from(at(10)).until(at(20)));
-        let mut struck = |second| !faults.of_api(&occasion("patch", second)).is_empty();
+        let mut struck = |second| !faults.of_api(&context("patch", second)).is_empty();
         assert_eq!([9, 10, 19, 20].map(&mut struck), [false, true, true, false]);
     }
 }

@@ -5,11 +5,11 @@
 //! the real API server by the contract tests, and what it does not know it refuses.
 //!
 //! ```
-//! use kubectl_canary::{clock::Clock, sandbox::{World, scene}};
+//! use kubectl_canary::{clock::Clock, sandbox::{World, fixtures}};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
 //! let world = World::new(Clock::System);
-//! world.set(scene::shop);
+//! world.set(fixtures::shop);
 //! world.traffic().version("shop", "reviews-v2").fails(0.2);
 //! let served = world.serve().await?;
 //! println!("{}", served.kubeconfig());
@@ -19,13 +19,13 @@
 
 mod api;
 mod faults;
-mod journal;
+pub mod fixtures;
+mod handler;
 mod mesh;
 mod prometheus;
+mod request_log;
 mod resolve;
-pub mod scene;
-mod service;
-mod stage;
+mod setup;
 mod state;
 pub mod traffic;
 mod workloads;
@@ -36,9 +36,9 @@ mod tests;
 
 pub use api::Denial;
 pub use faults::{ApiFault, Faults, Rule};
-pub use journal::Call;
 pub use mesh::Scrapes;
 pub use prometheus::PrometheusFault;
-pub use stage::Stage;
+pub use request_log::Call;
+pub use setup::Setup;
 pub use workloads::{Deployment, Pods};
 pub use world::{Served, World};

@@ -6,13 +6,13 @@ use super::api::access::Access;
 use super::api::kinds::Kind;
 use super::api::store::Store;
 use super::faults::Faults;
-use super::journal::Journal;
 use super::mesh::Mesh;
-use super::stage::Stage;
+use super::request_log::RequestLog;
+use super::setup::Setup;
 use super::{resolve, workloads};
 
 /// Something that is going to happen.
-type Event = Box<dyn FnOnce(&mut Stage<'_>) + Send>;
+type Event = Box<dyn FnOnce(&mut Setup<'_>) + Send>;
 
 /// The world behind its lock.
 pub(crate) struct State {
@@ -21,7 +21,7 @@ pub(crate) struct State {
     pub store: Store,
     pub access: Access,
     pub faults: Faults,
-    pub journal: Journal,
+    pub request_log: RequestLog,
     pub mesh: Mesh,
     pub istio_versions: Vec<String>,
     pub addresses: usize,
@@ -41,7 +41,7 @@ impl State {
             store,
             access: Access::default(),
             faults: Faults::default(),
-            journal: Journal::default(),
+            request_log: RequestLog::default(),
             mesh: Mesh::new(now),
             istio_versions: ["v1", "v1beta1", "v1alpha3"].map(str::to_owned).to_vec(),
             addresses: 0,
@@ -74,7 +74,7 @@ impl State {
             let (at, event) = self.agenda.remove(0);
             self.at = self.at.max(at);
             self.mesh.advance(self.at);
-            event(&mut Stage { state: self });
+            event(&mut Setup { state: self });
             self.settle();
         }
         self.at = self.at.max(now);
@@ -90,7 +90,7 @@ impl State {
             .since(since)
             .any(|change| workloads::concerns(change.key.0));
         if pods_changed {
-            workloads::reconcile(&mut Stage { state: self });
+            workloads::reconcile(&mut Setup { state: self });
         }
         self.settled = self.store.revision();
         let hosts: Vec<String> = self.mesh.traffic.hosts().map(str::to_owned).collect();

@@ -6,8 +6,10 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams, WatchEvent, WatchParams}
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
-use super::{ApiFault, Denial, PrometheusFault, Rule, Stage, World, scene};
+use super::setup::Setup;
+use super::{ApiFault, Denial, PrometheusFault, Rule, World};
 use crate::clock::Clock;
+use crate::sandbox::fixtures;
 use crate::sandbox::traffic::Chance;
 
 fn origin() -> Timestamp {
@@ -16,7 +18,7 @@ fn origin() -> Timestamp {
 
 fn shop() -> World {
     let world = World::new(Clock::starting_at(origin()));
-    world.set(scene::shop);
+    world.set(fixtures::shop);
     world.traffic().chance(Chance::exact());
     world
 }
@@ -113,7 +115,7 @@ async fn a_crash_on_the_agenda_happens_at_its_own_time() {
     assert_eq!(total(&answer), 992.0);
     let metric = &answer["data"]["result"][0]["metric"];
     assert_eq!(metric["destination_workload"], "unknown");
-    assert_eq!(metric["destination_service"], scene::REVIEWS);
+    assert_eq!(metric["destination_service"], fixtures::REVIEWS);
     let deployment = world.object("deployments", "shop", "reviews-v2").unwrap();
     assert_eq!(deployment["status"]["readyReplicas"], 0);
 }
@@ -263,7 +265,7 @@ async fn watch_from(world: &World, version: &str) -> (WatchEvent<DynamicObject>,
 async fn a_watch_hears_of_events_on_the_agenda_and_can_be_ended() {
     let world = shop();
     let at = |second| origin() + SignedDuration::from_secs(second);
-    let edit = |stage: &mut Stage<'_>| {
+    let edit = |stage: &mut Setup<'_>| {
         stage.edit(
             "virtualservices",
             "shop",

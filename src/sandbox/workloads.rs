@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use super::api::kinds::Kind;
 use super::api::selector::Selector;
 use super::resolve::is_ready;
-use super::stage::Stage;
+use super::setup::Setup;
 
 /// Pods chosen by namespace and labels, to be made ready, broken or deleted.
 pub struct Pods<'s, 'w> {
-    stage: &'s mut Stage<'w>,
+    stage: &'s mut Setup<'w>,
     chosen: Vec<Value>,
 }
 
@@ -18,7 +18,7 @@ impl<'s, 'w> Pods<'s, 'w> {
     ///
     /// # Panics
     /// If the selector cannot be parsed.
-    pub(crate) fn new(stage: &'s mut Stage<'w>, namespace: &str, selector: &str) -> Self {
+    pub(crate) fn new(stage: &'s mut Setup<'w>, namespace: &str, selector: &str) -> Self {
         let selector = Selector::parse(selector, "").expect("a set-up names a valid selector");
         let chosen = stage.list("pods", namespace, &selector);
         Self { stage, chosen }
@@ -120,7 +120,7 @@ pub struct Deployment<'a> {
 
 impl Deployment<'_> {
     /// Creates the Deployment, its ReplicaSet and its pods, all ready.
-    pub fn put_on(&self, stage: &mut Stage<'_>) {
+    pub fn put_on(&self, stage: &mut Setup<'_>) {
         let hash = format!("{:x}", fnv(self.name));
         let set = format!("{}-{hash}", self.name);
         let labels = json!({"app": self.app, "version": self.version});
@@ -194,7 +194,7 @@ fn suffix(i: usize) -> String {
 }
 
 /// Brings EndpointSlices and the status of Deployments and ReplicaSets in line with the pods.
-pub(crate) fn reconcile(stage: &mut Stage<'_>) {
+pub(crate) fn reconcile(stage: &mut Setup<'_>) {
     let every = Selector::default();
     for service in stage.list_all("services", &every) {
         let Some(labels) = service["spec"]["selector"].as_object() else {

@@ -14,10 +14,10 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::api::Denial;
 use super::faults::Faults;
-use super::journal::Call;
+use super::handler::{self, PROMETHEUS};
 use super::mesh::Scrapes;
-use super::service::{self, PROMETHEUS};
-use super::stage::Stage;
+use super::request_log::Call;
+use super::setup::Setup;
 use super::state::State;
 use super::traffic::Traffic;
 use crate::clock::Clock;
@@ -78,7 +78,7 @@ impl World {
                     parts.headers.entry("impersonate-user").or_insert(user);
                 }
                 let request = http::Request::from_parts(parts, body);
-                service::answer(&world, request)
+                handler::answer(&world, request)
                     .await
                     .map_err(tower::BoxError::from)
             }
@@ -92,16 +92,16 @@ impl World {
     }
 
     /// Changes the world all at once: a set-up, or something that happens to it.
-    pub fn set<T>(&self, change: impl FnOnce(&mut Stage<'_>) -> T) -> T {
+    pub fn set<T>(&self, change: impl FnOnce(&mut Setup<'_>) -> T) -> T {
         self.look(|state| {
-            let changed = change(&mut Stage { state });
+            let changed = change(&mut Setup { state });
             state.settle();
             changed
         })
     }
 
     /// Has something happen at a time to come.
-    pub fn at(&self, at: Timestamp, event: impl FnOnce(&mut Stage<'_>) + Send + 'static) {
+    pub fn at(&self, at: Timestamp, event: impl FnOnce(&mut Setup<'_>) + Send + 'static) {
         self.look(|state| state.schedule(at, Box::new(event)));
     }
 
@@ -170,7 +170,7 @@ impl World {
 
     /// Every call so far, in order.
     pub fn calls(&self) -> Vec<Call> {
-        self.look(|state| state.journal.calls())
+        self.look(|state| state.request_log.calls())
     }
 
     /// Serves this world on a port of the loopback interface, until the result is dropped.
@@ -283,8 +283,8 @@ async fn accept(listener: TcpListener, world: World) {
 async fn serve_one(
     world: World,
     request: http::Request<Incoming>,
-) -> Result<http::Response<service::Body>, tower::BoxError> {
+) -> Result<http::Response<handler::Body>, tower::BoxError> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
-    Ok(service::answer(&world, http::Request::from_parts(parts, body)).await?)
+    Ok(handler::answer(&world, http::Request::from_parts(parts, body)).await?)
 }

@@ -20,15 +20,15 @@
 //! assert!(table.rolled_back.share > 0.9);
 //! ```
 
-mod rehearsal;
 mod rollout;
+mod run;
 mod sampler;
 mod scenario;
 mod table;
 mod world;
 
-pub use rehearsal::{Moment, Rehearsal};
 pub use rollout::{Ending, Outcome, Route, run};
+pub use run::{Moment, Rehearsal};
 pub use sampler::Sampler;
 pub use scenario::{Disturbance, Lag, Latency, Outage, Overload, Scenario, Warmup};
 pub use table::{Chance, Spread, Table, outcomes};

@@ -2,13 +2,13 @@
 //!
 //! Pure code. It knows no Kubernetes, no Prometheus and no clock: time is what the windows say.
 
-mod guarded;
-mod seat;
+mod analysis;
 pub mod sequential;
 mod threshold;
 mod window;
+mod with_limit;
 
-pub use guarded::Guarded;
-pub use seat::{Analysis, Decision, Reason, StepContext, Verdict};
+pub use analysis::{Analysis, Decision, Reason, StepContext, Verdict};
 pub use threshold::{Limits, ThresholdGate};
 pub use window::{Counts, Slow, Window};
+pub use with_limit::WithLimit;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Analysis, Counts, Decision, Reason, StepContext, Verdict, Window};
+use super::analysis::{Analysis, Decision, Reason, StepContext, Verdict};
+use super::{Counts, Window};
 
 /// How many standard deviations of the difference between the versions are put down to chance.
 const CHANCE: f64 = 3.0;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kubectl_canary::record::EventKind;
+use kubectl_canary::rollout::EventKind;
 use serde_json::{Value, json};
 
 use crate::app::App;

@@ -1,7 +1,7 @@
 //! Somebody else who changes the weights in the middle of a rollout.
 
 use kube::api::{Patch, PatchParams};
-use kubectl_canary::record::EventKind;
+use kubectl_canary::rollout::EventKind;
 use serde_json::json;
 
 use crate::app::App;

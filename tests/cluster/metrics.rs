@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kubectl_canary::record::{Cause, EventKind};
+use kubectl_canary::rollout::{Cause, EventKind};
 
 use crate::app::App;
 use crate::meddler::{Meddler, Mischief};

@@ -4,7 +4,7 @@
 //! own: what becomes of a copy stands in nobody's metrics, and only the backends can count it.
 
 use kubectl_canary::plan::{Percent, Reach};
-use kubectl_canary::record::{Cause, EventKind, Outcome};
+use kubectl_canary::rollout::{Cause, EventKind, Outcome};
 use serde_json::json;
 
 use crate::app::App;

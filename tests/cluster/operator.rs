@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kubectl_canary::record::EventKind;
+use kubectl_canary::rollout::EventKind;
 
 use crate::app::App;
 use crate::stack::Stack;

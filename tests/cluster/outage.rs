@@ -1,6 +1,6 @@
 //! The mesh refuses the rollback, because its webhook is away.
 
-use kubectl_canary::record::EventKind;
+use kubectl_canary::rollout::EventKind;
 use serde_json::json;
 
 use crate::app::App;

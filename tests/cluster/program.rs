@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use kubectl_canary::record::{Event, EventKind};
+use kubectl_canary::rollout::{Event, EventKind};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kubectl_canary::record::EventKind;
+use kubectl_canary::rollout::EventKind;
 use serde_json::Value;
 
 use crate::app::App;

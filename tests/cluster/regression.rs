@@ -1,7 +1,7 @@
 //! A canary that is worse, in each way that a canary can be.
 
 use kube::api::{Patch, PatchParams};
-use kubectl_canary::record::{Cause, EventKind};
+use kubectl_canary::rollout::{Cause, EventKind};
 use serde_json::json;
 
 use crate::app::App;

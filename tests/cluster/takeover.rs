@@ -1,6 +1,6 @@
 //! A driver that died without a word.
 
-use kubectl_canary::record::EventKind;
+use kubectl_canary::rollout::EventKind;
 use serde_json::Value;
 
 use crate::app::App;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kubectl_canary::record::{Cause, Event, EventKind};
+use kubectl_canary::rollout::{Cause, Event, EventKind};
 use kubectl_canary::verdict::sequential::{Evidence, Hold, State};
 use serde_json::{Value, json};
 

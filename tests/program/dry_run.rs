@@ -1,6 +1,6 @@
 //! `--dry-run` says what would happen and does not do it.
 
-use crate::stage::Shop;
+use crate::harness::Shop;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dry_run_changes_nothing() {

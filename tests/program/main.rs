@@ -2,5 +2,5 @@
 //! and how it ends.
 
 mod dry_run;
+mod harness;
 mod output;
-mod stage;

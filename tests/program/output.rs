@@ -3,7 +3,7 @@
 use kubectl_canary::plan::PlanFile;
 use serde_json::Value;
 
-use crate::stage::Shop;
+use crate::harness::Shop;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollout_prints_its_lines_on_stderr_and_its_result_on_stdout() {

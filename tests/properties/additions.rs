@@ -1,16 +1,16 @@
 //! Any sequence of moves with everything that a rollout may add: a canary, a larger total, a mirror, rules
 //! for testers. At the end there is no trace of it.
 
-use kubectl_canary::engine::{Intent, Sight, compare};
+use kubectl_canary::istio::{VersionQuery, VirtualService};
 use kubectl_canary::plan::{Options, Percent, Plan};
-use kubectl_canary::record::{Cause, Ending, Outcome, Phase, Rollout};
-use kubectl_canary::traffic::{VirtualService, Wanted};
+use kubectl_canary::rollout::{Cause, LastRollout, Outcome, Phase, Rollout};
+use kubectl_canary::rollout::{Intent, Observed, compare};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::moves::{Move, a_move, at, patched};
+use crate::companions::{Move, a_move, at, patched};
+use crate::route_kinds::virtual_service;
 use crate::seed::cases;
-use crate::shapes::virtual_service;
 
 /// What a rollout may add.
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +31,11 @@ fn extras() -> impl Strategy<Value = Extras> {
 }
 
 fn rollout(vs: &VirtualService, extras: Extras) -> Option<Rollout> {
-    let wanted = Wanted {
+    let wanted = VersionQuery {
         stable: Some("v1"),
         canary: Some("v2"),
         add: extras.add,
-        ..Wanted::default()
+        ..VersionQuery::default()
     };
     let steps = match (extras.mirror, extras.fine) {
         (true, true) => "mirror:10%,0.1,10,100",
@@ -50,7 +50,7 @@ fn rollout(vs: &VirtualService, extras: Extras) -> Option<Rollout> {
     };
     let plan = Plan::resolve(options).unwrap();
     let choice = wanted
-        .choose(vs)
+        .select_versions(vs)
         .ok()?
         .fitted(vs, &plan, extras.fine)
         .ok()?;
@@ -145,21 +145,21 @@ proptest! {
             vs = patched(&vs, intent.patch(&vs).unwrap());
             prop_assert!(intent.is_done(&vs));
             prop_assert_eq!(Rollout::read(&vs).unwrap(), Some(next.clone()));
-            prop_assert_eq!(compare(&next, &vs), Sight::AsBelieved);
+            prop_assert_eq!(compare(&next, &vs), Observed::InSync);
             check(&before, &vs, &next)?;
             believed = next;
         }
 
         // From here on only the object is known.
         let found = Rollout::read(&vs).unwrap().unwrap();
-        let ending = Ending::of(&found, Outcome::RolledBack(Cause::Request), "bob@desk", at(99));
+        let ending = LastRollout::of(&found, Outcome::RolledBack(Cause::Request), "bob@desk", at(99));
         let intent = Intent::Restore(Box::new(found.clone()), ending);
         let restored = patched(&vs, intent.patch(&vs).unwrap());
         prop_assert!(intent.is_done(&restored));
         prop_assert_eq!(restored.spec().to_string(), before.spec().to_string(), "to the byte");
 
         let done = found.at_step(last, Phase::Progressing, at(100));
-        let ending = Ending::of(&done, Outcome::Promoted, "bob@desk", at(100));
+        let ending = LastRollout::of(&done, Outcome::Promoted, "bob@desk", at(100));
         let intent = Intent::Complete(Box::new(done.clone()), ending);
         let promoted = patched(&vs, intent.patch(&vs).unwrap());
         prop_assert!(intent.is_done(&promoted));

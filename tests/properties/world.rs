@@ -1,14 +1,14 @@
 //! The same through commands and the embedded API server.
 
+use kubectl_canary::Signals;
 use kubectl_canary::commands::Start;
-use kubectl_canary::engine::Signals;
 use kubectl_canary::plan::Options;
 use proptest::prelude::*;
 use serde_json::Value;
 
+use crate::harness::{Shop, brisk_with, start};
+use crate::route_kinds::{http, totals, without_weights};
 use crate::seed::cases;
-use crate::shapes::{http, totals, without_weights};
-use crate::stage::{Shop, brisk_with, start};
 
 #[derive(Clone, Copy, Debug)]
 enum Command {

@@ -1,12 +1,12 @@
 //! A canary that is not in the route yet, and what becomes of it.
 
+use kubectl_canary::Signals;
 use kubectl_canary::commands::Start;
-use kubectl_canary::engine::Signals;
 use kubectl_canary::plan::{OnDrift, Options};
-use kubectl_canary::record::{Cause, EventKind, Outcome};
+use kubectl_canary::rollout::{Cause, EventKind, Outcome};
 use serde_json::{Value, json};
 
-use crate::stage::{Shop, brisk_with, signals, start};
+use crate::harness::{Shop, brisk_with, signals, start};
 
 /// A route that knows stable only, without a weight; a redirect beside it.
 fn lone() -> Value {
@@ -193,8 +193,7 @@ async fn a_signal_at_any_moment_leaves_no_trace() {
         let driver = shop.start_with(adding("10,50,100:1m"), signals);
         let hand = async {
             tokio::time::sleep(std::time::Duration::from_millis(moment * 1_700)).await;
-            tell.send(kubectl_canary::engine::Signal::Interrupt)
-                .unwrap();
+            tell.send(kubectl_canary::Signal::Interrupt).unwrap();
         };
         let (finish, ()) = tokio::join!(driver, hand);
         if let Ok(finish) = finish {

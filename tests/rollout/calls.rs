@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use kubectl_canary::engine::Signals;
+use kubectl_canary::Signals;
 use kubectl_canary::sandbox::Call;
 
-use crate::stage::{Shop, brisk, brisk_with, start};
+use crate::harness::{Shop, brisk, brisk_with, start};
 
 /// `patch virtualservices/reviews 200`, without what stands before the resource.
 fn spoken(call: &Call) -> String {

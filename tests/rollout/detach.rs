@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use clap::Parser;
 use jiff::SignedDuration;
+use kubectl_canary::CommandError;
 use kubectl_canary::cli::{Cli, Command};
-use kubectl_canary::commands::{self, Carried, CommandError, Detach, Detached, Start};
-use kubectl_canary::engine::{Signal, Signals};
+use kubectl_canary::commands::{self, Carried, Detach, Detached, Start};
+use kubectl_canary::istio::VirtualService;
 use kubectl_canary::plan::Options;
-use kubectl_canary::record::{Outcome, Phase};
-use kubectl_canary::traffic::VirtualService;
+use kubectl_canary::rollout::{Outcome, Phase};
+use kubectl_canary::{Signal, Signals};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::stage::{Shop, brisk_with, signals, start};
+use crate::harness::{Shop, brisk_with, signals, start};
 
 /// A shop with the service account that Jobs run as.
 async fn shop() -> Shop {
@@ -42,8 +43,8 @@ fn detached(options: Options) -> Start {
 /// `start reviews --detach`.
 async fn detach(shop: &Shop, options: Options, signals: Signals) -> Result<Detached, CommandError> {
     let args = detached(options);
-    shop.act("alice@desk", signals, async |environment| {
-        commands::detach(environment, &args).await
+    shop.act("alice@desk", signals, async |context| {
+        commands::detach(context, &args).await
     })
     .await
 }
@@ -81,11 +82,9 @@ async fn run_pod(shop: &Shop, job: &Value, pod: &str) -> Result<Carried, Command
     file.write_all(text.as_bytes()).unwrap();
     args.rollout.filename = Some(file.path().into());
     let run = args.detach.run.clone().unwrap();
-    shop.act(
-        &format!("job@{pod}"),
-        Signals::none(),
-        async |environment| commands::carry_on(environment, &args, &run).await,
-    )
+    shop.act(&format!("job@{pod}"), Signals::none(), async |context| {
+        commands::carry_on(context, &args, &run).await
+    })
     .await
 }
 

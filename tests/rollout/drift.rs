@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use kubectl_canary::plan::{OnDrift, Options};
-use kubectl_canary::record::{Cause, EventKind, Outcome};
+use kubectl_canary::rollout::{Cause, EventKind, Outcome};
 use serde_json::json;
 
-use crate::stage::{Shop, brisk, brisk_with};
+use crate::harness::{Shop, brisk, brisk_with};
 
 /// Stays at 10 % for a minute, and does this on a foreign edit.
 fn with(policy: OnDrift) -> Options {
@@ -21,7 +21,7 @@ async fn edited(
     shop: &Shop,
     policy: OnDrift,
     edit: impl FnOnce(&Shop),
-) -> kubectl_canary::engine::Finish {
+) -> kubectl_canary::driver::Finish {
     let driver = shop.start(with(policy));
     let editor = async {
         shop.until_weight(10).await;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use kubectl_canary::istio::VirtualService;
 use kubectl_canary::plan::Options;
-use kubectl_canary::record::{Cause, EventKind, Outcome, Rollout};
+use kubectl_canary::rollout::{Cause, EventKind, Outcome, Rollout};
 use kubectl_canary::sandbox::{ApiFault, Rule};
-use kubectl_canary::traffic::VirtualService;
 
-use crate::stage::{Shop, brisk, brisk_with};
+use crate::harness::{Shop, brisk, brisk_with};
 
 /// Every way in which a write may fail without anybody knowing whether it was made.
 fn troubles() -> Vec<ApiFault> {

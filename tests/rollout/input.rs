@@ -1,13 +1,14 @@
 //! What cannot be done is refused in one line that names the way out, and traffic stays untouched.
 
 use kubectl_canary::plan::Options;
-use kubectl_canary::record::Outcome;
+use kubectl_canary::rollout::Outcome;
 use kubectl_canary::sandbox::{Denial, PrometheusFault, Rule};
 use serde_json::json;
 
-use crate::stage::{Result, Shop, brisk};
+use crate::harness::{Result, Shop, brisk};
+use kubectl_canary::Signals;
 use kubectl_canary::commands::{self, RolloutArgs, Start};
-use kubectl_canary::engine::{Finish, Signals};
+use kubectl_canary::driver::Finish;
 
 /// What `start NAME -n NAMESPACE` says with these options; traffic must be untouched.
 async fn refused(shop: &Shop, namespace: &str, name: &str, options: Options) -> String {
@@ -21,9 +22,9 @@ async fn refused(shop: &Shop, namespace: &str, name: &str, options: Options) -> 
     };
     let before = shop.object();
     let started = shop
-        .act("alice@desk", Signals::none(), async |environment| {
-            environment.namespace = namespace.into();
-            commands::start(environment, &args).await
+        .act("alice@desk", Signals::none(), async |context| {
+            context.namespace = namespace.into();
+            commands::start(context, &args).await
         })
         .await;
     assert_eq!(shop.object(), before);

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use kubectl_canary::plan::{OnStuck, Options};
-use kubectl_canary::record::{Cause, EventKind, Outcome, Phase};
-use kubectl_canary::sandbox::{PrometheusFault, Rule, scene};
+use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase};
+use kubectl_canary::sandbox::{PrometheusFault, Rule, fixtures};
 
-use crate::stage::{Shop, brisk, brisk_with};
+use crate::harness::{Shop, brisk, brisk_with};
 
 const NO_METRICS: Outcome = Outcome::RolledBack(Cause::NoMetrics);
 
@@ -197,7 +197,10 @@ async fn no_traffic_at_all_follows_the_policy_at_the_steps_deadline() {
         (OnStuck::Hold, Outcome::RolledBack(Cause::Request)),
     ] {
         let shop = Shop::open().await;
-        shop.world.traffic().demand(scene::REVIEWS).per_second(0.0);
+        shop.world
+            .traffic()
+            .demand(fixtures::REVIEWS)
+            .per_second(0.0);
         let driver = shop.start(Options {
             on_inconclusive: Some(policy),
             ..impatient()

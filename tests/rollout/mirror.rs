@@ -1,15 +1,15 @@
 //! Shadow traffic before the first percent.
 
+use kubectl_canary::Signals;
 use kubectl_canary::commands::{self, Start};
-use kubectl_canary::engine::Signals;
 use kubectl_canary::plan::{
     AnalysisKind, HumanDuration, OnDrift, OnStuck, Options, Percent, Reach,
 };
-use kubectl_canary::record::{Cause, EventKind, Outcome, Tally};
+use kubectl_canary::rollout::{Cause, EventKind, Outcome, VersionCounts};
 use kubectl_canary::verdict::Counts;
 use serde_json::json;
 
-use crate::stage::{Shop, brisk_with, start};
+use crate::harness::{Shop, brisk_with, start};
 
 fn begin(steps: &str) -> Start {
     Start {
@@ -46,7 +46,7 @@ async fn a_mirror_that_nobody_moved_on_from_is_taken_away() {
 }
 
 /// What was told of the step that passed first.
-fn first_passed(shop: &Shop) -> (Reach, Tally, Option<Tally>, Vec<String>) {
+fn first_passed(shop: &Shop) -> (Reach, VersionCounts, Option<VersionCounts>, Vec<String>) {
     let passed = shop.told().into_iter().find_map(|event| match event {
         EventKind::StepPassed {
             reach,

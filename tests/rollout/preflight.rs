@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use kubectl_canary::Signals;
 use kubectl_canary::clock::Clock;
 use kubectl_canary::cluster::{Cluster, DryRun};
-use kubectl_canary::commands::{self, CommandError, Environment, PlanArgs, RolloutArgs};
-use kubectl_canary::engine::Signals;
+use kubectl_canary::commands::{self, PlanArgs, RolloutArgs};
 use kubectl_canary::plan::{Level, Options, PlanFile};
-use kubectl_canary::record::{Event, Outcome};
 use kubectl_canary::report::PlanView;
+use kubectl_canary::rollout::{Event, Outcome};
 use kubectl_canary::sandbox::{ApiFault, Denial, PrometheusFault, Rule};
+use kubectl_canary::{CommandError, Context};
 use serde_json::{Value, json};
 
-use crate::stage::{Shop, brisk, brisk_with};
+use crate::harness::{Shop, brisk, brisk_with};
 
 pub async fn plan(shop: &Shop, options: Options) -> Result<PlanView, CommandError> {
     plan_with(shop, options, DryRun::None).await
@@ -33,8 +34,8 @@ async fn plan_with(
         dry_run,
         schema: false,
     };
-    shop.act("alice@desk", Signals::none(), async |environment| {
-        commands::plan(environment, &args).await
+    shop.act("alice@desk", Signals::none(), async |context| {
+        commands::plan(context, &args).await
     })
     .await
 }
@@ -321,7 +322,7 @@ async fn a_clock_that_differs_from_prometheus_is_noticed() {
     ] {
         let now: Timestamp = shop.world.clock().now();
         let mut observer = |_: &Event| {};
-        let environment = Environment {
+        let context = Context {
             cluster: Cluster::new(
                 shop.world.client_as("alice@desk", "shop"),
                 Duration::from_secs(10),
@@ -341,7 +342,7 @@ async fn a_clock_that_differs_from_prometheus_is_noticed() {
             },
             ..PlanArgs::default()
         };
-        let view = commands::plan(&environment, &args).await.unwrap();
+        let view = commands::plan(&context, &args).await.unwrap();
         let told = view.findings.iter().any(|finding| finding.what == expected);
         assert!(told, "{:#?}", view.findings);
     }

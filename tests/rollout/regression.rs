@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use kubectl_canary::Signals;
 use kubectl_canary::commands::Start;
-use kubectl_canary::engine::Signals;
 use kubectl_canary::plan::Options;
-use kubectl_canary::record::{Cause, EventKind, Outcome, Phase};
-use kubectl_canary::sandbox::scene;
+use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase};
+use kubectl_canary::sandbox::fixtures;
 
-use crate::stage::{Shop, brisk, brisk_with, start};
+use crate::harness::{Shop, brisk, brisk_with, start};
 
 const REGRESSED: Outcome = Outcome::RolledBack(Cause::Regression);
 
@@ -125,7 +125,7 @@ async fn an_outage_of_both_versions_is_held_and_not_blamed_on_the_canary() {
             let (from, until) = (shop.after(0), shop.after(20));
             shop.world
                 .traffic()
-                .demand(scene::REVIEWS)
+                .demand(fixtures::REVIEWS)
                 .fails_between(from, until, errors);
             tokio::time::sleep(Duration::from_secs(45)).await;
             assert_eq!(

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kubectl_canary::commands::CommandError;
-use kubectl_canary::engine::Signal;
+use kubectl_canary::CommandError;
+use kubectl_canary::Signal;
 use kubectl_canary::plan::{OnSignal, Options};
-use kubectl_canary::record::{Cause, Outcome, Phase};
+use kubectl_canary::rollout::{Cause, Outcome, Phase};
 use kubectl_canary::sandbox::{ApiFault, PrometheusFault, Rule};
 
-use crate::stage::{Dice, Result, Shop, brisk, brisk_with, signals};
+use crate::harness::{Dice, Result, Shop, brisk, brisk_with, signals};
 
 /// Starts a rollout and sends a signal so many milliseconds later.
 async fn interrupted(shop: &Shop, options: Options, millis: u64, signal: Signal) -> Result {

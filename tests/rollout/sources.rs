@@ -1,13 +1,13 @@
 //! Routes as people have them, in the embedded world; `tests/cluster/sources` has them on the real stack.
 
+use kubectl_canary::Signals;
 use kubectl_canary::cluster::DryRun;
 use kubectl_canary::commands::{self, PlanArgs, RolloutArgs};
-use kubectl_canary::engine::Signals;
 use kubectl_canary::plan::Options;
 use kubectl_canary::report::{Layout, print};
 use serde_json::{Value, json};
 
-use crate::stage::{Shop, brisk_with};
+use crate::harness::{Shop, brisk_with};
 
 /// A rule for those whom a cookie tells, at 50/50, above a default that knows stable only.
 fn cookie() -> Value {
@@ -33,8 +33,8 @@ async fn planned(shop: &Shop, options: Options) -> String {
         schema: false,
     };
     let view = shop
-        .act("alice@desk", Signals::none(), async |environment| {
-            commands::plan(environment, &args).await
+        .act("alice@desk", Signals::none(), async |context| {
+            commands::plan(context, &args).await
         })
         .await
         .unwrap();

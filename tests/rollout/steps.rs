@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use kubectl_canary::Signals;
 use kubectl_canary::commands::Start;
-use kubectl_canary::engine::Signals;
 use kubectl_canary::plan::Options;
-use kubectl_canary::record::{EventKind, Outcome};
+use kubectl_canary::rollout::{EventKind, Outcome};
 use serde_json::{Value, json};
 
-use crate::stage::{Shop, brisk, brisk_with, start};
+use crate::harness::{Shop, brisk, brisk_with, start};
 
 fn two(stable: Value, canary: Value) -> Value {
     let mut targets = json!([

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kubectl_canary::engine::{Signal, Signals};
-use kubectl_canary::record::{Cause, EventKind, Outcome, Phase};
+use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase};
 use kubectl_canary::sandbox::{ApiFault, Denial, Rule};
+use kubectl_canary::{Signal, Signals};
 use tokio::time::timeout;
 
-use crate::stage::{Dice, Shop, brisk, brisk_with, signals, start};
+use crate::harness::{Dice, Shop, brisk, brisk_with, signals, start};
 
 /// Alice drives until then, and is gone without a word.
 async fn killed_after(shop: &Shop, millis: u64) {

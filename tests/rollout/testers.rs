@@ -1,12 +1,12 @@
 //! Testers reach the canary before anybody else, by rules that come and go with the rollout.
 
+use kubectl_canary::Signals;
 use kubectl_canary::commands::Start;
-use kubectl_canary::engine::Signals;
 use kubectl_canary::plan::{OnDrift, Options};
-use kubectl_canary::record::{Cause, Outcome, Phase};
+use kubectl_canary::rollout::{Cause, Outcome, Phase};
 use serde_json::{Value, json};
 
-use crate::stage::{Shop, brisk_with, signals, start};
+use crate::harness::{Shop, brisk_with, signals, start};
 
 const EMAIL: &str = "cookie:^(.*?;)?(email=[^;]*@some-company-name.com)(;.*)?$";
 
@@ -80,7 +80,7 @@ async fn a_rollout_with_testers_is_driven_to_its_end_and_leaves_no_rule() {
     );
     shop.world
         .traffic()
-        .demand(kubectl_canary::sandbox::scene::REVIEWS)
+        .demand(kubectl_canary::sandbox::fixtures::REVIEWS)
         .through(&rule, 0.1);
     let finish = shop.start(matching(EMAIL, "10,100")).await.unwrap();
     assert_eq!(finish.outcome, Outcome::Promoted, "{:#?}", shop.told());
@@ -179,17 +179,17 @@ async fn a_trip_takes_the_rule_away_and_the_end_of_it_brings_it_back() {
     let options = matching("header:x-canary=1", "10,100");
     let begun = shop.start_as("ci@runner", begin(options), Signals::none());
     begun.await.unwrap();
-    let vs = kubectl_canary::traffic::VirtualService::new(shop.object()).unwrap();
+    let vs = kubectl_canary::istio::VirtualService::new(shop.object()).unwrap();
     let rollout = shop.rollout().unwrap();
     let tripped = rollout.in_phase(Phase::Tripped, rollout.began);
-    let without = tripped.shape_on(&vs).unwrap();
+    let without = tripped.desired_on(&vs).unwrap();
     assert!(
         without
             .difference(&vs)
             .unwrap()
             .contains("rules kubectl-canary-")
     );
-    assert_eq!(rollout.shape_on(&vs).unwrap().difference(&vs), None);
+    assert_eq!(rollout.desired_on(&vs).unwrap().difference(&vs), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,8 +231,7 @@ async fn a_signal_at_any_moment_leaves_no_rule() {
         let driver = shop.start_with(options, signals);
         let hand = async {
             tokio::time::sleep(std::time::Duration::from_millis(moment * 1_900)).await;
-            tell.send(kubectl_canary::engine::Signal::Terminate)
-                .unwrap();
+            tell.send(kubectl_canary::Signal::Terminate).unwrap();
         };
         let (finish, ()) = tokio::join!(driver, hand);
         if let Ok(finish) = finish {

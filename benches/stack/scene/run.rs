@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
-use kubectl_canary::record::{Event, EventKind};
+use kubectl_canary::rollout::{Event, EventKind};
 use serde_json::json;
 
 use super::case::{AGE, Case, RATE, WATCHED};

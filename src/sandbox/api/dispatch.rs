@@ -8,7 +8,7 @@ use super::kinds::Kind;
 use super::patch::Change;
 use super::route::{Query, Route, Target};
 use super::selector::Selector;
-use super::status::Refusal;
+use super::status::ApiStatus;
 use super::store::Write;
 use super::table;
 use super::watching::Watch;
@@ -60,7 +60,7 @@ pub(crate) fn verb(method: &str, route: &Route<'_>, query: &Query) -> &'static s
 }
 
 /// Carries a request out.
-pub(crate) fn perform(state: &mut State, request: &Request<'_>) -> Result<Reply, Refusal> {
+pub(crate) fn perform(state: &mut State, request: &Request<'_>) -> Result<Reply, ApiStatus> {
     let served = |kind: &Kind, version: &str| state.serves(kind, version);
     let discovery = Discovery { served };
     let aggregated =
@@ -68,7 +68,7 @@ pub(crate) fn perform(state: &mut State, request: &Request<'_>) -> Result<Reply,
     let found = |answer: Option<Value>| {
         answer
             .map(|value| Reply::Json(200, value))
-            .ok_or_else(Refusal::no_such_path)
+            .ok_or_else(ApiStatus::no_such_path)
     };
     match request.route {
         Route::Version => Ok(Reply::Json(200, discovery::version())),
@@ -92,13 +92,13 @@ pub(crate) fn perform(state: &mut State, request: &Request<'_>) -> Result<Reply,
             authorize(state, request, target)?;
             object(state, request, target)
         }
-        Route::AccessReview => Err(Refusal::method_not_allowed()),
-        Route::NoSuchResource => Err(Refusal::no_such_resource()),
-        Route::Proxy(_) | Route::Prometheus(_) | Route::Unknown => Err(Refusal::no_such_path()),
+        Route::AccessReview => Err(ApiStatus::method_not_allowed()),
+        Route::NoSuchResource => Err(ApiStatus::no_such_resource()),
+        Route::Proxy(_) | Route::Prometheus(_) | Route::Unknown => Err(ApiStatus::no_such_path()),
     }
 }
 
-fn authorize(state: &State, request: &Request<'_>, target: &Target<'_>) -> Result<(), Refusal> {
+fn authorize(state: &State, request: &Request<'_>, target: &Target<'_>) -> Result<(), ApiStatus> {
     let attempt = Attempt {
         user: request.user,
         verb: request.verb,
@@ -111,11 +111,15 @@ fn authorize(state: &State, request: &Request<'_>, target: &Target<'_>) -> Resul
     if state.access.allows(&attempt) {
         Ok(())
     } else {
-        Err(Refusal::forbidden(&attempt))
+        Err(ApiStatus::forbidden(&attempt))
     }
 }
 
-fn object(state: &mut State, request: &Request<'_>, target: &Target<'_>) -> Result<Reply, Refusal> {
+fn object(
+    state: &mut State,
+    request: &Request<'_>,
+    target: &Target<'_>,
+) -> Result<Reply, ApiStatus> {
     let Target {
         kind,
         version,
@@ -136,7 +140,7 @@ fn object(state: &mut State, request: &Request<'_>, target: &Target<'_>) -> Resu
     match (request.verb, name) {
         ("get", Some(name)) => {
             let found = state.store.get(kind, place, name);
-            let found = found.ok_or_else(|| Refusal::not_found(kind, name))?;
+            let found = found.ok_or_else(|| ApiStatus::not_found(kind, name))?;
             let revision = state.store.revision();
             Ok(one_or_table(request, target, found, revision, state.at))
         }
@@ -151,7 +155,7 @@ fn object(state: &mut State, request: &Request<'_>, target: &Target<'_>) -> Resu
             let mut wanted = body(request)?;
             let claimed = wanted["metadata"]["namespace"].as_str();
             if kind.namespaced && claimed.is_some_and(|claimed| claimed != place) {
-                return Err(Refusal::bad_request(
+                return Err(ApiStatus::bad_request(
                     "the namespace of the provided object does not match the namespace sent on the request",
                 ));
             }
@@ -165,7 +169,7 @@ fn object(state: &mut State, request: &Request<'_>, target: &Target<'_>) -> Resu
                 if let Some(spaces) = spaces
                     && state.store.get(spaces, "", place).is_none()
                 {
-                    return Err(Refusal::not_found(spaces, place));
+                    return Err(ApiStatus::not_found(spaces, place));
                 }
             }
             let created = state.store.create(kind, place, wanted, &write)?;
@@ -178,7 +182,7 @@ fn object(state: &mut State, request: &Request<'_>, target: &Target<'_>) -> Resu
                     .as_str()
                     .is_none_or(str::is_empty)
             {
-                return Err(Refusal::invalid(
+                return Err(ApiStatus::invalid(
                     kind,
                     name,
                     &[super::status::Cause {
@@ -200,7 +204,7 @@ fn object(state: &mut State, request: &Request<'_>, target: &Target<'_>) -> Resu
                 let wanted = change.apply(&shown(kind, version, live))?;
                 match wanted["metadata"]["uid"].as_str() {
                     Some(uid) if live["metadata"]["uid"] != uid => {
-                        Err(Refusal::immutable_uid(kind, name, uid))
+                        Err(ApiStatus::immutable_uid(kind, name, uid))
                     }
                     _ => Ok(wanted),
                 }
@@ -241,11 +245,11 @@ fn object(state: &mut State, request: &Request<'_>, target: &Target<'_>) -> Resu
             }
             Ok(Reply::Json(200, list_of(state, target, doomed.iter())))
         }
-        _ => Err(Refusal::method_not_allowed()),
+        _ => Err(ApiStatus::method_not_allowed()),
     }
 }
 
-fn list(state: &State, request: &Request<'_>, target: &Target<'_>) -> Result<Reply, Refusal> {
+fn list(state: &State, request: &Request<'_>, target: &Target<'_>) -> Result<Reply, ApiStatus> {
     let selector = selector(target.kind, request)?;
     let found = state.store.list(target.kind, target.namespace, &selector);
     if wants_table(request) {
@@ -269,13 +273,13 @@ fn list_of<'a>(
     })
 }
 
-fn selector(kind: &Kind, request: &Request<'_>) -> Result<Selector, Refusal> {
+fn selector(kind: &Kind, request: &Request<'_>) -> Result<Selector, ApiStatus> {
     Selector::parse(
         request.query.get("labelSelector"),
         request.query.get("fieldSelector"),
     )
     .and_then(|selector| selector.checked(kind))
-    .map_err(Refusal::bad_request)
+    .map_err(ApiStatus::bad_request)
 }
 
 /// An object in the version the caller speaks.
@@ -317,23 +321,25 @@ fn manager(request: &Request<'_>) -> String {
     }
 }
 
-fn dry_run(request: &Request<'_>) -> Result<bool, Refusal> {
+fn dry_run(request: &Request<'_>) -> Result<bool, ApiStatus> {
     match request.query.get("dryRun") {
         "" => Ok(false),
         "All" => Ok(true),
-        other => Err(Refusal::unknown_dry_run(other)),
+        other => Err(ApiStatus::unknown_dry_run(other)),
     }
 }
 
-fn body(request: &Request<'_>) -> Result<Value, Refusal> {
+fn body(request: &Request<'_>) -> Result<Value, ApiStatus> {
     if request.content_type.contains("protobuf") {
-        return Err(Refusal::bad_request("the sandbox reads JSON, not protobuf"));
+        return Err(ApiStatus::bad_request(
+            "the sandbox reads JSON, not protobuf",
+        ));
     }
     serde_json::from_slice::<Value>(request.body)
         .ok()
         .filter(Value::is_object)
         .ok_or_else(|| {
-            Refusal::bad_request("the object provided is unrecognized (must be of type JSON)")
+            ApiStatus::bad_request("the object provided is unrecognized (must be of type JSON)")
         })
 }
 
@@ -343,7 +349,7 @@ fn check_preconditions(
     request: &Request<'_>,
     target: &Target<'_>,
     name: &str,
-) -> Result<(), Refusal> {
+) -> Result<(), ApiStatus> {
     let Ok(options) = serde_json::from_slice::<Value>(request.body) else {
         return Ok(());
     };
@@ -364,7 +370,7 @@ fn check_preconditions(
             let why = format!(
                 "Precondition failed: {called} in precondition: {wanted}, {called} in object meta: {is}"
             );
-            return Err(Refusal::conflict(target.kind, name, &why));
+            return Err(ApiStatus::conflict(target.kind, name, &why));
         }
     }
     Ok(())

@@ -15,6 +15,12 @@ mod table;
 mod validation;
 mod watching;
 
+pub(crate) use access::Attempt;
 pub use access::Denial;
 pub(crate) use dispatch::{Reply, Request, perform, verb};
+pub(crate) use kinds::{Kind, split_version};
+pub(crate) use route::{ProxyTarget, Query, Route};
+pub(crate) use selector::Selector;
+pub(crate) use status::ApiStatus;
+pub(crate) use store::Write;
 pub(crate) use watching::{Line, Watch, expired};

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value};
 
-use super::status::Refusal;
+use super::status::ApiStatus;
 
 /// A patch of either form, read but not yet applied.
 pub(crate) enum Change {
@@ -17,24 +17,24 @@ pub(crate) enum Change {
 
 impl Change {
     /// Reads a patch of this media type.
-    pub(crate) fn read(content_type: &str, body: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn read(content_type: &str, body: &[u8]) -> Result<Self, ApiStatus> {
         let media = content_type.split(';').next().unwrap_or_default();
         match media.trim() {
             "application/json-patch+json" => JsonPatch::parse(body).map(Self::Operations),
             "application/merge-patch+json" => serde_json::from_slice(body)
                 .map(Self::Merge)
                 .map_err(|error| Malformed(error.to_string())),
-            _ => return Err(Refusal::unsupported_media()),
+            _ => return Err(ApiStatus::unsupported_media()),
         }
-        .map_err(|Malformed(why)| Refusal::bad_request(format!("error decoding patch: {why}")))
+        .map_err(|Malformed(why)| ApiStatus::bad_request(format!("error decoding patch: {why}")))
     }
 
     /// What the patch makes of this object.
-    pub(crate) fn apply(&self, live: &Value) -> Result<Value, Refusal> {
+    pub(crate) fn apply(&self, live: &Value) -> Result<Value, ApiStatus> {
         match self {
             Self::Operations(patch) => patch
                 .apply(live)
-                .map_err(|DoesNotApply| Refusal::patch_does_not_apply()),
+                .map_err(|DoesNotApply| ApiStatus::patch_does_not_apply()),
             Self::Merge(patch) => {
                 let mut wanted = live.clone();
                 merge(&mut wanted, patch);

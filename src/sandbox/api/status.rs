@@ -6,16 +6,16 @@ use super::kinds::Kind;
 
 /// A refused call.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Refusal {
+pub(crate) struct ApiStatus {
     pub code: u16,
-    pub body: RefusalBody,
+    pub body: ApiStatusBody,
     /// Seconds of a `Retry-After` header.
     pub retry_after: Option<u32>,
 }
 
 /// Most refusals are a `Status`; a path nobody serves is answered in plain text.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum RefusalBody {
+pub(crate) enum ApiStatusBody {
     Status(Value),
     Plain(&'static str),
 }
@@ -28,7 +28,7 @@ pub(crate) struct Cause {
     pub field: String,
 }
 
-impl Refusal {
+impl ApiStatus {
     fn status(code: u16, reason: &str, message: impl Into<String>, details: Option<Value>) -> Self {
         let mut body = json!({
             "kind": "Status",
@@ -46,7 +46,7 @@ impl Refusal {
         }
         Self {
             code,
-            body: RefusalBody::Status(body),
+            body: ApiStatusBody::Status(body),
             retry_after: None,
         }
     }
@@ -60,7 +60,7 @@ impl Refusal {
     pub(crate) fn no_such_path() -> Self {
         Self {
             code: 404,
-            body: RefusalBody::Plain("404 page not found\n"),
+            body: ApiStatusBody::Plain("404 page not found\n"),
             retry_after: None,
         }
     }
@@ -135,7 +135,7 @@ impl Refusal {
             field: "metadata.uid".to_owned(),
         };
         let mut refusal = Self::invalid(kind, name, std::slice::from_ref(&cause));
-        if let RefusalBody::Status(body) = &mut refusal.body
+        if let ApiStatusBody::Status(body) = &mut refusal.body
             && let Some(causes) = body["details"]["causes"].as_array_mut()
         {
             causes.extend(causes.clone());
@@ -284,8 +284,8 @@ impl Refusal {
     /// The body as the API server writes it.
     pub(crate) fn text(&self) -> String {
         match &self.body {
-            RefusalBody::Status(value) => value.to_string(),
-            RefusalBody::Plain(text) => (*text).to_owned(),
+            ApiStatusBody::Status(value) => value.to_string(),
+            ApiStatusBody::Plain(text) => (*text).to_owned(),
         }
     }
 }

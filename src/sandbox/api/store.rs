@@ -9,7 +9,7 @@ use super::history::{Change, History};
 use super::kinds::Kind;
 use super::ownership::{self, Author};
 use super::selector::Selector;
-use super::status::Refusal;
+use super::status::ApiStatus;
 use super::validation;
 
 /// Plural, namespace (empty at the cluster scope) and name.
@@ -75,11 +75,11 @@ impl Store {
         namespace: &str,
         mut object: Value,
         write: &Write<'_>,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, ApiStatus> {
         let name = self.name_for(kind, &mut object)?;
         let key = (kind.plural, namespace.to_owned(), name.clone());
         if self.objects.contains_key(&key) {
-            return Err(Refusal::already_exists(kind, &name));
+            return Err(ApiStatus::already_exists(kind, &name));
         }
         object["apiVersion"] = json!(kind.api_version(kind.versions[0]));
         object["kind"] = json!(kind.kind);
@@ -111,11 +111,11 @@ impl Store {
         namespace: &str,
         name: &str,
         write: &Write<'_>,
-        change: impl FnOnce(&Value) -> Result<Value, Refusal>,
-    ) -> Result<Value, Refusal> {
+        change: impl FnOnce(&Value) -> Result<Value, ApiStatus>,
+    ) -> Result<Value, ApiStatus> {
         let key = (kind.plural, namespace.to_owned(), name.to_owned());
         let Some(live) = self.objects.get(&key).cloned() else {
-            return Err(Refusal::not_found(kind, name));
+            return Err(ApiStatus::not_found(kind, name));
         };
         let mut wanted = change(&live)?;
         check_identity(kind, name, &live, &wanted)?;
@@ -161,10 +161,10 @@ impl Store {
         namespace: &str,
         name: &str,
         dry_run: bool,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, ApiStatus> {
         let key = (kind.plural, namespace.to_owned(), name.to_owned());
         let Some(live) = self.objects.get(&key).cloned() else {
-            return Err(Refusal::not_found(kind, name));
+            return Err(ApiStatus::not_found(kind, name));
         };
         if dry_run {
             return Ok(live);
@@ -230,7 +230,7 @@ impl Store {
         object
     }
 
-    fn name_for(&self, kind: &Kind, object: &mut Value) -> Result<String, Refusal> {
+    fn name_for(&self, kind: &Kind, object: &mut Value) -> Result<String, ApiStatus> {
         let metadata = &object["metadata"];
         if let Some(name) = metadata["name"].as_str().filter(|name| !name.is_empty()) {
             return Ok(name.to_owned());
@@ -241,7 +241,7 @@ impl Store {
                 object["metadata"]["name"] = json!(name);
                 Ok(name)
             }
-            _ => Err(Refusal::invalid(
+            _ => Err(ApiStatus::invalid(
                 kind,
                 "",
                 &[super::status::Cause {
@@ -290,11 +290,11 @@ fn desired(object: &Value) -> Value {
 }
 
 /// A write must be about the object it was sent to, and about the version it claims.
-fn check_identity(kind: &Kind, name: &str, live: &Value, wanted: &Value) -> Result<(), Refusal> {
+fn check_identity(kind: &Kind, name: &str, live: &Value, wanted: &Value) -> Result<(), ApiStatus> {
     let (was, is) = (&live["metadata"], &wanted["metadata"]);
     if is["name"].as_str() != Some(name) {
         let called = is["name"].as_str().unwrap_or_default();
-        return Err(Refusal::bad_request(format!(
+        return Err(ApiStatus::bad_request(format!(
             "the name of the object ({called}) does not match the name on the URL ({name})"
         )));
     }
@@ -306,12 +306,12 @@ fn check_identity(kind: &Kind, name: &str, live: &Value, wanted: &Value) -> Resu
             "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
             was["uid"].as_str().unwrap_or_default()
         );
-        return Err(Refusal::conflict(kind, name, &why));
+        return Err(ApiStatus::conflict(kind, name, &why));
     }
     if let Some(revision) = given("resourceVersion")
         && was["resourceVersion"] != revision
     {
-        return Err(Refusal::stale(kind, name));
+        return Err(ApiStatus::stale(kind, name));
     }
     Ok(())
 }

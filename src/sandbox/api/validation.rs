@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::kinds::Kind;
-use super::status::{Cause, Refusal};
+use super::status::{ApiStatus, Cause};
 
 /// Checks the parts of an object whose type a client can get wrong: first the schema, then Istio's rules.
-pub(crate) fn check(kind: &Kind, name: &str, object: &Value) -> Result<(), Refusal> {
+pub(crate) fn check(kind: &Kind, name: &str, object: &Value) -> Result<(), ApiStatus> {
     strings(object, "labels")?;
     strings(object, "annotations")?;
     let mut causes = Vec::new();
@@ -25,7 +25,7 @@ pub(crate) fn check(kind: &Kind, name: &str, object: &Value) -> Result<(), Refus
                 field: "<nil>".to_owned(),
             });
         }
-        return Err(Refusal::invalid(kind, name, &causes));
+        return Err(ApiStatus::invalid(kind, name, &causes));
     }
     if kind.plural == "virtualservices" {
         istio_rules(&object["spec"])?;
@@ -72,7 +72,7 @@ fn expect(value: &Value, wanted: &'static str, field: &str, causes: &mut Vec<Cau
 }
 
 /// Labels and annotations are decoded before any schema is looked at, so their refusal is another.
-fn strings(object: &Value, map: &str) -> Result<(), Refusal> {
+fn strings(object: &Value, map: &str) -> Result<(), ApiStatus> {
     let values = object["metadata"][map].as_object().into_iter().flatten();
     for (_, value) in values {
         if !value.is_string() {
@@ -80,7 +80,7 @@ fn strings(object: &Value, map: &str) -> Result<(), Refusal> {
                 "json: cannot unmarshal {} into Go struct field ObjectMeta.{map} of type string",
                 go_name(value)
             );
-            return Err(Refusal::undecodable(object, &why));
+            return Err(ApiStatus::undecodable(object, &why));
         }
     }
     Ok(())
@@ -137,7 +137,7 @@ fn lease_schema(spec: &Value, causes: &mut Vec<Cause>) {
 }
 
 /// Istio's own validation, as far as weights and hosts go.
-fn istio_rules(spec: &Value) -> Result<(), Refusal> {
+fn istio_rules(spec: &Value) -> Result<(), ApiStatus> {
     let mut wrong = Vec::new();
     let mut any = false;
     for protocol in ["http", "tls", "tcp"] {
@@ -169,10 +169,10 @@ fn istio_rules(spec: &Value) -> Result<(), Refusal> {
     }
     match wrong.as_slice() {
         [] => Ok(()),
-        [one] => Err(Refusal::webhook_denied(&format!(
+        [one] => Err(ApiStatus::webhook_denied(&format!(
             "configuration is invalid: {one}"
         ))),
-        many => Err(Refusal::webhook_denied(&format!(
+        many => Err(ApiStatus::webhook_denied(&format!(
             "configuration is invalid: {} errors occurred:\n\t* {}\n\n",
             many.len(),
             many.join("\n\t* ")
@@ -182,7 +182,7 @@ fn istio_rules(spec: &Value) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::status::RefusalBody;
+    use super::super::status::ApiStatusBody;
     use super::*;
     use serde_json::json;
 
@@ -196,10 +196,10 @@ mod tests {
         let kind = Kind::by_plural("virtualservices").unwrap();
         let refusal = check(kind, "reviews", &object).err()?;
         match refusal.body {
-            RefusalBody::Status(body) => {
+            ApiStatusBody::Status(body) => {
                 Some((refusal.code, body["message"].as_str().unwrap().to_owned()))
             }
-            RefusalBody::Plain(_) => None,
+            ApiStatusBody::Plain(_) => None,
         }
     }
 

@@ -9,7 +9,7 @@ use super::dispatch::shown;
 use super::kinds::Kind;
 use super::route::{Query, Target};
 use super::selector::Selector;
-use super::status::Refusal;
+use super::status::ApiStatus;
 use super::table;
 use crate::sandbox::state::State;
 
@@ -47,7 +47,7 @@ pub(crate) enum Line {
 
 /// The line that tells a watch its revision is forgotten.
 pub(crate) fn expired(asked: u64, oldest: u64) -> String {
-    let status = Refusal::expired(asked, oldest).text();
+    let status = ApiStatus::expired(asked, oldest).text();
     format!(r#"{{"type":"ERROR","object":{status}}}"#)
 }
 
@@ -57,10 +57,10 @@ impl Watch {
         target: &Target<'_>,
         query: &Query,
         table: bool,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, ApiStatus> {
         let selector = Selector::parse(query.get("labelSelector"), query.get("fieldSelector"))
             .and_then(|selector| selector.checked(target.kind))
-            .map_err(Refusal::bad_request)?;
+            .map_err(ApiStatus::bad_request)?;
         let seconds = query.get("timeoutSeconds").parse();
         let ends = state.at + SignedDuration::from_secs(seconds.unwrap_or(DEFAULT_TIMEOUT));
         let mut watch = Self {
@@ -79,7 +79,7 @@ impl Watch {
         let from = match query.get("resourceVersion") {
             "" | "0" => None,
             text => Some(text.parse::<u64>().map_err(|_| {
-                Refusal::bad_request(format!("invalid resource version: {text:?}"))
+                ApiStatus::bad_request(format!("invalid resource version: {text:?}"))
             })?),
         };
         // A stream that starts with a list tells what there is, whatever revision it names.

@@ -124,7 +124,7 @@ impl Default for Failure {
 
 /// A stretch of time in which something is worse than usual.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spell {
+pub struct Episode {
     /// When it begins.
     pub from: Timestamp,
     /// When it is over.
@@ -135,7 +135,7 @@ pub struct Spell {
     pub slowdown: f64,
 }
 
-impl Spell {
+impl Episode {
     pub(crate) fn covers(&self, at: Timestamp) -> bool {
         self.from <= at && at < self.until
     }
@@ -153,7 +153,7 @@ pub struct Behaviour {
     /// Whether it speaks gRPC: failures then are HTTP 200 with a `grpc_response_status`.
     pub grpc: bool,
     /// Times in which it is worse.
-    pub spells: Vec<Spell>,
+    pub episodes: Vec<Episode>,
 }
 
 impl Default for Behaviour {
@@ -166,7 +166,7 @@ impl Default for Behaviour {
                 p99: 90.0,
             },
             grpc: false,
-            spells: Vec::new(),
+            episodes: Vec::new(),
         }
     }
 }
@@ -180,7 +180,7 @@ impl Behaviour {
 
     /// From `from` on, for good, this share fails on top: the regression that comes late.
     pub fn fails_from(&mut self, from: Timestamp, errors: f64) -> &mut Self {
-        self.spells.push(Spell {
+        self.episodes.push(Episode {
             from,
             until: Timestamp::MAX,
             errors,
@@ -191,7 +191,7 @@ impl Behaviour {
 
     /// Between the two times this share fails on top.
     pub fn fails_between(&mut self, from: Timestamp, until: Timestamp, errors: f64) -> &mut Self {
-        self.spells.push(Spell {
+        self.episodes.push(Episode {
             from,
             until,
             errors,
@@ -202,7 +202,7 @@ impl Behaviour {
 
     /// From `from` on, for good, requests take `slowdown` times as long.
     pub fn slower_from(&mut self, from: Timestamp, slowdown: f64) -> &mut Self {
-        self.spells.push(Spell {
+        self.episodes.push(Episode {
             from,
             until: Timestamp::MAX,
             errors: 0.0,

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::behaviour::Spell;
+use super::behaviour::Episode;
 use super::stream::Source;
 
 /// What callers want of one host.
@@ -19,7 +19,7 @@ pub struct Demand {
     /// Who calls.
     pub source: Source,
     /// Times in which every version behind the host is worse: a shared outage.
-    pub spells: Vec<Spell>,
+    pub episodes: Vec<Episode>,
 }
 
 impl Demand {
@@ -44,7 +44,7 @@ impl Demand {
 
     /// Between the two times this share of requests fails, whoever answers.
     pub fn fails_between(&mut self, from: Timestamp, until: Timestamp, errors: f64) -> &mut Self {
-        self.spells.push(Spell {
+        self.episodes.push(Episode {
             from,
             until,
             errors,

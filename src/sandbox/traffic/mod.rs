@@ -10,7 +10,7 @@ mod model;
 mod routing;
 mod stream;
 
-pub use behaviour::{BOUNDS, Behaviour, Failure, Latency, Spell};
+pub use behaviour::{BOUNDS, Behaviour, Episode, Failure, Latency};
 pub use chance::Chance;
 pub use demand::Demand;
 pub use model::Traffic;

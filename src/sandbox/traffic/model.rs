@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::behaviour::{Behaviour, Spell};
+use super::behaviour::{Behaviour, Episode};
 use super::chance::Chance;
 use super::demand::Demand;
 use super::routing::{Backend, Pod, Route, Routing, Workload};
@@ -120,13 +120,13 @@ impl Traffic {
             .demands
             .values()
             .flat_map(|demand| demand.changes.iter().map(|(at, _)| *at));
-        let spells = self
+        let episodes = self
             .demands
             .values()
-            .flat_map(|demand| &demand.spells)
-            .chain(self.versions.values().flat_map(|version| &version.spells))
-            .flat_map(|spell| [spell.from, spell.until]);
-        rates.chain(spells).filter(|at| *at > self.at).min()
+            .flat_map(|demand| &demand.episodes)
+            .chain(self.versions.values().flat_map(|version| &version.episodes))
+            .flat_map(|episode| [episode.from, episode.until]);
+        rates.chain(episodes).filter(|at| *at > self.at).min()
     }
 
     fn note_restarts(&mut self, routing: &Routing) {
@@ -245,19 +245,19 @@ impl Traffic {
         }
         let key = (workload.namespace.clone(), workload.name.clone());
         let behaviour = self.versions.get(&key).cloned().unwrap_or_default();
-        let spells: Vec<Spell> = behaviour
-            .spells
+        let episodes: Vec<Episode> = behaviour
+            .episodes
             .iter()
-            .chain(&demand.spells)
-            .filter(|spell| spell.covers(self.at))
+            .chain(&demand.episodes)
+            .filter(|episode| episode.covers(self.at))
             .copied()
             .collect();
-        let healthy = spells
+        let healthy = episodes
             .iter()
-            .fold(1.0 - behaviour.error_rate, |share, spell| {
-                share * (1.0 - spell.errors)
+            .fold(1.0 - behaviour.error_rate, |share, episode| {
+                share * (1.0 - episode.errors)
             });
-        let slowdown: f64 = spells.iter().map(|spell| spell.slowdown).product();
+        let slowdown: f64 = episodes.iter().map(|episode| episode.slowdown).product();
         let what = format!("{}/{}/{}", backend.service.host, key.0, key.1);
         let ends = self.chance.split(
             &format!("{what}/failed"),

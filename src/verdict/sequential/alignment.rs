@@ -1,14 +1,14 @@
 //! Would the canary still look worse if one version's counters lag a scrape? (Section 4.)
 
 use super::block::Arm;
-use super::exposure::Tally;
 use super::regression::{Regression, Terms};
+use super::traffic_split::MetricCounts;
 
 /// A window of the dispute, with the stable counts of its neighbours in time.
 #[derive(Clone, Copy, Debug)]
 pub struct Disputed {
     /// What was counted.
-    pub tally: Tally,
+    pub tally: MetricCounts,
     /// On what terms the bet was.
     pub terms: Terms,
     /// Stable one window earlier, if it is known.
@@ -41,7 +41,7 @@ impl Alignment {
 
     /// The window as it would look so aligned, `rate` being the stable rate expected. A neighbour
     /// without a request leaves it as it is.
-    fn apply(self, disputed: &Disputed, rate: f64) -> Tally {
+    fn apply(self, disputed: &Disputed, rate: f64) -> MetricCounts {
         let mut tally = disputed.tally;
         let neighbour = match self {
             Self::Earlier | Self::PlusEarlier => disputed.earlier,
@@ -73,7 +73,7 @@ impl Alignment {
 pub fn realigned(before: &Regression, windows: &[Disputed], alignment: Alignment) -> f64 {
     let mut process = before.clone();
     for (i, window) in windows.iter().enumerate() {
-        let tally = alignment.apply(window, process.baseline.rate());
+        let tally = alignment.apply(window, process.stable_rate.rate());
         process.bet(&tally, &window.terms);
         if i + 1 < windows.len() {
             process.learn(&window.tally);

@@ -107,7 +107,7 @@ impl Dispersion {
 /// What is used on a window comes from the stable windows before it, so the bets stay fair as far as
 /// the estimate is right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Observed {
+pub struct SpreadSeen {
     last: Arm,
     bad: f64,
     requests: f64,
@@ -115,7 +115,7 @@ pub struct Observed {
     squares: f64,
 }
 
-impl Observed {
+impl SpreadSeen {
     /// Takes in what stable did in a window.
     pub fn absorb(&mut self, stable: Arm) {
         if stable.requests <= 0.0 {

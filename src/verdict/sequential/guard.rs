@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::baseline::Baseline;
 use super::block::{Arm, Block};
 use super::dispersion::Dispersion;
 use super::mixture::{Ladder, Mixture};
+use super::stable_rate::StableRate;
 
 /// Factor and allowance on the stable rate of the last step.
 const RATIO: f64 = 2.0;
@@ -21,8 +21,8 @@ pub struct Guard {
 
 impl Guard {
     /// Freezes the limit `2 * (S + 2 sqrt(S) + 2) / N + offset` from the stable counts remembered.
-    pub fn freeze(baseline: Baseline, offset: f64) -> Self {
-        let rate = baseline.upper_rate().min(1.0);
+    pub fn freeze(stable_rate: StableRate, offset: f64) -> Self {
+        let rate = stable_rate.upper_rate().min(1.0);
         Self::at(RATIO * rate + offset, rate)
     }
 

@@ -3,9 +3,9 @@
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::baseline::Baseline;
 use super::dispersion::Dispersion;
 use super::latency;
+use super::stable_rate::StableRate;
 use crate::verdict::Window;
 
 /// One metric's past on the stable version.
@@ -28,8 +28,8 @@ impl Past {
     };
 
     /// The stable rate to start from; `None` when nothing is known.
-    pub fn baseline(&self) -> Option<Baseline> {
-        (self.requests > 0).then(|| Baseline::from_history(self.bad, self.requests))
+    pub fn stable_rate(&self) -> Option<StableRate> {
+        (self.requests > 0).then(|| StableRate::from_history(self.bad, self.requests))
     }
 }
 
@@ -162,6 +162,6 @@ mod tests {
     #[test]
     fn nothing_is_not_zero() {
         assert_eq!(History::from_windows(&[]), History::unknown());
-        assert_eq!(History::unknown().failures.baseline(), None);
+        assert_eq!(History::unknown().failures.stable_rate(), None);
     }
 }

@@ -1,11 +1,11 @@
 //! What the evidence amounts to in the present step (section 8).
 
-use super::analysis::{Phase, Sequential};
 use super::evidence::{Evidence, Hold, MetricEvidence, State};
 use super::metric::Metric;
 use super::regression::combine;
+use super::sequential::{Phase, Sequential};
 use super::step::Step;
-use crate::verdict::Reason;
+use crate::verdict::analysis::Reason;
 
 /// Cleared trips in a step, retreats from 100 % and steps back from an overload, after which it holds.
 const PATIENCE: u32 = 3;

@@ -2,10 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::baseline::Baseline;
 use super::block::{Arm, Margin};
-use super::dispersion::{Dispersion, Observed};
-use super::exposure::Tally;
+use super::dispersion::{Dispersion, SpreadSeen};
 use super::guard::Guard;
 use super::history::Past;
 use super::latency;
@@ -13,6 +11,8 @@ use super::mixture;
 use super::policy::Policy;
 use super::promotion::Promotion;
 use super::regression::{Regression, Terms};
+use super::stable_rate::StableRate;
+use super::traffic_split::MetricCounts;
 use crate::verdict::{Counts, Window};
 
 /// Room for a canary that is warming up, as a share of requests.
@@ -45,7 +45,7 @@ pub struct Metric {
     /// How noisy its counts are.
     pub dispersion: Dispersion,
     /// What is learned of that during the rollout; `None` when a history has told.
-    pub observed: Option<Observed>,
+    pub observed: Option<SpreadSeen>,
     /// Is the canary worse? `None` until the stable rate is known at all.
     pub regression: Option<Regression>,
     /// Is the canary good enough? Anew with every step.
@@ -63,8 +63,8 @@ impl Metric {
             subject,
             weight,
             dispersion: past.dispersion.cautious(),
-            observed: (past.requests == 0).then(Observed::default),
-            regression: past.baseline().map(Regression::new),
+            observed: (past.requests == 0).then(SpreadSeen::default),
+            regression: past.stable_rate().map(Regression::new),
             promotion: Promotion::default(),
             guard: None,
             seen: 0.0,
@@ -73,14 +73,14 @@ impl Metric {
 
     /// This metric's counts in a window. A latency bound that the window lacks has no requests, and
     /// is so without evidence.
-    pub fn tally(&self, window: &Window) -> Tally {
+    pub fn tally(&self, window: &Window) -> MetricCounts {
         let (stable, canary) = match self.subject {
             Subject::Failures => (window.stable, window.canary),
             Subject::SlowerThan { bound_ms } => latency::at(window, bound_ms)
                 .map(|slow| (slow.stable, slow.canary))
                 .unwrap_or_default(),
         };
-        Tally {
+        MetricCounts {
             stable: arm(stable),
             canary: arm(canary),
             share: window.share,
@@ -106,7 +106,7 @@ impl Metric {
     }
 
     /// Bets on a window, for and against the canary. During warm-up nothing speaks for it.
-    pub fn bet(&mut self, tally: &Tally, policy: &Policy, warm: bool) {
+    pub fn bet(&mut self, tally: &MetricCounts, policy: &Policy, warm: bool) {
         let terms = self.terms(policy, warm);
         self.seen += tally.canary.bad;
         let Some(regression) = &mut self.regression else {
@@ -114,15 +114,18 @@ impl Metric {
         };
         if !warm {
             let block = regression.block(tally, terms.dispersion);
-            self.promotion
-                .bet(&block, policy.promotion_ratio, regression.baseline.rate());
+            self.promotion.bet(
+                &block,
+                policy.promotion_ratio,
+                regression.stable_rate.rate(),
+            );
         }
         regression.bet(tally, &terms);
     }
 
     /// Learns from the window after the bets. Without a past the first window with stable requests
     /// sets the rate from which bets can be made; it is itself not bet on.
-    pub fn learn(&mut self, tally: &Tally) {
+    pub fn learn(&mut self, tally: &MetricCounts) {
         if let Some(observed) = &mut self.observed {
             observed.absorb(tally.stable);
             self.dispersion = observed.dispersion().cautious();
@@ -131,7 +134,7 @@ impl Metric {
             Some(regression) => regression.learn(tally),
             None if tally.stable.requests > 0.0 => {
                 let start =
-                    Baseline::from_counts(0.5 + tally.stable.bad, 1.0 + tally.stable.requests);
+                    StableRate::from_counts(0.5 + tally.stable.bad, 1.0 + tally.stable.requests);
                 self.regression = Some(Regression::new(start));
             }
             None => {}
@@ -139,9 +142,9 @@ impl Metric {
     }
 
     /// Learns the stable rate alone, from a window on which nothing was bet.
-    pub fn learn_baseline(&mut self, tally: &Tally) {
+    pub fn learn_baseline(&mut self, tally: &MetricCounts) {
         if let Some(regression) = &mut self.regression {
-            regression.baseline.absorb(tally);
+            regression.stable_rate.absorb(tally);
         }
     }
 
@@ -168,11 +171,11 @@ impl Metric {
         self.guard = self
             .regression
             .as_ref()
-            .map(|regression| Guard::freeze(regression.baseline, room));
+            .map(|regression| Guard::freeze(regression.stable_rate, room));
     }
 
     /// Takes in what the canary did alone; returns the evidence in nats.
-    pub fn watch(&mut self, tally: &Tally, policy: &Policy) -> f64 {
+    pub fn watch(&mut self, tally: &MetricCounts, policy: &Policy) -> f64 {
         let terms = self.terms(policy, false);
         self.guard.as_mut().map_or(0.0, |guard| {
             guard.observe(tally.canary, terms.dispersion, &terms.ladder)

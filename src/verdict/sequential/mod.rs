@@ -76,13 +76,10 @@
 //! The expected growth of the evidence for a request tells the time to a verdict: [`forecast`].
 
 pub mod alignment;
-mod analysis;
-pub mod baseline;
 pub mod block;
+mod confirmation;
 pub mod dispersion;
-mod dispute;
 pub mod evidence;
-pub mod exposure;
 pub mod forecast;
 pub mod guard;
 pub mod history;
@@ -94,15 +91,18 @@ pub mod mixture;
 pub mod policy;
 pub mod promotion;
 pub mod regression;
+mod sequential;
+pub mod stable_rate;
 mod step;
 #[cfg(test)]
 mod tests;
+pub mod traffic_split;
 #[cfg(test)]
 mod vectors;
 
-pub use analysis::Sequential;
 pub use evidence::{Evidence, Hold, MetricEvidence, State};
 pub use forecast::Traffic;
 pub use history::{History, Past};
 pub use metric::Subject;
 pub use policy::{Blast, Policy, Preset, Tolerance};
+pub use sequential::Sequential;

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::baseline::Baseline;
 use super::block::{Block, Margin};
 use super::dispersion::Dispersion;
-use super::exposure::Tally;
 use super::mixture::{Ladder, Mixture};
+use super::stable_rate::StableRate;
+use super::traffic_split::MetricCounts;
 
 /// What a bet is made on; fixed for a rollout but for the margin during warm-up.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,36 +24,36 @@ pub struct Terms {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Regression {
     /// What stable's rate is taken to be.
-    pub baseline: Baseline,
+    pub stable_rate: StableRate,
     /// The bets.
     pub mixture: Mixture,
 }
 
 impl Regression {
     /// Starts from a stable rate; nothing of the history counts as evidence.
-    pub fn new(baseline: Baseline) -> Self {
+    pub fn new(stable_rate: StableRate) -> Self {
         Self {
-            baseline,
+            stable_rate,
             mixture: Mixture::default(),
         }
     }
 
     /// The block on which this window's bets are settled.
-    pub fn block(&self, tally: &Tally, dispersion: Dispersion) -> Block {
-        tally.block(dispersion, self.baseline.rate())
+    pub fn block(&self, tally: &MetricCounts, dispersion: Dispersion) -> Block {
+        tally.block(dispersion, self.stable_rate.rate())
     }
 
     /// Bets on a window, with what was known before it.
-    pub fn bet(&mut self, tally: &Tally, terms: &Terms) {
+    pub fn bet(&mut self, tally: &MetricCounts, terms: &Terms) {
         let block = self.block(tally, terms.dispersion);
         self.mixture
-            .bet(&block, terms.margin, self.baseline.rate(), &terms.ladder);
+            .bet(&block, terms.margin, self.stable_rate.rate(), &terms.ladder);
     }
 
     /// Learns from the window after the bets on it.
-    pub fn learn(&mut self, tally: &Tally) {
+    pub fn learn(&mut self, tally: &MetricCounts) {
         self.mixture.share_out();
-        self.baseline.absorb(tally);
+        self.stable_rate.absorb(tally);
     }
 
     /// The evidence that the canary is worse, in nats.

@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::verdict::{Counts, StepContext, Window};
+use crate::verdict::analysis::StepContext;
+use crate::verdict::{Counts, Window};
 
 /// Canary requests that must have been seen: in any step, and in the last before 100 %.
 const LEAST: u64 = 5;

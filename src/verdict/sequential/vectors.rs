@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 use super::alignment::{Alignment, Disputed, realigned};
-use super::baseline::Baseline;
 use super::block::{Arm, Block, Margin, Rates, log_e, project};
 use super::dispersion::Dispersion;
-use super::exposure::Tally;
 use super::guard::Guard;
 use super::mixture::ERRORS;
 use super::promotion::Promotion;
 use super::regression::{Regression, Terms, combine};
+use super::stable_rate::StableRate;
+use super::traffic_split::MetricCounts;
 
 const MARGIN: Margin = Margin {
     ratio: 1.25,
@@ -57,9 +57,9 @@ fn arm(requests: f64, bad: f64) -> Arm {
     Arm { requests, bad }
 }
 
-fn tally(window: &Value) -> Tally {
+fn tally(window: &Value) -> MetricCounts {
     let window = list(window);
-    Tally {
+    MetricCounts {
         stable: arm(window[0], window[1]),
         canary: arm(window[2], window[3]),
         share: window[4],
@@ -111,17 +111,17 @@ fn trajectories() {
             fluctuation: option("kap", 0.0),
             clamped: false,
         };
-        let start = Baseline::from_counts(number(&trajectory["S0"]), number(&trajectory["N0"]));
+        let start = StableRate::from_counts(number(&trajectory["S0"]), number(&trajectory["N0"]));
         let mut process = Regression::new(start);
         let mut promotion = Promotion::default();
         for row in rows(&trajectory["rows"]) {
             let tally = tally(&row["win"]);
-            close(process.baseline.rate(), number(&row["l0"]), name);
+            close(process.stable_rate.rate(), number(&row["l0"]), name);
             let exposure = tally.exposure();
             close(exposure.stable, number(&row["e0"]), name);
             close(exposure.canary, number(&row["e1"]), name);
             let block = process.block(&tally, dispersion);
-            promotion.bet(&block, 1.5, process.baseline.rate());
+            promotion.bet(&block, 1.5, process.stable_rate.rate());
             process.bet(&tally, &terms(dispersion));
             close(process.evidence(), number(&row["logM"]), name);
             for (ours, theirs) in promotion.evidence().into_iter().zip(list(&row["prom"])) {
@@ -132,7 +132,7 @@ fn trajectories() {
             for (ours, theirs) in process.mixture.wealth().iter().zip(experts) {
                 close(*ours, theirs, name);
             }
-            let (bad, requests) = process.baseline.counts();
+            let (bad, requests) = process.stable_rate.counts();
             close(bad, number(&row["S"]), name);
             close(requests, number(&row["N"]), name);
         }
@@ -142,7 +142,7 @@ fn trajectories() {
 #[test]
 fn exposures() {
     for row in rows(&vectors()["exposures"]) {
-        let tally = Tally {
+        let tally = MetricCounts {
             stable: arm(number(&row["n0"]), 0.0),
             canary: arm(number(&row["n1"]), 0.0),
             share: number(&row["w"]),
@@ -167,9 +167,9 @@ fn dispersions() {
 fn confirmations() {
     for row in rows(&vectors()["confirm"]) {
         let terms = terms(Dispersion::POISSON);
-        let tallies: Vec<Tally> = rows(&row["windows"]).iter().map(tally).collect();
+        let tallies: Vec<MetricCounts> = rows(&row["windows"]).iter().map(tally).collect();
         let post = list(&row["post"]);
-        let before = Regression::new(Baseline::from_counts(30.0, 30000.0));
+        let before = Regression::new(StableRate::from_counts(30.0, 30000.0));
         let mut process = before.clone();
         for (i, tally) in tallies.iter().enumerate() {
             process.bet(tally, &terms);

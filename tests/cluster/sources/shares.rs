@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kubectl_canary::record::EventKind;
+use kubectl_canary::rollout::EventKind;
 
 use super::source::Source;
 use crate::load::Report;

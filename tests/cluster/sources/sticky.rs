@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
-use kubectl_canary::record::EventKind;
+use kubectl_canary::rollout::EventKind;
 use serde_json::{Value, json};
 
 use super::RATE;

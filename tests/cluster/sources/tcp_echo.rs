@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kubectl_canary::record::EventKind;
+use kubectl_canary::rollout::EventKind;
 use tokio::task::JoinHandle;
 
 use super::shares::{assert_share, settled_at};

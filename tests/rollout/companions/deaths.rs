@@ -2,33 +2,33 @@
 
 use std::time::Duration;
 
-use kubectl_canary::record::Outcome;
+use kubectl_canary::rollout::Outcome;
 use kubectl_canary::sandbox::{ApiFault, Rule};
 
-use super::doors::{Doors, OBJECTS};
-use crate::stage::Dice;
+use super::harness::{Group, OBJECTS};
+use crate::harness::Dice;
 
 #[tokio::test(start_paused = true)]
 async fn whenever_the_driver_dies_abort_on_any_object_restores_all() {
     let mut dice = Dice::seeded(11);
     for round in 0..30 {
-        let doors = Doors::open().await;
+        let group = Group::open().await;
         let slow = ApiFault::Slow(Duration::from_millis(400));
-        doors.shop.world.faults().api(Rule::new(slow).on("patch"));
-        doors.killed_after("10,50,100", dice.below(22_000)).await;
-        doors.shop.world.faults().clear();
-        if doors.rollout("reviews").is_some() {
+        group.shop.world.faults().api(Rule::new(slow).on("patch"));
+        group.killed_after("10,50,100", dice.below(22_000)).await;
+        group.shop.world.faults().clear();
+        if group.rollout("reviews").is_some() {
             let name = OBJECTS[dice.below(3) as usize];
-            let aborted = doors.abort(name).await;
+            let aborted = group.abort(name).await;
             assert!(matches!(aborted, Ok(Some(_))), "round {round}: {aborted:?}");
-            doors.assert_restored();
+            group.assert_restored();
         } else {
-            let canary = doors.canary();
+            let canary = group.canary();
             assert!(
                 canary == [0, 0, 0] || canary == [100, 80, 200],
                 "round {round}: {canary:?}"
             );
-            doors.assert_free();
+            group.assert_free();
         }
     }
 }
@@ -37,49 +37,49 @@ async fn whenever_the_driver_dies_abort_on_any_object_restores_all() {
 async fn whenever_the_driver_dies_resume_brings_all_to_the_end() {
     let mut dice = Dice::seeded(12);
     for round in 0..20 {
-        let doors = Doors::open().await;
+        let group = Group::open().await;
         let slow = ApiFault::Slow(Duration::from_millis(400));
-        doors.shop.world.faults().api(Rule::new(slow).on("patch"));
-        doors.killed_after("10,50,100", dice.below(22_000)).await;
-        doors.shop.world.faults().clear();
-        if doors.rollout("reviews").is_none() {
+        group.shop.world.faults().api(Rule::new(slow).on("patch"));
+        group.killed_after("10,50,100", dice.below(22_000)).await;
+        group.shop.world.faults().clear();
+        if group.rollout("reviews").is_none() {
             continue;
         }
-        let finish = doors.resume("reviews").await.unwrap();
+        let finish = group.resume("reviews").await.unwrap();
         assert_eq!(finish.outcome, Outcome::Promoted, "round {round}");
-        assert_eq!(doors.canary(), [100, 80, 200], "round {round}");
-        doors.assert_free();
+        assert_eq!(group.canary(), [100, 80, 200], "round {round}");
+        group.assert_free();
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_driver_that_dies_between_two_patches_leaves_what_abort_undoes_and_resume_aligns() {
-    type Moment = (&'static str, fn(&Doors) -> bool, [i64; 3]);
+    type Moment = (&'static str, fn(&Group) -> bool, [i64; 3]);
     let moments: [Moment; 3] = [
-        ("at the start", |doors| doors.canary()[0] == 10, [10, 0, 0]),
-        ("at a step", |doors| doors.canary()[1] == 40, [50, 40, 20]),
+        ("at the start", |group| group.canary()[0] == 10, [10, 0, 0]),
+        ("at a step", |group| group.canary()[1] == 40, [50, 40, 20]),
         (
             "at the end",
-            |doors| doors.canary()[1] == 80,
+            |group| group.canary()[1] == 80,
             [100, 80, 100],
         ),
     ];
     for (moment, holds, expected) in moments {
         for resumed in [false, true] {
-            let doors = Doors::open().await;
+            let group = Group::open().await;
             let slow = ApiFault::Slow(Duration::from_millis(300));
-            doors.shop.world.faults().api(Rule::new(slow).on("patch"));
-            doors.killed_when("10,50,100", holds).await;
-            assert_eq!(doors.canary(), expected, "{moment}");
-            doors.shop.world.faults().clear();
+            group.shop.world.faults().api(Rule::new(slow).on("patch"));
+            group.killed_when("10,50,100", holds).await;
+            assert_eq!(group.canary(), expected, "{moment}");
+            group.shop.world.faults().clear();
             if resumed {
-                let finish = doors.resume("reviews").await.unwrap();
+                let finish = group.resume("reviews").await.unwrap();
                 assert_eq!(finish.outcome, Outcome::Promoted, "{moment}");
-                assert_eq!(doors.canary(), [100, 80, 200], "{moment}");
-                doors.assert_free();
+                assert_eq!(group.canary(), [100, 80, 200], "{moment}");
+                group.assert_free();
             } else {
-                doors.abort("reviews").await.unwrap().unwrap();
-                doors.assert_restored();
+                group.abort("reviews").await.unwrap().unwrap();
+                group.assert_restored();
             }
         }
     }
@@ -87,46 +87,46 @@ async fn a_driver_that_dies_between_two_patches_leaves_what_abort_undoes_and_res
 
 #[tokio::test(start_paused = true)]
 async fn a_rollback_that_was_left_half_done_is_finished_and_never_turned_round() {
-    let doors = Doors::open().await;
-    doors
-        .killed_when("10:10m,100", |doors| doors.canary() == [10, 8, 20])
+    let group = Group::open().await;
+    group
+        .killed_when("10:10m,100", |group| group.canary() == [10, 8, 20])
         .await;
     let slow = ApiFault::Slow(Duration::from_millis(300));
-    doors.shop.world.faults().api(Rule::new(slow).on("patch"));
+    group.shop.world.faults().api(Rule::new(slow).on("patch"));
     tokio::select! {
         biased;
-        () = doors.until(|doors| doors.canary() == [10, 8, 0]) => {}
-        aborted = doors.abort("reviews") => panic!("{aborted:?}"),
+        () = group.until(|group| group.canary() == [10, 8, 0]) => {}
+        aborted = group.abort("reviews") => panic!("{aborted:?}"),
     }
-    doors.shop.world.faults().clear();
-    assert_eq!(doors.canary(), [10, 8, 0]);
-    let refused = doors.resume("reviews").await.unwrap_err().to_string();
+    group.shop.world.faults().clear();
+    assert_eq!(group.canary(), [10, 8, 0]);
+    let refused = group.resume("reviews").await.unwrap_err().to_string();
     assert!(
         refused.contains("bob@desk has begun to take the rollout back"),
         "{refused}"
     );
-    assert_eq!(doors.canary(), [10, 8, 0]);
+    assert_eq!(group.canary(), [10, 8, 0]);
     // Even on the object that is at its end.
-    doors.abort("partners").await.unwrap().unwrap();
-    doors.assert_restored();
+    group.abort("partners").await.unwrap().unwrap();
+    group.assert_restored();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stalled_driver_that_wakes_up_after_an_abort_moves_no_companion() {
-    let doors = Doors::open().await;
+    let group = Group::open().await;
     // Alice's first patch of the companion is on its way for a long time.
     let slow = ApiFault::Slow(Duration::from_secs(9));
-    doors.fault("storefront", slow, |rule| rule.times(1));
-    let driver = doors.start("10:10m,100");
+    group.fault("storefront", slow, |rule| rule.times(1));
+    let driver = group.start("10:10m,100");
     let other = async {
-        doors.until(|doors| doors.canary()[0] == 10).await;
+        group.until(|group| group.canary()[0] == 10).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
-        doors.abort("reviews").await.unwrap().unwrap();
-        doors.assert_restored();
+        group.abort("reviews").await.unwrap().unwrap();
+        group.assert_restored();
     };
     let (finish, ()) = tokio::join!(driver, other);
     tokio::time::sleep(Duration::from_secs(20)).await;
-    doors.assert_restored();
+    group.assert_restored();
     let told = format!("{finish:?}");
     assert!(told.contains("RolledBack(Request)"), "{told}");
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use kubectl_canary::engine::Signals;
+use kubectl_canary::Signals;
 use kubectl_canary::plan::{OnDrift, Options};
-use kubectl_canary::record::{Cause, Outcome};
+use kubectl_canary::rollout::{Cause, Outcome};
 use kubectl_canary::sandbox::{ApiFault, Rule};
 
-use super::doors::{Doors, together};
+use super::harness::{Group, together};
 
 #[tokio::test(start_paused = true)]
 async fn a_foreign_edit_of_a_companion_is_noticed_named_and_answered_by_the_policy() {
@@ -16,21 +16,21 @@ async fn a_foreign_edit_of_a_companion_is_noticed_named_and_answered_by_the_poli
         (OnDrift::Rollback, Outcome::RolledBack(Cause::Drift)),
         (OnDrift::Reassert, Outcome::Promoted),
     ] {
-        let doors = Doors::open().await;
+        let group = Group::open().await;
         let options = Options {
             on_drift: Some(policy),
             ..together("10:1m,100")
         };
-        let driver = doors.start_with(options, Signals::none());
+        let driver = group.start_with(options, Signals::none());
         let editor = async {
-            doors.until(|doors| doors.canary() == [10, 8, 20]).await;
+            group.until(|group| group.canary() == [10, 8, 20]).await;
             tokio::time::sleep(Duration::from_millis(3300)).await;
-            doors.set_storefront(40, 40);
+            group.set_storefront(40, 40);
         };
         let (finish, ()) = tokio::join!(driver, editor);
         assert_eq!(finish.unwrap().outcome, outcome, "{policy:?}");
         assert_eq!(
-            doors.shop.drifts()[0],
+            group.shop.drifts()[0],
             (
                 "argocd".to_owned(),
                 "virtualservice shop/storefront: http[main] has weights 40/40/20, this rollout knows 72/8/20".to_owned()
@@ -38,25 +38,25 @@ async fn a_foreign_edit_of_a_companion_is_noticed_named_and_answered_by_the_poli
         );
         match policy {
             OnDrift::Stop => {
-                assert_eq!(doors.canary(), [10, 40, 20]);
-                doors.abort("storefront").await.unwrap().unwrap();
-                doors.assert_restored();
+                assert_eq!(group.canary(), [10, 40, 20]);
+                group.abort("storefront").await.unwrap().unwrap();
+                group.assert_restored();
             }
-            OnDrift::Rollback => doors.assert_restored(),
-            OnDrift::Reassert => assert_eq!(doors.canary(), [100, 80, 200]),
+            OnDrift::Rollback => group.assert_restored(),
+            OnDrift::Reassert => assert_eq!(group.canary(), [100, 80, 200]),
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_old_manifest_that_is_applied_over_a_companion_is_a_foreign_edit() {
-    let doors = Doors::open().await;
-    let driver = doors.start("10:30s,50:10m,100");
+    let group = Group::open().await;
+    let driver = group.start("10:30s,50:10m,100");
     let editor = async {
-        doors.until(|doors| doors.canary() == [10, 8, 20]).await;
-        let old = doors.object("storefront").raw().clone();
-        doors.until(|doors| doors.canary() == [50, 40, 100]).await;
-        doors.edit("storefront", |vs| {
+        group.until(|group| group.canary() == [10, 8, 20]).await;
+        let old = group.object("storefront").raw().clone();
+        group.until(|group| group.canary() == [50, 40, 100]).await;
+        group.edit("storefront", |vs| {
             vs["spec"] = old["spec"].clone();
             vs["metadata"]["annotations"] = old["metadata"]["annotations"].clone();
         });
@@ -64,50 +64,50 @@ async fn an_old_manifest_that_is_applied_over_a_companion_is_a_foreign_edit() {
     let (finish, ()) = tokio::join!(driver, editor);
     assert_eq!(finish.unwrap().outcome, Outcome::Drifted);
     assert_eq!(
-        doors.shop.drifts()[0].1,
+        group.shop.drifts()[0].1,
         "virtualservice shop/storefront has another state than shop/reviews, which it moves with"
     );
-    assert_eq!(doors.canary(), [50, 8, 100], "nothing is overwritten");
+    assert_eq!(group.canary(), [50, 8, 100], "nothing is overwritten");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_regression_does_not_overwrite_a_companion_that_somebody_else_changed() {
-    let doors = Doors::open().await;
+    let group = Group::open().await;
     // No watch tells of the edit: only the patch of the rollback meets it.
     let deaf = Rule::new(ApiFault::Hang { applied: false }).on("watch");
-    doors.shop.world.faults().api(deaf);
-    let driver = doors.start("10:1m,100");
+    group.shop.world.faults().api(deaf);
+    let driver = group.start("10:1m,100");
     let editor = async {
-        doors.until(|doors| doors.canary() == [10, 8, 20]).await;
+        group.until(|group| group.canary() == [10, 8, 20]).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
-        doors.set_storefront(40, 40);
-        doors.fails();
+        group.set_storefront(40, 40);
+        group.fails();
     };
     let (finish, ()) = tokio::join!(driver, editor);
     assert_eq!(finish.unwrap().outcome, Outcome::Drifted);
-    assert_eq!(doors.canary(), [0, 40, 0]);
+    assert_eq!(group.canary(), [0, 40, 0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lead_that_is_deleted_leaves_companions_that_abort_restores_one_by_one() {
-    let doors = Doors::open().await;
-    doors
-        .killed_when("10:10m,100", |doors| doors.canary() == [10, 8, 20])
+    let group = Group::open().await;
+    group
+        .killed_when("10:10m,100", |group| group.canary() == [10, 8, 20])
         .await;
-    doors.delete("reviews");
-    let lost = doors.promote("storefront", false).await.unwrap_err();
+    group.delete("reviews");
+    let lost = group.promote("storefront", false).await.unwrap_err();
     assert_eq!(
         lost.to_string(),
         "virtualservice shop/storefront moves with shop/reviews, and there is no rollout under way on that any more (try: kubectl canary abort storefront -n shop)"
     );
     for (name, before) in ["storefront", "partners"]
         .into_iter()
-        .zip(&doors.before[1..])
+        .zip(&group.before[1..])
     {
-        let aborted = doors.abort(name).await.unwrap().unwrap();
+        let aborted = group.abort(name).await.unwrap().unwrap();
         assert_eq!(aborted.outcome, Outcome::RolledBack(Cause::Request));
-        assert_eq!(&doors.spec(name), before);
-        assert_eq!(doors.rollout(name), None);
+        assert_eq!(&group.spec(name), before);
+        assert_eq!(group.rollout(name), None);
     }
 }
 
@@ -117,42 +117,42 @@ async fn a_lead_that_is_deleted_under_a_driver_stops_it_or_takes_the_others_back
         (OnDrift::Stop, Outcome::Drifted, true),
         (OnDrift::Rollback, Outcome::RollbackFailed, false),
     ] {
-        let doors = Doors::open().await;
+        let group = Group::open().await;
         let options = Options {
             on_drift: Some(policy),
             rollback_timeout: Some("20s".parse().unwrap()),
             ..together("10:10m,100")
         };
-        let driver = doors.start_with(options, Signals::none());
+        let driver = group.start_with(options, Signals::none());
         let editor = async {
-            doors.until(|doors| doors.canary() == [10, 8, 20]).await;
+            group.until(|group| group.canary() == [10, 8, 20]).await;
             tokio::time::sleep(Duration::from_secs(2)).await;
-            doors.delete("reviews");
+            group.delete("reviews");
         };
         let (finish, ()) = tokio::join!(driver, editor);
         assert_eq!(finish.unwrap().outcome, outcome, "{policy:?}");
         for (name, before) in ["storefront", "partners"]
             .into_iter()
-            .zip(&doors.before[1..])
+            .zip(&group.before[1..])
         {
-            assert_eq!(doors.rollout(name).is_some(), left, "{name}");
-            assert_eq!(&doors.spec(name) != before, left, "{name}");
+            assert_eq!(group.rollout(name).is_some(), left, "{name}");
+            assert_eq!(&group.spec(name) != before, left, "{name}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_companion_that_is_deleted_is_noticed_and_the_others_go_back() {
-    let doors = Doors::open().await;
+    let group = Group::open().await;
     let options = Options {
         on_drift: Some(OnDrift::Rollback),
         ..together("10:10m,100")
     };
-    let driver = doors.start_with(options, Signals::none());
+    let driver = group.start_with(options, Signals::none());
     let editor = async {
-        doors.until(|doors| doors.canary() == [10, 8, 20]).await;
+        group.until(|group| group.canary() == [10, 8, 20]).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
-        doors.delete("storefront");
+        group.delete("storefront");
     };
     let (finish, ()) = tokio::join!(driver, editor);
     let finish = finish.unwrap();
@@ -163,6 +163,6 @@ async fn a_companion_that_is_deleted_is_noticed_and_the_others_go_back() {
         finish.reasons
     );
     for (name, before) in ["reviews", "partners"].into_iter().zip([0, 2]) {
-        assert_eq!(doors.spec(name), doors.before[before], "{name}");
+        assert_eq!(group.spec(name), group.before[before], "{name}");
     }
 }

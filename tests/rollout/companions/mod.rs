@@ -1,8 +1,8 @@
 //! Several VirtualServices that move together.
 
 mod deaths;
-mod doors;
 mod edits;
+mod harness;
 mod races;
 mod refusals;
 mod together;

@@ -2,39 +2,39 @@
 
 use std::time::Duration;
 
-use kubectl_canary::commands::CommandError;
-use kubectl_canary::engine::Signals;
-use kubectl_canary::record::{Outcome, Rollout};
+use kubectl_canary::CommandError;
+use kubectl_canary::Signals;
+use kubectl_canary::rollout::{Outcome, Rollout};
 use kubectl_canary::sandbox::{ApiFault, Rule};
 
-use super::doors::{Doors, OBJECTS, together};
-use crate::stage::Dice;
+use super::harness::{Group, OBJECTS, together};
+use crate::harness::Dice;
 
 /// One of the things that people do to a rollout, on one of its objects.
-async fn meddle(doors: &Doors, dice: (u64, u64)) {
+async fn meddle(group: &Group, dice: (u64, u64)) {
     let name = OBJECTS[dice.0 as usize];
     // Whether it is refused or works depends on the moment; what is left behind must not.
     match dice.1 {
-        0 | 1 => drop(doors.promote(name, false).await),
-        2 => drop(doors.promote(name, true).await),
-        3 | 4 => drop(doors.pause(name).await),
-        5 | 6 => drop(doors.resume(name).await),
-        _ => drop(doors.abort(name).await),
+        0 | 1 => drop(group.promote(name, false).await),
+        2 => drop(group.promote(name, true).await),
+        3 | 4 => drop(group.pause(name).await),
+        5 | 6 => drop(group.resume(name).await),
+        _ => drop(group.abort(name).await),
     }
 }
 
 /// Every object that has a state has the same one, and weights that agree with it; none is left alone.
-fn assert_agree(doors: &Doors, round: u64) {
-    let lead = doors.rollout("reviews");
-    let canary = doors.canary();
+fn assert_agree(group: &Group, round: u64) {
+    let lead = group.rollout("reviews");
+    let canary = group.canary();
     match &lead {
         None => {
             for name in OBJECTS {
-                let own = doors.rollout(name);
+                let own = group.rollout(name);
                 assert!(
                     own.is_none(),
                     "round {round}: {name} is left alone\n{}",
-                    doors.story()
+                    group.story()
                 );
             }
             assert!(
@@ -44,14 +44,14 @@ fn assert_agree(doors: &Doors, round: u64) {
         }
         Some(lead) => {
             for name in &OBJECTS[1..] {
-                let own = doors.rollout(name);
+                let own = group.rollout(name);
                 let state = |rollout: &Rollout| (rollout.step, rollout.phase, rollout.since);
                 // A promotion that somebody paused on its way has come to its end on the first of them.
                 let ahead = lead.plan.is_last(lead.step) && own.is_none();
                 assert!(
                     ahead || own.as_ref().map(state) == Some(state(lead)),
                     "round {round}: {name} {own:?}\n{}",
-                    doors.story()
+                    group.story()
                 );
             }
             let percent = canary[0];
@@ -69,9 +69,9 @@ async fn whoever_promotes_pauses_or_aborts_beside_a_driver_all_objects_agree_in_
     let mut outcomes = std::collections::BTreeMap::<String, u32>::new();
     for round in 0..60 {
         let mut dice = Dice::seeded(1000 + round);
-        let doors = Doors::open().await;
+        let group = Group::open().await;
         let slow = ApiFault::Slow(Duration::from_millis(dice.below(600)));
-        doors.shop.world.faults().api(Rule::new(slow).on("patch"));
+        group.shop.world.faults().api(Rule::new(slow).on("patch"));
         if round % 2 == 1 {
             // Answers that do not tell what became of the patch.
             let applied = dice.below(2) == 1;
@@ -86,16 +86,16 @@ async fn whoever_promotes_pauses_or_aborts_beside_a_driver_all_objects_agree_in_
             };
             let (skip, times) = (dice.below(12) as u32, 1 + dice.below(3) as u32);
             let lost = Rule::new(lost).on("patch").after(skip).times(times);
-            doors.shop.world.faults().api(lost);
+            group.shop.world.faults().api(lost);
         }
-        let driver = doors.start_with(together("10:15s,50:15s,100"), Signals::none());
+        let driver = group.start_with(together("10:15s,50:15s,100"), Signals::none());
         let people = (0..4).map(|_| {
             let moment = Duration::from_millis(500 + dice.below(35_000));
             let what = (dice.below(3), dice.below(8));
-            let doors = &doors;
+            let group = &group;
             async move {
                 tokio::time::sleep(moment).await;
-                meddle(doors, what).await;
+                meddle(group, what).await;
             }
         });
         let people: Vec<_> = people.collect();
@@ -104,7 +104,7 @@ async fn whoever_promotes_pauses_or_aborts_beside_a_driver_all_objects_agree_in_
         let driver = tokio::time::timeout(Duration::from_secs(180), driver);
         let (finish, _) = tokio::join!(driver, people);
         tokio::time::sleep(Duration::from_secs(5)).await;
-        assert_agree(&doors, round);
+        assert_agree(&group, round);
         let outcome = match finish {
             Err(_) => "left".to_owned(),
             Ok(Ok(finish)) => {
@@ -123,10 +123,10 @@ async fn whoever_promotes_pauses_or_aborts_beside_a_driver_all_objects_agree_in_
             }
         };
         *outcomes.entry(outcome).or_default() += 1;
-        if doors.rollout("reviews").is_some() {
-            doors.shop.world.faults().clear();
-            doors.abort(OBJECTS[(round % 3) as usize]).await.unwrap();
-            doors.assert_restored();
+        if group.rollout("reviews").is_some() {
+            group.shop.world.faults().clear();
+            group.abort(OBJECTS[(round % 3) as usize]).await.unwrap();
+            group.assert_restored();
         }
     }
     assert!(outcomes.len() > 2, "too tame: {outcomes:?}");

@@ -1,23 +1,23 @@
 //! An object that cannot move along.
 
 use jiff::SignedDuration;
-use kubectl_canary::commands::CommandError;
-use kubectl_canary::engine::{Signal, Signals};
+use kubectl_canary::CommandError;
 use kubectl_canary::plan::Options;
-use kubectl_canary::record::{Cause, Outcome};
+use kubectl_canary::rollout::{Cause, Outcome};
 use kubectl_canary::sandbox::ApiFault;
+use kubectl_canary::{Signal, Signals};
 use serde_json::json;
 
-use super::doors::{Doors, OBJECTS, door, together};
-use crate::stage::{brisk, signals, start};
+use super::harness::{Group, OBJECTS, door, together};
+use crate::harness::{brisk, signals, start};
 
 #[tokio::test(start_paused = true)]
 async fn a_companion_that_is_refused_at_the_start_leaves_all_as_before() {
     for object in ["storefront", "partners"] {
-        let doors = Doors::open().await;
+        let group = Group::open().await;
         let fault = ApiFault::WebhookDenies("not today".into());
-        doors.fault(object, fault, |rule| rule.times(1));
-        let error = doors.start("10,100").await.unwrap_err();
+        group.fault(object, fault, |rule| rule.times(1));
+        let error = group.start("10,100").await.unwrap_err();
         assert_eq!(
             error.to_string(),
             format!(
@@ -25,33 +25,33 @@ async fn a_companion_that_is_refused_at_the_start_leaves_all_as_before() {
             )
         );
         assert_eq!(kubectl_canary::cli::Exit::from(&error).code(), 1);
-        doors.assert_restored();
+        group.assert_restored();
         let back = OBJECTS.iter().rev().map(ToString::to_string);
         let back: Vec<_> = back.collect();
-        assert!(doors.patched().ends_with(&back), "{:?}", doors.patched());
+        assert!(group.patched().ends_with(&back), "{:?}", group.patched());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_companion_that_cannot_be_reached_at_the_start_leaves_all_as_before() {
-    let doors = Doors::open().await;
+    let group = Group::open().await;
     let fault = ApiFault::Answer {
         code: 503,
         retry_after: None,
         applied: false,
     };
-    doors.fault("partners", fault, |rule| rule.times(5));
-    let error = doors.start("10,100").await.unwrap_err();
+    group.fault("partners", fault, |rule| rule.times(5));
+    let error = group.start("10,100").await.unwrap_err();
     assert!(matches!(error, CommandError::NotStarted { .. }), "{error}");
-    doors.assert_restored();
+    group.assert_restored();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_companion_that_is_refused_in_mid_run_takes_all_back_in_reverse_order() {
-    let doors = Doors::open().await;
+    let group = Group::open().await;
     let fault = ApiFault::WebhookDenies("not at 50".into());
-    doors.fault("partners", fault, |rule| rule.after(1).times(1));
-    let finish = doors.start("10,50,100").await.unwrap();
+    group.fault("partners", fault, |rule| rule.after(1).times(1));
+    let finish = group.start("10,50,100").await.unwrap();
     assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Refused));
     assert!(
         finish.reasons[0].contains("patch virtualservice shop/partners")
@@ -59,9 +59,9 @@ async fn a_companion_that_is_refused_in_mid_run_takes_all_back_in_reverse_order(
         "{:?}",
         finish.reasons
     );
-    doors.assert_restored();
+    group.assert_restored();
     assert_eq!(
-        doors.patched(),
+        group.patched(),
         [
             "reviews",
             "storefront",
@@ -77,21 +77,21 @@ async fn a_companion_that_is_refused_in_mid_run_takes_all_back_in_reverse_order(
 
 #[tokio::test(start_paused = true)]
 async fn a_companion_that_cannot_be_restored_keeps_no_other_from_it_and_is_named() {
-    let doors = Doors::open().await;
+    let group = Group::open().await;
     let (tell, queue) = signals();
     let options = Options {
         rollback_timeout: Some("30s".parse().unwrap()),
         ..together("10:10m,100")
     };
-    let driver = doors.start_with(options, queue);
+    let driver = group.start_with(options, queue);
     let other = async {
-        doors.until(|doors| doors.canary() == [10, 8, 20]).await;
+        group.until(|group| group.canary() == [10, 8, 20]).await;
         let fault = ApiFault::Hang { applied: false };
-        doors.fault("partners", fault, |rule| rule);
+        group.fault("partners", fault, |rule| rule);
         tell.send(Signal::Interrupt).unwrap();
-        let asked = doors.shop.world.clock().now();
-        doors.until(|doors| doors.canary() == [0, 0, 20]).await;
-        doors.shop.world.clock().now().duration_since(asked)
+        let asked = group.shop.world.clock().now();
+        group.until(|group| group.canary() == [0, 0, 20]).await;
+        group.shop.world.clock().now().duration_since(asked)
     };
     let (finish, took) = tokio::join!(driver, other);
     assert!(took < SignedDuration::from_secs(3), "{took:?}");
@@ -102,9 +102,9 @@ async fn a_companion_that_cannot_be_restored_keeps_no_other_from_it_and_is_named
         "{:?}",
         finish.reasons
     );
-    assert!(doors.rollout("reviews").is_some(), "the lead still knows");
+    assert!(group.rollout("reviews").is_some(), "the lead still knows");
     // The same again finds what is left to do; and says by hand what is not done.
-    let error = doors.abort("reviews").await.unwrap_err();
+    let error = group.abort("reviews").await.unwrap_err();
     let text = error.to_string();
     assert!(
         text.contains("kubectl patch virtualservice partners -n shop --type=json"),
@@ -115,20 +115,20 @@ async fn a_companion_that_cannot_be_restored_keeps_no_other_from_it_and_is_named
         "{text}"
     );
     assert_eq!(kubectl_canary::cli::Exit::from(&error).code(), 20);
-    doors.shop.world.faults().clear();
-    doors.abort("reviews").await.unwrap().unwrap();
-    doors.assert_restored();
+    group.shop.world.faults().clear();
+    group.abort("reviews").await.unwrap().unwrap();
+    group.assert_restored();
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_object_that_moves_with_another_starts_no_rollout_of_its_own() {
-    let doors = Doors::open().await;
-    doors
-        .killed_when("10:10m,100", |doors| doors.canary() == [10, 8, 20])
+    let group = Group::open().await;
+    group
+        .killed_when("10:10m,100", |group| group.canary() == [10, 8, 20])
         .await;
     let mut args = start(brisk());
     args.rollout.name = Some("storefront".into());
-    let refused = doors.shop.start_as("bob@desk", args, Signals::none());
+    let refused = group.shop.start_as("bob@desk", args, Signals::none());
     let refused = refused.await.unwrap_err();
     let text = refused.to_string();
     assert!(
@@ -158,8 +158,8 @@ async fn what_cannot_move_along_is_refused_before_anything_moves() {
         ("lonely", nobody_holds, 1),
         ("Storefront!", "is no name of a VirtualService", 2),
     ] {
-        let doors = Doors::open().await;
-        doors.shop.world.apply(door(
+        let group = Group::open().await;
+        group.shop.world.apply(door(
             "lonely",
             "lonely.example.com",
             json!([{"destination": {"host": "reviews", "subset": "v1"}}]),
@@ -168,7 +168,7 @@ async fn what_cannot_move_along_is_refused_before_anything_moves() {
             also: also.split(',').map(str::to_owned).collect(),
             ..brisk()
         };
-        let error = doors.start_with(options, Signals::none()).await;
+        let error = group.start_with(options, Signals::none()).await;
         let error = error.unwrap_err();
         assert!(error.to_string().contains(expected), "{also}: {error}");
         assert_eq!(
@@ -176,23 +176,23 @@ async fn what_cannot_move_along_is_refused_before_anything_moves() {
             code,
             "{also}"
         );
-        assert_eq!(doors.patched(), Vec::<String>::new());
+        assert_eq!(group.patched(), Vec::<String>::new());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_finding_on_a_companion_refuses_the_whole() {
-    let doors = Doors::open().await;
-    doors.edit("storefront", |vs| {
+    let group = Group::open().await;
+    group.edit("storefront", |vs| {
         vs["metadata"]["labels"] = json!({"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"});
     });
-    let view = doors.plan(together("10,100")).await.unwrap();
+    let view = group.plan(together("10,100")).await.unwrap();
     assert!(view.refused);
-    let error = doors.start("10,100").await.unwrap_err();
+    let error = group.start("10,100").await.unwrap_err();
     assert!(matches!(error, CommandError::Preflight(_)), "{error}");
     assert!(error.to_string().contains("shop/storefront"), "{error}");
-    doors.assert_restored();
+    group.assert_restored();
     // The plan's patches were rehearsals.
-    let calls = doors.shop.patches();
+    let calls = group.shop.patches();
     assert!(calls.iter().all(|call| call.query.contains("dryRun=All")));
 }

@@ -3,66 +3,67 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kubectl_canary::commands::{CommandError, Start};
-use kubectl_canary::engine::{Signal, Signals};
+use kubectl_canary::CommandError;
+use kubectl_canary::commands::Start;
 use kubectl_canary::plan::Options;
-use kubectl_canary::record::{Cause, EventKind, Outcome, Phase};
+use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase};
 use kubectl_canary::sandbox::{ApiFault, Rule};
+use kubectl_canary::{Signal, Signals};
 use serde_json::json;
 
-use super::doors::{Doors, OBJECTS, door, together};
-use crate::stage::{Dice, signals, start};
+use super::harness::{Group, OBJECTS, door, together};
+use crate::harness::{Dice, signals, start};
 
 #[tokio::test(start_paused = true)]
 async fn all_reach_100_percent_together_and_others_keep_their_share() {
-    let doors = Doors::open().await;
-    let driver = doors.start("10,50,100");
+    let group = Group::open().await;
+    let driver = group.start("10,50,100");
     let watcher = async {
-        doors.until(|doors| doors.canary() == [10, 8, 20]).await;
+        group.until(|group| group.canary() == [10, 8, 20]).await;
         for name in OBJECTS {
-            let rollout = doors.rollout(name).unwrap();
+            let rollout = group.rollout(name).unwrap();
             assert_eq!((rollout.step, rollout.phase), (0, Phase::Progressing));
         }
-        doors.until(|doors| doors.canary() == [50, 40, 100]).await;
+        group.until(|group| group.canary() == [50, 40, 100]).await;
     };
     let (finish, ()) = tokio::join!(driver, watcher);
     assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
-    assert_eq!(doors.canary(), [100, 80, 200]);
+    assert_eq!(group.canary(), [100, 80, 200]);
     assert_eq!(
-        doors.spec("storefront")["http"][1]["route"][2]["weight"],
+        group.spec("storefront")["http"][1]["route"][2]["weight"],
         20
     );
     assert_eq!(
-        doors.spec("storefront")["http"][0],
-        doors.before[1]["http"][0]
+        group.spec("storefront")["http"][0],
+        group.before[1]["http"][0]
     );
-    doors.assert_free();
+    group.assert_free();
     let steps = [OBJECTS, OBJECTS, OBJECTS].concat();
     // The lead rests last: its state goes when all the others have arrived.
-    assert_eq!(doors.patched(), [steps, vec!["reviews"]].concat());
+    assert_eq!(group.patched(), [steps, vec!["reviews"]].concat());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_regression_restores_every_object_to_its_bytes_and_the_lead_last() {
-    let doors = Doors::open().await;
-    let driver = doors.start("10:1m,100");
+    let group = Group::open().await;
+    let driver = group.start("10:1m,100");
     let breaking = async {
-        doors.until(|doors| doors.canary() == [10, 8, 20]).await;
+        group.until(|group| group.canary() == [10, 8, 20]).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
-        doors.fails();
+        group.fails();
     };
     let (finish, ()) = tokio::join!(driver, breaking);
     assert_eq!(
         finish.unwrap().outcome,
         Outcome::RolledBack(Cause::Regression)
     );
-    doors.assert_restored();
-    let patched = doors.patched();
+    group.assert_restored();
+    let patched = group.patched();
     assert_eq!(
         patched[patched.len() - 3..],
         ["partners", "storefront", "reviews"]
     );
-    let told = doors.shop.told().into_iter();
+    let told = group.shop.told().into_iter();
     let routes: Vec<_> = told
         .filter_map(|event| match event {
             EventKind::RolledBack { routes, .. } => Some(routes),
@@ -83,19 +84,19 @@ async fn a_regression_restores_every_object_to_its_bytes_and_the_lead_last() {
 
 #[tokio::test(start_paused = true)]
 async fn a_trip_takes_the_canary_to_0_on_every_object_before_it_is_confirmed() {
-    let doors = Doors::open().await;
+    let group = Group::open().await;
     let options = Options {
         analysis: None,
         min_requests: None,
         ..together("10:1m,100")
     };
-    let driver = doors.start_with(options, Signals::none());
+    let driver = group.start_with(options, Signals::none());
     let breaking = async {
-        doors.until(|doors| doors.canary() == [10, 8, 20]).await;
+        group.until(|group| group.canary() == [10, 8, 20]).await;
         tokio::time::sleep(Duration::from_secs(40)).await;
-        doors.fails();
-        doors.until(|doors| doors.canary() == [0, 0, 0]).await;
-        OBJECTS.map(|name| doors.rollout(name).map(|rollout| rollout.phase))
+        group.fails();
+        group.until(|group| group.canary() == [0, 0, 0]).await;
+        OBJECTS.map(|name| group.rollout(name).map(|rollout| rollout.phase))
     };
     let (finish, phases) = tokio::join!(driver, breaking);
     assert_eq!(phases, [Some(Phase::Tripped); 3]);
@@ -103,7 +104,7 @@ async fn a_trip_takes_the_canary_to_0_on_every_object_before_it_is_confirmed() {
         finish.unwrap().outcome,
         Outcome::RolledBack(Cause::Regression)
     );
-    doors.assert_restored();
+    group.assert_restored();
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,14 +129,14 @@ async fn a_short_fault_on_a_companion_is_borne() {
         ApiFault::Hang { applied: false },
     ] {
         for skip in 0..3 {
-            let doors = Doors::open().await;
-            doors.fault("storefront", fault.clone(), |rule| {
+            let group = Group::open().await;
+            group.fault("storefront", fault.clone(), |rule| {
                 rule.after(skip).times(2)
             });
-            let finish = doors.start("10,50,100").await.unwrap();
+            let finish = group.start("10,50,100").await.unwrap();
             assert_eq!(finish.outcome, Outcome::Promoted, "{fault:?} after {skip}");
-            assert_eq!(doors.canary(), [100, 80, 200]);
-            doors.assert_free();
+            assert_eq!(group.canary(), [100, 80, 200]);
+            group.assert_free();
         }
     }
 }
@@ -143,41 +144,41 @@ async fn a_short_fault_on_a_companion_is_borne() {
 #[tokio::test(start_paused = true)]
 async fn abort_beside_a_live_driver_ends_both_and_restores_all() {
     for name in OBJECTS {
-        let doors = Doors::open().await;
-        let driver = doors.start("10:5m,100");
+        let group = Group::open().await;
+        let driver = group.start("10:5m,100");
         let other = async {
-            doors.until(|doors| doors.canary() == [10, 8, 20]).await;
+            group.until(|group| group.canary() == [10, 8, 20]).await;
             tokio::time::sleep(Duration::from_secs(3)).await;
-            doors.abort(name).await.unwrap().unwrap()
+            group.abort(name).await.unwrap().unwrap()
         };
         let (finish, aborted) = tokio::join!(driver, other);
         assert_eq!(aborted.outcome, Outcome::RolledBack(Cause::Request));
         let finish = finish.unwrap();
         assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Request));
         assert_eq!(finish.reasons, ["rolled back: on request by bob@desk"]);
-        doors.assert_restored();
+        group.assert_restored();
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn promote_pause_and_resume_on_a_companion_act_on_all() {
-    let doors = Doors::open().await;
-    let driver = doors.start("10:10m,50:10m,100");
+    let group = Group::open().await;
+    let driver = group.start("10:10m,50:10m,100");
     let other = async {
-        doors.until(|doors| doors.canary() == [10, 8, 20]).await;
+        group.until(|group| group.canary() == [10, 8, 20]).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
-        doors.promote("partners", false).await.unwrap();
-        assert_eq!(doors.canary(), [50, 40, 100]);
-        doors.pause("storefront").await.unwrap();
+        group.promote("partners", false).await.unwrap();
+        assert_eq!(group.canary(), [50, 40, 100]);
+        group.pause("storefront").await.unwrap();
         tokio::time::sleep(Duration::from_secs(60)).await;
         for name in OBJECTS {
-            assert_eq!(doors.rollout(name).unwrap().phase, Phase::Paused, "{name}");
+            assert_eq!(group.rollout(name).unwrap().phase, Phase::Paused, "{name}");
         }
-        assert_eq!(doors.canary(), [50, 40, 100]);
-        doors.resume("partners").await.unwrap();
-        let status = doors.status("partners").await;
+        assert_eq!(group.canary(), [50, 40, 100]);
+        group.resume("partners").await.unwrap();
+        let status = group.status("partners").await;
         assert_eq!(status.moves_with.unwrap().to_string(), "shop/reviews");
-        let status = doors.status("reviews").await;
+        let status = group.status("reviews").await;
         let also: Vec<_> = status.also.iter().map(ToString::to_string).collect();
         assert_eq!(also, ["shop/storefront", "shop/partners"]);
         let routes: Vec<_> = status.routes.iter().map(|r| r.route.as_str()).collect();
@@ -189,32 +190,32 @@ async fn promote_pause_and_resume_on_a_companion_act_on_all() {
                 "http[main] of shop/partners"
             ]
         );
-        doors.promote("storefront", true).await.unwrap();
-        assert_eq!(doors.canary(), [100, 80, 200]);
+        group.promote("storefront", true).await.unwrap();
+        assert_eq!(group.canary(), [100, 80, 200]);
     };
     let (finish, ()) = tokio::join!(driver, other);
     assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
-    doors.assert_free();
+    group.assert_free();
 }
 
 #[tokio::test(start_paused = true)]
 async fn promote_without_a_driver_moves_all_and_a_refusal_takes_all_back() {
-    let doors = Doors::open().await;
+    let group = Group::open().await;
     let args = Start {
         no_wait: true,
         ..start(together("10,50,100"))
     };
-    let started = doors
+    let started = group
         .shop
         .start_as("alice@desk", args, Signals::none())
         .await;
     assert_eq!(started.unwrap().outcome, Outcome::StepPassed);
-    assert_eq!(doors.canary(), [10, 8, 20]);
-    doors.promote("reviews", false).await.unwrap();
-    assert_eq!(doors.canary(), [50, 40, 100]);
+    assert_eq!(group.canary(), [10, 8, 20]);
+    group.promote("reviews", false).await.unwrap();
+    assert_eq!(group.canary(), [50, 40, 100]);
     let fault = ApiFault::WebhookDenies("no".into());
-    doors.fault("storefront", fault, |rule| rule.times(1));
-    let error = doors.promote("reviews", false).await.unwrap_err();
+    group.fault("storefront", fault, |rule| rule.times(1));
+    let error = group.promote("reviews", false).await.unwrap_err();
     assert!(
         error
             .to_string()
@@ -222,13 +223,13 @@ async fn promote_without_a_driver_moves_all_and_a_refusal_takes_all_back() {
         "{error}"
     );
     assert_eq!(kubectl_canary::cli::Exit::from(&error).code(), 12);
-    doors.assert_restored();
+    group.assert_restored();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_plan_shows_every_step_of_every_object_and_asks_the_server_about_each() {
-    let doors = Doors::open().await;
-    let view = doors.plan(together("10,100")).await.unwrap();
+    let group = Group::open().await;
+    let view = group.plan(together("10,100")).await.unwrap();
     let also: Vec<_> = view.also.iter().map(ToString::to_string).collect();
     assert_eq!(also, ["shop/storefront", "shop/partners"]);
     let routes: Vec<_> = view
@@ -256,23 +257,23 @@ async fn a_plan_shows_every_step_of_every_object_and_asks_the_server_about_each(
     ] {
         assert!(told.contains(&expected), "{expected}: {told:#?}");
     }
-    doors.assert_restored();
+    group.assert_restored();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_signal_at_any_moment_restores_all_within_seven_seconds() {
     let mut dice = Dice::seeded(13);
     for round in 0..20 {
-        let doors = Doors::open().await;
+        let group = Group::open().await;
         let slow = ApiFault::Slow(Duration::from_millis(200));
-        doors.shop.world.faults().api(Rule::new(slow).on("patch"));
+        group.shop.world.faults().api(Rule::new(slow).on("patch"));
         let (tell, queue) = signals();
         let millis = 1000 + dice.below(14_000);
-        let driver = doors.start_with(together("10,50,100:1m"), queue);
+        let driver = group.start_with(together("10,50,100:1m"), queue);
         let other = async {
             tokio::time::sleep(Duration::from_millis(millis)).await;
             tell.send(Signal::Terminate).unwrap();
-            doors.shop.world.clock().now()
+            group.shop.world.clock().now()
         };
         let (finish, asked) = tokio::join!(driver, other);
         match finish {
@@ -286,20 +287,20 @@ async fn a_signal_at_any_moment_restores_all_within_seven_seconds() {
             }
             Err(error) => assert!(matches!(error, CommandError::Interrupted(_)), "{error}"),
         }
-        doors.assert_restored();
+        group.assert_restored();
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_object_of_another_namespace_moves_along() {
-    let doors = Doors::open().await;
+    let group = Group::open().await;
     let route = json!([
         {"destination": {"host": "reviews.shop.svc.cluster.local", "subset": "v1"}, "weight": 10},
         {"destination": {"host": "reviews.shop.svc.cluster.local", "subset": "v2"}, "weight": 0},
     ]);
     let mut elsewhere = door("partners", "edge.example.com", route);
     elsewhere["metadata"]["namespace"] = "edge".into();
-    doors.shop.world.set(|stage| {
+    group.shop.world.set(|stage| {
         stage.apply(json!({
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": "edge"}, "status": {"phase": "Active"},
@@ -310,26 +311,26 @@ async fn an_object_of_another_namespace_moves_along() {
         also: vec!["partners".into(), "edge/partners".into()],
         ..together("10:10m,100")
     };
-    let view = doors.plan(options.clone()).await.unwrap();
+    let view = group.plan(options.clone()).await.unwrap();
     let found: Vec<_> = view.findings.iter().map(|one| one.what.as_str()).collect();
     assert!(
         found.contains(&"may patch and watch virtualservices in namespace edge"),
         "{found:#?}"
     );
-    let driver = doors.start_with(options, Signals::none());
+    let driver = group.start_with(options, Signals::none());
     let weight = || {
-        let object = doors
+        let object = group
             .shop
             .world
             .object("virtualservices", "edge", "partners");
         object.unwrap()["spec"]["http"][1]["route"][1]["weight"].clone()
     };
     let other = async {
-        doors.until(|_| weight() == 1).await;
+        group.until(|_| weight() == 1).await;
         // A short name is one of the namespace in force, so this is the one in shop.
-        doors.abort("partners").await.unwrap().unwrap();
+        group.abort("partners").await.unwrap().unwrap();
         assert_eq!(weight(), 0);
-        doors.assert_restored();
+        group.assert_restored();
     };
     let (finish, ()) = tokio::join!(driver, other);
     assert_eq!(finish.unwrap().outcome, Outcome::RolledBack(Cause::Request));
@@ -337,12 +338,12 @@ async fn an_object_of_another_namespace_moves_along() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pipeline_drives_all_step_by_step() {
-    let doors = Doors::open().await;
+    let group = Group::open().await;
     let args = Start {
         no_wait: true,
         ..start(together("10,50,100"))
     };
-    let started = doors
+    let started = group
         .shop
         .start_as("alice@desk", args, Signals::none())
         .await;
@@ -351,9 +352,9 @@ async fn a_pipeline_drives_all_step_by_step() {
         ([50, 40, 100], Outcome::StepPassed),
         ([100, 80, 200], Outcome::Promoted),
     ] {
-        let passed = doors.shop.promote_and_wait("ci@runner").await.unwrap();
+        let passed = group.shop.promote_and_wait("ci@runner").await.unwrap();
         assert_eq!(passed.outcome, outcome);
-        assert_eq!(doors.canary(), canary);
+        assert_eq!(group.canary(), canary);
     }
-    doors.assert_free();
+    group.assert_free();
 }

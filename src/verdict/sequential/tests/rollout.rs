@@ -2,9 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::verdict::analysis::{Analysis, Decision, StepContext};
 use crate::verdict::sequential::dispersion::Dispersion;
-use crate::verdict::sequential::{History, Past, Policy, Preset, Sequential};
-use crate::verdict::{Analysis, Counts, Decision, StepContext, Window};
+use crate::verdict::sequential::sequential::Sequential;
+use crate::verdict::sequential::{History, Past, Policy, Preset};
+use crate::verdict::{Counts, Window};
 
 pub(super) const SCRAPE: i64 = 15;
 

@@ -1,8 +1,8 @@
 //! When a step is left, held, given up or gone back from.
 
 use super::rollout::{Rollout, at, policy};
+use crate::verdict::analysis::{Analysis, Decision, Verdict};
 use crate::verdict::sequential::{Hold, State};
-use crate::verdict::{Analysis, Decision, Verdict};
 
 #[test]
 fn a_healthy_canary_goes_on_when_its_time_is_over() {

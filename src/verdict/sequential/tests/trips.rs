@@ -4,9 +4,11 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::rollout::{Rollout, counts, history, policy};
+use crate::verdict::analysis::{Analysis, Decision, Verdict};
 use crate::verdict::sequential::dispersion::Dispersion;
-use crate::verdict::sequential::{History, Hold, Past, Policy, Sequential, State, Subject};
-use crate::verdict::{Analysis, Decision, Slow, Verdict, Window};
+use crate::verdict::sequential::sequential::Sequential;
+use crate::verdict::sequential::{History, Hold, Past, Policy, State, Subject};
+use crate::verdict::{Slow, Window};
 
 #[test]
 fn a_regression_trips_and_is_confirmed_by_a_healthy_stable() {

@@ -1,0 +1,120 @@
+//! The watch on many VirtualServices, for whoever looks on.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::core::WatchEvent;
+
+use super::call::CallError;
+use super::virtual_services::Cluster;
+use super::watch::{Events, connect, version_of};
+use crate::istio::VirtualService;
+
+/// The pause before a list that failed is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What a feed has to tell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ListEvent {
+    /// All there are: at the beginning, and again after a gap in which something may have been missed.
+    All(Vec<VirtualService>),
+    /// One that is new or different.
+    Changed(Box<VirtualService>),
+    /// One that is gone, as it was last.
+    Deleted(Box<VirtualService>),
+}
+
+/// Follows the VirtualServices of a namespace, or of all.
+pub struct ListWatch {
+    cluster: Cluster,
+    namespace: Option<String>,
+    version: Option<String>,
+    events: Option<Events>,
+    listed: bool,
+}
+
+impl ListWatch {
+    /// Follows those of `namespace`, or of all namespaces.
+    pub fn new(cluster: &Cluster, namespace: Option<&str>) -> Self {
+        Self {
+            cluster: cluster.clone(),
+            namespace: namespace.map(str::to_owned),
+            version: None,
+            events: None,
+            listed: false,
+        }
+    }
+
+    /// Waits for the next news; there is always a next one.
+    ///
+    /// RBAC: `list` and `watch` on `virtualservices`.
+    ///
+    /// # Errors
+    /// If they cannot be listed at the beginning, or may not be watched. Once there was a list, what
+    /// may pass is waited for.
+    pub async fn next(&mut self) -> Result<ListEvent, CallError> {
+        loop {
+            let Some(version) = &self.version else {
+                match self.list().await {
+                    Ok(all) => return Ok(ListEvent::All(all)),
+                    Err(error) if self.listed && error.may_pass() => {
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+            };
+            let Some(events) = &mut self.events else {
+                match connect(&self.cluster, self.namespace.as_deref(), None, version).await {
+                    Ok(events) => self.events = Some(events),
+                    Err(error) if error.may_pass() => {
+                        tokio::time::sleep(PAUSE).await;
+                        self.version = None;
+                    }
+                    Err(error) => return Err(error),
+                }
+                continue;
+            };
+            let event = events.next().await;
+            if let Some(news) = self.heard(event) {
+                return Ok(news);
+            }
+        }
+    }
+
+    async fn list(&mut self) -> Result<Vec<VirtualService>, CallError> {
+        let namespace = self.namespace.as_deref();
+        let (all, version) = self.cluster.virtual_services_at(namespace).await?;
+        self.version = Some(version);
+        self.listed = true;
+        Ok(all)
+    }
+
+    fn heard(
+        &mut self,
+        event: Option<kube::Result<WatchEvent<serde_json::Value>>>,
+    ) -> Option<ListEvent> {
+        let (raw, news): (_, fn(Box<VirtualService>) -> ListEvent) = match event {
+            Some(Ok(WatchEvent::Added(raw) | WatchEvent::Modified(raw))) => {
+                (raw, ListEvent::Changed)
+            }
+            Some(Ok(WatchEvent::Deleted(raw))) => (raw, ListEvent::Deleted),
+            Some(Ok(WatchEvent::Bookmark(bookmark))) => {
+                self.version = Some(bookmark.metadata.resource_version);
+                return None;
+            }
+            // The version is too old to go on from, so there is a gap.
+            Some(Ok(WatchEvent::Error(_))) => {
+                (self.version, self.events) = (None, None);
+                return None;
+            }
+            // Servers end watches all the time; the next one begins where this one ended.
+            Some(Err(_)) | None => {
+                self.events = None;
+                return None;
+            }
+        };
+        self.version = Some(version_of(&raw));
+        VirtualService::new(raw).ok().map(|vs| news(Box::new(vs)))
+    }
+}

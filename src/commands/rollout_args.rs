@@ -1,0 +1,81 @@
+//! What is to be rolled out, and how: flags and plan file as one.
+
+use crate::context::object_name;
+use crate::discovery::RolloutRequest;
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::metrics::MetricSource;
+use crate::plan::{Options, PlanFile, shell_word};
+
+/// What `start` and `plan` take.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RolloutArgs {
+    /// The VirtualService: `reviews`, `vs/reviews` or `virtualservice/reviews`.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// A plan file; flags win over it. `-` reads from standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub filename: Option<PathBuf>,
+    /// Everything else.
+    #[command(flatten)]
+    pub options: Options,
+    /// The namespace given by flag, which wins over the plan file's.
+    #[arg(skip)]
+    pub namespace: Option<String>,
+}
+
+impl RolloutArgs {
+    /// The words after a command's name and the object's that say the same again.
+    pub fn words(&self) -> String {
+        let file = self
+            .filename
+            .as_ref()
+            .map(|path| path.display().to_string());
+        let file = file.map(|file| format!("-f {}", shell_word(&file)));
+        let words: Vec<_> = file.into_iter().chain([self.options.flags()]).collect();
+        words.join(" ").trim_end().to_owned()
+    }
+
+    /// The object's name, its namespace and the options, flags before the file.
+    pub fn resolve(&self, context: &Context<'_>) -> Result<RolloutRequest, CommandError> {
+        let mut options = self.options.clone();
+        let (mut name, mut namespace) = (self.name.clone(), context.namespace.clone());
+        if let Some(path) = &self.filename {
+            let plan = plan_file(path)?;
+            options = options.or(plan.spec);
+            name = name.or(plan.metadata.name);
+            if let Some(given) = self.namespace.clone().or(plan.metadata.namespace) {
+                namespace = given;
+            }
+        }
+        let name = name.ok_or_else(|| {
+            CommandError::Usage("which VirtualService? (try: kubectl canary start NAME, or metadata.name in the plan file)".into())
+        })?;
+        Ok(RolloutRequest {
+            name: object_name(&name)?.to_owned(),
+            namespace,
+            options,
+        })
+    }
+}
+
+/// Reads a plan file; `-` is standard input.
+///
+/// # Errors
+/// If it cannot be read, or is no plan of this version.
+pub fn plan_file(path: &Path) -> Result<PlanFile, CommandError> {
+    let file = path.display().to_string();
+    let read = if file == "-" {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    let text = read.map_err(|source| CommandError::Io {
+        what: format!("cannot read plan file {file}"),
+        source,
+    })?;
+    PlanFile::parse(&text).map_err(|source| CommandError::PlanFile { file, source })
+}

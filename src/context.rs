@@ -1,0 +1,123 @@
+//! What every command works in.
+
+use crate::clock::Clock;
+use crate::cluster::Cluster;
+use crate::metrics::{HttpSource, MetricSource, MetricsError, PrometheusAddress, ServiceProxy};
+use crate::rollout::Observer;
+use crate::signals::Signals;
+
+use crate::error::CommandError;
+
+/// The world outside, as it is handed to a command.
+pub struct Context<'a> {
+    /// The API server.
+    pub cluster: Cluster,
+    /// The namespace in force.
+    pub namespace: String,
+    /// The time.
+    pub clock: Clock,
+    /// Who acts: `user@host`.
+    pub actor: String,
+    /// This run's id.
+    pub run: String,
+    /// Who listens to events.
+    pub observer: &'a mut dyn Observer,
+    /// Ctrl-C and SIGTERM.
+    pub signals: Signals,
+}
+
+impl Context<'_> {
+    /// The name under which this process drives.
+    pub fn holder(&self) -> String {
+        format!("{}/{}", self.actor, std::process::id())
+    }
+
+    /// The metrics at an address.
+    ///
+    /// # Errors
+    /// If the address cannot be used.
+    pub fn metrics(&self, address: &str) -> Result<Box<dyn MetricSource>, CommandError> {
+        let parsed: PrometheusAddress = address
+            .parse()
+            .map_err(|error| CommandError::Usage(format!("--prometheus {address:?}: {error}")))?;
+        let refused = |error: MetricsError| CommandError::Usage(error.to_string());
+        Ok(match &parsed {
+            PrometheusAddress::Url(endpoint) => {
+                Box::new(HttpSource::new(endpoint, http::HeaderMap::new()).map_err(refused)?)
+            }
+            PrometheusAddress::Service(service) => {
+                Box::new(ServiceProxy::new(self.cluster.client().clone(), service))
+            }
+        })
+    }
+}
+
+/// The VirtualService that a user means by `reviews`, `vs/reviews` or `virtualservice/reviews`.
+///
+/// # Errors
+/// If it names another kind of object, or nothing.
+pub fn object_name(text: &str) -> Result<&str, CommandError> {
+    let name = match text.split_once('/') {
+        Some((kind, name)) if is_kind(kind) => name,
+        Some((kind, name)) => {
+            return Err(CommandError::Usage(format!(
+                "{kind:?} is not a VirtualService (try: vs/{name})"
+            )));
+        }
+        None => text,
+    };
+    let valid =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    if name.is_empty() || !name.bytes().all(valid) {
+        return Err(CommandError::Usage(format!(
+            "{name:?} is no name of a VirtualService (try: kubectl get virtualservices)"
+        )));
+    }
+    Ok(name)
+}
+
+/// What people call VirtualServices.
+fn is_kind(text: &str) -> bool {
+    const KINDS: [&str; 4] = [
+        "vs",
+        "virtualservice",
+        "virtualservices",
+        "virtualservice.networking.istio.io",
+    ];
+    KINDS.contains(&text.to_lowercase().as_str())
+}
+
+/// Namespace and name of the VirtualService that a user means by `gateway`, `vs/gateway` or
+/// `edge/gateway`.
+///
+/// # Errors
+/// As [`object_name`].
+pub fn name_with_namespace(text: &str, namespace: &str) -> Result<(String, String), CommandError> {
+    let (namespace, name) = match text.split_once('/') {
+        Some((given, name)) if !is_kind(given) && !given.is_empty() => (given, name),
+        _ => (namespace, text),
+    };
+    Ok((namespace.to_owned(), object_name(name)?.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_named_with_its_kind_or_its_namespace_or_neither() {
+        for (text, expected) in [
+            ("gateway", Some(("shop", "gateway"))),
+            ("vs/gateway", Some(("shop", "gateway"))),
+            ("edge/gateway", Some(("edge", "gateway"))),
+            ("edge/vs/gateway", Some(("edge", "gateway"))),
+            ("/gateway", None),
+            ("edge/", None),
+            ("Gateway", None),
+        ] {
+            let named = name_with_namespace(text, "shop").ok();
+            let expected = expected.map(|(namespace, name)| (namespace.into(), name.into()));
+            assert_eq!(named, expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! From what was asked to a rollout that could start: everything decided, nothing moved.
+
+use clap::Args;
+use jiff::Timestamp;
+
+use crate::discovery::Companions;
+use crate::discovery::object_to_change;
+use crate::preflight::{additions, unseen_copies};
+
+use crate::cluster::Subset;
+use crate::context::Context;
+use crate::discovery::is_under_way;
+use crate::discovery::{Baseline, Lookback, before, recent};
+use crate::discovery::{ClusterSnapshot, SnapshotScope};
+use crate::error::CommandError;
+use crate::istio::{Selection, Split, VersionQuery, VersionsError, VirtualService};
+use crate::metrics::{MetricSource, MetricsError, Targets, Unit};
+use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan, Rung};
+use crate::preflight::{Proposal, Samples, inspect};
+use crate::rollout::Rollout;
+
+/// What is to be rolled out, and how.
+#[derive(Clone, Debug)]
+pub struct RolloutRequest {
+    /// The VirtualService's name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Flags and plan file as one.
+    pub options: Options,
+}
+
+/// A rollout that could start.
+#[derive(Debug)]
+pub struct ReadyRollout {
+    /// The object as it is.
+    pub vs: VirtualService,
+    /// The objects that move with it, in order.
+    pub companions: Vec<VirtualService>,
+    /// The rollout, its first step still to be taken.
+    pub rollout: Rollout,
+    /// The first step.
+    pub first: usize,
+    /// Steps that the canary's share is above already.
+    pub skipped: Vec<Rung>,
+    /// Routes that keep sending to stable.
+    pub left_behind: Vec<String>,
+    /// What DestinationRules say.
+    pub subsets: Vec<Subset>,
+    /// How many pods the canary has.
+    pub canary_pods: usize,
+    /// Whom to count in the metrics, if the versions can be told apart there.
+    pub targets: Option<Targets>,
+    /// When the youngest pod of the canary started.
+    pub youngest: Option<Timestamp>,
+    /// What the stable version did so far, if the metrics tell.
+    pub before: Option<Baseline>,
+    /// What is to be expected of the plan, if that is known.
+    pub forecast: Option<Forecast>,
+    /// What was checked.
+    pub findings: Vec<Finding>,
+}
+
+impl ReadyRollout {
+    /// Fails if any finding refuses.
+    ///
+    /// # Errors
+    /// [`CommandError::Preflight`] with every finding.
+    pub fn check(&self) -> Result<(), CommandError> {
+        if Finding::refuses(&self.findings) {
+            return Err(CommandError::Preflight(self.findings.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// Reads the object, decides plan, versions and first step, and checks what would go wrong.
+///
+/// # Errors
+/// Whatever keeps the rollout from being described at all; what would go wrong later is a finding.
+pub async fn prepare(
+    context: &Context<'_>,
+    request: RolloutRequest,
+) -> Result<ReadyRollout, CommandError> {
+    let RolloutRequest {
+        name,
+        namespace,
+        options,
+    } = request;
+    let (stable, canary, routes) = (
+        options.stable.clone(),
+        options.canary.clone(),
+        options.route.clone(),
+    );
+    let plan = Plan::resolve(options.clone())?;
+    // An address that cannot be read is better known before anything is asked of the cluster.
+    let metrics = context.metrics(&plan.prometheus)?;
+    let vs = context
+        .cluster
+        .virtual_service(&namespace, &name)
+        .await
+        .map_err(CommandError::unreadable)?;
+    let mut handed_over = Vec::new();
+    let (vs, routes) = object_to_change(context, vs, routes, &mut handed_over).await?;
+    if let Some(rollout) = Rollout::read(&vs)? {
+        return Err(is_under_way(&vs, &rollout));
+    }
+    let snapshot = ClusterSnapshot::look(&context.cluster, &vs).await;
+    let subsets = snapshot.subsets();
+    let defined = subsets.iter();
+    let defined: Vec<_> = defined
+        .map(|subset| (subset.host.clone(), subset.name.clone()))
+        .collect();
+    let query = VersionQuery {
+        stable: stable.as_deref(),
+        canary: canary.as_deref(),
+        routes: &routes,
+        subsets: &defined,
+        add: options.add_destination,
+    };
+    let selection = match query.select_versions(&vs) {
+        Ok(selection) => selection,
+        Err(error @ VersionsError::OneVersion { .. }) => {
+            let proposal = snapshot.propose(&context.cluster, &vs, &routes);
+            return Err(nothing_to_shift(&vs, error, proposal.await));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let fitted = selection.fitted(&vs, &plan, options.fine_weights);
+    let selection = fitted.map_err(|source| CommandError::Split {
+        object: vs.full_name(),
+        source: Box::new(source),
+    })?;
+    let companions = Companions::gather(context, &vs, &options, &plan, &selection).await?;
+    let mut left_behind = selection.left_behind.clone();
+    left_behind.extend(companions.left_behind());
+    let (mut rollout, first, skipped) =
+        first_step(context, &vs, plan, selection.clone(), &companions)?;
+    let question = SnapshotScope {
+        vs: &vs,
+        selection: &selection,
+        ignore_owner: options.ignore_owner.unwrap_or(false),
+        now: context.clock.now(),
+    };
+    let mut facts = snapshot.gather(&context.cluster, question).await;
+    let targets = facts.targets().ok();
+    let targets = targets.map(|targets| targets.counting(rollout.counted()));
+    let before = match &targets {
+        Some(targets) => {
+            let (before, samples) = look_back(context, metrics.as_ref(), targets, &rollout).await;
+            facts.samples = Some(samples);
+            before
+        }
+        None => None,
+    };
+    facts.now = context.clock.now();
+    let mut findings = handed_over;
+    findings.extend(inspect(&facts));
+    findings.extend(additions(&vs, &rollout));
+    let samples = facts
+        .samples
+        .as_ref()
+        .and_then(|samples| samples.as_ref().ok());
+    findings.extend(samples.and_then(|samples| unseen_copies(&rollout.plan, samples)));
+    let of_company = companions.inspect(context, (&vs, &rollout), &facts, &findings);
+    findings.extend(of_company.await);
+    let workloads = facts.canary_workloads();
+    let (youngest, canary_pods) = (workloads.youngest, workloads.pods);
+    // How often Prometheus scrapes decides how often to look and how long a step takes at least.
+    if let Some(scrape) = before.as_ref().and_then(|before| before.scrape) {
+        rollout.plan = Plan::measured(options, scrape)?;
+    }
+    rollout.past = before.as_ref().map(|before| before.depth);
+    let forecast = forecast(&rollout, first, before.as_ref());
+    findings.extend(
+        forecast
+            .as_ref()
+            .and_then(|forecast| forecast.finding(&rollout.plan)),
+    );
+    rollout.holder = context.holder();
+    Ok(ReadyRollout {
+        vs,
+        companions: companions.into_objects(),
+        rollout,
+        first,
+        skipped,
+        left_behind,
+        subsets,
+        canary_pods,
+        targets,
+        youngest,
+        before,
+        forecast,
+        findings,
+    })
+}
+
+/// The past of the stable version, and what a preflight has to know of it.
+///
+/// The past ends where the rollout began, not when this is asked: a run that is resumed, and whoever
+/// replays this one, look at the same.
+async fn look_back(
+    context: &Context<'_>,
+    metrics: &dyn MetricSource,
+    targets: &Targets,
+    rollout: &Rollout,
+) -> (Option<Baseline>, Result<Samples, MetricsError>) {
+    let now = context.clock.now();
+    let durations = rollout.plan.weighs_durations();
+    let (before, recent) = futures::join!(
+        before(
+            metrics,
+            targets,
+            rollout.began,
+            durations,
+            Lookback::AsNeeded
+        ),
+        recent(metrics, targets, now)
+    );
+    let recent = recent.ok();
+    let samples = before.as_ref().map(|before| Samples {
+        counted: targets.counted(),
+        source: metrics.name(),
+        series: before.series,
+        // An answer that came once is enough; what is not known of its age is not held against it.
+        newest: recent.and_then(|recent| recent.newest),
+        callees_report: recent.is_none_or(|recent| recent.callees_report),
+        scrape: before.scrape.map(HumanDuration::signed),
+    });
+    let samples = samples.map_err(Clone::clone);
+    (before.ok(), samples)
+}
+
+fn forecast(rollout: &Rollout, first: usize, before: Option<&Baseline>) -> Option<Forecast> {
+    let shared = rollout.all_routes().map(Split::shared).min()?;
+    let mut plan = rollout.plan.clone();
+    // Nobody measures how long a connection takes to answer.
+    plan.judgement.ignore_latency |= rollout.counted() == Unit::Connections;
+    Forecast::of(&plan, before?.traffic?, first, shared)
+}
+
+fn first_step(
+    context: &Context<'_>,
+    vs: &VirtualService,
+    plan: Plan,
+    selection: Selection,
+    companions: &Companions,
+) -> Result<(Rollout, usize, Vec<Rung>), CommandError> {
+    let rollout = Rollout::new(
+        context.run.clone(),
+        context.holder(),
+        plan,
+        (selection.stable, selection.canary, selection.splits),
+        context.clock.now(),
+    )
+    .with_companions(companions.companions());
+    let share = rollout.original_share();
+    let steps = rollout.plan.steps.as_slice();
+    // A step that equals the share is judged before the next one is taken.
+    let first = steps
+        .iter()
+        .position(|step| step.weight >= share)
+        .unwrap_or(steps.len() - 1);
+    let skipped: Vec<_> = steps[..first].iter().copied().map(Rung::from).collect();
+    if share == Percent::HUNDRED {
+        return Err(CommandError::Conflict(format!(
+            "{} of virtualservice {} has all the traffic already (try: --canary with the other version)",
+            rollout.canary,
+            vs.full_name()
+        )));
+    }
+    for split in &rollout.routes {
+        if let Some(route) = split.find(vs) {
+            split
+                .check_step(route, steps[first].weight)
+                .map_err(|source| CommandError::Split {
+                    object: vs.full_name(),
+                    source: Box::new(source),
+                })?;
+        }
+    }
+    companions.check_step(steps[first].weight)?;
+    Ok((rollout, first, skipped))
+}
+
+/// The error, and with it what to apply, where that can be told.
+fn nothing_to_shift(
+    vs: &VirtualService,
+    error: VersionsError,
+    proposal: Option<Proposal>,
+) -> CommandError {
+    match proposal {
+        None => error.into(),
+        Some(proposal) => CommandError::NothingToShift {
+            name: vs.name().to_owned(),
+            namespace: vs.namespace().to_owned(),
+            source: Box::new(error),
+            proposal: Box::new(proposal),
+        },
+    }
+}

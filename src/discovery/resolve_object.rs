@@ -1,0 +1,156 @@
+//! From the object that was named to the one on which the rollout stands: from a root to its delegate,
+//! from a companion to its lead.
+
+use crate::cluster::ErrorKind;
+use crate::context::Context;
+use crate::context::object_name;
+use crate::error::CommandError;
+use crate::istio::{Delegate, VirtualService, delegate_of};
+use crate::plan::Finding;
+use crate::rollout::{LAST, ObjectName, ROLLOUT, Rollout};
+
+/// Acts on the VirtualService called `name`; where that moves with another, on its lead; and where no
+/// rollout is under way there, on the one delegate of its routes that has one.
+///
+/// Only when there is nothing to act upon are the delegates looked at, so nobody waits for them.
+pub async fn on_delegate<T>(
+    context: &mut Context<'_>,
+    name: &str,
+    mut act: impl AsyncFnMut(&mut Context<'_>, &str) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    let name = object_name(name)?;
+    let nothing = match act(context, name).await {
+        Err(CommandError::MovesWith { object, lead, .. }) => {
+            lead.namespace.clone_into(&mut context.namespace);
+            return act(context, &lead.name)
+                .await
+                .map_err(|error| leadless(&object, &lead, error));
+        }
+        Err(nothing @ CommandError::NoRollout { .. }) => nothing,
+        done => return done,
+    };
+    let root = context
+        .cluster
+        .virtual_service(&context.namespace, name)
+        .await?;
+    let found = match delegate_with_rollout(context, &root).await? {
+        Some(found) => Some(found),
+        None => lead_that_names(context, &root).await,
+    };
+    match found {
+        Some(found) => {
+            found.namespace().clone_into(&mut context.namespace);
+            act(context, found.name()).await
+        }
+        None => Err(nothing),
+    }
+}
+
+/// The object whose rollout is to take `vs` along, where the rollout has not reached it yet or has
+/// left it already: one of the same namespace.
+async fn lead_that_names(context: &Context<'_>, vs: &VirtualService) -> Option<VirtualService> {
+    let listed = context.cluster.virtual_services(Some(vs.namespace()));
+    // Whoever may not list them has to name the lead.
+    let all = listed.await.unwrap_or_default();
+    all.into_iter().find(|other| {
+        let rollout = Rollout::read(other).ok().flatten();
+        rollout.is_some_and(|rollout| {
+            let mut also = rollout.also.iter();
+            also.any(|companion| companion.object.names(vs))
+        })
+    })
+}
+
+/// The lead that a companion says it moves with in this run, if the run is under way there.
+pub async fn lead_of(
+    context: &Context<'_>,
+    run: &str,
+    lead: &Option<ObjectName>,
+) -> Option<(VirtualService, Rollout)> {
+    let ObjectName { namespace, name } = lead.as_ref()?;
+    let lead = context.cluster.virtual_service(namespace, name).await;
+    let lead = lead.ok()?;
+    let rollout = Rollout::read(&lead).ok().flatten()?;
+    (rollout.run == run).then_some((lead, rollout))
+}
+
+/// There is nothing to act upon where a companion says that its lead is.
+fn leadless(object: &str, lead: &ObjectName, error: CommandError) -> CommandError {
+    let gone = match &error {
+        CommandError::NoRollout { .. } => true,
+        CommandError::Call(error) => error.kind == ErrorKind::Missing,
+        _ => false,
+    };
+    if !gone {
+        return error;
+    }
+    let (namespace, name) = object.split_once('/').unwrap_or_default();
+    CommandError::Conflict(format!(
+        "virtualservice {object} moves with {lead}, and there is no rollout under way on that any more (try: kubectl canary abort {name} -n {namespace})"
+    ))
+}
+
+/// The delegate of `root` with a rollout under way; without any, the one where the last rollout was.
+///
+/// # Errors
+/// If there are several: which is meant is not for us to guess.
+pub async fn delegate_with_rollout(
+    context: &Context<'_>,
+    root: &VirtualService,
+) -> Result<Option<VirtualService>, CommandError> {
+    let mut delegates: Vec<Delegate> = root.delegates().into_iter().map(|(_, to)| to).collect();
+    delegates.sort();
+    delegates.dedup();
+    let mut found = Vec::new();
+    for Delegate { namespace, name } in delegates {
+        let asked = context.cluster.virtual_service(&namespace, &name).await;
+        // One that is not there, or not for us to see, has no rollout of ours either.
+        found.extend(asked.ok());
+    }
+    for annotation in [ROLLOUT, LAST] {
+        let mut marked = found
+            .iter()
+            .filter(|vs| vs.annotation(annotation).is_some());
+        match (marked.next(), marked.next()) {
+            (None, _) => {}
+            (Some(one), None) => return Ok(Some(one.clone())),
+            (Some(_), Some(_)) if annotation == LAST => {}
+            (Some(one), Some(other)) => {
+                return Err(CommandError::Conflict(format!(
+                    "virtualservice {} delegates to {} and {}, and both have a rollout under way (try: the same with {} -n {})",
+                    root.full_name(),
+                    one.full_name(),
+                    other.full_name(),
+                    one.name(),
+                    one.namespace()
+                )));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The object itself, or the delegate that its chosen routes lead to; and the routes to shift there.
+pub async fn object_to_change(
+    context: &Context<'_>,
+    vs: VirtualService,
+    routes: Vec<String>,
+    findings: &mut Vec<Finding>,
+) -> Result<(VirtualService, Vec<String>), CommandError> {
+    let Some(handover) = delegate_of(&vs, &routes)? else {
+        return Ok((vs, routes));
+    };
+    let Delegate { namespace, name } = &handover.delegate;
+    let delegate = context
+        .cluster
+        .virtual_service(namespace, name)
+        .await
+        .map_err(CommandError::unreadable)?;
+    findings.push(Finding::ok(format!(
+        "{} of virtualservice {} delegates to {}, which is the object that changes",
+        handover.through.join(", "),
+        vs.full_name(),
+        delegate.full_name()
+    )));
+    Ok((delegate, handover.routes))
+}

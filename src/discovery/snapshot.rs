@@ -1,0 +1,386 @@
+//! Fetching: a fixed number of calls, side by side, whatever the size of the VirtualService.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use serde_json::Value;
+
+use crate::cluster::{CallError, Cluster, ErrorKind, Permission, Subset};
+use crate::istio::{Destination, Host, Route, Selection, VirtualService};
+use crate::preflight::is_set;
+use crate::preflight::meant;
+use crate::preflight::{Facts, Grant, Proposal, Role, Source, Unread, Version};
+use crate::preflight::{carries, selector};
+
+/// What a rollout may not do without, or not well.
+const PERMISSIONS: [Permission; 5] = [
+    Permission::PATCH_ROUTES,
+    Permission::WATCH_ROUTES,
+    Permission::GET_LEASES,
+    Permission::CREATE_LEASES,
+    Permission::UPDATE_LEASES,
+];
+
+/// What can be fetched before it is known which versions are meant.
+#[derive(Clone, Debug)]
+pub struct ClusterSnapshot {
+    /// The other VirtualServices.
+    pub other_routes: Vec<VirtualService>,
+    /// The DestinationRules.
+    pub rules: Vec<Value>,
+    /// The namespace of the routes.
+    pub home: String,
+    /// The namespaces that lists were confined to, where all of them may not be read.
+    pub within: Option<BTreeSet<String>>,
+    /// What could not be looked at.
+    pub unread: Vec<Unread>,
+}
+
+/// What is asked of the cluster once the versions are known.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotScope<'a> {
+    /// The object.
+    pub vs: &'a VirtualService,
+    /// Versions and routes.
+    pub selection: &'a Selection,
+    /// Whether a GitOps owner is known to leave weights alone.
+    pub ignore_owner: bool,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl ClusterSnapshot {
+    /// Lists VirtualServices and DestinationRules of the whole cluster, or where that is not allowed of
+    /// the namespaces that `vs` is in and sends to.
+    ///
+    /// What is not allowed is remembered, no failure.
+    ///
+    /// RBAC: `list` on `virtualservices` and `destinationrules`, in all namespaces or in these.
+    pub async fn look(cluster: &Cluster, vs: &VirtualService) -> Self {
+        let targets = || vs.routes().iter().flat_map(|route| &route.targets);
+        let named = targets().any(|target| target.destination.subset.is_some());
+        let mut namespaces: BTreeSet<String> = targets()
+            .filter_map(|target| target.destination.host.service())
+            .map(|(_, namespace)| namespace.to_owned())
+            .collect();
+        namespaces.insert(vs.namespace().to_owned());
+        let (services, rules) = futures::join!(
+            cluster.visible_virtual_services(&namespaces),
+            cluster.visible_destination_rules(&namespaces)
+        );
+        let mut found = Self {
+            other_routes: Vec::new(),
+            rules: rules.found,
+            home: vs.namespace().to_owned(),
+            within: None,
+            unread: Vec::new(),
+        };
+        let others = services.found.into_iter();
+        found.other_routes = others.filter(|other| other.uid() != vs.uid()).collect();
+        let source = if named {
+            Source::Subsets
+        } else {
+            Source::Rules
+        };
+        for (source, failed) in [
+            (Source::OtherRoutes, services.failed),
+            (source, rules.failed),
+        ] {
+            for (namespace, error) in failed {
+                found.keep(source, &namespace, Err::<(), _>(error));
+            }
+        }
+        let elsewhere = [services.elsewhere, rules.elsewhere];
+        for error in elsewhere.into_iter().flatten() {
+            if error.kind == ErrorKind::Forbidden {
+                found.within = Some(namespaces.clone());
+            } else {
+                found.keep(Source::Elsewhere, "", Err::<(), _>(error));
+            }
+        }
+        found
+    }
+
+    fn keep<T: Default>(
+        &mut self,
+        source: Source,
+        namespace: &str,
+        answer: Result<T, CallError>,
+    ) -> T {
+        answer.unwrap_or_else(|error| {
+            self.unread.push(Unread {
+                source,
+                namespace: namespace.to_owned(),
+                error,
+            });
+            T::default()
+        })
+    }
+
+    /// What may be done in a namespace; that it could not be asked is kept once.
+    fn grants(
+        &mut self,
+        namespace: &str,
+        answers: Vec<(Permission, Result<bool, CallError>)>,
+    ) -> Vec<Grant> {
+        let mut grants = Vec::new();
+        for (permission, answer) in answers {
+            match answer {
+                Ok(allowed) => grants.push(Grant {
+                    permission,
+                    namespace: namespace.to_owned(),
+                    allowed,
+                }),
+                Err(error) if !self.missed(Source::Permissions) => {
+                    self.keep(Source::Permissions, namespace, Err::<(), _>(error));
+                }
+                Err(_) => {}
+            }
+        }
+        grants
+    }
+
+    fn missed(&self, source: Source) -> bool {
+        self.unread.iter().any(|unread| unread.source == source)
+    }
+
+    /// Every subset that a route here can mean, those that count for most callers first.
+    pub fn subsets(&self) -> Vec<Subset> {
+        subsets_meant(&self.rules, &self.home)
+    }
+
+    /// Fetches what depends on the versions, and puts all facts together.
+    ///
+    /// The rights to read are proven by reading; only the others are asked for.
+    ///
+    /// RBAC: `get` on `services`, `list` on `pods` and `horizontalpodautoscalers`; `get` on the
+    /// namespace only where pods run without a proxy of their own, `list` on `peerauthentications` only
+    /// where a DestinationRule sets `tls`.
+    pub async fn gather(mut self, cluster: &Cluster, question: SnapshotScope<'_>) -> Facts {
+        let SnapshotScope { vs, selection, .. } = question;
+        let hosts: BTreeSet<&Host> = [&selection.stable.host, &selection.canary.host].into();
+        let namespaces: BTreeSet<&str> = hosts
+            .iter()
+            .filter_map(|host| host.service())
+            .map(|(_, namespace)| namespace)
+            .collect();
+        let (behind, autoscalers, permissions) = futures::join!(
+            join_all(
+                hosts
+                    .iter()
+                    .map(async |host| (*host, behind(cluster, host).await))
+            ),
+            join_all(
+                namespaces
+                    .iter()
+                    .map(async |namespace| { (*namespace, cluster.autoscalers(namespace).await) })
+            ),
+            asked(cluster, PERMISSIONS, vs),
+        );
+        let mut hosts = BTreeMap::new();
+        for (host, (service, pods)) in behind {
+            let namespace = host.service().map_or("", |(_, namespace)| namespace);
+            let known = service.is_ok() && pods.is_ok();
+            let service = self.keep(Source::Services, namespace, service);
+            let pods = self.keep(Source::Pods, namespace, pods);
+            hosts.insert(host, (service, known.then_some(pods)));
+        }
+        let autoscalers = autoscalers
+            .into_iter()
+            .flat_map(|(namespace, list)| self.keep(Source::Autoscalers, namespace, list))
+            .collect();
+        let grants = self.grants(vs.namespace(), permissions);
+        let version = |role, destination: &Destination| {
+            let (service, pods) = hosts.get(&destination.host).cloned().unwrap_or_default();
+            self.version(role, destination, service, pods)
+        };
+        let stable = version(Role::Stable, &selection.stable);
+        let canary = version(Role::Canary, &selection.canary);
+        let namespaces = self.namespaces(cluster, [&stable, &canary]).await;
+        let authentications = self.authentications(cluster, [&stable, &canary]).await;
+        let kinds: BTreeSet<_> = selection
+            .splits
+            .iter()
+            .filter_map(|split| split.find(vs))
+            .map(|route| route.at.kind)
+            .collect();
+        Facts {
+            vs: vs.clone(),
+            stable,
+            canary,
+            kinds: kinds.into_iter().collect(),
+            left_behind: selection.left_behind.clone(),
+            other_routes: self.other_routes,
+            rules: self.rules,
+            authentications,
+            autoscalers,
+            namespaces,
+            grants,
+            within: self.within,
+            unread: self.unread,
+            samples: None,
+            ignore_owner: question.ignore_owner,
+            now: question.now,
+        }
+    }
+
+    /// The facts about an object that moves along with the one of `lead`, between the same versions.
+    ///
+    /// RBAC: none but to have looked; everybody may ask what they may do.
+    pub async fn accompany(
+        mut self,
+        cluster: &Cluster,
+        lead: &Facts,
+        vs: &VirtualService,
+        selection: &Selection,
+    ) -> Facts {
+        let needs = [Permission::PATCH_ROUTES, Permission::WATCH_ROUTES];
+        let grants = self.grants(vs.namespace(), asked(cluster, needs, vs).await);
+        Facts {
+            vs: vs.clone(),
+            left_behind: selection.left_behind.clone(),
+            other_routes: self.other_routes,
+            rules: self.rules,
+            grants,
+            unread: self.unread,
+            ..lead.clone()
+        }
+    }
+
+    /// What to apply where `vs` sends everything to one version: `None` if it sends to several, or to
+    /// no Service of this cluster.
+    ///
+    /// RBAC: `get` on `services`, `list` on `pods`.
+    pub async fn propose(
+        &self,
+        cluster: &Cluster,
+        vs: &VirtualService,
+        named: &[String],
+    ) -> Option<Proposal> {
+        let is_meant =
+            |route: &&Route| named.is_empty() || named.iter().any(|name| route.is_called(name));
+        let mut routes = vs.routes().iter().filter(is_meant);
+        let route = routes.find(|route| route.targets.len() == 1)?;
+        let destination = &route.targets.first()?.destination;
+        let (service, pods) = behind(cluster, &destination.host).await;
+        service.ok()??;
+        let pods = pods.unwrap_or_default();
+        Some(Proposal::of(vs, route, destination, &self.rules, &pods))
+    }
+
+    /// A version with the part of its Service's pods that carries the subset's labels.
+    fn version(
+        &self,
+        role: Role,
+        destination: &Destination,
+        service: Option<Service>,
+        pods: Option<Vec<Pod>>,
+    ) -> Version {
+        let subsets = self.subsets();
+        let named = destination.subset.as_ref();
+        let mut of_name = subsets
+            .into_iter()
+            .filter(|subset| subset.host == destination.host && Some(&subset.name) == named);
+        let subset = of_name.next();
+        let unknown = named.is_some() && subset.is_none() && self.missed(Source::Subsets);
+        let pods = match (selector(service.as_ref(), subset.as_ref()), pods) {
+            _ if unknown => None,
+            (_, None) => None,
+            // What a route names and nobody defines has no pods.
+            _ if named.is_some() && subset.is_none() => Some(Vec::new()),
+            (None, Some(_)) => Some(Vec::new()),
+            (Some(labels), Some(mut pods)) => {
+                pods.retain(|pod| carries(pod, &labels));
+                Some(pods)
+            }
+        };
+        Version {
+            role,
+            destination: destination.clone(),
+            service,
+            subset,
+            pods,
+        }
+    }
+
+    /// Asked for only where a rule sets how connections are encrypted; else nobody can disagree.
+    async fn authentications(&mut self, cluster: &Cluster, versions: [&Version; 2]) -> Vec<Value> {
+        if !is_set(
+            &self.rules,
+            versions.map(|version| &version.destination.host),
+        ) {
+            return Vec::new();
+        }
+        let namespaces = versions.map(|version| version.namespace().to_owned());
+        let around = cluster
+            .peer_authentications_around(&namespaces.into())
+            .await;
+        for (namespace, error) in around.failed {
+            self.keep(Source::Authentications, &namespace, Err::<(), _>(error));
+        }
+        around.found
+    }
+
+    async fn namespaces(
+        &mut self,
+        cluster: &Cluster,
+        versions: [&Version; 2],
+    ) -> BTreeMap<String, BTreeMap<String, String>> {
+        let bare: BTreeSet<_> = versions
+            .into_iter()
+            .filter(|version| version.pods().iter().any(crate::preflight::is_bare))
+            .map(|version| version.namespace().to_owned())
+            .collect();
+        let mut found = BTreeMap::new();
+        for namespace in bare {
+            let labels = cluster.namespace_labels(&namespace).await;
+            let labels = self.keep(Source::Namespaces, &namespace, labels);
+            found.insert(namespace, labels);
+        }
+        found
+    }
+}
+
+/// Every subset that a route in `namespace` can mean, those that count for most callers first.
+pub fn subsets_meant(rules: &[Value], namespace: &str) -> Vec<Subset> {
+    let rules = meant(rules, namespace).into_iter();
+    rules.flat_map(Subset::of_rule).collect()
+}
+
+/// Asks for permissions in the namespace of `vs`, all at once.
+async fn asked(
+    cluster: &Cluster,
+    permissions: impl IntoIterator<Item = Permission>,
+    vs: &VirtualService,
+) -> Vec<(Permission, Result<bool, CallError>)> {
+    let asked = permissions.into_iter().map(async |permission| {
+        let answer = cluster.may(permission, vs.namespace()).await;
+        (permission, answer)
+    });
+    join_all(asked).await
+}
+
+/// The Service behind a host, and every pod that it selects.
+async fn behind(
+    cluster: &Cluster,
+    host: &Host,
+) -> (
+    Result<Option<Service>, CallError>,
+    Result<Vec<Pod>, CallError>,
+) {
+    let Some((name, namespace)) = host.service() else {
+        return (Ok(None), Ok(Vec::new()));
+    };
+    let service = cluster.service(namespace, name).await;
+    let labels = match &service {
+        Ok(service) => selector(service.as_ref(), None),
+        Err(_) => None,
+    };
+    let pods = match labels {
+        Some(labels) => cluster.pod_list(namespace, &labels).await,
+        None => Ok(Vec::new()),
+    };
+    (service, pods)
+}

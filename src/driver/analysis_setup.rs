@@ -1,0 +1,38 @@
+//! The analysis that a plan asks for, and what it has to know of the past.
+
+use jiff::Timestamp;
+
+use crate::metrics::{Collector, Targets};
+use crate::plan::{AnalysisKind, Plan};
+use crate::verdict::sequential::{History, Sequential};
+use crate::verdict::{Analysis, Limits, ThresholdGate, WithLimit};
+
+/// The analysis of a plan, knowing the past.
+pub fn analysis(plan: &Plan, history: &History) -> Box<dyn Analysis> {
+    let judgement = plan.judgement;
+    let limits = |max_error_rate, margin| Limits {
+        max_error_rate,
+        margin,
+        min_requests: judgement.min_requests,
+    };
+    match (judgement.analysis, judgement.max_error_rate) {
+        (AnalysisKind::Threshold, rate) => {
+            let rate = rate.map_or(1.0, |rate| rate.share());
+            Box::new(ThresholdGate::new(limits(rate, judgement.margin.share())))
+        }
+        (AnalysisKind::Sequential, None) => Box::new(Sequential::new(plan.policy(), history)),
+        (AnalysisKind::Sequential, Some(rate)) => Box::new(WithLimit::new(
+            Box::new(Sequential::new(plan.policy(), history)),
+            ThresholdGate::new(limits(rate.share(), 1.0)),
+        )),
+    }
+}
+
+/// The books of a rollout from `since` on.
+pub fn collector(plan: &Plan, targets: Targets, since: Timestamp, bounds: Vec<f64>) -> Collector {
+    if plan.mirrors() {
+        Collector::with_shadows(targets, since, bounds)
+    } else {
+        Collector::new(targets, since, bounds)
+    }
+}

@@ -1,0 +1,374 @@
+//! The road back for objects that move together: the companions in reverse order, then the lead.
+//!
+//! The lead's state says who moves with it, so it goes last. No object waits long for another: one
+//! that cannot be restored keeps neither the others' traffic from going back, nor the lead's weights.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::time::{Instant, timeout};
+
+use super::rollback::{Restored, RollbackError, RollbackRequest, roll_back};
+use crate::cluster::{CallError, ErrorKind};
+use crate::istio::VirtualService;
+use crate::rollout::Intent;
+use crate::rollout::changes_of;
+use crate::rollout::{Companion, EventKind, LastRollout, Outcome, Rollout};
+
+/// How long the next object waits for the one before it.
+const STAGGER: Duration = Duration::from_secs(1);
+/// The pause between attempts to read a companion.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often a companion may turn out to have been promoted while it was being restored.
+const PROMOTION_RETRIES: u32 = 3;
+
+type Tell<'a> = dyn FnMut(EventKind) + Send + 'a;
+
+/// Traffic that could not be taken back, object by object.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", told(.0))]
+pub struct GroupNotRestored(pub Vec<NotRestored>);
+
+/// One object that does not have its original weights, or that nobody can tell of.
+#[derive(Debug)]
+pub struct NotRestored {
+    /// `namespace/name`.
+    pub object: String,
+    /// The object as last seen, if it was.
+    pub vs: Option<VirtualService>,
+    /// The rollout with this object's routes.
+    pub rollout: Rollout,
+    /// Whether it is the lead.
+    pub is_lead: bool,
+    /// Why.
+    pub error: RollbackError,
+}
+
+fn told(left: &[NotRestored]) -> String {
+    let lines = left.iter().map(|left| match left.is_lead {
+        true => left.error.to_string(),
+        false => format!("virtualservice {}: {}", left.object, left.error),
+    });
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+impl GroupNotRestored {
+    /// The one error that counts: what needs a human before what somebody else looks after.
+    pub fn into_error(mut self) -> RollbackError {
+        let text = self.to_string();
+        let at = |severe: &dyn Fn(&RollbackError) -> bool| {
+            self.0.iter().position(|left| severe(&left.error))
+        };
+        let worst = at(&|error| {
+            matches!(
+                error,
+                RollbackError::Impossible(_) | RollbackError::OutOfTime(_)
+            )
+        });
+        let place = worst
+            .or_else(|| at(&|error| matches!(error, RollbackError::TakenOver(_))))
+            .or_else(|| at(&|error| matches!(error, RollbackError::Drifted { .. })));
+        let left = self.0.swap_remove(place.unwrap_or(0));
+        match left.error {
+            RollbackError::Impossible(_) | RollbackError::OutOfTime(_) if !self.0.is_empty() => {
+                RollbackError::Impossible(text)
+            }
+            RollbackError::Impossible(_) | RollbackError::OutOfTime(_) if !left.is_lead => {
+                RollbackError::Impossible(text)
+            }
+            RollbackError::Drifted { manager, what } if !left.is_lead => RollbackError::Drifted {
+                manager,
+                what: format!("virtualservice {}: {what}", left.object),
+            },
+            error => error,
+        }
+    }
+}
+
+/// Restores the original weights of `rollout` on its lead, last seen as `vs`, and on its companions,
+/// in their order; those that nobody has seen yet are read.
+///
+/// # Errors
+/// Which objects could not be restored. All others were; and as long as one is left, the lead keeps
+/// its state, so that doing it again finds them all.
+pub async fn roll_back_group(
+    request: &RollbackRequest<'_>,
+    vs: VirtualService,
+    companions: Vec<Option<VirtualService>>,
+    rollout: &Rollout,
+    emit: &mut Tell<'_>,
+) -> Result<Restored, GroupNotRestored> {
+    let began = Instant::now();
+    let of_lead = |vs: &VirtualService, error| NotRestored {
+        object: vs.full_name(),
+        vs: Some(vs.clone()),
+        rollout: rollout.clone(),
+        is_lead: true,
+        error,
+    };
+    if rollout.also.is_empty() {
+        let restored = roll_back(request, vs.clone(), rollout, emit).await;
+        return restored.map_err(|error| GroupNotRestored(vec![of_lead(&vs, error)]));
+    }
+    let emit = Mutex::new(emit);
+    let (emit, lead, mut now, mut changes) = (&emit, &vs, vs.clone(), Vec::new());
+    let mut turns = FuturesUnordered::new();
+    let mut done = Vec::new();
+    let seen = companions.into_iter().chain(std::iter::repeat(None));
+    let all: Vec<_> = rollout.also.iter().zip(seen).collect();
+    for (companion, seen) in all.into_iter().rev() {
+        turns.push(restore(request, lead, rollout, companion, seen, emit));
+        let turn = async {
+            while let Some(one) = turns.next().await {
+                done.push(one);
+            }
+        };
+        // Whether it came to an end in time or not, the next one's turn has come.
+        let _ = timeout(STAGGER, turn).await;
+    }
+    if !turns.is_empty() || done.iter().any(Result::is_err) {
+        let weights = RollbackRequest {
+            keeps_state: true,
+            ..*request
+        };
+        let others = async { turns.by_ref().collect::<Vec<_>>().await };
+        let (restored, others) =
+            futures::join!(at_last(&weights, vs.clone(), rollout, emit), others);
+        done.extend(others);
+        let failed = done.iter().any(Result::is_err);
+        let restored = match restored {
+            Ok(restored) if !failed => restored,
+            restored => {
+                let mut left: Vec<_> = done.into_iter().filter_map(Result::err).collect();
+                left.extend(restored.err().map(|error| of_lead(&vs, error)));
+                return Err(GroupNotRestored(left));
+            }
+        };
+        now = restored.vs;
+        changes = restored.changes;
+    }
+    let restored = at_last(request, now, rollout, emit).await;
+    let restored = restored.map_err(|error| GroupNotRestored(vec![of_lead(&vs, error)]))?;
+    if changes.is_empty() {
+        changes = restored.changes;
+    }
+    changes.extend(done.into_iter().flatten().flat_map(|one| one.changes));
+    Ok(Restored {
+        vs: restored.vs,
+        changes,
+        took: began.elapsed(),
+    })
+}
+
+fn telling<'a>(emit: &'a Mutex<&mut Tell<'_>>) -> impl FnMut(EventKind) + Send + 'a {
+    |event| {
+        let mut emit = emit.lock().expect("nobody panics while telling");
+        (*emit)(event);
+    }
+}
+
+/// Restores an object even if somebody promoted it meanwhile: its companions are on their way back.
+async fn at_last(
+    request: &RollbackRequest<'_>,
+    mut vs: VirtualService,
+    rollout: &Rollout,
+    emit: &Mutex<&mut Tell<'_>>,
+) -> Result<Restored, RollbackError> {
+    for _ in 0..PROMOTION_RETRIES {
+        let restored = roll_back(request, vs.clone(), rollout, &mut telling(emit)).await;
+        match restored {
+            Err(RollbackError::Ended(last)) if last.outcome == Outcome::Promoted => {
+                let now = request.cluster.virtual_service(vs.namespace(), vs.name());
+                vs = now.await.map_err(RollbackError::OutOfTime)?;
+            }
+            restored => return restored,
+        }
+    }
+    Err(RollbackError::Impossible(format!(
+        "virtualservice {} is being promoted at the same time",
+        vs.full_name()
+    )))
+}
+
+/// Takes one companion back.
+async fn restore(
+    request: &RollbackRequest<'_>,
+    lead: &VirtualService,
+    rollout: &Rollout,
+    companion: &Companion,
+    seen: Option<VirtualService>,
+    emit: &Mutex<&mut Tell<'_>>,
+) -> Result<Restored, NotRestored> {
+    let own = rollout.of_companion(lead, companion);
+    let left = |vs: Option<VirtualService>, error| NotRestored {
+        object: companion.object.to_string(),
+        vs,
+        rollout: own.clone(),
+        is_lead: false,
+        error,
+    };
+    let vs = match seen {
+        Some(vs) => vs,
+        None => read(request, companion)
+            .await
+            .map_err(|error| left(None, error))?,
+    };
+    if let Some(answer) = nothing_to_do(companion, &own, &vs) {
+        return answer.map_err(|error| left(Some(vs), error));
+    }
+    let before = vs.clone();
+    let restored = at_last(request, vs, &own, emit).await;
+    let restored = restored.map_err(|error| left(Some(before.clone()), error))?;
+    let last = LastRollout::of(
+        &own,
+        Outcome::RolledBack(request.cause),
+        request.by,
+        request.clock.now(),
+    );
+    let intent = Intent::Restore(Box::new(own.clone()), last);
+    let changes = match restored.changes.is_empty() {
+        true => Vec::new(),
+        false => changes_of(&intent, &before),
+    };
+    Ok(Restored {
+        changes,
+        ..restored
+    })
+}
+
+/// What is to be said of a companion that must not, or need not, be written to.
+fn nothing_to_do(
+    companion: &Companion,
+    own: &Rollout,
+    vs: &VirtualService,
+) -> Option<Result<Restored, RollbackError>> {
+    let state = Rollout::read(vs);
+    let is_original = || {
+        own.original_on(vs)
+            .is_ok_and(|desired| desired.is_exactly(vs))
+    };
+    let as_it_is = || Restored {
+        vs: vs.clone(),
+        changes: Vec::new(),
+        took: Duration::ZERO,
+    };
+    if companion.uid != vs.uid() {
+        return Some(if is_original() && state == Ok(None) {
+            Ok(as_it_is())
+        } else {
+            Err(RollbackError::Impossible(
+                "it was deleted and made anew since the rollout began; its weights are left as they are".into(),
+            ))
+        });
+    }
+    match state {
+        Ok(Some(other)) if other.run != own.run => Some(Err(RollbackError::Impossible(format!(
+            "another rollout is under way there, held by {}",
+            other.holder
+        )))),
+        Ok(None) => {
+            let last = LastRollout::read(vs).filter(|last| last.run == own.run);
+            let back = last.is_some_and(|e| matches!(e.outcome, Outcome::RolledBack(_)));
+            (back && is_original()).then(|| Ok(as_it_is()))
+        }
+        Ok(Some(_)) | Err(_) => None,
+    }
+}
+
+/// Reads a companion, as often as patience allows.
+async fn read(
+    request: &RollbackRequest<'_>,
+    companion: &Companion,
+) -> Result<VirtualService, RollbackError> {
+    let began = Instant::now();
+    let object = &companion.object;
+    loop {
+        let error: CallError = match request
+            .cluster
+            .virtual_service(&object.namespace, &object.name)
+            .await
+        {
+            Ok(vs) => return Ok(vs),
+            Err(error) => error,
+        };
+        if error.kind == ErrorKind::Missing {
+            return Err(RollbackError::Impossible(error.to_string()));
+        }
+        if !error.may_pass() || began.elapsed() + PAUSE > request.timeout {
+            return Err(RollbackError::OutOfTime(error));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::istio::select_versions;
+    use crate::plan::{Options, Plan};
+    use serde_json::json;
+
+    fn left(is_lead: bool, error: RollbackError) -> NotRestored {
+        let vs = VirtualService::new(json!({
+            "metadata": {"name": "reviews", "namespace": "shop", "uid": "1"},
+            "spec": {"http": [{"route": [
+                {"destination": {"host": "reviews", "subset": "v1"}, "weight": 100},
+                {"destination": {"host": "reviews", "subset": "v2"}, "weight": 0},
+            ]}]},
+        }))
+        .unwrap();
+        let selection = select_versions(&vs, None, None, &[], &[]).unwrap();
+        let plan = Plan::resolve(Options::default()).unwrap();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let whom = (selection.stable, selection.canary, selection.splits);
+        let name = if is_lead { "reviews" } else { "storefront" };
+        NotRestored {
+            object: format!("shop/{name}"),
+            vs: None,
+            rollout: Rollout::new(String::new(), String::new(), plan, whom, now),
+            is_lead,
+            error,
+        }
+    }
+
+    #[test]
+    fn what_needs_a_human_counts_before_what_somebody_else_looks_after() {
+        let drifted = || RollbackError::Drifted {
+            manager: "argocd".into(),
+            what: "http[0] has weights 1/2".into(),
+        };
+        let impossible = || RollbackError::Impossible("it is gone".into());
+        let taken = || RollbackError::TakenOver("bob@desk/2".into());
+        for (errors, expected) in [
+            (vec![(true, impossible())], "it is gone"),
+            (
+                vec![(false, impossible())],
+                "virtualservice shop/storefront: it is gone",
+            ),
+            (
+                vec![(false, drifted()), (true, impossible())],
+                "virtualservice shop/storefront: argocd changed the routes: http[0] has weights 1/2; it is gone",
+            ),
+            (
+                vec![(false, drifted()), (true, taken())],
+                "bob@desk/2 drives the rollout now",
+            ),
+            (
+                vec![(true, drifted())],
+                "argocd changed the routes: http[0] has weights 1/2",
+            ),
+            (
+                vec![(false, drifted())],
+                "argocd changed the routes: virtualservice shop/storefront: http[0] has weights 1/2",
+            ),
+        ] {
+            let errors = errors.into_iter();
+            let all = errors
+                .map(|(is_lead, error)| left(is_lead, error))
+                .collect();
+            assert_eq!(GroupNotRestored(all).into_error().to_string(), expected);
+        }
+    }
+}

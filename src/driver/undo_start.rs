@@ -1,0 +1,105 @@
+//! Taking back what has moved, when something that has to move along cannot.
+
+use super::rollback::{Initiator, RollbackRequest};
+use super::rollback_group::{GroupNotRestored, NotRestored, roll_back_group};
+use crate::context::Context;
+use crate::driver::emit;
+use crate::error::CommandError;
+use crate::istio::{VirtualService, shift};
+use crate::rollout::{Cause, EventKind, Rollout, VersionCounts};
+use json_patch::PatchOperation;
+
+/// Restores the original weights of `vs` and of what moves with it.
+///
+/// # Errors
+/// [`CommandError::RollbackFailed`] if that did not work, or was interrupted by a signal.
+pub async fn undo_start(
+    context: &mut Context<'_>,
+    vs: VirtualService,
+    companions: Vec<VirtualService>,
+    rollout: &Rollout,
+    cause: Cause,
+) -> Result<(), CommandError> {
+    let weight = rollout.weight();
+    emit(
+        context,
+        &vs,
+        &rollout.run,
+        EventKind::RollingBack { cause, weight },
+    );
+    let (cluster, clock) = (context.cluster.clone(), context.clock.clone());
+    let request = RollbackRequest {
+        cluster: &cluster,
+        clock: &clock,
+        cause,
+        by: &rollout.holder,
+        initiator: Initiator::Driver { overwrite: false },
+        timeout: rollout.plan.rollback_timeout.unsigned(),
+        keeps_state: false,
+    };
+    let companions = companions.into_iter().map(Some).collect();
+    let mut signals = std::mem::replace(&mut context.signals, crate::signals::Signals::none());
+    let mut tell = |event| emit(context, &vs, &rollout.run, event);
+    let restored = {
+        let back = roll_back_group(&request, vs.clone(), companions, rollout, &mut tell);
+        tokio::select! {
+            biased;
+            restored = back => Some(restored),
+            _ = signals.next() => None,
+        }
+    };
+    context.signals = signals;
+    match restored {
+        Some(Ok(restored)) => {
+            let event = EventKind::RolledBack {
+                cause,
+                routes: restored.changes,
+                took_millis: u64::try_from(restored.took.as_millis()).unwrap_or(u64::MAX),
+                total: VersionCounts::default(),
+            };
+            emit(context, &vs, &rollout.run, event);
+            Ok(())
+        }
+        Some(Err(error)) => Err(rollback_failed(&vs, error)),
+        None => Err(CommandError::Conflict(format!(
+            "interrupted while the traffic of virtualservice {} was taken back (try: {})",
+            vs.full_name(),
+            Rollout::abort_command(&vs)
+        ))),
+    }
+}
+
+/// The error for traffic that needs a human, with what to type for each object that is left.
+pub fn rollback_failed(vs: &VirtualService, error: GroupNotRestored) -> CommandError {
+    let manual: Vec<_> = error.0.iter().map(by_hand).collect();
+    let objects: Vec<_> = error.0.iter().map(|left| left.object.clone()).collect();
+    CommandError::RollbackFailed {
+        object: match objects.is_empty() {
+            true => vs.full_name(),
+            false => objects.join(", "),
+        },
+        source: Box::new(error.into_error()),
+        manual: manual.join("; "),
+    }
+}
+
+/// What does the same without this program: a JSON Patch for kubectl, with all that the rollout added
+/// to the routes, but without the tests that guard ours.
+fn by_hand(left: &NotRestored) -> String {
+    let (namespace, name) = left.object.split_once('/').unwrap_or_default();
+    let patch = left.vs.as_ref().and_then(|vs| {
+        let desired = left.rollout.original_on(vs).ok()?;
+        shift(vs, &desired, &[]).ok()
+    });
+    let changes: Vec<_> = patch
+        .into_iter()
+        .flat_map(|patch| patch.0)
+        .filter(|operation| !matches!(operation, PatchOperation::Test(_)))
+        .collect();
+    match serde_json::to_string(&changes) {
+        Ok(changes_as_json) if !changes.is_empty() => format!(
+            "kubectl patch virtualservice {name} -n {namespace} --type=json -p '{changes_as_json}'"
+        ),
+        _ => format!("kubectl edit virtualservice {name} -n {namespace}"),
+    }
+}

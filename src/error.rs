@@ -1,0 +1,195 @@
+//! Why a command did not do what was asked. Turned into an exit code in `cli` only.
+
+use crate::cluster::{CallError, ConnectionError, ErrorKind, LeaseError};
+use crate::driver::{RollbackError, SyncError};
+use crate::istio::{DelegateError, SplitError, VersionsError};
+use crate::plan::{Finding, Level, PlanError, PlanFileError};
+use crate::preflight::Proposal;
+use crate::rollout::{ObjectName, RolloutError};
+
+/// A command's failure, in one line that names the object and the fix.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The command line or plan file cannot be followed.
+    #[error("{0}")]
+    Usage(String),
+    /// Options that cannot stand together.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The plan file cannot be used.
+    #[error("plan file {file}: {source}")]
+    PlanFile {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        source: PlanFileError,
+    },
+    /// No cluster to talk to.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// The API server did not do it.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The versions or routes cannot be told.
+    #[error(transparent)]
+    Versions(Box<VersionsError>),
+    /// It cannot be told which delegate is meant.
+    #[error(transparent)]
+    Delegate(#[from] DelegateError),
+    /// There is only one version to send to.
+    #[error("{source}; what to apply: kubectl canary plan {name} -n {namespace}")]
+    NothingToShift {
+        /// The name.
+        name: String,
+        /// The namespace.
+        namespace: String,
+        /// What is missing.
+        source: Box<VersionsError>,
+        /// The objects that would mend it.
+        proposal: Box<Proposal>,
+    },
+    /// A step does not fit a route.
+    #[error("virtualservice {object}: {source}")]
+    Split {
+        /// `namespace/name`.
+        object: String,
+        /// What does not fit.
+        source: Box<SplitError>,
+    },
+    /// The state annotation cannot be used.
+    #[error(transparent)]
+    State(#[from] RolloutError),
+    /// There is no rollout to act upon.
+    #[error(
+        "no rollout is under way on virtualservice {namespace}/{name} (try: kubectl canary start {name} -n {namespace})"
+    )]
+    NoRollout {
+        /// The name.
+        name: String,
+        /// The namespace.
+        namespace: String,
+    },
+    /// There is one already.
+    #[error(
+        "a rollout is under way on virtualservice {namespace}/{name}, at {weight} % and held by {holder} (try: kubectl canary status, resume or abort {name} -n {namespace})"
+    )]
+    UnderWay {
+        /// The name.
+        name: String,
+        /// The namespace.
+        namespace: String,
+        /// The canary's percentage.
+        weight: String,
+        /// Who holds it.
+        holder: String,
+    },
+    /// The object moves with another, on which the rollout stands.
+    #[error(
+        "virtualservice {object} moves with {lead}, whose rollout is at {weight} % and held by {holder} (try: kubectl canary status, resume or abort {} -n {})", lead.name, lead.namespace
+    )]
+    MovesWith {
+        /// `namespace/name`.
+        object: String,
+        /// The object with the rollout.
+        lead: ObjectName,
+        /// The canary's percentage.
+        weight: String,
+        /// Who holds it.
+        holder: String,
+    },
+    /// An object that has to move along does not, before the rollout has begun.
+    #[error("{source}; {lead} and all that moves with it have their original weights")]
+    NotStarted {
+        /// `namespace/name` of the lead.
+        lead: String,
+        /// Which, and why.
+        source: Box<SyncError>,
+    },
+    /// An object that has to move along cannot, in the middle of a rollout.
+    #[error("{source}; the rollout of {lead} and all that moves with it is rolled back")]
+    TakenBack {
+        /// `namespace/name` of the lead.
+        lead: String,
+        /// Which, and why.
+        source: Box<SyncError>,
+    },
+    /// Another driver is alive.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The preflight found something that would go wrong.
+    #[error("{}", refusals(.0))]
+    Preflight(Vec<Finding>),
+    /// Weights or state on the object are not what the command needs.
+    #[error("{0}")]
+    Conflict(String),
+    /// Traffic could not be taken back.
+    #[error(
+        "rollback FAILED: {source}; traffic of virtualservice {object} needs a human (try: {manual})"
+    )]
+    RollbackFailed {
+        /// `namespace/name`.
+        object: String,
+        /// Why.
+        source: Box<RollbackError>,
+        /// What to type.
+        manual: String,
+    },
+    /// A file or stream could not be used.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was attempted.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A signal came before anything had moved.
+    #[error("interrupted before anything moved")]
+    Interrupted(crate::signals::Signal),
+}
+
+fn refusals(findings: &[Finding]) -> String {
+    let refused = findings
+        .iter()
+        .filter(|finding| finding.level == Level::Refuse);
+    let lines: Vec<_> = refused
+        .map(|finding| match (&finding.fix, &finding.snippet) {
+            (None, _) => finding.what.clone(),
+            (Some(fix), None) => format!("{} (try: {fix})", finding.what),
+            // An error is one line; the YAML stands in the plan.
+            (Some(fix), Some(_)) => {
+                format!(
+                    "{} (try: {fix}; kubectl canary plan prints it)",
+                    finding.what
+                )
+            }
+        })
+        .collect();
+    lines.join("; ")
+}
+
+impl CommandError {
+    /// Not being allowed to read the object is a preflight's refusal like not being allowed to patch it.
+    pub fn unreadable(error: CallError) -> Self {
+        match error.kind {
+            ErrorKind::Forbidden => {
+                Self::Preflight(vec![Finding::refuse(error.to_string(), "", "")])
+            }
+            _ => error.into(),
+        }
+    }
+}
+
+impl From<VersionsError> for CommandError {
+    fn from(error: VersionsError) -> Self {
+        Self::Versions(Box::new(error))
+    }
+}
+
+impl From<std::io::Error> for CommandError {
+    fn from(source: std::io::Error) -> Self {
+        Self::Io {
+            what: "cannot write the output".into(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! What the chosen routes of an object shall be: their weights, and what a rollout adds to them for a time.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use super::destination::{Destination, Host};
+use super::route::{Route, RouteId, RouteKind, RouteRef};
+use super::split::route_alike;
+use super::split::{Split, Weights};
+use super::tester_rules::TesterRules;
+use super::virtual_service::VirtualService;
+use crate::plan::{Percent, Testers};
+
+/// What every chosen route shall be, on an object as it is now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DesiredRoutes {
+    /// The chosen routes, in the order of the rollout's splits.
+    pub routes: Vec<DesiredRoute>,
+    /// The rules for testers; `None` where the rollout has none.
+    pub testers: Option<TesterRules>,
+}
+
+/// What one chosen route shall be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DesiredRoute {
+    /// Where it stands.
+    pub at: RouteRef,
+    /// The position of stable.
+    pub stable: usize,
+    /// The position of the canary, be it there or not.
+    pub canary: usize,
+    /// A weight for each destination, an added canary's last.
+    pub weights: Weights,
+    /// What becomes of a canary that the rollout adds.
+    pub addition: Addition,
+    /// What becomes of a mirror that the rollout sets.
+    pub shadow: Shadow,
+}
+
+/// A destination that the rollout adds to a route.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Addition {
+    /// The route had its canary before.
+    Nothing,
+    /// The canary stands at the end of the route.
+    There(Value),
+    /// It does not, or no longer.
+    Gone,
+}
+
+/// A mirror that the rollout sets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shadow {
+    /// The rollout never mirrors here.
+    Nothing,
+    /// This destination gets copies of so many requests.
+    There(Value, Percent),
+    /// This destination gets none, or no longer.
+    Gone(Value),
+}
+
+/// What a shape is drawn from.
+pub(crate) struct RouteTarget<'a> {
+    pub canary: &'a Destination,
+    /// The weights of a route.
+    pub weights: &'a dyn Fn(&Split) -> Weights,
+    /// Whether a canary that the rollout adds stands in its routes.
+    pub added: bool,
+    pub shadow: Mirroring,
+    pub testers: Option<TesterTarget<'a>>,
+}
+
+/// The rules for testers, as an outline has them.
+pub(crate) struct TesterTarget<'a> {
+    pub run: &'a str,
+    pub testers: &'a Testers,
+    pub wanted: bool,
+}
+
+/// Whether requests are mirrored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mirroring {
+    Never,
+    NotNow,
+    Now(Percent),
+}
+
+/// Chosen routes that somebody removed or rewrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{missing} of the {chosen} chosen routes are gone or send elsewhere now")]
+pub struct MissingRoutes {
+    missing: usize,
+    chosen: usize,
+}
+
+impl DesiredRoutes {
+    /// Draws the shape for the chosen routes of `vs`.
+    ///
+    /// # Errors
+    /// The routes that are no longer there.
+    pub(crate) fn of(
+        vs: &VirtualService,
+        splits: &[Split],
+        target: &RouteTarget<'_>,
+    ) -> Result<Self, MissingRoutes> {
+        let desired = Self::of_rest(vs, splits, target);
+        match splits.len() - desired.routes.len() {
+            0 => Ok(desired),
+            missing => Err(MissingRoutes {
+                missing,
+                chosen: splits.len(),
+            }),
+        }
+    }
+
+    /// Draws the shape for those of the chosen routes that `vs` still has.
+    pub(crate) fn of_rest(vs: &VirtualService, splits: &[Split], target: &RouteTarget<'_>) -> Self {
+        let index = Index::of(vs);
+        let mut routes = Vec::with_capacity(splits.len());
+        let mut rules = Vec::new();
+        for split in splits {
+            let Some(route) = index.find(split, target.canary) else {
+                continue;
+            };
+            let rule = vs.rule(route.at);
+            let canary = canary_of(vs, rule, split, target.canary);
+            let is_http = route.at.kind == RouteKind::Http;
+            if let Some(TesterTarget {
+                testers,
+                wanted: true,
+                run,
+            }) = target.testers
+                && is_http
+            {
+                rules.push((
+                    route.at.index,
+                    TesterRules::rule(rule, run, testers, &canary),
+                ));
+            }
+            let destination = canary.get("destination").cloned().unwrap_or_default();
+            routes.push(DesiredRoute {
+                at: route.at,
+                stable: split.stable,
+                canary: split.canary,
+                weights: (target.weights)(split),
+                addition: match (split.adds(), target.added) {
+                    (false, _) => Addition::Nothing,
+                    (true, true) => Addition::There(destination.clone()),
+                    (true, false) => Addition::Gone,
+                },
+                shadow: match target.shadow {
+                    Mirroring::Now(share) if is_http => Shadow::There(destination, share),
+                    Mirroring::NotNow if is_http => Shadow::Gone(destination),
+                    Mirroring::Now(_) | Mirroring::NotNow | Mirroring::Never => Shadow::Nothing,
+                },
+            });
+        }
+        rules.sort_by_key(|(index, _)| *index);
+        let testers = target
+            .testers
+            .as_ref()
+            .map(|target| TesterRules::new(target.run, rules));
+        Self { routes, testers }
+    }
+
+    /// What of `vs` is not as it shall be, as far as requests notice.
+    pub fn difference(&self, vs: &VirtualService) -> Option<String> {
+        let routes = by_place(vs);
+        let of_routes = self.routes.iter().find_map(|form| {
+            let route = routes.get(&form.at)?;
+            form.difference(route, vs.rule(form.at))
+        });
+        of_routes.or_else(|| self.testers.as_ref()?.difference(vs))
+    }
+
+    /// Whether `vs` is as it shall be, down to weights that are absent.
+    pub fn is_exactly(&self, vs: &VirtualService) -> bool {
+        let routes = by_place(vs);
+        let exact = |form: &DesiredRoute| {
+            routes
+                .get(&form.at)
+                .is_some_and(|route| form.is_exactly(route, vs.rule(form.at)))
+        };
+        self.routes.iter().all(exact)
+            && self
+                .testers
+                .as_ref()
+                .is_none_or(|testers| testers.difference(vs).is_none())
+    }
+}
+
+impl DesiredRoute {
+    fn difference(&self, route: &Route, rule: &Value) -> Option<String> {
+        let found = route.weights();
+        let list = |weights: &[Option<i64>]| {
+            let weights: Vec<_> = weights
+                .iter()
+                .map(|weight| weight.unwrap_or(0).to_string())
+                .collect();
+            weights.join("/")
+        };
+        if !route_alike(&found, &self.weights) {
+            return Some(format!(
+                "{route} has weights {}, this rollout knows {}",
+                list(&found),
+                list(&self.weights)
+            ));
+        }
+        let mirrored = is_mirrored(rule);
+        match &self.shadow {
+            Shadow::Nothing => None,
+            Shadow::Gone(_) => mirrored
+                .then(|| format!("{route} mirrors requests, which this rollout did not set")),
+            Shadow::There(destination, share) => (!is_shadow(rule, destination, *share)).then(|| {
+                format!("{route} does not mirror {share} % of its requests to the canary, as this rollout set")
+            }),
+        }
+    }
+
+    fn is_exactly(&self, route: &Route, rule: &Value) -> bool {
+        let shadow = match &self.shadow {
+            Shadow::Nothing => true,
+            // Somebody else's mirror is not ours to take away.
+            Shadow::Gone(destination) => rule.get("mirror") != Some(destination),
+            Shadow::There(destination, share) => is_shadow(rule, destination, *share),
+        };
+        route.weights() == self.weights && shadow
+    }
+}
+
+/// Whether a rule mirrors requests in any of the ways there are.
+pub(super) fn is_mirrored(rule: &Value) -> bool {
+    ["mirror", "mirrors"]
+        .iter()
+        .any(|key| rule.get(key).is_some_and(|value| !value.is_null()))
+}
+
+fn is_shadow(rule: &Value, destination: &Value, share: Percent) -> bool {
+    let found = rule
+        .pointer("/mirrorPercentage/value")
+        .and_then(Value::as_f64);
+    rule.get("mirror") == Some(destination)
+        && found.is_some_and(|found| (found - share.share() * 100.0).abs() < 1e-6)
+}
+
+/// The share of requests to mirror, as Istio writes it.
+pub(super) fn mirror_percentage(share: Percent) -> Value {
+    json!({"value": share})
+}
+
+/// The canary's entry in a rule, without a weight: the one that is there, or the one to add, which is the
+/// stable destination's with the canary in its place.
+fn canary_of(vs: &VirtualService, rule: &Value, split: &Split, canary: &Destination) -> Value {
+    let entry = |position: usize| rule.get("route").and_then(|route| route.get(position));
+    if let Some(there) = entry(split.canary) {
+        let mut there = there.clone();
+        if let Some(entry) = there.as_object_mut() {
+            entry.remove("weight");
+        }
+        return there;
+    }
+    let stable = entry(split.stable).and_then(|entry| entry.get("destination"));
+    let mut destination = stable.cloned().unwrap_or_else(|| json!({}));
+    if let Some(fields) = destination.as_object_mut() {
+        match &canary.subset {
+            Some(subset) => fields.insert("subset".into(), subset.clone().into()),
+            None => fields.remove("subset"),
+        };
+        let host = fields.get("host").and_then(Value::as_str);
+        let shared = host.is_some_and(|host| Host::resolve(host, vs.namespace()) == canary.host);
+        if !shared {
+            fields.insert("host".into(), canary.host.as_str().into());
+        }
+    }
+    json!({"destination": destination})
+}
+
+fn by_place(vs: &VirtualService) -> HashMap<RouteRef, &Route> {
+    vs.routes().iter().map(|route| (route.at, route)).collect()
+}
+
+/// The routes of an object by what they are, so that hundreds of them are found in one go.
+struct Index<'vs>(HashMap<RouteId, Vec<&'vs Route>>);
+
+impl<'vs> Index<'vs> {
+    fn of(vs: &'vs VirtualService) -> Self {
+        let mut routes: HashMap<RouteId, Vec<&Route>> = HashMap::new();
+        for route in vs.routes() {
+            routes.entry(route.id).or_default().push(route);
+            if route.base_id != route.id {
+                routes.entry(route.base_id).or_default().push(route);
+            }
+        }
+        Self(routes)
+    }
+
+    fn find(&self, split: &Split, canary: &Destination) -> Option<&'vs Route> {
+        let alike = self.0.get(&split.id)?.iter();
+        let route = alike.filter(|route| split.is_of(route)).nth(split.nth)?;
+        let grown = route.targets.len() > split.original.len();
+        // Somebody else may have put another destination in the place of ours.
+        let is_ours = !grown
+            || route
+                .targets
+                .last()
+                .is_some_and(|target| target.destination.same_version(canary));
+        is_ours.then_some(route)
+    }
+}

@@ -1,0 +1,135 @@
+//! Why it cannot be told which versions a rollout moves between.
+
+use super::split::SplitError;
+
+/// Why the versions or routes could not be told; each names the choices.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VersionsError {
+    /// `--route` names no route.
+    #[error("virtualservice {object} has no route {asked:?} (try: --route {choices})")]
+    UnknownRoute {
+        /// `namespace/name`.
+        object: String,
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        choices: String,
+    },
+    /// The object has no route to destinations at all.
+    #[error(
+        "virtualservice {object} has no route with destinations (try: a rule with a `route` under spec.http, spec.tls or spec.tcp)"
+    )]
+    NoRoutes {
+        /// `namespace/name`.
+        object: String,
+    },
+    /// The route hands on to another VirtualService.
+    #[error(
+        "{route} of virtualservice {object} delegates to another VirtualService (try: kubectl canary on that one)"
+    )]
+    Delegate {
+        /// `namespace/name`.
+        object: String,
+        /// The route.
+        route: String,
+    },
+    /// `--stable` or `--canary` names no destination.
+    #[error(
+        "no route of virtualservice {object} sends to {asked:?} (try: --{flag} {choices}{hint})"
+    )]
+    UnknownVersion {
+        /// `namespace/name`.
+        object: String,
+        /// `stable` or `canary`.
+        flag: &'static str,
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        choices: String,
+        /// What else could be done about it.
+        hint: &'static str,
+    },
+    /// A name fits several destinations.
+    #[error(
+        "{asked:?} is the name of several destinations of virtualservice {object} (try: --route to narrow it to one of {choices})"
+    )]
+    SeveralVersions {
+        /// `namespace/name`.
+        object: String,
+        /// What was asked for.
+        asked: String,
+        /// The destinations.
+        choices: String,
+    },
+    /// Both flags name one version.
+    #[error("--stable and --canary are both {0} (try: two different versions)")]
+    Same(String),
+    /// No route holds two versions.
+    #[error(
+        "no route of virtualservice {object} holds two versions to shift between; it sends to {found} only (try: --add-destination with --canary {hint})"
+    )]
+    OneVersion {
+        /// `namespace/name`.
+        object: String,
+        /// The one version.
+        found: String,
+        /// What could be the canary.
+        hint: String,
+    },
+    /// No route holds both versions.
+    #[error(
+        "no chosen route of virtualservice {object} holds both {stable} and {canary} (try: --add-destination to add {canary} beside {stable})"
+    )]
+    NoRouteHoldsBoth {
+        /// `namespace/name`.
+        object: String,
+        /// The stable version.
+        stable: String,
+        /// The canary.
+        canary: String,
+    },
+    /// A canary shall be added, and nobody says which.
+    #[error(
+        "no route of virtualservice {object} holds another version than {stable}, and it cannot be told which to add (try: --canary {choices})"
+    )]
+    WhichCanary {
+        /// `namespace/name`.
+        object: String,
+        /// The stable version.
+        stable: String,
+        /// What could be the canary.
+        choices: String,
+    },
+    /// More than one pair is possible.
+    #[error(
+        "stable and canary of virtualservice {object} cannot be told from its routes: {why} (try: --stable and --canary with two of {choices})"
+    )]
+    Ambiguous {
+        /// `namespace/name`.
+        object: String,
+        /// What is in the way.
+        why: String,
+        /// The versions.
+        choices: String,
+    },
+    /// A route sends to one version twice.
+    #[error(
+        "{route} of virtualservice {object} sends to {version} twice (try: one destination with the sum of the weights)"
+    )]
+    Twice {
+        /// `namespace/name`.
+        object: String,
+        /// The route.
+        route: String,
+        /// The version.
+        version: String,
+    },
+    /// The weights cannot be divided.
+    #[error("virtualservice {object}: {source}")]
+    Split {
+        /// `namespace/name`.
+        object: String,
+        /// What is wrong with the weights.
+        source: SplitError,
+    },
+}

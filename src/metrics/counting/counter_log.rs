@@ -1,0 +1,343 @@
+//! Counters as they were scraped, cut into rounds.
+//!
+//! # Rounds
+//!
+//! A *target* is what Prometheus scrapes (a proxy); all its series are sampled at the same moments. Targets
+//! are scraped at different phases, so no single moment cuts all series between two samples. A round
+//! therefore has one cut per target: with `watermark` the end of the last round, each awaited target gives all
+//! it has up to and including its **first sample after `watermark`**, and the latest of these samples is the new
+//! edge. The round is complete as soon as every awaited target has one new sample, without waiting to see
+//! whether a faster target has more: what it has beyond its cut belongs to the next round. So
+//!
+//! * every increase of every series is in exactly one round,
+//! * a round is at least one scrape interval long (the longest one among the targets),
+//! * and where rounds begin and end follows from the timestamps alone. Looking often, rarely or again
+//!   after a crash gives the same rounds, which is what makes the evidence repeatable.
+//!
+//! Awaited are the targets of the side that is counted which reported steadily by `watermark` and whose next
+//! sample is not overdue. A target is overdue when it has none for one and a half of its own scrape
+//! intervals while others go on: a proxy that went away or missed a scrape must not hold up the verdict. If
+//! it comes back, what it counted meanwhile goes into a round after its return.
+//!
+//! The one assumption: a sample can be read no later than half a scrape interval (the shortest there is) after its
+//! timestamp. If
+//! Prometheus is slower, no request is lost or doubled, but two looks may cut differently. Everything below
+//! that asks what was there at a time therefore asks only for what must have been readable by then.
+
+use std::collections::{HashMap, VecDeque};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::interval::{Bin, Interval};
+use super::interval_end::{Awaited, IntervalEnds};
+use super::target::{Target, target_name};
+use super::versions::{Reporter, SeriesOwner};
+use crate::metrics::source::Labels;
+use crate::metrics::source::{QueryResult, Series};
+
+/// How far before its beginning a tape listens, to know which targets and series were there already.
+///
+/// A fixed stretch rather than "whatever the first answer holds": otherwise two tapes of the same past,
+/// begun by answers of different length, would differ. It is the time Prometheus itself looks back for a
+/// series that is still alive.
+pub(crate) const LEAD: SignedDuration = SignedDuration::from_mins(5);
+
+/// The series of one question, across all its answers.
+#[derive(Debug)]
+pub(crate) struct CounterLog {
+    since: Timestamp,
+    watermark: Option<Timestamp>,
+    /// The side that was counted last, and the edge from which on it is.
+    turned: Option<(Reporter, Timestamp)>,
+    pub(crate) targets: Vec<Target>,
+    names: HashMap<Labels, usize>,
+    series: HashMap<Labels, Track>,
+}
+
+#[derive(Debug)]
+struct Track {
+    target: usize,
+    bin: Option<Bin>,
+    /// The newest sample that was looked at, whether it was a value or not.
+    seen: Option<Timestamp>,
+    last: Option<(Timestamp, f64)>,
+    pending: VecDeque<Increase>,
+}
+
+#[derive(Debug)]
+struct Increase {
+    from: Timestamp,
+    to: Timestamp,
+    by: f64,
+}
+
+/// What taking an answer brought to light.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Intake {
+    /// Series that are counted for somebody.
+    pub(crate) series: usize,
+    /// New samples that are no counter's value: NaN, infinite or negative.
+    pub(crate) dropped: usize,
+}
+
+impl Intake {
+    /// What is to be said about it.
+    pub(crate) fn remark(self) -> Option<String> {
+        let dropped = self.dropped;
+        (dropped > 0).then(|| format!("{dropped} samples were no counts and are left out"))
+    }
+}
+
+/// Whether a counter can have this value.
+fn is_count(value: f64) -> bool {
+    value.is_finite() && value >= 0.0
+}
+
+impl CounterLog {
+    pub(crate) fn new(since: Timestamp) -> Self {
+        Self {
+            since,
+            watermark: None,
+            turned: None,
+            targets: Vec::new(),
+            names: HashMap::new(),
+            series: HashMap::new(),
+        }
+    }
+
+    /// Takes the new samples of an answer. `book` says where a series belongs; it is asked once a series.
+    pub(crate) fn take(
+        &mut self,
+        answer: &QueryResult,
+        mut book: impl FnMut(&Labels) -> Option<Bin>,
+    ) -> Intake {
+        let mut intake = Intake::default();
+        // All sample times first: whether a series is new on a target that is not must not depend on the
+        // order in which an answer lists them.
+        for series in &answer.series {
+            self.note_times(series, &mut book);
+        }
+        for series in &answer.series {
+            let dropped = self.note_values(series);
+            let is_counted = self
+                .series
+                .get(&series.labels)
+                .is_some_and(|track| track.bin.is_some());
+            if is_counted {
+                intake.series += 1;
+                intake.dropped += dropped;
+            }
+        }
+        intake
+    }
+
+    fn note_times(&mut self, series: &Series, book: &mut impl FnMut(&Labels) -> Option<Bin>) {
+        let horizon = self.horizon();
+        if !self.series.contains_key(&series.labels) {
+            let name = target_name(&series.labels);
+            let target = *self.names.entry(name).or_insert_with(|| {
+                self.targets.push(Target::default());
+                self.targets.len() - 1
+            });
+            let track = Track {
+                target,
+                bin: book(&series.labels),
+                seen: None,
+                last: None,
+                pending: VecDeque::new(),
+            };
+            self.series.insert(series.labels.clone(), track);
+        }
+        let track = &self.series[&series.labels];
+        let target = &mut self.targets[track.target];
+        let known = track.seen;
+        let fresh = |time: &Timestamp| *time >= horizon && known.is_none_or(|known| *time > known);
+        for (time, value) in series.samples.iter().filter(|(time, _)| fresh(time)) {
+            target.first = Some(target.first.map_or(*time, |first| first.min(*time)));
+            target.samples.insert(*time);
+            // A sample that is no count shows that there was a scrape, not that anything is known of
+            // the party: metrics in which all are like that go stale.
+            if let Some(bin) = track.bin.filter(|_| is_count(*value)) {
+                target.note((bin.reporter, bin.owner), *time);
+            }
+        }
+    }
+
+    fn note_values(&mut self, series: &Series) -> usize {
+        let horizon = self.horizon();
+        let Some(track) = self.series.get_mut(&series.labels) else {
+            return 0;
+        };
+        let target = &self.targets[track.target];
+        let mut dropped = 0;
+        for &(time, value) in &series.samples {
+            if time < horizon || track.seen.is_some_and(|seen| time <= seen) {
+                continue;
+            }
+            track.seen = Some(time);
+            if !is_count(value) {
+                dropped += 1;
+                continue;
+            }
+            let increase = match track.last {
+                // A counter that went down was reset, and has counted from zero since.
+                Some((from, before)) => Some(Increase {
+                    from,
+                    to: time,
+                    by: if value < before {
+                        value
+                    } else {
+                        value - before
+                    },
+                }),
+                // Absent before and here now: it counted from zero if its target was scraped without it.
+                None => target
+                    .samples
+                    .range(..time)
+                    .next_back()
+                    .copied()
+                    .or(target.first.filter(|first| *first < time))
+                    .map(|from| Increase {
+                        from,
+                        to: time,
+                        by: value,
+                    }),
+            };
+            track.last = Some((time, value));
+            if track.bin.is_some() {
+                track
+                    .pending
+                    .extend(increase.filter(|increase| increase.by > 0.0));
+            }
+        }
+        dropped
+    }
+
+    /// The next complete round; `None` until there are samples for it.
+    pub(crate) fn next_interval(&mut self) -> Option<Interval> {
+        loop {
+            let is_first = self.watermark.is_none();
+            let after = self.watermark.unwrap_or(self.since);
+            let reporter = self.reporter_at(after);
+            let (reporter, ends) =
+                match reporter.map(|reporter| (reporter, self.awaited(reporter, after))) {
+                    Some((reporter, Awaited::All(ends))) => (reporter, ends),
+                    Some((_, Awaited::Incomplete)) => return None,
+                    Some((_, Awaited::Nobody)) | None => self.first_comer(reporter, after)?,
+                };
+            let end = ends.values().max().copied()?;
+            let round = self.cut(reporter, after, end, &ends);
+            for (index, cut) in &ends {
+                let taken = &mut self.targets[*index].taken;
+                *taken = (*taken).max(Some(*cut));
+            }
+            self.watermark = Some(end);
+            self.prune(end);
+            // The first round reaches back before the beginning; it only finds the first edge.
+            if !is_first {
+                return Some(round);
+            }
+        }
+    }
+
+    /// The end of the last round.
+    pub(crate) fn watermark(&self) -> Option<Timestamp> {
+        self.watermark
+    }
+
+    /// The side that is counted now, if anything is.
+    ///
+    /// What callers see comes first, since only they see a version that does not answer.
+    pub(crate) fn reporter(&self) -> Option<Reporter> {
+        self.reporter_where(|_, _| true)
+    }
+
+    /// Time of the newest sample of a party on the side that is counted.
+    pub(crate) fn newest_of(&self, owner: SeriesOwner) -> Option<Timestamp> {
+        let key = (self.reporter()?, owner);
+        let targets = self.targets.iter();
+        targets
+            .filter_map(|target| target.newest_of.get(&key))
+            .max()
+            .copied()
+    }
+
+    /// The longest scrape interval among the targets that still report.
+    pub(crate) fn scrape_interval(&self) -> Option<SignedDuration> {
+        let reporter = self.reporter()?;
+        let reporting = || self.targets.iter().filter(|t| t.since(reporter).is_some());
+        let newest_sample = reporting()
+            .filter_map(|t| t.samples.last())
+            .max()
+            .copied()?;
+        reporting()
+            .filter_map(|target| {
+                let pace = target.pace(Timestamp::MAX)?;
+                let last = target.samples.last()?;
+                (newest_sample.duration_since(*last) <= pace.patience()).then_some(pace.interval)
+            })
+            .max()
+    }
+
+    fn horizon(&self) -> Timestamp {
+        self.since.saturating_sub(LEAD).unwrap_or(Timestamp::MIN)
+    }
+
+    /// The newest sample of any target.
+    pub(crate) fn newest_sample(&self) -> Option<Timestamp> {
+        let newest = self.targets.iter().filter_map(|t| t.samples.last());
+        newest.max().copied()
+    }
+
+    /// Takes from every series what belongs to this round.
+    fn cut(
+        &mut self,
+        reporter: Reporter,
+        start: Timestamp,
+        end: Timestamp,
+        ends: &IntervalEnds,
+    ) -> Interval {
+        let mut round = Interval {
+            start,
+            end,
+            opened: start,
+            reporter,
+            sums: HashMap::new(),
+        };
+        let turned = match self.turned {
+            Some((counted, since)) if counted == reporter => since,
+            Some(_) | None => start,
+        };
+        self.turned = Some((reporter, turned));
+        for track in self.series.values_mut() {
+            let Some(bin) = track.bin else {
+                continue;
+            };
+            // The side that is not counted forgets; who is not part of this round keeps all for a later one.
+            let limit = match (bin.reporter == reporter, ends.get(&track.target)) {
+                (true, Some(cut)) => *cut,
+                (true, None) => continue,
+                (false, _) => end,
+            };
+            while track.pending.front().is_some_and(|next| next.to <= limit) {
+                let Some(increase) = track.pending.pop_front() else {
+                    break;
+                };
+                // What ended before this side was counted stands in the other's rounds.
+                let is_new = increase.from >= self.since && increase.to > turned;
+                if bin.reporter == reporter && is_new {
+                    round.opened = round.opened.min(increase.from);
+                    *round.sums.entry((bin.owner, bin.bin)).or_default() += increase.by;
+                }
+            }
+        }
+        round
+    }
+
+    /// Lets go of sample times that no later round needs.
+    fn prune(&mut self, watermark: Timestamp) {
+        for target in &mut self.targets {
+            target.prune(watermark);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What a look at the metrics brought, and how far it can be trusted.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::counter_log::CounterLog;
+use super::versions::{Reporter, SeriesOwner};
+use crate::verdict::Window;
+
+/// After how many scrape intervals without a sample the metrics count as stale.
+const STALE_AFTER: i32 = 3;
+
+/// The scrape interval assumed where none can be seen: Prometheus' own default.
+const USUAL_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
+
+/// The windows that became complete with one answer, oldest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// What both versions did since the last look. Empty if no scrape came, or if the answer was partial.
+    pub windows: Vec<Window>,
+    /// The same as the versions' own proxies saw it, copies of requests included; empty unless requests
+    /// are mirrored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadows: Vec<Window>,
+    /// How far it can be trusted.
+    pub quality: Quality,
+}
+
+/// Times of the newest samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Newest {
+    /// Of any series that is counted.
+    pub overall: Option<Timestamp>,
+    /// Of the stable version's series.
+    pub stable: Option<Timestamp>,
+    /// Of the canary's series.
+    pub canary: Option<Timestamp>,
+}
+
+/// How far an observation can be trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quality {
+    /// The newest samples.
+    pub newest: Newest,
+    /// The longest scrape interval among the targets; `None` until one shows.
+    pub scrape_interval: Option<SignedDuration>,
+    /// Who reports what is counted; `None` without a series of either version.
+    pub reporter: Option<Reporter>,
+    /// What Prometheus warned of, and what was left out and why.
+    pub warnings: Vec<String>,
+    /// Whether a part of the data was missing. Then nothing of the answer was used.
+    pub partial: bool,
+    /// By how much the two versions' newest samples are apart; `None` unless both have one.
+    pub arms_apart: Option<SignedDuration>,
+    /// Requests in these windows that reached no upstream and were divided between the versions.
+    pub unknown_requests: u64,
+    /// Series that are counted.
+    pub series: usize,
+}
+
+impl Quality {
+    /// What a tape tells of itself.
+    pub(crate) fn of(
+        log: &CounterLog,
+        mut warnings: Vec<String>,
+        partial: bool,
+        unknown_requests: u64,
+        series: usize,
+    ) -> Self {
+        let reporter = log.reporter();
+        if reporter == Some(Reporter::Destination) {
+            warnings.push(
+                "only the versions' own proxies report: requests that never reach them are not seen"
+                    .to_owned(),
+            );
+        }
+        let [stable, canary, unknown] = [
+            SeriesOwner::Stable,
+            SeriesOwner::Canary,
+            SeriesOwner::Unknown,
+        ]
+        .map(|owner| log.newest_of(owner));
+        Self {
+            newest: Newest {
+                overall: stable.max(canary).max(unknown),
+                stable,
+                canary,
+            },
+            scrape_interval: log.scrape_interval(),
+            reporter,
+            warnings,
+            partial,
+            arms_apart: stable
+                .zip(canary)
+                .map(|(stable, canary)| stable.duration_since(canary).abs()),
+            unknown_requests,
+            series,
+        }
+    }
+
+    /// Whether the newest sample is too old to say anything about `now`; also without any sample.
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        let limit = self.scrape_interval.unwrap_or(USUAL_INTERVAL) * STALE_AFTER;
+        self.age(now).is_none_or(|age| age > limit)
+    }
+
+    /// How old the newest sample is.
+    pub fn age(&self, now: Timestamp) -> Option<SignedDuration> {
+        self.newest.overall.map(|newest| now.duration_since(newest))
+    }
+
+    /// Whether the versions' counts are from different times: more than a scrape apart.
+    pub fn is_skewed(&self) -> bool {
+        let limit = self.scrape_interval.unwrap_or(USUAL_INTERVAL);
+        self.arms_apart.is_some_and(|apart| apart > limit)
+    }
+
+    /// Whether a verdict may rest on it at `now`: whole, fresh, and of the same time for both versions.
+    pub fn is_sound(&self, now: Timestamp) -> bool {
+        !self.partial && !self.is_stale(now) && !self.is_skewed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_partial_and_skewed_metrics_are_not_sound() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let good = Quality {
+            newest: Newest {
+                overall: Some(at(1000)),
+                stable: Some(at(1000)),
+                canary: Some(at(990)),
+            },
+            scrape_interval: Some(SignedDuration::from_secs(15)),
+            reporter: Some(Reporter::Source),
+            warnings: Vec::new(),
+            partial: false,
+            arms_apart: Some(SignedDuration::from_secs(10)),
+            unknown_requests: 0,
+            series: 2,
+        };
+        assert!(good.is_sound(at(1045)));
+        assert!(!good.is_sound(at(1046)));
+        let partial = Quality {
+            partial: true,
+            ..good.clone()
+        };
+        assert!(!partial.is_sound(at(1000)));
+        let skewed = Quality {
+            arms_apart: Some(SignedDuration::from_secs(16)),
+            ..good.clone()
+        };
+        assert!(!skewed.is_sound(at(1000)));
+        let nothing = Quality {
+            newest: Newest::default(),
+            ..good
+        };
+        assert!(nothing.is_stale(at(0)));
+    }
+}

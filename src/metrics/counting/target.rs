@@ -1,0 +1,185 @@
+//! A scrape target: when it was sampled, and when it is overdue.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound::{Excluded, Unbounded};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::versions::{Reporter, SeriesOwner, label};
+use crate::metrics::source::Labels;
+
+/// After this time any target would have been sampled again.
+pub(crate) const USUAL_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
+
+/// Added to what a target may be late, for timestamps that are not exact.
+const JITTER: SignedDuration = SignedDuration::from_millis(500);
+
+/// How many spacings the estimate of a scrape interval rests on.
+const SPACINGS: usize = 5;
+
+/// How many sample times are kept for it: their ends, and one that may not be certain yet.
+const KEPT: usize = SPACINGS + 2;
+
+/// One thing that Prometheus scrapes: all its series are sampled at the same moments.
+#[derive(Debug, Default)]
+pub(crate) struct Target {
+    /// Sample times: the last few up to the edge, and all after it.
+    pub(crate) samples: BTreeSet<Timestamp>,
+    pub(crate) first: Option<Timestamp>,
+    /// Up to where its samples are in a round, and so were certainly readable then.
+    pub(crate) taken: Option<Timestamp>,
+    /// The first and the newest sample of a party's series.
+    pub(crate) first_of: HashMap<(Reporter, SeriesOwner), Timestamp>,
+    pub(crate) newest_of: HashMap<(Reporter, SeriesOwner), Timestamp>,
+}
+
+impl Target {
+    /// Lets go of sample times up to `watermark` that no later round needs.
+    pub(crate) fn prune(&mut self, watermark: Timestamp) {
+        let keep = self.samples.range(..=watermark).rev().nth(KEPT).copied();
+        if let Some(keep) = keep {
+            self.samples = self.samples.split_off(&keep);
+        }
+    }
+
+    /// Its first sample after `time`.
+    pub(crate) fn first_after(&self, time: Timestamp) -> Option<Timestamp> {
+        let mut later = self.samples.range((Excluded(time), Unbounded));
+        later.next().copied()
+    }
+
+    /// Notes a sample of a party's series.
+    pub(crate) fn note(&mut self, owner: (Reporter, SeriesOwner), time: Timestamp) {
+        let first = self.first_of.entry(owner).or_insert(time);
+        *first = (*first).min(time);
+        let newest = self.newest_of.entry(owner).or_insert(time);
+        *newest = (*newest).max(time);
+    }
+
+    /// Since when it reports for a side.
+    pub(crate) fn since(&self, reporter: Reporter) -> Option<Timestamp> {
+        let firsts = self.first_of.iter().filter(|((of, _), _)| *of == reporter);
+        firsts.map(|(_, first)| *first).min()
+    }
+
+    /// How it was sampled up to `time`; `None` before its second sample.
+    pub(crate) fn pace(&self, time: Timestamp) -> Option<Pace> {
+        let mut last: Vec<Timestamp> = self
+            .samples
+            .range(..=time)
+            .rev()
+            .take(KEPT)
+            .copied()
+            .collect();
+        last.reverse();
+        let newest = *last.last()?;
+        let all = spacings(&last);
+        // The newest may not have been readable at `time`: what is concluded must not rest on it.
+        let before = all.len().checked_sub(1).and_then(|end| median(&all[..end]));
+        let margin = before.or_else(|| median(&all))? / 2;
+        if time.duration_since(newest) < margin && self.taken.is_none_or(|taken| taken < newest) {
+            last.pop();
+        }
+        let pace = Pace {
+            newest,
+            sure: *last.last()?,
+            interval: median(&spacings(&last))?,
+        };
+        Some(pace)
+    }
+}
+
+fn spacings(times: &[Timestamp]) -> Vec<SignedDuration> {
+    let pairs = times.windows(2);
+    pairs.map(|pair| pair[1].duration_since(pair[0])).collect()
+}
+
+/// The median of the last few, so that one missed scrape is no new interval.
+fn median(spacings: &[SignedDuration]) -> Option<SignedDuration> {
+    let mut last = spacings[spacings.len().saturating_sub(SPACINGS)..].to_vec();
+    last.sort();
+    last.get(last.len() / 2).copied()
+}
+
+/// How a target was sampled up to some time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Its newest sample.
+    pub(crate) newest: Timestamp,
+    /// Its newest sample that must have been readable by then.
+    pub(crate) sure: Timestamp,
+    /// The usual time between two samples.
+    pub(crate) interval: SignedDuration,
+}
+
+impl Pace {
+    /// After how long without a sample it is overdue.
+    pub(crate) fn patience(&self) -> SignedDuration {
+        self.interval
+            .saturating_add(self.interval / 2)
+            .saturating_add(JITTER)
+    }
+
+    /// Whether it is there for certain: not so if its newest sample comes after a gap.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.newest.duration_since(self.sure) <= self.patience()
+    }
+
+    /// Until when its next sample is awaited.
+    pub(crate) fn due(&self) -> Timestamp {
+        self.newest
+            .saturating_add(self.patience())
+            .unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// The labels by which Prometheus tells one target from another.
+///
+/// With an `instance` these are the ones that come from the scrape configuration. Others may have been
+/// added to the metric by a Telemetry resource (a path, a tenant), and would make each of their values look
+/// like a target of its own. Without it, everything that Istio did not put there.
+pub(crate) fn target_name(labels: &Labels) -> Labels {
+    const SCRAPE: [&str; 12] = [
+        "job",
+        "instance",
+        "namespace",
+        "pod",
+        "pod_name",
+        "node",
+        "cluster",
+        "prometheus",
+        "prometheus_replica",
+        "replica",
+        "region",
+        "tenant_id",
+    ];
+    let has_instance = !label(labels, "instance").is_empty();
+    labels
+        .iter()
+        .filter(|(name, _)| {
+            if has_instance {
+                SCRAPE.contains(&name.as_str())
+            } else {
+                !is_istio(name)
+            }
+        })
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// Whether a label says something about the request rather than about who was scraped.
+fn is_istio(name: &str) -> bool {
+    name.starts_with("source_")
+        || name.starts_with("destination_")
+        || matches!(
+            name,
+            "__name__"
+                | "reporter"
+                | "request_protocol"
+                | "response_code"
+                | "response_flags"
+                | "grpc_response_status"
+                | "connection_security_policy"
+                | "le"
+        )
+}

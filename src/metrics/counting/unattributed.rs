@@ -1,0 +1,239 @@
+//! Whose the requests are that reached nobody.
+//!
+//! When no upstream can be chosen (no healthy endpoint, a circuit breaker that is open) only the caller's
+//! proxy reports, and it names no workload: a dead canary disappears from its own series and its failures
+//! stand under `unknown`. The split that is configured says how many requests the canary should have had.
+//!
+//! # Reasoning
+//!
+//! Without further knowledge every version has the same share in `unknown` as in the traffic: the part
+//! `share` goes to the canary. That is neutral, neither version looks worse by it. Only as far as requests
+//! are *missing* at the canary, more than chance explains, must they be among the unknown ones, and as far
+//! as they are not missing they cannot be.
+//!
+//! Giving the canary simply all that it lacks (`min(unknown, max(0, share * all - canary))`) is wrong by the
+//! noise of the draw: of 1 000 requests at 10 % the canary gets 100 give or take 9.5, so that 10 unknown
+//! failures, of which about 1 is the canary's, would land on it by the handful whenever it happened to get
+//! fewer, and never leave it when it got more. An open circuit breaker of the whole service would then roll
+//! back a healthy canary. So what is lacking counts only beyond two standard deviations. It is looked at in
+//! this window, where a canary that dies shows at once at high traffic, and since the weight changed, where
+//! it shows in time at low traffic.
+
+use crate::verdict::Counts;
+
+/// How many standard deviations of the random split are put down to chance.
+const CHANCE: f64 = 2.0;
+
+/// Counts of one window, as the caller's proxies name them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) stable: Counts,
+    pub(crate) canary: Counts,
+    pub(crate) unknown: Counts,
+}
+
+/// What the canary should have had since the weight changed, and what it got.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unattributed {
+    share: f64,
+    expected: f64,
+    got: f64,
+    variance: f64,
+    /// Fractions of requests and of failures that are the canary's but not yet a whole one.
+    owed: f64,
+    owed_failures: f64,
+}
+
+impl Unattributed {
+    /// Divides the unknown requests of a window between stable and canary.
+    ///
+    /// A share outside of 0 to 1 is taken for the nearer end.
+    pub(crate) fn assign(&mut self, named: Named, share: f64) -> (Counts, Counts) {
+        let share = if share.is_nan() {
+            0.0
+        } else {
+            share.clamp(0.0, 1.0)
+        };
+        if share != self.share {
+            *self = Self {
+                share,
+                ..Self::default()
+            };
+        }
+        let Named {
+            mut stable,
+            mut canary,
+            unknown,
+        } = named;
+        let all = (stable.requests + canary.requests + unknown.requests) as f64;
+        let expected = share * all;
+        let variance = expected * (1.0 - share);
+        self.expected += expected;
+        self.variance += variance;
+        self.got += canary.requests as f64;
+
+        let lacking = expected - canary.requests as f64;
+        let chance = CHANCE * variance.sqrt();
+        let at_least =
+            (lacking - chance).max(self.expected - self.got - CHANCE * self.variance.sqrt());
+        let at_most = (lacking + chance).max(at_least);
+        let unknown_requests = unknown.requests as f64;
+        let given = (share * unknown_requests)
+            .clamp(at_least, at_most)
+            .clamp(0.0, unknown_requests);
+        self.got += given;
+
+        let requests = whole(&mut self.owed, given).min(unknown.requests);
+        let rate = unknown.failure_rate().unwrap_or_default();
+        let failures = whole(&mut self.owed_failures, given * rate)
+            .min(requests)
+            .min(unknown.failures)
+            // The others must fit into what is left for stable.
+            .max((unknown.failures + requests).saturating_sub(unknown.requests));
+        canary += Counts { requests, failures };
+        stable += Counts {
+            requests: unknown.requests - requests,
+            failures: unknown.failures - failures,
+        };
+        (stable, canary)
+    }
+}
+
+/// The whole requests in what is owed by now; the rest stays owed.
+fn whole(owed: &mut f64, more: f64) -> u64 {
+    *owed += more;
+    let whole = (*owed + 1e-9).floor().max(0.0);
+    *owed -= whole;
+    whole as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn counts(requests: u64, failures: u64) -> Counts {
+        Counts { requests, failures }
+    }
+
+    fn assign(
+        stable: (u64, u64),
+        canary: (u64, u64),
+        unknown: (u64, u64),
+        share: f64,
+    ) -> (Counts, Counts) {
+        let named = Named {
+            stable: counts(stable.0, stable.1),
+            canary: counts(canary.0, canary.1),
+            unknown: counts(unknown.0, unknown.1),
+        };
+        Unattributed::default().assign(named, share)
+    }
+
+    #[test]
+    fn unknown_requests_go_where_they_are_missing() {
+        // (stable, canary, unknown, share) -> canary
+        let cases = [
+            // A dead canary at high traffic: nearly all at once, and all of it failed.
+            (((9_000, 0), (0, 0), (1_000, 1_000)), 0.1, counts(940, 940)),
+            // A healthy canary beside an open circuit breaker of the whole service: its share.
+            (((891, 0), (99, 0), (10, 10)), 0.1, counts(100, 1)),
+            (((895, 0), (95, 0), (10, 10)), 0.1, counts(96, 1)),
+            // Stable is dead instead: the canary has more than its share, so nothing is its own.
+            (((0, 0), (500, 0), (500, 500)), 0.5, counts(531, 31)),
+            // All of it at 100 %, none of it at 0 %.
+            (((0, 0), (0, 0), (7, 7)), 1.0, counts(7, 7)),
+            (((10, 0), (0, 0), (7, 7)), 0.0, counts(0, 0)),
+            // Nothing unknown, nothing moves.
+            (((10, 1), (3, 2), (0, 0)), 0.5, counts(3, 2)),
+            // Unknown requests that did not fail stay unfailed.
+            (((900, 0), (0, 0), (100, 0)), 0.1, counts(81, 0)),
+        ];
+        for ((stable, canary, unknown), share, expected) in cases {
+            let (_, got) = assign(stable, canary, unknown, share);
+            assert_eq!(got, expected, "{stable:?} {canary:?} {unknown:?} {share}");
+        }
+    }
+
+    #[test]
+    fn a_dead_canary_shows_in_time_at_low_traffic() {
+        let mut unattributed = Unattributed::default();
+        let mut failed = 0;
+        for _ in 0..40 {
+            let named = Named {
+                stable: counts(9, 0),
+                canary: counts(0, 0),
+                unknown: counts(1, 1),
+            };
+            failed += unattributed.assign(named, 0.1).1.failures;
+        }
+        assert!((27..=40).contains(&failed), "{failed} of 40");
+    }
+
+    #[test]
+    fn chance_does_not_blame_a_healthy_canary() {
+        // A split drawn at random, 1 % of the requests of the whole service fail without an upstream.
+        let mut state = 1_u64;
+        let mut draw = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) as f64 / (1_u64 << 31) as f64
+        };
+        let mut unattributed = Unattributed::default();
+        let mut total = [Counts::default(); 2];
+        for _ in 0..500 {
+            let mut named = Named::default();
+            for _ in 0..1_000 {
+                if draw() < 0.01 {
+                    named.unknown += counts(1, 1);
+                } else if draw() < 0.1 {
+                    named.canary += counts(1, 0);
+                } else {
+                    named.stable += counts(1, 0);
+                }
+            }
+            let (stable, canary) = unattributed.assign(named, 0.1);
+            total[0] += stable;
+            total[1] += canary;
+        }
+        let rates = total.map(|counts| counts.failure_rate().unwrap());
+        // Within rollback's own margin of a quarter.
+        assert!(rates[1] < 1.25 * rates[0], "{rates:?}");
+        assert!(rates[1] > 0.8 * rates[0], "{rates:?}");
+    }
+
+    #[test]
+    fn an_impossible_share_does_no_harm() {
+        for share in [f64::NAN, -1.0, 7.0, f64::INFINITY] {
+            let (stable, canary) = assign((5, 0), (0, 0), (5, 5), share);
+            assert_eq!(stable.requests + canary.requests, 10);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_request_is_lost_or_made_up(
+            windows in proptest::collection::vec(
+                ((0_u64..500, 0_u64..500), (0_u64..500, 0_u64..500), (0_u64..500, 0_u64..500)), 1..20),
+            share in 0.0_f64..=1.0,
+        ) {
+            let mut unattributed = Unattributed::default();
+            for (stable, canary, unknown) in windows {
+                let of = |(requests, failures): (u64, u64)| counts(requests, failures.min(requests));
+                let named = Named { stable: of(stable), canary: of(canary), unknown: of(unknown) };
+                let mut before = named.stable;
+                before += named.canary;
+                before += named.unknown;
+                let (stable, canary) = unattributed.assign(named, share);
+                prop_assert!(stable.failures <= stable.requests);
+                prop_assert!(canary.failures <= canary.requests);
+                prop_assert!(canary.requests >= named.canary.requests);
+                prop_assert!(stable.requests >= named.stable.requests);
+                let mut after = stable;
+                after += canary;
+                prop_assert_eq!(before, after);
+            }
+        }
+    }
+}

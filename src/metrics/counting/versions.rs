@@ -1,0 +1,375 @@
+//! Istio's request metrics: what to ask, and which version a series belongs to.
+//!
+//! Pure code over labels. One query asks for both versions, so that both are read at the same time, and it
+//! names only the service: a dead canary's requests carry no version at all, and would be lost to any
+//! narrower selector.
+
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::unit::Unit;
+use crate::metrics::source::Labels;
+
+/// A Service, as the labels `destination_service_name` and `destination_service_namespace` name it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ServiceKey {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+}
+
+/// One version, as it was found from the route, the subset and the pods.
+///
+/// A series belongs to it if its destination is one of `services` or `hosts`, and its workload is one of
+/// `workloads`; without known workloads its version must be one of `versions`; without those the service
+/// alone decides, which is right for a route with two hosts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionSelector {
+    /// The Services its destinations name.
+    pub services: BTreeSet<ServiceKey>,
+    /// Hosts of its destinations that are no Services, as `destination_service` names them.
+    pub hosts: BTreeSet<String>,
+    /// Workloads behind it, as `destination_workload` names them.
+    pub workloads: BTreeSet<String>,
+    /// Values of the pods' label `version`, as `destination_version` names them.
+    pub versions: BTreeSet<String>,
+}
+
+/// The two versions that are compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Targets {
+    stable: VersionSelector,
+    canary: VersionSelector,
+    counted: Unit,
+    standpoint: ReadFrom,
+}
+
+/// From where the two versions are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum ReadFrom {
+    /// The callers', where they report: what users see.
+    #[default]
+    Callers,
+    /// The versions' own proxies alone, which see what is mirrored to them as well.
+    Callees,
+}
+
+/// Why two versions cannot be told apart.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TargetsError {
+    /// A version without any destination.
+    #[error("the {0} version has neither a service nor a host to count")]
+    Nowhere(&'static str),
+    /// Nothing separates the two.
+    #[error(
+        "nothing in the metrics tells canary from stable; try: a label version on the pods that differs, \
+         or one Deployment for each version"
+    )]
+    Indistinguishable,
+    /// Something is claimed by both.
+    #[error("{0:?} belongs to both versions; try: subsets whose labels select different pods")]
+    Shared(String),
+}
+
+/// Which side of a connection a proxy reports from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reporter {
+    /// The caller's proxy, a gateway or a waypoint: what users see.
+    Source,
+    /// The callee's proxy. It says nothing about requests that never arrived.
+    Destination,
+}
+
+/// Whom a series is counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SeriesOwner {
+    /// The stable version.
+    Stable,
+    /// The canary.
+    Canary,
+    /// The service of both, but no upstream was reached that could have had a version.
+    Unknown,
+}
+
+/// Which requests failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureRule {
+    /// Whether an HTTP status of 500 to 599 is a failure.
+    pub server_errors: bool,
+    /// Whether a request without a response (`response_code="0"`) is a failure.
+    pub no_response: bool,
+    /// The gRPC statuses that are failures, whatever the HTTP status says.
+    pub grpc: BTreeSet<u16>,
+}
+
+impl Default for FailureRule {
+    /// Kiali's rule without the 4xx, which are the caller's: 5xx, no response, and every gRPC status but OK.
+    fn default() -> Self {
+        Self {
+            server_errors: true,
+            no_response: true,
+            grpc: (1..=16).collect(),
+        }
+    }
+}
+
+impl FailureRule {
+    /// Whether requests with these labels failed.
+    ///
+    /// An absent gRPC status means a request that was not gRPC, so only a present one can fail.
+    pub fn is_failure(&self, labels: &Labels) -> bool {
+        let code = label(labels, "response_code");
+        let is_server_error =
+            code.len() == 3 && code.starts_with('5') && code.bytes().all(|b| b.is_ascii_digit());
+        let grpc = label(labels, "grpc_response_status").parse::<u16>();
+        (self.server_errors && is_server_error)
+            || (self.no_response && code == "0")
+            || grpc.is_ok_and(|status| self.grpc.contains(&status))
+    }
+}
+
+impl VersionSelector {
+    /// Whether the destination is one of this version's, whatever its workload.
+    fn serves(&self, labels: &Labels) -> bool {
+        let name = label(labels, "destination_service_name");
+        let namespace = label(labels, "destination_service_namespace");
+        let host = label(labels, "destination_service");
+        self.hosts.contains(host)
+            || self.services.iter().any(|service| {
+                (service.name == name && service.namespace == namespace)
+                    || host
+                        .strip_prefix(service.name.as_str())
+                        .and_then(|rest| rest.strip_prefix('.'))
+                        .and_then(|rest| rest.strip_prefix(service.namespace.as_str()))
+                        .is_some_and(|rest| rest.starts_with(".svc."))
+            })
+    }
+
+    fn claims(&self, labels: &Labels) -> bool {
+        self.serves(labels)
+            && if !self.workloads.is_empty() {
+                self.workloads
+                    .contains(label(labels, "destination_workload"))
+            } else if !self.versions.is_empty() {
+                self.versions.contains(label(labels, "destination_version"))
+            } else {
+                true
+            }
+    }
+
+    fn shares_destinations(&self, other: &Self) -> bool {
+        !self.services.is_disjoint(&other.services) || !self.hosts.is_disjoint(&other.hosts)
+    }
+}
+
+impl Targets {
+    /// Two versions that the metrics can tell apart.
+    ///
+    /// # Errors
+    /// [`TargetsError`] if a version has no destination, or if a series could belong to both. Guessing
+    /// would count one version's failures for the other.
+    pub fn new(stable: VersionSelector, canary: VersionSelector) -> Result<Self, TargetsError> {
+        for (name, arm) in [("stable", &stable), ("canary", &canary)] {
+            if arm.services.is_empty() && arm.hosts.is_empty() {
+                return Err(TargetsError::Nowhere(name));
+            }
+        }
+        if stable.shares_destinations(&canary) {
+            let by_workload = !stable.workloads.is_empty() && !canary.workloads.is_empty();
+            let by_version = !stable.versions.is_empty() && !canary.versions.is_empty();
+            let (ours, theirs) = match (by_workload, by_version) {
+                (true, _) => (&stable.workloads, &canary.workloads),
+                (false, true) => (&stable.versions, &canary.versions),
+                (false, false) => return Err(TargetsError::Indistinguishable),
+            };
+            if let Some(both) = ours.intersection(theirs).next() {
+                return Err(TargetsError::Shared(both.clone()));
+            }
+            // With workloads of one version only, the rule must be the same for both.
+            if !by_workload {
+                let by_version_only = |arm: VersionSelector| VersionSelector {
+                    workloads: BTreeSet::new(),
+                    ..arm
+                };
+                return Ok(Self {
+                    stable: by_version_only(stable),
+                    canary: by_version_only(canary),
+                    counted: Unit::default(),
+                    standpoint: ReadFrom::default(),
+                });
+            }
+        }
+        Ok(Self {
+            stable,
+            canary,
+            counted: Unit::default(),
+            standpoint: ReadFrom::default(),
+        })
+    }
+
+    /// The same, compared in another unit than requests.
+    #[must_use]
+    pub fn counting(self, counted: Unit) -> Self {
+        Self { counted, ..self }
+    }
+
+    /// The same as the versions' own proxies see them, copies of requests included.
+    ///
+    /// The proxy that mirrors a request does not report the copy; the one that receives it does
+    /// (`reporter="destination"`), and as any other request, since it names the service after its own
+    /// cluster and not after the host that Envoy marks with `-shadow`.
+    #[must_use]
+    pub fn seen_by_callees(self) -> Self {
+        Self {
+            standpoint: ReadFrom::Callees,
+            ..self
+        }
+    }
+
+    /// The unit in which they are compared.
+    pub fn counted(&self) -> Unit {
+        self.counted
+    }
+
+    /// The stable version.
+    pub fn stable(&self) -> &VersionSelector {
+        &self.stable
+    }
+
+    /// The canary.
+    pub fn canary(&self) -> &VersionSelector {
+        &self.canary
+    }
+
+    /// The raw samples of `metric` for both versions over the last `range`.
+    ///
+    /// A range selector without any function: the counters come as they were scraped, with their
+    /// timestamps. `rate()` and `increase()` lose what a series held at its first scrape and invent
+    /// fractions of requests at the edges.
+    pub fn query(&self, metric: &str, range: SignedDuration) -> String {
+        self.query_with(metric, "", range)
+    }
+
+    /// Like [`Targets::query`], with further matchers that each start with a comma.
+    pub(crate) fn query_with(&self, metric: &str, more: &str, range: SignedDuration) -> String {
+        let arms = [&self.stable, &self.canary];
+        let services: BTreeSet<&ServiceKey> = arms.iter().flat_map(|arm| &arm.services).collect();
+        let hosts: BTreeSet<&String> = arms.iter().flat_map(|arm| &arm.hosts).collect();
+        let matchers = if hosts.is_empty() {
+            let names: BTreeSet<&str> = services.iter().map(|s| s.name.as_str()).collect();
+            let spaces: BTreeSet<&str> = services.iter().map(|s| s.namespace.as_str()).collect();
+            format!(
+                "destination_service_name=~\"{}\",destination_service_namespace=~\"{}\"",
+                quoted(&alternatives(names)),
+                quoted(&alternatives(spaces)),
+            )
+        } else {
+            // One selector must hold both kinds, and only this label knows hosts outside the cluster.
+            let services = services.iter().map(|service| {
+                let name = literal(&format!("{}.{}.svc.", service.name, service.namespace));
+                format!("{name}.*")
+            });
+            let hosts = hosts.iter().map(|host| literal(host));
+            let all: Vec<String> = services.chain(hosts).collect();
+            format!("destination_service=~\"{}\"", quoted(&all.join("|")))
+        };
+        format!("{metric}{{{matchers}{more}}}[{}s]", range.as_secs().max(1))
+    }
+
+    /// Whom a series is counted for, and from which side; `None` if it is nobody's.
+    ///
+    /// Aside stay: mirrored requests where they are marked as such (their answers reach nobody; Envoy adds
+    /// `-shadow` to the host), injected faults (`FI`, `DI`: somebody's experiment, not the version's doing), other versions, and
+    /// series whose reporter is not known.
+    pub fn owner(&self, labels: &Labels) -> Option<(Reporter, SeriesOwner)> {
+        let reporter = match label(labels, "reporter") {
+            "source" | "waypoint" => Reporter::Source,
+            "destination" => Reporter::Destination,
+            _ => return None,
+        };
+        let set_aside = match self.standpoint {
+            ReadFrom::Callers => self.is_mirrored(labels),
+            ReadFrom::Callees => reporter != Reporter::Destination,
+        };
+        if set_aside || is_injected(labels) {
+            return None;
+        }
+        let owner = match (self.stable.claims(labels), self.canary.claims(labels)) {
+            (true, false) => SeriesOwner::Stable,
+            (false, true) => SeriesOwner::Canary,
+            (true, true) => return None,
+            (false, false) => self.unreached(labels)?,
+        };
+        Some((reporter, owner))
+    }
+
+    /// Whose requests those are that reached no upstream and so have no workload.
+    fn unreached(&self, labels: &Labels) -> Option<SeriesOwner> {
+        let is_unreached = match label(labels, "destination_workload") {
+            "unknown" => true,
+            "" => matches!(label(labels, "destination_version"), "unknown" | ""),
+            _ => false,
+        };
+        match (self.stable.serves(labels), self.canary.serves(labels)) {
+            _ if !is_unreached => None,
+            (true, true) => Some(SeriesOwner::Unknown),
+            // With two hosts the host itself says where the request should have gone.
+            (true, false) => Some(SeriesOwner::Stable),
+            (false, true) => Some(SeriesOwner::Canary),
+            (false, false) => None,
+        }
+    }
+
+    fn is_mirrored(&self, labels: &Labels) -> bool {
+        let host = label(labels, "destination_service");
+        let named = |arm: &VersionSelector| arm.hosts.contains(host);
+        host.split(':')
+            .next()
+            .is_some_and(|host| host.ends_with("-shadow"))
+            && !named(&self.stable)
+            && !named(&self.canary)
+    }
+}
+
+fn is_injected(labels: &Labels) -> bool {
+    label(labels, "response_flags")
+        .split(',')
+        .any(|flag| matches!(flag, "FI" | "DI"))
+}
+
+pub(crate) fn label<'a>(labels: &'a Labels, name: &str) -> &'a str {
+    labels.get(name).map_or("", String::as_str)
+}
+
+/// A regular expression that matches exactly these texts.
+fn alternatives<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    texts.into_iter().map(literal).collect::<Vec<_>>().join("|")
+}
+
+/// A regular expression (RE2) that matches exactly this text.
+fn literal(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if r"\.+*?()|[]{}^$".contains(letter) {
+            escaped.push('\\');
+        }
+        escaped.push(letter);
+    }
+    escaped
+}
+
+/// The text inside a PromQL string in double quotes.
+pub(crate) fn quoted(text: &str) -> String {
+    text.replace('\\', r"\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+#[cfg(test)]
+#[path = "versions_tests.rs"]
+mod tests;

@@ -1,0 +1,341 @@
+//! Where Prometheus is: a URL, or a Service behind the API server's proxy.
+
+use std::fmt;
+use std::str::FromStr;
+
+use reqwest::Url;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+
+/// Where the service proxy looks when nobody says otherwise: the place of Istio's own add-on.
+pub const DEFAULT_ADDRESS: &str = "istio-system/prometheus:9090";
+
+/// Where to ask for metrics.
+///
+/// Written as `https://host:port/prefix`, or as `NAMESPACE/SERVICE:PORT` for a Service that is reached
+/// through the API server (`NAMESPACE/https:SERVICE:PORT` when it serves TLS, and `/prefix` at the end when
+/// the API does not live at the root).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PrometheusAddress {
+    /// Asked directly.
+    Url(Endpoint),
+    /// Asked through the API server.
+    Service(ServiceAddress),
+}
+
+/// A URL whose user name and password are kept apart, so that no message can show them.
+///
+/// Only the credentials of a URL given by hand are kept; serialised, the address has none.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    shown: Url,
+    with_credentials: Url,
+}
+
+/// A port of a Service that speaks Prometheus' API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAddress {
+    /// Namespace of the Service.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Number or name of the port.
+    pub port: String,
+    /// Whether the Service itself serves TLS.
+    pub tls: bool,
+    /// What stands before `/api/v1`, with a leading and without a trailing slash; usually empty.
+    pub prefix: String,
+}
+
+/// Why a text is not an address.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AddressError {
+    /// Neither a URL nor `NAMESPACE/SERVICE:PORT`.
+    #[error(
+        "not a Prometheus address: expected a URL or NAMESPACE/SERVICE:PORT; try: {DEFAULT_ADDRESS}"
+    )]
+    DesiredRoutes,
+    /// A URL that does not parse.
+    #[error("not a Prometheus URL: {0}; try: http://HOST:9090")]
+    Url(String),
+    /// A URL of another scheme.
+    #[error("a Prometheus URL starts with http:// or https://, not {0}://")]
+    Scheme(String),
+    /// A part of the URL that an address has no use for.
+    #[error("a Prometheus URL has no query and no fragment; try: it without what follows ? or #")]
+    Extra,
+    /// A part that no Service, namespace or port can be called.
+    #[error("{what} {text:?} is not a name Kubernetes allows")]
+    Name {
+        /// The part: namespace, service or port.
+        what: &'static str,
+        /// What was written.
+        text: String,
+    },
+}
+
+impl Default for PrometheusAddress {
+    fn default() -> Self {
+        Self::Service(ServiceAddress {
+            namespace: "istio-system".into(),
+            name: "prometheus".into(),
+            port: "9090".into(),
+            tls: false,
+            prefix: String::new(),
+        })
+    }
+}
+
+impl FromStr for PrometheusAddress {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        if text.contains("://") {
+            Endpoint::parse(text).map(Self::Url)
+        } else {
+            ServiceAddress::parse(text).map(Self::Service)
+        }
+    }
+}
+
+impl Endpoint {
+    fn parse(text: &str) -> Result<Self, AddressError> {
+        let mut url = Url::parse(text).map_err(|problem| AddressError::Url(problem.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(AddressError::Scheme(url.scheme().to_owned()));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(AddressError::Extra);
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        let mut shown = url.clone();
+        // Both setters refuse only URLs without a host, and http and https always have one.
+        let _ = shown.set_username("");
+        let _ = shown.set_password(None);
+        Ok(Self {
+            shown,
+            with_credentials: url,
+        })
+    }
+
+    /// The URL to send requests to. It may hold a password and must not be shown.
+    pub(crate) fn with_credentials(&self) -> &Url {
+        &self.with_credentials
+    }
+
+    /// What must not appear in any message: the password, as it is written and as it is meant.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let password = self.with_credentials.password().unwrap_or_default();
+        vec![password.to_owned(), decoded(password)]
+    }
+}
+
+/// Undoes percent-encoding: as the name of a query parameter, where only `+&=` would mean something else.
+fn decoded(text: &str) -> String {
+    let name = text
+        .replace('+', "%2B")
+        .replace('&', "%26")
+        .replace('=', "%3D");
+    Url::parse(&format!("http://h/?{name}"))
+        .ok()
+        .and_then(|url| url.query_pairs().next().map(|(name, _)| name.into_owned()))
+        .unwrap_or_default()
+}
+
+impl ServiceAddress {
+    fn parse(text: &str) -> Result<Self, AddressError> {
+        let (namespace, rest) = text.split_once('/').ok_or(AddressError::DesiredRoutes)?;
+        let (service, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let parts: Vec<&str> = service.split(':').collect();
+        let (tls, name, port) = match parts[..] {
+            [name, port] => (false, name, port),
+            ["http", name, port] => (false, name, port),
+            ["https", name, port] => (true, name, port),
+            _ => return Err(AddressError::DesiredRoutes),
+        };
+        Self::check("namespace", namespace)?;
+        Self::check("service", name)?;
+        Self::check("port", port)?;
+        if port.parse::<u16>() == Ok(0) || port.parse::<u64>().is_ok_and(|port| port > 65535) {
+            return Err(AddressError::Name {
+                what: "port",
+                text: port.to_owned(),
+            });
+        }
+        let prefix = prefix.trim_matches('/');
+        // The prefix becomes part of a path below the API server: it must not climb out of the proxy.
+        let plain = |segment: &str| {
+            !matches!(segment, "" | "." | "..")
+                && segment
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))
+        };
+        if !prefix.is_empty() && !prefix.split('/').all(plain) {
+            return Err(AddressError::DesiredRoutes);
+        }
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            port: port.to_owned(),
+            tls,
+            prefix: if prefix.is_empty() {
+                String::new()
+            } else {
+                format!("/{prefix}")
+            },
+        })
+    }
+
+    /// Only what a DNS label holds: the parts end up in a path of the API server.
+    fn check(what: &'static str, text: &str) -> Result<(), AddressError> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let ends = !text.starts_with('-') && !text.ends_with('-');
+        if (1..=63).contains(&text.len()) && ends && text.bytes().all(allowed) {
+            Ok(())
+        } else {
+            Err(AddressError::Name {
+                what,
+                text: text.to_owned(),
+            })
+        }
+    }
+
+    /// The path of the proxied API, up to and without `/api/v1`.
+    pub(crate) fn proxy_path(&self) -> String {
+        let Self {
+            namespace, prefix, ..
+        } = self;
+        let proxied = self.proxied();
+        format!("/api/v1/namespaces/{namespace}/services/{proxied}/proxy{prefix}")
+    }
+
+    /// The Service as it is named to the proxy, and in a Role's `resourceNames` for it.
+    pub fn proxied(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}:{}:{}", self.name, self.port)
+    }
+}
+
+impl fmt::Display for PrometheusAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(endpoint) => endpoint.fmt(f),
+            Self::Service(service) => service.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.shown.as_str().trim_end_matches('/'))
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self})")
+    }
+}
+
+impl fmt::Display for ServiceAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https:" } else { "" };
+        let Self {
+            namespace,
+            name,
+            port,
+            tls: _,
+            prefix,
+        } = self;
+        write!(f, "{namespace}/{scheme}{name}:{port}{prefix}")
+    }
+}
+
+impl Serialize for PrometheusAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PrometheusAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_read_and_show_the_same() {
+        for (text, shown) in [
+            (
+                "istio-system/prometheus:9090",
+                "istio-system/prometheus:9090",
+            ),
+            ("monitoring/http:prom:http-web", "monitoring/prom:http-web"),
+            ("m/https:thanos:10902/", "m/https:thanos:10902"),
+            ("mimir/nginx:80/prometheus/", "mimir/nginx:80/prometheus"),
+            ("http://localhost:9090", "http://localhost:9090"),
+            (
+                "https://prom.example.com/a/b/",
+                "https://prom.example.com/a/b",
+            ),
+            (
+                "https://me:secret@prom.example.com",
+                "https://prom.example.com",
+            ),
+        ] {
+            let address: PrometheusAddress = text.parse().unwrap();
+            assert_eq!(address.to_string(), shown, "{text}");
+            assert!(!format!("{address:?}").contains("secret"));
+            let json = serde_json::to_string(&address).unwrap();
+            assert!(!json.contains("secret"));
+            let back: PrometheusAddress = serde_json::from_str(&json).unwrap();
+            assert_eq!(back.to_string(), shown);
+        }
+        assert_eq!(
+            PrometheusAddress::default(),
+            DEFAULT_ADDRESS.parse().unwrap()
+        );
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_without_showing_secrets() {
+        for text in [
+            "",
+            "prometheus",
+            "prometheus:9090",
+            "ns/prometheus",
+            "ns/ftp:prometheus:9090",
+            "ns/../secrets:80",
+            "ns/prom:0",
+            "ns/prom:70000",
+            "ns/prom:9090/../../x",
+            "Ns/prom:9090",
+            "ftp://me:secret@host",
+            "http://me:secret@",
+            "http://me:secret@host/?token=secret",
+        ] {
+            let error = text.parse::<PrometheusAddress>().unwrap_err().to_string();
+            assert!(
+                !error.contains("secret") || text.contains("secrets"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_password_is_kept_for_the_request_only() {
+        let PrometheusAddress::Url(endpoint) = "http://me:p%40s+s%26@h".parse().unwrap() else {
+            panic!("a URL");
+        };
+        assert_eq!(endpoint.with_credentials().password(), Some("p%40s+s%26"));
+        assert_eq!(endpoint.secrets(), ["p%40s+s%26", "p@s+s&"]);
+        assert_eq!(endpoint.to_string(), "http://h");
+    }
+}

@@ -1,0 +1,406 @@
+//! Prometheus at a URL.
+
+use std::fmt;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::HeaderMap;
+use prometheus_http_query::Client;
+use reqwest::redirect::{Attempt, Policy};
+
+use super::address::Endpoint;
+use super::error::MetricsError;
+use super::error::causes;
+use super::http_reply::{Asked, HttpReply, LARGEST, Transport};
+use super::query::{MetricSource, Query};
+use super::query_result::QueryResult;
+
+/// How this program names itself.
+pub(crate) const USER_AGENT: &str = concat!("kubectl-canary/", env!("CARGO_PKG_VERSION"));
+
+/// Above this length a query is sent as a form: proxies cut request lines off at a few thousand bytes.
+/// Below it GET is better, since read-only proxies let it pass.
+const LONGEST_GET: usize = 2000;
+
+/// Redirects are followed this often, and only within the host.
+const REDIRECTS: usize = 3;
+
+/// Asks Prometheus, or what speaks its API, over HTTP.
+pub struct HttpSource {
+    client: Client,
+    asked: Asked,
+    secrets: Vec<String>,
+}
+
+impl HttpSource {
+    /// A client for `endpoint` that sends `headers` (a token, a tenant) with every query.
+    ///
+    /// The process must have installed a TLS provider before.
+    ///
+    /// # Errors
+    /// [`MetricsError::Client`] if TLS cannot be set up.
+    pub fn new(endpoint: &Endpoint, headers: HeaderMap) -> Result<Self, MetricsError> {
+        Self::build(reqwest::Client::builder(), endpoint, headers)
+    }
+
+    fn build(
+        builder: reqwest::ClientBuilder,
+        endpoint: &Endpoint,
+        mut headers: HeaderMap,
+    ) -> Result<Self, MetricsError> {
+        let asked = Asked {
+            at: endpoint.to_string(),
+            transport: Transport::HttpSource,
+        };
+        let unusable = |cause: String| MetricsError::Client {
+            at: asked.at.clone(),
+            cause,
+        };
+        let mut secrets = endpoint.secrets();
+        for value in headers.values_mut() {
+            value.set_sensitive(true);
+            if let Ok(text) = value.to_str() {
+                // Of `Bearer TOKEN` it is the token that must not be shown.
+                secrets.push(
+                    text.split_whitespace()
+                        .last()
+                        .unwrap_or_default()
+                        .to_owned(),
+                );
+            }
+        }
+        let client = builder
+            .user_agent(USER_AGENT)
+            .default_headers(headers)
+            .referer(false)
+            .redirect(Policy::custom(|attempt| {
+                if is_same_place(&attempt) && attempt.previous().len() <= REDIRECTS {
+                    attempt.follow()
+                } else {
+                    attempt.stop()
+                }
+            }))
+            .build()
+            .map_err(|problem| unusable(causes(&problem.without_url())))?;
+        let client = Client::from(client, endpoint.with_credentials().as_str())
+            .map_err(|_| unusable("the URL cannot be used".to_owned()))?;
+        Ok(Self {
+            client,
+            asked,
+            secrets,
+        })
+    }
+
+    async fn reply(&self, query: &Query) -> Result<HttpReply, MetricsError> {
+        let mut request = self
+            .client
+            .query(&query.text)
+            // The library's own `at` takes whole seconds only.
+            .query("time", query.time());
+        request = request.query("timeout", query.timeout());
+        let response = if query.text.len() <= LONGEST_GET {
+            request.get_raw().await
+        } else {
+            request.post_raw().await
+        };
+        let mut response = response.map_err(|problem| self.unreachable(problem))?;
+        let mut body = Vec::new();
+        let status = response.status();
+        let location = response
+            .headers()
+            .get(http::header::LOCATION)
+            .and_then(|location| location.to_str().ok())
+            .map(str::to_owned);
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|problem| self.broken(problem))?
+        {
+            if body.len() + chunk.len() > LARGEST {
+                return Err(self.asked.too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(HttpReply {
+            status,
+            location,
+            body,
+        })
+    }
+
+    fn unreachable(&self, problem: prometheus_http_query::Error) -> MetricsError {
+        match problem {
+            prometheus_http_query::Error::Client(problem) => match problem.inner() {
+                // A copy without the URL cannot be made of a borrowed error, so its causes are told
+                // from below the level that names the URL.
+                Some(inner) => MetricsError::Unreachable {
+                    at: self.asked.at.clone(),
+                    cause: std::error::Error::source(inner)
+                        .map_or_else(|| "the request could not be sent".to_owned(), causes),
+                },
+                None => self.not_sent(),
+            },
+            _ => self.not_sent(),
+        }
+    }
+
+    fn not_sent(&self) -> MetricsError {
+        MetricsError::Unreachable {
+            at: self.asked.at.clone(),
+            cause: "the request could not be sent".to_owned(),
+        }
+    }
+
+    fn broken(&self, problem: reqwest::Error) -> MetricsError {
+        MetricsError::Unreachable {
+            at: self.asked.at.clone(),
+            cause: causes(&problem.without_url()),
+        }
+    }
+}
+
+/// Whether a redirect stays where the credentials belong.
+fn is_same_place(attempt: &Attempt<'_>) -> bool {
+    attempt
+        .previous()
+        .first()
+        .is_some_and(|first| first.origin() == attempt.url().origin())
+}
+
+impl MetricSource for HttpSource {
+    fn ask<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<QueryResult, MetricsError>> {
+        async move {
+            let reply = tokio::time::timeout(query.within, self.reply(query))
+                .await
+                .map_err(|_| MetricsError::TimedOut {
+                    at: self.asked.at.clone(),
+                    after: query.within,
+                })
+                .and_then(|reply| reply);
+            reply
+                .and_then(|reply| reply.read(query, &self.asked))
+                .map_err(|error| error.without(&self.secrets))
+        }
+        .boxed()
+    }
+
+    fn name(&self) -> String {
+        self.asked.at.clone()
+    }
+}
+
+impl fmt::Debug for HttpSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Direct({})", self.asked.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use http::{Request, Response, StatusCode};
+    use http_body_util::{BodyExt, Full};
+    use hyper::body::{Bytes, Incoming};
+    use hyper_util::rt::TokioIo;
+    use jiff::Timestamp;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::metrics::source::address::PrometheusAddress;
+
+    const GOOD: &str = r#"{"status":"success","data":{"resultType":"matrix","result":[
+        {"metric":{"a":"b"},"values":[[1700000000.5,"7"]]}]},"warnings":["a store is away"]}"#;
+
+    /// A server over loopback that answers every path in its own way.
+    async fn serve() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), hyper::service::service_fn(answer)),
+                );
+            }
+        });
+        address
+    }
+
+    async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let prefix = parts
+            .uri
+            .path()
+            .trim_end_matches("/api/v1/query")
+            .to_owned();
+        let reply = |status: u16, text: &str| {
+            Response::builder()
+                .status(status)
+                .body(Full::from(text.to_owned()))
+                .unwrap()
+        };
+        let redirect = |to: &str| {
+            let mut response = reply(302, "");
+            response
+                .headers_mut()
+                .insert("location", to.parse().unwrap());
+            response
+        };
+        Ok(match prefix.as_str() {
+            "/good" => reply(200, GOOD),
+            "/echo" => {
+                let said = format!(
+                    "{} {} {:?} {:?} {}",
+                    parts.method,
+                    parts.uri.query().unwrap_or_default(),
+                    parts.headers.get("user-agent"),
+                    parts.headers.get("authorization"),
+                    String::from_utf8_lossy(&body),
+                );
+                let error =
+                    serde_json::json!({"status": "error", "errorType": "bad_data", "error": said});
+                reply(400, &error.to_string())
+            }
+            "/execution" => reply(
+                422,
+                r#"{"status":"error","errorType":"execution","error":"query processing would load too many samples"}"#,
+            ),
+            "/html" => reply(200, "<html><body>Sign in</body></html>"),
+            "/login" => reply(401, "<html>Sign in</html>"),
+            "/token" => reply(403, "token tok-123 is no good"),
+            "/away" => redirect("https://login.example.com/?state=x"),
+            "/round" => redirect("/round/api/v1/query"),
+            "/moved" => redirect("/good/api/v1/query"),
+            "/down" => reply(503, "no healthy upstream"),
+            "/hang" => {
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+                reply(200, GOOD)
+            }
+            _ => reply(404, "404 page not found"),
+        })
+    }
+
+    fn query(text: &str) -> Query {
+        Query {
+            text: text.into(),
+            at: Timestamp::from_millisecond(1_700_000_000_250).unwrap(),
+            within: Duration::from_secs(5),
+        }
+    }
+
+    fn source(url: &str, headers: HeaderMap) -> HttpSource {
+        // Another test may have been first; the provider is the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let PrometheusAddress::Url(endpoint) = url.parse().unwrap() else {
+            panic!("a URL");
+        };
+        // The machine's proxy settings are none of the tests' business.
+        let builder = reqwest::Client::builder().no_proxy();
+        HttpSource::build(builder, &endpoint, headers).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_success_keeps_its_warnings_also_behind_a_redirect_within_the_host() {
+        let address = serve().await;
+        for path in ["good", "moved", "good/"] {
+            let source = source(&format!("http://{address}/{path}"), HeaderMap::new());
+            let answer = source.ask(&query("x[1m]")).await.unwrap();
+            assert_eq!(answer.series[0].samples[0].1, 7.0);
+            assert_eq!(answer.warnings, ["a store is away"]);
+            assert_eq!(answer.query, "x[1m]");
+            assert!(answer.is_partial());
+        }
+    }
+
+    #[tokio::test]
+    async fn every_failure_has_its_name() {
+        let address = serve().await;
+        let ask = async |path: &str| {
+            source(&format!("http://{address}/{path}"), HeaderMap::new())
+                .ask(&query("x"))
+                .await
+                .unwrap_err()
+        };
+        use MetricsError as E;
+        assert!(
+            matches!(ask("execution").await, E::QueryFailed { message, .. } if message.contains("too many samples"))
+        );
+        assert!(
+            matches!(ask("html").await, E::NotPrometheus { saw, .. } if saw.contains("Sign in"))
+        );
+        assert!(
+            matches!(ask("login").await, E::Unauthorized { message, .. } if message.is_empty())
+        );
+        assert!(matches!(ask("token").await, E::Forbidden { .. }));
+        assert!(
+            matches!(ask("away").await, E::Redirected { to, .. } if to == "https://login.example.com")
+        );
+        assert!(matches!(ask("round").await, E::Redirected { .. }));
+        assert!(
+            matches!(ask("down").await, E::Unavailable { message, .. } if message == "no healthy upstream")
+        );
+        assert!(matches!(ask("nowhere").await, E::NotFound { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_costs_the_deadline_and_no_more() {
+        let address = serve().await;
+        let source = source(&format!("http://{address}/hang"), HeaderMap::new());
+        let mut query = query("x");
+        query.within = Duration::from_millis(50);
+        assert!(matches!(
+            source.ask(&query).await,
+            Err(MetricsError::TimedOut { .. })
+        ));
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_unreachable() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let source = source(&format!("http://me:hush@{address}"), HeaderMap::new());
+        let error = source.ask(&query("x")).await.unwrap_err();
+        assert!(
+            matches!(&error, MetricsError::Unreachable { cause, .. } if cause.contains("refused")),
+            "{error}"
+        );
+        assert!(!format!("{error} {error:?} {source:?}").contains("hush"));
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_is_complete_and_secrets_do_not_come_back() {
+        let address = serve().await;
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", "Bearer tok-123".parse().unwrap());
+        let source = source(&format!("http://{address}/echo"), headers);
+        let MetricsError::BadQuery { message, .. } =
+            source.ask(&query("x{a=~\"b+\"}")).await.unwrap_err()
+        else {
+            panic!("an echo");
+        };
+        assert!(
+            message.starts_with(
+                "GET query=x%7Ba%3D%7E%22b%2B%22%7D&time=1700000000.250&timeout=5000ms"
+            ),
+            "{message}"
+        );
+        assert!(message.contains(USER_AGENT), "{message}");
+        assert!(message.contains("Bearer ***"), "{message}");
+
+        let long = format!("x{{a=~\"{}\"}}", "b".repeat(LONGEST_GET));
+        let error = source.ask(&query(&long)).await.unwrap_err();
+        assert!(error.to_string().contains("POST"), "{error}");
+    }
+
+    #[test]
+    fn a_source_is_a_value_behind_a_pointer() {
+        fn is_seat(_: Box<dyn MetricSource>) {}
+        is_seat(Box::new(source("http://localhost:9090", HeaderMap::new())));
+        assert_eq!(StatusCode::OK, 200);
+    }
+}

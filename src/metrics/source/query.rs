@@ -1,0 +1,58 @@
+//! The seat of whoever answers questions about metrics.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::error::MetricsError;
+use super::query_result::QueryResult;
+
+/// One instant query. What it means must not depend on when it arrives, so it names its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// PromQL.
+    pub text: String,
+    /// The time it is evaluated at.
+    pub at: Timestamp,
+    /// How long the answer may take, from the first byte sent to the last byte read.
+    pub within: Duration,
+}
+
+/// Answers instant queries: Prometheus itself, what stands in front of it, or an imagined world.
+pub trait MetricSource: Send + Sync {
+    /// Asks one question.
+    ///
+    /// # Errors
+    /// Every way of not answering has a name in [`MetricsError`]; none takes longer than `query.within`.
+    fn ask<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<QueryResult, MetricsError>>;
+
+    /// Who answers, as it may be shown to anybody.
+    fn name(&self) -> String;
+}
+
+impl Query {
+    /// The evaluation time as Prometheus reads it: seconds, with the fraction whole seconds would lose.
+    pub(crate) fn time(&self) -> String {
+        let milliseconds = self.at.as_millisecond();
+        format!(
+            "{}.{:03}",
+            milliseconds.div_euclid(1000),
+            milliseconds.rem_euclid(1000)
+        )
+    }
+
+    /// What Prometheus is told to spend at most, so that it stops working when nobody waits any more.
+    pub(crate) fn timeout(&self) -> String {
+        format!("{}ms", self.within.as_millis().max(1))
+    }
+
+    /// Name and value of every parameter.
+    pub(crate) fn parameters(&self) -> [(&'static str, String); 3] {
+        [
+            ("query", self.text.clone()),
+            ("time", self.time()),
+            ("timeout", self.timeout()),
+        ]
+    }
+}

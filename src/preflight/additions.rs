@@ -1,0 +1,67 @@
+//! What a plan says of all that a rollout adds to the routes for a time.
+
+use super::facts::Samples;
+use crate::istio::{Split, VirtualService};
+use crate::plan::{Finding, OnStuck, Plan};
+use crate::rollout::Rollout;
+
+/// What a rollout adds to the routes besides weights, and takes away again.
+pub fn additions(vs: &VirtualService, rollout: &Rollout) -> Vec<Finding> {
+    let named = |splits: &mut dyn Iterator<Item = &Split>| {
+        let routes = splits.filter_map(|split| split.find(vs));
+        routes
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let routes = rollout.routes.iter();
+    let added = named(&mut routes.clone().filter(|split| split.adds()));
+    let scaled = named(&mut routes.filter(|split| split.scale > 1));
+    let canary = &rollout.canary;
+    let mut findings = Vec::new();
+    if !added.is_empty() {
+        findings.push(Finding::ok(format!(
+            "{canary} is added to {added} with the first step; a rollback takes it out again"
+        )));
+    }
+    if !scaled.is_empty() {
+        findings.push(Finding::ok(format!(
+            "the weights of {scaled} are multiplied while the rollout runs, so that they express every step"
+        )));
+    }
+    if let Some(testers) = &rollout.plan.testers {
+        findings.push(Finding::ok(format!(
+            "requests with {testers} go to {canary} by a rule of its own until the rollout ends; testers are not judged before the first percent"
+        )));
+    }
+    let steps = 0..rollout.plan.len();
+    for share in steps.filter_map(|step| rollout.plan.mirrored(step)) {
+        findings.push(Finding::ok(format!(
+            "{share} % of the requests are mirrored to {canary} before the first percent, and judged by what its own proxies report; no user waits for an answer"
+        )));
+    }
+    findings
+}
+
+/// A step that mirrors where nobody would report what becomes of the copies.
+pub fn unseen_copies(plan: &Plan, samples: &Samples) -> Option<Finding> {
+    // Without any series it is said that there is no traffic at all.
+    if !plan.mirrors() || samples.callees_report || samples.series == 0 {
+        return None;
+    }
+    let then = match plan.on_inconclusive {
+        OnStuck::Rollback => "the rollout is taken back there",
+        OnStuck::Hold => "the rollout waits there for promote",
+        OnStuck::Promote => "the rollout goes on without a verdict",
+    };
+    Some(Finding::warn(
+        format!(
+            "{} has no metrics of the versions' own proxies (reporter=\"destination\")",
+            samples.source
+        ),
+        format!(
+            "what becomes of mirrored requests is seen by nobody else, so the step that mirrors comes to no verdict, and {then}"
+        ),
+        "scrape the sidecars of the versions' pods, or --on-inconclusive promote to go on without a verdict, or steps without mirror",
+    ))
+}

@@ -1,0 +1,238 @@
+//! Callers elsewhere who go by other DestinationRules, and so do not know the canary.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::facts::Facts;
+use super::host_conflicts::{is_only_mesh, is_seen_in};
+use super::rules::{ELSEWHERE, ROOT, in_force, is_private, name_of};
+use super::version::Version;
+use crate::cluster::Subset;
+use crate::istio::Host;
+use crate::plan::Finding;
+
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
+    let [stable, canary] = facts.versions();
+    let mut findings = of_host(facts, &stable.destination.host, &[stable, canary]);
+    if canary.destination.host != stable.destination.host {
+        findings.extend(of_host(facts, &canary.destination.host, &[stable, canary]));
+    }
+    findings
+}
+
+fn of_host(facts: &Facts, host: &Host, versions: &[&Version]) -> Vec<Finding> {
+    // What is defined nowhere is said elsewhere.
+    let named: Vec<_> = versions
+        .iter()
+        .filter(|version| version.destination.host == *host)
+        .filter_map(|version| version.subset.as_ref())
+        .collect();
+    if named.is_empty() {
+        return Vec::new();
+    }
+    let service = host.service().map_or("", |(_, namespace)| namespace);
+    let with_own: BTreeSet<_> = facts
+        .rules
+        .iter()
+        .map(|rule| name_of(rule).0)
+        .filter(|namespace| *namespace != service && is_seen_in(&facts.vs, namespace))
+        .filter(|namespace| {
+            let found = in_force(&facts.rules, host, namespace);
+            found.iter().any(|rule| name_of(rule).0 == *namespace)
+                && (*namespace != ROOT || found.iter().all(|rule| is_private(rule)))
+        })
+        .collect();
+    let mut findings: Vec<_> = with_own
+        .into_iter()
+        .filter_map(|client| of_client(facts, host, client, &named))
+        .collect();
+    findings.extend(of_others(facts, host, service, &named));
+    findings
+}
+
+/// What callers in a namespace with rules of its own do not know.
+fn of_client(facts: &Facts, host: &Host, client: &str, named: &[&Subset]) -> Option<Finding> {
+    let rules = in_force(&facts.rules, host, client);
+    let rule = rules.first().map(|rule| name_of(rule))?;
+    let known: Vec<_> = rules
+        .iter()
+        .flat_map(|rule| Subset::of_rule(rule))
+        .collect();
+    let labels = |name: &str| -> Option<&BTreeMap<String, String>> {
+        let subset = known.iter().find(|subset| subset.name == name)?;
+        Some(&subset.labels)
+    };
+    let lacking: Vec<_> = named
+        .iter()
+        .filter(|subset| labels(&subset.name).is_none())
+        .map(|subset| subset.name.as_str())
+        .collect();
+    let name = format!("{}/{}", rule.0, rule.1);
+    let others: Vec<_> = named
+        .iter()
+        .filter(|subset| labels(&subset.name).is_some_and(|labels| *labels != subset.labels))
+        .map(|subset| subset.name.as_str())
+        .collect();
+    if let Some(first) = named.first().filter(|_| lacking.is_empty()) {
+        return (!others.is_empty()).then(|| {
+            Finding::warn(
+                format!(
+                    "callers in namespace {client} go by DestinationRule {name} for {host}, which gives subset {} other labels than {} (spec.subsets[].labels)",
+                    others.join(", "),
+                    first.rule
+                ),
+                "their requests reach other pods than those that are looked at here",
+                format!("the same labels, or: kubectl delete destinationrule {} -n {client}", rule.1),
+            )
+        });
+    }
+    let what = format!(
+        "callers in namespace {client} go by DestinationRule {name} alone for {host}, which defines no subset {} (spec.subsets)",
+        lacking.join(", ")
+    );
+    let fix = format!(
+        "the same subsets there: kubectl edit destinationrule {} -n {client}",
+        rule.1
+    );
+    // Where nothing works today a rollout breaks nothing.
+    let breaks = lacking.len() < named.len() && is_only_mesh(&facts.vs);
+    Some(match breaks {
+        true => Finding::refuse(
+            what,
+            "their share of the canary's requests would go nowhere",
+            fix,
+        ),
+        false => Finding::warn(what, "requests of theirs to it go nowhere", fix),
+    })
+}
+
+/// What callers in every other namespace do not know.
+fn of_others(facts: &Facts, host: &Host, service: &str, named: &[&Subset]) -> Option<Finding> {
+    if !is_seen_in(&facts.vs, ELSEWHERE) {
+        return None;
+    }
+    let rules = in_force(&facts.rules, host, ELSEWHERE);
+    let known: Vec<_> = rules
+        .iter()
+        .flat_map(|rule| Subset::of_rule(rule))
+        .collect();
+    let is_known = |subset: &&&Subset| known.iter().any(|known| known.name == subset.name);
+    let subset = named.iter().find(|subset| !is_known(subset))?;
+    let (namespace, rule) = subset.rule.split_once('/').unwrap_or_default();
+    let (why, fix) = if namespace == service {
+        (
+            "callers and gateways in other namespaces do not know its subsets, and requests of theirs go nowhere",
+            format!("no spec.exportTo: kubectl edit destinationrule {rule} -n {namespace}"),
+        )
+    } else {
+        (
+            "a caller or gateway in another namespace looks in its own, the Service's and the root namespace; requests of theirs go nowhere",
+            format!(
+                "move it: kubectl get destinationrule {rule} -n {namespace} -o yaml, with metadata.namespace: {service}"
+            ),
+        )
+    };
+    let what = if namespace == service {
+        format!(
+            "DestinationRule {} is not exported to all namespaces (spec.exportTo)",
+            subset.rule
+        )
+    } else {
+        format!(
+            "DestinationRule {} counts for callers in namespace {namespace} alone, and {host} is a Service of {service} (metadata.namespace)",
+            subset.rule
+        )
+    };
+    Some(Finding::warn(what, why, fix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::test_facts::{facts, told};
+    use serde_json::{Value, json};
+
+    const HOST: &str = "reviews.shop.svc.cluster.local";
+
+    fn rule(namespace: &str, spec: Value) -> Value {
+        json!({"metadata": {"namespace": namespace, "name": "reviews"}, "spec": spec})
+    }
+
+    #[test]
+    fn callers_with_a_rule_of_their_own_must_know_the_canary_too() {
+        let mut facts = facts();
+        facts.change_spec(|spec| {
+            spec.as_object_mut().unwrap().remove("gateways");
+        });
+        assert!(check(&facts).is_empty());
+        let own = |subsets: Value| rule("web", json!({"host": HOST, "subsets": subsets}));
+        let (v1, v2) = (
+            json!({"name": "v1", "labels": {"version": "v1"}}),
+            json!({"name": "v2", "labels": {"version": "v2"}}),
+        );
+        facts.rules.push(own(json!([v1.clone(), v2])));
+        assert!(check(&facts).is_empty(), "the same there");
+        facts.rules[1] = own(json!([v1.clone()]));
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "refuse: callers in namespace web go by DestinationRule web/reviews alone for reviews.shop.svc.cluster.local, which defines no subset v2 (spec.subsets): their share of the canary's requests would go nowhere (try: the same subsets there: kubectl edit destinationrule reviews -n web)"
+            ]
+        );
+        facts.rules[1] = own(json!([]));
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "warn: callers in namespace web go by DestinationRule web/reviews alone for reviews.shop.svc.cluster.local, which defines no subset v1, v2 (spec.subsets): requests of theirs to it go nowhere (try: the same subsets there: kubectl edit destinationrule reviews -n web)"
+            ]
+        );
+        facts.rules[1] = own(json!([v1, {"name": "v2", "labels": {"track": "next"}}]));
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "warn: callers in namespace web go by DestinationRule web/reviews for reviews.shop.svc.cluster.local, which gives subset v2 other labels than shop/reviews (spec.subsets[].labels): their requests reach other pods than those that are looked at here (try: the same labels, or: kubectl delete destinationrule reviews -n web)"
+            ]
+        );
+        facts.change_spec(|spec| spec["exportTo"] = json!(["."]));
+        assert!(check(&facts).is_empty(), "they do not follow the weights");
+    }
+
+    #[test]
+    fn a_rule_that_stays_at_home_is_unknown_to_callers_elsewhere() {
+        let mut facts = facts();
+        facts.change_rule(|spec| spec["exportTo"] = json!(["."]));
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "warn: DestinationRule shop/reviews is not exported to all namespaces (spec.exportTo): callers and gateways in other namespaces do not know its subsets, and requests of theirs go nowhere (try: no spec.exportTo: kubectl edit destinationrule reviews -n shop)"
+            ]
+        );
+        facts.change_spec(|spec| {
+            spec["gateways"] = json!(["mesh"]);
+            spec["exportTo"] = json!(["."]);
+        });
+        assert!(
+            check(&facts).is_empty(),
+            "nobody elsewhere follows the weights"
+        );
+    }
+
+    #[test]
+    fn a_rule_beside_the_route_is_not_one_beside_the_service() {
+        let mut facts = facts();
+        facts.rules[0]["metadata"]["namespace"] = json!("web");
+        facts.rules[0]["spec"]["host"] = json!(HOST);
+        facts.select();
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "warn: DestinationRule web/reviews counts for callers in namespace web alone, and reviews.shop.svc.cluster.local is a Service of shop (metadata.namespace): a caller or gateway in another namespace looks in its own, the Service's and the root namespace; requests of theirs go nowhere (try: move it: kubectl get destinationrule reviews -n web -o yaml, with metadata.namespace: shop)"
+            ]
+        );
+        facts.rules[0]["metadata"]["namespace"] = json!(ROOT);
+        facts.select();
+        assert!(
+            check(&facts).is_empty(),
+            "the root namespace is for everybody"
+        );
+    }
+}

@@ -1,0 +1,260 @@
+//! Other VirtualServices that answer for the same host, and how far this one reaches.
+//!
+//! Inside the mesh only one VirtualService is in force for a host, and Istio leaves undefined which.
+//! At a gateway several are merged, in an order nobody may rely on: what matches everything stands
+//! last, and of two such rules one never gets a request.
+
+use std::collections::BTreeSet;
+
+use super::facts::Facts;
+use crate::istio::{Host, VirtualService};
+use crate::plan::Finding;
+
+const MESH: &str = "mesh";
+
+pub(super) fn check(facts: &Facts) -> Vec<Finding> {
+    let vs = &facts.vs;
+    let mut findings: Vec<_> = facts
+        .other_routes
+        .iter()
+        .filter_map(|other| conflict(facts, other))
+        .collect();
+    findings.extend(reach(vs));
+    findings
+}
+
+/// The gateways that a VirtualService is bound to, `namespace/name`; without any it is the mesh.
+fn gateways(vs: &VirtualService) -> BTreeSet<String> {
+    let names = strings(vs, "gateways");
+    if names.is_empty() {
+        return BTreeSet::from([MESH.to_owned()]);
+    }
+    let full = |name: &str| match name {
+        MESH => MESH.to_owned(),
+        name if name.contains('/') => name.to_owned(),
+        name => format!("{}/{name}", vs.namespace()),
+    };
+    names.into_iter().map(full).collect()
+}
+
+/// Whether proxies of the mesh itself follow the routes; for a delegate, where its root is known to
+/// be on the mesh.
+pub(super) fn is_on_mesh(facts: &Facts) -> bool {
+    let vs = &facts.vs;
+    if !vs.hosts().is_empty() {
+        return gateways(vs).contains(MESH);
+    }
+    let hands_on = |root: &&VirtualService| {
+        root.delegates()
+            .iter()
+            .any(|(_, delegate)| delegate.namespace == vs.namespace() && delegate.name == vs.name())
+    };
+    let mut roots = facts.other_routes.iter().filter(hands_on);
+    roots.any(|root| gateways(root).contains(MESH))
+}
+
+/// Whether no gateway follows the routes.
+pub(super) fn is_only_mesh(vs: &VirtualService) -> bool {
+    !vs.hosts().is_empty() && gateways(vs).iter().all(|gateway| gateway == MESH)
+}
+
+/// Whether proxies in a namespace may follow the routes.
+pub(super) fn is_seen_in(vs: &VirtualService, namespace: &str) -> bool {
+    let exported = strings(vs, "exportTo");
+    let own = namespace == vs.namespace();
+    // Where the pods of a gateway are, its name does not tell.
+    !is_only_mesh(vs)
+        || exported.is_empty()
+        || exported
+            .iter()
+            .any(|name| *name == "*" || *name == namespace || (*name == "." && own))
+}
+
+fn strings<'v>(vs: &'v VirtualService, field: &str) -> Vec<&'v str> {
+    let list = vs.spec().get(field).and_then(serde_json::Value::as_array);
+    list.into_iter()
+        .flatten()
+        .filter_map(serde_json::Value::as_str)
+        .collect()
+}
+
+/// Whether some namespace's proxies see both.
+fn meet(one: &VirtualService, other: &VirtualService) -> bool {
+    let seen_in = |vs: &VirtualService| -> Option<BTreeSet<String>> {
+        let exported = strings(vs, "exportTo");
+        // Everywhere, unless it says otherwise.
+        if exported.is_empty() || exported.contains(&"*") {
+            return None;
+        }
+        let here = |name: &str| match name {
+            "." => vs.namespace().to_owned(),
+            name => name.to_owned(),
+        };
+        Some(exported.into_iter().map(here).collect())
+    };
+    match (seen_in(one), seen_in(other)) {
+        (Some(one), Some(other)) => !one.is_disjoint(&other),
+        _ => true,
+    }
+}
+
+fn conflict(facts: &Facts, other: &VirtualService) -> Option<Finding> {
+    let vs = &facts.vs;
+    let hosts = other.hosts();
+    let shared_hosts: Vec<Host> = vs
+        .hosts()
+        .into_iter()
+        .filter(|host| hosts.contains(host))
+        .collect();
+    let (ours, theirs) = (gateways(vs), gateways(other));
+    let shared: Vec<_> = ours.intersection(&theirs).collect();
+    if shared_hosts.is_empty() || shared.is_empty() {
+        return None;
+    }
+    let named: Vec<_> = shared_hosts.iter().map(Host::as_str).collect();
+    let (object, name, namespace) = (other.full_name(), other.name(), other.namespace());
+    let merge = format!(
+        "move its rules into {}, then: kubectl delete virtualservice {name} -n {namespace}",
+        vs.full_name()
+    );
+    // A gateway's pods are seldom in the namespaces that exportTo speaks of; the mesh's are.
+    if ours.contains(MESH) && theirs.contains(MESH) && meet(vs, other) {
+        return Some(Finding::refuse(
+            format!(
+                "virtualservice {object} answers for {} in the mesh too (spec.hosts)",
+                named.join(", ")
+            ),
+            "only one of the two is in force there, and Istio leaves undefined which",
+            merge,
+        ));
+    }
+    let shared: Vec<_> = shared
+        .into_iter()
+        .filter(|gateway| *gateway != MESH)
+        .map(String::as_str)
+        .collect();
+    if shared.is_empty() {
+        return None;
+    }
+    let what = format!(
+        "virtualservice {object} answers for {} at gateway {} too (spec.hosts, spec.gateways)",
+        named.join(", "),
+        shared.join(", ")
+    );
+    let catches_all = |vs: &VirtualService| vs.routes().iter().any(|route| !route.has_match);
+    Some(if catches_all(vs) && catches_all(other) {
+        Finding::refuse(
+            what,
+            "both have a rule without a match, and only one of these ever gets a request",
+            merge,
+        )
+    } else {
+        Finding::warn(
+            what,
+            "Istio merges the rules of both in an order that is not defined",
+            merge,
+        )
+    })
+}
+
+/// Callers in other namespaces do not follow weights that are not exported to them.
+fn reach(vs: &VirtualService) -> Option<Finding> {
+    let exported = strings(vs, "exportTo");
+    // Of a delegate it says which roots may hand on to it, not who follows its weights.
+    let is_root = !vs.hosts().is_empty() && gateways(vs).contains(MESH);
+    if exported.is_empty() || exported.contains(&"*") || !is_root {
+        return None;
+    }
+    Some(Finding::warn(
+        format!(
+            "virtualservice {} is exported to {} only (spec.exportTo)",
+            vs.full_name(),
+            exported.join(", ")
+        ),
+        "callers in other namespaces do not follow its weights",
+        "leave exportTo out, where they should",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::test_facts::{facts, told};
+    use serde_json::{Value, json};
+
+    fn other(spec: Value) -> VirtualService {
+        VirtualService::new(json!({
+            "metadata": {"namespace": "shop", "name": "other", "uid": "2"}, "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    fn found(spec: Value) -> Vec<String> {
+        let mut facts = facts();
+        facts.other_routes = vec![other(spec)];
+        told(check(&facts))
+    }
+
+    fn rule(matches: bool) -> Value {
+        let mut rule = json!({"route": [{"destination": {"host": "reviews"}}]});
+        if matches {
+            rule["match"] = json!([{"uri": {"prefix": "/x"}}]);
+        }
+        json!([rule])
+    }
+
+    #[test]
+    fn the_same_host_in_the_mesh_is_refused() {
+        assert_eq!(
+            found(json!({"hosts": ["reviews.shop.svc.cluster.local"], "http": rule(true)})),
+            [
+                "refuse: virtualservice shop/other answers for reviews.shop.svc.cluster.local in the mesh too (spec.hosts): only one of the two is in force there, and Istio leaves undefined which (try: move its rules into shop/reviews, then: kubectl delete virtualservice other -n shop)"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_same_host_at_a_gateway_is_refused_only_if_both_catch_everything() {
+        let spec = |matches| json!({"hosts": ["shop.example.com"], "gateways": ["shop/shop"], "http": rule(matches)});
+        assert_eq!(
+            found(spec(true)),
+            [
+                "warn: virtualservice shop/other answers for shop.example.com at gateway shop/shop too (spec.hosts, spec.gateways): Istio merges the rules of both in an order that is not defined (try: move its rules into shop/reviews, then: kubectl delete virtualservice other -n shop)"
+            ]
+        );
+        assert_eq!(
+            found(spec(false)),
+            [
+                "refuse: virtualservice shop/other answers for shop.example.com at gateway shop/shop too (spec.hosts, spec.gateways): both have a rule without a match, and only one of these ever gets a request (try: move its rules into shop/reviews, then: kubectl delete virtualservice other -n shop)"
+            ]
+        );
+    }
+
+    #[test]
+    fn others_go_their_own_way() {
+        for spec in [
+            json!({"hosts": ["ratings"], "http": rule(false)}),
+            json!({"hosts": ["reviews"], "gateways": ["elsewhere"], "http": rule(false)}),
+            json!({"hosts": ["shop.example.com"], "gateways": ["other/shop"], "http": rule(false)}),
+            // A delegate has no hosts.
+            json!({"http": rule(false)}),
+        ] {
+            assert_eq!(found(spec.clone()), Vec::<String>::new(), "{spec}");
+        }
+    }
+
+    #[test]
+    fn what_no_proxy_sees_together_is_no_conflict() {
+        let mut facts = facts();
+        facts.change_spec(|spec| spec["exportTo"] = json!(["."]));
+        facts.other_routes = vec![other(
+            json!({"hosts": ["reviews"], "exportTo": ["payments"], "http": rule(false)}),
+        )];
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "warn: virtualservice shop/reviews is exported to . only (spec.exportTo): callers in other namespaces do not follow its weights (try: leave exportTo out, where they should)"
+            ]
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! One verdict on a canary, with what it rests on.
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::format::{Layout, View};
+use super::palette::Tone;
+use super::phrase::Versions;
+use crate::plan::Percent;
+use crate::report::escape;
+use crate::rollout::VersionCounts;
+use crate::verdict::Verdict;
+use crate::verdict::sequential::Evidence;
+
+/// A stretch of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Period {
+    /// From then on.
+    pub from: Timestamp,
+    /// Until then.
+    pub to: Timestamp,
+}
+
+/// What `analyze` found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AnalysisView {
+    /// The format's version.
+    pub version: u32,
+    /// The VirtualService's namespace.
+    pub namespace: String,
+    /// The VirtualService's name.
+    pub name: String,
+    /// The stable version.
+    pub stable: String,
+    /// The canary.
+    pub canary: String,
+    /// The rollout under way, if that is what was judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// The canary's percentage now.
+    pub weight: Percent,
+    /// The time that was judged.
+    pub period: Period,
+    /// What is known.
+    pub verdict: Verdict,
+    /// What was counted since the present step began.
+    pub step: VersionCounts,
+    /// What was counted over the whole time.
+    pub total: VersionCounts,
+    /// The evidence, where the analysis weighs any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+    /// Why, in words.
+    pub reasons: Vec<String>,
+}
+
+impl View for AnalysisView {
+    fn names(&self) -> Vec<&str> {
+        vec![&self.name]
+    }
+
+    fn show(&self, out: &mut dyn Write, layout: Layout) -> io::Result<()> {
+        let palette = layout.palette;
+        let object = format!("{}/{}", self.namespace, self.name);
+        let (stable, canary) = (escape(&self.stable), escape(&self.canary));
+        writeln!(
+            out,
+            "{}   {stable} -> {canary} at {} %\n",
+            palette.paint(Tone::Strong, escape(&object)),
+            self.weight
+        )?;
+        let (word, tone) = match self.verdict {
+            Verdict::Healthy => ("healthy", Tone::Good),
+            Verdict::Regressed => ("regressed", Tone::Bad),
+            Verdict::NotEnoughData => ("not enough data", Tone::Caution),
+            Verdict::MetricsUnavailable => ("metrics unavailable", Tone::Caution),
+        };
+        writeln!(out, "{:<9}{}", "verdict", palette.paint(tone, word))?;
+        writeln!(
+            out,
+            "{:<9}{:.0} to {:.0}",
+            "judged", self.period.from, self.period.to
+        )?;
+        let versions = Versions {
+            stable: stable.into(),
+            canary: canary.into(),
+        };
+        writeln!(out, "{:<9}{}", "counted", versions.tally(self.total))?;
+        if self.step != self.total {
+            writeln!(out, "{:<9}{}", "step", versions.tally(self.step))?;
+        }
+        for reason in self.reasons.iter().filter(|reason| !reason.is_empty()) {
+            writeln!(out, "{:<9}{}", "why", escape(reason))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::test_events::tally;
+
+    fn view(verdict: Verdict) -> AnalysisView {
+        AnalysisView {
+            version: 1,
+            namespace: "shop".into(),
+            name: "reviews".into(),
+            stable: "v1".into(),
+            canary: "v2\u{1b}".into(),
+            run: None,
+            weight: Percent::whole(10),
+            period: Period {
+                from: "2026-01-01T12:00:00.25Z".parse().unwrap(),
+                to: "2026-01-01T13:00:00Z".parse().unwrap(),
+            },
+            verdict,
+            step: tally((0, 151), (14, 15_722)),
+            total: tally((0, 200), (17, 30_000)),
+            evidence: None,
+            reasons: vec!["canary errors exceed 1.5x stable by at most 0.5 points (95 %)".into()],
+        }
+    }
+
+    #[test]
+    fn a_verdict_reads_well() {
+        let mut out = Vec::new();
+        view(Verdict::Healthy)
+            .show(&mut out, Layout::default())
+            .unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @"
+        shop/reviews   v1 -> v2^[ at 10 %
+
+        verdict  healthy
+        judged   2026-01-01T12:00:00Z to 2026-01-01T13:00:00Z
+        counted  v2^[ 0 of 200 failed, v1 17 of 30 000
+        step     v2^[ 0 of 151 failed, v1 14 of 15 722
+        why      canary errors exceed 1.5x stable by at most 0.5 points (95 %)
+        ");
+    }
+
+    #[test]
+    fn programs_read_the_same_in_json() {
+        let json = serde_json::to_value(view(Verdict::NotEnoughData)).unwrap();
+        assert_eq!(json["verdict"], "not-enough-data");
+        assert_eq!(json["total"]["canary"]["requests"], 200);
+        assert_eq!(json["weight"], 10);
+    }
+}

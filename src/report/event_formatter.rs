@@ -1,0 +1,178 @@
+//! Who tells the story: what was said already, and the form of what is said next.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::line::{Line, Place};
+use super::palette::Tone;
+use super::phrase::{self, ToldWeights, Versions};
+use crate::plan::Rung;
+use crate::report::escape;
+use crate::rollout::{Event, EventKind};
+use crate::verdict::Verdict;
+
+/// Tells the story of one or several rollouts.
+///
+/// It remembers what it has said, so that nothing is said twice: looks at the metrics are passed over
+/// until something is different, weights are compared with the ones that were told last.
+#[derive(Debug)]
+pub(super) struct EventFormatter {
+    zone: TimeZone,
+    heartbeat: Option<SignedDuration>,
+    named: bool,
+    memories: BTreeMap<(String, String), RolloutMemory>,
+}
+
+/// What has been told of one rollout.
+#[derive(Debug, Default)]
+pub(super) struct RolloutMemory {
+    pub(super) versions: Versions,
+    /// When everything was still as it had been; unknown to a process that took over.
+    pub(super) untouched: Option<Timestamp>,
+    pub(super) rung: Option<Rung>,
+    pub(super) told: ToldWeights,
+    pub(super) spoke: Option<Timestamp>,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) kinds: BTreeSet<String>,
+    pub(super) tripped: bool,
+    pub(super) undecided: bool,
+    pub(super) rolled_back: bool,
+    pub(super) next: Option<String>,
+}
+
+impl EventFormatter {
+    /// A narrator that tells times in `zone` and breaks a silence after `heartbeat`.
+    pub(super) fn new(zone: TimeZone, heartbeat: Option<SignedDuration>) -> Self {
+        Self {
+            zone,
+            heartbeat,
+            named: false,
+            memories: BTreeMap::new(),
+        }
+    }
+
+    /// Names the VirtualService on every line.
+    pub(super) fn name_everybody(&mut self) {
+        self.named = true;
+    }
+
+    /// What is to be said of `event`; often nothing.
+    pub(super) fn tell(&mut self, event: &Event) -> Vec<Line> {
+        let key = (event.namespace.clone(), event.name.clone());
+        let memory = self.memories.entry(key.clone()).or_default();
+        let mut text = EventText {
+            event,
+            object: escape(&format!("{}/{}", event.namespace, event.name)).into_owned(),
+            zone: &self.zone,
+            heartbeat: self.heartbeat,
+            named: self.named,
+            memory,
+            lines: Vec::new(),
+        };
+        text.tell();
+        let lines = text.lines;
+        if !lines.is_empty() {
+            memory.spoke = Some(event.at);
+        }
+        // A process may drive thousands, one after the other.
+        if matches!(event.event, EventKind::Finished { .. }) {
+            self.memories.remove(&key);
+        }
+        lines
+    }
+}
+
+/// One event on its way to lines.
+pub(super) struct EventText<'a> {
+    pub(super) event: &'a Event,
+    pub(super) object: String,
+    zone: &'a TimeZone,
+    heartbeat: Option<SignedDuration>,
+    named: bool,
+    pub(super) memory: &'a mut RolloutMemory,
+    lines: Vec<Line>,
+}
+
+impl EventText<'_> {
+    /// Whether a look says something that was not said in this step, or silence has lasted too long.
+    ///
+    /// A step begins without data, so that is no news in itself.
+    pub(super) fn is_news(&mut self, verdict: Verdict, reasons: &[String]) -> bool {
+        let memory = &mut self.memory;
+        let expected = memory.verdict.is_none() && verdict == Verdict::NotEnoughData;
+        let changed = memory.verdict.replace(verdict) != Some(verdict);
+        let new_kind = memory.kinds.insert(phrase::kind(reasons));
+        let silent_since = |spoke| self.event.at.duration_since(spoke);
+        let overdue = match (self.heartbeat, memory.spoke) {
+            (Some(heartbeat), Some(spoke)) => silent_since(spoke) >= heartbeat,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        overdue || (!expected && (changed || new_kind))
+    }
+
+    /// A step begins: what was said of the one before counts no more.
+    pub(super) fn begin(&mut self, rung: Rung) {
+        self.memory.rung = Some(rung);
+        self.memory.verdict = None;
+        self.memory.kinds.clear();
+        self.memory.tripped = false;
+        self.memory.undecided = false;
+        self.memory.rolled_back = false;
+        self.memory.next = None;
+    }
+
+    pub(super) fn say(&mut self, word: &str, tone: Tone, rung: Option<Rung>, text: String) {
+        if rung.is_some() {
+            self.memory.rung = rung;
+        }
+        self.head(word, tone, rung.map_or(Place::Gap, Place::At), text);
+    }
+
+    pub(super) fn head(&mut self, word: &str, tone: Tone, place: Place, text: String) {
+        let time = Some(self.time(self.event.at));
+        self.push(time, word, tone, place, text);
+    }
+
+    pub(super) fn add(&mut self, word: &str, tone: Tone, text: String) {
+        self.push(None, word, tone, Place::Gap, text);
+    }
+
+    /// The command that comes next, unless it is the one that was named last.
+    pub(super) fn next(&mut self, command: String) {
+        if self.memory.next.as_ref() != Some(&command) {
+            self.add("next", Tone::Strong, command.clone());
+            self.memory.next = Some(command);
+        }
+    }
+
+    fn push(&mut self, time: Option<String>, word: &str, tone: Tone, place: Place, text: String) {
+        self.lines.push(Line {
+            time,
+            owner: self.named.then(|| self.object.clone()),
+            word: word.to_owned(),
+            tone,
+            place,
+            text,
+        });
+    }
+
+    pub(super) fn command(&self, verb: &str) -> String {
+        let (name, namespace) = (escape(&self.event.name), escape(&self.event.namespace));
+        format!("kubectl canary {verb} {name} -n {namespace}")
+    }
+
+    /// The time of day, with the date if that is another day than the event's.
+    pub(super) fn time(&self, at: Timestamp) -> String {
+        let there = at.to_zoned(self.zone.clone());
+        let today = self.event.at.to_zoned(self.zone.clone()).date();
+        let form = if there.date() == today {
+            "%H:%M:%S"
+        } else {
+            "%Y-%m-%d %H:%M:%S"
+        };
+        there.strftime(form).to_string()
+    }
+}

@@ -1,0 +1,439 @@
+//! Events told in words: the one place where an event becomes lines.
+
+use super::event_formatter::{EventText, RolloutMemory};
+use super::line::Place;
+use super::palette::Tone;
+use super::phrase::{self, ToldWeights, Versions};
+use crate::number::grouped;
+use crate::plan::{OnDrift, OnStuck, Percent, Rung};
+use crate::report::{escape, forecast};
+use crate::rollout::{EventKind, Outcome, RouteChange, VersionCounts};
+use crate::verdict::Verdict;
+
+impl EventText<'_> {
+    pub(super) fn tell(&mut self) {
+        match &self.event.event {
+            kind @ EventKind::Planned { .. } => self.planned(kind),
+            EventKind::StepStarted {
+                step,
+                steps,
+                weight,
+                reach,
+                routes,
+                took_millis: _,
+            } => {
+                let rung = Rung::of(*weight, *reach);
+                self.begin(rung);
+                let text = self.memory.told.changes(routes);
+                self.say(
+                    &format!("step {step}/{steps}"),
+                    Tone::Strong,
+                    Some(rung),
+                    text,
+                );
+            }
+            EventKind::Flowing {
+                weight,
+                reach,
+                seen,
+            } => {
+                let rung = Rung::of(*weight, *reach);
+                let (stable, arrived) = (seen.stable.requests, seen.canary.requests);
+                let canary = &self.memory.versions.canary;
+                let text = match rung {
+                    Rung::Mirror(_) => format!(
+                        "{} of {} requests mirrored to {canary}",
+                        grouped(arrived),
+                        grouped(stable)
+                    ),
+                    Rung::Share(_) | Rung::Testers => format!(
+                        "{} of {} requests on {canary}",
+                        grouped(arrived),
+                        grouped(arrived + stable)
+                    ),
+                };
+                self.say("flowing", Tone::Plain, Some(rung), text);
+            }
+            kind @ EventKind::Looked { .. } => self.looked(kind),
+            EventKind::StepPassed {
+                step: _,
+                weight,
+                reach,
+                tally,
+                shadow,
+                reasons,
+            } => self.passed(Rung::of(*weight, *reach), (*tally, *shadow), reasons),
+            EventKind::Tripped {
+                weight,
+                reach,
+                tally,
+                shadow,
+                reasons,
+                took_millis,
+            } => {
+                self.memory.tripped = true;
+                self.memory.told = ToldWeights::default();
+                let text = phrase::clauses([
+                    Some(self.memory.versions.counts(*tally, *shadow)),
+                    phrase::joined(reasons),
+                    Some(format!(
+                        "{} {} in {}",
+                        self.memory.versions.canary,
+                        match shadow {
+                            None => "at 0 %",
+                            Some(_) => "gets no more copies",
+                        },
+                        millis(*took_millis)
+                    )),
+                ]);
+                self.say(
+                    "regressed",
+                    Tone::Bad,
+                    Some(Rung::of(*weight, *reach)),
+                    text,
+                );
+                self.memory.rung = Some(Percent::ZERO.into());
+            }
+            EventKind::Cleared {
+                weight,
+                reach,
+                reasons,
+            } => {
+                let rung = Rung::of(*weight, *reach);
+                self.begin(rung);
+                let text = phrase::clauses([
+                    phrase::joined(reasons),
+                    Some(format!("{} back at {rung}", self.memory.versions.canary)),
+                ]);
+                self.say("cleared", Tone::Good, Some(rung), text);
+            }
+            EventKind::Regressed {
+                weight,
+                reach,
+                tally,
+                shadow,
+                reasons,
+            } => self.regressed(Rung::of(*weight, *reach), (*tally, *shadow), reasons),
+            EventKind::Waiting { weight, reach, why } => {
+                let rung = Rung::of(*weight, *reach);
+                self.say("waiting", Tone::Caution, Some(rung), escape(why).into());
+                self.next(self.command("promote"));
+            }
+            EventKind::Paused { by } => {
+                let text = format!("by {}", escape(by));
+                self.say("paused", Tone::Caution, self.memory.rung, text);
+                self.next(self.command("resume"));
+            }
+            EventKind::Continued { by } => {
+                let text = format!("by {}", escape(by));
+                self.say("continued", Tone::Plain, self.memory.rung, text);
+            }
+            EventKind::Promoted { by, weight, reach } => {
+                let text = format!("by {}", escape(by));
+                self.say(
+                    "promote",
+                    Tone::Strong,
+                    Some(Rung::of(*weight, *reach)),
+                    text,
+                );
+            }
+            EventKind::MetricsUnavailable { why, since, grace } => {
+                if self.is_news(Verdict::MetricsUnavailable, std::slice::from_ref(why)) {
+                    let text = format!("{}; for {since} of the {grace} borne", escape(why));
+                    self.say("no metrics", Tone::Caution, self.memory.rung, text);
+                }
+            }
+            EventKind::MetricsBack { after } => {
+                self.memory.kinds.clear();
+                self.say(
+                    "metrics",
+                    Tone::Good,
+                    self.memory.rung,
+                    format!("back after {after}"),
+                );
+            }
+            EventKind::NoVerdict { why, policy } => {
+                self.memory.undecided = true;
+                let then = match policy {
+                    OnStuck::Rollback => "taking the traffic back",
+                    OnStuck::Hold => "holding the weight",
+                    OnStuck::Promote => "going on without a verdict, as asked",
+                };
+                let text = format!("{}; {then}", escape(why));
+                self.say("no verdict", Tone::Caution, self.memory.rung, text);
+            }
+            EventKind::Drifted {
+                manager,
+                what,
+                policy,
+            } => {
+                let then = match policy {
+                    OnDrift::Stop => "stopping, nothing is overwritten",
+                    OnDrift::Rollback => "restoring the original weights, as asked",
+                    OnDrift::Reassert => "setting the weights of the step again, as asked",
+                };
+                let manager = match manager.as_str() {
+                    "" => "an unknown manager".into(),
+                    name => escape(name),
+                };
+                let text = format!("by {manager}: {}; {then}", escape(what));
+                self.memory.told = ToldWeights::default();
+                self.say("drifted", Tone::Bad, self.memory.rung, text);
+            }
+            EventKind::Retrying {
+                what,
+                why,
+                attempt,
+                manual,
+            } => {
+                let text = format!("{}: {}; attempt {attempt}", escape(what), escape(why));
+                self.say("retrying", Tone::Caution, self.memory.rung, text);
+                if let Some(command) = manual {
+                    self.add("by hand", Tone::Bad, escape(command).into());
+                }
+            }
+            EventKind::RollingBack { cause, weight } => {
+                let text = format!("{cause}; {} is at {weight} %", self.memory.versions.canary);
+                self.head("rolling back", Tone::Bad, Place::Gap, text);
+            }
+            EventKind::RolledBack {
+                cause: _,
+                routes,
+                took_millis,
+                total,
+            } => self.rolled_back(routes, *took_millis, *total),
+            EventKind::Warning { text } => {
+                self.head("warning", Tone::Caution, Place::Gap, escape(text).into());
+            }
+            kind @ EventKind::Finished { .. } => self.finished(kind),
+        }
+    }
+
+    fn planned(&mut self, kind: &EventKind) {
+        let EventKind::Planned {
+            stable,
+            canary,
+            routes,
+            left_behind,
+            steps,
+            skipped,
+            prometheus,
+            expected,
+            requests_per_second,
+            resumed_from,
+        } = kind
+        else {
+            return;
+        };
+        *self.memory = RolloutMemory {
+            versions: Versions {
+                stable: escape(stable).into(),
+                canary: escape(canary).into(),
+            },
+            untouched: resumed_from.is_none().then_some(self.event.at),
+            ..RolloutMemory::default()
+        };
+        let text = format!(
+            "{} {} {} -> {} at {}",
+            self.object,
+            phrase::routes(routes),
+            self.memory.versions.stable,
+            self.memory.versions.canary,
+            phrase::ladder(steps)
+        );
+        let text = phrase::clauses([Some(text), forecast::brief(*expected, *requests_per_second)]);
+        match resumed_from {
+            None => self.head("plan", Tone::Strong, Place::None, text),
+            Some(holder) => {
+                let text = format!("{text}; taken over from {}", escape(holder));
+                self.head("resume", Tone::Strong, Place::None, text);
+            }
+        }
+        if !skipped.is_empty() {
+            let text = format!(
+                "{}, which {} has already",
+                phrase::ladder(skipped),
+                self.memory.versions.canary
+            );
+            self.add("skipped", Tone::Plain, text);
+        }
+        if !left_behind.is_empty() {
+            let text = format!(
+                "{} on {}",
+                phrase::routes(left_behind),
+                self.memory.versions.stable
+            );
+            self.add("stays", Tone::Caution, text);
+        }
+        self.add("metrics", Tone::Plain, escape(prometheus).into());
+    }
+
+    fn looked(&mut self, kind: &EventKind) {
+        let EventKind::Looked {
+            step: _,
+            steps: _,
+            evidence: _,
+            weight,
+            reach,
+            verdict,
+            tally,
+            shadow,
+            reasons,
+            sample_age_millis,
+        } = kind
+        else {
+            return;
+        };
+        if !self.is_news(*verdict, reasons) {
+            return;
+        }
+        let old = sample_age_millis.filter(|age| *age >= 60_000);
+        let label = phrase::so_far(*verdict);
+        let text = phrase::clauses([
+            Some(self.memory.versions.counts(*tally, *shadow)),
+            Some(match phrase::joined(reasons) {
+                Some(reasons) => format!("{label}: {reasons}"),
+                None => label.to_owned(),
+            }),
+            old.map(|age| format!("newest sample {} s old", age / 1000)),
+        ]);
+        let tone = match verdict {
+            Verdict::Healthy => Tone::Good,
+            Verdict::Regressed => Tone::Bad,
+            Verdict::NotEnoughData => Tone::Plain,
+            Verdict::MetricsUnavailable => Tone::Caution,
+        };
+        self.say("watching", tone, Some(Rung::of(*weight, *reach)), text);
+    }
+
+    fn passed(
+        &mut self,
+        rung: Rung,
+        (tally, shadow): (VersionCounts, Option<VersionCounts>),
+        reasons: &[String],
+    ) {
+        let text = phrase::clauses([
+            Some(self.memory.versions.counts(tally, shadow)),
+            phrase::joined(reasons),
+        ]);
+        // Who went on for want of a verdict, or without a request, was not found healthy.
+        let judged = shadow.unwrap_or(tally).canary.requests > 0 && rung != Rung::Testers;
+        if self.memory.undecided || !judged {
+            self.say("passed", Tone::Caution, Some(rung), text);
+        } else {
+            self.say("healthy", Tone::Good, Some(rung), text);
+        }
+    }
+
+    fn regressed(
+        &mut self,
+        rung: Rung,
+        (tally, shadow): (VersionCounts, Option<VersionCounts>),
+        reasons: &[String],
+    ) {
+        let counts = self.memory.versions.counts(tally, shadow);
+        // The counts were told when it tripped, and the canary has had nothing since.
+        if self.memory.tripped {
+            let text = phrase::joined(reasons).unwrap_or(counts);
+            self.say("confirmed", Tone::Bad, Some(Percent::ZERO.into()), text);
+        } else {
+            let text = phrase::clauses([Some(counts), phrase::joined(reasons)]);
+            self.say("regressed", Tone::Bad, Some(rung), text);
+        }
+    }
+
+    fn rolled_back(&mut self, routes: &[RouteChange], took: u64, total: VersionCounts) {
+        self.memory.rolled_back = true;
+        self.memory.rung = None;
+        let object = &self.object;
+        let state = match self.memory.untouched {
+            Some(at) => format!("{object} is as it was at {}, verified", self.time(at)),
+            None => format!("{object} has its original weights back, verified"),
+        };
+        let took = millis(took);
+        let done = match routes {
+            [] => format!("in {took}"),
+            routes => format!("in {took}: {}", self.memory.told.changes(routes)),
+        };
+        let harm = self.memory.versions.harm(total.canary);
+        let text = phrase::clauses([Some(state), Some(done), harm]);
+        self.head("rolled back", Tone::Strong, Place::Gap, text);
+    }
+
+    fn finished(&mut self, kind: &EventKind) {
+        let EventKind::Finished {
+            outcome,
+            weight,
+            took,
+            total,
+            reasons,
+            next,
+        } = kind
+        else {
+            return;
+        };
+        let object = self.object.clone();
+        let canary = self.memory.versions.canary.clone();
+        // What was told last of this weight says more than the weight: nobody is at 0 %.
+        let told = self.memory.rung.filter(|rung| rung.weight() == *weight);
+        let rung = told.unwrap_or(Rung::Share(*weight));
+        let mut next = next.clone();
+        match outcome {
+            Outcome::Promoted => {
+                let text = phrase::clauses([
+                    Some(format!("{object} is on {canary} after {took}")),
+                    self.memory.versions.harm(total.canary),
+                ]);
+                self.say("promoted", Tone::Good, Some(rung), text);
+            }
+            Outcome::StepPassed => {
+                let text = format!("{object} stays at {rung}, this step is done");
+                self.say("step done", Tone::Good, Some(rung), text);
+            }
+            Outcome::RolledBack(cause) => {
+                // The line with the facts was written when the weights were read back.
+                if !self.memory.rolled_back {
+                    let text = format!("{object}: {cause}");
+                    self.head("rolled back", Tone::Strong, Place::Gap, text);
+                }
+            }
+            Outcome::Held => {
+                let text = format!("{object} stays at {rung} until promote or abort");
+                self.say("held", Tone::Caution, Some(rung), text);
+            }
+            Outcome::Drifted => {
+                let text = format!("{object} was changed by somebody else; nothing is overwritten");
+                self.head("stopped", Tone::Bad, Place::Gap, text);
+            }
+            Outcome::TakenOver => {
+                let text = format!("{object} is driven by somebody else now");
+                self.head("taken over", Tone::Caution, Place::Gap, text);
+            }
+            Outcome::RollbackFailed => {
+                let text = format!(
+                    "the original weights of {object} are NOT restored; its traffic needs a human"
+                );
+                self.head("ROLLBACK FAILED", Tone::Bad, Place::Gap, text);
+                next = next.or_else(|| Some(self.command("abort")));
+            }
+            Outcome::Interrupted => {
+                let text = format!("{object} is untouched");
+                self.head("interrupted", Tone::Caution, Place::Gap, text);
+            }
+        }
+        for reason in reasons {
+            self.add("why", Tone::Plain, escape(reason).into());
+        }
+        if let Some(command) = next {
+            self.next(escape(&command).into());
+        }
+    }
+}
+
+/// `18 ms`, `1.8 s`.
+fn millis(millis: u64) -> String {
+    match millis {
+        0..1000 => format!("{millis} ms"),
+        _ => format!("{}.{} s", grouped(millis / 1000), millis % 1000 / 100),
+    }
+}

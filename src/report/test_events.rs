@@ -1,0 +1,272 @@
+//! Events for the tests of this module.
+
+use jiff::Timestamp;
+
+use crate::plan::{OnDrift, OnStuck, Percent, Reach};
+use crate::rollout::{Cause, Event, EventKind, Outcome, RouteChange, VersionCounts};
+use crate::verdict::{Counts, Verdict};
+
+/// An event of `shop/reviews`, that many seconds after noon.
+pub(super) fn event(seconds: i64, event: EventKind) -> Event {
+    let noon: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+    Event {
+        version: 1,
+        at: noon + jiff::SignedDuration::from_secs(seconds),
+        namespace: "shop".into(),
+        name: "reviews".into(),
+        run: "0198c0de".into(),
+        event,
+    }
+}
+
+/// Failures and requests of canary and stable.
+pub(super) fn tally(canary: (u64, u64), stable: (u64, u64)) -> VersionCounts {
+    let counts = |(failures, requests)| Counts { requests, failures };
+    VersionCounts {
+        stable: counts(stable),
+        canary: counts(canary),
+    }
+}
+
+/// A route of two destinations, stable first.
+pub(super) fn change(route: &str, before: [i64; 2], after: [i64; 2]) -> RouteChange {
+    RouteChange {
+        route: route.into(),
+        before: before.map(Some).to_vec(),
+        after: after.map(Some).to_vec(),
+        stable: 0,
+        canary: 1,
+    }
+}
+
+pub(super) fn planned() -> EventKind {
+    EventKind::Planned {
+        stable: "v1".into(),
+        canary: "v2".into(),
+        routes: vec!["http[primary]".into()],
+        left_behind: vec![],
+        steps: [1, 10, 50, 100]
+            .map(|step| Percent::whole(step).into())
+            .to_vec(),
+        skipped: vec![],
+        prometheus: "istio-system/prometheus:9090".into(),
+        expected: Some("9m4s".parse().unwrap()),
+        requests_per_second: Some(212.4),
+        resumed_from: None,
+    }
+}
+
+pub(super) fn step(step: usize, weight: u32, before: [i64; 2], after: [i64; 2]) -> EventKind {
+    EventKind::StepStarted {
+        step,
+        steps: 4,
+        weight: Percent::whole(weight),
+        reach: Reach::Share,
+        routes: vec![change("http[primary]", before, after)],
+        took_millis: 12,
+    }
+}
+
+pub(super) fn looked(
+    step: usize,
+    weight: u32,
+    verdict: Verdict,
+    tally: VersionCounts,
+    reason: &str,
+) -> EventKind {
+    EventKind::Looked {
+        step,
+        steps: 4,
+        weight: Percent::whole(weight),
+        reach: Reach::Share,
+        verdict,
+        tally,
+        shadow: None,
+        reasons: vec![reason.into()],
+        evidence: None,
+        sample_age_millis: Some(900),
+    }
+}
+
+pub(super) fn finished(outcome: Outcome, weight: u32, next: Option<&str>) -> EventKind {
+    EventKind::Finished {
+        outcome,
+        weight: Percent::whole(weight),
+        took: "2m".parse().unwrap(),
+        total: tally((64, 452), (17, 18_533)),
+        reasons: vec!["canary errors exceed stable: evidence 9.8 of 4.6 needed".into()],
+        next: next.map(str::to_owned),
+    }
+}
+
+/// A regression at the second step, from the start to the end.
+pub(super) fn regression() -> Vec<Event> {
+    let ten = Percent::whole(10);
+    vec![
+        event(0, planned()),
+        event(0, step(1, 1, [100, 0], [99, 1])),
+        event(
+            4,
+            EventKind::Flowing {
+                weight: Percent::whole(1),
+                reach: Reach::Share,
+                seen: tally((0, 2), (0, 212)),
+            },
+        ),
+        event(
+            5,
+            looked(
+                1,
+                1,
+                Verdict::NotEnoughData,
+                tally((0, 2), (0, 212)),
+                "2 of 50 requests",
+            ),
+        ),
+        event(
+            75,
+            EventKind::StepPassed {
+                step: 1,
+                weight: Percent::whole(1),
+                reach: Reach::Share,
+                tally: tally((0, 151), (14, 15_722)),
+                shadow: None,
+                reasons: vec!["v2 is at most 0.4 points worse (95 %)".into()],
+            },
+        ),
+        event(75, step(2, 10, [99, 1], [90, 10])),
+        event(
+            105,
+            EventKind::Tripped {
+                weight: ten,
+                reach: Reach::Share,
+                tally: tally((64, 301), (3, 2_811)),
+                shadow: None,
+                reasons: vec![],
+                took_millis: 18,
+            },
+        ),
+        event(
+            120,
+            EventKind::Regressed {
+                weight: ten,
+                reach: Reach::Share,
+                tally: tally((64, 301), (3, 2_811)),
+                shadow: None,
+                reasons: vec!["v1 did not fail with it".into()],
+            },
+        ),
+        event(
+            120,
+            EventKind::RollingBack {
+                cause: Cause::Regression,
+                weight: Percent::ZERO,
+            },
+        ),
+        event(
+            120,
+            EventKind::RolledBack {
+                cause: Cause::Regression,
+                routes: vec![change("http[primary]", [100, 0], [100, 0])],
+                took_millis: 21,
+                total: tally((64, 452), (17, 18_533)),
+            },
+        ),
+        event(
+            120,
+            finished(
+                Outcome::RolledBack(Cause::Regression),
+                0,
+                Some("kubectl canary report reviews -n shop"),
+            ),
+        ),
+    ]
+}
+
+/// One event of every kind; a new kind does not compile until it is added here.
+pub(super) fn every_kind() -> Vec<Event> {
+    let ten = Percent::whole(10);
+    let mut events = regression();
+    let others = [
+        EventKind::Cleared {
+            weight: ten,
+            reach: Reach::Share,
+            reasons: vec!["v1 failed with it".into()],
+        },
+        EventKind::Waiting {
+            weight: ten,
+            reach: Reach::Share,
+            why: "step 2 asks for promote".into(),
+        },
+        EventKind::Paused {
+            by: "ada@laptop".into(),
+        },
+        EventKind::Continued {
+            by: "ada@laptop".into(),
+        },
+        EventKind::Promoted {
+            by: "ada@laptop".into(),
+            weight: Percent::whole(50),
+            reach: Reach::Share,
+        },
+        EventKind::MetricsUnavailable {
+            why: "connection refused".into(),
+            since: "30s".parse().unwrap(),
+            grace: "2m".parse().unwrap(),
+        },
+        EventKind::MetricsBack {
+            after: "45s".parse().unwrap(),
+        },
+        EventKind::NoVerdict {
+            why: "12 of 50 requests after 1h".into(),
+            policy: OnStuck::Rollback,
+        },
+        EventKind::Drifted {
+            manager: "kubectl-edit".into(),
+            what: "http[primary] is 80/20, not 90/10".into(),
+            policy: OnDrift::Stop,
+        },
+        EventKind::Retrying {
+            what: "restoring the original weights".into(),
+            why: "503 Service Unavailable".into(),
+            attempt: 2,
+            manual: Some("kubectl canary abort reviews -n shop".into()),
+        },
+        EventKind::Warning {
+            text: "consistentHash makes users flip between versions".into(),
+        },
+    ];
+    events.extend((121..).zip(others).map(|(at, kind)| event(at, kind)));
+    let mut missing: Vec<_> = (0..=20).collect();
+    for event in &events {
+        missing.retain(|number| *number != number_of(&event.event));
+    }
+    assert_eq!(missing, [0; 0], "kinds of events that are not rehearsed");
+    events
+}
+
+fn number_of(kind: &EventKind) -> u8 {
+    match kind {
+        EventKind::Planned { .. } => 0,
+        EventKind::StepStarted { .. } => 1,
+        EventKind::Flowing { .. } => 2,
+        EventKind::Looked { .. } => 3,
+        EventKind::StepPassed { .. } => 4,
+        EventKind::Tripped { .. } => 5,
+        EventKind::Cleared { .. } => 6,
+        EventKind::Regressed { .. } => 7,
+        EventKind::Waiting { .. } => 8,
+        EventKind::Paused { .. } => 9,
+        EventKind::Continued { .. } => 10,
+        EventKind::Promoted { .. } => 11,
+        EventKind::MetricsUnavailable { .. } => 12,
+        EventKind::MetricsBack { .. } => 13,
+        EventKind::NoVerdict { .. } => 14,
+        EventKind::Drifted { .. } => 15,
+        EventKind::Retrying { .. } => 16,
+        EventKind::RollingBack { .. } => 17,
+        EventKind::RolledBack { .. } => 18,
+        EventKind::Warning { .. } => 19,
+        EventKind::Finished { .. } => 20,
+    }
+}

@@ -1,0 +1,68 @@
+//! What there is to do next, and how far this process goes. Pure.
+
+use jiff::Timestamp;
+
+use super::outcome::{Cause, Outcome};
+use super::segment::Phase;
+use super::state::Rollout;
+use crate::plan::HumanDuration;
+
+/// How far this process drives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopAt {
+    /// Stop when the step has passed, without taking the next.
+    pub one_step: bool,
+    /// Stop where somebody has to promote, instead of waiting for it.
+    pub leave_at_gate: bool,
+}
+
+impl StopAt {
+    /// To the end, waiting wherever somebody has to promote.
+    pub const END: Self = Self {
+        one_step: false,
+        leave_at_gate: false,
+    };
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Nothing; wait for what comes.
+    Wait,
+    /// Write this state and its weights.
+    Write(Box<Rollout>),
+    /// Write the weights of this state, and that the rollout is over.
+    Complete(Box<Rollout>),
+    /// Restore the original weights.
+    RollBack {
+        /// Why.
+        cause: Cause,
+        /// Whether somebody else's weights may be overwritten, because the policy says so.
+        overwrite: bool,
+    },
+    /// Leave the object as it is and end.
+    Leave(Outcome),
+}
+
+/// The action that takes `rollout` one step further, whoever does it.
+pub fn next_step(rollout: &Rollout, now: Timestamp) -> Action {
+    if rollout.plan.is_last(rollout.step) {
+        return Action::Complete(Box::new(rollout.clone()));
+    }
+    enter(rollout.at_step(rollout.step + 1, Phase::Progressing, now))
+}
+
+/// The action that enters the step that `next` stands for.
+///
+/// Where nothing is to be watched at 100 %, the same patch says that the rollout is over.
+pub fn enter(next: Rollout) -> Action {
+    let plan = &next.plan;
+    let ends_here = plan.is_last(next.step)
+        && plan.dwell_of(next.step) == HumanDuration::ZERO
+        && !plan.steps.as_slice()[next.step].pause;
+    if ends_here {
+        Action::Complete(Box::new(next))
+    } else {
+        Action::Write(Box::new(next))
+    }
+}

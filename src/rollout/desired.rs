@@ -1,0 +1,93 @@
+//! What the routes are at each point of a rollout. Everything written to them is drawn here.
+
+use super::segment::Phase;
+use super::state::Rollout;
+use crate::istio::{
+    DesiredRoutes, Mirroring, MissingRoutes, RouteTarget, Split, TesterTarget, VirtualService,
+    Weights,
+};
+use crate::plan::Percent;
+
+impl Rollout {
+    /// The weights of a route that the state stands for.
+    ///
+    /// A route on which the canary had more than the step asks for keeps what it had: a rollout
+    /// never takes traffic away from the canary on its way up.
+    pub fn weights_of(&self, split: &Split) -> Weights {
+        match self.phase {
+            Phase::Tripped => split.weights_at(Percent::ZERO),
+            _ if self.weight() <= split.original_share() => split.untouched(),
+            _ => split.weights_at(self.weight()),
+        }
+    }
+
+    /// What the chosen routes of `vs` are while the state stands as it does.
+    ///
+    /// # Errors
+    /// The routes that are no longer there.
+    pub fn desired_on(&self, vs: &VirtualService) -> Result<DesiredRoutes, MissingRoutes> {
+        let weights = |split: &Split| self.weights_of(split);
+        // A canary that looks bad gets nothing, be it from testers or in their shadow.
+        let gets_something = self.phase != Phase::Tripped;
+        self.desired_routes(vs, &weights, true, self.mirrored(), gets_something)
+    }
+
+    /// What the chosen routes of `vs` are once the canary has everything.
+    ///
+    /// # Errors
+    /// The routes that are no longer there.
+    pub fn promoted_on(&self, vs: &VirtualService) -> Result<DesiredRoutes, MissingRoutes> {
+        self.desired_routes(vs, &Split::promoted, true, None, false)
+    }
+
+    /// What the chosen routes of `vs` were before the rollout.
+    ///
+    /// # Errors
+    /// The routes that are no longer there.
+    pub fn original_on(&self, vs: &VirtualService) -> Result<DesiredRoutes, MissingRoutes> {
+        let weights = |split: &Split| split.original.clone();
+        self.desired_routes(vs, &weights, false, None, false)
+    }
+
+    /// What the chosen routes that `vs` still has were before the rollout.
+    pub fn original_of_rest(&self, vs: &VirtualService) -> DesiredRoutes {
+        let weights = |split: &Split| split.original.clone();
+        DesiredRoutes::of_rest(vs, &self.routes, &self.target(&weights, false, None, false))
+    }
+
+    fn desired_routes(
+        &self,
+        vs: &VirtualService,
+        weights: &dyn Fn(&Split) -> Weights,
+        added: bool,
+        mirrored: Option<Percent>,
+        testers: bool,
+    ) -> Result<DesiredRoutes, MissingRoutes> {
+        let target = self.target(weights, added, mirrored, testers);
+        DesiredRoutes::of(vs, &self.routes, &target)
+    }
+
+    fn target<'a>(
+        &'a self,
+        weights: &'a dyn Fn(&Split) -> Weights,
+        added: bool,
+        mirrored: Option<Percent>,
+        testers: bool,
+    ) -> RouteTarget<'a> {
+        RouteTarget {
+            canary: &self.canary,
+            weights,
+            added,
+            shadow: match mirrored {
+                Some(share) => Mirroring::Now(share),
+                None if self.plan.mirrors() => Mirroring::NotNow,
+                None => Mirroring::Never,
+            },
+            testers: self.plan.testers.as_ref().map(|known| TesterTarget {
+                run: &self.run,
+                testers: known,
+                wanted: testers,
+            }),
+        }
+    }
+}

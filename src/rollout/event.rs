@@ -1,0 +1,334 @@
+//! The one stream of events that every renderer draws from.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::outcome::{Cause, Outcome};
+use crate::istio::Weights;
+use crate::plan::{HumanDuration, OnDrift, OnStuck, Percent, Reach, Rung};
+use crate::verdict::sequential::Evidence;
+use crate::verdict::{Counts, Verdict};
+
+/// Takes events as they happen. Rendering is synchronous, which is all the back-pressure there is.
+pub trait Observer: Send {
+    /// Takes one event.
+    fn see(&mut self, event: &Event);
+}
+
+impl<F: FnMut(&Event) + Send> Observer for F {
+    fn see(&mut self, event: &Event) {
+        self(event);
+    }
+}
+
+/// Something that happened in a rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// The format's version; raised when a field is added.
+    pub version: u32,
+    /// When.
+    pub at: Timestamp,
+    /// The VirtualService's namespace.
+    pub namespace: String,
+    /// The VirtualService's name.
+    pub name: String,
+    /// The run.
+    pub run: String,
+    /// What.
+    pub event: EventKind,
+}
+
+/// Requests of both versions over some time, side by side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionCounts {
+    /// The stable version's.
+    pub stable: Counts,
+    /// The canary's.
+    pub canary: Counts,
+}
+
+impl std::ops::AddAssign for VersionCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.stable += other.stable;
+        self.canary += other.canary;
+    }
+}
+
+/// The weights of one route before and after.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RouteChange {
+    /// `http[primary]`.
+    pub route: String,
+    /// Before.
+    pub before: Weights,
+    /// After.
+    pub after: Weights,
+    /// The position of stable in the lists.
+    pub stable: usize,
+    /// The position of the canary in the lists.
+    pub canary: usize,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(
+    tag = "type",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
+pub enum EventKind {
+    /// A rollout is about to start or go on.
+    Planned {
+        /// The stable version.
+        stable: String,
+        /// The canary.
+        canary: String,
+        /// The routes to shift.
+        routes: Vec<String>,
+        /// Routes that keep sending to stable.
+        left_behind: Vec<String>,
+        /// The ladder.
+        steps: Vec<Rung>,
+        /// Steps passed over, because the canary has that share already.
+        skipped: Vec<Rung>,
+        /// Where the metrics come from.
+        prometheus: String,
+        /// The time to 100 % that was forecast, waits for people aside.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        expected: Option<HumanDuration>,
+        /// Requests per second to both versions before.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        requests_per_second: Option<f64>,
+        /// Whether this takes over a rollout under way, and from whom.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        resumed_from: Option<String>,
+    },
+    /// The weights of a step are set.
+    StepStarted {
+        /// The step, from 1.
+        step: usize,
+        /// The number of steps.
+        steps: usize,
+        /// The canary's percentage.
+        weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
+        /// What changed.
+        routes: Vec<RouteChange>,
+        /// How long the API server took, in milliseconds.
+        took_millis: u64,
+    },
+    /// Requests are arriving at the canary: the data plane took the weights.
+    Flowing {
+        /// The canary's percentage as set.
+        weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
+        /// What was seen since.
+        seen: VersionCounts,
+    },
+    /// The metrics were looked at.
+    Looked {
+        /// The step, from 1.
+        step: usize,
+        /// The number of steps.
+        steps: usize,
+        /// The canary's percentage.
+        weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
+        /// What is known.
+        verdict: Verdict,
+        /// What was counted since the step began.
+        tally: VersionCounts,
+        /// What was counted of requests mirrored to the canary since the step began, and of stable
+        /// beside them; what is mirrored reaches no user and is in no other count.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        shadow: Option<VersionCounts>,
+        /// In words.
+        reasons: Vec<String>,
+        /// The evidence behind it, where the analysis weighs any.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        evidence: Option<Box<Evidence>>,
+        /// How old the newest sample is, in milliseconds.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        sample_age_millis: Option<u64>,
+    },
+    /// The step has passed.
+    StepPassed {
+        /// The step, from 1.
+        step: usize,
+        /// The canary's percentage.
+        weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
+        /// What was counted since the step began.
+        tally: VersionCounts,
+        /// What was counted of requests mirrored to the canary since the step began, and of stable
+        /// beside them; what is mirrored reaches no user and is in no other count.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        shadow: Option<VersionCounts>,
+        /// In words.
+        reasons: Vec<String>,
+    },
+    /// The canary gets nothing until the regression is confirmed or cleared.
+    Tripped {
+        /// The canary's percentage before.
+        weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
+        /// What was counted since the step began.
+        tally: VersionCounts,
+        /// What was counted of requests mirrored to the canary since the step began, and of stable
+        /// beside them; what is mirrored reaches no user and is in no other count.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        shadow: Option<VersionCounts>,
+        /// In words.
+        reasons: Vec<String>,
+        /// From the verdict to the weights, in milliseconds.
+        took_millis: u64,
+    },
+    /// The trip is cleared: back to the step's weight.
+    Cleared {
+        /// The canary's percentage now.
+        weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
+        /// In words.
+        reasons: Vec<String>,
+    },
+    /// The canary is worse, for certain.
+    Regressed {
+        /// The canary's percentage when it was found.
+        weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
+        /// What was counted since the step began.
+        tally: VersionCounts,
+        /// What was counted of requests mirrored to the canary since the step began, and of stable
+        /// beside them; what is mirrored reaches no user and is in no other count.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        shadow: Option<VersionCounts>,
+        /// In words.
+        reasons: Vec<String>,
+    },
+    /// The weight stays until somebody promotes or aborts.
+    Waiting {
+        /// The canary's percentage.
+        weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
+        /// Why.
+        why: String,
+    },
+    /// Somebody paused the rollout.
+    Paused {
+        /// Who.
+        by: String,
+    },
+    /// Somebody let it go on.
+    Continued {
+        /// Who.
+        by: String,
+    },
+    /// Somebody moved the rollout with `promote`.
+    Promoted {
+        /// Who.
+        by: String,
+        /// The canary's percentage now.
+        weight: Percent,
+        /// Who reaches the canary, where it has no share of the requests.
+        #[serde(skip_serializing_if = "Reach::is_share", default)]
+        reach: Reach,
+    },
+    /// The metrics cannot be used.
+    MetricsUnavailable {
+        /// Why.
+        why: String,
+        /// For how long already.
+        since: HumanDuration,
+        /// How long that is borne.
+        grace: HumanDuration,
+    },
+    /// The metrics can be used again.
+    MetricsBack {
+        /// For how long they were away.
+        after: HumanDuration,
+    },
+    /// A step's time, or the metrics' grace, is up.
+    NoVerdict {
+        /// Why.
+        why: String,
+        /// What is done.
+        policy: OnStuck,
+    },
+    /// Somebody else changed the weights or routes.
+    Drifted {
+        /// The field manager that wrote last.
+        manager: String,
+        /// What is different.
+        what: String,
+        /// What is done.
+        policy: OnDrift,
+    },
+    /// A call did not work and is tried again.
+    Retrying {
+        /// What was attempted.
+        what: String,
+        /// What happened.
+        why: String,
+        /// Which attempt comes next, from 2.
+        attempt: u32,
+        /// The command that does the same by hand, where traffic depends on it.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        manual: Option<String>,
+    },
+    /// Traffic is being taken back.
+    RollingBack {
+        /// Why.
+        cause: Cause,
+        /// The canary's percentage until now.
+        weight: Percent,
+    },
+    /// The original weights are back and were read back.
+    RolledBack {
+        /// Why.
+        cause: Cause,
+        /// What changed.
+        routes: Vec<RouteChange>,
+        /// From the decision to restored weights, in milliseconds.
+        took_millis: u64,
+        /// What was seen over all steps.
+        total: VersionCounts,
+    },
+    /// Something to know that changes nothing.
+    Warning {
+        /// What.
+        text: String,
+    },
+    /// This process is done with the rollout.
+    Finished {
+        /// How it ended.
+        outcome: Outcome,
+        /// The canary's percentage now.
+        weight: Percent,
+        /// How long the rollout took.
+        took: HumanDuration,
+        /// What was seen over all steps.
+        total: VersionCounts,
+        /// Why, in words.
+        reasons: Vec<String>,
+        /// The command that comes next, if there is one.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        next: Option<String>,
+    },
+}

@@ -1,0 +1,133 @@
+//! One write to the object, and what became of it.
+//!
+//! The answer to a PATCH may be lost. So after a failed `test`, a timeout or a 5xx the object is
+//! read and compared with what was intended before anything else happens.
+
+use std::collections::HashMap;
+
+use json_patch::Patch;
+
+use super::event::RouteChange;
+use super::last_rollout::{LAST, LastRollout};
+use super::state::{ROLLOUT, Rollout, RolloutError};
+use crate::istio::{
+    AnnotationEdit, DesiredRoutes, MissingRoutes, TooLarge, VirtualService, Weights, in_force,
+    shift,
+};
+
+/// What the object shall become.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Intent {
+    /// The weights and state of a rollout under way.
+    State(Box<Rollout>),
+    /// The canary's final weights, and the rollout over.
+    Complete(Box<Rollout>, LastRollout),
+    /// The original weights, and the rollout over.
+    Restore(Box<Rollout>, LastRollout),
+    /// The original weights of those chosen routes that are still there. The state stays, for somebody
+    /// has to look after the others, be they routes or objects.
+    RestoreRest(Box<Rollout>),
+}
+
+/// Why a write cannot even be attempted.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum WriteError {
+    /// Chosen routes are gone.
+    #[error(transparent)]
+    MissingRoutes(#[from] MissingRoutes),
+    /// The state does not fit.
+    #[error(transparent)]
+    State(#[from] RolloutError),
+    /// The patch does not fit.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+}
+
+impl Intent {
+    fn desired_on(&self, vs: &VirtualService) -> Result<DesiredRoutes, MissingRoutes> {
+        match self {
+            Self::State(rollout) => rollout.desired_on(vs),
+            Self::Complete(rollout, _) => rollout.promoted_on(vs),
+            Self::Restore(rollout, _) => rollout.original_on(vs),
+            Self::RestoreRest(rollout) => Ok(rollout.original_of_rest(vs)),
+        }
+    }
+
+    fn annotations(&self) -> Result<Vec<(&'static str, AnnotationEdit)>, RolloutError> {
+        Ok(match self {
+            Self::State(rollout) => {
+                let mut edits = vec![(ROLLOUT, AnnotationEdit::Set(rollout.to_annotation()?))];
+                // Before its first step a companion has no state that would tell a rollback from no
+                // rollout at all. What a rollback leaves there does, to whoever is late.
+                if rollout.lead.is_some() {
+                    edits.push((LAST, AnnotationEdit::Keep));
+                }
+                edits
+            }
+            Self::Complete(_, last) | Self::Restore(_, last) => vec![
+                (ROLLOUT, AnnotationEdit::Remove),
+                (LAST, AnnotationEdit::Set(last.to_annotation())),
+            ],
+            Self::RestoreRest(_) => vec![(ROLLOUT, AnnotationEdit::Keep)],
+        })
+    }
+
+    /// The patch that makes `vs` what is intended.
+    ///
+    /// # Errors
+    /// If it cannot be made, see [`WriteError`].
+    pub fn patch(&self, vs: &VirtualService) -> Result<Patch, WriteError> {
+        Ok(shift(vs, &self.desired_on(vs)?, &self.annotations()?)?)
+    }
+
+    /// Whether `vs` is what is intended.
+    pub fn is_done(&self, vs: &VirtualService) -> bool {
+        let Ok(annotations) = self.annotations() else {
+            return false;
+        };
+        let recorded = annotations.iter().all(|(key, edit)| match edit {
+            AnnotationEdit::Set(text) => vs.annotation(key) == Some(text),
+            AnnotationEdit::Remove => vs.annotation(key).is_none(),
+            AnnotationEdit::Keep => true,
+        });
+        recorded && self.has_weights(vs)
+    }
+
+    /// Whether `vs` has the intended weights, and nothing else of ours, whatever its annotations say.
+    pub fn has_weights(&self, vs: &VirtualService) -> bool {
+        let exact = matches!(self, Self::Restore(..) | Self::RestoreRest(_));
+        self.desired_on(vs).is_ok_and(|desired| {
+            if exact {
+                desired.is_exactly(vs)
+            } else {
+                desired.difference(vs).is_none()
+            }
+        })
+    }
+
+    /// The weights before and after, route by route.
+    ///
+    /// # Errors
+    /// If chosen routes are gone.
+    pub fn changes(&self, vs: &VirtualService) -> Result<Vec<RouteChange>, MissingRoutes> {
+        let desired = self.desired_on(vs)?.routes;
+        let routes: HashMap<_, _> = vs.routes().iter().map(|route| (route.at, route)).collect();
+        let changes = desired.into_iter().filter_map(|desired| {
+            let route = routes.get(&desired.at)?;
+            // A canary that comes or goes has no weight where it is not.
+            let padded = |weights: Weights| {
+                let mut weights = in_force(&weights);
+                weights.resize(weights.len().max(desired.canary + 1), None);
+                weights
+            };
+            Some(RouteChange {
+                route: route.to_string(),
+                before: padded(route.weights()),
+                after: padded(desired.weights.clone()),
+                stable: desired.stable,
+                canary: desired.canary,
+            })
+        });
+        Ok(changes.collect())
+    }
+}

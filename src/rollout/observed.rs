@@ -1,0 +1,90 @@
+//! What an object shows to somebody who believes something about it. Pure.
+
+use super::last_rollout::LastRollout;
+use super::state::Rollout;
+use crate::cluster::FIELD_MANAGER;
+use crate::istio::{DesiredRoutes, MissingRoutes, VirtualService};
+
+/// What the object shows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Observed {
+    /// State and weights are as believed.
+    InSync,
+    /// Somebody moved the same rollout by `promote`, `pause` or `resume`; weights and state agree.
+    Advanced(Box<Rollout>),
+    /// The rollout is over.
+    Ended(LastRollout),
+    /// Somebody else drives it now.
+    HolderChanged(String),
+    /// Weights or routes are not what the state says.
+    Drifted {
+        /// The field manager that wrote last.
+        manager: String,
+        /// What is different.
+        what: String,
+    },
+    /// The object was deleted.
+    Deleted,
+}
+
+/// Compares what `vs` shows with the rollout that one believes in.
+pub fn compare(believed: &Rollout, vs: &VirtualService) -> Observed {
+    let drifted = |what: String| Observed::Drifted {
+        manager: vs.last_manager().unwrap_or("somebody").to_owned(),
+        what,
+    };
+    let shown = match Rollout::read(vs) {
+        Ok(Some(shown)) => shown,
+        Ok(None) => {
+            return match LastRollout::read(vs) {
+                Some(last) if last.run == believed.run => Observed::Ended(last),
+                // Nothing of ours was there yet, so only the weights can have become others.
+                _ if !believed.has_begun() => {
+                    different(vs, believed.original_on(vs)).map_or(Observed::InSync, drifted)
+                }
+                _ => drifted("the rollout state is gone".into()),
+            };
+        }
+        Err(error) => return drifted(error.to_string()),
+    };
+    if shown.run != believed.run || shown.holder != believed.holder {
+        return Observed::HolderChanged(shown.holder);
+    }
+    if let Some(what) = different(vs, shown.desired_on(vs)) {
+        return drifted(what);
+    }
+    if shown == *believed {
+        Observed::InSync
+    } else {
+        Observed::Advanced(Box::new(shown))
+    }
+}
+
+/// Whether `vs`, the lead of several objects, has its original weights from one of us while its state
+/// stays: somebody is taking the rollout back, and is not done with the companions.
+pub fn is_on_its_way_back(believed: &Rollout, vs: &VirtualService) -> bool {
+    let is_ours = || match Rollout::read(vs) {
+        Ok(Some(shown)) => shown.run == believed.run && shown.holder == believed.holder,
+        Ok(None) | Err(_) => false,
+    };
+    let is_original = || {
+        believed
+            .original_on(vs)
+            .is_ok_and(|desired| desired.is_exactly(vs))
+    };
+    !believed.also.is_empty()
+        && vs.last_manager() == Some(FIELD_MANAGER)
+        && is_original()
+        && is_ours()
+}
+
+/// What on the object is not as it should be.
+fn different(
+    vs: &VirtualService,
+    expected: Result<DesiredRoutes, MissingRoutes>,
+) -> Option<String> {
+    match expected {
+        Ok(desired) => desired.difference(vs),
+        Err(missing) => Some(missing.to_string()),
+    }
+}

@@ -1,0 +1,116 @@
+//! How a rollout, or this process's part in it, ended.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::event::VersionCounts;
+use crate::plan::Percent;
+
+/// Why traffic was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The canary was worse.
+    Regression,
+    /// No pod of the canary is ready.
+    CanaryDown,
+    /// Somebody asked for it.
+    Request,
+    /// Ctrl-C or SIGTERM.
+    Signal,
+    /// A step's time was up without a verdict.
+    Inconclusive,
+    /// The metrics stayed away.
+    NoMetrics,
+    /// Somebody else changed the routes, and the policy says to go back.
+    Drift,
+    /// The API server, or a webhook behind it, does not take the next step.
+    Refused,
+}
+
+/// How it ended. Each has an exit code of its own in the one table of `cli`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The canary has all the traffic.
+    Promoted,
+    /// The step passed and this process was asked to go no further.
+    StepPassed,
+    /// The original weights are back.
+    RolledBack(Cause),
+    /// The weight stays until somebody promotes or aborts.
+    Held,
+    /// Somebody else changed the weights or routes; nothing was overwritten.
+    Drifted,
+    /// Another driver took over.
+    TakenOver,
+    /// The original weights could not be restored.
+    RollbackFailed,
+    /// A signal came before anything had moved.
+    Interrupted,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Regression => "the canary was worse than stable",
+            Self::CanaryDown => "no pod of the canary is ready",
+            Self::Request => "on request",
+            Self::Signal => "on a signal",
+            Self::Inconclusive => "no verdict in time",
+            Self::NoMetrics => "metrics unavailable",
+            Self::Drift => "somebody else changed the routes",
+            Self::Refused => "the API server refused the next step",
+        })
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Promoted => f.write_str("promoted"),
+            Self::StepPassed => f.write_str("step passed"),
+            Self::RolledBack(cause) => write!(f, "rolled back: {cause}"),
+            Self::Held => f.write_str("held"),
+            Self::Drifted => f.write_str("stopped: somebody else changed the routes"),
+            Self::TakenOver => f.write_str("another driver took over"),
+            Self::RollbackFailed => f.write_str("rollback FAILED"),
+            Self::Interrupted => f.write_str("interrupted before anything moved"),
+        }
+    }
+}
+
+/// The result of a run, for `-o json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// `virtualservice.networking.istio.io/NAME`.
+    pub object: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The run.
+    pub run: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The exit code that goes with it.
+    pub exit_code: u8,
+    /// The canary's percentage now.
+    pub weight: Percent,
+    /// The step it ended at, from 1.
+    pub step: usize,
+    /// The number of steps.
+    pub steps: usize,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// What was seen over all steps.
+    pub total: VersionCounts,
+    /// From the decision to take traffic back to restored weights, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback_millis: Option<u64>,
+    /// Why, in words.
+    pub reasons: Vec<String>,
+}

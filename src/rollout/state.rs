@@ -1,0 +1,421 @@
+//! The state of a rollout as it stands on the VirtualService.
+//!
+//! It moves in the same patch as the weights, so the two never disagree, and it holds all that
+//! another machine needs to go on or to go back.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::companion::{Companion, ObjectName};
+use super::segment::{Phase, Segment};
+use crate::istio::{Destination, RouteKind, Split, VirtualService, route_groups};
+use crate::metrics::Unit;
+use crate::plan::{HumanDuration, Percent, Plan, Reach, Rung};
+
+/// The annotation that holds the state while a rollout is under way.
+pub const ROLLOUT: &str = "kubectl-canary.dev/rollout";
+
+/// The version of the format that this binary writes, and the newest that it reads.
+const VERSION: u32 = 1;
+
+/// The most that the state may take; annotations share 256 KiB with everybody else's.
+const MAX_BYTES: usize = 8 * 1024;
+
+/// A rollout under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// The format's version.
+    pub version: u32,
+    /// Names this run in every record and audit log.
+    pub run: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The step it is at, from 0.
+    pub step: usize,
+    /// Since when it is at this step.
+    pub since: Timestamp,
+    /// When it began.
+    pub began: Timestamp,
+    /// How far the stable version's past was looked at before it began. Whoever goes on with the
+    /// rollout, or replays it, looks at the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past: Option<HumanDuration>,
+    /// Who drives it.
+    pub holder: String,
+    /// Who changed it last, if that was not the driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// What is being done.
+    pub plan: Plan,
+    /// The version that carried the traffic.
+    pub stable: Destination,
+    /// The version that it moves to.
+    pub canary: Destination,
+    /// The chosen routes with their original weights; those that are divided alike stand together.
+    #[serde(with = "route_groups")]
+    pub routes: Vec<Split>,
+    /// The weights so far; none as long as nothing was written.
+    pub history: Vec<Segment>,
+    /// Where a trip that is cleared leads back to, if that is not [`Phase::Progressing`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_trip: Option<Phase>,
+    /// The objects that move with this one, in the order in which they are patched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Companion>,
+    /// The object that this one moves with; only a companion's state names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lead: Option<ObjectName>,
+}
+
+/// A state annotation that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RolloutError {
+    /// It does not parse, or contradicts itself.
+    #[error(
+        "the rollout state on virtualservice {object} is damaged: {why} (try: set the weights by hand, then kubectl annotate virtualservice {name} -n {namespace} {ROLLOUT}-)"
+    )]
+    Damaged {
+        /// `namespace/name`.
+        object: String,
+        /// The object's namespace.
+        namespace: String,
+        /// The object's name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A newer kubectl canary wrote it.
+    #[error(
+        "the rollout state on virtualservice {object} is of version {found}, this kubectl canary reads up to {VERSION} (try: the kubectl canary that started the rollout)"
+    )]
+    Newer {
+        /// `namespace/name`.
+        object: String,
+        /// The version found.
+        found: u64,
+    },
+    /// It would not fit.
+    #[error(
+        "the rollout state takes {bytes} bytes of the {MAX_BYTES} that an annotation should hold (try: --route to shift fewer routes)"
+    )]
+    TooLarge {
+        /// What it would take.
+        bytes: usize,
+    },
+}
+
+impl Rollout {
+    /// A new rollout that has not moved anything yet.
+    pub fn new(
+        run: String,
+        holder: String,
+        plan: Plan,
+        selection: (Destination, Destination, Vec<Split>),
+        now: Timestamp,
+    ) -> Self {
+        let (stable, canary, routes) = selection;
+        Self {
+            version: VERSION,
+            run,
+            phase: Phase::Progressing,
+            step: 0,
+            since: now,
+            began: now,
+            past: None,
+            holder,
+            by: None,
+            plan,
+            stable,
+            canary,
+            routes: route_groups::in_order(&routes),
+            history: Vec::new(),
+            after_trip: None,
+            also: Vec::new(),
+            lead: None,
+        }
+    }
+
+    /// The state on `vs`, if a rollout is under way there.
+    ///
+    /// # Errors
+    /// If the annotation is damaged or of a newer version. Traffic is not touched then.
+    pub fn read(vs: &VirtualService) -> Result<Option<Self>, RolloutError> {
+        let Some(text) = vs.annotation(ROLLOUT) else {
+            return Ok(None);
+        };
+        let damaged = |why: String| RolloutError::Damaged {
+            object: vs.full_name(),
+            namespace: vs.namespace().to_owned(),
+            name: vs.name().to_owned(),
+            why,
+        };
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
+        match value.get("version").and_then(serde_json::Value::as_u64) {
+            Some(found) if found > u64::from(VERSION) => {
+                return Err(RolloutError::Newer {
+                    object: vs.full_name(),
+                    found,
+                });
+            }
+            Some(_) => {}
+            None => return Err(damaged("it has no version".into())),
+        }
+        let rollout: Self =
+            serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?;
+        rollout.check().map_err(damaged)?;
+        Ok(Some(rollout))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.step >= self.plan.len() {
+            return Err(format!(
+                "it is at step {} of {}",
+                self.step + 1,
+                self.plan.len()
+            ));
+        }
+        if self.routes.is_empty() {
+            return Err("it names no route".into());
+        }
+        for split in self.all_routes() {
+            if !split.is_sane() {
+                return Err(format!(
+                    "the original weights of route {} make no sense",
+                    split.id
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The annotation's text.
+    ///
+    /// # Errors
+    /// If it would be larger than an annotation should be.
+    pub fn to_annotation(&self) -> Result<String, RolloutError> {
+        let text = serde_json::to_string(self).expect("a rollout is plain data with string keys");
+        if text.len() > MAX_BYTES {
+            return Err(RolloutError::TooLarge { bytes: text.len() });
+        }
+        Ok(text)
+    }
+
+    /// The canary's percentage that the state stands for.
+    pub fn weight(&self) -> Percent {
+        match self.phase {
+            Phase::Tripped => Percent::ZERO,
+            Phase::Progressing | Phase::Waiting | Phase::Paused => self.plan.weight(self.step),
+        }
+    }
+
+    /// Who reaches the canary at the step it is at.
+    pub fn reach(&self) -> Reach {
+        self.plan.reach(self.step)
+    }
+
+    /// What the step it is at gives the canary, whether or not that is taken away for now.
+    pub fn rung(&self) -> Rung {
+        self.plan.rung(self.step)
+    }
+
+    /// How many requests are copied to the canary while the state stands as it does.
+    pub fn mirrored(&self) -> Option<Percent> {
+        match self.phase {
+            Phase::Tripped => None,
+            Phase::Progressing | Phase::Waiting | Phase::Paused => self.plan.mirrored(self.step),
+        }
+    }
+
+    /// The percentage that the canary had before; where routes differ, the least.
+    pub fn original_share(&self) -> Percent {
+        self.all_routes()
+            .map(Split::original_share)
+            .min()
+            .unwrap_or_default()
+    }
+
+    /// What tells the versions apart in the metrics: requests, unless every chosen route is of a kind
+    /// whose requests no proxy understands.
+    pub fn counted(&self) -> Unit {
+        match self.all_routes().any(|split| split.kind == RouteKind::Http) {
+            true => Unit::Requests,
+            false => Unit::Connections,
+        }
+    }
+
+    /// Whether anything of it stands on the object, as far as is known.
+    pub fn has_begun(&self) -> bool {
+        !self.history.is_empty()
+    }
+
+    /// The phase that follows when a trip is cleared: what somebody held stays held.
+    #[must_use]
+    pub fn cleared(&self, now: Timestamp) -> Self {
+        self.in_phase(self.after_trip.unwrap_or(Phase::Progressing), now)
+    }
+
+    /// Goes to a step at `now`; the caller writes it.
+    #[must_use]
+    pub fn at_step(&self, step: usize, phase: Phase, now: Timestamp) -> Self {
+        let mut next = self.clone();
+        next.step = step;
+        next.phase = phase;
+        next.since = now;
+        next.by = None;
+        next.after_trip = None;
+        next.note_weight(now);
+        next
+    }
+
+    /// Changes the phase at `now`; the caller writes it.
+    #[must_use]
+    pub fn in_phase(&self, phase: Phase, now: Timestamp) -> Self {
+        let mut next = self.clone();
+        next.after_trip = match (phase, self.phase) {
+            (Phase::Tripped, Phase::Waiting | Phase::Paused) => Some(self.phase),
+            (Phase::Tripped, Phase::Tripped) => self.after_trip,
+            (Phase::Tripped, Phase::Progressing)
+            | (Phase::Progressing | Phase::Waiting | Phase::Paused, _) => None,
+        };
+        next.phase = phase;
+        next.by = None;
+        next.note_weight(now);
+        next
+    }
+
+    fn note_weight(&mut self, now: Timestamp) {
+        let (weight, mirrored) = (self.weight(), self.mirrored());
+        let is_new = |segment: &Segment| (segment.weight, segment.mirrored) != (weight, mirrored);
+        if self.history.last().is_none_or(is_new) {
+            self.history.push(Segment {
+                weight,
+                mirrored,
+                since: now,
+            });
+        }
+    }
+
+    /// The command that takes the traffic back by hand, whatever became of this process.
+    pub fn abort_command(vs: &VirtualService) -> String {
+        format!("kubectl canary abort {} -n {}", vs.name(), vs.namespace())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::istio::select_versions;
+    use crate::plan::Options;
+    use serde_json::{Value, json};
+
+    fn vs(weights: [Value; 2], state: Option<&str>) -> VirtualService {
+        let mut object = json!({
+            "metadata": {"name": "reviews", "namespace": "shop", "uid": "1"},
+            "spec": {"http": [{"name": "primary", "route": [
+                {"destination": {"host": "reviews", "subset": "v1"}, "weight": weights[0]},
+                {"destination": {"host": "reviews", "subset": "v2"}, "weight": weights[1]},
+            ]}]},
+        });
+        if let Some(state) = state {
+            object["metadata"]["annotations"] = json!({ROLLOUT: state});
+        }
+        VirtualService::new(object).unwrap()
+    }
+
+    fn rollout(vs: &VirtualService) -> Rollout {
+        let selection = select_versions(vs, None, None, &[], &[]).unwrap();
+        let plan = Plan::resolve(Options::default()).unwrap();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        Rollout::new(
+            "r".into(),
+            "me@here".into(),
+            plan,
+            (selection.stable, selection.canary, selection.splits),
+            now,
+        )
+    }
+
+    #[test]
+    fn the_state_survives_its_journey_on_the_object() {
+        let before = vs([json!(100), json!(0)], None);
+        let rollout = rollout(&before);
+        let text = rollout.to_annotation().unwrap();
+        assert!(text.len() < 1500, "{} bytes", text.len());
+        let after = vs([json!(100), json!(0)], Some(&text));
+        assert_eq!(Rollout::read(&after).unwrap().unwrap(), rollout);
+        assert_eq!(Rollout::read(&before).unwrap(), None);
+    }
+
+    #[test]
+    fn a_damaged_state_names_the_object_and_the_way_out() {
+        let good = rollout(&vs([json!(100), json!(0)], None))
+            .to_annotation()
+            .unwrap();
+        for (text, expected) in [
+            ("nonsense".to_owned(), "is damaged: expected"),
+            ("{}".to_owned(), "is damaged: it has no version"),
+            (
+                good.replace("\"version\":1", "\"version\":2"),
+                "is of version 2, this kubectl canary reads up to 1",
+            ),
+            (
+                good.replace("\"step\":0", "\"step\":9"),
+                "is damaged: it is at step 10 of 4",
+            ),
+            (good.replace("[100,0]", "[-5,0]"), "make no sense"),
+            (good.replace("[100,0]", "[100]"), "make no sense"),
+        ] {
+            let error = Rollout::read(&vs([json!(100), json!(0)], Some(&text)))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("virtualservice shop/reviews") && error.contains(expected),
+                "{error}"
+            );
+            assert!(error.contains("(try: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_route_never_loses_what_the_canary_had() {
+        let vs = vs([json!(80), json!(20)], None);
+        let rollout = rollout(&vs);
+        assert_eq!(rollout.original_share(), Percent::whole(20));
+        assert_eq!(
+            rollout.weights_of(&rollout.routes[0]),
+            [Some(80), Some(20)],
+            "the first step is 1 %"
+        );
+        let now = rollout.began;
+        assert_eq!(
+            rollout
+                .at_step(2, Phase::Progressing, now)
+                .weights_of(&rollout.routes[0]),
+            [Some(50), Some(50)]
+        );
+        assert_eq!(
+            rollout
+                .in_phase(Phase::Tripped, now)
+                .weights_of(&rollout.routes[0]),
+            [Some(100), Some(0)]
+        );
+    }
+
+    #[test]
+    fn the_history_tells_each_weight_once() {
+        let vs = vs([json!(100), json!(0)], None);
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let rollout = rollout(&vs)
+            .at_step(0, Phase::Progressing, now)
+            .in_phase(Phase::Paused, now)
+            .at_step(1, Phase::Progressing, now);
+        let weights: Vec<_> = rollout
+            .history
+            .iter()
+            .map(|segment| segment.weight.to_string())
+            .collect();
+        assert_eq!(weights, ["1", "10"]);
+    }
+}

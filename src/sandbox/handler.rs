@@ -1,0 +1,400 @@
+//! HTTP in, HTTP out: one request after the other against the world, faults included.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream;
+use http::{HeaderMap, Method, Response, StatusCode, header};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use serde_json::Value;
+
+use super::faults::{ApiFault, FaultContext};
+use super::request_log::Call;
+use super::state::State;
+use super::world::World;
+use crate::sandbox::api::ApiStatus;
+use crate::sandbox::api::Attempt;
+use crate::sandbox::api::Kind;
+use crate::sandbox::api::{self, Line, Request, Watch};
+use crate::sandbox::api::{ProxyTarget, Query, Route};
+use crate::sandbox::prometheus::{PrometheusFault, Question};
+
+/// The body of an answer: whole, or as the lines of a watch.
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// The connection breaks instead of an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("connection reset by peer")]
+pub(crate) struct Reset;
+
+/// Where Prometheus is found through the API server.
+pub(crate) const PROMETHEUS: (&str, &str, &str) = ("istio-system", "prometheus", "9090");
+
+/// Who calls without saying so.
+const NOBODY_IN_PARTICULAR: &str = "sandbox";
+
+const JSON: &str = "application/json";
+
+/// Answers one request.
+pub(crate) async fn answer(
+    world: &World,
+    request: http::Request<Bytes>,
+) -> Result<Response<Body>, Reset> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path().to_owned();
+    let query_text = parts.uri.query().unwrap_or_default().to_owned();
+    let context = RequestContext {
+        world,
+        method: &parts.method,
+        headers: &parts.headers,
+        path: &path,
+        query_text: &query_text,
+        query: Query::parse(&query_text),
+        body: &body,
+    };
+    context.answer().await
+}
+
+struct RequestContext<'a> {
+    world: &'a World,
+    method: &'a Method,
+    headers: &'a HeaderMap,
+    path: &'a str,
+    query_text: &'a str,
+    query: Query,
+    body: &'a [u8],
+}
+
+impl RequestContext<'_> {
+    async fn answer(&self) -> Result<Response<Body>, Reset> {
+        let (number, faults) = self.arrive();
+        let mut broken = None;
+        for fault in faults {
+            match fault {
+                ApiFault::Slow(delay) => tokio::time::sleep(delay).await,
+                other => broken = broken.or(Some(other)),
+            }
+        }
+        let answer = match broken {
+            None => self.carry_out().await?,
+            Some(fault) => self.fail(fault).await?,
+        };
+        let status = answer.status().as_u16();
+        self.world
+            .look(|state| state.request_log.end(number, status));
+        Ok(answer)
+    }
+
+    /// Notes the call and asks what is to go wrong with it.
+    fn arrive(&self) -> (usize, Vec<ApiFault>) {
+        self.world.look(|state| {
+            let route = self.route(state);
+            let verb = api::verb(self.method.as_str(), &route, &self.query);
+            let resource = match &route {
+                Route::Object(target) => target.kind.plural,
+                Route::Proxy(_) => "services/proxy",
+                Route::AccessReview => "selfsubjectaccessreviews",
+                _ => "",
+            };
+            let context = FaultContext {
+                at: state.at,
+                verb,
+                resource,
+                path: self.path,
+                query: self.query_text,
+                body: self.body,
+            };
+            // Prometheus on the sandbox's own listener is no part of the API server.
+            let faults = if matches!(route, Route::Prometheus(_)) {
+                Vec::new()
+            } else {
+                state.faults.of_api(&context)
+            };
+            let number = state.request_log.begin(Call {
+                at: state.at,
+                verb: verb.to_owned(),
+                path: self.path.to_owned(),
+                query: self.query_text.to_owned(),
+                status: None,
+                user_agent: self.header("user-agent").to_owned(),
+                user: self.user(),
+                body: self.sent(),
+            });
+            (number, faults)
+        })
+    }
+
+    fn route(&self, state: &State) -> Route<'_> {
+        Route::of(self.path, |kind: &Kind, version: &str| {
+            state.serves(kind, version)
+        })
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    /// The user a caller claims to be; a token is its owner's name here.
+    fn user(&self) -> String {
+        let token = self.header("authorization").strip_prefix("Bearer ");
+        match (self.header("impersonate-user"), token) {
+            ("", Some(token)) => token.to_owned(),
+            ("", None) => NOBODY_IN_PARTICULAR.to_owned(),
+            (user, _) => user.to_owned(),
+        }
+    }
+
+    fn sent(&self) -> Option<Value> {
+        if self.body.is_empty() {
+            return None;
+        }
+        serde_json::from_slice(self.body).ok().or_else(|| {
+            Some(Value::String(
+                String::from_utf8_lossy(self.body).into_owned(),
+            ))
+        })
+    }
+
+    async fn fail(&self, fault: ApiFault) -> Result<Response<Body>, Reset> {
+        let applied = match fault {
+            ApiFault::Answer { applied, .. }
+            | ApiFault::Hang { applied }
+            | ApiFault::Reset { applied } => applied,
+            _ => false,
+        };
+        if applied {
+            self.carry_out().await?;
+        }
+        match fault {
+            ApiFault::Answer {
+                code, retry_after, ..
+            } => Ok(refused(&ApiStatus::trouble(code, retry_after))),
+            ApiFault::Hang { .. } => std::future::pending().await,
+            ApiFault::Reset { .. } => Err(Reset),
+            ApiFault::WebhookDown => Ok(refused(&ApiStatus::webhook_down())),
+            ApiFault::WebhookDenies(why) => Ok(refused(&ApiStatus::webhook_denied(&why))),
+            ApiFault::Gone => Ok(self.world.look(|state| {
+                let asked = self.query.get("resourceVersion").parse().unwrap_or(0);
+                whole(200, JSON, api::expired(asked, state.store.revision()))
+            })),
+            ApiFault::EndWatch => Ok(whole(200, JSON, String::new())),
+            ApiFault::Slow(_) => self.carry_out().await,
+        }
+    }
+
+    async fn carry_out(&self) -> Result<Response<Body>, Reset> {
+        enum Way<'a> {
+            Done(Result<api::Reply, ApiStatus>),
+            Prometheus(&'a str, bool),
+        }
+        let way = self.world.look(|state| {
+            let route = self.route(state);
+            match &route {
+                Route::Prometheus(path) => Way::Prometheus(path, false),
+                Route::Proxy(target) => match self.enter_proxy(state, target) {
+                    Ok(()) => Way::Prometheus(target.path, true),
+                    Err(refusal) => Way::Done(Err(refusal)),
+                },
+                route => {
+                    let user = self.user();
+                    let request = Request {
+                        verb: api::verb(self.method.as_str(), route, &self.query),
+                        route,
+                        query: &self.query,
+                        accept: self.header("accept"),
+                        content_type: self.header("content-type"),
+                        user: &user,
+                        user_agent: self.header("user-agent"),
+                        body: self.body,
+                    };
+                    let done = api::perform(state, &request);
+                    state.settle();
+                    Way::Done(done)
+                }
+            }
+        });
+        match way {
+            Way::Done(Ok(reply)) => Ok(self.reply(reply)),
+            Way::Done(Err(refusal)) => Ok(refused(&refusal)),
+            Way::Prometheus(path, proxied) => self.ask_prometheus(path, proxied).await,
+        }
+    }
+
+    fn reply(&self, reply: api::Reply) -> Response<Body> {
+        match reply {
+            api::Reply::Json(code, value) => whole(code, JSON, value.to_string()),
+            api::Reply::Typed(value, media) => whole(200, media, value.to_string()),
+            api::Reply::Text(text) => whole(200, "text/plain; charset=utf-8", text),
+            api::Reply::Watch(watch) => response(200, JSON, lines(self.world.clone(), *watch)),
+        }
+    }
+
+    /// The API server's way to a service: the right to it, the service, its port.
+    fn enter_proxy(&self, state: &State, target: &ProxyTarget<'_>) -> Result<(), ApiStatus> {
+        let user = self.user();
+        let attempt = Attempt {
+            user: &user,
+            verb: if self.method == Method::GET {
+                "get"
+            } else {
+                "create"
+            },
+            group: "",
+            resource: "services",
+            subresource: Some("proxy"),
+            namespace: Some(target.namespace),
+            name: Some(target.full),
+        };
+        if !state.access.allows(&attempt) {
+            return Err(ApiStatus::forbidden(&attempt));
+        }
+        let services = Kind::by_plural("services").ok_or_else(ApiStatus::no_such_path)?;
+        let service = state
+            .store
+            .get(services, target.namespace, target.service)
+            .ok_or_else(|| ApiStatus::not_found(services, target.service))?;
+        let ports = service["spec"]["ports"].as_array();
+        let has_port = ports.is_some_and(|ports| {
+            ports.iter().any(|port| {
+                target.port.is_empty()
+                    || port["port"].as_u64() == target.port.parse().ok()
+                    || port["name"] == target.port
+            })
+        });
+        if !has_port {
+            return Err(ApiStatus::service_unreachable(&format!(
+                "no service port \"{}\" found for service \"{}\"",
+                target.port, target.service
+            )));
+        }
+        if (target.namespace, target.service) != (PROMETHEUS.0, PROMETHEUS.1) {
+            return Err(unreachable(target.service, target.port));
+        }
+        Ok(())
+    }
+
+    async fn ask_prometheus(&self, path: &str, proxied: bool) -> Result<Response<Body>, Reset> {
+        let query = if self.method == Method::POST {
+            self.query.clone().with_form(self.body)
+        } else {
+            self.query.clone()
+        };
+        let faults = self.world.look(|state| {
+            let context = FaultContext {
+                at: state.at,
+                verb: "query",
+                resource: "prometheus",
+                path,
+                query: query.get("query"),
+                body: b"",
+            };
+            state.faults.of_prometheus(&context)
+        });
+        for fault in &faults {
+            match fault {
+                PrometheusFault::Slow(delay) => tokio::time::sleep(*delay).await,
+                PrometheusFault::Hang => std::future::pending().await,
+                PrometheusFault::Down if proxied => {
+                    return Ok(refused(&unreachable(PROMETHEUS.1, PROMETHEUS.2)));
+                }
+                PrometheusFault::Down => return Err(Reset),
+                _ => {}
+            }
+        }
+        let (code, text) = self.world.look(|state| {
+            let scrapes = &state.mesh.scrapes;
+            let question = Question {
+                storage: &scrapes.storage,
+                now: state.at,
+                interval: scrapes.interval().as_millis() as i64,
+                faults: &faults,
+            };
+            question.answer(path, &query)
+        });
+        let media = if text.starts_with('{') {
+            JSON
+        } else {
+            "text/plain; charset=utf-8"
+        };
+        Ok(whole(code, media, text))
+    }
+}
+
+fn unreachable(service: &str, port: &str) -> ApiStatus {
+    ApiStatus::service_unreachable(&format!(
+        "no endpoints available for service \"{service}:{port}\""
+    ))
+}
+
+fn response(code: u16, media: &str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() =
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if let Ok(media) = media.parse() {
+        response.headers_mut().insert(header::CONTENT_TYPE, media);
+    }
+    response
+}
+
+fn whole(code: u16, media: &str, text: String) -> Response<Body> {
+    let body = Full::new(Bytes::from(text)).boxed_unsync();
+    response(code, media, body)
+}
+
+fn refused(refusal: &ApiStatus) -> Response<Body> {
+    let text = refusal.text();
+    let media = if text.starts_with('{') {
+        JSON
+    } else {
+        "text/plain; charset=utf-8"
+    };
+    let mut response = whole(refusal.code, media, text);
+    if let Some(seconds) = refusal.retry_after {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// The lines of a watch, as they come.
+fn lines(world: World, watch: Watch) -> Body {
+    let changes = world.look(|state| state.store.history.subscribe());
+    let frames = stream::unfold(
+        (world, watch, changes),
+        |(world, mut watch, mut changes)| async move {
+            loop {
+                changes.borrow_and_update();
+                let (line, wait) = world.look(|state| {
+                    let line = watch.next(state);
+                    let next = state
+                        .next_event()
+                        .map_or(watch.ends, |at| at.min(watch.ends));
+                    (line, next.duration_since(state.at))
+                });
+                match line {
+                    Line::Event(mut text) => {
+                        text.push('\n');
+                        let frame = Ok::<_, Infallible>(Frame::data(Bytes::from(text)));
+                        return Some((frame, (world, watch, changes)));
+                    }
+                    Line::End => return None,
+                    Line::Nothing => {
+                        let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
+                        tokio::select! {
+                            _ = changes.changed() => {}
+                            () = tokio::time::sleep(wait) => {}
+                        }
+                    }
+                }
+            }
+        },
+    );
+    StreamBody::new(frames).boxed_unsync()
+}

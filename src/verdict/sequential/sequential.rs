@@ -1,0 +1,287 @@
+//! The analysis itself: a state machine that only windows and steps move (section 8).
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::confirmation::Confirmation;
+use super::evidence::Hold;
+use super::history::History;
+use super::incident::Incident;
+use super::metric::{Metric, Subject};
+use super::policy::Policy;
+use super::regression::combine;
+use super::step::Step;
+use super::traffic_split::MetricCounts;
+use crate::verdict::analysis::{Analysis, Decision, StepContext, Verdict};
+use crate::verdict::window::Window;
+
+/// Bad canary requests without which nothing trips.
+const LEAST_BAD: f64 = 3.0;
+/// Part of the evidence that each latency bound gets.
+const SLOW_WEIGHT: f64 = 0.1;
+/// Evidence above which a step is not left, in nats.
+const QUIET: f64 = std::f64::consts::LN_2;
+/// Scrapes of a window that count towards the deadline; what lies further apart was time without data.
+const LOST: i32 = 3;
+/// Weight of the past in the smoothed number of requests in a window.
+const SMOOTHING: f64 = 0.75;
+/// Windows after a retreat before 100 % is tried again.
+const HALF_OPEN: u32 = 4;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Phase {
+    Waiting,
+    Comparing,
+    Confirming,
+    Baking,
+}
+
+/// The sequential verdict on a rollout.
+///
+/// It can be serialized at any time and goes on where it was; fed the same steps and windows it always
+/// says the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sequential {
+    pub(super) policy: Policy,
+    pub(super) metrics: Vec<Metric>,
+    pub(super) confirmation: Confirmation,
+    pub(super) incident: Incident,
+    pub(super) phase: Phase,
+    pub(super) step: Option<Step>,
+    pub(super) first_began: Option<Timestamp>,
+    pub(super) last_end: Option<Timestamp>,
+    pub(super) per_window: Option<f64>,
+    pub(super) retreats: u32,
+    pub(super) overloads: u32,
+    pub(super) half_open: bool,
+    pub(super) alone: f64,
+}
+
+impl Sequential {
+    /// An analysis that has seen only the stable version's history.
+    pub fn new(policy: Policy, history: &History) -> Self {
+        let slow = history.slow.len() as f64 * SLOW_WEIGHT;
+        let failures = Metric::new(Subject::Failures, 1.0 - slow, &history.failures);
+        let incident = Incident::new(failures.regression.as_ref().map(|r| r.stable_rate.rate()));
+        let slow = history.slow.iter().map(|(bound, past)| {
+            let subject = Subject::SlowerThan { bound_ms: *bound };
+            Metric::new(subject, SLOW_WEIGHT, past)
+        });
+        Self {
+            metrics: std::iter::once(failures).chain(slow).collect(),
+            policy,
+            confirmation: Confirmation::default(),
+            incident,
+            phase: Phase::Waiting,
+            step: None,
+            first_began: None,
+            last_end: None,
+            per_window: None,
+            retreats: 0,
+            overloads: 0,
+            half_open: false,
+            alone: 0.0,
+        }
+    }
+
+    /// What it goes by.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn tallies(&self, window: &Window) -> Vec<MetricCounts> {
+        self.metrics.iter().map(|m| m.tally(window)).collect()
+    }
+
+    /// At the start of the window the canary was younger than the warm-up: its pods, or, if their age
+    /// is unknown, the rollout.
+    fn warm(&self, window: &Window) -> bool {
+        let age = window.canary_age.or_else(|| {
+            self.first_began
+                .map(|began| window.end.duration_since(began))
+        });
+        age.is_some_and(|age| age - window.length() < self.policy.warmup)
+    }
+
+    fn compare(&mut self, window: &Window) -> Decision {
+        let warm = self.warm(window);
+        let tallies = self.tallies(window);
+        self.review(&tallies);
+        self.confirmation.record(&self.metrics, &tallies, warm);
+        for (metric, tally) in self.metrics.iter_mut().zip(&tallies) {
+            metric.bet(tally, &self.policy, warm);
+        }
+        if let Some(step) = &mut self.step {
+            step.count(window, tallies[0].exposure().canary);
+        }
+        if self.total() >= self.policy.trip() && self.leader().seen >= LEAST_BAD {
+            self.phase = Phase::Confirming;
+            return Decision::Trip(self.reasons());
+        }
+        self.learn(window, &tallies);
+        if self.phase == Phase::Baking {
+            return self.bake(window, &tallies);
+        }
+        if self.blamed() {
+            self.overloads += 1;
+            return Decision::Retreat(self.reasons());
+        }
+        self.decide(window)
+    }
+
+    /// Takes back evidence that an incident left behind.
+    ///
+    /// A canary whose counters lag looks worse alone in the scrape after an outage. When that is too
+    /// little to trip, and so to be confirmed, it would stay, and the next ordinary failure would trip
+    /// on windows that are no longer at hand. Evidence is only ever thrown away here.
+    fn review(&mut self, now: &[MetricCounts]) {
+        let evidence = self.total();
+        if self.incident.ongoing() && evidence >= self.policy.confirm() {
+            let least = self.confirmation.least(&self.metrics, now, &self.policy);
+            if least < 0.5 * evidence {
+                self.confirmation.clear(&mut self.metrics);
+            }
+        }
+    }
+
+    fn learn(&mut self, window: &Window, tallies: &[MetricCounts]) {
+        for (metric, tally) in self.metrics.iter_mut().zip(tallies) {
+            metric.learn(tally);
+        }
+        let before = self.incident.ongoing();
+        self.incident.observe(tallies[0].stable, window.end);
+        if before && !self.incident.ongoing() {
+            // What was bet while both failed says little about either.
+            self.promise_nothing();
+        }
+        let total = (window.stable.requests + window.canary.requests) as f64;
+        self.per_window = Some(match self.per_window {
+            Some(past) => SMOOTHING * past + (1.0 - SMOOTHING) * total,
+            None => total,
+        });
+        if !self.incident.ongoing()
+            && let Some(step) = &mut self.step
+        {
+            step.counted += window.length().min(self.policy.scrape * LOST);
+        }
+    }
+
+    fn promise_nothing(&mut self) {
+        for metric in &mut self.metrics {
+            metric.promotion = Default::default();
+        }
+    }
+
+    fn decide(&self, window: &Window) -> Decision {
+        let Some(step) = &self.step else {
+            return Decision::Stay(Verdict::NotEnoughData, self.reasons());
+        };
+        let held = self.hold().is_some();
+        let quiet = self.total() < QUIET;
+        let flowing = step.stable.requests + step.canary.requests > 0;
+        let patient = !step.half_open || step.windows >= HALF_OPEN;
+        let good = !held && quiet && flowing && patient && self.ruled_out(step);
+        if good && step.dwelt(window.end) {
+            Decision::Advance(self.reasons())
+        } else if step.counted >= self.policy.deadline || self.hold() == Some(Hold::Overload) {
+            // More patience would not change what three attempts have shown.
+            Decision::Inconclusive(self.reasons())
+        } else if good {
+            Decision::Stay(Verdict::Healthy, self.reasons())
+        } else {
+            Decision::Stay(Verdict::NotEnoughData, self.reasons())
+        }
+    }
+
+    fn bake(&mut self, window: &Window, tallies: &[MetricCounts]) -> Decision {
+        let policy = &self.policy;
+        self.alone = combine(
+            self.metrics
+                .iter_mut()
+                .zip(tallies)
+                .map(|(metric, tally)| (metric.weight, metric.watch(tally, policy))),
+        );
+        let seen = self.metrics.iter().any(|m| m.seen >= LEAST_BAD);
+        if self.alone >= self.policy.trip() && seen {
+            self.half_open = true;
+            self.retreats += 1;
+            return Decision::Retreat(self.reasons());
+        }
+        let Some(step) = &self.step else {
+            return Decision::Stay(Verdict::NotEnoughData, self.reasons());
+        };
+        let quiet = self.alone < QUIET && step.canary.requests > 0;
+        if quiet && step.dwelt(window.end) {
+            Decision::Advance(self.reasons())
+        } else if step.counted >= self.policy.deadline.max(step.context.dwell * 2) {
+            Decision::Inconclusive(self.reasons())
+        } else if quiet {
+            Decision::Stay(Verdict::Healthy, self.reasons())
+        } else {
+            Decision::Stay(Verdict::NotEnoughData, self.reasons())
+        }
+    }
+
+    fn confirm(&mut self, window: &Window) -> Decision {
+        let after = self.tallies(window);
+        let least = self.confirmation.least(&self.metrics, &after, &self.policy);
+        if least.min(self.total()) >= self.policy.confirm() {
+            return Decision::Rollback(self.reasons());
+        }
+        self.confirmation.clear(&mut self.metrics);
+        for (metric, tally) in self.metrics.iter_mut().zip(&after) {
+            metric.learn_baseline(tally);
+        }
+        self.incident.observe(after[0].stable, window.end);
+        self.promise_nothing();
+        if let Some(step) = &mut self.step {
+            step.resume(window.end);
+        }
+        self.phase = self.phase_of_step();
+        Decision::Resume(self.reasons())
+    }
+
+    fn phase_of_step(&self) -> Phase {
+        match &self.step {
+            None => Phase::Waiting,
+            Some(step) if step.alone() => Phase::Baking,
+            Some(_) => Phase::Comparing,
+        }
+    }
+}
+
+impl Analysis for Sequential {
+    fn begin_step(&mut self, step: StepContext) {
+        self.first_began.get_or_insert(step.began);
+        let half_open = std::mem::take(&mut self.half_open);
+        self.step = Some(Step::new(step, self.step.as_ref(), half_open));
+        self.phase = self.phase_of_step();
+        self.alone = 0.0;
+        self.promise_nothing();
+        for metric in &mut self.metrics {
+            if self.phase == Phase::Baking {
+                metric.freeze();
+            } else {
+                metric.guard = None;
+            }
+        }
+    }
+
+    fn observe(&mut self, window: &Window) -> Decision {
+        if self.last_end.is_some_and(|last| window.end <= last) {
+            // A replay may overlap what was already seen; nothing is bet on twice.
+            return Decision::Stay(Verdict::NotEnoughData, self.reasons());
+        }
+        self.last_end = Some(window.end);
+        match self.phase {
+            Phase::Waiting => Decision::Stay(Verdict::NotEnoughData, self.reasons()),
+            Phase::Comparing | Phase::Baking => self.compare(window),
+            Phase::Confirming => self.confirm(window),
+        }
+    }
+
+    fn evidence(&self) -> Option<super::Evidence> {
+        Some(Self::evidence(self))
+    }
+}

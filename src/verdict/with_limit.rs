@@ -1,0 +1,109 @@
+//! An absolute limit beside the comparison: both must be content.
+
+use super::analysis::{Analysis, Decision, StepContext};
+use super::threshold::ThresholdGate;
+use super::window::Window;
+use crate::verdict::sequential::Evidence;
+
+/// Compares with stable, and besides holds the canary to a limit of its own.
+pub struct WithLimit {
+    comparison: Box<dyn Analysis>,
+    limit: ThresholdGate,
+}
+
+impl WithLimit {
+    /// `comparison`, and `limit` beside it.
+    pub fn new(comparison: Box<dyn Analysis>, limit: ThresholdGate) -> Self {
+        Self { comparison, limit }
+    }
+}
+
+impl Analysis for WithLimit {
+    fn begin_step(&mut self, step: StepContext) {
+        self.comparison.begin_step(step);
+        self.limit.begin_step(step);
+    }
+
+    fn observe(&mut self, window: &Window) -> Decision {
+        let compared = self.comparison.observe(window);
+        // Without traffic for the canary the comparison is confirming, and the limit has nothing to say.
+        let limited = if window.share > 0.0 {
+            self.limit.observe(window)
+        } else {
+            return compared;
+        };
+        match (compared, limited) {
+            (compared @ (Decision::Rollback(_) | Decision::Trip(_)), _) => compared,
+            (_, Decision::Rollback(reasons)) => Decision::Rollback(reasons),
+            (Decision::Advance(_), Decision::Stay(verdict, reasons)) => {
+                Decision::Stay(verdict, reasons)
+            }
+            (compared, _) => compared,
+        }
+    }
+
+    fn evidence(&self) -> Option<Evidence> {
+        self.comparison.evidence()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::analysis::{Reason, Verdict};
+    use crate::verdict::threshold::Limits;
+    use crate::verdict::window::Counts;
+    use jiff::{SignedDuration, Timestamp};
+
+    struct Says(Decision);
+
+    impl Analysis for Says {
+        fn begin_step(&mut self, _: StepContext) {}
+
+        fn observe(&mut self, _: &Window) -> Decision {
+            self.0.clone()
+        }
+    }
+
+    fn decide(comparison: Decision, share: f64, requests: u64, failures: u64) -> Decision {
+        let limit = ThresholdGate::new(Limits {
+            max_error_rate: 0.01,
+            margin: 1.0,
+            min_requests: 100,
+        });
+        let mut both = WithLimit::new(Box::new(Says(comparison)), limit);
+        both.begin_step(StepContext {
+            share: 0.1,
+            next_share: None,
+            began: Timestamp::UNIX_EPOCH,
+            dwell: SignedDuration::ZERO,
+        });
+        both.observe(&Window {
+            share,
+            stable: Counts {
+                requests: 900,
+                failures: 0,
+            },
+            canary: Counts { requests, failures },
+            ..Window::default()
+        })
+    }
+
+    #[test]
+    fn both_must_be_content() {
+        let why = || vec![Reason("compared".into())];
+        let stay = Decision::Stay(Verdict::NotEnoughData, why());
+        for (compared, share, requests, failures, expected) in [
+            (Decision::Advance(why()), 0.1, 200, 0, "Advance"),
+            (Decision::Advance(why()), 0.1, 99, 0, "Stay"),
+            (Decision::Advance(why()), 0.1, 200, 9, "Rollback"),
+            (stay.clone(), 0.1, 200, 9, "Rollback"),
+            (stay, 0.1, 200, 0, "Stay"),
+            (Decision::Trip(why()), 0.1, 200, 9, "Trip"),
+            (Decision::Resume(why()), 0.0, 200, 9, "Resume"),
+        ] {
+            let decided = format!("{:?}", decide(compared, share, requests, failures));
+            assert!(decided.starts_with(expected), "{decided}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! A world served over loopback, and the program run against it.
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use kubectl_canary::clock::Clock;
+use kubectl_canary::sandbox::{Served, World, fixtures};
+use serde_json::Value;
+
+/// The shop, with a kubeconfig to reach it.
+pub struct Shop {
+    pub world: World,
+    served: Served,
+    folder: tempfile::TempDir,
+}
+
+/// How a run of the program went.
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Shop {
+    /// A busy shop: a thousand requests a second, scraped four times a second, for a second already.
+    pub async fn open() -> Self {
+        let world = World::new(Clock::System);
+        world.set(|stage| {
+            fixtures::shop(stage);
+            stage.scrapes().every(SignedDuration::from_millis(250));
+            stage.traffic().demand(fixtures::REVIEWS).per_second(1000.0);
+        });
+        let served = world.serve().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(
+            folder.path().join("kubeconfig"),
+            served.kubeconfig_in("shop"),
+        )
+        .unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Self {
+            world,
+            served,
+            folder,
+        }
+    }
+
+    /// The options that make a rollout brief.
+    pub fn brief(&self) -> Vec<String> {
+        let prometheus = self.served.prometheus_url();
+        let flags = format!(
+            "--preset quick --dwell 1s --warmup 0s --interval 500ms --prometheus {prometheus}"
+        );
+        flags.split(' ').map(str::to_owned).collect()
+    }
+
+    /// Runs the program with these words and waits for its end.
+    pub async fn run(&self, line: &str, more: &[String]) -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-canary"));
+        command
+            .args(line.split(' '))
+            .args(more)
+            .env("KUBECONFIG", self.folder.path().join("kubeconfig"))
+            .env_remove("CI");
+        // The world is served by this runtime, so waiting for the child must not block it.
+        let output = tokio::task::spawn_blocking(move || command.output());
+        let output = tokio::time::timeout(Duration::from_secs(60), output).await;
+        output
+            .expect("the program ends within a minute")
+            .unwrap()
+            .unwrap()
+            .into()
+    }
+
+    /// The VirtualService as it is now.
+    pub fn reviews(&self) -> Value {
+        self.world
+            .object("virtualservices", "shop", "reviews")
+            .unwrap()
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! One look at a rollout that somebody else drives, or nobody any more.
+
+use std::time::Duration;
+
+use kubectl_canary::Signals;
+use kubectl_canary::commands::{self, Status, StatusAnswer};
+use kubectl_canary::report::{Layout, StatusRow, View};
+use kubectl_canary::sandbox::Denial;
+use tokio::time::{sleep, timeout};
+
+use crate::harness::{Shop, brisk_with};
+
+async fn status(shop: &Shop) -> StatusRow {
+    let args = Status {
+        name: Some("reviews".into()),
+        ..Status::default()
+    };
+    let answer = shop
+        .act("bob@desk", Signals::none(), async |context| {
+            commands::status(context, &args).await
+        })
+        .await;
+    match answer.unwrap() {
+        StatusAnswer::One(row) => *row,
+        StatusAnswer::Many(_) => panic!("one was asked for"),
+    }
+}
+
+/// What a line says.
+fn line(row: &StatusRow, title: &str) -> Option<String> {
+    let mut out = Vec::new();
+    row.show(&mut out, Layout::default()).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(title));
+    line.map(|line| line.trim().to_owned())
+}
+
+fn driver(row: &StatusRow) -> Option<String> {
+    line(row, "Driver:")
+}
+
+/// The verbs of the commands that come next.
+fn next(row: &StatusRow) -> Vec<&str> {
+    let commands = row.next.iter();
+    let verbs = commands.filter_map(|command| command.split_whitespace().nth(2));
+    verbs.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_tells_whether_the_driver_lives() {
+    let shop = Shop::open().await;
+    let at_work = async {
+        shop.until_weight(10).await;
+        sleep(Duration::from_secs(7)).await;
+        let row = status(&shop).await;
+        assert_eq!(driver(&row).as_deref(), Some("alive, seen 2s ago"));
+        assert_eq!(next(&row), ["promote", "pause", "abort"]);
+        let evidence = line(&row, "Evidence:").unwrap();
+        assert!(evidence.starts_with("v2 0 of "), "{evidence}");
+        assert!(
+            evidence.contains("; looks healthy: the canary failed 0 % of its requests"),
+            "{evidence}"
+        );
+        assert!(evidence.ends_with("s ago"), "{evidence}");
+        let driver = row.driver.unwrap();
+        assert!(driver.holder.unwrap().starts_with("alice@"));
+        assert_eq!(driver.look.map(|look| look.run), row.run);
+    };
+    // It dies without a word when that has been seen.
+    tokio::select! {
+        ended = shop.start(brisk_with("10:5m,100")) => panic!("{ended:?}"),
+        () = at_work => {}
+    }
+    sleep(Duration::from_secs(200)).await;
+    let row = status(&shop).await;
+    let words = driver(&row).unwrap();
+    assert!(words.starts_with("not seen for 3m2"), "{words}");
+    assert!(
+        words.ends_with(": nothing is judged and nobody rolls back"),
+        "{words}"
+    );
+    assert_eq!(next(&row), ["resume", "abort"]);
+
+    // Whoever may not look at leases is told the rest.
+    shop.world.deny(Denial::of("get", "leases"));
+    let row = status(&shop).await;
+    assert_eq!((driver(&row), row.driver.is_none()), (None, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_waits_for_somebody_needs_no_driver() {
+    let shop = Shop::open().await;
+    let waits = timeout(
+        Duration::from_secs(120),
+        shop.start(brisk_with("10:pause,100")),
+    );
+    assert!(waits.await.is_err(), "it waits for promote");
+    sleep(Duration::from_secs(60)).await;
+    let row = status(&shop).await;
+    assert_eq!(row.phase.word(), "waiting");
+    let words = driver(&row).unwrap();
+    assert!(
+        words.starts_with("not seen for ") && !words.contains(':'),
+        "{words}"
+    );
+    assert_eq!(next(&row), ["promote", "abort"]);
+}
