@@ -51,12 +51,12 @@ async fn main() -> ExitCode {
         None => None,
     };
     words.retain(|word| !word.starts_with('-'));
-    let is_case = |word: &str| fixtures::names().any(|name| name == word);
+    let is_case = |word: &str| scene::names().any(|name| name == word);
     let unknown = words
         .iter()
         .find(|word| !TOPICS.contains(&word.as_str()) && !is_case(word));
     if let Some(word) = unknown {
-        let cases: Vec<_> = fixtures::names().collect();
+        let cases: Vec<_> = scene::names().collect();
         eprintln!(
             "there is no topic {word} (try: {}, and of a scene: {})",
             TOPICS.join(", "),
@@ -81,7 +81,7 @@ async fn main() -> ExitCode {
     }
     if is_chosen("scene") {
         let is_wanted = |case: &str| !has_cases || is_named(case);
-        fixtures::measure(&stack, &mut figures, is_wanted, runs).await;
+        scene::measure(&stack, &mut figures, is_wanted, runs).await;
     }
     print!("{}", figures.table());
     match figures.save() {

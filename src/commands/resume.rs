@@ -14,7 +14,6 @@ use crate::driver::{Changed, change};
 use crate::driver::{emit, left, unless_interrupted};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
-use crate::metrics::MetricSource;
 use crate::rollout::{Action, Intent, StopAt, enter};
 use crate::rollout::{EventKind, LastRollout, Outcome, Phase};
 

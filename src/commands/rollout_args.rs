@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::metrics::MetricSource;
 use crate::plan::{Options, PlanFile, shell_word};
 
 /// What `start` and `plan` take.

@@ -1,6 +1,5 @@
 //! From what was asked to a rollout that could start: everything decided, nothing moved.
 
-use clap::Args;
 use jiff::Timestamp;
 
 use crate::discovery::Companions;

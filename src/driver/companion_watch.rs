@@ -5,7 +5,7 @@
 
 use futures::future::select_all;
 
-use super::driver::Driver;
+use super::drive_loop::Driver;
 use crate::cluster::{Cluster, ObjectEvent, Watch};
 use crate::istio::VirtualService;
 use crate::rollout::Action;

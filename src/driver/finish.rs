@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::driver::Driver;
+use super::drive_loop::Driver;
 use super::rollback::{Initiator, RollbackError, RollbackRequest};
 use super::rollback_group::{GroupNotRestored, roll_back_group};
 use crate::istio::VirtualService;

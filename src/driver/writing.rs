@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::companion_watch::Member;
-use super::driver::Driver;
+use super::drive_loop::Driver;
 use super::finish::millis;
 use crate::cluster::{CallError, ErrorKind};
 use crate::driver::{Written, write};

@@ -1,9 +1,9 @@
 //! What the evidence amounts to in the present step (section 8).
 
+use super::decisions::{Phase, Sequential};
 use super::evidence::{Evidence, Hold, MetricEvidence, State};
 use super::metric::Metric;
 use super::regression::combine;
-use super::sequential::{Phase, Sequential};
 use super::step::Step;
 use crate::verdict::analysis::Reason;
 

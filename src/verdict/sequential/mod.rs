@@ -78,6 +78,7 @@
 pub mod alignment;
 pub mod block;
 mod confirmation;
+mod decisions;
 pub mod dispersion;
 pub mod evidence;
 pub mod forecast;
@@ -91,7 +92,6 @@ pub mod mixture;
 pub mod policy;
 pub mod promotion;
 pub mod regression;
-mod sequential;
 pub mod stable_rate;
 mod step;
 #[cfg(test)]
@@ -100,9 +100,9 @@ pub mod traffic_split;
 #[cfg(test)]
 mod vectors;
 
+pub use decisions::Sequential;
 pub use evidence::{Evidence, Hold, MetricEvidence, State};
 pub use forecast::Traffic;
 pub use history::{History, Past};
 pub use metric::Subject;
 pub use policy::{Blast, Policy, Preset, Tolerance};
-pub use sequential::Sequential;

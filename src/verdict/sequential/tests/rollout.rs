@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::verdict::analysis::{Analysis, Decision, StepContext};
+use crate::verdict::sequential::Sequential;
 use crate::verdict::sequential::dispersion::Dispersion;
-use crate::verdict::sequential::sequential::Sequential;
 use crate::verdict::sequential::{History, Past, Policy, Preset};
 use crate::verdict::{Counts, Window};
 

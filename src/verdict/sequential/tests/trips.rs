@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::rollout::{Rollout, counts, history, policy};
 use crate::verdict::analysis::{Analysis, Decision, Verdict};
+use crate::verdict::sequential::Sequential;
 use crate::verdict::sequential::dispersion::Dispersion;
-use crate::verdict::sequential::sequential::Sequential;
 use crate::verdict::sequential::{History, Hold, Past, Policy, State, Subject};
 use crate::verdict::{Slow, Window};
 
