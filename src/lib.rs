@@ -43,6 +43,7 @@ pub mod plan;
 pub mod preflight;
 pub mod report;
 pub mod rollout;
+#[cfg(feature = "demo")]
 pub mod sandbox;
 mod signals;
 pub mod simulate;

@@ -5,16 +5,19 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cluster::{Connection, DryRun};
+#[cfg(feature = "demo")]
+use crate::commands::Demo;
 use crate::commands::{
-    Abort, Analyze, Demo, List, Pause, PlanArgs, Promote, Rbac, Resume, Simulate, Start, Status,
+    Abort, Analyze, List, Pause, PlanArgs, Promote, Rbac, Resume, Simulate, Start, Status,
 };
 use crate::report::{ColorChoice, Format};
 
-const EXAMPLES: &str = "\
-Examples:
-  # See a rollout and a rollback without a cluster
+const DEMO_EXAMPLE: &str = "  # See a rollout and a rollback without a cluster
   kubectl canary demo
 
+";
+
+const EXAMPLES: &str = "\
   # See what a rollout of virtualservice reviews would change
   kubectl canary plan reviews -n shop
 
@@ -24,13 +27,22 @@ Examples:
   # Put the original weights back, whoever started the rollout
   kubectl canary abort reviews -n shop";
 
+fn examples() -> String {
+    let demo = if cfg!(feature = "demo") {
+        DEMO_EXAMPLE
+    } else {
+        ""
+    };
+    format!("Examples:\n{demo}{EXAMPLES}")
+}
+
 /// Shift Istio traffic to a new version step by step, and take it back when the version is worse
 #[derive(Parser, Debug)]
 #[command(
     name = "kubectl-canary",
     bin_name = "kubectl canary",
     version,
-    after_help = EXAMPLES,
+    after_help = examples(),
     subcommand_required = true,
     arg_required_else_help = true,
     max_term_width = 100
@@ -150,6 +162,7 @@ Examples:
   kubectl canary rbac -n shop --subject group:developers --detach")]
     Rbac(Rbac),
     /// See a rollout and a rollback without a cluster
+    #[cfg(feature = "demo")]
     Demo(Demo),
 }
 
@@ -163,5 +176,12 @@ mod tests {
     #[test]
     fn no_two_flags_of_a_command_are_the_same() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn demo_is_offered_only_where_it_was_built_in() {
+        let help = Cli::command().render_help().to_string();
+        assert_eq!(help.contains("demo"), cfg!(feature = "demo"), "{help}");
+        assert!(help.contains("Examples:\n  # See"), "{help}");
     }
 }

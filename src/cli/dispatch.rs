@@ -13,7 +13,7 @@ use super::screen::{Screen, layout, progress};
 use super::watch_output::WatchOutput;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Connection, DryRun, connect};
-use crate::commands::{self, Carried, Demo, Detached, PlanArgs, Simulate, StatusAnswer};
+use crate::commands::{self, Carried, Detached, PlanArgs, Simulate, StatusAnswer};
 use crate::context::{Context, object_name};
 use crate::driver::Finish;
 use crate::error::CommandError;
@@ -72,6 +72,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, CommandError> {
         output,
     } = cli;
     match command {
+        #[cfg(feature = "demo")]
         Command::Demo(args) => run_demo(&args, &output).await,
         Command::Simulate(args) => run_simulate(&args, &output),
         Command::Plan(args) if args.schema => print_schema(),
@@ -113,7 +114,8 @@ async fn with_cluster(
     Ok(exit)
 }
 
-async fn run_demo(args: &Demo, output: &Output) -> Result<Exit, CommandError> {
+#[cfg(feature = "demo")]
+async fn run_demo(args: &commands::Demo, output: &Output) -> Result<Exit, CommandError> {
     let mut screen = Screen::new(output)?;
     let mut narrate = |text: &str| {
         let _ = writeln!(io::stderr(), "{text}");
@@ -222,7 +224,9 @@ async fn carry_out(
             print_objects(&list, output)?;
             Ok(Exit::Done)
         }
-        Command::Demo(_) | Command::Simulate(_) => Ok(Exit::Done),
+        Command::Simulate(_) => Ok(Exit::Done),
+        #[cfg(feature = "demo")]
+        Command::Demo(_) => Ok(Exit::Done),
     }
 }
 
@@ -326,8 +330,9 @@ fn dry_run_of(command: &Command) -> DryRun {
         | Command::Plan(_)
         | Command::Analyze(_)
         | Command::Simulate(_)
-        | Command::Rbac(_)
-        | Command::Demo(_) => DryRun::None,
+        | Command::Rbac(_) => DryRun::None,
+        #[cfg(feature = "demo")]
+        Command::Demo(_) => DryRun::None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod abort;
 mod analyze;
+#[cfg(feature = "demo")]
 mod demo;
 mod detach;
 mod drive;
@@ -19,6 +20,7 @@ mod watch;
 
 pub use abort::{Abort, abort};
 pub use analyze::{Analyze, analyze};
+#[cfg(feature = "demo")]
 pub use demo::{Demo, demo};
 pub use detach::{Carried, Detach, Detached, carry_on, detach};
 pub use drive::Drive;
