@@ -2,8 +2,9 @@
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::istio::VirtualService;
 use crate::metrics::{HttpSource, MetricSource, MetricsError, PrometheusAddress, ServiceProxy};
-use crate::rollout::Observer;
+use crate::rollout::{Event, EventKind, Observer};
 use crate::signals::Signals;
 
 use crate::error::CommandError;
@@ -30,6 +31,30 @@ impl Context<'_> {
     /// The name under which this process drives.
     pub fn holder(&self) -> String {
         format!("{}/{}", self.actor, std::process::id())
+    }
+
+    /// Tells whoever listens what happened in run `run` on `vs`.
+    pub fn emit(&mut self, vs: &VirtualService, run: &str, event: EventKind) {
+        let event = Event::new(self.clock.now(), vs, run, event);
+        self.observer.see(&event);
+    }
+
+    /// Does what may take a while before anything has moved; a signal ends it.
+    ///
+    /// # Errors
+    /// [`CommandError::Interrupted`] on a signal, and whatever `work` fails with.
+    pub async fn unless_interrupted<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Self) -> Result<T, CommandError>,
+    ) -> Result<T, CommandError> {
+        let mut signals = std::mem::replace(&mut self.signals, Signals::none());
+        let done = tokio::select! {
+            biased;
+            signal = signals.next() => Err(CommandError::Interrupted(signal)),
+            done = work(self) => done,
+        };
+        self.signals = signals;
+        done
     }
 
     /// The metrics at an address.

@@ -1,7 +1,6 @@
 //! Why a command did not do what was asked. Turned into an exit code in `cli` only.
 
 use crate::cluster::{CallError, ConnectionError, ErrorKind, LeaseError};
-use crate::driver::{RollbackError, SyncError};
 use crate::istio::{DelegateError, SplitError, VersionsError};
 use crate::plan::{Finding, Level, PlanError, PlanFileError};
 use crate::preflight::Proposal;
@@ -97,21 +96,21 @@ pub enum CommandError {
         /// Who holds it.
         holder: String,
     },
-    /// An object that has to move along does not, before the rollout has begun.
-    #[error("{source}; {lead} and all that moves with it have their original weights")]
+    /// A companion could not be patched with the first step; all is as it was.
+    #[error("{why}; {lead} and its companions have their original weights")]
     NotStarted {
         /// `namespace/name` of the lead.
         lead: String,
-        /// Which, and why.
-        source: Box<SyncError>,
+        /// Which companion, and why.
+        why: String,
     },
-    /// An object that has to move along cannot, in the middle of a rollout.
-    #[error("{source}; the rollout of {lead} and all that moves with it is rolled back")]
+    /// A companion could not be patched in the middle of a rollout, which was rolled back.
+    #[error("{why}; the rollout of {lead} and its companions is rolled back")]
     TakenBack {
         /// `namespace/name` of the lead.
         lead: String,
-        /// Which, and why.
-        source: Box<SyncError>,
+        /// Which companion, and why.
+        why: String,
     },
     /// Another driver is alive.
     #[error(transparent)]
@@ -124,13 +123,13 @@ pub enum CommandError {
     Conflict(String),
     /// Traffic could not be taken back.
     #[error(
-        "rollback FAILED: {source}; traffic of virtualservice {object} needs a human (try: {manual})"
+        "rollback FAILED: {why}; traffic of virtualservice {object} needs manual attention (try: {manual})"
     )]
     RollbackFailed {
         /// `namespace/name`.
         object: String,
         /// Why.
-        source: Box<RollbackError>,
+        why: String,
         /// What to type.
         manual: String,
     },

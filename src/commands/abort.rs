@@ -5,13 +5,14 @@ use clap::Args;
 use crate::context::Context;
 use crate::discovery::{is_under_way, moves_with};
 use crate::discovery::{lead_of, on_delegate};
-use crate::driver::emit;
 use crate::driver::rollback_failed;
 use crate::driver::{Finish, Initiator, RollbackRequest, roll_back_group};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::plan::HumanDuration;
-use crate::rollout::{Cause, EventKind, LastRollout, ObjectName, Outcome, Rollout, VersionCounts};
+use crate::rollout::{
+    Cause, EventKind, Group, LastRollout, ObjectName, Outcome, Rollout, VersionCounts,
+};
 
 /// What `abort` takes.
 #[derive(Args, Clone, Debug)]
@@ -78,11 +79,6 @@ async fn abort_one(
             None => alone(context, &vs, &rollout),
         }
     }
-    let event = EventKind::RollingBack {
-        cause: Cause::Request,
-        weight: rollout.weight(),
-    };
-    emit(context, &vs, &rollout.run, event);
     let (clock, actor) = (context.clock.clone(), context.actor.clone());
     let cluster = context.cluster.clone();
     let request = RollbackRequest {
@@ -92,19 +88,11 @@ async fn abort_one(
         by: &actor,
         initiator: Initiator::Person,
         timeout: timeout.unsigned(),
-        keeps_state: false,
     };
-    let before = vs.clone();
-    let mut tell = |event| emit(context, &before, &rollout.run, event);
-    let restored = roll_back_group(&request, vs.clone(), Vec::new(), &rollout, &mut tell).await;
-    let restored = restored.map_err(|error| rollback_failed(&vs, error))?;
-    let event = EventKind::RolledBack {
-        cause: Cause::Request,
-        routes: restored.changes,
-        took_millis: u64::try_from(restored.took.as_millis()).unwrap_or(u64::MAX),
-        total: VersionCounts::default(),
-    };
-    emit(context, &restored.vs, &rollout.run, event);
+    let (group, total) = (Group::of_lead(vs), VersionCounts::default());
+    let mut tell = |event| context.emit(&group.lead, &rollout.run, event);
+    let restored = roll_back_group(&request, &group, &rollout, total, &mut tell).await;
+    let restored = restored.map_err(|error| rollback_failed(&group.lead, error))?;
     let finish = Finish {
         outcome: Outcome::RolledBack(Cause::Request),
         weight: rollout.original_share(),
@@ -130,5 +118,5 @@ fn alone(context: &mut Context<'_>, vs: &VirtualService, rollout: &Rollout) {
         vs.full_name(),
         vs.full_name()
     );
-    emit(context, vs, &rollout.run, EventKind::Warning { text });
+    context.emit(vs, &rollout.run, EventKind::Warning { text });
 }

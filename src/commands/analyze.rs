@@ -11,20 +11,19 @@ use jiff::Timestamp;
 
 use super::rollout_args::RolloutArgs;
 use crate::context::Context;
+use crate::discovery::VersionFacts;
 use crate::discovery::past_of;
-use crate::discovery::subsets;
 use crate::discovery::{Lookback, before};
 use crate::driver::{analysis, collector};
 use crate::error::CommandError;
 use crate::istio::{VirtualService, select_versions};
-use crate::metrics::{MetricsError, Targets};
+use crate::metrics::MetricsError;
 use crate::plan::{HumanDuration, Options, Percent, Plan, Reach, Step, Steps};
-use crate::preflight::version_selector;
 use crate::report::{AnalysisView, Period};
 use crate::rollout::{EventKind, Rollout, Segment, VersionCounts};
 use crate::rollout::{Machine, StopAt};
 use crate::verdict::Verdict;
-use crate::verdict::sequential::{Evidence, History};
+use crate::verdict::sequential::Evidence;
 
 /// The longest that Prometheus may take for a day of samples.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -108,9 +107,9 @@ fn clipped(mut rollout: Rollout, from: Timestamp) -> Rollout {
 /// What is to be judged.
 struct Case {
     rollout: Rollout,
-    targets: Targets,
-    history: Result<History, MetricsError>,
-    youngest: Option<Timestamp>,
+    versions: VersionFacts,
+    /// Why stable's history could not be read, if so.
+    no_history: Option<MetricsError>,
     under_way: bool,
     period: Period,
 }
@@ -135,13 +134,13 @@ impl Case {
     ) -> Result<Self, CommandError> {
         let first = rollout.history.first();
         let from = first.map_or(began, |segment| segment.since);
-        let (targets, youngest) = versions(context, &rollout).await?;
-        let history = past_of(context, &rollout.plan, &targets, began, depth).await?;
+        let mut versions = VersionFacts::read(context, &rollout).await?;
+        let (plan, targets) = (&rollout.plan, &versions.targets);
+        versions.history = past_of(context, plan, targets, began, depth).await?;
         Ok(Self {
             rollout,
-            targets,
-            history: Ok(history),
-            youngest,
+            versions,
+            no_history: None,
             under_way: true,
             period: Period { from, to },
         })
@@ -160,12 +159,12 @@ impl Case {
         let plan = Plan::resolve(options.clone())?;
         let whom = (selection.stable, selection.canary, selection.splits);
         let mut rollout = Rollout::new(String::new(), String::new(), plan, whom, from);
-        let (targets, youngest) = versions(context, &rollout).await?;
+        let mut versions = VersionFacts::read(context, &rollout).await?;
         let metrics = context.metrics(&rollout.plan.prometheus)?;
         let durations = rollout.plan.weighs_durations();
         let past = before(
             metrics.as_ref(),
-            &targets,
+            &versions.targets,
             from,
             durations,
             Lookback::AsNeeded,
@@ -174,6 +173,13 @@ impl Case {
         if let Ok(Some(scrape)) = past.as_ref().map(|past| past.scrape) {
             rollout.plan = Plan::measured(options, scrape)?;
         }
+        let no_history = match past {
+            Ok(past) => {
+                versions.history = past.history;
+                None
+            }
+            Err(error) => Some(error),
+        };
         let weight = rollout.original_share();
         if weight > Percent::ZERO && weight < Percent::HUNDRED {
             let step = |weight| Step {
@@ -192,9 +198,8 @@ impl Case {
         }
         Ok(Self {
             rollout,
-            targets,
-            history: past.map(|past| past.history),
-            youngest,
+            versions,
+            no_history,
             under_way: false,
             period: Period { from, to },
         })
@@ -235,17 +240,18 @@ impl Case {
 
     /// Feeds the whole period to the machine at once.
     async fn replay(&self, context: &Context<'_>) -> Result<Finding, String> {
-        let history = self.history.as_ref().map_err(ToString::to_string)?;
-        let (plan, Period { from, to }) = (&self.rollout.plan, self.period);
+        if let Some(error) = &self.no_history {
+            return Err(error.to_string());
+        }
+        let (plan, history, to) = (&self.rollout.plan, &self.versions.history, self.period.to);
         let metrics = context
             .metrics(&plan.prometheus)
             .map_err(|error| error.to_string())?;
-        let bounds = history.slow.iter().map(|(bound, _)| *bound).collect();
-        let mut collector = collector(plan, self.targets.clone(), from, bounds);
+        let mut collector = collector(&self.rollout, &self.versions);
         let answers = collector.ask(metrics.as_ref(), to, DEADLINE).await;
         let answers = answers.map_err(|error| error.to_string())?;
         let mut machine = Machine::new(self.rollout.clone(), analysis(plan, history), StopAt::END)
-            .with_canary_since(self.youngest);
+            .with_canary_since(self.versions.canary_since);
         let mut observation = collector.take(&answers, |at| machine.share_at(at));
         observation.shadows = collector.take_shadows(&answers, |at| machine.exposure_at(at));
         let mut finding = Finding::without(Verdict::NotEnoughData, String::new());
@@ -289,22 +295,4 @@ impl Finding {
             self.reasons = vec![why];
         }
     }
-}
-
-/// What the versions are called in the metrics, and when the youngest pod of the canary started.
-async fn versions(
-    context: &Context<'_>,
-    rollout: &Rollout,
-) -> Result<(Targets, Option<Timestamp>), CommandError> {
-    let subsets = subsets(context, rollout).await?;
-    let cluster = &context.cluster;
-    let stable = cluster.workloads(&rollout.stable, &subsets).await?;
-    let canary = cluster.workloads(&rollout.canary, &subsets).await?;
-    let youngest = canary.youngest;
-    let targets = Targets::new(
-        version_selector(&rollout.stable, stable),
-        version_selector(&rollout.canary, canary),
-    )
-    .map_err(|error| CommandError::Conflict(error.to_string()))?;
-    Ok((targets.counting(rollout.counted()), youngest))
 }

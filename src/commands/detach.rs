@@ -3,19 +3,15 @@
 use crate::discovery::RolloutRequest;
 use std::time::Duration;
 
-use clap::Args;
-use jiff::Timestamp;
-
 use super::resume::replace;
 use super::rollout_args::RolloutArgs;
-use super::start::{Start, announce, start};
+use super::start::{Start, start};
 use super::status::marked_object;
 use crate::cluster::JobPlan;
 use crate::cluster::{JobStanding, ObjectEvent, Watch};
 use crate::context::Context;
 use crate::discovery::{ReadyRollout, prepare};
-use crate::driver::Finish;
-use crate::driver::{emit, left, unless_interrupted};
+use crate::driver::{Finish, announce_start};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::plan::{Finding, HumanDuration, OnSignal, PlanFile};
@@ -26,36 +22,6 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// How long after the last moment at which it may begin the object is still believed to tell of it.
 const GRACE: Duration = Duration::from_secs(10);
-
-/// Who drives, if not this process.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "In the cluster")]
-pub struct Detach {
-    /// Let a Job in the cluster drive the rollout, and end as soon as it has begun.
-    #[arg(long, requires = "image", conflicts_with_all = ["no_wait", "leave_at_gate"])]
-    pub detach: bool,
-    /// Image of the Job, with kubectl-canary on its PATH.
-    #[arg(
-        long,
-        value_name = "IMAGE",
-        env = "KUBECTL_CANARY_IMAGE",
-        requires = "detach"
-    )]
-    pub image: Option<String>,
-    /// Service account of the Job, with the rights that `kubectl canary rbac` prints
-    /// [default: kubectl-canary].
-    #[arg(long, value_name = "NAME", requires = "detach")]
-    pub service_account: Option<String>,
-    /// How long the Job may take to begin; it does not begin later [default: 2m].
-    #[arg(long, value_name = "DURATION", requires = "detach")]
-    pub begin_within: Option<HumanDuration>,
-    /// Set by the Job: the run that its pods drive, one after the other.
-    #[arg(long, value_name = "RUN", hide = true)]
-    pub run: Option<String>,
-    /// Set by the Job: until when it may begin.
-    #[arg(long, value_name = "TIME", hide = true)]
-    pub begin_by: Option<Timestamp>,
-}
 
 /// What a pod of a Job did.
 #[derive(Debug)]
@@ -99,7 +65,7 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
     let account = args.detach.service_account.as_deref();
     let account = account.unwrap_or("kubectl-canary");
     context.namespace.clone_from(&namespace);
-    let prepared = unless_interrupted(context, async |context| {
+    let prepared = context.unless_interrupted(async |context| {
         let prepared = prepare(context, rollout.resolve(context)?).await?;
         prepared.check()?;
         let cluster = &context.cluster;
@@ -115,7 +81,7 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
         Ok(prepared)
     })
     .await?;
-    announce(context, &prepared);
+    announce_start(context, &prepared);
     let within = args.detach.begin_within;
     let within = within.unwrap_or(HumanDuration::minutes(2));
     let begin_by = context.clock.now() + within.signed();
@@ -136,7 +102,7 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
     let vs = begun.await.unwrap_or_else(|_| {
         Err(CommandError::Conflict(format!(
             "job {namespace}/{job} did not begin the rollout of virtualservice {} within {within}, and will not any more (try: kubectl describe job {job} -n {namespace})",
-            prepared.vs.full_name()
+            prepared.group.lead.full_name()
         )))
     })?;
     let now = context.clock.now();
@@ -145,7 +111,7 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
         (None, Some(ending)) => (prepared.rollout, ending.outcome),
         (None, None) => (prepared.rollout, Outcome::StepPassed),
     };
-    let mut finish = left(rollout, outcome, now);
+    let mut finish = Finish::without_driving(rollout, outcome, now);
     finish.reasons = vec![format!("job {namespace}/{job} drives it")];
     Ok(Detached { vs, finish, job })
 }
@@ -157,7 +123,7 @@ async fn begun(
     namespace: &str,
     job: &str,
 ) -> Result<VirtualService, CommandError> {
-    let (vs, run) = (&prepared.vs, &prepared.rollout.run);
+    let (vs, run) = (&prepared.group.lead, &prepared.rollout.run);
     let cluster = context.cluster.clone();
     let mut watch = Watch::from(&cluster, vs);
     let mut said = None;
@@ -192,7 +158,7 @@ async fn begun(
                 if let Some(why) = waiting.filter(|why| said.as_ref() != Some(why)) {
                     let text = format!("job {namespace}/{job} does not run yet: {why}");
                     said = Some(why);
-                    emit(context, vs, run, EventKind::Warning { text });
+                    context.emit(vs, run, EventKind::Warning { text });
                 }
                 continue;
             }

@@ -22,7 +22,7 @@ pub use abort::{Abort, abort};
 pub use analyze::{Analyze, analyze};
 #[cfg(feature = "demo")]
 pub use demo::{Demo, demo};
-pub use detach::{Carried, Detach, Detached, carry_on, detach};
+pub use detach::{Carried, Detached, carry_on, detach};
 pub use drive::Drive;
 pub use list::{List, list};
 pub use pause::{Pause, pause};
@@ -32,6 +32,6 @@ pub use rbac::{Rbac, rbac};
 pub use resume::{Resume, replace, resume};
 pub use rollout_args::RolloutArgs;
 pub use simulate::{Simulate, simulate};
-pub use start::{Start, start};
+pub use start::{Detach, Start, start};
 pub use status::{Status, StatusAnswer, status};
 pub use watch::{Glance, follow, follow_all};

@@ -7,7 +7,6 @@ use crate::discovery::on_delegate;
 use crate::discovery::{is_tripped, under_way};
 use crate::driver::Finish;
 use crate::driver::change;
-use crate::driver::{emit, left};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::rollout::Intent;
@@ -52,7 +51,7 @@ async fn pause_one(
         }
     })
     .await?;
-    let vs = changed.vs;
+    let vs = changed.group.lead;
     let rollout = under_way(&vs)?;
     let event = match rollout.phase {
         Phase::Waiting => EventKind::Waiting {
@@ -62,6 +61,6 @@ async fn pause_one(
         },
         Phase::Paused | Phase::Progressing | Phase::Tripped => EventKind::Paused { by },
     };
-    emit(context, &vs, &rollout.run, event);
-    Ok((vs, left(rollout, Outcome::Held, now)))
+    context.emit(&vs, &rollout.run, event);
+    Ok((vs, Finish::without_driving(rollout, Outcome::Held, now)))
 }

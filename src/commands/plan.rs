@@ -40,25 +40,23 @@ pub async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<PlanView, Co
         ask_server(context, &mut prepared).await;
     }
     let ReadyRollout {
-        vs,
-        companions,
+        group,
         rollout,
         left_behind,
         forecast,
         findings,
         ..
     } = prepared;
-    let also = rollout.also;
     let selection = Selection {
-        stable: rollout.stable,
-        canary: rollout.canary,
-        splits: rollout.routes,
+        stable: rollout.stable.clone(),
+        canary: rollout.canary.clone(),
+        splits: rollout.routes.clone(),
         left_behind,
     };
-    let view = PlanView::of(&vs, &selection, &rollout.plan, findings);
-    let company: Vec<_> = also.iter().zip(&companions).collect();
+    let view = PlanView::of(&group.lead, &selection, &rollout.plan, findings);
+    let companions: Vec<_> = group.members(&rollout).collect();
     Ok(view
-        .with_companions(&selection, &company)
+        .with_companions(&selection, &companions)
         .with_forecast(forecast)
         .with_arguments(args.rollout.words()))
 }
@@ -74,9 +72,9 @@ async fn ask_server(context: &Context<'_>, prepared: &mut ReadyRollout) {
             Phase::Progressing,
             now,
         )));
-        let lead = &prepared.vs;
+        let lead = &prepared.group.lead;
         let mut findings = vec![ask(&cluster, lead, &intent, &format!("{weight} %")).await];
-        for (companion, vs) in prepared.rollout.also.iter().zip(&prepared.companions) {
+        for (companion, vs) in prepared.group.members(&prepared.rollout) {
             let intent = intent.of_companion(lead, companion);
             let step = format!("{weight} % of {}", vs.full_name());
             findings.push(ask(&cluster, vs, &intent, &step).await);

@@ -9,7 +9,6 @@ use crate::discovery::{is_tripped, under_way};
 use crate::driver::Finish;
 use crate::driver::take_over;
 use crate::driver::{Changed, change};
-use crate::driver::{emit, left};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::rollout::{Action, Intent, StopAt, next_step};
@@ -67,8 +66,9 @@ async fn promote_one(
         };
         return take_over(context, name, stop_at, decide).await;
     }
-    let Changed { vs, intent, .. } =
+    let Changed { group, intent } =
         change(context, name, |vs, rollout| decide(vs, rollout).map(Some)).await?;
+    let vs = group.lead;
     let (rollout, outcome) = match intent {
         Some(Intent::Complete(rollout, _)) => (*rollout, Outcome::Promoted),
         Some(
@@ -81,8 +81,8 @@ async fn promote_one(
         weight: rollout.weight(),
         reach: rollout.reach(),
     };
-    emit(context, &vs, &rollout.run, event);
-    Ok((vs, left(rollout, outcome, now)))
+    context.emit(&vs, &rollout.run, event);
+    Ok((vs, Finish::without_driving(rollout, outcome, now)))
 }
 
 /// What the rollout becomes by being promoted.

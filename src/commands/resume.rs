@@ -11,7 +11,6 @@ use crate::discovery::on_delegate;
 use crate::discovery::under_way;
 use crate::driver::Finish;
 use crate::driver::{Changed, change};
-use crate::driver::{emit, left, unless_interrupted};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::rollout::{Action, Intent, StopAt, enter};
@@ -50,14 +49,15 @@ async fn resume_one(
     drive: Drive,
 ) -> Result<(VirtualService, Finish), CommandError> {
     let namespace = context.namespace.clone();
-    let alive = unless_interrupted(context, async |context| {
-        let vs = context.cluster.virtual_service(&namespace, name).await?;
-        under_way(&vs)?;
-        let lease = Lease::of(&context.cluster, &vs, &context.clock);
-        // Whoever may not look at leases judges by the annotation alone; taking over asks again.
-        Ok(lease.live_holder().await.ok().flatten().is_some())
-    })
-    .await?;
+    let alive = context
+        .unless_interrupted(async |context| {
+            let vs = context.cluster.virtual_service(&namespace, name).await?;
+            under_way(&vs)?;
+            let lease = Lease::of(&context.cluster, &vs, &context.clock);
+            // Whoever may not look at leases judges by the annotation alone; taking over asks again.
+            Ok(lease.live_holder().await.ok().flatten().is_some())
+        })
+        .await?;
     if alive {
         return continue_beside(context, name).await;
     }
@@ -118,7 +118,7 @@ async fn continue_beside(
 ) -> Result<(VirtualService, Finish), CommandError> {
     let (now, by) = (context.clock.now(), context.actor.clone());
     let namespace = context.namespace.clone();
-    let Changed { vs, .. } = change(context, name, |_, rollout| {
+    let Changed { group, .. } = change(context, name, |_, rollout| {
         if rollout.phase != Phase::Paused {
             return Err(CommandError::Conflict(format!(
                 "virtualservice {namespace}/{name} is driven by {} and not paused (try: kubectl canary status {name} -n {namespace})",
@@ -131,7 +131,11 @@ async fn continue_beside(
         Ok(Some(Intent::State(Box::new(next))))
     })
     .await?;
+    let vs = group.lead;
     let rollout = under_way(&vs)?;
-    emit(context, &vs, &rollout.run, EventKind::Continued { by });
-    Ok((vs, left(rollout, Outcome::StepPassed, now)))
+    context.emit(&vs, &rollout.run, EventKind::Continued { by });
+    Ok((
+        vs,
+        Finish::without_driving(rollout, Outcome::StepPassed, now),
+    ))
 }

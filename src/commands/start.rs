@@ -1,21 +1,17 @@
 //! `start`: preflight, then drive the rollout to its end.
 
 use clap::Args;
+use jiff::Timestamp;
 
-use super::detach::Detach;
 use super::drive::Drive;
 use super::rollout_args::RolloutArgs;
 use crate::context::Context;
 use crate::discovery::{ReadyRollout, prepare};
-use crate::driver::Finish;
-use crate::driver::{Begun, begin};
-use crate::driver::{DriveInput, drive, emit, left, lock, names_of_routes, unless_interrupted};
+use crate::driver::{Begun, DriveInput, Finish, announce_start, begin, drive, lock};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
-use crate::plan::Level;
-use crate::rollout::{Action, StopAt};
-use crate::rollout::{EventKind, LastRollout, Outcome, Phase, Rollout};
-use crate::verdict::sequential::History;
+use crate::plan::HumanDuration;
+use crate::rollout::{Action, LastRollout, Outcome, Phase, Rollout, StopAt};
 
 /// What `start` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -34,6 +30,36 @@ pub struct Start {
     pub detach: Detach,
 }
 
+/// Who drives, if not this process.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "In the cluster")]
+pub struct Detach {
+    /// Let a Job in the cluster drive the rollout, and end as soon as it has begun.
+    #[arg(long, requires = "image", conflicts_with_all = ["no_wait", "leave_at_gate"])]
+    pub detach: bool,
+    /// Image of the Job, with kubectl-canary on its PATH.
+    #[arg(
+        long,
+        value_name = "IMAGE",
+        env = "KUBECTL_CANARY_IMAGE",
+        requires = "detach"
+    )]
+    pub image: Option<String>,
+    /// Service account of the Job, with the rights that `kubectl canary rbac` prints
+    /// [default: kubectl-canary].
+    #[arg(long, value_name = "NAME", requires = "detach")]
+    pub service_account: Option<String>,
+    /// How long the Job may take to begin; it does not begin later [default: 2m].
+    #[arg(long, value_name = "DURATION", requires = "detach")]
+    pub begin_within: Option<HumanDuration>,
+    /// Set by the Job: the run that its pods drive, one after the other.
+    #[arg(long, value_name = "RUN", hide = true)]
+    pub run: Option<String>,
+    /// Set by the Job: until when it may begin.
+    #[arg(long, value_name = "TIME", hide = true)]
+    pub begin_by: Option<Timestamp>,
+}
+
 /// Starts a rollout and drives it.
 ///
 /// RBAC: `get`, `list`, `watch` and `patch` on `virtualservices`; `list` on `destinationrules`,
@@ -46,108 +72,57 @@ pub async fn start(
     context: &mut Context<'_>,
     args: &Start,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    let (prepared, guard) = unless_interrupted(context, async |context| {
-        let prepared = prepare(context, args.rollout.resolve(context)?).await?;
-        prepared.check()?;
-        announce(context, &prepared);
-        let guard = lock(context, &prepared.vs, &prepared.rollout.run).await?;
-        Ok((prepared, guard))
-    })
-    .await?;
+    let ready = context.unless_interrupted(async |context| {
+        let ready = prepare(context, args.rollout.resolve(context)?).await?;
+        ready.check()?;
+        announce_start(context, &ready);
+        let guard = lock(context, &ready.group.lead, &ready.rollout.run).await?;
+        Ok((ready, guard))
+    });
+    let (ready, guard) = ready.await?;
     let ReadyRollout {
-        vs,
-        companions,
+        group,
         rollout,
         first,
-        subsets,
-        youngest,
-        before,
-        canary_pods,
-        targets: Some(targets),
+        versions,
         ..
-    } = prepared
-    else {
+    } = ready;
+    let Some(versions) = versions else {
         return Err(CommandError::Conflict(format!(
             "the versions of {} cannot be told apart",
-            prepared.vs.full_name()
+            group.lead.full_name()
         )));
     };
     let metrics = context.metrics(&rollout.plan.prometheus)?;
-    let now = context.clock.now();
-    let next = rollout.at_step(first, Phase::Progressing, now);
-    let begun = begin(context, vs, companions, &rollout, next.clone()).await;
-    let Begun {
-        vs: begun,
-        companions,
-        whole,
-    } = match begun {
+    let next = rollout.at_step(first, Phase::Progressing, context.clock.now());
+    let Begun { group, whole } = match begin(context, group, &rollout, &next).await {
         Ok(begun) => begun,
         Err(error) => {
             guard.release().await;
             return Err(error);
         }
     };
-    let outcome = match LastRollout::read(&begun) {
-        Some(ending) if ending.run == next.run => Some(ending.outcome),
-        _ => None,
-    };
+    let vs = group.lead.clone();
+    let last = LastRollout::read(&vs).filter(|last| last.run == next.run);
+    let outcome = last.map(|last| last.outcome);
     // What is not whole yet needs somebody who sees to it that it is.
     if args.no_wait && whole {
         guard.release().await;
         let outcome = outcome.unwrap_or(Outcome::StepPassed);
-        return Ok((begun, left(next, outcome, context.clock.now())));
+        let finish = Finish::without_driving(next, outcome, context.clock.now());
+        return Ok((vs, finish));
     }
-    let departure = DriveInput {
-        rollout: Rollout::read(&begun)?.unwrap_or(next),
+    let input = DriveInput {
+        rollout: Rollout::read(&vs)?.unwrap_or(next),
         first: outcome.map_or(Action::Wait, Action::Leave),
-        vs: begun.clone(),
-        companions,
+        group,
         stop_at: StopAt {
             one_step: false,
             leave_at_gate: args.drive.leave_at_gate,
         },
-        subsets,
-        canary_pods,
-        targets,
-        since: now,
-        youngest,
-        history: before.map_or_else(History::unknown, |before| before.history),
+        metrics,
+        versions,
     };
-    let finish = drive(context, guard, metrics.as_ref(), departure).await;
-    Ok((begun, finish))
-}
-
-pub(super) fn announce(context: &mut Context<'_>, prepared: &ReadyRollout) {
-    let (vs, rollout) = (&prepared.vs, &prepared.rollout);
-    let event = EventKind::Planned {
-        stable: rollout.stable.to_string(),
-        canary: rollout.canary.to_string(),
-        routes: names_of_routes(rollout, vs, &prepared.companions),
-        left_behind: prepared.left_behind.clone(),
-        steps: rollout.plan.rungs(),
-        skipped: prepared.skipped.clone(),
-        prometheus: rollout.plan.prometheus.clone(),
-        expected: prepared
-            .forecast
-            .as_ref()
-            .and_then(|forecast| forecast.total),
-        requests_per_second: prepared
-            .forecast
-            .as_ref()
-            .map(|forecast| forecast.requests_per_second),
-        resumed_from: None,
-    };
-    emit(context, vs, &rollout.run, event);
-    for finding in prepared
-        .findings
-        .iter()
-        .filter(|finding| finding.level == Level::Warn)
-    {
-        let text = match (&finding.why, &finding.fix) {
-            (None, _) => finding.what.clone(),
-            (Some(why), None) => format!("{}: {why}", finding.what),
-            (Some(why), Some(fix)) => format!("{}: {why} (try: {fix})", finding.what),
-        };
-        emit(context, vs, &rollout.run, EventKind::Warning { text });
-    }
+    let finish = drive(context, guard, input).await;
+    Ok((vs, finish))
 }

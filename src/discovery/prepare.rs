@@ -1,12 +1,10 @@
 //! From what was asked to a rollout that could start: everything decided, nothing moved.
 
-use jiff::Timestamp;
-
 use crate::discovery::Companions;
 use crate::discovery::object_to_change;
 use crate::preflight::{additions, unseen_copies};
 
-use crate::cluster::Subset;
+use super::version_facts::VersionFacts;
 use crate::context::Context;
 use crate::discovery::is_under_way;
 use crate::discovery::{Baseline, Lookback, before, recent};
@@ -16,7 +14,8 @@ use crate::istio::{Selection, Split, VersionQuery, VersionsError, VirtualService
 use crate::metrics::{MetricSource, MetricsError, Targets, Unit};
 use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan, Rung};
 use crate::preflight::{Proposal, Samples, inspect};
-use crate::rollout::Rollout;
+use crate::rollout::{Group, Rollout};
+use crate::verdict::sequential::History;
 
 /// What is to be rolled out, and how.
 #[derive(Clone, Debug)]
@@ -32,10 +31,8 @@ pub struct RolloutRequest {
 /// A rollout that could start.
 #[derive(Debug)]
 pub struct ReadyRollout {
-    /// The object as it is.
-    pub vs: VirtualService,
-    /// The objects that move with it, in order.
-    pub companions: Vec<VirtualService>,
+    /// The objects as they are.
+    pub group: Group,
     /// The rollout, its first step still to be taken.
     pub rollout: Rollout,
     /// The first step.
@@ -44,16 +41,8 @@ pub struct ReadyRollout {
     pub skipped: Vec<Rung>,
     /// Routes that keep sending to stable.
     pub left_behind: Vec<String>,
-    /// What DestinationRules say.
-    pub subsets: Vec<Subset>,
-    /// How many pods the canary has.
-    pub canary_pods: usize,
-    /// Whom to count in the metrics, if the versions can be told apart there.
-    pub targets: Option<Targets>,
-    /// When the youngest pod of the canary started.
-    pub youngest: Option<Timestamp>,
-    /// What the stable version did so far, if the metrics tell.
-    pub before: Option<Baseline>,
+    /// What is known of the two versions, if they can be told apart in the metrics.
+    pub versions: Option<VersionFacts>,
     /// What is to be expected of the plan, if that is known.
     pub forecast: Option<Forecast>,
     /// What was checked.
@@ -164,7 +153,7 @@ pub async fn prepare(
     let of_company = companions.inspect(context, (&vs, &rollout), &facts, &findings);
     findings.extend(of_company.await);
     let workloads = facts.canary_workloads();
-    let (youngest, canary_pods) = (workloads.youngest, workloads.pods);
+    let (canary_since, canary_pods) = (workloads.youngest, workloads.pods);
     // How often Prometheus scrapes decides how often to look and how long a step takes at least.
     if let Some(scrape) = before.as_ref().and_then(|before| before.scrape) {
         rollout.plan = Plan::measured(options, scrape)?;
@@ -177,18 +166,23 @@ pub async fn prepare(
             .and_then(|forecast| forecast.finding(&rollout.plan)),
     );
     rollout.holder = context.holder();
+    let versions = targets.map(|targets| VersionFacts {
+        subsets,
+        targets,
+        canary_pods,
+        canary_since,
+        history: before.map_or_else(History::unknown, |before| before.history),
+    });
     Ok(ReadyRollout {
-        vs,
-        companions: companions.into_objects(),
+        group: Group {
+            lead: vs,
+            companions: companions.into_objects(),
+        },
         rollout,
         first,
         skipped,
         left_behind,
-        subsets,
-        canary_pods,
-        targets,
-        youngest,
-        before,
+        versions,
         forecast,
         findings,
     })

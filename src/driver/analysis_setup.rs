@@ -1,9 +1,9 @@
 //! The analysis that a plan asks for, and what it has to know of the past.
 
-use jiff::Timestamp;
-
-use crate::metrics::{Collector, Targets};
+use crate::discovery::VersionFacts;
+use crate::metrics::Collector;
 use crate::plan::{AnalysisKind, Plan};
+use crate::rollout::Rollout;
 use crate::verdict::sequential::{History, Sequential};
 use crate::verdict::{Analysis, Limits, ThresholdGate, WithLimit};
 
@@ -28,9 +28,14 @@ pub fn analysis(plan: &Plan, history: &History) -> Box<dyn Analysis> {
     }
 }
 
-/// The books of a rollout from `since` on.
-pub fn collector(plan: &Plan, targets: Targets, since: Timestamp, bounds: Vec<f64>) -> Collector {
-    if plan.mirrors() {
+/// What counts the metrics of a rollout from its first weight on.
+pub fn collector(rollout: &Rollout, versions: &VersionFacts) -> Collector {
+    let first = rollout.history.first();
+    let since = first.map_or(rollout.began, |segment| segment.since);
+    let slow = versions.history.slow.iter();
+    let bounds = slow.map(|(bound, _)| *bound).collect();
+    let targets = versions.targets.clone();
+    if rollout.plan.mirrors() {
         Collector::with_shadows(targets, since, bounds)
     } else {
         Collector::new(targets, since, bounds)

@@ -1,138 +1,135 @@
 //! Changing the state of a rollout under way by one guarded PATCH an object, whoever drives it.
 
-use super::sync_companions::SyncError;
-use super::sync_companions::sync_companions;
-use crate::discovery::under_way;
-use crate::driver::{Written, companions, write};
-use crate::istio::VirtualService;
-use crate::rollout::{Cause, Rollout};
-use crate::rollout::{Intent, WriteError, blocker};
-
+use super::apply::{Failure, Next, Purpose, Retry, apply};
+use super::read_companions::companions;
+use super::sync_companions::{SyncError, sync_companions};
 use super::undo_start::undo_start;
 use crate::context::Context;
+use crate::discovery::under_way;
 use crate::error::CommandError;
-
-/// How often the object may change under our hands before we give up.
-const ATTEMPTS: usize = 5;
+use crate::istio::VirtualService;
+use crate::rollout::{Cause, Group, Intent, Rollout, WriteError};
 
 /// What became of a change.
 pub struct Changed {
-    /// The object with the state.
-    pub vs: VirtualService,
-    /// What moves with it, in order.
-    pub companions: Vec<VirtualService>,
+    /// The objects, the lead with the state.
+    pub group: Group,
     /// What was written, if there was anything to do.
     pub intent: Option<Intent>,
 }
 
 /// Reads the object, decides on what it shows, writes, and starts over if it changed meanwhile. Then
-/// brings along what moves with it.
+/// brings the companions to the same.
 ///
 /// `decide` may answer `None` where there is nothing to do.
-pub async fn change(
+///
+/// # Errors
+/// Whatever `decide` says, and what keeps the change from being written.
+pub async fn change<F>(
     context: &mut Context<'_>,
     name: &str,
-    mut decide: impl FnMut(&VirtualService, Rollout) -> Result<Option<Intent>, CommandError>,
-) -> Result<Changed, CommandError> {
-    let (cluster, namespace) = (context.cluster.clone(), context.namespace.clone());
-    let mut vs = cluster.virtual_service(&namespace, name).await?;
-    let mut failure = None;
-    for _ in 0..ATTEMPTS {
-        let rollout = under_way(&vs)?;
-        let mut others = companions(&cluster, &rollout).await?;
-        let Some(intent) = decide(&vs, rollout)? else {
-            return Ok(Changed {
-                vs,
-                companions: others,
-                intent: None,
-            });
-        };
-        may_move(&intent, &vs, &others)?;
-        match write(&cluster, &vs, &intent.before_companions(&cluster)).await {
-            Ok(Written::Done(now)) => {
-                vs = now;
-                let followed = sync_companions(&cluster, &mut vs, &intent, &mut others).await;
-                match followed {
-                    Ok(_) | Err(SyncError::MovedOn) => {}
-                    Err(error) => {
-                        return Err(not_followed(context, vs, others, &intent, error).await);
-                    }
-                }
-                return Ok(Changed {
-                    vs,
-                    companions: others,
-                    intent: Some(intent),
-                });
-            }
-            Ok(Written::Changed(now)) => vs = now,
-            Ok(Written::Failed(error)) if error.may_pass() => {
-                failure = Some(error);
-                tokio::time::sleep(std::time::Duration::from_millis(250)).await;
-                vs = cluster.virtual_service(&namespace, name).await?;
-            }
-            Ok(Written::Failed(error)) => return Err(error.into()),
-            Err(WriteError::State(error)) => return Err(error.into()),
-            Err(error @ (WriteError::MissingRoutes(_) | WriteError::TooLarge(_))) => {
-                return Err(CommandError::Conflict(format!(
-                    "virtualservice {}: {error}",
-                    vs.full_name()
-                )));
-            }
+    decide: F,
+) -> Result<Changed, CommandError>
+where
+    F: FnMut(&VirtualService, Rollout) -> Result<Option<Intent>, CommandError>,
+{
+    let cluster = context.cluster.clone();
+    let vs = cluster.virtual_service(&context.namespace, name).await?;
+    let mut change = Change {
+        context,
+        decide,
+        companions: Vec::new(),
+        intent: None,
+    };
+    let lead = apply(&cluster, Retry::COMMAND, vs, &mut change).await?;
+    let Change {
+        companions, intent, ..
+    } = change;
+    let mut group = Group { lead, companions };
+    if let Some(intent) = &intent {
+        match sync_companions(&cluster, &mut group, intent).await {
+            Ok(_) | Err(SyncError::MovedOn) => {}
+            Err(error) => return Err(not_in_sync(context, group, intent, error).await),
         }
     }
-    Err(match failure {
-        Some(error) => error.into(),
-        None => CommandError::Conflict(format!(
-            "virtualservice {} keeps changing while it is patched (try: again in a moment)",
-            vs.full_name()
-        )),
-    })
+    Ok(Changed { group, intent })
 }
 
-/// Whether all that would have to move along can.
-fn may_move(
-    intent: &Intent,
-    vs: &VirtualService,
-    others: &[VirtualService],
-) -> Result<(), CommandError> {
-    let mut pairs = intent.rollout().also.iter().zip(others);
-    let hindered = pairs.find_map(|(companion, other)| {
-        let why = blocker(intent, vs, companion, other)?;
-        Some((other.full_name(), why))
-    });
-    match hindered {
-        None => Ok(()),
-        Some((object, why)) => Err(CommandError::Conflict(format!(
-            "virtualservice {object}, which moves with {}, cannot be moved: {why} (try: kubectl canary abort {} -n {})",
-            vs.full_name(),
-            vs.name(),
-            vs.namespace()
-        ))),
+/// A change of the lead under way.
+struct Change<'a, 'c, F> {
+    context: &'a mut Context<'c>,
+    decide: F,
+    companions: Vec<VirtualService>,
+    intent: Option<Intent>,
+}
+
+impl<F> Purpose for Change<'_, '_, F>
+where
+    F: FnMut(&VirtualService, Rollout) -> Result<Option<Intent>, CommandError>,
+{
+    type Stop = CommandError;
+
+    async fn intent(&mut self, vs: &VirtualService) -> Result<Option<Intent>, CommandError> {
+        let cluster = &self.context.cluster;
+        let rollout = under_way(vs)?;
+        self.companions = companions(cluster, &rollout).await?;
+        self.intent = (self.decide)(vs, rollout)?;
+        let Some(intent) = &self.intent else {
+            return Ok(None);
+        };
+        let group = Group {
+            lead: vs.clone(),
+            companions: self.companions.clone(),
+        };
+        if let Some((companion, why)) = group.blocker(intent) {
+            return Err(CommandError::Conflict(format!(
+                "virtualservice {} cannot be patched together with {}: {why} (try: {})",
+                companion.full_name(),
+                vs.full_name(),
+                Rollout::abort_command(vs)
+            )));
+        }
+        Ok(Some(intent.before_companions(cluster)))
+    }
+
+    async fn changed(&mut self, now: VirtualService, _: &Intent) -> Result<Next, CommandError> {
+        Ok(Next::Again(now))
+    }
+
+    async fn failed(&mut self, vs: &VirtualService, failure: Failure) -> CommandError {
+        not_written(vs, failure)
+    }
+}
+
+/// The error of a command whose write was given up.
+pub(super) fn not_written(vs: &VirtualService, failure: Failure) -> CommandError {
+    match failure {
+        Failure::Call(error) => error.into(),
+        Failure::Unwritable(WriteError::State(error)) => error.into(),
+        Failure::Unwritable(error) => {
+            CommandError::Conflict(format!("virtualservice {}: {error}", vs.full_name()))
+        }
     }
 }
 
 /// The lead has moved, and one of the others has not.
-async fn not_followed(
+async fn not_in_sync(
     context: &mut Context<'_>,
-    vs: VirtualService,
-    others: Vec<VirtualService>,
+    group: Group,
     intent: &Intent,
     source: SyncError,
 ) -> CommandError {
-    let (name, namespace, lead) = (
-        vs.name().to_owned(),
-        vs.namespace().to_owned(),
-        vs.full_name(),
-    );
+    let lead = group.lead.full_name();
     if let SyncError::Unreachable { .. } = source {
+        let (name, namespace) = (group.lead.name(), group.lead.namespace());
         return CommandError::Conflict(format!(
             "{source}; {lead} has moved without it (try: kubectl canary resume {name} -n {namespace}, which brings it along, or abort)"
         ));
     }
-    match undo_start(context, vs, others, intent.rollout(), Cause::Refused).await {
+    match undo_start(context, group, intent.rollout(), Cause::Refused).await {
         Ok(()) => CommandError::TakenBack {
             lead,
-            source: Box::new(source),
+            why: source.to_string(),
         },
         Err(error) => error,
     }

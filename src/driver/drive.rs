@@ -1,156 +1,685 @@
-//! Driving a rollout from a prepared state: what `start`, `resume` and `promote --wait` share.
+//! Carries out what the machine decides, and tells it what came of it.
 
-use jiff::Timestamp;
+use std::time::Duration;
 
-use crate::cluster::{ErrorKind, Lease, LeaseError, LeaseGuard, Subset};
+use tokio::time::Instant;
+
+use super::analysis_setup::{analysis, collector};
+use super::apply::{Retry, apply};
+use super::driver_write::DriverWrite;
+use super::finish::{Finish, millis, weight_after};
+use super::rollback::{Initiator, RollbackError, RollbackRequest};
+use super::rollback_group::{GroupNotRestored, roll_back_group};
+use super::watched_group::{Member, WatchedGroup};
+use crate::clock::Clock;
+use crate::cluster::{Cluster, LeaseGuard, LeaseWatch, ObjectEvent};
 use crate::context::Context;
-use crate::driver::{Deps, Driver, Finish};
-use crate::driver::{analysis, collector};
-use crate::error::CommandError;
+use crate::discovery::VersionFacts;
 use crate::istio::VirtualService;
-use crate::metrics::{MetricSource, Targets};
-use crate::rollout::{Action, Machine, StopAt};
-use crate::rollout::{DriverReport, Event, EventKind, Outcome, Rollout, route_of};
-use crate::signals::Signals;
-use crate::verdict::sequential::History;
+use crate::metrics::{Collector, MetricSource};
+use crate::plan::{HumanDuration, OnDrift, OnSignal};
+use crate::preflight::owner;
+use crate::rollout::{
+    Action, Cause, DriverReport, Event, EventKind, Group, Intent, LastRollout, Machine, Observed,
+    Observer, Outcome, Phase, Rollout, RouteChange, StopAt, Unusable, changes_of, compare,
+    compare_companion, is_in_place, is_on_its_way_back,
+};
+use crate::signals::{Signal, Signals};
+
+/// The longest that Prometheus may take for an answer.
+const METRICS_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the canary may look dead before its pods are asked.
+const POD_CHECK: Duration = Duration::from_secs(2);
+/// The longest from a write to the next look at the metrics.
+const LOOK_AFTER_WRITE: Duration = Duration::from_secs(1);
 
 /// What a driver starts from.
 pub struct DriveInput {
-    pub vs: VirtualService,
-    pub companions: Vec<VirtualService>,
+    /// The objects as last seen.
+    pub group: Group,
+    /// The rollout as it stands on the lead.
     pub rollout: Rollout,
+    /// What to do first.
     pub first: Action,
+    /// How far to go.
     pub stop_at: StopAt,
-    pub subsets: Vec<Subset>,
-    pub canary_pods: usize,
-    pub targets: Targets,
-    pub since: Timestamp,
-    pub history: History,
-    pub youngest: Option<Timestamp>,
+    /// Where the metrics come from.
+    pub metrics: Box<dyn MetricSource>,
+    /// What is known of the two versions.
+    pub versions: VersionFacts,
 }
 
-pub fn emit(context: &mut Context<'_>, vs: &VirtualService, run: &str, event: EventKind) {
-    let event = Event {
-        version: 1,
-        at: context.clock.now(),
-        namespace: vs.namespace().to_owned(),
-        name: vs.name().to_owned(),
-        run: run.to_owned(),
-        event,
-    };
-    context.observer.see(&event);
-}
-
-/// The chosen routes by name; those of companions with their object's.
-pub fn names_of_routes(
-    rollout: &Rollout,
-    vs: &VirtualService,
-    companions: &[VirtualService],
-) -> Vec<String> {
-    let own = rollout.routes.iter().filter_map(|split| split.find(vs));
-    let own = own.map(ToString::to_string);
-    let theirs = rollout.also.iter().zip(companions);
-    let theirs = theirs.flat_map(|(companion, vs)| {
-        let found = companion.routes.iter().filter_map(|split| split.find(vs));
-        found.map(|route| route_of(&route.to_string(), vs))
-    });
-    own.chain(theirs).collect()
-}
-
-/// Does what may take a while before anything has moved; a signal ends it.
-pub async fn unless_interrupted<T>(
-    context: &mut Context<'_>,
-    work: impl AsyncFnOnce(&mut Context<'_>) -> Result<T, CommandError>,
-) -> Result<T, CommandError> {
-    let mut signals = std::mem::replace(&mut context.signals, Signals::none());
-    let done = tokio::select! {
-        biased;
-        signal = signals.next() => Err(CommandError::Interrupted(signal)),
-        done = work(context) => done,
-    };
-    context.signals = signals;
-    done
-}
-
-/// Takes the lease; where leases may not be had, the state annotation alone must do, said aloud.
-pub async fn lock(
-    context: &mut Context<'_>,
-    vs: &VirtualService,
-    run: &str,
-) -> Result<LeaseGuard, CommandError> {
-    let holder = context.holder();
-    let lease = Lease::of(&context.cluster, vs, &context.clock);
-    match lease.acquire(&holder).await {
-        Ok(guard) => Ok(guard),
-        Err(LeaseError::Call(error)) if error.kind == ErrorKind::Forbidden => {
-            let text = format!(
-                "{error}; going on without a lease: the state on the object alone keeps others out"
-            );
-            emit(context, vs, run, EventKind::Warning { text });
-            Ok(LeaseGuard::without_lease(&holder))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Drives to the end of the horizon and gives the lease back.
-pub async fn drive(
-    context: &mut Context<'_>,
-    guard: LeaseGuard,
-    metrics: &dyn MetricSource,
-    departure: DriveInput,
-) -> Finish {
-    let machine = Machine::new(
-        departure.rollout.clone(),
-        analysis(&departure.rollout.plan, &departure.history),
-        departure.stop_at,
-    )
-    .with_canary_since(departure.youngest);
-    let (report, formatter) = (guard.report(), &mut *context.observer);
+/// Drives a rollout until it ends or has gone as far as it should, and gives the lease back.
+pub async fn drive(context: &mut Context<'_>, guard: LeaseGuard, input: DriveInput) -> Finish {
+    let DriveInput {
+        group,
+        rollout,
+        first,
+        stop_at,
+        metrics,
+        versions,
+    } = input;
+    let (report, listener) = (guard.report(), &mut *context.observer);
     let mut observer = |event: &Event| {
         if let Some(look) = DriverReport::of(event) {
             report.write(look.to_annotation());
         }
-        formatter.see(event);
+        listener.see(event);
     };
-    let deps = Deps {
+    let analysis = analysis(&rollout.plan, &versions.history);
+    let now = Instant::now();
+    let driver = Driver {
         cluster: &context.cluster,
-        metrics,
-        collector: collector(
-            &departure.rollout.plan,
-            departure.targets,
-            departure.since,
-            departure
-                .history
-                .slow
-                .iter()
-                .map(|(bound, _)| *bound)
-                .collect(),
-        ),
+        metrics: metrics.as_ref(),
+        collector: collector(&rollout, &versions),
         clock: context.clock.clone(),
         observer: &mut observer,
         signals: std::mem::replace(&mut context.signals, Signals::none()),
         lease: guard.watch(),
-        subsets: departure.subsets,
-        has_pods: departure.canary_pods > 0,
+        machine: Machine::new(rollout, analysis, stop_at).with_canary_since(versions.canary_since),
+        group: WatchedGroup::new(&context.cluster, group),
+        versions,
+        next_look: now,
+        next_pod_check: now,
+        signal: None,
+        rollback: None,
     };
-    let finish = Driver::new(deps, machine, departure.vs, departure.companions)
-        .drive(departure.first)
-        .await;
+    let finish = driver.run(first).await;
     guard.release().await;
     finish
 }
 
-/// A finish of a run that wrote once and did not stay to drive.
-pub fn left(rollout: Rollout, outcome: Outcome, at: Timestamp) -> Finish {
-    Finish {
-        outcome,
+/// Drives one rollout.
+pub(super) struct Driver<'a> {
+    cluster: &'a Cluster,
+    metrics: &'a dyn MetricSource,
+    collector: Collector,
+    clock: Clock,
+    observer: &'a mut dyn Observer,
+    signals: Signals,
+    lease: LeaseWatch,
+    versions: VersionFacts,
+    machine: Machine,
+    group: WatchedGroup,
+    next_look: Instant,
+    next_pod_check: Instant,
+    /// The signal that ended it, if one did.
+    signal: Option<Signal>,
+    /// How long the rollback took, if there was one.
+    rollback: Option<Duration>,
+}
+
+enum Input {
+    Signal(Signal),
+    LeaseLost(String),
+    Seen(Member, ObjectEvent),
+    Look,
+}
+
+/// How a companion stands to its lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CompanionState {
+    /// Where the lead says.
+    InSync,
+    /// At another point of the same rollout, and the lead is where it was.
+    Elsewhere,
+    /// At another point of the same rollout, and the lead cannot be asked.
+    Unknown,
+}
+
+impl Driver<'_> {
+    /// Carries out `first`, and then whatever the machine decides, to the end.
+    async fn run(mut self, first: Action) -> Finish {
+        let mut action = match first {
+            Action::Wait => self.machine.after_write(),
+            other => other,
+        };
+        loop {
+            action = match action {
+                // However the state came to be what it is, the companions have to follow it.
+                Action::Wait => match self.sync().await {
+                    Ok(_) => self.wait().await,
+                    Err(action) => action,
+                },
+                Action::Write(next) => self.take_step(*next).await,
+                Action::Complete(next) => self.complete(*next).await,
+                Action::RollBack { cause, overwrite } => {
+                    let outcome = self.roll_back(cause, overwrite).await;
+                    return self.finish(outcome);
+                }
+                Action::Leave(outcome) => return self.finish(outcome),
+            };
+        }
+    }
+
+    pub fn emit(&mut self, event: EventKind) {
+        let run = &self.machine.rollout().run;
+        let event = Event::new(self.clock.now(), self.group.lead(), run, event);
+        self.observer.see(&event);
+    }
+
+    /// Lets the machine decide, and passes on what it says meanwhile.
+    fn with_machine(
+        &mut self,
+        decide: impl FnOnce(&mut Machine, &mut dyn FnMut(EventKind)) -> Action,
+    ) -> Action {
+        let mut events = Vec::new();
+        let action = decide(&mut self.machine, &mut |event| events.push(event));
+        for event in events {
+            self.emit(event);
+        }
+        action
+    }
+
+    pub fn object(&self, member: Member) -> &VirtualService {
+        self.group.object(member)
+    }
+
+    pub fn signals(&mut self) -> &mut Signals {
+        &mut self.signals
+    }
+
+    async fn wait(&mut self) -> Action {
+        let input = tokio::select! {
+            biased;
+            signal = self.signals.next() => Input::Signal(signal),
+            holder = self.lease.lost() => Input::LeaseLost(holder),
+            (member, event) = self.group.next() => Input::Seen(member, event),
+            () = tokio::time::sleep_until(self.next_look) => Input::Look,
+        };
+        match input {
+            Input::Signal(signal) => self.signalled(signal),
+            Input::LeaseLost(holder) => self.see(Observed::HolderChanged(holder)),
+            Input::Seen(Member::Lead, ObjectEvent::Deleted) => self.lead_gone(),
+            Input::Seen(Member::Lead, ObjectEvent::Changed(vs)) => self.lead_seen(*vs),
+            Input::Seen(Member::Companion(index), event) => self.companion_seen(index, event).await,
+            Input::Look => self.look().await,
+        }
+    }
+
+    /// Follows a signal as the plan says.
+    pub fn signalled(&mut self, signal: Signal) -> Action {
+        self.signal = Some(signal);
+        let name = signal.name();
+        self.machine.override_reason(name);
+        match self.machine.rollout().plan.on_signal {
+            OnSignal::Rollback => {
+                let text =
+                    format!("{name}: rolling back; a second one leaves the weights as they are");
+                self.emit(EventKind::Warning { text });
+                Action::RollBack {
+                    cause: Cause::Signal,
+                    overwrite: false,
+                }
+            }
+            OnSignal::Hold => {
+                let text = format!("{name}: holding at the current weight");
+                self.emit(EventKind::Warning { text });
+                Action::Leave(Outcome::Held)
+            }
+        }
+    }
+
+    // What the objects show.
+
+    fn see(&mut self, observed: Observed) -> Action {
+        self.see_on(Member::Lead, observed)
+    }
+
+    /// Sees something on one of the objects.
+    pub fn see_on(&mut self, member: Member, observed: Observed) -> Action {
+        let now = self.clock.now();
+        let action = self.with_machine(|machine, emit| machine.see(observed, now, emit));
+        if action == Action::Leave(Outcome::Drifted) && self.machine.gave_up() {
+            let rollout = self.machine.rollout();
+            let routes = match member {
+                Member::Lead => &rollout.routes,
+                Member::Companion(index) => &rollout.also[index].routes,
+            };
+            let kinds: Vec<_> = routes.iter().map(|split| split.kind).collect();
+            let advice = owner::peace(self.object(member), &kinds);
+            let advice = advice.unwrap_or_else(|| {
+                "try: tell whoever writes this object to leave the weights alone".to_owned()
+            });
+            let why = self.machine.reasons().join("; ");
+            self.machine.override_reason(format!("{why}; {advice}"));
+        }
+        action
+    }
+
+    /// Where there is no object, no policy can do anything about it; but about its companions.
+    pub fn lead_gone(&mut self) -> Action {
+        let action = self.see(Observed::Deleted);
+        let stops = self.machine.rollout().plan.on_drift == OnDrift::Stop;
+        if self.group.companions() == 0 || stops {
+            return action;
+        }
+        Action::RollBack {
+            cause: Cause::Drift,
+            overwrite: true,
+        }
+    }
+
+    fn lead_seen(&mut self, vs: VirtualService) -> Action {
+        // The watch tells of our own writes after their answers have; those are no news.
+        if vs.is_older_than(self.group.lead()) {
+            return Action::Wait;
+        }
+        match self.lead_is(vs) {
+            Ok(()) => Action::Wait,
+            Err(action) => {
+                self.next_look = Instant::now();
+                action
+            }
+        }
+    }
+
+    /// Takes the lead for what it is now: in sync, or what is to be done.
+    pub fn lead_is(&mut self, vs: VirtualService) -> Result<(), Action> {
+        let observed = compare(self.machine.rollout(), &vs);
+        self.group.set(Member::Lead, vs);
+        match observed {
+            Observed::InSync => Ok(()),
+            Observed::Drifted { .. }
+                if is_on_its_way_back(self.machine.rollout(), self.group.lead()) =>
+            {
+                self.machine
+                    .override_reason("somebody is rolling the rollout back");
+                Err(Action::RollBack {
+                    cause: Cause::Request,
+                    overwrite: false,
+                })
+            }
+            observed => Err(self.see(observed)),
+        }
+    }
+
+    async fn companion_seen(&mut self, index: usize, event: ObjectEvent) -> Action {
+        let member = Member::Companion(index);
+        let vs = match event {
+            ObjectEvent::Deleted => {
+                let object = self.object(member).full_name();
+                let observed = Observed::Drifted {
+                    manager: "somebody".into(),
+                    what: format!("virtualservice {object} was deleted"),
+                };
+                return self.see_on(member, observed);
+            }
+            ObjectEvent::Changed(vs) => *vs,
+        };
+        if vs.is_older_than(self.object(member)) {
+            return Action::Wait;
+        }
+        match self.companion_is(index, vs).await {
+            Err(action) => action,
+            // What cannot be told now is met by the next patch.
+            Ok(CompanionState::InSync | CompanionState::Unknown) => Action::Wait,
+            // Nothing of ours is on its way, so somebody has put an earlier state back.
+            Ok(CompanionState::Elsewhere) => {
+                let vs = self.object(member);
+                let observed = Observed::Drifted {
+                    manager: vs.last_manager().unwrap_or("somebody").to_owned(),
+                    what: format!(
+                        "virtualservice {} has another state of the rollout than {}",
+                        vs.full_name(),
+                        self.group.lead().full_name()
+                    ),
+                };
+                self.see_on(member, observed)
+            }
+        }
+    }
+
+    /// Takes a companion for what it is now: how it stands to the lead, or what is to be done.
+    ///
+    /// The next patch rests on it only if the lead was looked at after it.
+    async fn companion_is(
+        &mut self,
+        index: usize,
+        now: VirtualService,
+    ) -> Result<CompanionState, Action> {
+        let rollout = self.machine.rollout().clone();
+        let Some(companion) = rollout.also.get(index) else {
+            return Ok(CompanionState::InSync);
+        };
+        let member = Member::Companion(index);
+        match compare_companion(&rollout, self.group.lead(), companion, &now) {
+            Observed::InSync => {
+                self.group.set(member, now);
+                Ok(CompanionState::InSync)
+            }
+            Observed::Ended(LastRollout {
+                outcome: outcome @ Outcome::RolledBack(cause),
+                by,
+                ..
+            }) => {
+                self.group.set(member, now);
+                self.machine.override_reason(format!("{outcome} by {by}"));
+                Err(Action::RollBack {
+                    cause,
+                    overwrite: false,
+                })
+            }
+            // Only the lead can tell which of the two counts.
+            Observed::Advanced(_) | Observed::Ended(_) => {
+                let lead = self.group.lead();
+                let asked = self.cluster.virtual_service(lead.namespace(), lead.name());
+                let Ok(lead) = asked.await else {
+                    return Ok(CompanionState::Unknown);
+                };
+                self.group.set(member, now);
+                self.lead_is(lead).map(|()| CompanionState::Elsewhere)
+            }
+            observed => {
+                self.group.set(member, now);
+                Err(self.see_on(member, observed))
+            }
+        }
+    }
+
+    /// A patch has met another object than the one last seen.
+    pub async fn object_is(&mut self, member: Member, now: VirtualService) -> Result<(), Action> {
+        match member {
+            Member::Lead => self.lead_is(now),
+            Member::Companion(index) => self.companion_is(index, now).await.map(|_| ()),
+        }
+    }
+
+    // Looking at the metrics.
+
+    /// Looks at the metrics, and at the pods where the metrics make that worth it.
+    pub async fn look(&mut self) -> Action {
+        self.next_look = Instant::now() + self.interval();
+        let now = self.clock.now();
+        let answers = tokio::select! {
+            biased;
+            signal = self.signals.next() => return self.signalled(signal),
+            answers = self.collector.ask(self.metrics, now, METRICS_DEADLINE) => answers,
+        };
+        let action = match answers {
+            Ok(answers) => {
+                let (machine, collector) = (&self.machine, &mut self.collector);
+                let mut observation = collector.take(&answers, |at| machine.share_at(at));
+                observation.shadows =
+                    collector.take_shadows(&answers, |at| machine.exposure_at(at));
+                self.with_machine(|machine, emit| machine.look(&observation, now, emit))
+            }
+            Err(error) => {
+                let outage = Unusable::NoAnswer(error);
+                self.with_machine(|machine, emit| machine.metrics_unusable(&outage, now, emit))
+            }
+        };
+        let is_due = Instant::now() >= self.next_pod_check;
+        if action == Action::Wait && self.machine.suspects_pods() && is_due {
+            return self.check_pods().await;
+        }
+        action
+    }
+
+    fn interval(&self) -> Duration {
+        self.machine.rollout().plan.interval.unsigned()
+    }
+
+    /// A canary that answers nobody leaves few traces in the metrics; its pods tell.
+    async fn check_pods(&mut self) -> Action {
+        self.next_pod_check = Instant::now() + self.interval().max(POD_CHECK);
+        let canary = self.machine.rollout().canary.clone();
+        let found = tokio::select! {
+            biased;
+            signal = self.signals.next() => return self.signalled(signal),
+            found = self.cluster.workloads(&canary, &self.versions.subsets) => found,
+        };
+        match found {
+            // Where there never was a pod, there may be none to see for us: a host outside the cluster.
+            Ok(pods) if pods.is_down() && (pods.pods > 0 || self.versions.canary_pods > 0) => {
+                let crashing = if pods.crashing > 0 {
+                    ", they keep crashing"
+                } else {
+                    ""
+                };
+                let why = match pods.pods {
+                    0 => format!("{canary} has no pods any more"),
+                    pods => format!("none of the {pods} pods of {canary} is ready{crashing}"),
+                };
+                self.with_machine(|machine, emit| machine.canary_down(why, emit))
+            }
+            _ => Action::Wait,
+        }
+    }
+
+    // Writing.
+
+    /// Writes to one of the objects until it is done, or until something else is to be done.
+    async fn write(&mut self, member: Member, intent: &Intent) -> Result<(), Action> {
+        let (cluster, vs) = (self.cluster, self.object(member).clone());
+        let mut write = DriverWrite {
+            driver: self,
+            member,
+            intent,
+        };
+        let now = apply(cluster, Retry::DRIVER, vs, &mut write).await?;
+        self.group.set(member, now);
+        Ok(())
+    }
+
+    /// Brings every companion, in order, to where the lead stands, and says what that changed.
+    async fn sync(&mut self) -> Result<Vec<RouteChange>, Action> {
+        let state = Intent::State(Box::new(self.machine.rollout().clone()));
+        self.bring_companions(&state).await
+    }
+
+    /// Brings every companion, in order, to what `goal` means for it.
+    async fn bring_companions(&mut self, goal: &Intent) -> Result<Vec<RouteChange>, Action> {
+        let mut changes = Vec::new();
+        let companions = goal.rollout().also.clone();
+        for (index, companion) in companions.iter().enumerate().take(self.group.companions()) {
+            let member = Member::Companion(index);
+            let intent = goal.of_companion(self.group.lead(), companion);
+            let before = self.object(member).clone();
+            if is_in_place(&intent, &before) {
+                continue;
+            }
+            self.write(member, &intent).await?;
+            changes.extend(changes_of(&intent, &before));
+        }
+        Ok(changes)
+    }
+
+    async fn take_step(&mut self, next: Rollout) -> Action {
+        self.try_step(next).await.unwrap_or_else(|action| action)
+    }
+
+    async fn try_step(&mut self, next: Rollout) -> Result<Action, Action> {
+        let before = self.machine.rollout().clone();
+        let began = Instant::now();
+        let intent = Intent::State(Box::new(next.clone()));
+        let mut changes = intent.changes(self.group.lead()).unwrap_or_default();
+        self.write(Member::Lead, &intent).await?;
+        let (tally, shadow) = (self.machine.step(), self.machine.shadow());
+        self.machine.set_state(next);
+        let reasons = self.machine.reasons();
+        changes.extend(self.sync().await?);
+        let took_millis = millis(began.elapsed());
+        self.next_look = Instant::now() + self.interval().min(LOOK_AFTER_WRITE);
+        let rollout = self.machine.rollout();
+        let weight = rollout.weight();
+        let event = match (before.phase, rollout.phase) {
+            (_, Phase::Tripped) => EventKind::Tripped {
+                weight: before.weight(),
+                reach: before.reach(),
+                tally,
+                shadow,
+                reasons,
+                took_millis,
+            },
+            (Phase::Tripped, Phase::Progressing) => EventKind::Cleared {
+                weight,
+                reach: rollout.reach(),
+                reasons,
+            },
+            (_, Phase::Progressing) if moved(&changes) || before.since != rollout.since => {
+                step_started(rollout, changes, took_millis)
+            }
+            _ => return Ok(self.machine.after_write()),
+        };
+        self.emit(event);
+        Ok(self.machine.after_write())
+    }
+
+    async fn complete(&mut self, next: Rollout) -> Action {
+        self.try_complete(next)
+            .await
+            .unwrap_or_else(|action| action)
+    }
+
+    async fn try_complete(&mut self, next: Rollout) -> Result<Action, Action> {
+        let began = Instant::now();
+        let last = LastRollout::of(&next, Outcome::Promoted, &next.holder, self.clock.now());
+        let intent = Intent::Complete(Box::new(next.clone()), last);
+        let mut changes = intent.changes(self.group.lead()).unwrap_or_default();
+        let first = intent.before_companions(self.cluster);
+        if first != intent && !first.is_done(self.group.lead()) {
+            self.write(Member::Lead, &first).await?;
+            self.machine.set_state(next.clone());
+        }
+        changes.extend(self.bring_companions(&intent).await?);
+        self.write(Member::Lead, &intent).await?;
+        let took_millis = millis(began.elapsed());
+        self.machine.set_state(next);
+        if moved(&changes) {
+            let event = step_started(self.machine.rollout(), changes, took_millis);
+            self.emit(event);
+        }
+        Ok(Action::Leave(Outcome::Promoted))
+    }
+
+    /// The server says the change itself is wrong: a canary that cannot go on goes back.
+    pub fn refused(&mut self, why: &str) -> Action {
+        self.machine.override_reason(why);
+        self.emit(EventKind::Warning {
+            text: why.to_owned(),
+        });
+        Action::RollBack {
+            cause: Cause::Refused,
+            overwrite: false,
+        }
+    }
+
+    // The end.
+
+    async fn roll_back(&mut self, cause: Cause, overwrite: bool) -> Outcome {
+        let rollout = self.machine.rollout().clone();
+        let clock = self.clock.clone();
+        let request = RollbackRequest {
+            cluster: self.cluster,
+            clock: &clock,
+            cause,
+            by: &rollout.holder,
+            // A policy that does not leave foreign weights alone does not leave them in a rollback.
+            initiator: Initiator::Driver {
+                overwrite: overwrite || rollout.plan.on_drift != OnDrift::Stop,
+            },
+            timeout: rollout.plan.rollback_timeout.unsigned(),
+        };
+        let (group, total) = (self.group.seen(), self.machine.total());
+        let observer = &mut *self.observer;
+        let mut emit = |event| {
+            observer.see(&Event::new(clock.now(), &group.lead, &rollout.run, event));
+        };
+        // A signal during a rollback can only mean: stop waiting. The one that began it does not count.
+        let mut signals_left = if self.signal.is_some() { 1 } else { 2 };
+        let restored = {
+            let back = roll_back_group(&request, &group, &rollout, total, &mut emit);
+            let mut back = std::pin::pin!(back);
+            loop {
+                tokio::select! {
+                    biased;
+                    restored = &mut back => break Some(restored),
+                    signal = self.signals.next() => {
+                        self.signal.get_or_insert(signal);
+                        signals_left -= 1;
+                        if signals_left == 0 {
+                            break None;
+                        }
+                    }
+                }
+            }
+        };
+        let Some(restored) = restored else {
+            return self.rollback_failed("a second signal: leaving the weights as they are");
+        };
+        match restored.map_err(GroupNotRestored::into_error) {
+            Ok(restored) => {
+                self.group.set(Member::Lead, restored.vs);
+                self.rollback = Some(restored.took);
+                Outcome::RolledBack(cause)
+            }
+            Err(RollbackError::TakenOver(holder)) => {
+                self.see(Observed::HolderChanged(holder));
+                Outcome::TakenOver
+            }
+            Err(RollbackError::Ended(last)) => {
+                let outcome = last.outcome;
+                self.see(Observed::Ended(*last));
+                outcome
+            }
+            Err(RollbackError::Drifted { manager, what }) => {
+                self.see(Observed::Drifted { manager, what });
+                Outcome::Drifted
+            }
+            Err(error @ (RollbackError::Impossible(_) | RollbackError::OutOfTime(_))) => {
+                self.rollback_failed(&error.to_string())
+            }
+        }
+    }
+
+    fn rollback_failed(&mut self, why: &str) -> Outcome {
+        self.machine.override_reason(why);
+        self.emit(EventKind::Warning { text: why.into() });
+        Outcome::RollbackFailed
+    }
+
+    fn finish(mut self, outcome: Outcome) -> Finish {
+        let rollout = self.machine.rollout().clone();
+        let finish = Finish {
+            outcome,
+            weight: weight_after(outcome, &rollout),
+            total: self.machine.total(),
+            rollback: self.rollback,
+            reasons: self.machine.reasons(),
+            signal: self.signal,
+            at: self.clock.now(),
+            rollout,
+        };
+        let took = finish.at.duration_since(finish.rollout.began);
+        self.emit(EventKind::Finished {
+            outcome,
+            weight: finish.weight,
+            took: HumanDuration::from(took),
+            total: finish.total,
+            reasons: finish.reasons.clone(),
+            next: finish.next_command(self.group.lead()),
+        });
+        finish
+    }
+}
+
+fn moved(changes: &[RouteChange]) -> bool {
+    changes.iter().any(|change| change.before != change.after)
+}
+
+/// The weights of the step at which `rollout` stands are set.
+pub(super) fn step_started(
+    rollout: &Rollout,
+    routes: Vec<RouteChange>,
+    took_millis: u64,
+) -> EventKind {
+    EventKind::StepStarted {
+        step: rollout.step + 1,
+        steps: rollout.plan.len(),
         weight: rollout.weight(),
-        total: crate::rollout::VersionCounts::default(),
-        rollback: None,
-        reasons: Vec::new(),
-        signal: None,
-        at,
-        rollout,
+        reach: rollout.reach(),
+        routes,
+        took_millis,
     }
 }

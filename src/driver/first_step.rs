@@ -1,50 +1,30 @@
-//! The first write of a rollout: before it nothing has moved, after it there is a way back to know.
-
-use super::sync_companions::sync_companions;
-use std::time::Duration;
+//! The first write of a rollout: before it nothing has moved, after it a rollback knows where to.
 
 use tokio::time::{Instant, timeout};
 
-use super::sync_companions::SyncError;
+use super::apply::{Failure, LAST_ANSWER, Next, Purpose, Retry, apply};
+use super::change_state::not_written;
+use super::drive::step_started;
+use super::finish::millis;
+use super::sync_companions::{SyncError, sync_companions};
 use super::undo_start::undo_start;
-use crate::cluster::CallError;
+use crate::cluster::{CallError, ErrorKind};
 use crate::context::Context;
 use crate::discovery::is_under_way;
-use crate::driver::emit;
-use crate::driver::{Written, write};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
-use crate::rollout::{Action, Intent, Observed, WriteError, compare, enter};
-use crate::rollout::{Cause, EventKind, LastRollout, Outcome, Rollout, RouteChange};
-use crate::signals::Signal;
-
-/// How often the write is tried before the rollout has not begun.
-const ATTEMPTS: u32 = 5;
-/// The pause between attempts.
-const PAUSE: Duration = Duration::from_millis(500);
-/// How long a write that is under way may still take once a signal has come.
-const LAST_ANSWER: Duration = Duration::from_secs(2);
+use crate::rollout::{
+    Action, Cause, EventKind, Group, Intent, LastRollout, Observed, Outcome, Rollout, RouteChange,
+    compare, enter,
+};
+use crate::signals::{Signal, Signals};
 
 /// A rollout that has begun.
 pub struct Begun {
-    /// The object with the state.
-    pub vs: VirtualService,
-    /// What moves with it, in order.
-    pub companions: Vec<VirtualService>,
+    /// The objects; the lead holds the state.
+    pub group: Group,
     /// Whether all of them have taken the first step; if not, whoever drives finds out why.
     pub whole: bool,
-}
-
-impl Begun {
-    /// The first step stands on the lead; nobody has looked at the others since.
-    fn unsure(vs: VirtualService, companions: Vec<VirtualService>) -> Self {
-        let whole = companions.is_empty();
-        Self {
-            vs,
-            companions,
-            whole,
-        }
-    }
 }
 
 /// Takes the first step of `rollout`, which is `next`: it stands on the objects that are returned, or
@@ -54,157 +34,152 @@ impl Begun {
 /// Traffic is untouched then, or as it was again, or the error says that nobody can tell.
 pub async fn begin(
     context: &mut Context<'_>,
-    mut vs: VirtualService,
-    companions: Vec<VirtualService>,
+    mut group: Group,
     rollout: &Rollout,
-    next: Rollout,
+    next: &Rollout,
 ) -> Result<Begun, CommandError> {
     let goal = match enter(next.clone()) {
         Action::Complete(next) => {
-            let last = LastRollout::of(&next, Outcome::Promoted, &next.holder, context.clock.now());
+            let now = context.clock.now();
+            let last = LastRollout::of(&next, Outcome::Promoted, &next.holder, now);
             Intent::Complete(next, last)
         }
         _ => Intent::State(Box::new(next.clone())),
     };
-    let intent = goal.before_companions(&context.cluster);
-    let mut attempt = 1;
-    loop {
-        let (before, began) = (vs.clone(), Instant::now());
-        let (written, signal) = write_once(context, &vs, &intent).await?;
-        let failure = match written {
-            Some(Ok(Written::Done(now))) => {
-                if let Some(signal) = signal {
-                    context.signals.put_back(signal);
-                }
-                let mut routes = intent.changes(&before).unwrap_or_default();
-                let mut begun = Begun {
-                    vs: now,
-                    companions,
-                    whole: true,
-                };
-                routes.extend(bring_along(context, &mut begun, &goal).await?);
-                let event = EventKind::StepStarted {
-                    step: next.step + 1,
-                    steps: next.plan.len(),
-                    weight: next.weight(),
-                    reach: next.reach(),
-                    routes,
-                    took_millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-                };
-                emit(context, &begun.vs, &next.run, event);
-                return Ok(begun);
-            }
-            Some(Ok(Written::Changed(now))) if signal.is_none() => {
-                if is_ours(&next, &now)? {
-                    return Ok(Begun::unsure(now, companions));
-                }
-                vs = still_as_it_was(rollout, now)?;
-                None
-            }
-            Some(Ok(Written::Failed(error))) if signal.is_none() && error.may_pass() => Some(error),
-            Some(Ok(Written::Failed(error))) if signal.is_none() => return Err(error.into()),
-            Some(Err(error)) => return Err(unwritable(&vs, error)),
-            Some(Ok(Written::Changed(_) | Written::Failed(_))) | None => {
-                let vs = interrupted(context, &vs, &next, signal).await?;
-                return Ok(Begun::unsure(vs, companions));
-            }
-        };
-        attempt += 1;
-        if attempt > ATTEMPTS {
-            return Err(given_up(&vs, failure));
-        }
-        if let Some(error) = failure {
-            let event = EventKind::Retrying {
-                what: format!("changing the weights of {}", vs.full_name()),
-                why: error.to_string(),
-                attempt,
-                manual: None,
-            };
-            emit(context, &vs, &next.run, event);
-            tokio::time::sleep(PAUSE).await;
-        }
+    let cluster = context.cluster.clone();
+    let began = Instant::now();
+    let mut first = FirstStep {
+        rollout,
+        next,
+        intent: goal.before_companions(&cluster),
+        routes: Vec::new(),
+        found: false,
+        unclear: false,
+        context,
+    };
+    group.lead = apply(&cluster, Retry::COMMAND, group.lead, &mut first).await?;
+    let FirstStep {
+        mut routes, found, ..
+    } = first;
+    if found {
+        // It stands on the lead; nobody has looked at the others since.
+        let whole = group.companions.is_empty();
+        return Ok(Begun { group, whole });
     }
+    let companions = bring_companions(context, &mut group, &goal).await?;
+    let whole = companions.is_some();
+    routes.extend(companions.into_iter().flatten());
+    let event = step_started(next, routes, millis(began.elapsed()));
+    context.emit(&group.lead, &next.run, event);
+    Ok(Begun { group, whole })
 }
 
-/// Takes the same step on all that moves along; where one of them cannot, takes back what has moved.
+/// Takes the same step on the companions; where one of them cannot, rolls back what has moved.
 ///
-/// A signal ends it: whoever drives finds in the lead's state where the others belong.
-async fn bring_along(
+/// A signal ends it with `None`: whoever drives finds in the lead's state where the others belong.
+async fn bring_companions(
     context: &mut Context<'_>,
-    begun: &mut Begun,
+    group: &mut Group,
     goal: &Intent,
-) -> Result<Vec<RouteChange>, CommandError> {
+) -> Result<Option<Vec<RouteChange>>, CommandError> {
     let cluster = context.cluster.clone();
-    let (lead, others) = (&mut begun.vs, &mut begun.companions);
-    let followed = tokio::select! {
+    let alone = group.companions.is_empty();
+    let synced = tokio::select! {
         biased;
-        signal = context.signals.next(), if !others.is_empty() => Err(signal),
-        followed = sync_companions(&cluster, lead, goal, others) => Ok(followed),
+        signal = context.signals.next(), if !alone => Err(signal),
+        synced = sync_companions(&cluster, group, goal) => Ok(synced),
     };
-    let source = match followed {
+    let source = match synced {
         Err(signal) => {
             context.signals.put_back(signal);
-            begun.whole = false;
-            return Ok(Vec::new());
+            return Ok(None);
         }
-        Ok(Ok(changes)) => return Ok(changes),
-        Ok(Err(SyncError::MovedOn)) => {
-            begun.whole = false;
-            return Ok(Vec::new());
-        }
+        Ok(Ok(changes)) => return Ok(Some(changes)),
+        Ok(Err(SyncError::MovedOn)) => return Ok(None),
         Ok(Err(source)) => source,
     };
-    let (vs, others) = (begun.vs.clone(), begun.companions.clone());
-    let lead = vs.full_name();
-    undo_start(context, vs, others, goal.rollout(), Cause::Refused).await?;
+    undo_start(context, group.clone(), goal.rollout(), Cause::Refused).await?;
     Err(CommandError::NotStarted {
-        lead,
-        source: Box::new(source),
+        lead: group.lead.full_name(),
+        why: source.to_string(),
     })
 }
 
-/// One attempt. A signal before it keeps it from being made; one that comes while it is under way
-/// waits a little for its answer.
-async fn write_once(
-    context: &mut Context<'_>,
-    vs: &VirtualService,
-    intent: &Intent,
-) -> Result<(Option<Result<Written, WriteError>>, Option<Signal>), CommandError> {
-    if let Some(signal) = context.signals.pending() {
-        return Err(CommandError::Interrupted(signal));
-    }
-    let mut writing = std::pin::pin!(write(&context.cluster, vs, intent));
-    tokio::select! {
-        biased;
-        written = &mut writing => Ok((Some(written), None)),
-        signal = context.signals.next() => {
-            let written = timeout(LAST_ANSWER, &mut writing).await;
-            Ok((written.ok(), Some(signal)))
-        }
-    }
+/// The first write under way.
+struct FirstStep<'a, 'c> {
+    context: &'a mut Context<'c>,
+    /// The rollout before its first step.
+    rollout: &'a Rollout,
+    next: &'a Rollout,
+    intent: Intent,
+    /// What the last attempt changes.
+    routes: Vec<RouteChange>,
+    /// Whether the step was found on the object although no answer had confirmed it.
+    found: bool,
+    /// Whether an attempt was made whose answer does not tell what became of it.
+    unclear: bool,
 }
 
-/// A signal came while the write was under way, and its answer does not tell what became of it.
-async fn interrupted(
-    context: &mut Context<'_>,
-    vs: &VirtualService,
-    next: &Rollout,
-    signal: Option<Signal>,
-) -> Result<VirtualService, CommandError> {
-    let signal = signal.unwrap_or(Signal::Interrupt);
-    let asked = context.cluster.virtual_service(vs.namespace(), vs.name());
-    let Ok(Ok(now)) = timeout(LAST_ANSWER, asked).await else {
-        return Err(CommandError::Conflict(format!(
-            "{} while the first step was set, and the API server does not say whether it is (try: {})",
-            signal.name(),
-            Rollout::abort_command(vs)
-        )));
-    };
-    if is_ours(next, &now)? {
-        context.signals.put_back(signal);
-        return Ok(now);
+impl Purpose for FirstStep<'_, '_> {
+    type Stop = CommandError;
+
+    async fn intent(&mut self, vs: &VirtualService) -> Result<Option<Intent>, CommandError> {
+        self.routes = self.intent.changes(vs).unwrap_or_default();
+        Ok(Some(self.intent.clone()))
     }
-    Err(CommandError::Interrupted(signal))
+
+    async fn changed(&mut self, now: VirtualService, _: &Intent) -> Result<Next, CommandError> {
+        if is_ours(self.next, &now)? {
+            self.found = true;
+            return Ok(Next::Done(now));
+        }
+        Ok(Next::Again(still_as_it_was(self.rollout, now)?))
+    }
+
+    async fn failed(&mut self, vs: &VirtualService, failure: Failure) -> CommandError {
+        not_written(vs, failure)
+    }
+
+    fn signals(&mut self) -> Option<&mut Signals> {
+        Some(&mut self.context.signals)
+    }
+
+    async fn interrupted(
+        &mut self,
+        vs: &VirtualService,
+        signal: Signal,
+        sent: bool,
+    ) -> Result<VirtualService, CommandError> {
+        if !sent && !self.unclear {
+            return Err(CommandError::Interrupted(signal));
+        }
+        let cluster = &self.context.cluster;
+        let asked = cluster.virtual_service(vs.namespace(), vs.name());
+        let Ok(Ok(now)) = timeout(LAST_ANSWER, asked).await else {
+            return Err(CommandError::Conflict(format!(
+                "{} while the first step was set, and the API server does not say whether it is (try: {})",
+                signal.name(),
+                Rollout::abort_command(vs)
+            )));
+        };
+        if !is_ours(self.next, &now)? {
+            return Err(CommandError::Interrupted(signal));
+        }
+        self.context.signals.put_back(signal);
+        self.found = true;
+        Ok(now)
+    }
+
+    fn retrying(&mut self, vs: &VirtualService, failure: &CallError, attempt: u32) {
+        self.unclear |= failure.kind == ErrorKind::Unknown;
+        let event = EventKind::Retrying {
+            what: format!("changing the weights of {}", vs.full_name()),
+            why: failure.to_string(),
+            attempt,
+            manual: None,
+        };
+        self.context.emit(vs, &self.next.run, event);
+    }
 }
 
 /// Whether the object tells of this very rollout, under way or over.
@@ -214,7 +189,7 @@ fn is_ours(next: &Rollout, now: &VirtualService) -> Result<bool, CommandError> {
     Ok(ended || shown.is_some_and(|shown| shown.run == next.run && shown.holder == next.holder))
 }
 
-/// The object changed under our hands: may the rollout begin on what it is now?
+/// The object has changed: may the rollout begin on what it is now?
 fn still_as_it_was(rollout: &Rollout, now: VirtualService) -> Result<VirtualService, CommandError> {
     if let Some(shown) = Rollout::read(&now)? {
         return Err(is_under_way(&now, &shown));
@@ -231,24 +206,5 @@ fn still_as_it_was(rollout: &Rollout, now: VirtualService) -> Result<VirtualServ
         | Observed::Deleted => Err(CommandError::Conflict(format!(
             "virtualservice {object} changed while the rollout started (try: again)"
         ))),
-    }
-}
-
-fn unwritable(vs: &VirtualService, error: WriteError) -> CommandError {
-    match error {
-        WriteError::State(error) => error.into(),
-        error @ (WriteError::MissingRoutes(_) | WriteError::TooLarge(_)) => {
-            CommandError::Conflict(format!("virtualservice {}: {error}", vs.full_name()))
-        }
-    }
-}
-
-fn given_up(vs: &VirtualService, failure: Option<CallError>) -> CommandError {
-    match failure {
-        Some(error) => error.into(),
-        None => CommandError::Conflict(format!(
-            "virtualservice {} keeps changing while it is patched (try: again in a moment)",
-            vs.full_name()
-        )),
     }
 }

@@ -8,23 +8,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::apply::{Failure, Next, Purpose, Retry, apply};
 use crate::clock::Clock;
 use crate::cluster::{CallError, Cluster, ErrorKind};
-use crate::driver::{Written, write};
 use crate::istio::{MissingRoutes, VirtualService};
-use crate::rollout::{Cause, EventKind, LastRollout, Outcome, Rollout, RouteChange};
-use crate::rollout::{Intent, WriteError};
-use crate::rollout::{Observed, compare, is_on_its_way_back};
+use crate::rollout::{
+    Cause, EventKind, Intent, LastRollout, Observed, Outcome, Rollout, RouteChange, compare,
+    is_on_its_way_back,
+};
 
-/// The first pause between attempts, doubled each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause between attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often an object may turn out to have been promoted while it was being restored.
+const PROMOTION_RETRIES: u32 = 3;
 
-/// How often the object may turn out to be different before we pause between attempts.
-const IMMEDIATE_RETRIES: u32 = 3;
-
-/// In whose name traffic is taken back.
+/// On whose behalf traffic is rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Initiator {
     /// The driver's: it stops where another driver took over, and where somebody changed the weights
@@ -37,7 +33,7 @@ pub enum Initiator {
     Person,
 }
 
-/// What a rollback needs to know.
+/// What a rollback is given.
 pub struct RollbackRequest<'a> {
     /// The API server.
     pub cluster: &'a Cluster,
@@ -47,12 +43,22 @@ pub struct RollbackRequest<'a> {
     pub cause: Cause,
     /// Who asks.
     pub by: &'a str,
-    /// In whose name.
+    /// On whose behalf.
     pub initiator: Initiator,
     /// How long to keep trying.
     pub timeout: Duration,
-    /// Whether the state stays on the object when its weights are back, because companions are not.
-    pub keeps_state: bool,
+}
+
+/// What is restored of an object beside its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// The state goes from the object; a promotion that came between stands.
+    Alone,
+    /// The same, but the other objects of the group are rolled back, so a promotion that came between
+    /// is undone.
+    InGroup,
+    /// The state stays on the object, because companions do not have their weights back.
+    WeightsOnly,
 }
 
 /// The original weights are back.
@@ -66,7 +72,7 @@ pub struct Restored {
     pub took: Duration,
 }
 
-/// Why traffic could not be taken back.
+/// Why the original weights could not be restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RollbackError {
     /// Another driver has it; it will do what is needed.
@@ -95,173 +101,195 @@ pub enum RollbackError {
 ///
 /// # Errors
 /// See [`RollbackError`]; traffic may then be anywhere between the last weights and the original.
-pub async fn roll_back(
+pub(super) async fn roll_back(
     request: &RollbackRequest<'_>,
-    mut vs: VirtualService,
+    extent: Extent,
+    vs: VirtualService,
     rollout: &Rollout,
     emit: &mut (dyn FnMut(EventKind) + Send),
 ) -> Result<Restored, RollbackError> {
-    let began = Instant::now();
-    let mut rollout = rollout.clone();
-    let mut attempt = 1;
-    let mut immediate = 0;
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let missing = rollout.original_on(&vs).err();
-        let intent = towards(request, &rollout, &vs, missing)?;
-        let changes = intent
-            .changes(&vs)
+    let mut restore = Restore {
+        request,
+        extent,
+        rollout: rollout.clone(),
+        emit,
+        began: Instant::now(),
+        missing: None,
+        changes: Vec::new(),
+        took: Duration::ZERO,
+        promotions: 0,
+    };
+    let retry = Retry::rollback(request.timeout);
+    let vs = apply(request.cluster, retry, vs, &mut restore).await?;
+    Ok(Restored {
+        vs,
+        changes: restore.changes,
+        took: restore.took,
+    })
+}
+
+/// A rollback of one object under way.
+struct Restore<'a> {
+    request: &'a RollbackRequest<'a>,
+    extent: Extent,
+    rollout: Rollout,
+    emit: &'a mut (dyn FnMut(EventKind) + Send),
+    began: Instant,
+    missing: Option<MissingRoutes>,
+    changes: Vec<RouteChange>,
+    took: Duration,
+    promotions: u32,
+}
+
+impl Purpose for Restore<'_> {
+    type Stop = RollbackError;
+
+    async fn intent(&mut self, vs: &VirtualService) -> Result<Option<Intent>, RollbackError> {
+        self.missing = self.rollout.original_on(vs).err();
+        let intent = self.goal(vs)?;
+        self.changes = intent
+            .changes(vs)
             .map_err(|error| RollbackError::Impossible(error.to_string()))?;
-        let failure = match write(request.cluster, &vs, &intent).await {
-            Ok(Written::Done(now)) => {
-                let took = began.elapsed();
-                if let Some(missing) = missing {
-                    return Err(RollbackError::Impossible(format!(
-                        "{missing}; whatever is left of them has its original weights again"
-                    )));
-                }
-                match read_back(request, &intent, now).await {
-                    Ok(vs) => return Ok(Restored { vs, changes, took }),
-                    Err(found) => {
-                        vs = found;
-                        reconsider(request, &mut rollout, &vs)?;
-                        keeps_changing(&vs)
-                    }
-                }
-            }
-            Ok(Written::Changed(now)) => {
-                vs = now;
-                if let Observed::Ended(last) = compare(&rollout, &vs) {
-                    return match last.outcome {
-                        Outcome::RolledBack(_) => Ok(Restored {
-                            vs,
-                            changes: Vec::new(),
-                            took: began.elapsed(),
-                        }),
-                        _ => Err(RollbackError::Ended(Box::new(last))),
-                    };
-                }
-                reconsider(request, &mut rollout, &vs)?;
-                keeps_changing(&vs)
-            }
-            Ok(Written::Failed(error)) => error,
-            Err(WriteError::MissingRoutes(error)) => {
-                return Err(RollbackError::Impossible(error.to_string()));
-            }
-            Err(error) => return Err(RollbackError::Impossible(error.to_string())),
-        };
-        if failure.kind == ErrorKind::Precondition && immediate < IMMEDIATE_RETRIES {
-            immediate += 1;
-            continue;
+        Ok(Some(intent))
+    }
+
+    async fn written(
+        &mut self,
+        now: VirtualService,
+        intent: &Intent,
+    ) -> Result<Next, RollbackError> {
+        self.took = self.began.elapsed();
+        if let Some(missing) = self.missing {
+            return Err(RollbackError::Impossible(format!(
+                "{missing}; the other chosen routes have their original weights again"
+            )));
         }
-        if failure.kind == ErrorKind::Missing {
-            return Err(RollbackError::Impossible(failure.to_string()));
+        match self.read_back(intent, now).await {
+            Ok(vs) => Ok(Next::Done(vs)),
+            Err(found) => self.reconsider(found),
         }
-        if began.elapsed() + pause > request.timeout {
-            return Err(RollbackError::OutOfTime(failure));
+    }
+
+    async fn changed(&mut self, now: VirtualService, _: &Intent) -> Result<Next, RollbackError> {
+        self.reconsider(now)
+    }
+
+    async fn failed(&mut self, _: &VirtualService, failure: Failure) -> RollbackError {
+        match failure {
+            Failure::Unwritable(error) => RollbackError::Impossible(error.to_string()),
+            Failure::Call(error) if error.kind == ErrorKind::Missing => {
+                RollbackError::Impossible(error.to_string())
+            }
+            Failure::Call(error) => RollbackError::OutOfTime(error),
         }
-        attempt += 1;
-        emit(EventKind::Retrying {
+    }
+
+    fn retrying(&mut self, vs: &VirtualService, failure: &CallError, attempt: u32) {
+        (self.emit)(EventKind::Retrying {
             what: format!("restoring the weights of {}", vs.full_name()),
             why: failure.to_string(),
             attempt,
-            manual: Some(Rollout::abort_command(&vs)),
+            manual: Some(Rollout::abort_command(vs)),
         });
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// What can be restored: everything, or what is left of the chosen routes, unless somebody else's
-/// changes are not to be touched at all.
-fn towards(
-    request: &RollbackRequest<'_>,
-    rollout: &Rollout,
-    vs: &VirtualService,
-    missing: Option<MissingRoutes>,
-) -> Result<Intent, RollbackError> {
-    let nothing_left = || {
-        let rest = rollout.original_of_rest(vs);
-        rest.routes.is_empty() && rest.is_exactly(vs)
-    };
-    match (missing, request.initiator) {
-        (None, _) if request.keeps_state => Ok(Intent::RestoreRest(Box::new(rollout.clone()))),
-        (None, _) => {
-            let outcome = Outcome::RolledBack(request.cause);
-            let last = LastRollout::of(rollout, outcome, request.by, request.clock.now());
-            Ok(Intent::Restore(Box::new(rollout.clone()), last))
-        }
-        (Some(missing), Initiator::Driver { overwrite: false }) => {
-            Err(RollbackError::Impossible(missing.to_string()))
-        }
-        (Some(missing), _) if nothing_left() => Err(RollbackError::Impossible(missing.to_string())),
-        (Some(_), _) => Ok(Intent::RestoreRest(Box::new(rollout.clone()))),
-    }
-}
-
-fn keeps_changing(vs: &VirtualService) -> CallError {
-    CallError {
-        kind: ErrorKind::Precondition,
-        attempted: format!("patch virtualservice {}", vs.full_name()),
-        why: "the object keeps changing while it is patched".into(),
-    }
-}
-
-/// Reads the object once more: what counts is what the server has, not what it answered.
-///
-/// A server that cannot be read right now has still confirmed the write, and that stands.
-async fn read_back(
-    request: &RollbackRequest<'_>,
-    intent: &Intent,
-    written: VirtualService,
-) -> Result<VirtualService, VirtualService> {
-    if !request.cluster.stores() {
-        return Ok(written);
-    }
-    match request
-        .cluster
-        .virtual_service(written.namespace(), written.name())
-        .await
-    {
-        Ok(now) if intent.has_weights(&now) || now.is_older_than(&written) => Ok(now),
-        Ok(now) => Err(now),
-        Err(_) if intent.has_weights(&written) => Ok(written),
-        Err(_) => Err(written),
-    }
-}
-
-/// The object is not what we believed: may we still restore it, and from which state?
-fn reconsider(
-    request: &RollbackRequest<'_>,
-    rollout: &mut Rollout,
-    vs: &VirtualService,
-) -> Result<(), RollbackError> {
-    match (compare(rollout, vs), request.initiator) {
-        (Observed::InSync, _) => Ok(()),
-        // Somebody promoted or paused while we decided: taking traffic back goes first.
-        (Observed::Advanced(shown), _) => {
-            *rollout = *shown;
-            Ok(())
-        }
-        (Observed::Ended(last), _) => Err(RollbackError::Ended(Box::new(last))),
-        (Observed::HolderChanged(holder), Initiator::Driver { .. }) => {
-            Err(RollbackError::TakenOver(holder))
-        }
-        (Observed::Drifted { .. }, _) if is_on_its_way_back(rollout, vs) => Ok(()),
-        (Observed::Drifted { manager, what }, Initiator::Driver { overwrite: false }) => {
-            Err(RollbackError::Drifted { manager, what })
-        }
-        (Observed::HolderChanged(_), Initiator::Person) | (Observed::Drifted { .. }, _) => {
-            if let Ok(Some(shown)) = Rollout::read(vs)
-                && (shown.run == rollout.run || request.initiator == Initiator::Person)
-            {
-                *rollout = shown;
+impl Restore<'_> {
+    /// What can be restored: everything, or what is left of the chosen routes, unless somebody else's
+    /// changes are not to be touched at all.
+    fn goal(&self, vs: &VirtualService) -> Result<Intent, RollbackError> {
+        let rollout = Box::new(self.rollout.clone());
+        let Some(missing) = self.missing else {
+            if self.extent == Extent::WeightsOnly {
+                return Ok(Intent::RestoreRest(rollout));
             }
-            Ok(())
+            let RollbackRequest {
+                cause, by, clock, ..
+            } = self.request;
+            let outcome = Outcome::RolledBack(*cause);
+            let last = LastRollout::of(&self.rollout, outcome, by, clock.now());
+            return Ok(Intent::Restore(rollout, last));
+        };
+        let rest = self.rollout.original_of_rest(vs);
+        let nothing_left = rest.routes.is_empty() && rest.is_exactly(vs);
+        if nothing_left || self.request.initiator == (Initiator::Driver { overwrite: false }) {
+            return Err(RollbackError::Impossible(missing.to_string()));
         }
-        (Observed::Deleted, _) => Err(RollbackError::Impossible(format!(
-            "virtualservice {} was deleted",
-            vs.full_name()
-        ))),
+        Ok(Intent::RestoreRest(rollout))
+    }
+
+    /// Reads the object once more: what counts is what the server has, not what it answered.
+    ///
+    /// A server that cannot be read right now has still confirmed the write, and that stands.
+    async fn read_back(
+        &self,
+        intent: &Intent,
+        written: VirtualService,
+    ) -> Result<VirtualService, VirtualService> {
+        let cluster = self.request.cluster;
+        if !cluster.stores() {
+            return Ok(written);
+        }
+        let asked = cluster.virtual_service(written.namespace(), written.name());
+        match asked.await {
+            Ok(now) if intent.has_weights(&now) || now.is_older_than(&written) => Ok(now),
+            Ok(now) => Err(now),
+            Err(_) if intent.has_weights(&written) => Ok(written),
+            Err(_) => Err(written),
+        }
+    }
+
+    /// The object is not what it was: may it still be restored, and from which state?
+    fn reconsider(&mut self, vs: VirtualService) -> Result<Next, RollbackError> {
+        let initiator = self.request.initiator;
+        match (compare(&self.rollout, &vs), initiator) {
+            (Observed::InSync, _) => {}
+            // Somebody promoted or paused meanwhile: rolling back goes first.
+            (Observed::Advanced(shown), _) => self.rollout = *shown,
+            (Observed::Ended(last), _) => return self.ended(last, vs),
+            (Observed::HolderChanged(holder), Initiator::Driver { .. }) => {
+                return Err(RollbackError::TakenOver(holder));
+            }
+            (Observed::Drifted { .. }, _) if is_on_its_way_back(&self.rollout, &vs) => {}
+            (Observed::Drifted { manager, what }, Initiator::Driver { overwrite: false }) => {
+                return Err(RollbackError::Drifted { manager, what });
+            }
+            (Observed::HolderChanged(_), Initiator::Person) | (Observed::Drifted { .. }, _) => {
+                if let Ok(Some(shown)) = Rollout::read(&vs)
+                    && (shown.run == self.rollout.run || initiator == Initiator::Person)
+                {
+                    self.rollout = shown;
+                }
+            }
+            (Observed::Deleted, _) => {
+                return Err(RollbackError::Impossible(format!(
+                    "virtualservice {} was deleted",
+                    vs.full_name()
+                )));
+            }
+        }
+        Ok(Next::Again(vs))
+    }
+
+    /// The rollout is over on the object already.
+    fn ended(&mut self, last: LastRollout, vs: VirtualService) -> Result<Next, RollbackError> {
+        match last.outcome {
+            Outcome::RolledBack(_) => {
+                self.changes.clear();
+                self.took = self.began.elapsed();
+                Ok(Next::Done(vs))
+            }
+            Outcome::Promoted if self.extent != Extent::Alone => {
+                self.promotions += 1;
+                if self.promotions > PROMOTION_RETRIES {
+                    return Err(RollbackError::Impossible(format!(
+                        "virtualservice {} is being promoted at the same time",
+                        vs.full_name()
+                    )));
+                }
+                Ok(Next::Again(vs))
+            }
+            _ => Err(RollbackError::Ended(Box::new(last))),
+        }
     }
 }

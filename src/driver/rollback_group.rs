@@ -3,6 +3,7 @@
 //! The lead's state says who moves with it, so it goes last. No object waits long for another: one
 //! that cannot be restored keeps neither the others' traffic from going back, nor the lead's weights.
 
+use std::iter::repeat;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,21 +11,19 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout};
 
-use super::rollback::{Restored, RollbackError, RollbackRequest, roll_back};
-use crate::cluster::{CallError, ErrorKind};
+use super::apply::Retry;
+use super::finish::millis;
+use super::rollback::{Extent, Restored, RollbackError, RollbackRequest, roll_back};
+use crate::cluster::ErrorKind;
 use crate::istio::VirtualService;
-use crate::rollout::Intent;
-use crate::rollout::changes_of;
-use crate::rollout::{Companion, EventKind, LastRollout, Outcome, Rollout};
+use crate::rollout::{
+    Companion, EventKind, Group, LastRollout, Outcome, Rollout, VersionCounts, route_of,
+};
 
 /// How long the next object waits for the one before it.
 const STAGGER: Duration = Duration::from_secs(1);
-/// The pause between attempts to read a companion.
-const PAUSE: Duration = Duration::from_millis(500);
-/// How often a companion may turn out to have been promoted while it was being restored.
-const PROMOTION_RETRIES: u32 = 3;
 
-type Tell<'a> = dyn FnMut(EventKind) + Send + 'a;
+type Emit<'a> = dyn FnMut(EventKind) + Send + 'a;
 
 /// Traffic that could not be taken back, object by object.
 #[derive(Debug, thiserror::Error)]
@@ -87,70 +86,100 @@ impl GroupNotRestored {
     }
 }
 
-/// Restores the original weights of `rollout` on its lead, last seen as `vs`, and on its companions,
-/// in their order; those that nobody has seen yet are read.
+/// Rolls a group back and tells of it: the original weights of `rollout` on its lead and its companions.
+///
+/// Companions that nobody has read yet are read. `total` is what was seen over all steps, as far as the
+/// caller knows.
 ///
 /// # Errors
 /// Which objects could not be restored. All others were; and as long as one is left, the lead keeps
 /// its state, so that doing it again finds them all.
 pub async fn roll_back_group(
     request: &RollbackRequest<'_>,
-    vs: VirtualService,
-    companions: Vec<Option<VirtualService>>,
+    group: &Group,
     rollout: &Rollout,
-    emit: &mut Tell<'_>,
+    total: VersionCounts,
+    emit: &mut Emit<'_>,
+) -> Result<Restored, GroupNotRestored> {
+    let cause = request.cause;
+    emit(EventKind::RollingBack {
+        cause,
+        weight: rollout.weight(),
+    });
+    let restored = restore_group(request, group, rollout, emit).await?;
+    emit(EventKind::RolledBack {
+        cause,
+        routes: restored.changes.clone(),
+        took_millis: millis(restored.took),
+        total,
+    });
+    Ok(restored)
+}
+
+async fn restore_group(
+    request: &RollbackRequest<'_>,
+    group: &Group,
+    rollout: &Rollout,
+    emit: &mut Emit<'_>,
 ) -> Result<Restored, GroupNotRestored> {
     let began = Instant::now();
-    let of_lead = |vs: &VirtualService, error| NotRestored {
-        object: vs.full_name(),
-        vs: Some(vs.clone()),
+    let lead = &group.lead;
+    let of_lead = |error| NotRestored {
+        object: lead.full_name(),
+        vs: Some(lead.clone()),
         rollout: rollout.clone(),
         is_lead: true,
         error,
     };
+    let alone = |error| GroupNotRestored(vec![of_lead(error)]);
     if rollout.also.is_empty() {
-        let restored = roll_back(request, vs.clone(), rollout, emit).await;
-        return restored.map_err(|error| GroupNotRestored(vec![of_lead(&vs, error)]));
+        let restored = roll_back(request, Extent::Alone, lead.clone(), rollout, emit).await;
+        return restored.map_err(alone);
     }
     let emit = Mutex::new(emit);
-    let (emit, lead, mut now, mut changes) = (&emit, &vs, vs.clone(), Vec::new());
-    let mut turns = FuturesUnordered::new();
+    let (emit, mut now, mut changes) = (&emit, lead.clone(), Vec::new());
+    let mut running = FuturesUnordered::new();
     let mut done = Vec::new();
-    let seen = companions.into_iter().chain(std::iter::repeat(None));
-    let all: Vec<_> = rollout.also.iter().zip(seen).collect();
-    for (companion, seen) in all.into_iter().rev() {
-        turns.push(restore(request, lead, rollout, companion, seen, emit));
-        let turn = async {
-            while let Some(one) = turns.next().await {
+    let seen = group.companions.iter().cloned().map(Some);
+    let members = rollout.also.iter().zip(seen.chain(repeat(None)));
+    for (companion, seen) in members.collect::<Vec<_>>().into_iter().rev() {
+        running.push(restore_companion(
+            request, lead, rollout, companion, seen, emit,
+        ));
+        let all_done = async {
+            while let Some(one) = running.next().await {
                 done.push(one);
             }
         };
-        // Whether it came to an end in time or not, the next one's turn has come.
-        let _ = timeout(STAGGER, turn).await;
+        // Whether they came to an end in time or not, the next one begins.
+        let _ = timeout(STAGGER, all_done).await;
     }
-    if !turns.is_empty() || done.iter().any(Result::is_err) {
-        let weights = RollbackRequest {
-            keeps_state: true,
-            ..*request
-        };
-        let others = async { turns.by_ref().collect::<Vec<_>>().await };
-        let (restored, others) =
-            futures::join!(at_last(&weights, vs.clone(), rollout, emit), others);
+    if !running.is_empty() || done.iter().any(Result::is_err) {
+        let others = async { running.by_ref().collect::<Vec<_>>().await };
+        let mut emit_lead = shared(emit);
+        let weights = roll_back(
+            request,
+            Extent::WeightsOnly,
+            lead.clone(),
+            rollout,
+            &mut emit_lead,
+        );
+        let (restored, others) = futures::join!(weights, others);
         done.extend(others);
         let failed = done.iter().any(Result::is_err);
         let restored = match restored {
             Ok(restored) if !failed => restored,
             restored => {
                 let mut left: Vec<_> = done.into_iter().filter_map(Result::err).collect();
-                left.extend(restored.err().map(|error| of_lead(&vs, error)));
+                left.extend(restored.err().map(of_lead));
                 return Err(GroupNotRestored(left));
             }
         };
         now = restored.vs;
         changes = restored.changes;
     }
-    let restored = at_last(request, now, rollout, emit).await;
-    let restored = restored.map_err(|error| GroupNotRestored(vec![of_lead(&vs, error)]))?;
+    let restored = roll_back(request, Extent::InGroup, now, rollout, &mut shared(emit)).await;
+    let restored = restored.map_err(alone)?;
     if changes.is_empty() {
         changes = restored.changes;
     }
@@ -162,47 +191,25 @@ pub async fn roll_back_group(
     })
 }
 
-fn telling<'a>(emit: &'a Mutex<&mut Tell<'_>>) -> impl FnMut(EventKind) + Send + 'a {
+/// One listener for rollbacks that run side by side.
+fn shared<'a>(emit: &'a Mutex<&mut Emit<'_>>) -> impl FnMut(EventKind) + Send + 'a {
     |event| {
-        let mut emit = emit.lock().expect("nobody panics while telling");
+        let mut emit = emit.lock().expect("no listener panics");
         (*emit)(event);
     }
 }
 
-/// Restores an object even if somebody promoted it meanwhile: its companions are on their way back.
-async fn at_last(
-    request: &RollbackRequest<'_>,
-    mut vs: VirtualService,
-    rollout: &Rollout,
-    emit: &Mutex<&mut Tell<'_>>,
-) -> Result<Restored, RollbackError> {
-    for _ in 0..PROMOTION_RETRIES {
-        let restored = roll_back(request, vs.clone(), rollout, &mut telling(emit)).await;
-        match restored {
-            Err(RollbackError::Ended(last)) if last.outcome == Outcome::Promoted => {
-                let now = request.cluster.virtual_service(vs.namespace(), vs.name());
-                vs = now.await.map_err(RollbackError::OutOfTime)?;
-            }
-            restored => return restored,
-        }
-    }
-    Err(RollbackError::Impossible(format!(
-        "virtualservice {} is being promoted at the same time",
-        vs.full_name()
-    )))
-}
-
-/// Takes one companion back.
-async fn restore(
+/// Rolls one companion back.
+async fn restore_companion(
     request: &RollbackRequest<'_>,
     lead: &VirtualService,
     rollout: &Rollout,
     companion: &Companion,
     seen: Option<VirtualService>,
-    emit: &Mutex<&mut Tell<'_>>,
+    emit: &Mutex<&mut Emit<'_>>,
 ) -> Result<Restored, NotRestored> {
     let own = rollout.of_companion(lead, companion);
-    let left = |vs: Option<VirtualService>, error| NotRestored {
+    let not_restored = |vs: Option<VirtualService>, error| NotRestored {
         object: companion.object.to_string(),
         vs,
         rollout: own.clone(),
@@ -213,29 +220,18 @@ async fn restore(
         Some(vs) => vs,
         None => read(request, companion)
             .await
-            .map_err(|error| left(None, error))?,
+            .map_err(|error| not_restored(None, error))?,
     };
     if let Some(answer) = nothing_to_do(companion, &own, &vs) {
-        return answer.map_err(|error| left(Some(vs), error));
+        return answer.map_err(|error| not_restored(Some(vs), error));
     }
     let before = vs.clone();
-    let restored = at_last(request, vs, &own, emit).await;
-    let restored = restored.map_err(|error| left(Some(before.clone()), error))?;
-    let last = LastRollout::of(
-        &own,
-        Outcome::RolledBack(request.cause),
-        request.by,
-        request.clock.now(),
-    );
-    let intent = Intent::Restore(Box::new(own.clone()), last);
-    let changes = match restored.changes.is_empty() {
-        true => Vec::new(),
-        false => changes_of(&intent, &before),
-    };
-    Ok(Restored {
-        changes,
-        ..restored
-    })
+    let restored = roll_back(request, Extent::InGroup, vs, &own, &mut shared(emit)).await;
+    let mut restored = restored.map_err(|error| not_restored(Some(before.clone()), error))?;
+    for change in &mut restored.changes {
+        change.route = route_of(&change.route, &before);
+    }
+    Ok(restored)
 }
 
 /// What is to be said of a companion that must not, or need not, be written to.
@@ -277,29 +273,27 @@ fn nothing_to_do(
     }
 }
 
-/// Reads a companion, as often as patience allows.
+/// Reads a companion, as often as the time allows.
 async fn read(
     request: &RollbackRequest<'_>,
     companion: &Companion,
 ) -> Result<VirtualService, RollbackError> {
-    let began = Instant::now();
     let object = &companion.object;
+    let mut attempts = Retry::reading_for_rollback(request.timeout).attempts();
     loop {
-        let error: CallError = match request
-            .cluster
-            .virtual_service(&object.namespace, &object.name)
-            .await
-        {
+        let asked = request.cluster;
+        let asked = asked.virtual_service(&object.namespace, &object.name);
+        let error = match asked.await {
             Ok(vs) => return Ok(vs),
             Err(error) => error,
         };
-        if error.kind == ErrorKind::Missing {
-            return Err(RollbackError::Impossible(error.to_string()));
+        match attempts.next(&error) {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None if error.kind == ErrorKind::Missing => {
+                return Err(RollbackError::Impossible(error.to_string()));
+            }
+            None => return Err(RollbackError::OutOfTime(error)),
         }
-        if !error.may_pass() || began.elapsed() + PAUSE > request.timeout {
-            return Err(RollbackError::OutOfTime(error));
-        }
-        tokio::time::sleep(PAUSE).await;
     }
 }
 

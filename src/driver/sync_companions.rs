@@ -1,25 +1,18 @@
-//! Bringing the companions to where their lead stands, without somebody who watches.
+//! Bringing the companions to where their lead stands, without a driver that watches them.
 
-use std::time::Duration;
-
-use crate::cluster::Cluster;
-use crate::driver::{Written, write};
+use super::apply::{Failure, Next, Purpose, Retry, apply};
+use crate::cluster::{CallError, Cluster, ErrorKind};
 use crate::istio::VirtualService;
-use crate::rollout::RouteChange;
-use crate::rollout::{Intent, WriteError};
-use crate::rollout::{Observed, compare};
-use crate::rollout::{blocker, changes_of, is_in_place};
-
-/// How often a write to a companion is tried.
-const ATTEMPTS: u32 = 5;
-/// The pause between attempts.
-const PAUSE: Duration = Duration::from_millis(500);
+use crate::rollout::{
+    Companion, Group, Intent, Observed, Rollout, RouteChange, blocker, changes_of, compare,
+    is_in_place,
+};
 
 /// Why the companions are not where their lead is.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SyncError {
-    /// One of them cannot be brought there, however often it is tried.
-    #[error("virtualservice {object} cannot move along: {why}")]
+    /// One of them cannot be patched, however often it is tried.
+    #[error("virtualservice {object} cannot be patched together with the others: {why}")]
     Refused {
         /// `namespace/name`.
         object: String,
@@ -27,7 +20,7 @@ pub enum SyncError {
         why: String,
     },
     /// The API server does not take it for the time being.
-    #[error("virtualservice {object} does not move along: {why}")]
+    #[error("virtualservice {object} was not patched together with the others: {why}")]
     Unreachable {
         /// `namespace/name`.
         object: String,
@@ -46,87 +39,123 @@ pub enum SyncError {
 /// See [`SyncError`]. Those that come before it in the order have moved then.
 pub async fn sync_companions(
     cluster: &Cluster,
-    lead: &mut VirtualService,
+    group: &mut Group,
     goal: &Intent,
-    others: &mut [VirtualService],
 ) -> Result<Vec<RouteChange>, SyncError> {
     let rollout = goal.rollout().clone();
     let mut changes = Vec::new();
-    for (companion, vs) in rollout.also.iter().zip(others.iter_mut()) {
-        let intent = goal.of_companion(lead, companion);
-        if is_in_place(&intent, vs) {
+    for (companion, vs) in rollout.also.iter().zip(&mut group.companions) {
+        let before = vs.clone();
+        let mut sync = Sync {
+            cluster,
+            lead: &group.lead,
+            goal,
+            companion,
+            intent: goal.of_companion(&group.lead, companion),
+        };
+        if is_in_place(&sync.intent, vs) {
             continue;
         }
-        let before = vs.clone();
-        let first = goal.before_companions(cluster);
-        write_to(cluster, vs, &intent, async |now| {
-            let shown = cluster.virtual_service(lead.namespace(), lead.name());
-            let is_ours = shown.await.is_ok_and(|shown| first.is_done(&shown));
-            match blocker(goal, lead, companion, now) {
-                _ if !is_ours => Err(SyncError::MovedOn),
-                Some(why) => Err(refused(now, why)),
-                None => Ok(()),
-            }
-        })
-        .await?;
-        changes.extend(changes_of(&intent, &before));
+        *vs = apply(cluster, Retry::COMMAND, before.clone(), &mut sync).await?;
+        changes.extend(changes_of(&sync.intent, &before));
     }
-    if matches!(goal, Intent::Complete(..)) && !rollout.also.is_empty() && !goal.is_done(lead) {
-        write_to(cluster, lead, goal, async |now| {
-            match compare(&rollout, now) {
-                Observed::InSync => Ok(()),
-                _ => Err(SyncError::MovedOn),
-            }
-        })
-        .await?;
+    if matches!(goal, Intent::Complete(..))
+        && !rollout.also.is_empty()
+        && !goal.is_done(&group.lead)
+    {
+        let mut end = EndOnLead {
+            goal,
+            rollout: &rollout,
+        };
+        group.lead = apply(cluster, Retry::COMMAND, group.lead.clone(), &mut end).await?;
     }
     Ok(changes)
 }
 
-/// Writes until it is done, as often as is sensible without somebody watching.
-async fn write_to(
-    cluster: &Cluster,
-    vs: &mut VirtualService,
-    intent: &Intent,
-    mut may_go_on: impl AsyncFnMut(&VirtualService) -> Result<(), SyncError>,
-) -> Result<(), SyncError> {
-    let mut why = String::new();
-    for _ in 0..ATTEMPTS {
-        match write(cluster, vs, intent).await {
-            Ok(Written::Done(now)) => {
-                *vs = now;
-                return Ok(());
-            }
-            Ok(Written::Changed(now)) => {
-                // Only what was looked at together with the lead is a ground to write on.
-                may_go_on(&now).await?;
-                *vs = now;
-                if is_in_place(intent, vs) {
-                    return Ok(());
-                }
-                why = "the object keeps changing while it is patched".into();
-            }
-            Ok(Written::Failed(error)) if error.may_pass() => {
-                why = error.to_string();
-                tokio::time::sleep(PAUSE).await;
-            }
-            Ok(Written::Failed(error)) => return Err(refused(vs, error.to_string())),
-            Err(error) => return Err(unwritable(vs, &error)),
+fn gave_up(vs: &VirtualService, failure: Failure) -> SyncError {
+    let object = vs.full_name();
+    match failure {
+        Failure::Call(CallError {
+            kind: ErrorKind::Precondition,
+            why,
+            ..
+        }) => SyncError::Unreachable { object, why },
+        Failure::Call(error) if error.may_pass() => SyncError::Unreachable {
+            object,
+            why: error.to_string(),
+        },
+        Failure::Call(error) => SyncError::Refused {
+            object,
+            why: error.to_string(),
+        },
+        Failure::Unwritable(error) => SyncError::Refused {
+            object,
+            why: error.to_string(),
+        },
+    }
+}
+
+/// One companion on its way to where the lead is.
+struct Sync<'a> {
+    cluster: &'a Cluster,
+    lead: &'a VirtualService,
+    goal: &'a Intent,
+    companion: &'a Companion,
+    intent: Intent,
+}
+
+impl Purpose for Sync<'_> {
+    type Stop = SyncError;
+
+    async fn intent(&mut self, _: &VirtualService) -> Result<Option<Intent>, SyncError> {
+        Ok(Some(self.intent.clone()))
+    }
+
+    /// The next patch may rest only on what was read before the lead was seen to be in place.
+    async fn changed(&mut self, now: VirtualService, _: &Intent) -> Result<Next, SyncError> {
+        let shown = self
+            .cluster
+            .virtual_service(self.lead.namespace(), self.lead.name());
+        let first = self.goal.before_companions(self.cluster);
+        if !shown.await.is_ok_and(|shown| first.is_done(&shown)) {
+            return Err(SyncError::MovedOn);
+        }
+        if let Some(why) = blocker(self.goal, self.lead, self.companion, &now) {
+            let object = now.full_name();
+            return Err(SyncError::Refused { object, why });
+        }
+        Ok(match is_in_place(&self.intent, &now) {
+            true => Next::Done(now),
+            false => Next::Again(now),
+        })
+    }
+
+    async fn failed(&mut self, vs: &VirtualService, failure: Failure) -> SyncError {
+        gave_up(vs, failure)
+    }
+}
+
+/// The lead, whose companions have all arrived.
+struct EndOnLead<'a> {
+    goal: &'a Intent,
+    rollout: &'a Rollout,
+}
+
+impl Purpose for EndOnLead<'_> {
+    type Stop = SyncError;
+
+    async fn intent(&mut self, _: &VirtualService) -> Result<Option<Intent>, SyncError> {
+        Ok(Some(self.goal.clone()))
+    }
+
+    async fn changed(&mut self, now: VirtualService, _: &Intent) -> Result<Next, SyncError> {
+        match compare(self.rollout, &now) {
+            Observed::InSync => Ok(Next::Again(now)),
+            _ => Err(SyncError::MovedOn),
         }
     }
-    Err(SyncError::Unreachable {
-        object: vs.full_name(),
-        why,
-    })
-}
 
-fn refused(vs: &VirtualService, why: String) -> SyncError {
-    SyncError::Refused {
-        object: vs.full_name(),
-        why,
+    async fn failed(&mut self, vs: &VirtualService, failure: Failure) -> SyncError {
+        gave_up(vs, failure)
     }
-}
-
-fn unwritable(vs: &VirtualService, error: &WriteError) -> SyncError {
-    refused(vs, error.to_string())
 }

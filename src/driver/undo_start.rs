@@ -1,32 +1,25 @@
-//! Taking back what has moved, when something that has to move along cannot.
+//! Rolling back what has moved, when another object of the group cannot be patched.
+
+use json_patch::PatchOperation;
 
 use super::rollback::{Initiator, RollbackRequest};
 use super::rollback_group::{GroupNotRestored, NotRestored, roll_back_group};
 use crate::context::Context;
-use crate::driver::emit;
 use crate::error::CommandError;
 use crate::istio::{VirtualService, shift};
-use crate::rollout::{Cause, EventKind, Rollout, VersionCounts};
-use json_patch::PatchOperation;
+use crate::rollout::{Cause, Group, Rollout, VersionCounts};
+use crate::signals::Signals;
 
-/// Restores the original weights of `vs` and of what moves with it.
+/// Restores the original weights of all objects.
 ///
 /// # Errors
 /// [`CommandError::RollbackFailed`] if that did not work, or was interrupted by a signal.
 pub async fn undo_start(
     context: &mut Context<'_>,
-    vs: VirtualService,
-    companions: Vec<VirtualService>,
+    group: Group,
     rollout: &Rollout,
     cause: Cause,
 ) -> Result<(), CommandError> {
-    let weight = rollout.weight();
-    emit(
-        context,
-        &vs,
-        &rollout.run,
-        EventKind::RollingBack { cause, weight },
-    );
     let (cluster, clock) = (context.cluster.clone(), context.clock.clone());
     let request = RollbackRequest {
         cluster: &cluster,
@@ -35,13 +28,12 @@ pub async fn undo_start(
         by: &rollout.holder,
         initiator: Initiator::Driver { overwrite: false },
         timeout: rollout.plan.rollback_timeout.unsigned(),
-        keeps_state: false,
     };
-    let companions = companions.into_iter().map(Some).collect();
-    let mut signals = std::mem::replace(&mut context.signals, crate::signals::Signals::none());
-    let mut tell = |event| emit(context, &vs, &rollout.run, event);
+    let mut signals = std::mem::replace(&mut context.signals, Signals::none());
+    let mut tell = |event| context.emit(&group.lead, &rollout.run, event);
     let restored = {
-        let back = roll_back_group(&request, vs.clone(), companions, rollout, &mut tell);
+        let total = VersionCounts::default();
+        let back = roll_back_group(&request, &group, rollout, total, &mut tell);
         tokio::select! {
             biased;
             restored = back => Some(restored),
@@ -50,26 +42,17 @@ pub async fn undo_start(
     };
     context.signals = signals;
     match restored {
-        Some(Ok(restored)) => {
-            let event = EventKind::RolledBack {
-                cause,
-                routes: restored.changes,
-                took_millis: u64::try_from(restored.took.as_millis()).unwrap_or(u64::MAX),
-                total: VersionCounts::default(),
-            };
-            emit(context, &vs, &rollout.run, event);
-            Ok(())
-        }
-        Some(Err(error)) => Err(rollback_failed(&vs, error)),
+        Some(Ok(_)) => Ok(()),
+        Some(Err(error)) => Err(rollback_failed(&group.lead, error)),
         None => Err(CommandError::Conflict(format!(
-            "interrupted while the traffic of virtualservice {} was taken back (try: {})",
-            vs.full_name(),
-            Rollout::abort_command(&vs)
+            "interrupted while virtualservice {} was rolled back (try: {})",
+            group.lead.full_name(),
+            Rollout::abort_command(&group.lead)
         ))),
     }
 }
 
-/// The error for traffic that needs a human, with what to type for each object that is left.
+/// The error for traffic that needs manual attention, with what to type for each object that is left.
 pub fn rollback_failed(vs: &VirtualService, error: GroupNotRestored) -> CommandError {
     let manual: Vec<_> = error.0.iter().map(by_hand).collect();
     let objects: Vec<_> = error.0.iter().map(|left| left.object.clone()).collect();
@@ -78,7 +61,7 @@ pub fn rollback_failed(vs: &VirtualService, error: GroupNotRestored) -> CommandE
             true => vs.full_name(),
             false => objects.join(", "),
         },
-        source: Box::new(error.into_error()),
+        why: error.into_error().to_string(),
         manual: manual.join("; "),
     }
 }

@@ -1,5 +1,7 @@
 //! What was found before anything moves: the results of preflight.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// How much a finding weighs.
@@ -84,6 +86,20 @@ impl Finding {
         findings
             .iter()
             .any(|finding| finding.level == Level::Refuse)
+    }
+}
+
+impl fmt::Display for Finding {
+    /// What was found, why it matters and what to do about it, in one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if let Some(why) = &self.why {
+            write!(f, ": {why}")?;
+            if let Some(fix) = &self.fix {
+                write!(f, " (try: {fix})")?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{Cause, Outcome};
-use crate::istio::Weights;
+use crate::istio::{VirtualService, Weights};
 use crate::plan::{HumanDuration, OnDrift, OnStuck, Percent, Reach, Rung};
 use crate::verdict::sequential::Evidence;
 use crate::verdict::{Counts, Verdict};
@@ -37,6 +37,20 @@ pub struct Event {
     pub run: String,
     /// What.
     pub event: EventKind,
+}
+
+impl Event {
+    /// What happened in run `run` on `vs`, now.
+    pub fn new(at: Timestamp, vs: &VirtualService, run: &str, event: EventKind) -> Self {
+        Self {
+            version: 1,
+            at,
+            namespace: vs.namespace().to_owned(),
+            name: vs.name().to_owned(),
+            run: run.to_owned(),
+            event,
+        }
+    }
 }
 
 /// Requests of both versions over some time, side by side.

@@ -1,0 +1,75 @@
+//! What a driver has to know of the two versions.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::snapshot::subsets_meant;
+use crate::cluster::Subset;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::metrics::Targets;
+use crate::preflight::version_selector;
+use crate::rollout::Rollout;
+use crate::verdict::sequential::History;
+
+/// What is known of stable and canary, beside the rollout itself.
+#[derive(Clone, Debug)]
+pub struct VersionFacts {
+    /// What the DestinationRules say, to find the canary's pods.
+    pub subsets: Vec<Subset>,
+    /// Whom to count in the metrics.
+    pub targets: Targets,
+    /// How many pods the canary has.
+    pub canary_pods: usize,
+    /// When the youngest pod of the canary started.
+    pub canary_since: Option<Timestamp>,
+    /// What stable did before the rollout.
+    pub history: History,
+}
+
+impl VersionFacts {
+    /// Reads the versions of a rollout; their history is unknown as yet.
+    ///
+    /// # Errors
+    /// If rules or pods cannot be read, or the metrics cannot tell the versions apart.
+    pub async fn read(context: &Context<'_>, rollout: &Rollout) -> Result<Self, CommandError> {
+        let subsets = subsets(context, rollout).await?;
+        let cluster = &context.cluster;
+        let stable = cluster.workloads(&rollout.stable, &subsets).await?;
+        let canary = cluster.workloads(&rollout.canary, &subsets).await?;
+        let (canary_pods, canary_since) = (canary.pods, canary.youngest);
+        let targets = Targets::new(
+            version_selector(&rollout.stable, stable),
+            version_selector(&rollout.canary, canary),
+        );
+        let targets = targets.map_err(|error| CommandError::Conflict(error.to_string()))?;
+        Ok(Self {
+            subsets,
+            targets: targets.counting(rollout.counted()),
+            canary_pods,
+            canary_since,
+            history: History::unknown(),
+        })
+    }
+}
+
+/// The subsets that the versions of a rollout under way can be.
+///
+/// # Errors
+/// If they cannot be listed.
+async fn subsets(context: &Context<'_>, rollout: &Rollout) -> Result<Vec<Subset>, CommandError> {
+    let mut namespaces = BTreeSet::from([context.namespace.clone()]);
+    for version in [&rollout.stable, &rollout.canary] {
+        if version.subset.is_some()
+            && let Some((_, namespace)) = version.host.service()
+        {
+            namespaces.insert(namespace.to_owned());
+        }
+    }
+    let mut around = context.cluster.visible_destination_rules(&namespaces).await;
+    match around.failed.pop() {
+        Some((_, error)) => Err(error.into()),
+        None => Ok(subsets_meant(&around.found, &context.namespace)),
+    }
+}

@@ -1,0 +1,65 @@
+//! What is told before a driver begins.
+
+use super::drive::step_started;
+use crate::context::Context;
+use crate::discovery::ReadyRollout;
+use crate::plan::Level;
+use crate::rollout::{EventKind, Group, Phase, Rollout};
+
+/// Tells what is about to start, with every warning of the preflight.
+pub fn announce_start(context: &mut Context<'_>, ready: &ReadyRollout) {
+    let (lead, rollout) = (&ready.group.lead, &ready.rollout);
+    let forecast = ready.forecast.as_ref();
+    let planned = EventKind::Planned {
+        stable: rollout.stable.to_string(),
+        canary: rollout.canary.to_string(),
+        routes: ready.group.route_names(rollout),
+        left_behind: ready.left_behind.clone(),
+        steps: rollout.plan.rungs(),
+        skipped: ready.skipped.clone(),
+        prometheus: rollout.plan.prometheus.clone(),
+        expected: forecast.and_then(|forecast| forecast.total),
+        requests_per_second: forecast.map(|forecast| forecast.requests_per_second),
+        resumed_from: None,
+    };
+    context.emit(lead, &rollout.run, planned);
+    for finding in &ready.findings {
+        if finding.level == Level::Warn {
+            let text = finding.to_string();
+            context.emit(lead, &rollout.run, EventKind::Warning { text });
+        }
+    }
+}
+
+/// Tells that this process goes on with a rollout, which `before` was the state of.
+pub fn announce_takeover(
+    context: &mut Context<'_>,
+    group: &Group,
+    before: &Rollout,
+    rollout: &Rollout,
+) {
+    let planned = EventKind::Planned {
+        stable: rollout.stable.to_string(),
+        canary: rollout.canary.to_string(),
+        routes: group.route_names(rollout),
+        left_behind: Vec::new(),
+        steps: rollout.plan.rungs(),
+        skipped: Vec::new(),
+        prometheus: rollout.plan.prometheus.clone(),
+        expected: None,
+        requests_per_second: None,
+        resumed_from: Some(before.holder.clone()),
+    };
+    context.emit(&group.lead, &rollout.run, planned);
+    let event = match rollout.phase {
+        Phase::Waiting => EventKind::Waiting {
+            weight: rollout.weight(),
+            reach: rollout.reach(),
+            why: "it waits for promote".into(),
+        },
+        Phase::Progressing | Phase::Paused | Phase::Tripped => {
+            step_started(rollout, group.changes(before, rollout), 0)
+        }
+    };
+    context.emit(&group.lead, &rollout.run, event);
+}

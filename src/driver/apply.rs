@@ -1,0 +1,407 @@
+//! The one loop that writes to an object.
+//!
+//! Every write of a rollout goes through [`apply`]: the first step, each later one, a change of state, a
+//! companion and a rollback. What differs between them is a [`Purpose`]: what is written, what an object
+//! that has changed meanwhile means, and what a signal means; and a [`Retry`], which says how often and
+//! how fast it is tried again.
+//!
+//! The answer to a PATCH may be lost. So after a failed `test`, a timeout or a 5xx the object is read
+//! and compared with what was intended before anything else happens.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use crate::cluster::{CallError, Cluster, ErrorKind};
+use crate::istio::VirtualService;
+use crate::rollout::{Intent, WriteError};
+use crate::signals::{Signal, Signals};
+
+/// How often the object may turn out to have changed before there is a pause between attempts.
+const IMMEDIATE_RETRIES: u32 = 3;
+/// How long a write that is under way may still take once a signal has come: knowing what became of
+/// it is better than guessing.
+pub(super) const LAST_ANSWER: Duration = Duration::from_secs(2);
+/// The longest `Retry-After` that is honoured in full; a server that asks for more is asked again then.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// How often and how fast a write is tried again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retry {
+    /// How many attempts are made at most.
+    attempts: Option<u32>,
+    /// How long the attempts may take together.
+    within: Option<Duration>,
+    /// The pause after the first attempt that failed; doubled each time.
+    first_pause: Duration,
+    longest_pause: Duration,
+    /// Whether what the server refuses is tried again as well.
+    refusals: bool,
+}
+
+impl Retry {
+    /// For a command whose user waits for the answer.
+    pub const COMMAND: Self = Self {
+        attempts: Some(5),
+        within: None,
+        first_pause: Duration::from_millis(250),
+        longest_pause: Duration::from_secs(1),
+        refusals: false,
+    };
+
+    /// For a driver, which goes on until something else has to be done.
+    pub const DRIVER: Self = Self {
+        attempts: None,
+        within: None,
+        first_pause: Duration::from_millis(250),
+        longest_pause: Duration::from_secs(10),
+        refusals: false,
+    };
+
+    /// For a rollback. A webhook that refuses it may be repaired, and rights may be given, so it goes on
+    /// whatever the answer is.
+    pub const fn rollback(within: Duration) -> Self {
+        Self {
+            attempts: None,
+            within: Some(within),
+            first_pause: Duration::from_millis(200),
+            longest_pause: Duration::from_secs(5),
+            refusals: true,
+        }
+    }
+
+    /// For what a rollback has to read first: what may not be read now will not be readable in a moment.
+    pub const fn reading_for_rollback(within: Duration) -> Self {
+        Self {
+            refusals: false,
+            ..Self::rollback(within)
+        }
+    }
+
+    /// The attempts, beginning with the first now.
+    pub fn attempts(self) -> Attempts {
+        Attempts {
+            retry: self,
+            began: Instant::now(),
+            number: 1,
+            pause: self.first_pause,
+        }
+    }
+
+    fn may_repeat(self, failure: &CallError) -> bool {
+        match failure.kind {
+            ErrorKind::Busy { .. } | ErrorKind::Unknown | ErrorKind::Precondition => true,
+            ErrorKind::Missing => false,
+            ErrorKind::Unserved
+            | ErrorKind::Forbidden
+            | ErrorKind::Unauthorized
+            | ErrorKind::Exists
+            | ErrorKind::Refused => self.refusals,
+        }
+    }
+}
+
+/// The attempts at one call so far.
+pub(super) struct Attempts {
+    retry: Retry,
+    began: Instant,
+    number: u32,
+    pause: Duration,
+}
+
+impl Attempts {
+    /// The attempt that is made now, from 1.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    fn is_last(&self) -> bool {
+        self.retry.attempts == Some(self.number)
+    }
+
+    /// How long to wait before the next attempt; `None` if `failure` is the end of it.
+    ///
+    /// A server that says when to come back is not asked earlier.
+    pub fn next(&mut self, failure: &CallError) -> Option<Duration> {
+        let asked = match failure.kind {
+            ErrorKind::Busy {
+                seconds: Some(seconds),
+            } => Duration::from_secs(seconds.into()).min(LONGEST_RETRY_AFTER),
+            _ => Duration::ZERO,
+        };
+        let pause = self.pause.max(asked);
+        let in_time = |within| self.began.elapsed() + pause <= within;
+        let goes_on = self.retry.may_repeat(failure)
+            && !self.is_last()
+            && self.retry.within.is_none_or(in_time);
+        self.number += 1;
+        self.pause = (self.pause * 2).min(self.retry.longest_pause);
+        goes_on.then_some(pause)
+    }
+}
+
+/// How a write goes on.
+pub(super) enum Next {
+    /// The object is as it should be.
+    Done(VirtualService),
+    /// The object is this now: the write is made on it.
+    Again(VirtualService),
+}
+
+/// Why a write ended without being made.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// No patch can be made.
+    Unwritable(WriteError),
+    /// The server did not take it, and trying again has no use or no time is left.
+    Call(CallError),
+}
+
+/// What a write is for.
+pub(super) trait Purpose {
+    /// Why the write is given up.
+    type Stop;
+
+    /// What is to be written to the object as it is; `None` if there is nothing to write.
+    async fn intent(&mut self, vs: &VirtualService) -> Result<Option<Intent>, Self::Stop>;
+
+    /// The server has taken the write.
+    async fn written(&mut self, now: VirtualService, _: &Intent) -> Result<Next, Self::Stop> {
+        Ok(Next::Done(now))
+    }
+
+    /// The object is not what it was: nothing was written, or somebody else wrote after it.
+    async fn changed(&mut self, now: VirtualService, intent: &Intent) -> Result<Next, Self::Stop>;
+
+    /// The write failed for good.
+    async fn failed(&mut self, vs: &VirtualService, failure: Failure) -> Self::Stop;
+
+    /// The signals that end the write; without any it is made come what may.
+    fn signals(&mut self) -> Option<&mut Signals> {
+        None
+    }
+
+    /// A signal came. `sent` says whether a PATCH was on its way whose answer is not known. Whoever finds
+    /// out that the write was made returns the object.
+    async fn interrupted(
+        &mut self,
+        _vs: &VirtualService,
+        _signal: Signal,
+        _sent: bool,
+    ) -> Result<VirtualService, Self::Stop> {
+        unreachable!("only a purpose with signals is interrupted")
+    }
+
+    /// The write failed and is tried again as this attempt, counted from 1.
+    fn retrying(&mut self, _: &VirtualService, _: &CallError, _: u32) {}
+
+    /// The last moment before it is tried again.
+    async fn before_retry(&mut self, _: &Intent) -> Result<(), Self::Stop> {
+        Ok(())
+    }
+}
+
+/// Writes to the object last seen as `vs` until it is as `purpose` wants it.
+///
+/// # Errors
+/// What `purpose` makes of whatever kept it from being written.
+pub(super) async fn apply<P: Purpose>(
+    cluster: &Cluster,
+    retry: Retry,
+    mut vs: VirtualService,
+    purpose: &mut P,
+) -> Result<VirtualService, P::Stop> {
+    let mut attempts = retry.attempts();
+    let mut conflicts = 0;
+    loop {
+        let Some(intent) = purpose.intent(&vs).await? else {
+            return Ok(vs);
+        };
+        let next = match write_once(cluster, &vs, &intent, purpose.signals()).await {
+            Attempt::Interrupted { signal, sent } => {
+                return purpose.interrupted(&vs, signal, sent).await;
+            }
+            Attempt::Ended(Err(error)) => {
+                return Err(purpose.failed(&vs, Failure::Unwritable(error)).await);
+            }
+            Attempt::Ended(Ok(Written::Done(now))) => Ok(purpose.written(now, &intent).await?),
+            Attempt::Ended(Ok(Written::Changed(now))) => Ok(purpose.changed(now, &intent).await?),
+            Attempt::Ended(Ok(Written::Failed(error))) => Err(error),
+        };
+        let failure = match next {
+            Ok(Next::Done(now)) => return Ok(now),
+            Ok(Next::Again(now)) => {
+                vs = now;
+                conflicts += 1;
+                if conflicts <= IMMEDIATE_RETRIES {
+                    continue;
+                }
+                keeps_changing(&vs)
+            }
+            Err(error) => error,
+        };
+        let Some(pause) = attempts.next(&failure) else {
+            return Err(purpose.failed(&vs, Failure::Call(failure)).await);
+        };
+        purpose.retrying(&vs, &failure, attempts.number());
+        if let Some(signal) = paused(pause, purpose.signals()).await {
+            return purpose.interrupted(&vs, signal, false).await;
+        }
+        purpose.before_retry(&intent).await?;
+    }
+}
+
+fn keeps_changing(vs: &VirtualService) -> CallError {
+    CallError {
+        kind: ErrorKind::Precondition,
+        attempted: format!("patch virtualservice {}", vs.full_name()),
+        why: "the object keeps changing while it is patched".into(),
+    }
+}
+
+/// Waits, unless a signal comes first.
+async fn paused(pause: Duration, signals: Option<&mut Signals>) -> Option<Signal> {
+    let Some(signals) = signals else {
+        tokio::time::sleep(pause).await;
+        return None;
+    };
+    tokio::select! {
+        biased;
+        signal = signals.next() => Some(signal),
+        () = tokio::time::sleep(pause) => None,
+    }
+}
+
+enum Attempt {
+    Ended(Result<Written, WriteError>),
+    Interrupted { signal: Signal, sent: bool },
+}
+
+/// One attempt. A signal before it keeps it from being made; one that comes while it is under way waits
+/// a little for its answer, and is put back where the write was made.
+async fn write_once(
+    cluster: &Cluster,
+    vs: &VirtualService,
+    intent: &Intent,
+    signals: Option<&mut Signals>,
+) -> Attempt {
+    let Some(signals) = signals else {
+        return Attempt::Ended(write(cluster, vs, intent).await);
+    };
+    if let Some(signal) = signals.pending() {
+        return Attempt::Interrupted {
+            signal,
+            sent: false,
+        };
+    }
+    let mut writing = std::pin::pin!(write(cluster, vs, intent));
+    let signal = tokio::select! {
+        biased;
+        written = &mut writing => return Attempt::Ended(written),
+        signal = signals.next() => signal,
+    };
+    match timeout(LAST_ANSWER, &mut writing).await {
+        Ok(done @ Ok(Written::Done(_))) => {
+            signals.put_back(signal);
+            Attempt::Ended(done)
+        }
+        _ => Attempt::Interrupted { signal, sent: true },
+    }
+}
+
+/// What became of one PATCH.
+#[derive(Debug)]
+enum Written {
+    /// The object is as intended.
+    Done(VirtualService),
+    /// The object is not what it was taken for; nothing was written. This is what it is now.
+    Changed(VirtualService),
+    /// Nothing was written, or nobody can tell; trying again is safe.
+    Failed(CallError),
+}
+
+/// Writes `intent` to the object last seen as `vs`: one PATCH, and a GET only where its answer does not
+/// tell what became of it.
+async fn write(
+    cluster: &Cluster,
+    vs: &VirtualService,
+    intent: &Intent,
+) -> Result<Written, WriteError> {
+    let patch = intent.patch(vs)?;
+    let error = match cluster.patch(vs, patch).await {
+        Ok(now) => return Ok(Written::Done(now)),
+        Err(error) => error,
+    };
+    if !matches!(error.kind, ErrorKind::Precondition | ErrorKind::Unknown) {
+        return Ok(Written::Failed(error));
+    }
+    let now = match cluster.virtual_service(vs.namespace(), vs.name()).await {
+        Ok(now) => now,
+        Err(gone) if gone.kind == ErrorKind::Missing => return Ok(Written::Failed(gone)),
+        Err(_) => return Ok(Written::Failed(error)),
+    };
+    Ok(if intent.is_done(&now) {
+        Written::Done(now)
+    } else if error.kind == ErrorKind::Unknown && now.raw() == vs.raw() {
+        Written::Failed(error)
+    } else {
+        Written::Changed(now)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(kind: ErrorKind) -> CallError {
+        CallError {
+            kind,
+            attempted: "patch virtualservice shop/reviews".into(),
+            why: String::new(),
+        }
+    }
+
+    fn pauses(retry: Retry, kind: ErrorKind, most: usize) -> Vec<u64> {
+        let mut attempts = retry.attempts();
+        let pauses = std::iter::from_fn(|| attempts.next(&failure(kind)));
+        let pauses = pauses.take(most);
+        pauses
+            .map(|pause| u64::try_from(pause.as_millis()).unwrap())
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_double_up_to_a_limit_and_attempts_come_to_an_end() {
+        let unknown = ErrorKind::Unknown;
+        assert_eq!(pauses(Retry::COMMAND, unknown, 9), [250, 500, 1000, 1000]);
+        assert_eq!(
+            pauses(Retry::DRIVER, unknown, 8),
+            [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]
+        );
+        let rollback = Retry::rollback(Duration::from_secs(1));
+        // No time passes here, so the limit is what one pause may take.
+        assert_eq!(pauses(rollback, unknown, 9), [200, 400, 800]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_says_when_to_come_back_is_not_asked_earlier() {
+        let busy = |seconds| ErrorKind::Busy {
+            seconds: Some(seconds),
+        };
+        assert_eq!(pauses(Retry::DRIVER, busy(3), 2), [3000, 3000]);
+        assert_eq!(pauses(Retry::DRIVER, busy(3600), 1), [30_000]);
+        let none = ErrorKind::Busy { seconds: None };
+        assert_eq!(pauses(Retry::DRIVER, none, 1), [250]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_rollback_insists_on_what_is_refused_and_nobody_on_what_is_gone() {
+        let rollback = Retry::rollback(Duration::from_secs(60));
+        for kind in [ErrorKind::Forbidden, ErrorKind::Refused] {
+            assert_eq!(pauses(Retry::DRIVER, kind, 1), [] as [u64; 0]);
+            assert_eq!(pauses(Retry::COMMAND, kind, 1), [] as [u64; 0]);
+            assert_eq!(pauses(rollback, kind, 1), [200]);
+        }
+        assert_eq!(pauses(rollback, ErrorKind::Missing, 1), [] as [u64; 0]);
+    }
+}

@@ -1,0 +1,118 @@
+//! A driver's write: it goes on until it is done, or until something else is to be done.
+
+use super::apply::{Failure, Next, Purpose};
+use super::drive::Driver;
+use super::watched_group::Member;
+use crate::cluster::{CallError, ErrorKind};
+use crate::istio::{MissingRoutes, VirtualService};
+use crate::rollout::{
+    Action, Cause, EventKind, Intent, Observed, Outcome, Phase, WriteError, is_in_place,
+};
+use crate::signals::{Signal, Signals};
+
+/// A write to one of a driver's objects. It stops with what is to be done instead.
+///
+/// Nothing moves while it does not work, but the canary is still watched: what was decided before a
+/// long outage may be wrong after it.
+pub(super) struct DriverWrite<'d, 'a> {
+    pub driver: &'d mut Driver<'a>,
+    pub member: Member,
+    pub intent: &'d Intent,
+}
+
+impl Purpose for DriverWrite<'_, '_> {
+    type Stop = Action;
+
+    async fn intent(&mut self, _: &VirtualService) -> Result<Option<Intent>, Action> {
+        Ok(Some(self.intent.clone()))
+    }
+
+    async fn changed(&mut self, now: VirtualService, intent: &Intent) -> Result<Next, Action> {
+        self.driver.object_is(self.member, now).await?;
+        let vs = self.driver.object(self.member).clone();
+        // Somebody else may have brought a companion there, or to the very end, meanwhile.
+        let is_companion = self.member != Member::Lead;
+        Ok(match is_companion && is_in_place(intent, &vs) {
+            true => Next::Done(vs),
+            // Something changed that does not matter to the rollout.
+            false => Next::Again(vs),
+        })
+    }
+
+    async fn failed(&mut self, vs: &VirtualService, failure: Failure) -> Action {
+        match failure {
+            Failure::Call(error)
+                if error.kind == ErrorKind::Missing && self.member == Member::Lead =>
+            {
+                self.driver.lead_gone()
+            }
+            Failure::Call(error) => self.driver.refused(&error.to_string()),
+            Failure::Unwritable(WriteError::MissingRoutes(missing)) => {
+                self.routes_gone(vs, &missing)
+            }
+            Failure::Unwritable(error @ (WriteError::State(_) | WriteError::TooLarge(_))) => {
+                self.driver.refused(&error.to_string())
+            }
+        }
+    }
+
+    fn signals(&mut self) -> Option<&mut Signals> {
+        Some(self.driver.signals())
+    }
+
+    /// Whatever became of the write: a rollback reads the object first, and holding leaves it as it is.
+    async fn interrupted(
+        &mut self,
+        _: &VirtualService,
+        signal: Signal,
+        _: bool,
+    ) -> Result<VirtualService, Action> {
+        Err(self.driver.signalled(signal))
+    }
+
+    fn retrying(&mut self, vs: &VirtualService, failure: &CallError, attempt: u32) {
+        self.driver.emit(EventKind::Retrying {
+            what: format!("changing the weights of {}", vs.full_name()),
+            why: failure.to_string(),
+            attempt,
+            manual: None,
+        });
+    }
+
+    /// Looks at the metrics; only what is worse than what the write was decided on counts.
+    async fn before_retry(&mut self, intent: &Intent) -> Result<(), Action> {
+        match self.driver.look().await {
+            action @ Action::RollBack { .. } => Err(action),
+            Action::Write(next)
+                if next.phase == Phase::Tripped && *intent != Intent::State(next.clone()) =>
+            {
+                Err(Action::Write(next))
+            }
+            action @ Action::Leave(Outcome::Held) => Err(action),
+            Action::Wait | Action::Write(_) | Action::Complete(_) | Action::Leave(_) => Ok(()),
+        }
+    }
+}
+
+impl DriverWrite<'_, '_> {
+    /// Chosen routes are no longer there.
+    fn routes_gone(&mut self, vs: &VirtualService, missing: &MissingRoutes) -> Action {
+        let observed = Observed::Drifted {
+            manager: vs.last_manager().unwrap_or("somebody").to_owned(),
+            what: match self.member {
+                Member::Lead => missing.to_string(),
+                Member::Companion(_) => format!("virtualservice {}: {missing}", vs.full_name()),
+            },
+        };
+        // Not even a policy that sets weights again can write to a route that is not there.
+        match (self.driver.see_on(self.member, observed), self.member) {
+            // But the others have moved already, and a group is rolled back as a whole.
+            (Action::Write(_), Member::Companion(_)) => Action::RollBack {
+                cause: Cause::Drift,
+                overwrite: true,
+            },
+            (back @ Action::RollBack { .. }, Member::Companion(_)) => back,
+            _ => Action::Leave(Outcome::Drifted),
+        }
+    }
+}

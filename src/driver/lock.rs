@@ -1,0 +1,31 @@
+//! One driver at a time: the lease of a rollout.
+
+use crate::cluster::{ErrorKind, Lease, LeaseError, LeaseGuard};
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::istio::VirtualService;
+use crate::rollout::EventKind;
+
+/// Takes the lease; where leases may not be had, the state annotation alone must do, and that is said.
+///
+/// # Errors
+/// If another driver holds it, or the API server does not answer.
+pub async fn lock(
+    context: &mut Context<'_>,
+    vs: &VirtualService,
+    run: &str,
+) -> Result<LeaseGuard, CommandError> {
+    let holder = context.holder();
+    let lease = Lease::of(&context.cluster, vs, &context.clock);
+    match lease.acquire(&holder).await {
+        Ok(guard) => Ok(guard),
+        Err(LeaseError::Call(error)) if error.kind == ErrorKind::Forbidden => {
+            let text = format!(
+                "{error}; going on without a lease: the state on the object alone keeps others out"
+            );
+            context.emit(vs, run, EventKind::Warning { text });
+            Ok(LeaseGuard::without_lease(&holder))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
