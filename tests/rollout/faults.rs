@@ -375,3 +375,36 @@ async fn an_outage_of_the_whole_api_server_moves_nothing_and_is_survived() {
         shop.told()
     );
 }
+
+/// Every kind of write honours `Retry-After`: the first step, a later one, and the rollback.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_says_when_to_come_back_is_not_asked_earlier() {
+    let busy = || ApiFault::Answer {
+        code: 429,
+        retry_after: Some(7),
+        applied: false,
+    };
+    for (patch, breaks) in [(0, false), (1, false), (1, true)] {
+        let shop = Shop::open().await;
+        let rule = Rule::new(busy()).on("patch").of("virtualservices");
+        shop.world.faults().api(rule.after(patch).times(1));
+        if breaks {
+            let broken = shop.after(1);
+            shop.world
+                .traffic()
+                .version("shop", "reviews-v2")
+                .fails_from(broken, 1.0);
+        }
+        let finish = shop.start(brisk_with("10,100")).await.unwrap();
+        assert_eq!(finish.rollback.is_some(), breaks, "{finish:?}");
+        let mut patches = shop.world.calls();
+        patches.retain(|call| call.verb == "patch");
+        let first = usize::try_from(patch).unwrap();
+        assert_eq!(patches[first].status, Some(429));
+        let waited = patches[first + 1].at.duration_since(patches[first].at);
+        assert!(
+            (7..9).contains(&waited.as_secs()),
+            "patch {patch} was repeated after {waited:#}"
+        );
+    }
+}

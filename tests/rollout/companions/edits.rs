@@ -65,7 +65,7 @@ async fn an_old_manifest_that_is_applied_over_a_companion_is_a_foreign_edit() {
     assert_eq!(finish.unwrap().outcome, Outcome::Drifted);
     assert_eq!(
         group.shop.drifts()[0].1,
-        "virtualservice shop/storefront has another state than shop/reviews, which it moves with"
+        "virtualservice shop/storefront has another state of the rollout than shop/reviews"
     );
     assert_eq!(group.canary(), [50, 8, 100], "nothing is overwritten");
 }

@@ -1,4 +1,4 @@
-//! An object that cannot move along.
+//! An object that cannot be patched together with the others.
 
 use jiff::SignedDuration;
 use kubectl_canary::CommandError;
@@ -21,7 +21,7 @@ async fn a_companion_that_is_refused_at_the_start_leaves_all_as_before() {
         assert_eq!(
             error.to_string(),
             format!(
-                "virtualservice shop/{object} cannot move along: cannot patch virtualservice shop/{object}: admission webhook \"rev.validation.istio.io\" denied the request: not today; shop/reviews and all that moves with it have their original weights"
+                "virtualservice shop/{object} cannot be patched together with the others: cannot patch virtualservice shop/{object}: admission webhook \"rev.validation.istio.io\" denied the request: not today; shop/reviews and its companions have their original weights"
             )
         );
         assert_eq!(kubectl_canary::cli::Exit::from(&error).code(), 1);

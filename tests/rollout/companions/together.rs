@@ -219,7 +219,7 @@ async fn promote_without_a_driver_moves_all_and_a_refusal_takes_all_back() {
     assert!(
         error
             .to_string()
-            .ends_with("the rollout of shop/reviews and all that moves with it is rolled back"),
+            .ends_with("the rollout of shop/reviews and its companions is rolled back"),
         "{error}"
     );
     assert_eq!(kubectl_canary::cli::Exit::from(&error).code(), 12);
