@@ -13,13 +13,13 @@ use serde_json::Value;
 
 use super::faults::{ApiFault, FaultContext};
 use super::request_log::Call;
-use super::state::State;
-use super::world::World;
+use super::state::WorldState;
+use super::world::{PROMETHEUS, World};
 use crate::sandbox::api::ApiStatus;
 use crate::sandbox::api::Attempt;
-use crate::sandbox::api::Kind;
-use crate::sandbox::api::{self, Line, Request, Watch};
-use crate::sandbox::api::{ProxyTarget, Query, Route};
+use crate::sandbox::api::ResourceKind;
+use crate::sandbox::api::{self, Request, WatchLine, WatchStream};
+use crate::sandbox::api::{ApiRoute, ProxyTarget, QueryParams};
 use crate::sandbox::prometheus::{PrometheusFault, Question};
 
 /// The body of an answer: whole, or as the lines of a watch.
@@ -29,9 +29,6 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 #[derive(Debug, thiserror::Error)]
 #[error("connection reset by peer")]
 pub(crate) struct Reset;
-
-/// Where Prometheus is found through the API server.
-pub(crate) const PROMETHEUS: (&str, &str, &str) = ("istio-system", "prometheus", "9090");
 
 /// Who calls without saying so.
 const NOBODY_IN_PARTICULAR: &str = "sandbox";
@@ -52,7 +49,7 @@ pub(crate) async fn answer(
         headers: &parts.headers,
         path: &path,
         query_text: &query_text,
-        query: Query::parse(&query_text),
+        query: QueryParams::parse(&query_text),
         body: &body,
     };
     context.answer().await
@@ -64,7 +61,7 @@ struct RequestContext<'a> {
     headers: &'a HeaderMap,
     path: &'a str,
     query_text: &'a str,
-    query: Query,
+    query: QueryParams,
     body: &'a [u8],
 }
 
@@ -94,9 +91,9 @@ impl RequestContext<'_> {
             let route = self.route(state);
             let verb = api::verb(self.method.as_str(), &route, &self.query);
             let resource = match &route {
-                Route::Object(target) => target.kind.plural,
-                Route::Proxy(_) => "services/proxy",
-                Route::AccessReview => "selfsubjectaccessreviews",
+                ApiRoute::Object(target) => target.kind.plural,
+                ApiRoute::Proxy(_) => "services/proxy",
+                ApiRoute::AccessReview => "selfsubjectaccessreviews",
                 _ => "",
             };
             let context = FaultContext {
@@ -108,7 +105,7 @@ impl RequestContext<'_> {
                 body: self.body,
             };
             // Prometheus on the sandbox's own listener is no part of the API server.
-            let faults = if matches!(route, Route::Prometheus(_)) {
+            let faults = if matches!(route, ApiRoute::Prometheus(_)) {
                 Vec::new()
             } else {
                 state.faults.of_api(&context)
@@ -127,8 +124,8 @@ impl RequestContext<'_> {
         })
     }
 
-    fn route(&self, state: &State) -> Route<'_> {
-        Route::of(self.path, |kind: &Kind, version: &str| {
+    fn route(&self, state: &WorldState) -> ApiRoute<'_> {
+        ApiRoute::of(self.path, |kind: &ResourceKind, version: &str| {
             state.serves(kind, version)
         })
     }
@@ -196,8 +193,8 @@ impl RequestContext<'_> {
         let way = self.world.look(|state| {
             let route = self.route(state);
             match &route {
-                Route::Prometheus(path) => Way::Prometheus(path, false),
-                Route::Proxy(target) => match self.enter_proxy(state, target) {
+                ApiRoute::Prometheus(path) => Way::Prometheus(path, false),
+                ApiRoute::Proxy(target) => match self.enter_proxy(state, target) {
                     Ok(()) => Way::Prometheus(target.path, true),
                     Err(refusal) => Way::Done(Err(refusal)),
                 },
@@ -236,7 +233,7 @@ impl RequestContext<'_> {
     }
 
     /// The API server's way to a service: the right to it, the service, its port.
-    fn enter_proxy(&self, state: &State, target: &ProxyTarget<'_>) -> Result<(), ApiStatus> {
+    fn enter_proxy(&self, state: &WorldState, target: &ProxyTarget<'_>) -> Result<(), ApiStatus> {
         let user = self.user();
         let attempt = Attempt {
             user: &user,
@@ -254,7 +251,7 @@ impl RequestContext<'_> {
         if !state.access.allows(&attempt) {
             return Err(ApiStatus::forbidden(&attempt));
         }
-        let services = Kind::by_plural("services").ok_or_else(ApiStatus::no_such_path)?;
+        let services = ResourceKind::by_plural("services").ok_or_else(ApiStatus::no_such_path)?;
         let service = state
             .store
             .get(services, target.namespace, target.service)
@@ -364,7 +361,7 @@ fn refused(refusal: &ApiStatus) -> Response<Body> {
 }
 
 /// The lines of a watch, as they come.
-fn lines(world: World, watch: Watch) -> Body {
+fn lines(world: World, watch: WatchStream) -> Body {
     let changes = world.look(|state| state.store.history.subscribe());
     let frames = stream::unfold(
         (world, watch, changes),
@@ -379,13 +376,13 @@ fn lines(world: World, watch: Watch) -> Body {
                     (line, next.duration_since(state.at))
                 });
                 match line {
-                    Line::Event(mut text) => {
+                    WatchLine::Event(mut text) => {
                         text.push('\n');
                         let frame = Ok::<_, Infallible>(Frame::data(Bytes::from(text)));
                         return Some((frame, (world, watch, changes)));
                     }
-                    Line::End => return None,
-                    Line::Nothing => {
+                    WatchLine::End => return None,
+                    WatchLine::Nothing => {
                         let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
                         tokio::select! {
                             _ = changes.changed() => {}

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use jiff::{SignedDuration, Timestamp};
 
 use super::prometheus::Storage;
-use super::traffic::{Chance, Routing, Traffic};
+use super::traffic::{Routing, Sampling, TrafficModel};
 
 /// How long a changed route takes to the proxies, as measured on a real mesh.
 const PROPAGATION: SignedDuration = SignedDuration::from_millis(80);
@@ -15,7 +15,7 @@ const RETENTION: SignedDuration = SignedDuration::from_hours(2);
 /// Everything that moves with time.
 #[derive(Debug)]
 pub(crate) struct Mesh {
-    pub traffic: Traffic,
+    pub traffic: TrafficModel,
     pub scrapes: Scrapes,
     pub propagation: SignedDuration,
     /// What the proxies have.
@@ -82,7 +82,7 @@ impl Scrapes {
 impl Mesh {
     pub(crate) fn new(now: Timestamp) -> Self {
         Self {
-            traffic: Traffic::new(now, Chance::seeded(1)),
+            traffic: TrafficModel::new(now, Sampling::seeded(1)),
             scrapes: Scrapes {
                 storage: Storage::new(RETENTION),
                 interval: SCRAPE_INTERVAL,

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::api::kinds::Kind;
-use super::api::selector::Selector;
+use super::api::kinds::ResourceKind;
+use super::api::selector::ObjectSelector;
 use super::api::store::Store;
-use super::traffic::{Backend, Pod, Route, Routing, Service, Workload};
+use super::traffic::{Backend, MeshRoute, Pod, Routing, Service, Workload};
 
 /// The port on which a sidecar shows its metrics.
 const METRICS_PORT: u16 = 15020;
@@ -50,8 +50,9 @@ struct Resolver<'a> {
 
 impl<'a> Resolver<'a> {
     fn all(&self, plural: &str) -> impl Iterator<Item = &'a Value> {
-        static EVERY: std::sync::LazyLock<Selector> = std::sync::LazyLock::new(Selector::default);
-        let kind = Kind::by_plural(plural);
+        static EVERY: std::sync::LazyLock<ObjectSelector> =
+            std::sync::LazyLock::new(ObjectSelector::default);
+        let kind = ResourceKind::by_plural(plural);
         let store = self.store;
         kind.into_iter()
             .flat_map(move |kind| store.list(kind, None, &EVERY))
@@ -71,24 +72,24 @@ impl<'a> Resolver<'a> {
     }
 
     /// The ways of connections. Ports and names of servers are not modelled: the first way takes all.
-    fn connections(&self, host: &str) -> Vec<Route> {
+    fn connections(&self, host: &str) -> Vec<MeshRoute> {
         let Some(service) = self.of_host(host) else {
             return Vec::new();
         };
         let lists = ["tls", "tcp"].map(|kind| service["spec"][kind].as_array());
         let routes = lists.into_iter().flatten().flatten();
         routes
-            .map(|route| Route {
+            .map(|route| MeshRoute {
                 catch_all: true,
                 ..self.route(route, namespace(service))
             })
             .collect()
     }
 
-    fn routes(&self, host: &str) -> Vec<Route> {
+    fn routes(&self, host: &str) -> Vec<MeshRoute> {
         let Some(service) = self.of_host(host) else {
             let backends = self.backends(host, "", None, 1.0);
-            return vec![Route {
+            return vec![MeshRoute {
                 name: String::new(),
                 catch_all: true,
                 backends,
@@ -117,7 +118,7 @@ impl<'a> Resolver<'a> {
         routes
     }
 
-    fn route(&self, route: &Value, namespace: &str) -> Route {
+    fn route(&self, route: &Value, namespace: &str) -> MeshRoute {
         let destinations = route["route"].as_array().map_or(&[][..], Vec::as_slice);
         let backends = destinations
             .iter()
@@ -132,7 +133,7 @@ impl<'a> Resolver<'a> {
                 self.backends(host, namespace, destination["subset"].as_str(), weight)
             })
             .collect();
-        Route {
+        MeshRoute {
             name: route["name"].as_str().unwrap_or_default().to_owned(),
             catch_all: has_no_match(route),
             backends,
@@ -190,7 +191,7 @@ impl<'a> Resolver<'a> {
                 None => return nowhere(true),
             }
         }
-        let selector = Selector::of_labels(&labels);
+        let selector = ObjectSelector::of_labels(&labels);
         let mut groups: BTreeMap<Workload, Vec<Pod>> = BTreeMap::new();
         for pod in self.all("pods") {
             if namespace(pod) == place && selector.matches(pod) {

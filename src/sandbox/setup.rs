@@ -5,21 +5,21 @@ use serde_json::Value;
 
 use super::faults::Faults;
 use super::mesh::Scrapes;
-use super::state::State;
+use super::state::WorldState;
 use super::workloads::Pods;
 use crate::sandbox::api::ApiStatus;
 use crate::sandbox::api::Denial;
-use crate::sandbox::api::Selector;
+use crate::sandbox::api::ObjectSelector;
 use crate::sandbox::api::Write;
-use crate::sandbox::api::{Kind, split_version};
-use crate::sandbox::traffic::Traffic;
+use crate::sandbox::api::{ResourceKind, split_version};
+use crate::sandbox::traffic::TrafficModel;
 
 /// Who writes the set-up.
 const MANAGER: &str = "sandbox";
 
 /// The world as a set-up sees it: no access control, no faults, no journal.
 pub struct Setup<'w> {
-    pub(crate) state: &'w mut State,
+    pub(crate) state: &'w mut WorldState,
 }
 
 impl<'w> Setup<'w> {
@@ -33,7 +33,7 @@ impl<'w> Setup<'w> {
     /// # Panics
     /// If the object is of a kind this world does not have, or the API server would refuse it.
     pub fn apply(&mut self, object: Value) -> Value {
-        let kind = Kind::of(&object).expect("a set-up uses kinds of this world");
+        let kind = ResourceKind::of(&object).expect("a set-up uses kinds of this world");
         let (_, version) = split_version(object["apiVersion"].as_str().unwrap_or_default());
         let version = version.to_owned();
         let write = Write {
@@ -118,7 +118,7 @@ impl<'w> Setup<'w> {
 
     /// The names of all objects of a kind in a namespace; the kind by its plural.
     pub fn names(&self, plural: &str, namespace: &str) -> Vec<String> {
-        let listed = self.list(plural, namespace, &Selector::default());
+        let listed = self.list(plural, namespace, &ObjectSelector::default());
         let names = listed.iter().map(|object| &object["metadata"]["name"]);
         names.filter_map(Value::as_str).map(str::to_owned).collect()
     }
@@ -129,7 +129,7 @@ impl<'w> Setup<'w> {
     }
 
     /// The traffic model.
-    pub fn traffic(&mut self) -> &mut Traffic {
+    pub fn traffic(&mut self) -> &mut TrafficModel {
         &mut self.state.mesh.traffic
     }
 
@@ -174,13 +174,18 @@ impl<'w> Setup<'w> {
         self.state.store.history.compact();
     }
 
-    pub(crate) fn list(&self, plural: &str, namespace: &str, selector: &Selector) -> Vec<Value> {
+    pub(crate) fn list(
+        &self,
+        plural: &str,
+        namespace: &str,
+        selector: &ObjectSelector,
+    ) -> Vec<Value> {
         let kind = known(plural);
         let listed = self.state.store.list(kind, Some(namespace), selector);
         listed.cloned().collect()
     }
 
-    pub(crate) fn list_all(&self, plural: &str, selector: &Selector) -> Vec<Value> {
+    pub(crate) fn list_all(&self, plural: &str, selector: &ObjectSelector) -> Vec<Value> {
         let listed = self.state.store.list(known(plural), None, selector);
         listed.cloned().collect()
     }
@@ -193,8 +198,8 @@ impl<'w> Setup<'w> {
     }
 }
 
-fn known(plural: &str) -> &'static Kind {
-    Kind::by_plural(plural).expect("a set-up uses kinds of this world")
+fn known(plural: &str) -> &'static ResourceKind {
+    ResourceKind::by_plural(plural).expect("a set-up uses kinds of this world")
 }
 
 fn settled(result: Result<Value, ApiStatus>) -> Value {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::api::access::Access;
-use super::api::kinds::Kind;
+use super::api::kinds::ResourceKind;
 use super::api::store::Store;
 use super::faults::Faults;
 use super::mesh::Mesh;
@@ -15,7 +15,7 @@ use super::{resolve, workloads};
 type Event = Box<dyn FnOnce(&mut Setup<'_>) + Send>;
 
 /// The world behind its lock.
-pub(crate) struct State {
+pub(crate) struct WorldState {
     /// How far time has come. It moves only when somebody looks.
     pub at: Timestamp,
     pub store: Store,
@@ -32,7 +32,7 @@ pub(crate) struct State {
     settled: u64,
 }
 
-impl State {
+impl WorldState {
     pub(crate) fn new(now: Timestamp) -> Self {
         let store = Store::new();
         let settled = store.revision();
@@ -52,7 +52,7 @@ impl State {
     }
 
     /// Whether this version of a kind is served.
-    pub(crate) fn serves(&self, kind: &Kind, version: &str) -> bool {
+    pub(crate) fn serves(&self, kind: &ResourceKind, version: &str) -> bool {
         !kind.custom || self.istio_versions.iter().any(|served| served == version)
     }
 

@@ -10,7 +10,7 @@ use super::setup::Setup;
 use super::{ApiFault, Denial, PrometheusFault, Rule, World};
 use crate::clock::Clock;
 use crate::sandbox::fixtures;
-use crate::sandbox::traffic::Chance;
+use crate::sandbox::traffic::Sampling;
 
 fn origin() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().unwrap()
@@ -19,7 +19,7 @@ fn origin() -> Timestamp {
 fn shop() -> World {
     let world = World::new(Clock::starting_at(origin()));
     world.set(fixtures::shop);
-    world.traffic().chance(Chance::exact());
+    world.traffic().sampling(Sampling::exact());
     world
 }
 

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::api::kinds::Kind;
-use super::api::selector::Selector;
+use super::api::kinds::ResourceKind;
+use super::api::selector::ObjectSelector;
 use super::resolve::is_ready;
 use super::setup::Setup;
 
@@ -19,7 +19,8 @@ impl<'s, 'w> Pods<'s, 'w> {
     /// # Panics
     /// If the selector cannot be parsed.
     pub(crate) fn new(stage: &'s mut Setup<'w>, namespace: &str, selector: &str) -> Self {
-        let selector = Selector::parse(selector, "").expect("a set-up names a valid selector");
+        let selector =
+            ObjectSelector::parse(selector, "").expect("a set-up names a valid selector");
         let chosen = stage.list("pods", namespace, &selector);
         Self { stage, chosen }
     }
@@ -195,7 +196,7 @@ fn suffix(i: usize) -> String {
 
 /// Brings EndpointSlices and the status of Deployments and ReplicaSets in line with the pods.
 pub(crate) fn reconcile(stage: &mut Setup<'_>) {
-    let every = Selector::default();
+    let every = ObjectSelector::default();
     for service in stage.list_all("services", &every) {
         let Some(labels) = service["spec"]["selector"].as_object() else {
             continue;
@@ -203,7 +204,7 @@ pub(crate) fn reconcile(stage: &mut Setup<'_>) {
         let pods = stage.list(
             "pods",
             text(&service, "namespace"),
-            &Selector::of_labels(labels),
+            &ObjectSelector::of_labels(labels),
         );
         let endpoints: Vec<Value> = pods
             .iter()
@@ -241,7 +242,7 @@ pub(crate) fn reconcile(stage: &mut Setup<'_>) {
             let pods = stage.list(
                 "pods",
                 text(&workload, "namespace"),
-                &Selector::of_labels(labels),
+                &ObjectSelector::of_labels(labels),
             );
             let ready = pods.iter().filter(|pod| is_ready(pod)).count();
             let mut status = json!({
@@ -268,5 +269,5 @@ pub(crate) fn reconcile(stage: &mut Setup<'_>) {
 /// Whether a change of this kind calls for [`reconcile`].
 pub(crate) fn concerns(kind: &str) -> bool {
     ["pods", "services", "deployments", "replicasets"].contains(&kind)
-        && Kind::by_plural(kind).is_some()
+        && ResourceKind::by_plural(kind).is_some()
 }

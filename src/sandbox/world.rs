@@ -1,26 +1,22 @@
-//! The world itself, and the two ways into it: in the process, and over loopback HTTP.
+//! The world itself: what it is set up with, changed by and asked for.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
 
 use super::api::Denial;
 use super::faults::Faults;
-use super::handler::{self, PROMETHEUS};
 use super::mesh::Scrapes;
 use super::request_log::Call;
 use super::setup::Setup;
-use super::state::State;
-use super::traffic::Traffic;
+use super::state::WorldState;
+use super::traffic::TrafficModel;
 use crate::clock::Clock;
+
+/// Where Prometheus is found through the API server.
+pub(crate) const PROMETHEUS: (&str, &str, &str) = ("istio-system", "prometheus", "9090");
 
 /// A cluster with a mesh and a Prometheus, in memory. Clones are the same world.
 ///
@@ -29,13 +25,13 @@ use crate::clock::Clock;
 #[derive(Clone)]
 pub struct World {
     clock: Clock,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<WorldState>>,
 }
 
 impl World {
     /// An empty cluster: the namespaces `default` and `istio-system`, and a Prometheus.
     pub fn new(clock: Clock) -> Self {
-        let state = State::new(clock.now());
+        let state = WorldState::new(clock.now());
         let world = Self {
             clock,
             state: Arc::new(Mutex::new(state)),
@@ -57,33 +53,6 @@ impl World {
             }));
         });
         world
-    }
-
-    /// A client that calls this world in the process, without a socket.
-    pub fn client(&self, namespace: &str) -> kube::Client {
-        self.client_as("sandbox", namespace)
-    }
-
-    /// A client of this user's.
-    pub fn client_as(&self, user: &str, namespace: &str) -> kube::Client {
-        let world = self.clone();
-        let user = user.to_owned();
-        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
-            let world = world.clone();
-            let user = user.clone();
-            async move {
-                let (mut parts, body) = request.into_parts();
-                let body = body.collect().await?.to_bytes();
-                if let Ok(user) = user.parse() {
-                    parts.headers.entry("impersonate-user").or_insert(user);
-                }
-                let request = http::Request::from_parts(parts, body);
-                handler::answer(&world, request)
-                    .await
-                    .map_err(tower::BoxError::from)
-            }
-        });
-        kube::Client::new(service, namespace)
     }
 
     /// The world's clock.
@@ -140,31 +109,31 @@ impl World {
 
     /// The traffic model, to be changed. Let go of it before the next look at the world, and
     /// before any await: it holds the world's lock.
-    pub fn traffic(&self) -> impl DerefMut<Target = Traffic> {
-        Part {
+    pub fn traffic(&self) -> impl DerefMut<Target = TrafficModel> {
+        LockedPart {
             guard: self.present(),
-            read: |state: &State| &state.mesh.traffic,
-            write: |state: &mut State| &mut state.mesh.traffic,
+            read: |state: &WorldState| &state.mesh.traffic,
+            write: |state: &mut WorldState| &mut state.mesh.traffic,
         }
     }
 
     /// The scrapes of Prometheus, to be changed. Let go of it before the next look at the world, and
     /// before any await: it holds the world's lock.
     pub fn scrapes(&self) -> impl DerefMut<Target = Scrapes> {
-        Part {
+        LockedPart {
             guard: self.present(),
-            read: |state: &State| &state.mesh.scrapes,
-            write: |state: &mut State| &mut state.mesh.scrapes,
+            read: |state: &WorldState| &state.mesh.scrapes,
+            write: |state: &mut WorldState| &mut state.mesh.scrapes,
         }
     }
 
     /// The faults, to be scripted. Let go of it before the next look at the world, and
     /// before any await: it holds the world's lock.
     pub fn faults(&self) -> impl DerefMut<Target = Faults> {
-        Part {
+        LockedPart {
             guard: self.present(),
-            read: |state: &State| &state.faults,
-            write: |state: &mut State| &mut state.faults,
+            read: |state: &WorldState| &state.faults,
+            write: |state: &mut WorldState| &mut state.faults,
         }
     }
 
@@ -173,38 +142,27 @@ impl World {
         self.look(|state| state.request_log.calls())
     }
 
-    /// Serves this world on a port of the loopback interface, until the result is dropped.
-    ///
-    /// # Errors
-    /// If no port can be bound.
-    pub async fn serve(&self) -> std::io::Result<Served> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let addr = listener.local_addr()?;
-        let task = tokio::spawn(accept(listener, self.clone()));
-        Ok(Served { addr, task })
-    }
-
     /// Locks the world and brings it up to the present.
-    fn present(&self) -> MutexGuard<'_, State> {
+    fn present(&self) -> MutexGuard<'_, WorldState> {
         // A panic of a set-up must not hide behind that of everybody who looks afterwards.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.catch_up(self.clock.now());
         state
     }
 
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&mut WorldState) -> T) -> T {
         look(&mut self.present())
     }
 }
 
 /// A part of the world under its lock; once it is let go, the mesh takes account of the change.
-struct Part<'a, T> {
-    guard: MutexGuard<'a, State>,
-    read: fn(&State) -> &T,
-    write: fn(&mut State) -> &mut T,
+struct LockedPart<'a, T> {
+    guard: MutexGuard<'a, WorldState>,
+    read: fn(&WorldState) -> &T,
+    write: fn(&mut WorldState) -> &mut T,
 }
 
-impl<T> Deref for Part<'_, T> {
+impl<T> Deref for LockedPart<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -212,79 +170,14 @@ impl<T> Deref for Part<'_, T> {
     }
 }
 
-impl<T> DerefMut for Part<'_, T> {
+impl<T> DerefMut for LockedPart<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         (self.write)(&mut self.guard)
     }
 }
 
-impl<T> Drop for Part<'_, T> {
+impl<T> Drop for LockedPart<'_, T> {
     fn drop(&mut self) {
         self.guard.settle();
     }
-}
-
-/// A world that is being served; dropping it closes the port and every connection.
-#[derive(Debug)]
-pub struct Served {
-    /// Where it listens.
-    pub addr: SocketAddr,
-    task: JoinHandle<()>,
-}
-
-impl Served {
-    /// A kubeconfig for this server, with the context `sandbox` in the namespace `default`.
-    pub fn kubeconfig(&self) -> String {
-        self.kubeconfig_in("default")
-    }
-
-    /// A kubeconfig whose context is in this namespace.
-    pub fn kubeconfig_in(&self, namespace: &str) -> String {
-        format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: sandbox\nclusters:\n- name: sandbox\n  \
-             cluster:\n    server: http://{}\ncontexts:\n- name: sandbox\n  context:\n    cluster: \
-             sandbox\n    user: sandbox\n    namespace: {namespace}\nusers:\n- name: sandbox\n  user: {{}}\n",
-            self.addr
-        )
-    }
-
-    /// The base URL of Prometheus, to which `/api/v1/query` is added.
-    pub fn prometheus_url(&self) -> String {
-        format!("http://{}/prometheus", self.addr)
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn accept(listener: TcpListener, world: World) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                // A failed accept is the caller's trouble, not the server's end.
-                if let Ok((stream, _)) = accepted {
-                    let world = world.clone();
-                    let service = hyper::service::service_fn(move |request| serve_one(world.clone(), request));
-                    connections.spawn(
-                        hyper::server::conn::http1::Builder::new()
-                            .serve_connection(TokioIo::new(stream), service),
-                    );
-                }
-            }
-            Some(_) = connections.join_next() => {}
-        }
-    }
-}
-
-async fn serve_one(
-    world: World,
-    request: http::Request<Incoming>,
-) -> Result<http::Response<handler::Body>, tower::BoxError> {
-    let (parts, body) = request.into_parts();
-    let body = body.collect().await?.to_bytes();
-    Ok(handler::answer(&world, http::Request::from_parts(parts, body)).await?)
 }

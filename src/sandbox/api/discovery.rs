@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::kinds::{KINDS, Kind, join_version};
+use super::kinds::{KINDS, ResourceKind, join_version};
 
 /// The media type of aggregated discovery.
 pub(crate) const AGGREGATED: &str =
@@ -21,11 +21,11 @@ pub(crate) fn version() -> Value {
 }
 
 /// Answers discovery for the versions that are served.
-pub(crate) struct Discovery<F: Fn(&Kind, &str) -> bool> {
+pub(crate) struct Discovery<F: Fn(&ResourceKind, &str) -> bool> {
     pub served: F,
 }
 
-impl<F: Fn(&Kind, &str) -> bool> Discovery<F> {
+impl<F: Fn(&ResourceKind, &str) -> bool> Discovery<F> {
     fn versions(&self, group: &str) -> Vec<&'static str> {
         if group == REVIEWS {
             return vec!["v1"];
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn versions_that_are_not_served_are_not_announced() {
         let discovery = Discovery {
-            served: |kind: &Kind, version: &str| !kind.custom || version == "v1beta1",
+            served: |kind: &ResourceKind, version: &str| !kind.custom || version == "v1beta1",
         };
         let group = discovery.group("networking.istio.io").unwrap();
         assert_eq!(group["preferredVersion"]["version"], "v1beta1");

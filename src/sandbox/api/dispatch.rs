@@ -4,22 +4,22 @@ use serde_json::{Value, json};
 
 use super::access::Attempt;
 use super::discovery::{self, Discovery};
-use super::kinds::Kind;
-use super::patch::Change;
-use super::route::{Query, Route, Target};
-use super::selector::Selector;
+use super::kinds::{ResourceKind, shown};
+use super::patch::ObjectPatch;
+use super::route::{ApiRoute, QueryParams, ResourcePath};
+use super::selector::ObjectSelector;
 use super::status::ApiStatus;
 use super::store::Write;
 use super::table;
-use super::watching::Watch;
-use crate::sandbox::state::State;
+use super::watch_stream::WatchStream;
+use crate::sandbox::state::WorldState;
 
 /// A request, as far as it matters here.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
     pub verb: &'a str,
-    pub route: &'a Route<'a>,
-    pub query: &'a Query,
+    pub route: &'a ApiRoute<'a>,
+    pub query: &'a QueryParams,
     pub accept: &'a str,
     pub content_type: &'a str,
     pub user: &'a str,
@@ -33,21 +33,21 @@ pub(crate) enum Reply {
     /// JSON of a media type of its own.
     Typed(Value, &'static str),
     Text(String),
-    Watch(Box<Watch>),
+    Watch(Box<WatchStream>),
 }
 
 /// The verb of a request, as authorization and the journal know it.
-pub(crate) fn verb(method: &str, route: &Route<'_>, query: &Query) -> &'static str {
+pub(crate) fn verb(method: &str, route: &ApiRoute<'_>, query: &QueryParams) -> &'static str {
     let named = matches!(
         route,
-        Route::Object(Target { name: Some(_), .. }) | Route::Proxy(_)
+        ApiRoute::Object(ResourcePath { name: Some(_), .. }) | ApiRoute::Proxy(_)
     );
     let object = matches!(
         route,
-        Route::Object(_) | Route::Proxy(_) | Route::AccessReview
+        ApiRoute::Object(_) | ApiRoute::Proxy(_) | ApiRoute::AccessReview
     );
     match method {
-        "GET" if matches!(route, Route::Object(_)) && query.is_set("watch") => "watch",
+        "GET" if matches!(route, ApiRoute::Object(_)) && query.is_set("watch") => "watch",
         "GET" if object && !named => "list",
         "POST" if object => "create",
         "PUT" => "update",
@@ -60,8 +60,8 @@ pub(crate) fn verb(method: &str, route: &Route<'_>, query: &Query) -> &'static s
 }
 
 /// Carries a request out.
-pub(crate) fn perform(state: &mut State, request: &Request<'_>) -> Result<Reply, ApiStatus> {
-    let served = |kind: &Kind, version: &str| state.serves(kind, version);
+pub(crate) fn perform(state: &mut WorldState, request: &Request<'_>) -> Result<Reply, ApiStatus> {
+    let served = |kind: &ResourceKind, version: &str| state.serves(kind, version);
     let discovery = Discovery { served };
     let aggregated =
         request.accept.contains("as=APIGroupDiscoveryList") && request.accept.contains("v=v2;");
@@ -71,34 +71,40 @@ pub(crate) fn perform(state: &mut State, request: &Request<'_>) -> Result<Reply,
             .ok_or_else(ApiStatus::no_such_path)
     };
     match request.route {
-        Route::Version => Ok(Reply::Json(200, discovery::version())),
-        Route::Health => Ok(Reply::Text("ok".to_owned())),
-        Route::Core | Route::Groups if aggregated => {
-            let core = matches!(request.route, Route::Core);
+        ApiRoute::Version => Ok(Reply::Json(200, discovery::version())),
+        ApiRoute::Health => Ok(Reply::Text("ok".to_owned())),
+        ApiRoute::Core | ApiRoute::Groups if aggregated => {
+            let core = matches!(request.route, ApiRoute::Core);
             Ok(Reply::Typed(
                 discovery.aggregated(core),
                 discovery::AGGREGATED,
             ))
         }
-        Route::Core => Ok(Reply::Json(200, discovery.core())),
-        Route::Groups => Ok(Reply::Json(200, discovery.group_list())),
-        Route::Group(group) => found(discovery.group(group)),
-        Route::Resources(group, version) => found(discovery.resources(group, version)),
-        Route::AccessReview if request.verb == "create" => {
+        ApiRoute::Core => Ok(Reply::Json(200, discovery.core())),
+        ApiRoute::Groups => Ok(Reply::Json(200, discovery.group_list())),
+        ApiRoute::Group(group) => found(discovery.group(group)),
+        ApiRoute::Resources(group, version) => found(discovery.resources(group, version)),
+        ApiRoute::AccessReview if request.verb == "create" => {
             let review = body(request)?;
             Ok(Reply::Json(201, state.access.review(request.user, review)))
         }
-        Route::Object(target) => {
+        ApiRoute::Object(target) => {
             authorize(state, request, target)?;
             object(state, request, target)
         }
-        Route::AccessReview => Err(ApiStatus::method_not_allowed()),
-        Route::NoSuchResource => Err(ApiStatus::no_such_resource()),
-        Route::Proxy(_) | Route::Prometheus(_) | Route::Unknown => Err(ApiStatus::no_such_path()),
+        ApiRoute::AccessReview => Err(ApiStatus::method_not_allowed()),
+        ApiRoute::NoSuchResource => Err(ApiStatus::no_such_resource()),
+        ApiRoute::Proxy(_) | ApiRoute::Prometheus(_) | ApiRoute::Unknown => {
+            Err(ApiStatus::no_such_path())
+        }
     }
 }
 
-fn authorize(state: &State, request: &Request<'_>, target: &Target<'_>) -> Result<(), ApiStatus> {
+fn authorize(
+    state: &WorldState,
+    request: &Request<'_>,
+    target: &ResourcePath<'_>,
+) -> Result<(), ApiStatus> {
     let attempt = Attempt {
         user: request.user,
         verb: request.verb,
@@ -116,11 +122,11 @@ fn authorize(state: &State, request: &Request<'_>, target: &Target<'_>) -> Resul
 }
 
 fn object(
-    state: &mut State,
+    state: &mut WorldState,
     request: &Request<'_>,
-    target: &Target<'_>,
+    target: &ResourcePath<'_>,
 ) -> Result<Reply, ApiStatus> {
-    let Target {
+    let ResourcePath {
         kind,
         version,
         namespace,
@@ -145,7 +151,7 @@ fn object(
             Ok(one_or_table(request, target, found, revision, state.at))
         }
         ("list", None) => list(state, request, target),
-        ("watch", None) => Ok(Reply::Watch(Box::new(Watch::open(
+        ("watch", None) => Ok(Reply::Watch(Box::new(WatchStream::open(
             state,
             target,
             request.query,
@@ -165,7 +171,7 @@ fn object(
                 members.remove("status");
             }
             if kind.namespaced {
-                let spaces = Kind::by_plural("namespaces");
+                let spaces = ResourceKind::by_plural("namespaces");
                 if let Some(spaces) = spaces
                     && state.store.get(spaces, "", place).is_none()
                 {
@@ -185,7 +191,7 @@ fn object(
                 return Err(ApiStatus::invalid(
                     kind,
                     name,
-                    &[super::status::Cause {
+                    &[super::status::StatusCause {
                         reason: "FieldValueInvalid",
                         message: "Invalid value: 0: must be specified for an update".to_owned(),
                         field: "metadata.resourceVersion".to_owned(),
@@ -198,7 +204,7 @@ fn object(
             Ok(Reply::Json(200, shown(kind, version, &updated)))
         }
         ("patch", Some(name)) => {
-            let change = Change::read(request.content_type, request.body)?;
+            let change = ObjectPatch::read(request.content_type, request.body)?;
             let patched = state.store.update(kind, place, name, &write, |live| {
                 // The patch meets the object in the version the caller speaks.
                 let wanted = change.apply(&shown(kind, version, live))?;
@@ -249,7 +255,11 @@ fn object(
     }
 }
 
-fn list(state: &State, request: &Request<'_>, target: &Target<'_>) -> Result<Reply, ApiStatus> {
+fn list(
+    state: &WorldState,
+    request: &Request<'_>,
+    target: &ResourcePath<'_>,
+) -> Result<Reply, ApiStatus> {
     let selector = selector(target.kind, request)?;
     let found = state.store.list(target.kind, target.namespace, &selector);
     if wants_table(request) {
@@ -260,11 +270,11 @@ fn list(state: &State, request: &Request<'_>, target: &Target<'_>) -> Result<Rep
 }
 
 fn list_of<'a>(
-    state: &State,
-    target: &Target<'_>,
+    state: &WorldState,
+    target: &ResourcePath<'_>,
     objects: impl Iterator<Item = &'a Value>,
 ) -> Value {
-    let Target { kind, version, .. } = *target;
+    let ResourcePath { kind, version, .. } = *target;
     json!({
         "kind": format!("{}List", kind.kind),
         "apiVersion": kind.api_version(version),
@@ -273,8 +283,8 @@ fn list_of<'a>(
     })
 }
 
-fn selector(kind: &Kind, request: &Request<'_>) -> Result<Selector, ApiStatus> {
-    Selector::parse(
+fn selector(kind: &ResourceKind, request: &Request<'_>) -> Result<ObjectSelector, ApiStatus> {
+    ObjectSelector::parse(
         request.query.get("labelSelector"),
         request.query.get("fieldSelector"),
     )
@@ -282,16 +292,9 @@ fn selector(kind: &Kind, request: &Request<'_>) -> Result<Selector, ApiStatus> {
     .map_err(ApiStatus::bad_request)
 }
 
-/// An object in the version the caller speaks.
-pub(crate) fn shown(kind: &Kind, version: &str, object: &Value) -> Value {
-    let mut object = object.clone();
-    object["apiVersion"] = json!(kind.api_version(version));
-    object
-}
-
 fn one_or_table(
     request: &Request<'_>,
-    target: &Target<'_>,
+    target: &ResourcePath<'_>,
     object: &Value,
     revision: u64,
     now: jiff::Timestamp,
@@ -345,9 +348,9 @@ fn body(request: &Request<'_>) -> Result<Value, ApiStatus> {
 
 /// A delete may name the uid and the resourceVersion it is meant for.
 fn check_preconditions(
-    state: &State,
+    state: &WorldState,
     request: &Request<'_>,
-    target: &Target<'_>,
+    target: &ResourcePath<'_>,
     name: &str,
 ) -> Result<(), ApiStatus> {
     let Ok(options) = serde_json::from_slice::<Value>(request.body) else {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 /// One kind of object. The plural is unique in this world, so it names the kind everywhere.
 #[derive(Debug)]
-pub(crate) struct Kind {
+pub(crate) struct ResourceKind {
     pub group: &'static str,
     /// Served versions, the preferred one first.
     pub versions: &'static [&'static str],
@@ -28,7 +28,7 @@ const V2: &[&str] = &["v2"];
 
 macro_rules! kinds {
     ($($group:literal $versions:ident $plural:literal $singular:literal $kind:literal $short:expr, $($flag:ident)*;)*) => {
-        &[$(Kind {
+        &[$(ResourceKind {
             group: $group,
             versions: $versions,
             plural: $plural,
@@ -50,7 +50,7 @@ macro_rules! kinds {
 }
 
 /// Every kind of this world.
-pub(crate) static KINDS: &[Kind] = kinds! {
+pub(crate) static KINDS: &[ResourceKind] = kinds! {
     "" V1 "namespaces" "namespace" "Namespace" ["ns"], status;
     "" V1 "services" "service" "Service" ["svc"], namespaced status;
     "" V1 "pods" "pod" "Pod" ["po"], namespaced generation status;
@@ -69,14 +69,14 @@ pub(crate) static KINDS: &[Kind] = kinds! {
     "networking.istio.io" ISTIO "gateways" "gateway" "Gateway" ["gw"], namespaced generation status custom;
 };
 
-impl Kind {
+impl ResourceKind {
     /// The kind with this plural.
-    pub(crate) fn by_plural(plural: &str) -> Option<&'static Kind> {
+    pub(crate) fn by_plural(plural: &str) -> Option<&'static ResourceKind> {
         KINDS.iter().find(|kind| kind.plural == plural)
     }
 
     /// The kind of this object, read from its `apiVersion` and `kind`.
-    pub(crate) fn of(object: &Value) -> Option<&'static Kind> {
+    pub(crate) fn of(object: &Value) -> Option<&'static ResourceKind> {
         let (group, _) = split_version(object["apiVersion"].as_str()?);
         let name = object["kind"].as_str()?;
         KINDS
@@ -136,6 +136,13 @@ pub(crate) fn split_version(api_version: &str) -> (&str, &str) {
     api_version.rsplit_once('/').unwrap_or(("", api_version))
 }
 
+/// An object in the version the caller speaks.
+pub(crate) fn shown(kind: &ResourceKind, version: &str, object: &Value) -> Value {
+    let mut object = object.clone();
+    object["apiVersion"] = json!(kind.api_version(version));
+    object
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,7 +151,7 @@ mod tests {
     fn a_virtual_service_is_found_by_any_of_its_versions() {
         for version in ISTIO {
             let object = json!({"apiVersion": format!("networking.istio.io/{version}"), "kind": "VirtualService"});
-            let kind = Kind::of(&object).unwrap();
+            let kind = ResourceKind::of(&object).unwrap();
             assert_eq!(kind.resource(), "virtualservices.networking.istio.io");
             assert!(kind.custom && kind.namespaced && kind.generation && kind.status);
         }
@@ -152,7 +159,7 @@ mod tests {
 
     #[test]
     fn flags_of_a_kind_are_only_those_named() {
-        let namespaces = Kind::by_plural("namespaces").unwrap();
+        let namespaces = ResourceKind::by_plural("namespaces").unwrap();
         assert!(!namespaces.namespaced && namespaces.status && !namespaces.generation);
     }
 }

@@ -10,12 +10,12 @@ use serde_json::{Map, Value};
 use super::status::ApiStatus;
 
 /// A patch of either form, read but not yet applied.
-pub(crate) enum Change {
+pub(crate) enum ObjectPatch {
     Operations(JsonPatch),
     Merge(Value),
 }
 
-impl Change {
+impl ObjectPatch {
     /// Reads a patch of this media type.
     pub(crate) fn read(content_type: &str, body: &[u8]) -> Result<Self, ApiStatus> {
         let media = content_type.split(';').next().unwrap_or_default();

@@ -1,10 +1,10 @@
 //! What a request is about: its path and query, taken apart.
 
-use super::kinds::{KINDS, Kind};
+use super::kinds::{KINDS, ResourceKind};
 
 /// Where a path leads.
 #[derive(Debug)]
-pub(crate) enum Route<'a> {
+pub(crate) enum ApiRoute<'a> {
     Version,
     Health,
     /// `/api`.
@@ -15,7 +15,7 @@ pub(crate) enum Route<'a> {
     Group(&'a str),
     /// `/api/v1` or `/apis/GROUP/VERSION`.
     Resources(&'a str, &'a str),
-    Object(Target<'a>),
+    Object(ResourcePath<'a>),
     /// A review of the caller's own rights.
     AccessReview,
     /// A service reached through the API server.
@@ -29,8 +29,8 @@ pub(crate) enum Route<'a> {
 
 /// One object or one collection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Target<'a> {
-    pub kind: &'static Kind,
+pub(crate) struct ResourcePath<'a> {
+    pub kind: &'static ResourceKind,
     pub version: &'a str,
     pub namespace: Option<&'a str>,
     pub name: Option<&'a str>,
@@ -48,9 +48,9 @@ pub(crate) struct ProxyTarget<'a> {
     pub path: &'a str,
 }
 
-impl<'a> Route<'a> {
+impl<'a> ApiRoute<'a> {
     /// Takes a path apart. `served` tells which versions of a group this server offers.
-    pub(crate) fn of(path: &'a str, served: impl Fn(&Kind, &str) -> bool) -> Self {
+    pub(crate) fn of(path: &'a str, served: impl Fn(&ResourceKind, &str) -> bool) -> Self {
         if let Some(rest) = path.strip_prefix("/prometheus/") {
             return Self::Prometheus(rest);
         }
@@ -113,7 +113,7 @@ impl<'a> Route<'a> {
         if name.is_some() && kind.namespaced != namespace.is_some() {
             return Self::Unknown;
         }
-        Self::Object(Target {
+        Self::Object(ResourcePath {
             kind,
             version,
             namespace,
@@ -143,9 +143,9 @@ impl<'a> Route<'a> {
 
 /// A query string, decoded.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Query(Vec<(String, String)>);
+pub(crate) struct QueryParams(Vec<(String, String)>);
 
-impl Query {
+impl QueryParams {
     pub(crate) fn parse(text: &str) -> Self {
         Self(
             form_urlencoded::parse(text.as_bytes())
@@ -187,8 +187,8 @@ mod tests {
     type Parts<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
 
     fn object(path: &str) -> Option<Parts<'_>> {
-        match Route::of(path, |_, _| true) {
-            Route::Object(target) => Some((
+        match ApiRoute::of(path, |_, _| true) {
+            ApiRoute::Object(target) => Some((
                 target.kind.plural,
                 target.namespace,
                 target.name,
@@ -216,8 +216,8 @@ mod tests {
         assert_eq!(object("/apis/networking.istio.io/v9/virtualservices"), None);
         assert_eq!(object("/api/v1/namespaces/shop/pods/a/log"), None);
         assert!(matches!(
-            Route::of("/api/v1/things", |_, _| true),
-            Route::NoSuchResource
+            ApiRoute::of("/api/v1/things", |_, _| true),
+            ApiRoute::NoSuchResource
         ));
     }
 
@@ -225,7 +225,7 @@ mod tests {
     fn the_service_proxy_takes_scheme_name_and_port() {
         let path =
             "/api/v1/namespaces/istio-system/services/http:prometheus:9090/proxy/api/v1/query";
-        let Route::Proxy(target) = Route::of(path, |_, _| true) else {
+        let ApiRoute::Proxy(target) = ApiRoute::of(path, |_, _| true) else {
             panic!("no proxy");
         };
         assert_eq!(

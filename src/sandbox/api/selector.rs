@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::kinds::Kind;
+use super::kinds::ResourceKind;
 
 /// Which objects a list or a watch is about.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Selector {
+pub(crate) struct ObjectSelector {
     labels: Vec<Requirement>,
     fields: Vec<(Vec<String>, String, bool)>,
 }
@@ -19,7 +19,7 @@ enum Requirement {
     Missing(String),
 }
 
-impl Selector {
+impl ObjectSelector {
     /// Reads both selectors; the error is what the API server would say.
     pub(crate) fn parse(labels: &str, fields: &str) -> Result<Self, String> {
         let labels = split_outside_parentheses(labels)
@@ -71,7 +71,7 @@ impl Selector {
     }
 
     /// The same selector, if the kind can be selected by its fields.
-    pub(crate) fn checked(self, kind: &Kind) -> Result<Self, String> {
+    pub(crate) fn checked(self, kind: &ResourceKind) -> Result<Self, String> {
         let more: &[&str] = match kind.plural {
             "pods" => &["status.phase", "spec.nodeName", "status.podIP"],
             "events" => &["reason", "type", "regarding.kind", "regarding.name"],
@@ -182,12 +182,12 @@ mod tests {
             ("", "metadata.name=b", false),
         ];
         for (labels, fields, wanted) in table {
-            let selector = Selector::parse(labels, fields).unwrap();
+            let selector = ObjectSelector::parse(labels, fields).unwrap();
             assert_eq!(selector.matches(&pod), wanted, "{labels} {fields}");
         }
-        assert!(Selector::parse("a b c", "").is_err());
-        let services = Kind::by_plural("services").unwrap();
-        let by_phase = Selector::parse("", "status.phase=Running").unwrap();
+        assert!(ObjectSelector::parse("a b c", "").is_err());
+        let services = ResourceKind::by_plural("services").unwrap();
+        let by_phase = ObjectSelector::parse("", "status.phase=Running").unwrap();
         assert!(by_phase.checked(services).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::kinds::Kind;
+use super::kinds::ResourceKind;
 
 /// A refused call.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +22,7 @@ pub(crate) enum ApiStatusBody {
 
 /// One cause in `details.causes`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Cause {
+pub(crate) struct StatusCause {
     pub reason: &'static str,
     pub message: String,
     pub field: String,
@@ -51,7 +51,7 @@ impl ApiStatus {
         }
     }
 
-    pub(crate) fn not_found(kind: &Kind, name: &str) -> Self {
+    pub(crate) fn not_found(kind: &ResourceKind, name: &str) -> Self {
         let message = format!("{} \"{name}\" not found", kind.resource());
         Self::status(404, "NotFound", message, Some(details(kind, name)))
     }
@@ -65,13 +65,13 @@ impl ApiStatus {
         }
     }
 
-    pub(crate) fn already_exists(kind: &Kind, name: &str) -> Self {
+    pub(crate) fn already_exists(kind: &ResourceKind, name: &str) -> Self {
         let message = format!("{} \"{name}\" already exists", kind.resource());
         Self::status(409, "AlreadyExists", message, Some(details(kind, name)))
     }
 
     /// A write with a stale resourceVersion.
-    pub(crate) fn stale(kind: &Kind, name: &str) -> Self {
+    pub(crate) fn stale(kind: &ResourceKind, name: &str) -> Self {
         Self::conflict(
             kind,
             name,
@@ -79,7 +79,7 @@ impl ApiStatus {
         )
     }
 
-    pub(crate) fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
+    pub(crate) fn conflict(kind: &ResourceKind, name: &str, why: &str) -> Self {
         let message = format!(
             "Operation cannot be fulfilled on {} \"{name}\": {why}",
             kind.resource()
@@ -98,7 +98,7 @@ impl ApiStatus {
     }
 
     /// An object that breaks its schema.
-    pub(crate) fn invalid(kind: &Kind, name: &str, causes: &[Cause]) -> Self {
+    pub(crate) fn invalid(kind: &ResourceKind, name: &str, causes: &[StatusCause]) -> Self {
         let listed: Vec<String> = causes
             .iter()
             .map(|cause| format!("{}: {}", cause.field, cause.message))
@@ -128,8 +128,8 @@ impl ApiStatus {
     }
 
     /// An identity that a patch tried to change. The API server names the cause twice.
-    pub(crate) fn immutable_uid(kind: &Kind, name: &str, uid: &str) -> Self {
-        let cause = Cause {
+    pub(crate) fn immutable_uid(kind: &ResourceKind, name: &str, uid: &str) -> Self {
+        let cause = StatusCause {
             reason: "FieldValueInvalid",
             message: format!("Invalid value: {uid:?}: field is immutable"),
             field: "metadata.uid".to_owned(),
@@ -290,7 +290,7 @@ impl ApiStatus {
     }
 }
 
-fn details(kind: &Kind, name: &str) -> Value {
+fn details(kind: &ResourceKind, name: &str) -> Value {
     let mut details = json!({"name": name, "kind": kind.plural});
     if !kind.group.is_empty() {
         details["group"] = json!(kind.group);

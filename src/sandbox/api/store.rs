@@ -5,15 +5,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::history::{Change, History};
-use super::kinds::Kind;
+use super::change_log::{ChangeLog, Key, ObjectChange};
+use super::kinds::ResourceKind;
 use super::ownership::{self, Author};
-use super::selector::Selector;
+use super::selector::ObjectSelector;
 use super::status::ApiStatus;
 use super::validation;
-
-/// Plural, namespace (empty at the cluster scope) and name.
-pub(crate) type Key = (&'static str, String, String);
 
 /// How a write is to be done, and by whom.
 #[derive(Clone, Debug)]
@@ -33,7 +30,7 @@ pub(crate) struct Write<'a> {
 pub(crate) struct Store {
     objects: BTreeMap<Key, Value>,
     uids: u64,
-    pub history: History,
+    pub history: ChangeLog,
 }
 
 impl Store {
@@ -41,7 +38,7 @@ impl Store {
         Self {
             objects: BTreeMap::new(),
             uids: 0,
-            history: History::new(),
+            history: ChangeLog::new(),
         }
     }
 
@@ -49,7 +46,7 @@ impl Store {
         self.history.revision()
     }
 
-    pub(crate) fn get(&self, kind: &Kind, namespace: &str, name: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, kind: &ResourceKind, namespace: &str, name: &str) -> Option<&Value> {
         self.objects
             .get(&(kind.plural, namespace.to_owned(), name.to_owned()))
     }
@@ -57,9 +54,9 @@ impl Store {
     /// Every object of a kind in a namespace, or in all, that the selector matches, in order of name.
     pub(crate) fn list<'a>(
         &'a self,
-        kind: &'a Kind,
+        kind: &'a ResourceKind,
         namespace: Option<&'a str>,
-        selector: &'a Selector,
+        selector: &'a ObjectSelector,
     ) -> impl Iterator<Item = &'a Value> {
         self.objects
             .range((kind.plural, String::new(), String::new())..)
@@ -71,7 +68,7 @@ impl Store {
 
     pub(crate) fn create(
         &mut self,
-        kind: &'static Kind,
+        kind: &'static ResourceKind,
         namespace: &str,
         mut object: Value,
         write: &Write<'_>,
@@ -107,7 +104,7 @@ impl Store {
     /// Replaces an object by what `change` makes of it; without a difference nothing is written.
     pub(crate) fn update(
         &mut self,
-        kind: &'static Kind,
+        kind: &'static ResourceKind,
         namespace: &str,
         name: &str,
         write: &Write<'_>,
@@ -157,7 +154,7 @@ impl Store {
     /// Deletes an object and what it owns; returns it as it last was.
     pub(crate) fn delete(
         &mut self,
-        kind: &'static Kind,
+        kind: &'static ResourceKind,
         namespace: &str,
         name: &str,
         dry_run: bool,
@@ -198,7 +195,7 @@ impl Store {
         let mut object = live.clone();
         let revision = self.history.advance();
         object["metadata"]["resourceVersion"] = json!(revision.to_string());
-        self.history.remember(Change {
+        self.history.remember(ObjectChange {
             revision,
             key,
             before: Some(live),
@@ -220,7 +217,7 @@ impl Store {
         let revision = self.history.advance();
         object["metadata"]["resourceVersion"] = json!(revision.to_string());
         self.objects.insert(key.clone(), object.clone());
-        self.history.remember(Change {
+        self.history.remember(ObjectChange {
             revision,
             key,
             before,
@@ -230,7 +227,7 @@ impl Store {
         object
     }
 
-    fn name_for(&self, kind: &Kind, object: &mut Value) -> Result<String, ApiStatus> {
+    fn name_for(&self, kind: &ResourceKind, object: &mut Value) -> Result<String, ApiStatus> {
         let metadata = &object["metadata"];
         if let Some(name) = metadata["name"].as_str().filter(|name| !name.is_empty()) {
             return Ok(name.to_owned());
@@ -244,7 +241,7 @@ impl Store {
             _ => Err(ApiStatus::invalid(
                 kind,
                 "",
-                &[super::status::Cause {
+                &[super::status::StatusCause {
                     reason: "FieldValueRequired",
                     message: "Required value: name or generateName is required".to_owned(),
                     field: "metadata.name".to_owned(),
@@ -290,7 +287,12 @@ fn desired(object: &Value) -> Value {
 }
 
 /// A write must be about the object it was sent to, and about the version it claims.
-fn check_identity(kind: &Kind, name: &str, live: &Value, wanted: &Value) -> Result<(), ApiStatus> {
+fn check_identity(
+    kind: &ResourceKind,
+    name: &str,
+    live: &Value,
+    wanted: &Value,
+) -> Result<(), ApiStatus> {
     let (was, is) = (&live["metadata"], &wanted["metadata"]);
     if is["name"].as_str() != Some(name) {
         let called = is["name"].as_str().unwrap_or_default();
@@ -341,7 +343,7 @@ mod tests {
 
     #[test]
     fn versions_move_only_with_a_change_and_generation_only_with_the_spec() {
-        let kind = Kind::by_plural("virtualservices").unwrap();
+        let kind = ResourceKind::by_plural("virtualservices").unwrap();
         let mut store = Store::new();
         let first = store.create(kind, "shop", service(), &write()).unwrap();
         let mut change = |edit: fn(&mut Value)| {
@@ -368,8 +370,8 @@ mod tests {
     #[test]
     fn what_an_object_owns_goes_with_it() {
         let mut store = Store::new();
-        let services = Kind::by_plural("virtualservices").unwrap();
-        let leases = Kind::by_plural("leases").unwrap();
+        let services = ResourceKind::by_plural("virtualservices").unwrap();
+        let leases = ResourceKind::by_plural("leases").unwrap();
         let owner = store.create(services, "shop", service(), &write()).unwrap();
         let lease = json!({"metadata": {"name": "l", "ownerReferences": [{"uid": owner["metadata"]["uid"]}]}});
         store.create(leases, "shop", lease, &write()).unwrap();

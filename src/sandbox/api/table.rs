@@ -3,14 +3,14 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::kinds::Kind;
+use super::kinds::ResourceKind;
 
 /// One column: its name, its type for kubectl, and what stands in it.
 type Column = (&'static str, &'static str, fn(&Value, Timestamp) -> Value);
 
 /// Turns objects into the `Table` the API server would send.
 pub(crate) fn of<'a>(
-    kind: &Kind,
+    kind: &ResourceKind,
     objects: impl Iterator<Item = &'a Value>,
     revision: u64,
     now: Timestamp,
@@ -39,7 +39,7 @@ pub(crate) fn of<'a>(
     })
 }
 
-fn columns(kind: &Kind) -> Vec<Column> {
+fn columns(kind: &ResourceKind) -> Vec<Column> {
     let own: &[Column] = match kind.plural {
         "virtualservices" => &[
             ("Gateways", "string", |vs, _| list(&vs["spec"]["gateways"])),
@@ -163,7 +163,7 @@ mod tests {
             "metadata": {"name": "reviews", "creationTimestamp": "2026-01-01T00:00:00Z"},
             "spec": {"hosts": ["reviews", "shop.example.com"]},
         });
-        let kind = Kind::by_plural("virtualservices").unwrap();
+        let kind = ResourceKind::by_plural("virtualservices").unwrap();
         let now = "2026-01-01T00:03:20Z".parse().unwrap();
         let table = of(kind, [object].iter(), 7, now);
         assert_eq!(

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::kinds::Kind;
-use super::status::{ApiStatus, Cause};
+use super::kinds::ResourceKind;
+use super::status::{ApiStatus, StatusCause};
 
 /// Checks the parts of an object whose type a client can get wrong: first the schema, then Istio's rules.
-pub(crate) fn check(kind: &Kind, name: &str, object: &Value) -> Result<(), ApiStatus> {
+pub(crate) fn check(kind: &ResourceKind, name: &str, object: &Value) -> Result<(), ApiStatus> {
     strings(object, "labels")?;
     strings(object, "annotations")?;
     let mut causes = Vec::new();
@@ -17,7 +17,7 @@ pub(crate) fn check(kind: &Kind, name: &str, object: &Value) -> Result<(), ApiSt
     }
     if !causes.is_empty() {
         if kind.custom {
-            causes.push(Cause {
+            causes.push(StatusCause {
                 reason: "FieldValueInvalid",
                 message: "Invalid value: null: some validation rules were not checked because the object \
                           was invalid; correct the existing errors to complete validation"
@@ -54,14 +54,14 @@ fn go_name(value: &Value) -> &'static str {
     }
 }
 
-fn expect(value: &Value, wanted: &'static str, field: &str, causes: &mut Vec<Cause>) {
+fn expect(value: &Value, wanted: &'static str, field: &str, causes: &mut Vec<StatusCause>) {
     // The schema speaks of a fraction in a whole number's place in Go's words.
     let (is, wanted) = match (type_name(value), wanted) {
         ("number", "integer") => ("float64", "int32"),
         named => named,
     };
     if is != "null" && is != wanted {
-        causes.push(Cause {
+        causes.push(StatusCause {
             reason: "FieldValueTypeInvalid",
             message: format!(
                 "Invalid value: \"{is}\": {field} in body must be of type {wanted}: \"{is}\""
@@ -86,7 +86,7 @@ fn strings(object: &Value, map: &str) -> Result<(), ApiStatus> {
     Ok(())
 }
 
-fn virtual_service_schema(spec: &Value, causes: &mut Vec<Cause>) {
+fn virtual_service_schema(spec: &Value, causes: &mut Vec<StatusCause>) {
     expect(spec, "object", "spec", causes);
     expect(&spec["hosts"], "array", "spec.hosts", causes);
     for protocol in ["http", "tls", "tcp"] {
@@ -118,7 +118,7 @@ fn virtual_service_schema(spec: &Value, causes: &mut Vec<Cause>) {
     }
 }
 
-fn lease_schema(spec: &Value, causes: &mut Vec<Cause>) {
+fn lease_schema(spec: &Value, causes: &mut Vec<StatusCause>) {
     for (field, least) in [("leaseDurationSeconds", 1), ("leaseTransitions", 0)] {
         let Some(number) = spec[field].as_i64().filter(|number| *number < least) else {
             continue;
@@ -128,7 +128,7 @@ fn lease_schema(spec: &Value, causes: &mut Vec<Cause>) {
         } else {
             "must be greater than or equal to 0"
         };
-        causes.push(Cause {
+        causes.push(StatusCause {
             reason: "FieldValueInvalid",
             message: format!("Invalid value: {number}: {rule}"),
             field: format!("spec.{field}"),
@@ -193,7 +193,7 @@ mod tests {
             .collect();
         let object =
             json!({"metadata": {}, "spec": {"hosts": ["reviews"], "http": [{"route": route}]}});
-        let kind = Kind::by_plural("virtualservices").unwrap();
+        let kind = ResourceKind::by_plural("virtualservices").unwrap();
         let refusal = check(kind, "reviews", &object).err()?;
         match refusal.body {
             ApiStatusBody::Status(body) => {

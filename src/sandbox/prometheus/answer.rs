@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::expression::{self, Aggregate, Expression, Selector};
+use super::expression::{self, Aggregate, Expression, SeriesSelector};
 use super::fault::PrometheusFault;
 use super::storage::{Labels, Storage, Veil};
-use crate::sandbox::api::route::Query;
+use crate::sandbox::api::route::QueryParams;
 
 /// How far an instant query looks back for a sample.
 const LOOKBACK: i64 = 300_000;
@@ -30,7 +30,7 @@ pub(crate) struct Question<'a> {
 
 impl Question<'_> {
     /// Answers `/api/v1/PATH`.
-    pub(crate) fn answer(&self, path: &str, query: &Query) -> Answer {
+    pub(crate) fn answer(&self, path: &str, query: &QueryParams) -> Answer {
         for fault in self.faults {
             match fault {
                 PrometheusFault::Answer { code } => {
@@ -88,7 +88,7 @@ impl Question<'_> {
         self.faults.contains(wanted)
     }
 
-    fn instant(&self, query: &Query) -> Answer {
+    fn instant(&self, query: &QueryParams) -> Answer {
         let at = match self.time(query.get("time")) {
             Ok(at) => at.unwrap_or_else(|| self.now.as_millisecond()),
             Err(why) => return bad("time", &why),
@@ -110,7 +110,7 @@ impl Question<'_> {
                     json!({"resultType": "scalar", "result": [seconds(at), text(number)]}),
                 );
             }
-            Expression::Selector(Selector {
+            Expression::Selector(SeriesSelector {
                 matchers,
                 range: Some(range),
             }) => {
@@ -143,7 +143,7 @@ impl Question<'_> {
         self.result(form, result)
     }
 
-    fn range(&self, query: &Query) -> Answer {
+    fn range(&self, query: &QueryParams) -> Answer {
         let (from, to) = match (self.time(query.get("start")), self.time(query.get("end"))) {
             (Ok(Some(from)), Ok(Some(to))) => (from, to),
             (Ok(Some(_)), _) => return bad("end", "cannot parse to a valid timestamp"),
@@ -163,7 +163,7 @@ impl Question<'_> {
             );
         }
         let expression = match Expression::parse(query.get("query")) {
-            Ok(Expression::Selector(Selector { range: Some(_), .. })) => {
+            Ok(Expression::Selector(SeriesSelector { range: Some(_), .. })) => {
                 return bad(
                     "query",
                     "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector",
@@ -190,7 +190,7 @@ impl Question<'_> {
         self.result("matrix", series)
     }
 
-    fn series(&self, query: &Query) -> Answer {
+    fn series(&self, query: &QueryParams) -> Answer {
         let bound = |name, otherwise| match self.time(query.get(name)) {
             Ok(at) => Ok(at.unwrap_or(otherwise)),
             Err(why) => Err(bad(name, &why)),

@@ -12,13 +12,13 @@ pub(crate) enum Expression {
     Time,
     /// `vector(1)`.
     Vector(f64),
-    Selector(Selector),
+    Selector(SeriesSelector),
     Aggregate(Aggregate),
 }
 
 /// Series by name and labels, and how far back their samples go.
 #[derive(Clone, Debug)]
-pub(crate) struct Selector {
+pub(crate) struct SeriesSelector {
     pub matchers: Vec<Matcher>,
     /// Milliseconds of a range, where there is one.
     pub range: Option<i64>,
@@ -29,7 +29,7 @@ pub(crate) struct Selector {
 pub(crate) struct Aggregate {
     pub count: bool,
     pub by: Vec<String>,
-    pub of: Selector,
+    pub of: SeriesSelector,
 }
 
 impl Expression {
@@ -48,7 +48,7 @@ impl Expression {
 /// Parses a selector alone, as the `match[]` of the series endpoint has it.
 pub(crate) fn selector(text: &str) -> Result<Vec<Matcher>, String> {
     match Expression::parse(text)? {
-        Expression::Selector(Selector {
+        Expression::Selector(SeriesSelector {
             matchers,
             range: None,
         }) => Ok(matchers),
@@ -187,7 +187,7 @@ impl<'a> Parser<'a> {
         Ok(labels)
     }
 
-    fn selector(&mut self, name: &str) -> Result<Selector, String> {
+    fn selector(&mut self, name: &str) -> Result<SeriesSelector, String> {
         let start = self.at;
         let mut matchers = Vec::new();
         if !name.is_empty() {
@@ -216,7 +216,7 @@ impl<'a> Parser<'a> {
         } else {
             None
         };
-        Ok(Selector { matchers, range })
+        Ok(SeriesSelector { matchers, range })
     }
 
     fn matcher(&mut self) -> Result<Matcher, String> {

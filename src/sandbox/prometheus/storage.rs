@@ -52,12 +52,12 @@ pub(crate) struct Veil {
 
 /// One series. It goes stale when its target no longer has it.
 #[derive(Clone, Debug)]
-pub(crate) struct Series {
+pub(crate) struct StoredSeries {
     pub labels: Labels,
     samples: VecDeque<Sample>,
 }
 
-impl Series {
+impl StoredSeries {
     fn push(&mut self, at: i64, value: Option<f64>, oldest: i64) {
         self.samples.push_back((at, value));
         while self.samples.front().is_some_and(|(at, _)| *at < oldest) {
@@ -76,7 +76,7 @@ impl Series {
 /// The time series database, bounded by a retention.
 #[derive(Debug)]
 pub(crate) struct Storage {
-    series: Vec<Series>,
+    series: Vec<StoredSeries>,
     of_streams: HashMap<Stream, Vec<usize>>,
     of_targets: HashMap<Pod, usize>,
     /// What the last scrape found; what the next one misses of it goes stale.
@@ -177,7 +177,7 @@ impl Storage {
         if let Some(bound) = bound {
             labels.insert("le".to_owned(), bound);
         }
-        self.series.push(Series {
+        self.series.push(StoredSeries {
             labels,
             samples: VecDeque::new(),
         });

@@ -27,7 +27,7 @@ pub const BOUNDS: [f64; 19] = [
 
 /// How long requests take.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Latency {
+pub enum ResponseTime {
     /// All the same.
     Fixed {
         /// Milliseconds.
@@ -42,7 +42,7 @@ pub enum Latency {
     },
 }
 
-impl Latency {
+impl ResponseTime {
     /// The share of requests in each of Istio's buckets, the unbounded one last.
     pub(crate) fn shares(self, slowdown: f64) -> Vec<f64> {
         let mut below = 0.0;
@@ -149,7 +149,7 @@ pub struct Behaviour {
     /// How they fail.
     pub failure: Failure,
     /// How long requests take.
-    pub latency: Latency,
+    pub latency: ResponseTime,
     /// Whether it speaks gRPC: failures then are HTTP 200 with a `grpc_response_status`.
     pub grpc: bool,
     /// Times in which it is worse.
@@ -161,7 +161,7 @@ impl Default for Behaviour {
         Self {
             error_rate: 0.0,
             failure: Failure::default(),
-            latency: Latency::LogNormal {
+            latency: ResponseTime::LogNormal {
                 median: 12.0,
                 p99: 90.0,
             },
@@ -219,7 +219,7 @@ impl Behaviour {
     }
 
     /// Requests take this long.
-    pub fn takes(&mut self, latency: Latency) -> &mut Self {
+    pub fn takes(&mut self, latency: ResponseTime) -> &mut Self {
         self.latency = latency;
         self
     }
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_log_normal_latency_keeps_its_median_and_its_tail() {
-        let latency = Latency::LogNormal {
+        let latency = ResponseTime::LogNormal {
             median: 10.0,
             p99: 100.0,
         };
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_fixed_latency_falls_into_one_bucket() {
-        let shares = Latency::Fixed { ms: 20.0 }.shares(1.0);
+        let shares = ResponseTime::Fixed { ms: 20.0 }.shares(1.0);
         assert_eq!(shares.iter().position(|share| *share == 1.0), Some(4));
     }
 }

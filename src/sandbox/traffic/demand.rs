@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::behaviour::Episode;
-use super::stream::Source;
+use super::stream::Caller;
 
 /// What callers want of one host.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +17,7 @@ pub struct Demand {
     /// Whether callers open TCP connections instead of sending requests.
     pub tcp: bool,
     /// Who calls.
-    pub source: Source,
+    pub source: Caller,
     /// Times in which every version behind the host is worse: a shared outage.
     pub episodes: Vec<Episode>,
 }

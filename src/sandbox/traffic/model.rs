@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::behaviour::{Behaviour, Episode};
-use super::chance::Chance;
 use super::demand::Demand;
-use super::routing::{Backend, Pod, Route, Routing, Workload};
-use super::stream::{Counters, Outcome, Reporter, Source, Stream};
+use super::routing::{Backend, MeshRoute, Pod, Routing, Workload};
+use super::sampling::Sampling;
+use super::stream::{Caller, Counters, ReportingProxy, RequestOutcome, Stream};
 
 /// Requests and how they fare, over time. Pure: time and routes are given to it.
 #[derive(Clone, Debug)]
-pub struct Traffic {
+pub struct TrafficModel {
     at: Timestamp,
-    chance: Chance,
+    sampling: Sampling,
     demands: BTreeMap<String, Demand>,
     versions: BTreeMap<(String, String), Behaviour>,
     streams: BTreeMap<Stream, Counters>,
@@ -23,12 +23,12 @@ pub struct Traffic {
     proxies: BTreeMap<Pod, u64>,
 }
 
-impl Traffic {
+impl TrafficModel {
     /// No traffic, from `at` on.
-    pub fn new(at: Timestamp, chance: Chance) -> Self {
+    pub fn new(at: Timestamp, sampling: Sampling) -> Self {
         Self {
             at,
-            chance,
+            sampling,
             demands: BTreeMap::new(),
             versions: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -43,8 +43,8 @@ impl Traffic {
     }
 
     /// Chooses between seeded chance and none.
-    pub fn chance(&mut self, chance: Chance) -> &mut Self {
-        self.chance = chance;
+    pub fn sampling(&mut self, sampling: Sampling) -> &mut Self {
+        self.sampling = sampling;
         self
     }
 
@@ -73,7 +73,7 @@ impl Traffic {
     }
 
     /// Who calls, host by host.
-    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+    pub fn sources(&self) -> impl Iterator<Item = &Caller> {
         self.demands.values().map(|demand| &demand.source)
     }
 
@@ -94,7 +94,7 @@ impl Traffic {
     pub fn seen_at_source(&self, choose: impl Fn(&Stream) -> bool) -> u64 {
         self.streams
             .iter()
-            .filter(|(stream, _)| stream.reporter == Reporter::Source && choose(stream))
+            .filter(|(stream, _)| stream.reporter == ReportingProxy::Source && choose(stream))
             .map(|(_, counters)| counters.requests)
             .sum()
     }
@@ -135,14 +135,14 @@ impl Traffic {
         }
         let before = std::mem::replace(&mut self.proxies, routing.pods.clone());
         self.streams.retain(|stream, _| {
-            stream.reporter == Reporter::Source
+            stream.reporter == ReportingProxy::Source
                 || before.get(&stream.pod) == routing.pods.get(&stream.pod)
         });
     }
 
     fn flow(&mut self, host: &str, demand: &Demand, seconds: f64, routing: &Routing) {
         let mean = demand.rate_at(self.at) * seconds;
-        let requests = self.chance.count(host, mean);
+        let requests = self.sampling.count(host, mean);
         let routes = if demand.tcp {
             routing.tcp.get(host)
         } else {
@@ -158,7 +158,7 @@ impl Traffic {
         }
         shares[catch_all.unwrap_or(routes.len())] += (1.0 - named).max(0.0);
         let parts = self
-            .chance
+            .sampling
             .split(&format!("{host}/routes"), requests, &shares);
         for (route, requests) in routes.iter().zip(&parts) {
             self.take(host, demand, route, *requests);
@@ -167,19 +167,19 @@ impl Traffic {
         self.refuse(host, demand, &Backend::default(), "404", "NR", lost);
     }
 
-    fn take(&mut self, host: &str, demand: &Demand, route: &Route, requests: u64) {
+    fn take(&mut self, host: &str, demand: &Demand, route: &MeshRoute, requests: u64) {
         let weights: Vec<f64> = route
             .backends
             .iter()
             .map(|backend| backend.weight)
             .collect();
         let what = format!("{host}/{}/weights", route.name);
-        let parts = self.chance.split(&what, requests, &weights);
+        let parts = self.sampling.split(&what, requests, &weights);
         for (backend, requests) in route.backends.iter().zip(parts) {
             match &backend.workload {
                 _ if backend.missing => self.refuse(host, demand, backend, "503", "NC", requests),
                 Some(workload) if !backend.ready.is_empty() => {
-                    self.answer(demand, backend, workload, requests, Kind::Request);
+                    self.answer(demand, backend, workload, requests, Delivery::Request);
                 }
                 _ => self.refuse(host, demand, backend, "503", "UH", requests),
             }
@@ -187,10 +187,10 @@ impl Traffic {
         for mirror in &route.mirrors {
             let what = format!("{host}/{}/mirror", route.name);
             let parts = [mirror.weight, 1.0 - mirror.weight];
-            let copies = self.chance.split(&what, requests, &parts)[0];
+            let copies = self.sampling.split(&what, requests, &parts)[0];
             // Of a copy that reaches nobody, nobody knows.
             if let Some(workload) = &mirror.workload {
-                self.answer(demand, mirror, workload, copies, Kind::Copy);
+                self.answer(demand, mirror, workload, copies, Delivery::Copy);
             }
         }
     }
@@ -215,12 +215,12 @@ impl Traffic {
             "unknown".clone_into(&mut service.namespace);
         }
         let stream = Stream {
-            reporter: Reporter::Source,
+            reporter: ReportingProxy::Source,
             pod: demand.source.pod.clone(),
             source: demand.source.clone(),
             service,
             workload: None,
-            outcome: Outcome {
+            outcome: RequestOutcome {
                 code: code.to_owned(),
                 flags: flags.to_owned(),
                 grpc: None,
@@ -238,7 +238,7 @@ impl Traffic {
         backend: &Backend,
         workload: &Workload,
         requests: u64,
-        kind: Kind,
+        kind: Delivery,
     ) {
         if requests == 0 {
             return;
@@ -259,7 +259,7 @@ impl Traffic {
             });
         let slowdown: f64 = episodes.iter().map(|episode| episode.slowdown).product();
         let what = format!("{}/{}/{}", backend.service.host, key.0, key.1);
-        let ends = self.chance.split(
+        let ends = self.sampling.split(
             &format!("{what}/failed"),
             requests,
             &[1.0 - healthy, healthy],
@@ -272,13 +272,13 @@ impl Traffic {
             }
             let pods = vec![1.0; backend.ready.len()];
             let parts = self
-                .chance
+                .sampling
                 .split(&format!("{what}/{failed}/pods"), requests, &pods);
             let shares = behaviour.latency.shares(slowdown);
             let mean = behaviour.latency.mean() * slowdown;
             for (pod, requests) in backend.ready.iter().zip(parts) {
                 let buckets =
-                    self.chance
+                    self.sampling
                         .split(&format!("{what}/{failed}/buckets"), requests, &shares);
                 let mut report = |reporter, pod: &Pod| {
                     let stream = Stream {
@@ -295,12 +295,12 @@ impl Traffic {
                     }
                 };
                 // The proxy that copies a request does not report the copy.
-                if kind == Kind::Request {
-                    report(Reporter::Source, &demand.source.pod);
+                if kind == Delivery::Request {
+                    report(ReportingProxy::Source, &demand.source.pod);
                 }
                 let unseen = self.bare.contains(&key) || failed && behaviour.failure.source_only;
                 if !unseen {
-                    report(Reporter::Destination, pod);
+                    report(ReportingProxy::Destination, pod);
                 }
             }
         }
@@ -309,17 +309,17 @@ impl Traffic {
 
 /// What reaches a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum Delivery {
     /// Somebody waits for the answer.
     Request,
     /// A copy, whose answer reaches nobody.
     Copy,
 }
 
-fn outcome(behaviour: &Behaviour, failed: bool) -> Outcome {
+fn outcome(behaviour: &Behaviour, failed: bool) -> RequestOutcome {
     let failure = &behaviour.failure;
     match (behaviour.grpc, failed) {
-        (true, failed) => Outcome {
+        (true, failed) => RequestOutcome {
             code: "200".to_owned(),
             flags: if failed {
                 failure.flags.clone()
@@ -332,12 +332,12 @@ fn outcome(behaviour: &Behaviour, failed: bool) -> Outcome {
                 "0".to_owned()
             }),
         },
-        (false, true) => Outcome {
+        (false, true) => RequestOutcome {
             code: failure.code.clone(),
             flags: failure.flags.clone(),
             grpc: None,
         },
-        (false, false) => Outcome {
+        (false, false) => RequestOutcome {
             code: "200".to_owned(),
             flags: "-".to_owned(),
             grpc: None,
@@ -356,13 +356,13 @@ mod tests {
         Routing::split(HOST, &[("v1", v1, 2), ("v2", v2, canary_pods)])
     }
 
-    fn traffic(chance: Chance) -> Traffic {
-        let mut traffic = Traffic::new(Timestamp::UNIX_EPOCH, chance);
+    fn traffic(sampling: Sampling) -> TrafficModel {
+        let mut traffic = TrafficModel::new(Timestamp::UNIX_EPOCH, sampling);
         traffic.demand(HOST).per_second(100.0);
         traffic
     }
 
-    fn run(traffic: &mut Traffic, routing: &Routing, seconds: i64) {
+    fn run(traffic: &mut TrafficModel, routing: &Routing, seconds: i64) {
         for _ in 0..seconds {
             let to = traffic.at() + SignedDuration::from_secs(1);
             traffic.advance(to, routing);
@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn without_chance_every_rate_is_met_to_the_request() {
-        let mut traffic = traffic(Chance::exact());
+        let mut traffic = traffic(Sampling::exact());
         traffic.version("shop", "reviews-v2").fails(0.1);
         run(&mut traffic, &routing(90.0, 10.0, 2), 100);
         assert_eq!(traffic.seen_at_source(|_| true), 10_000);
@@ -383,7 +383,7 @@ mod tests {
         assert_eq!(traffic.seen_at_source(|s| s.outcome.code == "500"), 100);
         let at_destination: u64 = traffic
             .streams()
-            .filter(|(s, _)| s.reporter == Reporter::Destination)
+            .filter(|(s, _)| s.reporter == ReportingProxy::Destination)
             .map(|(_, counters)| counters.buckets.iter().sum::<u64>())
             .sum();
         assert_eq!(at_destination, 10_000);
@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_canary_without_ready_pods_is_seen_by_the_caller_only() {
-        let mut traffic = traffic(Chance::exact());
+        let mut traffic = traffic(Sampling::exact());
         run(&mut traffic, &routing(50.0, 50.0, 0), 10);
         let refused: Vec<&Stream> = traffic
             .streams()
@@ -408,7 +408,7 @@ mod tests {
 
     #[test]
     fn spells_begin_and_end_at_their_own_time() {
-        let mut traffic = traffic(Chance::exact());
+        let mut traffic = traffic(Sampling::exact());
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
         traffic.demand(HOST).fails_between(at(2), at(4), 0.5);
         traffic.demand(HOST).per_second_from(at(8), 0.0);
@@ -419,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_restarted_proxy_counts_from_zero() {
-        let mut traffic = traffic(Chance::exact());
+        let mut traffic = traffic(Sampling::exact());
         let mut routing = routing(100.0, 0.0, 2);
         run(&mut traffic, &routing, 10);
         if let Some(mut first) = routing.pods.first_entry() {
@@ -428,7 +428,7 @@ mod tests {
         run(&mut traffic, &routing, 1);
         let counted: BTreeMap<&str, u64> = traffic
             .streams()
-            .filter(|(s, _)| s.reporter == Reporter::Destination)
+            .filter(|(s, _)| s.reporter == ReportingProxy::Destination)
             .map(|(s, counters)| (s.pod.name.as_str(), counters.requests))
             .collect();
         assert_eq!(counted["reviews-v1-0"], 50);
@@ -437,7 +437,7 @@ mod tests {
 
     #[test]
     fn copies_are_reported_by_whom_they_reach_alone() {
-        let mut traffic = traffic(Chance::exact());
+        let mut traffic = traffic(Sampling::exact());
         traffic.version("shop", "reviews-v2").fails(0.5);
         let mut routing = routing(100.0, 0.0, 2);
         for route in routing.hosts.get_mut(HOST).unwrap() {
@@ -452,7 +452,7 @@ mod tests {
         assert_eq!(traffic.seen_at_source(|s| version(s) == "v2"), 0);
         let copies: Vec<(&str, u64)> = traffic
             .streams()
-            .filter(|(s, _)| s.reporter == Reporter::Destination && version(s) == "v2")
+            .filter(|(s, _)| s.reporter == ReportingProxy::Destination && version(s) == "v2")
             .map(|(s, counters)| (s.outcome.code.as_str(), counters.requests))
             .collect();
         let of = |code| {
@@ -467,7 +467,7 @@ mod tests {
 
     #[test]
     fn requests_without_a_route_are_answered_404() {
-        let mut traffic = traffic(Chance::exact());
+        let mut traffic = traffic(Sampling::exact());
         run(&mut traffic, &Routing::default(), 1);
         assert_eq!(traffic.seen_at_source(|s| s.outcome.flags == "NR"), 100);
     }

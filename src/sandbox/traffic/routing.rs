@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Routing {
     /// By the host that callers ask for.
-    pub hosts: BTreeMap<String, Vec<Route>>,
+    pub hosts: BTreeMap<String, Vec<MeshRoute>>,
     /// The same for connections: TLS routes, then TCP routes.
-    pub tcp: BTreeMap<String, Vec<Route>>,
+    pub tcp: BTreeMap<String, Vec<MeshRoute>>,
     /// Every pod there is, with the restarts of its proxy; counters of a pod that restarted begin anew.
     pub pods: BTreeMap<Pod, u64>,
 }
@@ -51,7 +51,7 @@ impl Routing {
                 missing: false,
             });
         }
-        let route = Route {
+        let route = MeshRoute {
             name: String::new(),
             catch_all: true,
             backends,
@@ -67,7 +67,7 @@ impl Routing {
 
 /// One route of a host.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Route {
+pub struct MeshRoute {
     /// The route's name, if it has one.
     pub name: String,
     /// Whether it takes whatever reaches it, having no match.

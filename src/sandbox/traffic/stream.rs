@@ -7,7 +7,7 @@ use super::routing::{Pod, Service, Workload};
 
 /// Which proxy reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reporter {
+pub enum ReportingProxy {
     /// The caller's.
     Source,
     /// The callee's.
@@ -16,7 +16,7 @@ pub enum Reporter {
 
 /// The caller of a service, as the metrics name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Source {
+pub struct Caller {
     /// Its workload.
     pub workload: String,
     /// Its namespace.
@@ -25,7 +25,7 @@ pub struct Source {
     pub pod: Pod,
 }
 
-impl Default for Source {
+impl Default for Caller {
     fn default() -> Self {
         let namespace = "istio-system".to_owned();
         Self {
@@ -42,7 +42,7 @@ impl Default for Source {
 
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Outcome {
+pub struct RequestOutcome {
     /// The HTTP status, `0` for none.
     pub code: String,
     /// Envoy's response flags, `-` for none.
@@ -55,17 +55,17 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Stream {
     /// Which side reports.
-    pub reporter: Reporter,
+    pub reporter: ReportingProxy,
     /// The pod of the reporting proxy.
     pub pod: Pod,
     /// Who calls.
-    pub source: Source,
+    pub source: Caller,
     /// Who is called.
     pub service: Service,
     /// What answered; `None` where no upstream was reached.
     pub workload: Option<Workload>,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: RequestOutcome,
     /// Whether it is a connection rather than requests.
     pub tcp: bool,
 }
@@ -75,15 +75,15 @@ impl Stream {
     pub fn labels(&self) -> BTreeMap<String, String> {
         let unknown = || "unknown".to_owned();
         let side = match self.reporter {
-            Reporter::Source => "source",
-            Reporter::Destination => "destination",
+            ReportingProxy::Source => "source",
+            ReportingProxy::Destination => "destination",
         };
         let workload = self.workload.as_ref();
         let of =
             |field: fn(&Workload) -> &String| workload.map_or_else(unknown, |w| field(w).clone());
         let security = match self.reporter {
-            Reporter::Source => "unknown",
-            Reporter::Destination => "mutual_tls",
+            ReportingProxy::Source => "unknown",
+            ReportingProxy::Destination => "mutual_tls",
         };
         let protocol = if self.tcp {
             "tcp"

@@ -5,17 +5,18 @@ use std::collections::VecDeque;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::store::Key;
-
 /// The first resourceVersion is not 1, so that nobody takes it for a count.
 const FIRST_REVISION: u64 = 1000;
 
 /// How many changes a watch can go back.
 const REMEMBERED: usize = 4096;
 
+/// Plural, namespace (empty at the cluster scope) and name.
+pub(crate) type Key = (&'static str, String, String);
+
 /// What happened to an object.
 #[derive(Clone, Debug)]
-pub(crate) struct Change {
+pub(crate) struct ObjectChange {
     pub revision: u64,
     pub key: Key,
     /// The object before, if there was one.
@@ -28,15 +29,15 @@ pub(crate) struct Change {
 
 /// The changes of the past and the revision of the present.
 #[derive(Debug)]
-pub(crate) struct History {
+pub(crate) struct ChangeLog {
     revision: u64,
     /// A watch from a revision before this one is told that it is gone.
     oldest: u64,
-    changes: VecDeque<Change>,
+    changes: VecDeque<ObjectChange>,
     moved: watch::Sender<u64>,
 }
 
-impl History {
+impl ChangeLog {
     pub(crate) fn new() -> Self {
         Self {
             revision: FIRST_REVISION,
@@ -61,7 +62,7 @@ impl History {
     }
 
     /// Remembers a change of this revision and wakes the watches.
-    pub(crate) fn remember(&mut self, change: Change) {
+    pub(crate) fn remember(&mut self, change: ObjectChange) {
         self.changes.push_back(change);
         if self.changes.len() > REMEMBERED
             && let Some(forgotten) = self.changes.pop_front()
@@ -72,7 +73,7 @@ impl History {
     }
 
     /// Changes after a revision, oldest first.
-    pub(crate) fn since(&self, revision: u64) -> impl Iterator<Item = &Change> {
+    pub(crate) fn since(&self, revision: u64) -> impl Iterator<Item = &ObjectChange> {
         let from = self
             .changes
             .partition_point(|change| change.revision <= revision);

@@ -5,24 +5,23 @@ use std::collections::VecDeque;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::dispatch::shown;
-use super::kinds::Kind;
-use super::route::{Query, Target};
-use super::selector::Selector;
+use super::kinds::{ResourceKind, shown};
+use super::route::{QueryParams, ResourcePath};
+use super::selector::ObjectSelector;
 use super::status::ApiStatus;
 use super::table;
-use crate::sandbox::state::State;
+use crate::sandbox::state::WorldState;
 
 /// How long a watch lasts when the client does not say.
 const DEFAULT_TIMEOUT: i64 = 1800;
 
 /// A running watch.
 #[derive(Debug)]
-pub(crate) struct Watch {
-    kind: &'static Kind,
+pub(crate) struct WatchStream {
+    kind: &'static ResourceKind,
     version: String,
     namespace: Option<String>,
-    selector: Selector,
+    selector: ObjectSelector,
     table: bool,
     bookmarks: bool,
     /// Everything up to this revision has been told.
@@ -36,7 +35,7 @@ pub(crate) struct Watch {
 
 /// What a watch has to say when it is asked.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Line {
+pub(crate) enum WatchLine {
     /// An event.
     Event(String),
     /// Nothing for now.
@@ -51,16 +50,17 @@ pub(crate) fn expired(asked: u64, oldest: u64) -> String {
     format!(r#"{{"type":"ERROR","object":{status}}}"#)
 }
 
-impl Watch {
+impl WatchStream {
     pub(crate) fn open(
-        state: &State,
-        target: &Target<'_>,
-        query: &Query,
+        state: &WorldState,
+        target: &ResourcePath<'_>,
+        query: &QueryParams,
         table: bool,
     ) -> Result<Self, ApiStatus> {
-        let selector = Selector::parse(query.get("labelSelector"), query.get("fieldSelector"))
-            .and_then(|selector| selector.checked(target.kind))
-            .map_err(ApiStatus::bad_request)?;
+        let selector =
+            ObjectSelector::parse(query.get("labelSelector"), query.get("fieldSelector"))
+                .and_then(|selector| selector.checked(target.kind))
+                .map_err(ApiStatus::bad_request)?;
         let seconds = query.get("timeoutSeconds").parse();
         let ends = state.at + SignedDuration::from_secs(seconds.unwrap_or(DEFAULT_TIMEOUT));
         let mut watch = Self {
@@ -108,20 +108,20 @@ impl Watch {
     }
 
     /// The next line. The state must have caught up with the present.
-    pub(crate) fn next(&mut self, state: &State) -> Line {
+    pub(crate) fn next(&mut self, state: &WorldState) -> WatchLine {
         if let Some(event) = self.ready.pop_front() {
-            return Line::Event(event.to_string());
+            return WatchLine::Event(event.to_string());
         }
         if self.over || self.epoch != state.watch_epoch {
-            return Line::End;
+            return WatchLine::End;
         }
         if self.revision < state.store.history.oldest() {
             self.over = true;
-            return Line::Event(expired(self.revision, state.store.history.oldest()));
+            return WatchLine::Event(expired(self.revision, state.store.history.oldest()));
         }
         self.collect(state);
         if let Some(event) = self.ready.pop_front() {
-            return Line::Event(event.to_string());
+            return WatchLine::Event(event.to_string());
         }
         if state.at >= self.ends {
             self.over = true;
@@ -129,12 +129,12 @@ impl Watch {
                 self.bookmark(json!({}));
                 return self.next(state);
             }
-            return Line::End;
+            return WatchLine::End;
         }
-        Line::Nothing
+        WatchLine::Nothing
     }
 
-    fn collect(&mut self, state: &State) {
+    fn collect(&mut self, state: &WorldState) {
         let (plural, namespace) = (self.kind.plural, self.namespace.clone());
         let changes: Vec<_> = state
             .store

@@ -8,7 +8,7 @@ use rand_distr::{Binomial, Distribution, Poisson};
 
 /// Turns expected numbers into whole ones: by seeded chance, or spread evenly without any.
 #[derive(Clone, Debug)]
-pub struct Chance(Mode);
+pub struct Sampling(Mode);
 
 #[derive(Clone, Debug)]
 enum Mode {
@@ -21,8 +21,8 @@ enum Mode {
 /// Sums of decimal fractions fall just short of whole numbers; this much is forgiven.
 const ROUNDING: f64 = 1e-6;
 
-impl Chance {
-    /// Chance that repeats itself for the same seed.
+impl Sampling {
+    /// Random draws that repeat themselves for the same seed.
     pub fn seeded(seed: u64) -> Self {
         Self(Mode::Seeded(Xoshiro256PlusPlus::seed_from_u64(seed)))
     }
@@ -133,11 +133,11 @@ mod tests {
 
     #[test]
     fn exact_counts_neither_lose_nor_gain() {
-        let mut chance = Chance::exact();
-        let counted: u64 = (0..1000).map(|_| chance.count("requests", 0.1)).sum();
+        let mut sampling = Sampling::exact();
+        let counted: u64 = (0..1000).map(|_| sampling.count("requests", 0.1)).sum();
         assert_eq!(counted, 100);
         let failed: u64 = (0..50)
-            .map(|_| chance.split("failed", 2, &[0.02, 0.98])[0])
+            .map(|_| sampling.split("failed", 2, &[0.02, 0.98])[0])
             .sum();
         assert_eq!(failed, 2);
     }
@@ -145,8 +145,10 @@ mod tests {
     #[test]
     fn the_same_seed_repeats_itself() {
         let draw = |seed| {
-            let mut chance = Chance::seeded(seed);
-            (0..20).map(|_| chance.count("", 7.5)).collect::<Vec<u64>>()
+            let mut sampling = Sampling::seeded(seed);
+            (0..20)
+                .map(|_| sampling.count("", 7.5))
+                .collect::<Vec<u64>>()
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
@@ -155,9 +157,9 @@ mod tests {
     #[test]
     fn seeded_counts_have_the_mean_and_the_variance_of_poisson() {
         for mean in [0.3, 4.0, 250.0] {
-            let mut chance = Chance::seeded(7);
+            let mut sampling = Sampling::seeded(7);
             let n = 20_000;
-            let drawn: Vec<f64> = (0..n).map(|_| chance.count("", mean) as f64).collect();
+            let drawn: Vec<f64> = (0..n).map(|_| sampling.count("", mean) as f64).collect();
             let average = drawn.iter().sum::<f64>() / f64::from(n);
             let variance = drawn.iter().map(|x| (x - average).powi(2)).sum::<f64>() / f64::from(n);
             assert!((average / mean - 1.0).abs() < 0.04, "{average} of {mean}");
@@ -168,10 +170,10 @@ mod tests {
     proptest! {
         #[test]
         fn parts_add_up(n in 0_u64..5000, shares in prop::collection::vec(0.0_f64..10.0, 1..6), seed: u64, exact: bool) {
-            let mut chance = if exact { Chance::exact() } else { Chance::seeded(seed) };
+            let mut sampling = if exact { Sampling::exact() } else { Sampling::seeded(seed) };
             let wanted = if shares.iter().any(|share| *share > 0.0) { n } else { 0 };
             for _ in 0..3 {
-                let parts = chance.split("x", n, &shares);
+                let parts = sampling.split("x", n, &shares);
                 prop_assert_eq!(parts.iter().sum::<u64>(), wanted);
                 for (part, share) in parts.iter().zip(&shares) {
                     prop_assert!(*share > 0.0 || *part == 0);
