@@ -6,8 +6,9 @@ use kube::core::Request;
 use kube::core::params::{GetParams, PostParams};
 use serde_json::Value;
 
+use super::Cluster;
 use super::call::{CallError, ErrorKind};
-use super::{Cluster, FIELD_MANAGER};
+use crate::istio::FIELD_MANAGER;
 
 /// How the Job in which a rollout is to begin fares.
 #[derive(Clone, Debug, PartialEq, Eq)]

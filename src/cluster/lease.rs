@@ -15,10 +15,10 @@ use kube::core::params::PostParams;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::Cluster;
 use super::call::{CallError, ErrorKind, bounded};
-use super::{Cluster, FIELD_MANAGER};
 use crate::clock::Clock;
-use crate::istio::VirtualService;
+use crate::istio::{FIELD_MANAGER, VirtualService};
 
 /// How long a holder counts as alive without renewing.
 const DURATION: Duration = Duration::from_secs(15);

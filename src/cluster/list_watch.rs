@@ -7,7 +7,8 @@ use kube::core::WatchEvent;
 
 use super::call::CallError;
 use super::virtual_services::Cluster;
-use super::watch::{Events, connect, version_of};
+use super::virtual_services::version_of;
+use super::watch::{Events, connect};
 use crate::istio::VirtualService;
 
 /// The pause before a list that failed is tried again.

@@ -11,12 +11,7 @@ use serde_json::Value;
 
 use super::call::{CallError, ErrorKind, bounded};
 use super::dry_run::{DryRun, rehearse};
-use super::watch::version_of;
-use crate::istio::VirtualService;
-
-/// The manager that our writes carry. It must not start with `kubectl`: Flux folds such managers
-/// into its own and would then prune our annotations.
-pub const FIELD_MANAGER: &str = "canary-rollout";
+use crate::istio::{FIELD_MANAGER, VirtualService};
 
 const GROUP: &str = "/apis/networking.istio.io";
 
@@ -244,4 +239,11 @@ impl Cluster {
 fn view(attempted: &str, raw: Value) -> Result<VirtualService, CallError> {
     VirtualService::new(raw)
         .map_err(|error| CallError::new(ErrorKind::Unknown, attempted, error.to_string()))
+}
+
+pub(super) fn version_of(raw: &Value) -> String {
+    let version = raw
+        .pointer("/metadata/resourceVersion")
+        .and_then(Value::as_str);
+    version.unwrap_or_default().to_owned()
 }

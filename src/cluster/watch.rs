@@ -9,8 +9,8 @@ use kube::core::WatchEvent;
 use kube::core::params::WatchParams;
 use serde_json::Value;
 
-use super::Cluster;
 use super::call::{CallError, ErrorKind, bounded};
+use super::virtual_services::{Cluster, version_of};
 use crate::istio::VirtualService;
 
 /// The first pause before a watch is opened again after it failed twice, doubled each time.
@@ -39,7 +39,7 @@ enum Opened {
     Object(Box<VirtualService>),
 }
 
-enum State {
+enum WatchState {
     Closed,
     Opening(Opening),
     Open(Events),
@@ -51,7 +51,7 @@ pub struct Watch {
     namespace: String,
     name: String,
     version: String,
-    state: State,
+    state: WatchState,
     failures: u32,
 }
 
@@ -63,7 +63,7 @@ impl Watch {
             namespace: vs.namespace().to_owned(),
             name: vs.name().to_owned(),
             version: version_of(vs.raw()),
-            state: State::Closed,
+            state: WatchState::Closed,
             failures: 0,
         }
     }
@@ -77,15 +77,15 @@ impl Watch {
     pub async fn next(&mut self) -> ObjectEvent {
         loop {
             let seen = match &mut self.state {
-                State::Closed => {
-                    self.state = State::Opening(self.open());
+                WatchState::Closed => {
+                    self.state = WatchState::Opening(self.open());
                     None
                 }
-                State::Opening(opening) => {
+                WatchState::Opening(opening) => {
                     let opened = opening.await;
                     self.opened(opened)
                 }
-                State::Open(events) => {
+                WatchState::Open(events) => {
                     let event = events.next().await;
                     self.heard(event)
                 }
@@ -97,9 +97,9 @@ impl Watch {
     }
 
     fn opened(&mut self, opened: Result<Opened, CallError>) -> Option<ObjectEvent> {
-        self.state = State::Closed;
+        self.state = WatchState::Closed;
         match opened {
-            Ok(Opened::Events(events)) => self.state = State::Open(events),
+            Ok(Opened::Events(events)) => self.state = WatchState::Open(events),
             Ok(Opened::Object(vs)) => {
                 self.version = version_of(vs.raw());
                 return Some(ObjectEvent::Changed(vs));
@@ -134,11 +134,11 @@ impl Watch {
                 // 410 Gone and its kin: the version is too old to go on from.
                 self.version.clear();
                 self.failures += 1;
-                self.state = State::Closed;
+                self.state = WatchState::Closed;
             }
             Some(Err(_)) | None => {
                 self.failures += 1;
-                self.state = State::Closed;
+                self.state = WatchState::Closed;
             }
         }
         None
@@ -191,11 +191,4 @@ pub(super) async fn connect(
     let events = cluster.client.request_events::<Value>(request);
     let events = bounded(&attempted, cluster.deadline, events).await?;
     Ok(events.boxed())
-}
-
-pub(super) fn version_of(raw: &Value) -> String {
-    let version = raw
-        .pointer("/metadata/resourceVersion")
-        .and_then(Value::as_str);
-    version.unwrap_or_default().to_owned()
 }

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use serde_json::Value;
 
-use crate::cluster::{CallError, Cluster, ErrorKind, Permission, Subset};
-use crate::istio::{Destination, Host, Route, Selection, VirtualService};
+use crate::cluster::{CallError, Cluster, ErrorKind, Permission};
+use crate::istio::{Destination, Host, Route, Selection, Subset, VirtualService};
 use crate::preflight::is_set;
 use crate::preflight::meant;
 use crate::preflight::{Facts, Grant, Proposal, Role, Source, Unread, Version};

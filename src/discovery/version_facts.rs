@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::snapshot::subsets_meant;
-use crate::cluster::Subset;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::istio::Subset;
 use crate::metrics::Targets;
 use crate::preflight::version_selector;
 use crate::rollout::Rollout;

@@ -82,7 +82,7 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::istio::select_versions::{VersionQuery, select_versions};
+    use crate::istio::{VersionQuery, select_versions};
     use crate::plan::Options;
     use serde_json::{Value, json};
 

@@ -16,10 +16,12 @@ mod select_versions;
 #[cfg(test)]
 mod select_versions_tests;
 mod split;
+mod subset;
 mod tester_rules;
 mod version_pair;
 mod versions_error;
 mod virtual_service;
+mod workloads;
 
 pub use delegate::{Delegate, DelegateError, Handover, delegate_of};
 pub use desired::{Addition, DesiredRoute, DesiredRoutes, MissingRoutes, Shadow};
@@ -27,9 +29,13 @@ pub(crate) use desired::{Mirroring, RouteTarget, TesterTarget};
 pub use destination::{Destination, Host};
 pub use patch::{AnnotationEdit, Annotations, TooLarge, shift};
 pub use route::{Route, RouteId, RouteKind, RouteRef, Target};
-pub use select_versions::{Selection, VersionQuery, select_versions};
+pub use select_versions::{Selection, select_versions};
 pub(crate) use split::in_force;
 pub use split::{Split, SplitError, Weights};
+pub use subset::Subset;
 pub use tester_rules::TesterRules;
+pub use version_pair::VersionQuery;
 pub use versions_error::VersionsError;
-pub use virtual_service::{MalformedObject, VirtualService};
+pub use virtual_service::{FIELD_MANAGER, MalformedObject, VirtualService};
+pub use workloads::Workloads;
+pub(crate) use workloads::workload_name;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::destination::{Destination, Host};
 use super::route::Route;
 use super::split::Split;
-use super::version_pair::{list, pair, pair_or_addition};
+use super::version_pair::{VersionQuery, list, pair, pair_or_addition};
 use super::versions_error::VersionsError;
 use super::virtual_service::VirtualService;
 
@@ -20,21 +20,6 @@ pub struct Selection {
     pub splits: Vec<Split>,
     /// Routes that send to stable, are not chosen, and so stay as they are.
     pub left_behind: Vec<String>,
-}
-
-/// What a user asked for.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct VersionQuery<'a> {
-    /// `--stable`.
-    pub stable: Option<&'a str>,
-    /// `--canary`.
-    pub canary: Option<&'a str>,
-    /// `--route`, as often as it was given.
-    pub routes: &'a [String],
-    /// Subsets that DestinationRules define, of whatever host.
-    pub subsets: &'a [(Host, String)],
-    /// Whether the canary may be added where it is missing.
-    pub add: bool,
 }
 
 /// Finds stable, canary and the routes to shift; see [`VersionQuery::select_versions`].

@@ -1,8 +1,8 @@
 //! Which versions and routes are chosen, and what is said where that cannot be told.
 
 use super::destination::Host;
-use super::select_versions::{VersionQuery, select_versions};
 use super::virtual_service::VirtualService;
+use super::{VersionQuery, select_versions};
 use serde_json::{Value, json};
 
 fn vs(http: Value) -> VirtualService {

@@ -4,9 +4,23 @@ use std::collections::BTreeSet;
 
 use super::destination::{Destination, Host};
 use super::route::Route;
-use super::select_versions::VersionQuery;
 use super::versions_error::VersionsError;
 use super::virtual_service::VirtualService;
+
+/// What a user asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VersionQuery<'a> {
+    /// `--stable`.
+    pub stable: Option<&'a str>,
+    /// `--canary`.
+    pub canary: Option<&'a str>,
+    /// `--route`, as often as it was given.
+    pub routes: &'a [String],
+    /// Subsets that DestinationRules define, of whatever host.
+    pub subsets: &'a [(Host, String)],
+    /// Whether the canary may be added where it is missing.
+    pub add: bool,
+}
 
 /// The items once each, in order, or a word for none.
 pub(super) fn list<T: ToString>(items: impl IntoIterator<Item = T>, none: &str) -> String {

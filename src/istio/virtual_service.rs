@@ -5,6 +5,10 @@ use serde_json::Value;
 use super::destination::Host;
 use super::route::{Route, RouteKind, RouteRef};
 
+/// The manager that our writes carry. It must not start with `kubectl`: Flux folds such managers
+/// into its own and would then prune our annotations.
+pub const FIELD_MANAGER: &str = "canary-rollout";
+
 /// A VirtualService: the JSON as received, and what a rollout needs to know of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VirtualService {

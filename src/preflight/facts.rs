@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::Value;
 
-use super::{Unread, Version, version_selector};
-use crate::cluster::{Permission, Workloads};
-use crate::istio::{RouteKind, VirtualService};
+use super::version::{Version, version_selector};
+use crate::cluster::{CallError, Permission};
+use crate::istio::{RouteKind, VirtualService, Workloads};
 use crate::metrics::{MetricsError, Targets, TargetsError, Unit};
 
 /// One moment of the cluster, as far as a rollout depends on it.
@@ -46,6 +46,42 @@ pub struct Facts {
     pub ignore_owner: bool,
     /// When this was.
     pub now: Timestamp,
+}
+
+/// A place where facts come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The other VirtualServices.
+    OtherRoutes,
+    /// DestinationRules, for a route that names subsets.
+    Subsets,
+    /// DestinationRules, for a route that names none.
+    Rules,
+    /// What is in other namespaces.
+    Elsewhere,
+    /// The Service of a version.
+    Services,
+    /// The pods of a version.
+    Pods,
+    /// PeerAuthentications.
+    Authentications,
+    /// HorizontalPodAutoscalers.
+    Autoscalers,
+    /// The namespace's own labels.
+    Namespaces,
+    /// The answers about permissions.
+    Permissions,
+}
+
+/// Something that could not be looked at.
+#[derive(Clone, Debug)]
+pub struct Unread {
+    /// What.
+    pub source: Source,
+    /// In which namespace.
+    pub namespace: String,
+    /// Why not.
+    pub error: CallError,
 }
 
 /// The answer to one question about a permission.

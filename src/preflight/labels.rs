@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Facts, Version};
-use crate::cluster::workload_name;
+use crate::istio::workload_name;
 use crate::plan::Finding;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {

@@ -31,12 +31,11 @@ mod version;
 
 pub use additions::{additions, unseen_copies};
 pub(crate) use ambient::is_bare;
-pub use facts::{Facts, Grant, Samples};
+pub use facts::{Facts, Grant, Samples, Source, Unread};
 pub use inspection::{inspect, inspect_companion};
 pub(crate) use mtls::is_set;
 pub use proposal::Proposal;
 pub(crate) use rules::meant;
-pub use unread::{Source, Unread};
 pub(crate) use version::version_selector;
 pub use version::{Role, Version};
 pub(crate) use version::{carries, selector};

@@ -36,7 +36,7 @@ enum Taken {
 }
 
 /// Where something stands: the object, and the field with its value.
-struct Place {
+struct FieldPath {
     object: String,
     field: String,
 }
@@ -134,7 +134,7 @@ fn of(facts: &Facts, version: &Version) -> Option<Disagreement> {
 
 /// What callers send to a version, where a rule says so: namespace and name of the rule, what, and where
 /// that stands.
-fn sent<'f>(facts: &'f Facts, version: &Version) -> Option<((&'f str, &'f str), Sent, Place)> {
+fn sent<'f>(facts: &'f Facts, version: &Version) -> Option<((&'f str, &'f str), Sent, FieldPath)> {
     let host = &version.destination.host;
     let port = version.destination.port;
     let rules = in_force(&facts.rules, host, ELSEWHERE);
@@ -162,7 +162,7 @@ fn sent<'f>(facts: &'f Facts, version: &Version) -> Option<((&'f str, &'f str), 
                 _ => continue,
             };
             let (namespace, name) = name_of(rule);
-            let place = Place {
+            let place = FieldPath {
                 object: format!("{namespace}/{name}"),
                 field: format!("{at}.trafficPolicy.{field}: {mode}"),
             };
@@ -191,7 +191,7 @@ fn mode(policy: &Value, port: Option<u64>) -> Option<(String, &str)> {
 }
 
 /// What the proxies of a version take, and who says so.
-fn taken(facts: &Facts, version: &Version, pod: &Pod) -> (Taken, Option<Place>) {
+fn taken(facts: &Facts, version: &Version, pod: &Pod) -> (Taken, Option<FieldPath>) {
     let namespace = version.namespace();
     let text = |policy: &Value, pointer| {
         let text = policy.pointer(pointer).and_then(Value::as_str);
@@ -249,7 +249,7 @@ fn taken(facts: &Facts, version: &Version, pod: &Pod) -> (Taken, Option<Place>) 
             // Whoever comes next decides.
             _ => continue,
         };
-        let place = Place {
+        let place = FieldPath {
             object: format!(
                 "{}/{}",
                 text(policy, "/metadata/namespace"),

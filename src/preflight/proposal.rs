@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::rules::{name_of, rules_of};
 use super::version::carries;
-use crate::cluster::Subset;
+use crate::istio::Subset;
 use crate::istio::{Destination, Route, VirtualService};
 
 /// Labels that differ from pod to pod, or from one rollout of a Deployment to the next.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::facts::Facts;
 use super::version::{Role, Version};
-use crate::cluster::Subset;
+use crate::istio::Subset;
 use crate::istio::{Destination, Host, RouteKind, VirtualService};
 use crate::plan::{Finding, Level};
 

@@ -1,44 +1,8 @@
 //! What could not be looked at, and whether a rollout can do without it.
 
-use super::Facts;
-use crate::cluster::{CallError, ErrorKind};
+use super::facts::{Facts, Source, Unread};
+use crate::cluster::ErrorKind;
 use crate::plan::Finding;
-
-/// A place where facts come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The other VirtualServices.
-    OtherRoutes,
-    /// DestinationRules, for a route that names subsets.
-    Subsets,
-    /// DestinationRules, for a route that names none.
-    Rules,
-    /// What is in other namespaces.
-    Elsewhere,
-    /// The Service of a version.
-    Services,
-    /// The pods of a version.
-    Pods,
-    /// PeerAuthentications.
-    Authentications,
-    /// HorizontalPodAutoscalers.
-    Autoscalers,
-    /// The namespace's own labels.
-    Namespaces,
-    /// The answers about permissions.
-    Permissions,
-}
-
-/// Something that could not be looked at.
-#[derive(Clone, Debug)]
-pub struct Unread {
-    /// What.
-    pub source: Source,
-    /// In which namespace.
-    pub namespace: String,
-    /// Why not.
-    pub error: CallError,
-}
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings: Vec<_> = facts.unread.iter().map(finding).collect();
@@ -174,6 +138,7 @@ pub(super) fn role_rule(group: &str, resource: &str, verbs: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::CallError;
     use crate::preflight::test_facts::{facts, told};
 
     fn found(source: Source, kind: ErrorKind) -> Vec<String> {

@@ -2,8 +2,7 @@
 
 use super::last_rollout::LastRollout;
 use super::state::Rollout;
-use crate::cluster::FIELD_MANAGER;
-use crate::istio::{DesiredRoutes, MissingRoutes, VirtualService};
+use crate::istio::{DesiredRoutes, FIELD_MANAGER, MissingRoutes, VirtualService};
 
 /// What the object shows.
 #[derive(Clone, Debug, PartialEq)]
