@@ -10,7 +10,6 @@ use crate::discovery::is_under_way;
 use crate::discovery::{Baseline, Lookback, before, recent};
 use crate::discovery::{ClusterSnapshot, SnapshotScope};
 use crate::error::CommandError;
-use crate::istio::Subset;
 use crate::istio::{Selection, Split, VersionQuery, VersionsError, VirtualService};
 use crate::metrics::{MetricSource, MetricsError, Targets, Unit};
 use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan, Rung};

@@ -89,7 +89,7 @@ where
                 Rollout::abort_command(vs)
             )));
         }
-        Ok(Some(intent.before_companions(cluster)))
+        Ok(Some(intent.before_companions(cluster.stores())))
     }
 
     async fn changed(&mut self, now: VirtualService, _: &Intent) -> Result<Next, CommandError> {

@@ -537,7 +537,7 @@ impl Driver<'_> {
         let last = LastRollout::of(&next, Outcome::Promoted, &next.holder, self.clock.now());
         let intent = Intent::Complete(Box::new(next.clone()), last);
         let mut changes = intent.changes(self.group.lead()).unwrap_or_default();
-        let first = intent.before_companions(self.cluster);
+        let first = intent.before_companions(self.cluster.stores());
         if first != intent && !first.is_done(self.group.lead()) {
             self.write(Member::Lead, &first).await?;
             self.machine.set_state(next.clone());

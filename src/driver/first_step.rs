@@ -51,7 +51,7 @@ pub async fn begin(
     let mut first = FirstStep {
         rollout,
         next,
-        intent: goal.before_companions(&cluster),
+        intent: goal.before_companions(cluster.stores()),
         routes: Vec::new(),
         found: false,
         unclear: false,

@@ -116,7 +116,7 @@ impl Purpose for Sync<'_> {
         let shown = self
             .cluster
             .virtual_service(self.lead.namespace(), self.lead.name());
-        let first = self.goal.before_companions(self.cluster);
+        let first = self.goal.before_companions(self.cluster.stores());
         if !shown.await.is_ok_and(|shown| first.is_done(&shown)) {
             return Err(SyncError::MovedOn);
         }

@@ -16,7 +16,7 @@ const END: char = ';';
 
 /// Routes of one kind with the same weights at the same positions.
 #[derive(Debug, Serialize, Deserialize)]
-struct Group {
+struct RouteGroup {
     #[serde(default = "http", skip_serializing_if = "is_http")]
     kind: RouteKind,
     stable: usize,
@@ -51,7 +51,7 @@ fn is_one(scale: &i64) -> bool {
     *scale == 1
 }
 
-impl Group {
+impl RouteGroup {
     fn of(split: &Split) -> Self {
         Self {
             kind: split.kind,
@@ -112,12 +112,12 @@ impl Group {
     }
 }
 
-fn groups<'a>(splits: impl IntoIterator<Item = &'a Split>) -> Vec<(Group, Vec<&'a Split>)> {
-    let mut groups: Vec<(Group, Vec<&Split>)> = Vec::new();
+fn groups<'a>(splits: impl IntoIterator<Item = &'a Split>) -> Vec<(RouteGroup, Vec<&'a Split>)> {
+    let mut groups: Vec<(RouteGroup, Vec<&Split>)> = Vec::new();
     for split in splits {
         let known = groups.iter().position(|(group, _)| group.holds(split));
         let place = known.unwrap_or_else(|| {
-            groups.push((Group::of(split), Vec::new()));
+            groups.push((RouteGroup::of(split), Vec::new()));
             groups.len() - 1
         });
         let (group, members) = &mut groups[place];
@@ -144,7 +144,7 @@ pub(crate) fn serialize<S: Serializer>(splits: &[Split], serializer: S) -> Resul
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<Split>, D::Error> {
-    let groups = Vec::<Group>::deserialize(deserializer)?;
+    let groups = Vec::<RouteGroup>::deserialize(deserializer)?;
     let mut splits = Vec::new();
     for group in groups {
         let ids = || D::Error::custom("the chosen routes make no sense");

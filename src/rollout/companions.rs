@@ -11,7 +11,6 @@ use super::last_rollout::LastRollout;
 use super::observed::{Observed, compare};
 use super::outcome::Outcome;
 use super::state::{ROLLOUT, Rollout};
-use crate::cluster::Cluster;
 use crate::istio::VirtualService;
 
 impl Intent {
@@ -46,10 +45,10 @@ impl Intent {
     /// A rollout that ends leaves its state on the lead until the others have arrived: should this
     /// process die between two of them, the way on and the way back are still written there.
     #[must_use]
-    pub fn before_companions(&self, cluster: &Cluster) -> Self {
+    pub fn before_companions(&self, stored: bool) -> Self {
         match self {
-            // What is not stored cannot be built upon either.
-            Self::Complete(rollout, _) if !rollout.also.is_empty() && cluster.stores() => {
+            // A dry run stores nothing, so nothing can be built upon the state.
+            Self::Complete(rollout, _) if !rollout.also.is_empty() && stored => {
                 Self::State(rollout.clone())
             }
             intent => intent.clone(),

@@ -15,8 +15,8 @@ use super::faults::{ApiFault, FaultContext};
 use super::request_log::Call;
 use super::state::WorldState;
 use super::world::{PROMETHEUS, World};
+use crate::sandbox::api::AccessAttempt;
 use crate::sandbox::api::ApiStatus;
-use crate::sandbox::api::Attempt;
 use crate::sandbox::api::ResourceKind;
 use crate::sandbox::api::{self, Request, WatchLine, WatchStream};
 use crate::sandbox::api::{ApiRoute, ProxyTarget, QueryParams};
@@ -235,7 +235,7 @@ impl RequestContext<'_> {
     /// The API server's way to a service: the right to it, the service, its port.
     fn enter_proxy(&self, state: &WorldState, target: &ProxyTarget<'_>) -> Result<(), ApiStatus> {
         let user = self.user();
-        let attempt = Attempt {
+        let attempt = AccessAttempt {
             user: &user,
             verb: if self.method == Method::GET {
                 "get"

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 /// One thing a user tries to do.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Attempt<'a> {
+pub(crate) struct AccessAttempt<'a> {
     pub user: &'a str,
     pub verb: &'a str,
     pub group: &'a str,
@@ -14,7 +14,7 @@ pub(crate) struct Attempt<'a> {
     pub name: Option<&'a str>,
 }
 
-impl Attempt<'_> {
+impl AccessAttempt<'_> {
     /// `resource` or `resource/subresource`, as RBAC writes it.
     pub(crate) fn full_resource(&self) -> String {
         match self.subresource {
@@ -75,7 +75,7 @@ impl Denial {
         self
     }
 
-    fn covers(&self, attempt: &Attempt<'_>) -> bool {
+    fn covers(&self, attempt: &AccessAttempt<'_>) -> bool {
         let matches = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
         matches(&self.user, attempt.user)
             && matches(&self.verb, attempt.verb)
@@ -99,7 +99,7 @@ impl Access {
         self.denials.clear();
     }
 
-    pub(crate) fn allows(&self, attempt: &Attempt<'_>) -> bool {
+    pub(crate) fn allows(&self, attempt: &AccessAttempt<'_>) -> bool {
         !self.denials.iter().any(|denial| denial.covers(attempt))
     }
 
@@ -107,7 +107,7 @@ impl Access {
     pub(crate) fn review(&self, user: &str, mut review: Value) -> Value {
         let attributes = review["spec"]["resourceAttributes"].clone();
         let text = |field: &str| attributes[field].as_str().filter(|text| !text.is_empty());
-        let attempt = Attempt {
+        let attempt = AccessAttempt {
             user,
             verb: text("verb").unwrap_or_default(),
             group: text("group").unwrap_or_default(),
@@ -129,7 +129,7 @@ mod tests {
     fn a_denial_covers_only_what_it_names() {
         let mut access = Access::default();
         access.deny(Denial::of("patch", "virtualservices").for_user("eve"));
-        let mut attempt = Attempt {
+        let mut attempt = AccessAttempt {
             user: "eve",
             verb: "patch",
             group: "networking.istio.io",

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::access::Attempt;
+use super::access::AccessAttempt;
 use super::discovery::{self, Discovery};
 use super::kinds::{ResourceKind, shown};
 use super::patch::ObjectPatch;
@@ -105,7 +105,7 @@ fn authorize(
     request: &Request<'_>,
     target: &ResourcePath<'_>,
 ) -> Result<(), ApiStatus> {
-    let attempt = Attempt {
+    let attempt = AccessAttempt {
         user: request.user,
         verb: request.verb,
         group: target.kind.group,

@@ -15,7 +15,7 @@ mod table;
 mod validation;
 mod watch_stream;
 
-pub(crate) use access::Attempt;
+pub(crate) use access::AccessAttempt;
 pub use access::Denial;
 pub(crate) use dispatch::{Reply, Request, perform, verb};
 pub(crate) use kinds::{ResourceKind, split_version};

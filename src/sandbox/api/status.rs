@@ -222,7 +222,7 @@ impl ApiStatus {
     }
 
     /// What authorization answers: who may not do what to which resource.
-    pub(crate) fn forbidden(attempt: &super::access::Attempt<'_>) -> Self {
+    pub(crate) fn forbidden(attempt: &super::access::AccessAttempt<'_>) -> Self {
         let name = attempt.name.unwrap_or_default();
         let full = attempt.full_resource();
         let place = match attempt.namespace {

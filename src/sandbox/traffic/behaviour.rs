@@ -100,7 +100,7 @@ fn normal_below(z: f64) -> f64 {
 
 /// How a failed request shows in the metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct FailureMode {
     /// The HTTP status; `0` where there was no response.
     pub code: String,
     /// Envoy's flags; `-` for none.
@@ -111,7 +111,7 @@ pub struct Failure {
     pub source_only: bool,
 }
 
-impl Default for Failure {
+impl Default for FailureMode {
     fn default() -> Self {
         Self {
             code: "500".to_owned(),
@@ -147,7 +147,7 @@ pub struct Behaviour {
     /// The share of requests that fail, 0 to 1.
     pub error_rate: f64,
     /// How they fail.
-    pub failure: Failure,
+    pub failure: FailureMode,
     /// How long requests take.
     pub latency: ResponseTime,
     /// Whether it speaks gRPC: failures then are HTTP 200 with a `grpc_response_status`.
@@ -160,7 +160,7 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             error_rate: 0.0,
-            failure: Failure::default(),
+            failure: FailureMode::default(),
             latency: ResponseTime::LogNormal {
                 median: 12.0,
                 p99: 90.0,

@@ -10,7 +10,7 @@ mod routing;
 mod sampling;
 mod stream;
 
-pub use behaviour::{BOUNDS, Behaviour, Episode, Failure, ResponseTime};
+pub use behaviour::{BOUNDS, Behaviour, Episode, FailureMode, ResponseTime};
 pub use demand::Demand;
 pub use model::TrafficModel;
 pub use routing::{Backend, MeshRoute, Pod, Routing, Service, Workload};
