@@ -51,7 +51,7 @@ pub struct Rbac {
         value_name = "WHO",
         default_value = "serviceaccount:kubectl-canary"
     )]
-    pub subject: Subject,
+    pub subject: RoleSubject,
     /// Prometheus: a URL, which needs no rights, or NAMESPACE/SERVICE:PORT.
     #[arg(
         long,
@@ -71,12 +71,12 @@ pub struct Rbac {
 
 /// Who is to be allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
+pub struct RoleSubject {
     kind: &'static str,
     name: String,
 }
 
-impl FromStr for Subject {
+impl FromStr for RoleSubject {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn who_is_meant_has_to_be_said_whole() {
         for text in ["rollouts", "user:", "pod:x"] {
-            assert!(text.parse::<Subject>().is_err(), "{text}");
+            assert!(text.parse::<RoleSubject>().is_err(), "{text}");
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Axis {
 }
 
 /// A line, named in the legend.
-pub(super) struct Line {
+pub(super) struct Curve {
     pub class: &'static str,
     pub name: &'static str,
     /// Points in order of x.
@@ -46,7 +46,7 @@ pub(super) struct Chart {
     pub title: &'static str,
     pub x: Axis,
     pub y: Axis,
-    pub lines: Vec<Line>,
+    pub lines: Vec<Curve>,
     pub bars: Vec<Bars>,
     /// A height worth knowing, and what it is called.
     pub rule: Option<(f64, &'static str)>,
@@ -109,7 +109,7 @@ impl Chart {
         Ok(())
     }
 
-    fn path(&self, line: &Line) -> String {
+    fn path(&self, line: &Curve) -> String {
         let mut path = String::new();
         for (i, &(x, y)) in line.points.iter().enumerate() {
             let (x, y) = (self.across(x), self.up(y));

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::forecast::{count, percentage};
 use super::simulation::{Simulation, duration, interval, word};
-use super::simulation_chart::{Axis, Bars, Chart, Line, html};
+use super::simulation_chart::{Axis, Bars, Chart, Curve, html};
 use crate::number::grouped;
 use crate::simulate::{Ending, Moment, Outcome, Spread};
 use crate::verdict::Counts;
@@ -162,7 +162,7 @@ impl Page<'_> {
             time: true,
             words: duration,
         };
-        let line = |class, name, points| Line {
+        let line = |class, name, points| Curve {
             class,
             name,
             points,
@@ -187,7 +187,7 @@ impl Page<'_> {
                 time: false,
                 words: percentage,
             },
-            lines: vec![Line {
+            lines: vec![Curve {
                 stepped: true,
                 ..line("canary", "canary", weights)
             }],
@@ -258,7 +258,7 @@ fn evidence(moments: &[Moment], x: Axis) -> Option<Chart> {
             time: false,
             words: count,
         },
-        lines: vec![Line {
+        lines: vec![Curve {
             class: "canary",
             name: "evidence",
             points,

@@ -30,7 +30,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::interval::{Bin, Interval};
 use super::interval_end::{Awaited, IntervalEnds};
-use super::target::{Target, target_name};
+use super::target::{ScrapeTarget, target_name};
 use super::versions::{Reporter, SeriesOwner};
 use crate::metrics::source::Labels;
 use crate::metrics::source::{QueryResult, Series};
@@ -49,7 +49,7 @@ pub(crate) struct CounterLog {
     watermark: Option<Timestamp>,
     /// The side that was counted last, and the edge from which on it is.
     turned: Option<(Reporter, Timestamp)>,
-    pub(crate) targets: Vec<Target>,
+    pub(crate) targets: Vec<ScrapeTarget>,
     names: HashMap<Labels, usize>,
     series: HashMap<Labels, Track>,
 }
@@ -136,7 +136,7 @@ impl CounterLog {
         if !self.series.contains_key(&series.labels) {
             let name = target_name(&series.labels);
             let target = *self.names.entry(name).or_insert_with(|| {
-                self.targets.push(Target::default());
+                self.targets.push(ScrapeTarget::default());
                 self.targets.len() - 1
             });
             let track = Track {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use super::counter_log::CounterLog;
-use super::target::{Target, USUAL_INTERVAL};
+use super::target::{ScrapeTarget, USUAL_INTERVAL};
 use super::versions::{Reporter, SeriesOwner};
 
 /// Up to which sample each target gives, by its index.
@@ -31,10 +31,10 @@ impl CounterLog {
     /// The side to count, of the parties that are there: as `is_there` says of a target and its first sample.
     pub(crate) fn reporter_where(
         &self,
-        is_there: impl Fn(&Target, Timestamp) -> bool,
+        is_there: impl Fn(&ScrapeTarget, Timestamp) -> bool,
     ) -> Option<Reporter> {
         let has = |reporter, owner| {
-            let firsts = |target: &Target| target.first_of.get(&(reporter, owner)).copied();
+            let firsts = |target: &ScrapeTarget| target.first_of.get(&(reporter, owner)).copied();
             self.targets
                 .iter()
                 .any(|target| firsts(target).is_some_and(|first| is_there(target, first)))

@@ -22,7 +22,7 @@ const KEPT: usize = SPACINGS + 2;
 
 /// One thing that Prometheus scrapes: all its series are sampled at the same moments.
 #[derive(Debug, Default)]
-pub(crate) struct Target {
+pub(crate) struct ScrapeTarget {
     /// Sample times: the last few up to the edge, and all after it.
     pub(crate) samples: BTreeSet<Timestamp>,
     pub(crate) first: Option<Timestamp>,
@@ -33,7 +33,7 @@ pub(crate) struct Target {
     pub(crate) newest_of: HashMap<(Reporter, SeriesOwner), Timestamp>,
 }
 
-impl Target {
+impl ScrapeTarget {
     /// Lets go of sample times up to `watermark` that no later round needs.
     pub(crate) fn prune(&mut self, watermark: Timestamp) {
         let keep = self.samples.range(..=watermark).rev().nth(KEPT).copied();

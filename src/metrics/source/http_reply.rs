@@ -40,7 +40,7 @@ pub(crate) enum Transport {
 
 /// The API server's own words.
 #[derive(Deserialize)]
-struct Status {
+struct KubeStatus {
     kind: String,
     #[serde(default)]
     message: String,
@@ -67,7 +67,7 @@ impl HttpReply {
             return decode(&self.body, query, &at);
         }
         if asked.transport == Transport::ApiServer
-            && let Ok(status) = serde_json::from_slice::<Status>(&self.body)
+            && let Ok(status) = serde_json::from_slice::<KubeStatus>(&self.body)
             && status.kind == "Status"
         {
             return Err(self.api_server_says(at, &excerpt(&status.message)));
