@@ -1,32 +1,31 @@
 //! Progressive delivery without a controller: the parts of `kubectl canary`, as tests link against them.
 //!
-//! # One way through the house
+//! # Import order
+//!
+//! A module imports only modules that stand after it; `tests/architecture.rs` reads the order here.
 //!
 //! ```text
-//! cli → commands → plan → cluster → traffic → metrics → verdict → engine → record → report
+//! cli → commands → sandbox → report → simulate → driver → discovery → context → error → preflight
+//!     → cluster → rollout → metrics → istio → plan → verdict → clock → number → signals
 //! ```
 //!
-//! A command resolves flags and plan file once into a [`plan::Plan`], reads the VirtualService through
-//! [`cluster`] into the read-only views of [`traffic`], and hands both to the [`engine`]. Its
-//! [`engine::Machine`] decides and its [`engine::Driver`] acts: it asks [`metrics`] for windows of
-//! counts, an analysis of [`verdict`] says what they mean, and whatever follows is one guarded patch
-//! of weights and state together. Everything that happens is an event of [`record`], which [`report`]
-//! shows as lines, as a live view or as JSON.
+//! A command of [`commands`] resolves flags and plan file once into a [`plan::Plan`]. [`discovery`]
+//! reads the cluster and [`preflight`] judges what was read. The [`driver`] writes: its loop asks
+//! [`rollout::Machine`] what to do, which asks an analysis of [`verdict`] what the windows of
+//! [`metrics`] mean. Everything that happens is a [`rollout::Event`], which [`report`] shows.
+//! `docs/architecture.md` follows a weight and a sample through all of this.
 //!
 //! # What keeps it safe
 //!
-//! - **What chooses is pure.** [`plan`], [`traffic`], [`verdict`] and [`engine::Machine`] know no
-//!   client, no clock and no environment; what is async only carries out and reports.
-//! - **The state is on the object** and moves with the weights ([`record::Rollout`]), so it cannot
-//!   speak of weights that are not there, and any machine can go on or go back.
-//! - **One road back.** A regression, a signal and `abort` from another laptop all call
-//!   [`engine::roll_back`].
-//! - **The fence is the patch.** Its tests on uid, route, weights and state fail for whoever believes
-//!   something that is no longer so; the lease is only a courtesy.
+//! - **What chooses is pure.** [`plan`], [`preflight`], [`istio`], [`rollout`], [`verdict`] and the
+//!   counting of [`metrics`] know no client, no runtime, no clock and no environment.
+//! - **The state is on the object** and moves with the weights ([`rollout::Rollout`]), so it cannot
+//!   speak of weights that are not there, and any machine can resume or abort.
+//! - **One way to write.** Every write goes through one loop of [`driver`], and a regression, a signal
+//!   and `abort` from another laptop all roll back in the same way.
+//! - **The patch protects.** Its tests on uid, routes, weights and state fail for a process that is out
+//!   of date; the Lease only shows who drives.
 //! - **No data is never good news.** [`verdict::Verdict`] has four values, and each has a policy.
-//!
-//! The [`sandbox`] is an embedded API server, mesh and Prometheus: `demo` plays on it, and the tests
-//! live on it in virtual time. It is held against a real API server by the contract tests.
 
 pub mod cli;
 pub mod clock;
