@@ -20,7 +20,7 @@ pub enum ErrorKind {
     Forbidden,
     /// The server does not know who we are.
     Unauthorized,
-    /// The object is not what we believed (a failed `test`, or a conflict): look again, then decide.
+    /// The object has changed (a failed `test`, or a conflict): read it again, then decide.
     Precondition,
     /// The object already exists.
     Exists,
@@ -31,7 +31,7 @@ pub enum ErrorKind {
         /// How long the server asks us to wait, in seconds.
         seconds: Option<u32>,
     },
-    /// Nobody answered, or the answer does not tell: the change may or may not have been made.
+    /// No answer, or one that leaves it open whether the change was made.
     Unknown,
 }
 

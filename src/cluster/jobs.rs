@@ -13,7 +13,7 @@ use crate::istio::FIELD_MANAGER;
 /// How the Job in which a rollout is to begin fares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobStanding {
-    /// It has not ended; why its pod does not run, where somebody said so.
+    /// It has not ended; the reason why its pod does not run, where its status has one.
     UnderWay {
         /// `ImagePullBackOff: ...`, for instance.
         waiting: Option<String>,

@@ -1,7 +1,7 @@
 //! The Lease that tells whether a driver lives.
 //!
 //! It has client-go's semantics: whether the holder lives is judged by the record changing while we
-//! look, never by comparing its clock with ours. It is a courtesy and no fence; the fence is the
+//! watch it, never by comparing its clock with ours. It protects nothing; what protects is the
 //! patch, whose tests fail for a driver that was replaced.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,7 @@ const LOOK: &str = "kubectl-canary.dev/look";
 /// How long giving it back may take.
 const RELEASE: Duration = Duration::from_secs(2);
 
-/// How often somebody who waits looks again.
+/// How often the record is read again while waiting for it.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Why the lease was not acquired.
@@ -92,20 +92,20 @@ impl LeaseReport {
     }
 }
 
-/// What one look at a lease tells of the driver.
+/// The driver as its lease shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseStatus {
-    /// Who has the lease; nobody where it was given back or never taken.
+    /// The holder; `None` where the lease was released or never taken.
     pub holder: Option<String>,
     /// When it was renewed last, by the holder's clock.
     pub renewed: Option<Timestamp>,
-    /// What the driver told last, by its own account.
+    /// The last report that the driver wrote on the lease.
     pub look: Option<String>,
 }
 
 impl LeaseStatus {
-    /// Whether somebody has it and renewed it no longer ago than it lasts, if both clocks agree. Good
-    /// enough to tell a person; whoever takes over waits and sees.
+    /// Whether it has a holder that renewed it within its duration, if both clocks agree. Good enough
+    /// to show; a takeover waits and watches the record instead.
     pub fn is_live(&self, now: Timestamp) -> bool {
         let recent = |renewed: Timestamp| now.duration_since(renewed).unsigned_abs() <= DURATION;
         self.holder.is_some() && self.renewed.is_some_and(recent)
@@ -116,7 +116,7 @@ impl LeaseStatus {
 pub struct LeaseWatch(watch::Receiver<Option<String>>);
 
 impl LeaseWatch {
-    /// Waits until somebody else has the lease, and says who. Never returns while it is held.
+    /// Waits until another holder has the lease, and returns its name. Never returns while it is held.
     pub async fn lost(&mut self) -> String {
         loop {
             if let Some(holder) = self.0.borrow_and_update().clone() {
@@ -152,7 +152,7 @@ impl Lease {
         }
     }
 
-    /// One look at who drives this object.
+    /// Reads who drives this object.
     ///
     /// RBAC: `get` on `leases`.
     ///
@@ -223,7 +223,7 @@ impl Lease {
             };
             match taken {
                 Ok(record) => return Ok(self.keep(holder, record)),
-                // Somebody was faster; look who.
+                // Another client was faster: read who.
                 Err(error)
                     if matches!(
                         error.kind,
@@ -258,7 +258,7 @@ impl Lease {
                                 Ok(None) | Err(_) => {}
                             }
                         }
-                        // A server that does not answer takes the lease from nobody.
+                        // A server that does not answer is no reason to think that the lease was lost.
                         Err(_) => {}
                     }
                 }
@@ -320,7 +320,7 @@ impl Lease {
         .await
     }
 
-    /// Writes the record with a new holder, a renewed time, or nobody, and what the driver saw.
+    /// Writes the record with a new holder, a renewed time or no holder, and the driver's report.
     async fn replace(
         &self,
         record: &Record,
@@ -341,7 +341,7 @@ impl Lease {
         let annotations = record.metadata.annotations.get_or_insert_default();
         match look {
             Some(look) => annotations.insert(LOOK.to_owned(), look),
-            // What another driver saw is not for this one to tell.
+            // The report of another driver is not this one's.
             None => annotations.remove(LOOK),
         };
         let attempted = format!("update lease {}", self.name);
@@ -367,7 +367,7 @@ impl LeaseGuard {
         }
     }
 
-    /// Where to write what those shall read who look at the lease.
+    /// Where the driver leaves its report for `status`.
     pub fn report(&self) -> LeaseReport {
         self.report.clone()
     }
@@ -377,7 +377,7 @@ impl LeaseGuard {
         LeaseWatch(self.lost.clone())
     }
 
-    /// Gives the lease back, so that nobody has to wait for it to run out. Failing is no harm, so it
+    /// Releases the lease, so that the next driver need not wait for it to run out. Failing is no harm, so it
     /// does not take long.
     pub async fn release(mut self) {
         if let Some(renewing) = self.renewing.take() {

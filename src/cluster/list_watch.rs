@@ -1,4 +1,4 @@
-//! The watch on many VirtualServices, for whoever looks on.
+//! The watch on many VirtualServices, for `list --watch` and `status --watch`.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::istio::VirtualService;
 /// The pause before a list that failed is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What a feed has to tell.
+/// What a list with its watch reports.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ListEvent {
     /// All there are: at the beginning, and again after a gap in which something may have been missed.

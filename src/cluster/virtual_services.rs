@@ -206,7 +206,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ErrorKind::Precondition`] if the object is not what the patch's tests believe; after
-    /// [`ErrorKind::Unknown`] the change may have been made: look before doing anything else.
+    /// [`ErrorKind::Unknown`] the change may have been made: read the object before anything else.
     pub async fn patch(
         &self,
         vs: &VirtualService,

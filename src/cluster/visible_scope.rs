@@ -9,7 +9,7 @@ use super::call::CallError;
 use super::virtual_services::Cluster;
 use crate::istio::VirtualService;
 
-/// What was found of one kind, and how far one could look.
+/// The objects of one kind, and in which namespaces they could be listed.
 #[derive(Clone, Debug)]
 pub struct VisibleScope<T> {
     /// What was found.

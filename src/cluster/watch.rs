@@ -16,7 +16,7 @@ use crate::istio::VirtualService;
 /// The first pause before a watch is opened again after it failed twice, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// What a watch has to tell.
+/// What happened to the object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ObjectEvent {
     /// The object as it is now.

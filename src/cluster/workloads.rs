@@ -16,8 +16,8 @@ impl Cluster {
     /// RBAC: `get` on `services`, `list` on `pods`.
     ///
     /// # Errors
-    /// See [`CallError`]; a host that is no Service of the cluster has no pods to look at, and a
-    /// Service without a selector none that can be told: both are empty, not errors.
+    /// See [`CallError`]; a host that is no Service of the cluster, and a Service without a
+    /// selector, have no pods that could be listed: both are empty, not errors.
     pub async fn workloads(
         &self,
         destination: &Destination,

@@ -57,7 +57,7 @@ pub struct Baseline {
 pub enum Lookback {
     /// As [`History`] wants it.
     AsNeeded,
-    /// As somebody else looked at it before.
+    /// As another command read it before.
     Exactly(SignedDuration),
 }
 
@@ -142,7 +142,7 @@ pub async fn recent(
     now: Timestamp,
 ) -> Result<Freshness, MetricsError> {
     let mut collector = Collector::with_shadows(targets.clone(), now, Vec::new());
-    // Asked as of now, Prometheus would keep to itself what its clock calls later.
+    // Asked as of our now, a Prometheus whose clock is ahead would leave out its newest samples.
     let answers = collector.ask(metrics, now + AHEAD, DEADLINE).await?;
     let seen = of_the_past(&mut collector, &answers);
     collector.take_shadows(&answers, |_| 0.0);

@@ -1,4 +1,4 @@
-//! What is read of a cluster and of Prometheus before anything moves.
+//! What is read of a cluster and of Prometheus before the first write.
 
 mod baseline;
 mod companions;

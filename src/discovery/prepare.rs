@@ -41,7 +41,7 @@ pub struct ReadyRollout {
     pub skipped: Vec<Rung>,
     /// Routes that keep sending to stable.
     pub left_behind: Vec<String>,
-    /// What is known of the two versions, if they can be told apart in the metrics.
+    /// What is known of the two versions, if the metrics distinguish them.
     pub versions: Option<VersionFacts>,
     /// What is to be expected of the plan, if that is known.
     pub forecast: Option<Forecast>,
@@ -154,7 +154,7 @@ pub async fn prepare(
     findings.extend(of_company.await);
     let workloads = facts.canary_workloads();
     let (canary_since, canary_pods) = (workloads.youngest, workloads.pods);
-    // How often Prometheus scrapes decides how often to look and how long a step takes at least.
+    // The scrape interval decides how often to analyze and how long a step takes at least.
     if let Some(scrape) = before.as_ref().and_then(|before| before.scrape) {
         rollout.plan = Plan::measured(options, scrape)?;
     }
@@ -190,8 +190,8 @@ pub async fn prepare(
 
 /// The past of the stable version, and what a preflight has to know of it.
 ///
-/// The past ends where the rollout began, not when this is asked: a run that is resumed, and whoever
-/// replays this one, look at the same.
+/// The baseline ends where the rollout began, not when this is asked, so that `resume` and `analyze`
+/// see the same one.
 async fn look_back(
     context: &Context<'_>,
     metrics: &dyn MetricSource,
@@ -276,7 +276,7 @@ fn first_step(
     Ok((rollout, first, skipped))
 }
 
-/// The error, and with it what to apply, where that can be told.
+/// The error, and with it what to apply, where that is known.
 fn nothing_to_shift(
     vs: &VirtualService,
     error: VersionsError,

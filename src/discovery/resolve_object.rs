@@ -12,7 +12,7 @@ use crate::rollout::{LAST, ObjectName, ROLLOUT, Rollout};
 /// Acts on the VirtualService called `name`; where that moves with another, on its lead; and where no
 /// rollout is under way there, on the one delegate of its routes that has one.
 ///
-/// Only when there is nothing to act upon are the delegates looked at, so nobody waits for them.
+/// Delegates are read only when the object itself has no routes to shift, as that takes another call.
 pub async fn on_delegate<T>(
     context: &mut Context<'_>,
     name: &str,

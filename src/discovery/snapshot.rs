@@ -1,4 +1,4 @@
-//! Fetching: a fixed number of calls, side by side, whatever the size of the VirtualService.
+//! Reading: a fixed number of concurrent calls, whatever the size of the VirtualService.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::preflight::meant;
 use crate::preflight::{Facts, Grant, Proposal, Role, Source, Unread, Version};
 use crate::preflight::{carries, selector};
 
-/// What a rollout may not do without, or not well.
+/// The permissions that a rollout needs beside those to read.
 const PERMISSIONS: [Permission; 5] = [
     Permission::PATCH_ROUTES,
     Permission::WATCH_ROUTES,
@@ -34,7 +34,7 @@ pub struct ClusterSnapshot {
     pub home: String,
     /// The namespaces that lists were confined to, where all of them may not be read.
     pub within: Option<BTreeSet<String>>,
-    /// What could not be looked at.
+    /// What could not be read.
     pub unread: Vec<Unread>,
 }
 
@@ -55,7 +55,7 @@ impl ClusterSnapshot {
     /// Lists VirtualServices and DestinationRules of the whole cluster, or where that is not allowed of
     /// the namespaces that `vs` is in and sends to.
     ///
-    /// What is not allowed is remembered, no failure.
+    /// What is not allowed becomes an [`Unread`], not an error.
     ///
     /// RBAC: `list` on `virtualservices` and `destinationrules`, in all namespaces or in these.
     pub async fn look(cluster: &Cluster, vs: &VirtualService) -> Self {
@@ -226,7 +226,7 @@ impl ClusterSnapshot {
         }
     }
 
-    /// The facts about an object that moves along with the one of `lead`, between the same versions.
+    /// The facts about a companion of `lead`, between the same versions.
     ///
     /// RBAC: none but to have looked; everybody may ask what they may do.
     pub async fn accompany(
@@ -288,7 +288,7 @@ impl ClusterSnapshot {
         let pods = match (selector(service.as_ref(), subset.as_ref()), pods) {
             _ if unknown => None,
             (_, None) => None,
-            // What a route names and nobody defines has no pods.
+            // A subset that a route names and no rule defines has no pods.
             _ if named.is_some() && subset.is_none() => Some(Vec::new()),
             (None, Some(_)) => Some(Vec::new()),
             (Some(labels), Some(mut pods)) => {
@@ -305,7 +305,7 @@ impl ClusterSnapshot {
         }
     }
 
-    /// Asked for only where a rule sets how connections are encrypted; else nobody can disagree.
+    /// Read only where a rule sets how connections are encrypted; otherwise nothing can contradict it.
     async fn authentications(&mut self, cluster: &Cluster, versions: [&Version; 2]) -> Vec<Value> {
         if !is_set(
             &self.rules,

@@ -32,7 +32,7 @@ impl VersionFacts {
     /// Reads the versions of a rollout; their history is unknown as yet.
     ///
     /// # Errors
-    /// If rules or pods cannot be read, or the metrics cannot tell the versions apart.
+    /// If rules or pods cannot be read, or the metrics do not distinguish the versions.
     pub async fn read(context: &Context<'_>, rollout: &Rollout) -> Result<Self, CommandError> {
         let subsets = subsets(context, rollout).await?;
         let cluster = &context.cluster;

@@ -33,7 +33,7 @@ pub struct Handover {
     pub routes: Vec<String>,
 }
 
-/// Why it cannot be told which object is meant.
+/// Why it is unclear which object is meant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DelegateError {
     /// The routes lead to several objects.

@@ -86,7 +86,7 @@ pub(crate) enum Mirroring {
     Now(Percent),
 }
 
-/// Chosen routes that somebody removed or rewrote.
+/// Chosen routes that were removed or rewritten by others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{missing} of the {chosen} chosen routes are gone or send elsewhere now")]
 pub struct MissingRoutes {

@@ -47,7 +47,7 @@ impl VersionQuery<'_> {
     /// Finds stable, canary and the routes to shift.
     ///
     /// The destination that carries the traffic is stable, so after a promotion the next rollout goes
-    /// the other way without being told. Where the canary may be added, every route that sends to
+    /// the other way without a flag. Where the canary may be added, every route that sends to
     /// stable is one to shift.
     ///
     /// # Errors

@@ -83,7 +83,7 @@ pub enum SplitError {
         /// The smallest step that moves something.
         finest: String,
     },
-    /// With the canary added, it could not be told from another chosen route.
+    /// With the canary added, it would look like another chosen route.
     #[error(
         "{route} would be the same as {other} once its canary is added, and the two could not be told apart (try: a name for one of them, or --route with one of them)"
     )]

@@ -1,4 +1,4 @@
-//! Which two versions a rollout moves between, as far as the routes tell.
+//! Which two versions a rollout moves between, as far as the routes show it.
 
 use std::collections::BTreeSet;
 

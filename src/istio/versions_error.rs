@@ -1,8 +1,8 @@
-//! Why it cannot be told which versions a rollout moves between.
+//! Why the two versions of a rollout could not be determined.
 
 use super::split::SplitError;
 
-/// Why the versions or routes could not be told; each names the choices.
+/// Why the versions or routes could not be determined; each names the choices.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VersionsError {
     /// `--route` names no route.
@@ -88,7 +88,7 @@ pub enum VersionsError {
         /// The canary.
         canary: String,
     },
-    /// A canary shall be added, and nobody says which.
+    /// A canary shall be added, and it is not said which.
     #[error(
         "no route of virtualservice {object} holds another version than {stable}, and it cannot be told which to add (try: --canary {choices})"
     )]

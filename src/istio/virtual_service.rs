@@ -87,13 +87,13 @@ impl VirtualService {
     /// Its resource version, as a number where the server counts.
     ///
     /// Kubernetes has declared resource versions comparable; where a server hands out something
-    /// else, `None` says that order cannot be told.
+    /// else, `None` says that the order is unknown.
     pub fn revision(&self) -> Option<u64> {
         let text = self.raw.pointer("/metadata/resourceVersion")?.as_str()?;
         text.parse().ok()
     }
 
-    /// Whether this is an older state of the object than `other`, as far as that can be told.
+    /// Whether this is an older state of the object than `other`, as far as that is known.
     pub fn is_older_than(&self, other: &Self) -> bool {
         matches!((self.revision(), other.revision()), (Some(mine), Some(theirs)) if mine < theirs)
     }

@@ -43,7 +43,7 @@ pub fn additions(vs: &VirtualService, rollout: &Rollout) -> Vec<Finding> {
     findings
 }
 
-/// A step that mirrors where nobody would report what becomes of the copies.
+/// A step that mirrors where no proxy would report how the copies end.
 pub fn unseen_copies(plan: &Plan, samples: &Samples) -> Option<Finding> {
     // Without any series it is said that there is no traffic at all.
     if !plan.mirrors() || samples.callees_report || samples.series == 0 {

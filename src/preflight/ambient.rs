@@ -1,4 +1,4 @@
-//! Ambient mode: without a waypoint nobody splits HTTP traffic, and nobody counts requests.
+//! Ambient mode: without a waypoint, HTTP traffic is neither split nor counted.
 
 use std::collections::BTreeMap;
 

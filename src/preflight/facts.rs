@@ -1,4 +1,4 @@
-//! Everything a preflight looks at, fetched before anything is concluded.
+//! Everything the checks need, read before anything is concluded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +38,7 @@ pub struct Facts {
     pub grants: Vec<Grant>,
     /// The namespaces that lists were confined to, where all of them may not be read.
     pub within: Option<BTreeSet<String>>,
-    /// What could not be looked at.
+    /// What could not be read.
     pub unread: Vec<Unread>,
     /// What the metrics hold of the two versions; `None` as long as they have not been asked.
     pub samples: Option<Result<Samples, MetricsError>>,
@@ -73,7 +73,7 @@ pub enum Source {
     Permissions,
 }
 
-/// Something that could not be looked at.
+/// Something that could not be read.
 #[derive(Clone, Debug)]
 pub struct Unread {
     /// What.
@@ -121,7 +121,7 @@ impl Facts {
     /// Whom to count in the metrics.
     ///
     /// # Errors
-    /// If the two versions cannot be told apart there.
+    /// If the metrics do not distinguish the two versions.
     pub fn targets(&self) -> Result<Targets, TargetsError> {
         let [stable, canary] = self
             .versions()

@@ -1,7 +1,7 @@
 //! Other VirtualServices that answer for the same host, and how far this one reaches.
 //!
 //! Inside the mesh only one VirtualService is in force for a host, and Istio leaves undefined which.
-//! At a gateway several are merged, in an order nobody may rely on: what matches everything stands
+//! At a gateway several are merged, in an order that must not be relied on: what matches everything stands
 //! last, and of two such rules one never gets a request.
 
 use std::collections::BTreeSet;
@@ -62,7 +62,7 @@ pub(super) fn is_only_mesh(vs: &VirtualService) -> bool {
 pub(super) fn is_seen_in(vs: &VirtualService, namespace: &str) -> bool {
     let exported = strings(vs, "exportTo");
     let own = namespace == vs.namespace();
-    // Where the pods of a gateway are, its name does not tell.
+    // The name of a gateway does not show in which namespace its pods are.
     !is_only_mesh(vs)
         || exported.is_empty()
         || exported

@@ -7,7 +7,7 @@ use super::{
 use crate::plan::Finding;
 use crate::preflight::{caller_rules, host_conflicts, mtls, session_affinity};
 
-/// What is looked at, in the order in which it is told.
+/// The checks of a lead, in the order of their findings.
 const CHECKS: [fn(&Facts) -> Vec<Finding>; 16] = [
     permissions::check,
     unread::check,
@@ -32,8 +32,8 @@ pub fn inspect(facts: &Facts) -> Vec<Finding> {
     of(&CHECKS, facts)
 }
 
-/// What is looked at on an object that moves with another: what depends on the object itself, not on
-/// the versions, which are the lead's.
+/// The checks of a companion: those that depend on the object itself, not on the versions, which
+/// are the lead's.
 const OF_COMPANIONS: [fn(&Facts) -> Vec<Finding>; 6] = [
     permissions::check,
     unread::check,
@@ -43,7 +43,7 @@ const OF_COMPANIONS: [fn(&Facts) -> Vec<Finding>; 6] = [
     subsets::check,
 ];
 
-/// Everything that these facts say of an object that moves along.
+/// Everything that these facts say of a companion.
 pub fn inspect_companion(facts: &Facts) -> Vec<Finding> {
     of(&OF_COMPANIONS, facts)
 }

@@ -1,9 +1,9 @@
 //! What would go wrong, found before anything moves.
 //!
-//! A few lists are fetched once, whatever the size of the VirtualService ([`ClusterSnapshot`], then
-//! [`Facts`]); everything that is concluded from them is pure, one file a theme. Each
+//! [`crate::discovery`] reads a few lists once, whatever the size of the VirtualService, and puts them
+//! into [`Facts`]. Everything that is concluded from them is pure, one check a file. Each
 //! [`Finding`](crate::plan::Finding) names the object and the field, and gives the command or the
-//! YAML that mends it.
+//! YAML that fixes it.
 
 mod additions;
 mod ambient;

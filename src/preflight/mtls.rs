@@ -35,7 +35,7 @@ enum Taken {
     Plain,
 }
 
-/// Where something stands: the object, and the field with its value.
+/// An object, and one of its fields with the value.
 struct FieldPath {
     object: String,
     field: String,
@@ -80,7 +80,7 @@ struct Disagreement {
 }
 
 fn of(facts: &Facts, version: &Version) -> Option<Disagreement> {
-    // Without a proxy of its own there is nobody to insist on anything.
+    // A pod without a proxy of its own enforces no mode.
     let pod = version.pods().iter().find(|pod| !is_bare(pod))?;
     let (rule, sent, at) = sent(facts, version)?;
     let (taken, by) = taken(facts, version, pod);

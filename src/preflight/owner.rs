@@ -125,7 +125,7 @@ fn owner_of(vs: &VirtualService) -> Option<Owner> {
         .map(|_| Owner::Kubectl)
 }
 
-/// The annotation by which Flux was told to leave the object alone.
+/// The annotation that makes Flux leave the object alone.
 fn flux_is_told(vs: &VirtualService) -> Option<String> {
     const TOLD: [(&str, &[&str]); 2] = [
         ("kustomize.toolkit.fluxcd.io/reconcile", &["disabled"]),
@@ -146,7 +146,7 @@ struct Advice {
     what: String,
     why: &'static str,
     fix: String,
-    /// What the controller has to be told; a person's tool cannot be told anything.
+    /// What to set on the controller; there is nothing to set on a person's tool.
     snippet: Option<Value>,
 }
 

@@ -1,4 +1,4 @@
-//! Whether the metrics are there, fresh, and told by the same clock as ours.
+//! Whether there are metrics, how old they are, and whether Prometheus' clock agrees with ours.
 
 use jiff::SignedDuration;
 

@@ -36,7 +36,7 @@ impl<'r> Scope<'r> {
         self.exported.is_empty() || self.exported.iter().any(own)
     }
 
-    /// Whether it is for its own namespace and nobody else.
+    /// Whether it is exported to its own namespace only.
     fn is_private(&self) -> bool {
         self.exported == ["."]
     }
@@ -128,7 +128,7 @@ pub(crate) fn meant<'r>(rules: &'r [Value], namespace: &str) -> Vec<&'r Value> {
     ranked.into_iter().map(|(_, rule)| rule).collect()
 }
 
-/// Whether a rule is for its own namespace and nobody else.
+/// Whether a rule is exported to its own namespace only.
 pub(crate) fn is_private(rule: &Value) -> bool {
     Scope::of(rule).is_private()
 }

@@ -22,7 +22,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Two versions that the metrics cannot tell apart, where nothing else has said so already.
+/// Two versions that the metrics do not distinguish, unless another finding says so already.
 pub(super) fn check_metrics(facts: &Facts) -> Vec<Finding> {
     let Err(error) = facts.targets() else {
         return Vec::new();

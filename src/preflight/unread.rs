@@ -1,4 +1,4 @@
-//! What could not be looked at, and whether a rollout can do without it.
+//! What could not be read, and whether a rollout can do without it.
 
 use super::facts::{Facts, Source, Unread};
 use crate::cluster::ErrorKind;
@@ -13,7 +13,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         } else {
             "namespaces"
         };
-        // The Role that a rollout needs is one of its namespace; nobody is to be blamed for that.
+        // The Role that a rollout needs is one of its namespace, so this is no mistake of the user's.
         findings.push(Finding {
             why: Some(
                 "they may not be listed in all namespaces, and one for the same host goes unnoticed there"

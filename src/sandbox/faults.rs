@@ -15,7 +15,7 @@ pub enum ApiFault {
         code: u16,
         /// Seconds of a `Retry-After` header.
         retry_after: Option<u32>,
-        /// Whether the call is carried out all the same: the outcome nobody can know from the answer.
+        /// Whether the call is carried out all the same: the answer does not show it.
         applied: bool,
     },
     /// It never answers.
@@ -40,7 +40,7 @@ pub enum ApiFault {
     Slow(Duration),
 }
 
-/// A fault and the calls it befalls; without conditions all of them, for ever.
+/// A fault and the calls it applies to; without conditions all of them, for ever.
 #[derive(Clone, Debug)]
 pub struct Rule<F> {
     fault: F,
@@ -117,7 +117,7 @@ impl<F> Rule<F> {
         self
     }
 
-    /// Whether the fault befalls this call; counts the call if so.
+    /// Whether the fault applies to this call; counts the call if so.
     fn strikes(&mut self, context: &FaultContext<'_>) -> bool {
         let is = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
         let due = is(&self.verb, context.verb)
@@ -143,7 +143,7 @@ impl<F> Rule<F> {
     }
 }
 
-/// The call that may be befallen.
+/// The call that a fault may apply to.
 #[derive(Debug)]
 pub(crate) struct FaultContext<'a> {
     pub at: Timestamp,

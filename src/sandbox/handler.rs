@@ -30,8 +30,8 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 #[error("connection reset by peer")]
 pub(crate) struct Reset;
 
-/// Who calls without saying so.
-const NOBODY_IN_PARTICULAR: &str = "sandbox";
+/// The user of a call without credentials.
+const DEFAULT_USER: &str = "sandbox";
 
 const JSON: &str = "application/json";
 
@@ -142,7 +142,7 @@ impl RequestContext<'_> {
         let token = self.header("authorization").strip_prefix("Bearer ");
         match (self.header("impersonate-user"), token) {
             ("", Some(token)) => token.to_owned(),
-            ("", None) => NOBODY_IN_PARTICULAR.to_owned(),
+            ("", None) => DEFAULT_USER.to_owned(),
             (user, _) => user.to_owned(),
         }
     }

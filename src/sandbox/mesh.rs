@@ -102,7 +102,8 @@ impl Mesh {
         self.latest.hosts.keys().eq(hosts)
     }
 
-    /// Sends new routes on their way. A host nobody asked for before has its routes at once.
+    /// Schedules new routes for after the propagation delay. A host that had no traffic yet gets its
+    /// routes at once.
     pub(crate) fn reroute(&mut self, now: Timestamp, routing: Routing) {
         if routing == self.latest {
             return;

@@ -1,4 +1,4 @@
-//! The journal: every call that was made, in order.
+//! Every call that was made, in order.
 
 use jiff::Timestamp;
 use serde_json::Value;

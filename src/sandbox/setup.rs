@@ -1,4 +1,4 @@
-//! The stage: everything a set-up, a scheduled event or a test may do to the world.
+//! Everything a set-up, a scheduled event or a test may do to the world.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -23,7 +23,7 @@ pub struct Setup<'w> {
 }
 
 impl<'w> Setup<'w> {
-    /// The time on the stage.
+    /// The world's present.
     pub fn now(&self) -> Timestamp {
         self.state.at
     }
@@ -67,7 +67,7 @@ impl<'w> Setup<'w> {
         settled(applied)
     }
 
-    /// A foreign edit: somebody else, `manager`, changes the object.
+    /// A foreign edit: another client, `manager`, changes the object.
     ///
     /// # Panics
     /// If there is no such object, or the API server would refuse the change.

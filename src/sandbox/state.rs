@@ -16,7 +16,7 @@ type Event = Box<dyn FnOnce(&mut Setup<'_>) + Send>;
 
 /// The world behind its lock.
 pub(crate) struct WorldState {
-    /// How far time has come. It moves only when somebody looks.
+    /// The world's present. It moves only when the world is accessed.
     pub at: Timestamp,
     pub store: Store,
     pub access: Access,

@@ -63,7 +63,7 @@ impl<'s, 'w> Pods<'s, 'w> {
         });
     }
 
-    /// Deletes them; nobody starts new ones.
+    /// Deletes them, and no new ones are started.
     pub fn delete(&mut self) {
         for pod in std::mem::take(&mut self.chosen) {
             self.stage
@@ -104,7 +104,7 @@ fn add_restart(container: &mut Value) {
     container["restartCount"] = json!(restarts + 1);
 }
 
-/// A Deployment to be put on the stage with its ReplicaSet and ready pods.
+/// A Deployment to be created with its ReplicaSet and ready pods.
 #[derive(Clone, Debug)]
 pub struct Deployment<'a> {
     /// Its namespace.

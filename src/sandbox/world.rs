@@ -20,8 +20,8 @@ pub(crate) const PROMETHEUS: (&str, &str, &str) = ("istio-system", "prometheus",
 
 /// A cluster with a mesh and a Prometheus, in memory. Clones are the same world.
 ///
-/// Time passes lazily: whenever somebody looks, traffic, scrapes and scheduled events are brought up
-/// to the clock. There is no task behind it, so a paused clock of tokio's stays paused.
+/// Time passes lazily: at every access, traffic, scrapes and scheduled events are brought up to the
+/// clock. There is no task behind it, so a paused clock of tokio's stays paused.
 #[derive(Clone)]
 pub struct World {
     clock: Clock,
@@ -87,7 +87,7 @@ impl World {
         self.set(|stage| stage.object(plural, namespace, name))
     }
 
-    /// A foreign edit: somebody else, `manager`, changes the object.
+    /// A foreign edit: another client, `manager`, changes the object.
     ///
     /// # Panics
     /// If there is no such object, or the API server would refuse the change.

@@ -53,7 +53,7 @@ impl Denial {
         }
     }
 
-    /// Only for all namespaces at once, as where somebody has a Role and no ClusterRole.
+    /// Only for all namespaces at once, as for a user with a Role and no ClusterRole.
     #[must_use]
     pub fn everywhere(mut self) -> Self {
         self.everywhere = true;

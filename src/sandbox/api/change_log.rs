@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde_json::Value;
 use tokio::sync::watch;
 
-/// The first resourceVersion is not 1, so that nobody takes it for a count.
+/// The first resourceVersion is not 1, so that no client takes it for a count.
 const FIRST_REVISION: u64 = 1000;
 
 /// How many changes a watch can go back.
@@ -31,7 +31,7 @@ pub(crate) struct ObjectChange {
 #[derive(Debug)]
 pub(crate) struct ChangeLog {
     revision: u64,
-    /// A watch from a revision before this one is told that it is gone.
+    /// A watch from a revision before this one gets 410 Gone.
     oldest: u64,
     changes: VecDeque<ObjectChange>,
     moved: watch::Sender<u64>,
@@ -85,7 +85,7 @@ impl ChangeLog {
         self.moved.subscribe()
     }
 
-    /// Wakes every watch although nothing changed, so that it looks around.
+    /// Wakes every watch although nothing changed, so that it checks its deadline again.
     pub(crate) fn nudge(&self) {
         self.moved.send_modify(|_| {});
     }

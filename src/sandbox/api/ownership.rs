@@ -20,7 +20,7 @@ pub(crate) struct Author<'a> {
 /// A path of member names; the empty last step stands for the map itself.
 type Path = Vec<String>;
 
-/// Metadata that the server owns or that only names the object; nobody manages it.
+/// Metadata that the server owns or that only names the object; it has no manager.
 const UNMANAGED: [&str; 8] = [
     "name",
     "namespace",
@@ -93,7 +93,7 @@ fn is_by(entry: &Value, author: Author<'_>) -> bool {
         && entry["subresource"].as_str() == author.subresource
 }
 
-/// The paths of everything in the object that somebody can manage.
+/// The paths of everything in the object that can have a manager.
 fn fields(object: &Value) -> BTreeSet<Path> {
     let mut paths = BTreeSet::new();
     let Value::Object(members) = object else {

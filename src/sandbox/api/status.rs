@@ -13,7 +13,7 @@ pub(crate) struct ApiStatus {
     pub retry_after: Option<u32>,
 }
 
-/// Most refusals are a `Status`; a path nobody serves is answered in plain text.
+/// Most refusals are a `Status`; a path that is not served is answered in plain text.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ApiStatusBody {
     Status(Value),

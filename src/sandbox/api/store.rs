@@ -276,7 +276,7 @@ fn put(object: &mut Value, member: &str, value: &Value) {
     }
 }
 
-/// What somebody wants, as opposed to what is: everything but metadata and status.
+/// The desired state of an object: everything but metadata and status.
 fn desired(object: &Value) -> Value {
     let mut object = object.clone();
     if let Value::Object(members) = &mut object {

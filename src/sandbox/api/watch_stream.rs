@@ -24,7 +24,7 @@ pub(crate) struct WatchStream {
     selector: ObjectSelector,
     table: bool,
     bookmarks: bool,
-    /// Everything up to this revision has been told.
+    /// Everything up to this revision has been sent.
     revision: u64,
     epoch: u64,
     /// When the server ends the watch.
@@ -33,7 +33,7 @@ pub(crate) struct WatchStream {
     over: bool,
 }
 
-/// What a watch has to say when it is asked.
+/// What a watch has next.
 #[derive(Debug, PartialEq)]
 pub(crate) enum WatchLine {
     /// An event.
@@ -44,7 +44,7 @@ pub(crate) enum WatchLine {
     End,
 }
 
-/// The line that tells a watch its revision is forgotten.
+/// The line that says that the revision is too old.
 pub(crate) fn expired(asked: u64, oldest: u64) -> String {
     let status = ApiStatus::expired(asked, oldest).text();
     format!(r#"{{"type":"ERROR","object":{status}}}"#)
@@ -86,7 +86,7 @@ impl WatchStream {
         let streamed = query.is_set("sendInitialEvents");
         match from {
             Some(from) if !streamed => {
-                // One that is too old is told so by the first line of an otherwise normal answer.
+                // A revision that is too old gets an error as the first line of a normal response.
                 watch.revision = from;
             }
             _ => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// One thing that is wrong with Prometheus.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PrometheusFault {
-    /// Nobody listens: the connection is refused, or the API server's proxy finds no endpoint.
+    /// Nothing listens: the connection is refused, or the API server's proxy finds no endpoint.
     Down,
     /// It answers, but with this HTTP status and no JSON.
     Answer {

@@ -1,4 +1,4 @@
-//! What callers want: how many requests, of which route, and what befalls all of them.
+//! The load: how many requests, of which route, and what goes wrong with all of them.
 
 use jiff::Timestamp;
 
@@ -42,7 +42,7 @@ impl Demand {
         self
     }
 
-    /// Between the two times this share of requests fails, whoever answers.
+    /// Between the two times this share of requests fails, whichever version answers.
     pub fn fails_between(&mut self, from: Timestamp, until: Timestamp, errors: f64) -> &mut Self {
         self.episodes.push(Episode {
             from,

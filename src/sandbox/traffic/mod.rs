@@ -1,6 +1,6 @@
 //! The traffic of the world: requests that follow the weights, and the counters of the proxies.
 //!
-//! Pure code without a clock: [`TrafficModel::advance`] is told how far time has come and which routes
+//! Pure code without a clock: [`TrafficModel::advance`] gets the time to advance to and the routes that
 //! the data plane had until then, so a simulator can step it as fast as it likes.
 
 mod behaviour;

@@ -18,7 +18,7 @@ pub struct TrafficModel {
     demands: BTreeMap<String, Demand>,
     versions: BTreeMap<(String, String), Behaviour>,
     streams: BTreeMap<Stream, Counters>,
-    /// Workloads whose own proxies nobody scrapes.
+    /// Workloads whose own proxies are not scraped.
     bare: BTreeSet<(String, String)>,
     proxies: BTreeMap<Pod, u64>,
 }
@@ -60,7 +60,7 @@ impl TrafficModel {
             .or_default()
     }
 
-    /// Nobody scrapes the proxies of a workload: what it does is seen by its callers alone.
+    /// The proxies of a workload are not scraped: its requests are reported by its callers alone.
     pub fn unscraped(&mut self, namespace: &str, workload: &str) -> &mut Self {
         self.bare
             .insert((namespace.to_owned(), workload.to_owned()));
@@ -188,7 +188,7 @@ impl TrafficModel {
             let what = format!("{host}/{}/mirror", route.name);
             let parts = [mirror.weight, 1.0 - mirror.weight];
             let copies = self.sampling.split(&what, requests, &parts)[0];
-            // Of a copy that reaches nobody, nobody knows.
+            // No proxy reports a copy that reaches no pod.
             if let Some(workload) = &mirror.workload {
                 self.answer(demand, mirror, workload, copies, Delivery::Copy);
             }
@@ -267,7 +267,7 @@ impl TrafficModel {
         for (requests, failed) in ends.into_iter().zip([true, false]) {
             let mut outcome = outcome(&behaviour, failed);
             if demand.tcp && failed && outcome.flags == "-" {
-                // Nobody answers a connection with a code: it breaks.
+                // A connection has no status code: it breaks.
                 "UF".clone_into(&mut outcome.flags);
             }
             let pods = vec![1.0; backend.ready.len()];
@@ -310,9 +310,9 @@ impl TrafficModel {
 /// What reaches a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Delivery {
-    /// Somebody waits for the answer.
+    /// The caller waits for the answer.
     Request,
-    /// A copy, whose answer reaches nobody.
+    /// A mirrored copy, whose answer is dropped.
     Copy,
 }
 

@@ -1,4 +1,4 @@
-//! Where chance comes in, and how to keep it out.
+//! Random draws, and exact shares instead of them.
 
 use std::collections::BTreeMap;
 
