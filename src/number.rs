@@ -13,17 +13,19 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// `part` of `whole` as a percentage with about two digits: `21 %`, `0.9 %`, `<0.01 %`; `None` of nothing.
+/// `part` of `whole` as a percentage, see [`share`]; `None` of nothing.
+pub(crate) fn rate(part: u64, whole: u64) -> Option<String> {
+    (whole > 0).then(|| share(part as f64 / whole as f64))
+}
+
+/// A share from 0 to 1 as a percentage with about two digits: `21 %`, `0.9 %`, `<0.01 %`.
 ///
 /// What is not nothing is never shown as 0 %, and what is not everything never as 100 %.
-pub(crate) fn rate(part: u64, whole: u64) -> Option<String> {
-    if whole == 0 {
-        return None;
-    }
-    let percent = part as f64 / whole as f64 * 100.0;
-    Some(if part == 0 {
+pub(crate) fn share(share: f64) -> String {
+    let percent = share * 100.0;
+    if share <= 0.0 {
         "0 %".into()
-    } else if part >= whole {
+    } else if share >= 1.0 {
         "100 %".into()
     } else if percent < 0.01 {
         "<0.01 %".into()
@@ -33,7 +35,7 @@ pub(crate) fn rate(part: u64, whole: u64) -> Option<String> {
         format!("{} %", format!("{percent:.1}").trim_end_matches(".0"))
     } else {
         format!("{:.0} %", percent.min(99.0))
-    })
+    }
 }
 
 #[cfg(test)]

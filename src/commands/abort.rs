@@ -11,7 +11,7 @@ use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::plan::HumanDuration;
 use crate::rollout::{
-    Cause, EventKind, Group, LastRollout, ObjectName, Outcome, Rollout, VersionCounts,
+    Cause, EventKind, Group, LastRollout, ObjectName, Outcome, Reason, Rollout, VersionCounts,
 };
 
 /// What `abort` takes.
@@ -98,7 +98,9 @@ async fn abort_one(
         weight: rollout.original_share(),
         total: VersionCounts::default(),
         rollback: Some(restored.took),
-        reasons: vec![format!("asked for by {actor}")],
+        reasons: vec![Reason::Requested {
+            by: actor.to_string(),
+        }],
         signal: None,
         at: context.clock.now(),
         rollout,

@@ -20,7 +20,7 @@ use crate::istio::{VirtualService, select_versions};
 use crate::metrics::MetricsError;
 use crate::plan::{HumanDuration, Options, Percent, Plan, Reach, Step, Steps};
 use crate::report::{AnalysisView, Period};
-use crate::rollout::{EventKind, Rollout, Segment, VersionCounts};
+use crate::rollout::{EventKind, Reason, Rollout, Segment, Unusable, VersionCounts};
 use crate::rollout::{Machine, StopAt};
 use crate::verdict::Verdict;
 use crate::verdict::sequential::Evidence;
@@ -117,7 +117,7 @@ struct Case {
 /// What came of it.
 struct Finding {
     verdict: Verdict,
-    reasons: Vec<String>,
+    reasons: Vec<Reason>,
     step: VersionCounts,
     total: VersionCounts,
     evidence: Option<Evidence>,
@@ -207,14 +207,12 @@ impl Case {
 
     async fn judge(self, context: &Context<'_>, vs: &VirtualService) -> AnalysisView {
         let finding = if self.rollout.history.is_empty() {
-            Finding::without(
-                Verdict::NotEnoughData,
-                "one version has all the traffic, so there is nothing to compare".into(),
-            )
+            Finding::without(Verdict::NotEnoughData, Some(Reason::NothingToCompare))
         } else {
-            self.replay(context)
-                .await
-                .unwrap_or_else(|error| Finding::without(Verdict::MetricsUnavailable, error))
+            self.replay(context).await.unwrap_or_else(|error| {
+                let why = Reason::MetricsUnusable(error);
+                Finding::without(Verdict::MetricsUnavailable, Some(why))
+            })
         };
         let rollout = &self.rollout;
         let weight = match self.under_way {
@@ -239,22 +237,25 @@ impl Case {
     }
 
     /// Feeds the whole period to the machine at once.
-    async fn replay(&self, context: &Context<'_>) -> Result<Finding, String> {
+    async fn replay(&self, context: &Context<'_>) -> Result<Finding, Unusable> {
         if let Some(error) = &self.no_history {
-            return Err(error.to_string());
+            return Err(error.clone().into());
         }
         let (plan, history, to) = (&self.rollout.plan, &self.versions.history, self.period.to);
         let metrics = context
             .metrics(&plan.prometheus)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| Unusable::NoAnswer {
+                error: "client".into(),
+                message: error.to_string(),
+            })?;
         let mut collector = collector(&self.rollout, &self.versions);
         let answers = collector.ask(metrics.as_ref(), to, DEADLINE).await;
-        let answers = answers.map_err(|error| error.to_string())?;
+        let answers = answers?;
         let mut machine = Machine::new(self.rollout.clone(), analysis(plan, history), StopAt::END)
             .with_canary_since(self.versions.canary_since);
         let mut observation = collector.take(&answers, |at| machine.share_at(at));
         observation.shadows = collector.take_shadows(&answers, |at| machine.exposure_at(at));
-        let mut finding = Finding::without(Verdict::NotEnoughData, String::new());
+        let mut finding = Finding::without(Verdict::NotEnoughData, None);
         let mut hear = |event| finding.hear(event);
         // What the machine would do about it is for whoever drives.
         let _ = machine.look(&observation, to, &mut hear);
@@ -265,10 +266,10 @@ impl Case {
 }
 
 impl Finding {
-    fn without(verdict: Verdict, why: String) -> Self {
+    fn without(verdict: Verdict, why: Option<Reason>) -> Self {
         Self {
             verdict,
-            reasons: vec![why],
+            reasons: why.into_iter().collect(),
             step: VersionCounts::default(),
             total: VersionCounts::default(),
             evidence: None,
@@ -292,7 +293,7 @@ impl Finding {
             self.reasons = reasons;
         } else if let EventKind::MetricsUnavailable { why, .. } = event {
             self.verdict = Verdict::MetricsUnavailable;
-            self.reasons = vec![why];
+            self.reasons = vec![Reason::MetricsUnusable(why)];
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::driver::{Finish, announce_start};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::plan::{Finding, HumanDuration, OnSignal, PlanFile};
-use crate::rollout::{EventKind, LastRollout, Outcome, Rollout};
+use crate::rollout::{EventKind, LastRollout, Outcome, Reason, Rollout};
 
 /// How often the Job is looked at while its rollout has not begun.
 const LOOK: Duration = Duration::from_secs(2);
@@ -112,7 +112,9 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
         (None, None) => (prepared.rollout, Outcome::StepPassed),
     };
     let mut finish = Finish::without_driving(rollout, outcome, now);
-    finish.reasons = vec![format!("job {namespace}/{job} drives it")];
+    finish.reasons = vec![Reason::DrivenByJob {
+        job: format!("{namespace}/{job}"),
+    }];
     Ok(Detached { vs, finish, job })
 }
 

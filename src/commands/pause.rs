@@ -10,7 +10,7 @@ use crate::driver::change;
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::rollout::Intent;
-use crate::rollout::{EventKind, Outcome, Phase};
+use crate::rollout::{EventKind, Outcome, Phase, Reason};
 
 /// What `pause` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -57,7 +57,7 @@ async fn pause_one(
         Phase::Waiting => EventKind::Waiting {
             weight: rollout.weight(),
             reach: rollout.reach(),
-            why: "it waits for promote already".into(),
+            reasons: vec![Reason::WaitsForPromote],
         },
         Phase::Paused | Phase::Progressing | Phase::Tripped => EventKind::Paused { by },
     };

@@ -4,7 +4,7 @@ use super::drive::step_started;
 use crate::context::Context;
 use crate::discovery::ReadyRollout;
 use crate::plan::Level;
-use crate::rollout::{EventKind, Group, Phase, Rollout};
+use crate::rollout::{EventKind, Group, Phase, Reason, Rollout};
 
 /// Tells what is about to start, with every warning of the preflight.
 pub fn announce_start(context: &mut Context<'_>, ready: &ReadyRollout) {
@@ -55,7 +55,7 @@ pub fn announce_takeover(
         Phase::Waiting => EventKind::Waiting {
             weight: rollout.weight(),
             reach: rollout.reach(),
-            why: "it waits for promote".into(),
+            reasons: vec![Reason::WaitsForPromote],
         },
         Phase::Progressing | Phase::Paused | Phase::Tripped => {
             step_started(rollout, group.changes(before, rollout), 0)

@@ -21,7 +21,7 @@ use crate::plan::{HumanDuration, OnDrift, OnSignal};
 use crate::preflight::owner;
 use crate::rollout::{
     Action, Cause, DriverReport, Event, EventKind, Group, Intent, LastRollout, Machine, Observed,
-    Observer, Outcome, Phase, Rollout, RouteChange, StopAt, Unusable, changes_of, compare,
+    Observer, Outcome, Phase, Reason, Rollout, RouteChange, StopAt, Unusable, changes_of, compare,
     compare_companion, is_in_place, is_on_its_way_back,
 };
 use crate::signals::{Signal, Signals};
@@ -201,7 +201,8 @@ impl Driver<'_> {
     pub fn signalled(&mut self, signal: Signal) -> Action {
         self.signal = Some(signal);
         let name = signal.name();
-        self.machine.override_reason(name);
+        self.machine
+            .override_reason(Reason::Signal { name: name.into() });
         match self.machine.rollout().plan.on_signal {
             OnSignal::Rollback => {
                 let text =
@@ -241,8 +242,7 @@ impl Driver<'_> {
             let advice = advice.unwrap_or_else(|| {
                 "try: tell whoever writes this object to leave the weights alone".to_owned()
             });
-            let why = self.machine.reasons().join("; ");
-            self.machine.override_reason(format!("{why}; {advice}"));
+            self.machine.add_reason(Reason::Advice { text: advice });
         }
         action
     }
@@ -283,8 +283,7 @@ impl Driver<'_> {
             Observed::Drifted { .. }
                 if is_on_its_way_back(self.machine.rollout(), self.group.lead()) =>
             {
-                self.machine
-                    .override_reason("somebody is rolling the rollout back");
+                self.machine.override_reason(Reason::RollbackElsewhere);
                 Err(Action::RollBack {
                     cause: Cause::Request,
                     overwrite: false,
@@ -354,7 +353,7 @@ impl Driver<'_> {
                 ..
             }) => {
                 self.group.set(member, now);
-                self.machine.override_reason(format!("{outcome} by {by}"));
+                self.machine.override_reason(Reason::Ended { outcome, by });
                 Err(Action::RollBack {
                     cause,
                     overwrite: false,
@@ -405,7 +404,7 @@ impl Driver<'_> {
                 self.with_machine(|machine, emit| machine.look(&observation, now, emit))
             }
             Err(error) => {
-                let outage = Unusable::NoAnswer(error);
+                let outage = Unusable::from(error);
                 self.with_machine(|machine, emit| machine.metrics_unusable(&outage, now, emit))
             }
         };
@@ -432,16 +431,8 @@ impl Driver<'_> {
         match found {
             // Where there never was a pod, there may be none to see for us: a host outside the cluster.
             Ok(pods) if pods.is_down() && (pods.pods > 0 || self.versions.canary_pods > 0) => {
-                let crashing = if pods.crashing > 0 {
-                    ", they keep crashing"
-                } else {
-                    ""
-                };
-                let why = match pods.pods {
-                    0 => format!("{canary} has no pods any more"),
-                    pods => format!("none of the {pods} pods of {canary} is ready{crashing}"),
-                };
-                self.with_machine(|machine, emit| machine.canary_down(why, emit))
+                let (pods, crashing) = (pods.pods, pods.crashing > 0);
+                self.with_machine(|machine, emit| machine.canary_down(pods, crashing, emit))
             }
             _ => Action::Wait,
         }
@@ -555,7 +546,9 @@ impl Driver<'_> {
 
     /// The server says the change itself is wrong: a canary that cannot go on goes back.
     pub fn refused(&mut self, why: &str) -> Action {
-        self.machine.override_reason(why);
+        self.machine.override_reason(Reason::Refused {
+            message: why.to_owned(),
+        });
         self.emit(EventKind::Warning {
             text: why.to_owned(),
         });
@@ -606,7 +599,8 @@ impl Driver<'_> {
             }
         };
         let Some(restored) = restored else {
-            return self.rollback_failed("a second signal: leaving the weights as they are");
+            let text = "a second signal: leaving the weights as they are";
+            return self.rollback_failed(Reason::SecondSignal, text.into());
         };
         match restored.map_err(GroupNotRestored::into_error) {
             Ok(restored) => {
@@ -628,14 +622,20 @@ impl Driver<'_> {
                 Outcome::Drifted
             }
             Err(error @ (RollbackError::Impossible(_) | RollbackError::OutOfTime(_))) => {
-                self.rollback_failed(&error.to_string())
+                let message = error.to_string();
+                self.rollback_failed(
+                    Reason::RollbackFailed {
+                        message: message.clone(),
+                    },
+                    message,
+                )
             }
         }
     }
 
-    fn rollback_failed(&mut self, why: &str) -> Outcome {
+    fn rollback_failed(&mut self, why: Reason, text: String) -> Outcome {
         self.machine.override_reason(why);
-        self.emit(EventKind::Warning { text: why.into() });
+        self.emit(EventKind::Warning { text });
         Outcome::RollbackFailed
     }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::istio::VirtualService;
 use crate::plan::Percent;
-use crate::rollout::{Outcome, Phase, Rollout, Summary, VersionCounts};
+use crate::rollout::{Outcome, Phase, Reason, Rollout, Summary, VersionCounts};
 use crate::signals::Signal;
 
 /// How a run ended.
@@ -22,8 +22,8 @@ pub struct Finish {
     pub total: VersionCounts,
     /// From the decision to roll back to restored weights.
     pub rollback: Option<Duration>,
-    /// Why, in words.
-    pub reasons: Vec<String>,
+    /// Why.
+    pub reasons: Vec<Reason>,
     /// The signal that ended it, if one did.
     pub signal: Option<Signal>,
     /// When.

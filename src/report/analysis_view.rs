@@ -8,9 +8,10 @@ use serde::Serialize;
 use super::format::{Layout, View};
 use super::palette::Tone;
 use super::phrase::Versions;
+use super::reason_text;
 use crate::plan::Percent;
 use crate::report::escape;
-use crate::rollout::VersionCounts;
+use crate::rollout::{Reason, VersionCounts};
 use crate::verdict::Verdict;
 use crate::verdict::sequential::Evidence;
 
@@ -53,8 +54,8 @@ pub struct AnalysisView {
     /// The evidence, where the analysis weighs any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
-    /// Why, in words.
-    pub reasons: Vec<String>,
+    /// Why.
+    pub reasons: Vec<Reason>,
 }
 
 impl View for AnalysisView {
@@ -92,8 +93,13 @@ impl View for AnalysisView {
         if self.step != self.total {
             writeln!(out, "{:<9}{}", "step", versions.tally(self.step))?;
         }
-        for reason in self.reasons.iter().filter(|reason| !reason.is_empty()) {
-            writeln!(out, "{:<9}{}", "why", escape(reason))?;
+        for reason in &self.reasons {
+            writeln!(
+                out,
+                "{:<9}{}",
+                "why",
+                reason_text::reason(reason, &versions)
+            )?;
         }
         Ok(())
     }
@@ -102,7 +108,7 @@ impl View for AnalysisView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::test_events::tally;
+    use crate::report::test_events::{bounded, tally};
 
     fn view(verdict: Verdict) -> AnalysisView {
         AnalysisView {
@@ -121,7 +127,7 @@ mod tests {
             step: tally((0, 151), (14, 15_722)),
             total: tally((0, 200), (17, 30_000)),
             evidence: None,
-            reasons: vec!["canary errors exceed 1.5x stable by at most 0.5 points (95 %)".into()],
+            reasons: vec![bounded(0.005)],
         }
     }
 
@@ -138,7 +144,7 @@ mod tests {
         judged   2026-01-01T12:00:00Z to 2026-01-01T13:00:00Z
         counted  v2^[ 0 of 200 failed, v1 17 of 30 000
         step     v2^[ 0 of 151 failed, v1 14 of 15 722
-        why      canary errors exceed 1.5x stable by at most 0.5 points (95 %)
+        why      v2^['s error rate is at most 1.5x v1's + 0.5 pp (95 % confidence)
         ");
     }
 

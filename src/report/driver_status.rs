@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::phrase::{self, Versions};
+use super::reason_text;
 use super::{Tone, age};
 use crate::cluster::LeaseStatus;
 use crate::rollout::DriverReport;
@@ -63,7 +64,7 @@ impl DriverStatus {
     pub(super) fn seen(&self, versions: &Versions, now: Timestamp) -> Option<String> {
         let look = self.look.as_ref()?;
         let verdict = phrase::so_far(look.verdict);
-        let verdict = match phrase::joined(&look.reasons) {
+        let verdict = match reason_text::joined(&look.reasons, versions) {
             Some(reasons) => format!("{verdict}: {reasons}"),
             None => verdict.to_owned(),
         };

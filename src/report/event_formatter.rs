@@ -1,16 +1,16 @@
 //! Who tells the story: what was said already, and the form of what is said next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::line::{Line, Place};
 use super::palette::Tone;
-use super::phrase::{self, ToldWeights, Versions};
+use super::phrase::{ToldWeights, Versions};
 use crate::plan::Rung;
 use crate::report::escape;
-use crate::rollout::{Event, EventKind};
+use crate::rollout::{Event, EventKind, Reason};
 use crate::verdict::Verdict;
 
 /// Tells the story of one or several rollouts.
@@ -35,7 +35,8 @@ pub(super) struct RolloutMemory {
     pub(super) told: ToldWeights,
     pub(super) spoke: Option<Timestamp>,
     pub(super) verdict: Option<Verdict>,
-    pub(super) kinds: BTreeSet<String>,
+    /// The reasons that were given at this step so far.
+    pub(super) given: Vec<Vec<Reason>>,
     pub(super) tripped: bool,
     pub(super) undecided: bool,
     pub(super) rolled_back: bool,
@@ -99,25 +100,31 @@ impl EventText<'_> {
     /// Whether a look says something that was not said in this step, or silence has lasted too long.
     ///
     /// A step begins without data, so that is no news in itself.
-    pub(super) fn is_news(&mut self, verdict: Verdict, reasons: &[String]) -> bool {
+    pub(super) fn is_news(&mut self, verdict: Verdict, reasons: &[Reason]) -> bool {
         let memory = &mut self.memory;
         let expected = memory.verdict.is_none() && verdict == Verdict::NotEnoughData;
         let changed = memory.verdict.replace(verdict) != Some(verdict);
-        let new_kind = memory.kinds.insert(phrase::kind(reasons));
+        let new = !memory
+            .given
+            .iter()
+            .any(|given| Reason::are_alike(given, reasons));
+        if new {
+            memory.given.push(reasons.to_vec());
+        }
         let silent_since = |spoke| self.event.at.duration_since(spoke);
         let overdue = match (self.heartbeat, memory.spoke) {
             (Some(heartbeat), Some(spoke)) => silent_since(spoke) >= heartbeat,
             (Some(_), None) => true,
             (None, _) => false,
         };
-        overdue || (!expected && (changed || new_kind))
+        overdue || (!expected && (changed || new))
     }
 
     /// A step begins: what was said of the one before counts no more.
     pub(super) fn begin(&mut self, rung: Rung) {
         self.memory.rung = Some(rung);
         self.memory.verdict = None;
-        self.memory.kinds.clear();
+        self.memory.given.clear();
         self.memory.tripped = false;
         self.memory.undecided = false;
         self.memory.rolled_back = false;

@@ -4,10 +4,11 @@ use super::event_formatter::{EventText, RolloutMemory};
 use super::line::Place;
 use super::palette::Tone;
 use super::phrase::{self, ToldWeights, Versions};
+use super::reason_text;
 use crate::number::grouped;
 use crate::plan::{OnDrift, OnStuck, Percent, Rung};
 use crate::report::{escape, forecast};
-use crate::rollout::{EventKind, Outcome, RouteChange, VersionCounts};
+use crate::rollout::{EventKind, Outcome, Reason, RouteChange, VersionCounts};
 use crate::verdict::Verdict;
 
 impl EventText<'_> {
@@ -75,7 +76,7 @@ impl EventText<'_> {
                 self.memory.told = ToldWeights::default();
                 let text = phrase::clauses([
                     Some(self.memory.versions.counts(*tally, *shadow)),
-                    phrase::joined(reasons),
+                    self.joined(reasons),
                     Some(format!(
                         "{} {} in {}",
                         self.memory.versions.canary,
@@ -102,7 +103,7 @@ impl EventText<'_> {
                 let rung = Rung::of(*weight, *reach);
                 self.begin(rung);
                 let text = phrase::clauses([
-                    phrase::joined(reasons),
+                    self.joined(reasons),
                     Some(format!("{} back at {rung}", self.memory.versions.canary)),
                 ]);
                 self.say("cleared", Tone::Good, Some(rung), text);
@@ -114,9 +115,14 @@ impl EventText<'_> {
                 shadow,
                 reasons,
             } => self.regressed(Rung::of(*weight, *reach), (*tally, *shadow), reasons),
-            EventKind::Waiting { weight, reach, why } => {
+            EventKind::Waiting {
+                weight,
+                reach,
+                reasons,
+            } => {
                 let rung = Rung::of(*weight, *reach);
-                self.say("waiting", Tone::Caution, Some(rung), escape(why).into());
+                let text = self.joined(reasons).unwrap_or_default();
+                self.say("waiting", Tone::Caution, Some(rung), text);
                 self.next(self.command("promote"));
             }
             EventKind::Paused { by } => {
@@ -138,13 +144,15 @@ impl EventText<'_> {
                 );
             }
             EventKind::MetricsUnavailable { why, since, grace } => {
-                if self.is_news(Verdict::MetricsUnavailable, std::slice::from_ref(why)) {
-                    let text = format!("{}; for {since} of the {grace} borne", escape(why));
+                let reason = Reason::MetricsUnusable(why.clone());
+                if self.is_news(Verdict::MetricsUnavailable, std::slice::from_ref(&reason)) {
+                    let why = reason_text::reason(&reason, &self.memory.versions);
+                    let text = format!("{why}; {since} of {grace} allowed");
                     self.say("no metrics", Tone::Caution, self.memory.rung, text);
                 }
             }
             EventKind::MetricsBack { after } => {
-                self.memory.kinds.clear();
+                self.memory.given.clear();
                 self.say(
                     "metrics",
                     Tone::Good,
@@ -152,14 +160,14 @@ impl EventText<'_> {
                     format!("back after {after}"),
                 );
             }
-            EventKind::NoVerdict { why, policy } => {
+            EventKind::NoVerdict { reasons, policy } => {
                 self.memory.undecided = true;
                 let then = match policy {
-                    OnStuck::Rollback => "taking the traffic back",
+                    OnStuck::Rollback => "rolling back",
                     OnStuck::Hold => "holding the weight",
                     OnStuck::Promote => "going on without a verdict, as asked",
                 };
-                let text = format!("{}; {then}", escape(why));
+                let text = phrase::clauses([self.joined(reasons), Some(then.to_owned())]);
                 self.say("no verdict", Tone::Caution, self.memory.rung, text);
             }
             EventKind::Drifted {
@@ -207,6 +215,10 @@ impl EventText<'_> {
             }
             kind @ EventKind::Finished { .. } => self.finished(kind),
         }
+    }
+
+    fn joined(&self, reasons: &[Reason]) -> Option<String> {
+        reason_text::joined(reasons, &self.memory.versions)
     }
 
     fn planned(&mut self, kind: &EventKind) {
@@ -291,7 +303,7 @@ impl EventText<'_> {
         let label = phrase::so_far(*verdict);
         let text = phrase::clauses([
             Some(self.memory.versions.counts(*tally, *shadow)),
-            Some(match phrase::joined(reasons) {
+            Some(match self.joined(reasons) {
                 Some(reasons) => format!("{label}: {reasons}"),
                 None => label.to_owned(),
             }),
@@ -310,11 +322,11 @@ impl EventText<'_> {
         &mut self,
         rung: Rung,
         (tally, shadow): (VersionCounts, Option<VersionCounts>),
-        reasons: &[String],
+        reasons: &[Reason],
     ) {
         let text = phrase::clauses([
             Some(self.memory.versions.counts(tally, shadow)),
-            phrase::joined(reasons),
+            self.joined(reasons),
         ]);
         // Who went on for want of a verdict, or without a request, was not found healthy.
         let judged = shadow.unwrap_or(tally).canary.requests > 0 && rung != Rung::Testers;
@@ -329,15 +341,15 @@ impl EventText<'_> {
         &mut self,
         rung: Rung,
         (tally, shadow): (VersionCounts, Option<VersionCounts>),
-        reasons: &[String],
+        reasons: &[Reason],
     ) {
         let counts = self.memory.versions.counts(tally, shadow);
         // The counts were told when it tripped, and the canary has had nothing since.
         if self.memory.tripped {
-            let text = phrase::joined(reasons).unwrap_or(counts);
+            let text = self.joined(reasons).unwrap_or(counts);
             self.say("confirmed", Tone::Bad, Some(Percent::ZERO.into()), text);
         } else {
-            let text = phrase::clauses([Some(counts), phrase::joined(reasons)]);
+            let text = phrase::clauses([Some(counts), self.joined(reasons)]);
             self.say("regressed", Tone::Bad, Some(rung), text);
         }
     }
@@ -422,7 +434,8 @@ impl EventText<'_> {
             }
         }
         for reason in reasons {
-            self.add("why", Tone::Plain, escape(reason).into());
+            let text = reason_text::reason(reason, &self.memory.versions);
+            self.add("why", Tone::Plain, text);
         }
         if let Some(command) = next {
             self.next(escape(&command).into());

@@ -54,8 +54,8 @@ mod tests {
     use super::*;
     use crate::plan::{OnStuck, Percent, Reach};
     use crate::report::test_events::{self, change, event, finished, looked, planned, step, tally};
-    use crate::rollout::{Cause, EventKind, Outcome};
-    use crate::verdict::Verdict;
+    use crate::rollout::{Cause, EventKind, Outcome, Reason};
+    use crate::verdict::{self, Verdict};
 
     fn told(events: &[Event]) -> String {
         let mut out = Vec::new();
@@ -73,13 +73,13 @@ mod tests {
                  metrics           istio-system/prometheus:9090
         12:00:00 step 1/4   1 %    weights 99/1, was 100/0
         12:00:04 flowing    1 %    2 of 214 requests on v2
-        12:01:15 healthy    1 %    v2 0 of 151 failed, v1 14 of 15 722; v2 is at most 0.4 points worse (95 %)
+        12:01:15 healthy    1 %    v2 0 of 151 failed, v1 14 of 15 722; v2's error rate is at most 1.5x v1's + 0.4 pp (95 % confidence)
         12:01:15 step 2/4   10 %   weights 90/10
         12:01:45 regressed  10 %   v2 64 of 301 failed (21 %), v1 3 of 2 811; v2 at 0 % in 18 ms
-        12:02:00 confirmed  0 %    v1 did not fail with it
+        12:02:00 confirmed  0 %    regression evidence 9.8 (rolls back at 4.6)
         12:02:00 rolling back      the canary was worse than stable; v2 is at 0 %
         12:02:00 rolled back       shop/reviews is as it was at 12:00:00, verified; in 21 ms: weights 100/0; 64 of 452 requests failed on v2
-                 why               canary errors exceed stable: evidence 9.8 of 4.6 needed
+                 why               regression evidence 9.8 (rolls back at 4.6)
                  next              kubectl canary report reviews -n shop
         ");
     }
@@ -89,16 +89,16 @@ mod tests {
         let all = told(&test_events::every_kind());
         let after = all.split_once("12:02:01").unwrap().1;
         insta::assert_snapshot!(format!("12:02:01{after}"), @"
-        12:02:01 cleared    10 %   v1 failed with it; the canary back at 10 %
-        12:02:02 waiting    10 %   step 2 asks for promote
+        12:02:01 cleared    10 %   stable is failing: analysis on hold; the canary back at 10 %
+        12:02:02 waiting    10 %   the step passed and waits for promote
                  next              kubectl canary promote reviews -n shop
         12:02:03 paused     10 %   by ada@laptop
                  next              kubectl canary resume reviews -n shop
         12:02:04 continued  10 %   by ada@laptop
         12:02:05 promote    50 %   by ada@laptop
-        12:02:06 no metrics 50 %   connection refused; for 30s of the 2m borne
+        12:02:06 no metrics 50 %   connection refused; 30s of 2m allowed
         12:02:07 metrics    50 %   back after 45s
-        12:02:08 no verdict 50 %   12 of 50 requests after 1h; taking the traffic back
+        12:02:08 no verdict 50 %   inconclusive after 1h; too few requests to judge the canary; rolling back
         12:02:09 drifted    50 %   by kubectl-edit: http[primary] is 80/20, not 90/10; stopping, nothing is overwritten
         12:02:10 retrying   50 %   restoring the original weights: 503 Service Unavailable; attempt 2
                  by hand           kubectl canary abort reviews -n shop
@@ -121,29 +121,33 @@ mod tests {
 
     #[test]
     fn looks_are_passed_over_until_something_is_new() {
-        let look = |at, verdict, canary, reason: &str| {
+        let look = |at, verdict, canary, reason: Reason| {
             event(
                 at,
                 looked(1, 1, verdict, tally((0, canary), (0, canary * 99)), reason),
             )
         };
+        let too_few = |requests| {
+            let needed = 50;
+            verdict::Reason::TooFewCanaryRequests { requests, needed }.into()
+        };
         let (no_data, healthy) = (Verdict::NotEnoughData, Verdict::Healthy);
         let events = [
             event(0, step(1, 1, [100, 0], [99, 1])),
-            look(5, no_data, 3, "3 of 50 requests"),
-            look(10, no_data, 9, "9 of 50 requests"),
-            look(15, no_data, 9, "the newest sample is 31s old"),
-            look(20, no_data, 14, "14 of 50 requests"),
-            look(30, healthy, 60, "v2 is at most 0.9 points worse (95 %)"),
-            look(35, healthy, 71, "v2 is at most 0.8 points worse (95 %)"),
-            look(89, healthy, 99, "v2 is at most 0.8 points worse (95 %)"),
-            look(90, healthy, 99, "v2 is at most 0.8 points worse (95 %)"),
+            look(5, no_data, 3, too_few(3)),
+            look(10, no_data, 9, too_few(9)),
+            look(15, no_data, 9, test_events::evidence(0.4)),
+            look(20, no_data, 14, too_few(14)),
+            look(30, healthy, 60, test_events::bounded(0.009)),
+            look(35, healthy, 71, test_events::bounded(0.008)),
+            look(89, healthy, 99, test_events::bounded(0.008)),
+            look(90, healthy, 99, test_events::bounded(0.008)),
         ];
         insta::assert_snapshot!(told(&events), @"
         12:00:00 step 1/4   1 %    weights 99/1, was 100/0
-        12:00:15 watching   1 %    the canary 0 of 9 failed, stable 0 of 891; not enough data yet: the newest sample is 31s old
-        12:00:30 watching   1 %    the canary 0 of 60 failed, stable 0 of 5 940; looks healthy: v2 is at most 0.9 points worse (95 %)
-        12:01:30 watching   1 %    the canary 0 of 99 failed, stable 0 of 9 801; looks healthy: v2 is at most 0.8 points worse (95 %)
+        12:00:15 watching   1 %    the canary 0 of 9 failed, stable 0 of 891; not enough data yet: regression evidence 0.4 (rolls back at 4.6)
+        12:00:30 watching   1 %    the canary 0 of 60 failed, stable 0 of 5 940; looks healthy: the canary's error rate is at most 1.5x stable's + 0.9 pp (95 % confidence)
+        12:01:30 watching   1 %    the canary 0 of 99 failed, stable 0 of 9 801; looks healthy: the canary's error rate is at most 1.5x stable's + 0.8 pp (95 % confidence)
         ");
     }
 
@@ -153,7 +157,7 @@ mod tests {
             event(
                 at,
                 EventKind::MetricsUnavailable {
-                    why: "connection refused".into(),
+                    why: test_events::refused(),
                     since: jiff::SignedDuration::from_secs(at).into(),
                     grace: "2m".parse().unwrap(),
                 },
@@ -161,8 +165,8 @@ mod tests {
         };
         let text = told(&[5, 10, 15, 65, 70].map(away));
         insta::assert_snapshot!(text, @"
-        12:00:05 no metrics        connection refused; for 5s of the 2m borne
-        12:01:05 no metrics        connection refused; for 1m5s of the 2m borne
+        12:00:05 no metrics        connection refused; 5s of 2m allowed
+        12:01:05 no metrics        connection refused; 1m5s of 2m allowed
         ");
     }
 
@@ -193,7 +197,7 @@ mod tests {
         let failed = finished(Outcome::RollbackFailed, 10, None);
         insta::assert_snapshot!(told(&[event(0, failed)]), @"
         12:00:00 ROLLBACK FAILED   the original weights of shop/reviews are NOT restored; its traffic needs a human
-                 why               canary errors exceed stable: evidence 9.8 of 4.6 needed
+                 why               regression evidence 9.8 (rolls back at 4.6)
                  next              kubectl canary abort reviews -n shop
         ");
     }
@@ -233,7 +237,7 @@ mod tests {
             reasons: vec![],
         };
         let stuck = EventKind::NoVerdict {
-            why: "12 of 50 requests after 1h".into(),
+            reasons: test_events::no_verdict(),
             policy: OnStuck::Promote,
         };
         let text = told(&[
@@ -245,7 +249,7 @@ mod tests {
         ]);
         insta::assert_snapshot!(text, @"
         12:00:00 step 1/4   1 %    weights 99/1, was 100/0
-        13:00:00 no verdict 1 %    12 of 50 requests after 1h; going on without a verdict, as asked
+        13:00:00 no verdict 1 %    inconclusive after 1h; too few requests to judge the canary; going on without a verdict, as asked
         13:00:00 passed     1 %    the canary 0 of 12 failed, stable 0 of 1 188
         13:00:00 step 2/4   10 %   weights 90/10
         13:01:00 passed     1 %    the canary no requests, stable 0 of 900 failed
@@ -312,7 +316,7 @@ mod tests {
             "left_behind",
             "leftBehind",
             "prometheus",
-            "reasons",
+            "message",
             "why",
             "by",
             "manager",

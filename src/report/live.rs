@@ -247,7 +247,7 @@ mod tests {
           ▸ 1 % for 5s   · 10 %   · 50 %   · 100 %
           v1   212 requests   0 failed   0 %
           v2     2 requests   0 failed   0 %
-          not enough data yet: 2 of 50 requests
+          not enough data yet: too few requests to judge v2
         ");
     }
 

@@ -26,6 +26,7 @@ mod panel;
 mod phrase;
 mod plan_together;
 mod plan_view;
+mod reason_text;
 mod simulation;
 mod simulation_chart;
 mod simulation_page;

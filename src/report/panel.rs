@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::ladder::{Ladder, StepPosition};
 use super::phrase::{self, Versions};
+use super::reason_text;
 use super::{Palette, Tone, escape};
 use crate::number::{grouped, rate};
 use crate::plan::{Percent, Rung};
@@ -103,7 +104,7 @@ impl Panel {
                     Verdict::MetricsUnavailable => Tone::Caution,
                 };
                 let label = phrase::so_far(*verdict);
-                match phrase::joined(reasons) {
+                match reason_text::joined(reasons, &self.versions) {
                     Some(reasons) => self.note(tone, format!("{label}: {reasons}")),
                     None => self.note(tone, label),
                 }
@@ -129,8 +130,10 @@ impl Panel {
                 self.tally = shadow.unwrap_or(*tally);
                 self.note(Tone::Bad, "the regression is certain");
             }
-            EventKind::Waiting { why, .. } => {
-                self.note(Tone::Caution, format!("waiting: {}", escape(why)));
+            EventKind::Waiting { reasons, .. } => {
+                let reasons = reason_text::joined(reasons, &self.versions);
+                let text = phrase::clauses([Some("waiting".to_owned()), reasons]);
+                self.note(Tone::Caution, text);
             }
             EventKind::Paused { by } => {
                 self.note(Tone::Caution, format!("paused by {}", escape(by)));
@@ -145,13 +148,14 @@ impl Panel {
             EventKind::MetricsUnavailable { why, since, grace } => {
                 let text = format!(
                     "metrics unavailable for {since} of {grace}: {}",
-                    escape(why)
+                    escape(&reason_text::unusable(why))
                 );
                 self.note(Tone::Caution, text);
             }
             EventKind::MetricsBack { .. } => self.note(Tone::Plain, "the metrics are back"),
-            EventKind::NoVerdict { why, .. } => {
-                self.note(Tone::Caution, format!("no verdict: {}", escape(why)));
+            EventKind::NoVerdict { reasons, .. } => {
+                let reasons = reason_text::joined(reasons, &self.versions);
+                self.note(Tone::Caution, reasons.unwrap_or_default());
             }
             EventKind::Drifted { what, .. } => {
                 self.note(

@@ -181,24 +181,9 @@ pub(super) fn so_far(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Reasons in one line.
-pub(super) fn joined(reasons: &[String]) -> Option<String> {
-    let parts: Vec<_> = reasons.iter().map(|reason| escape(reason)).collect();
-    (!parts.is_empty()).then(|| parts.join("; "))
-}
-
 /// Joins what there is with semicolons.
 pub(super) fn clauses(parts: impl IntoIterator<Item = Option<String>>) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
-}
-
-/// What remains of reasons without their numbers: two looks with the same kind say the same thing.
-pub(super) fn kind(reasons: &[String]) -> String {
-    let words = reasons.iter().flat_map(|reason| reason.split_whitespace());
-    words
-        .filter(|word| !word.contains(|char: char| char.is_ascii_digit()))
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 #[cfg(test)]
@@ -282,13 +267,5 @@ mod tests {
         );
         assert_eq!(weights(&vec![Some(100), None], 0, 1), "100/0");
         assert_eq!(weights(&vec![None], 0, 1), "100/0", "it stands alone");
-    }
-
-    #[test]
-    fn reasons_of_one_kind_differ_in_numbers_only() {
-        let kind = |reason: &str| kind(&[reason.to_owned()]);
-        assert_eq!(kind("12 of 50 requests"), kind("1 402 of 5 000 requests"));
-        assert_eq!(kind("for 59s"), kind("for 1m1s"));
-        assert_ne!(kind("12 of 50 requests"), kind("no such host"));
     }
 }

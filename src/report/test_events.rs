@@ -3,8 +3,11 @@
 use jiff::Timestamp;
 
 use crate::plan::{OnDrift, OnStuck, Percent, Reach};
-use crate::rollout::{Cause, Event, EventKind, Outcome, RouteChange, VersionCounts};
-use crate::verdict::{Counts, Verdict};
+use crate::rollout::{
+    Cause, Event, EventKind, Outcome, Reason, RouteChange, Unusable, VersionCounts,
+};
+use crate::verdict::sequential::{Hold, Subject};
+use crate::verdict::{self, Counts, Verdict};
 
 /// An event of `shop/reviews`, that many seconds after noon.
 pub(super) fn event(seconds: i64, event: EventKind) -> Event {
@@ -67,12 +70,44 @@ pub(super) fn step(step: usize, weight: u32, before: [i64; 2], after: [i64; 2]) 
     }
 }
 
+/// The canary is at most 1.5 times as bad as stable, plus this share.
+pub(super) fn bounded(excess: f64) -> Reason {
+    Reason::Analysis(verdict::Reason::Bounded {
+        subject: Subject::Failures,
+        ratio: 1.5,
+        excess,
+        confidence: 0.95,
+    })
+}
+
+pub(super) fn unbounded() -> Reason {
+    let subject = Subject::Failures;
+    Reason::Analysis(verdict::Reason::Unbounded { subject })
+}
+
+pub(super) fn evidence(evidence: f64) -> Reason {
+    let needed = 4.6;
+    Reason::Analysis(verdict::Reason::RegressionEvidence { evidence, needed })
+}
+
+pub(super) fn no_verdict() -> Vec<Reason> {
+    let after = "1h".parse().ok();
+    vec![Reason::NoVerdict { after }, unbounded()]
+}
+
+pub(super) fn refused() -> Unusable {
+    Unusable::NoAnswer {
+        error: "unreachable".into(),
+        message: "connection refused".into(),
+    }
+}
+
 pub(super) fn looked(
     step: usize,
     weight: u32,
     verdict: Verdict,
     tally: VersionCounts,
-    reason: &str,
+    reason: Reason,
 ) -> EventKind {
     EventKind::Looked {
         step,
@@ -82,7 +117,7 @@ pub(super) fn looked(
         verdict,
         tally,
         shadow: None,
-        reasons: vec![reason.into()],
+        reasons: vec![reason],
         evidence: None,
         sample_age_millis: Some(900),
     }
@@ -94,7 +129,7 @@ pub(super) fn finished(outcome: Outcome, weight: u32, next: Option<&str>) -> Eve
         weight: Percent::whole(weight),
         took: "2m".parse().unwrap(),
         total: tally((64, 452), (17, 18_533)),
-        reasons: vec!["canary errors exceed stable: evidence 9.8 of 4.6 needed".into()],
+        reasons: vec![evidence(9.8)],
         next: next.map(str::to_owned),
     }
 }
@@ -120,7 +155,7 @@ pub(super) fn regression() -> Vec<Event> {
                 1,
                 Verdict::NotEnoughData,
                 tally((0, 2), (0, 212)),
-                "2 of 50 requests",
+                unbounded(),
             ),
         ),
         event(
@@ -131,7 +166,7 @@ pub(super) fn regression() -> Vec<Event> {
                 reach: Reach::Share,
                 tally: tally((0, 151), (14, 15_722)),
                 shadow: None,
-                reasons: vec!["v2 is at most 0.4 points worse (95 %)".into()],
+                reasons: vec![bounded(0.004)],
             },
         ),
         event(75, step(2, 10, [99, 1], [90, 10])),
@@ -153,7 +188,7 @@ pub(super) fn regression() -> Vec<Event> {
                 reach: Reach::Share,
                 tally: tally((64, 301), (3, 2_811)),
                 shadow: None,
-                reasons: vec!["v1 did not fail with it".into()],
+                reasons: vec![evidence(9.8)],
             },
         ),
         event(
@@ -191,12 +226,17 @@ pub(super) fn every_kind() -> Vec<Event> {
         EventKind::Cleared {
             weight: ten,
             reach: Reach::Share,
-            reasons: vec!["v1 failed with it".into()],
+            reasons: vec![
+                verdict::Reason::OnHold {
+                    hold: Hold::Incident,
+                }
+                .into(),
+            ],
         },
         EventKind::Waiting {
             weight: ten,
             reach: Reach::Share,
-            why: "step 2 asks for promote".into(),
+            reasons: vec![Reason::StepPassed],
         },
         EventKind::Paused {
             by: "ada@laptop".into(),
@@ -210,7 +250,7 @@ pub(super) fn every_kind() -> Vec<Event> {
             reach: Reach::Share,
         },
         EventKind::MetricsUnavailable {
-            why: "connection refused".into(),
+            why: refused(),
             since: "30s".parse().unwrap(),
             grace: "2m".parse().unwrap(),
         },
@@ -218,7 +258,7 @@ pub(super) fn every_kind() -> Vec<Event> {
             after: "45s".parse().unwrap(),
         },
         EventKind::NoVerdict {
-            why: "12 of 50 requests after 1h".into(),
+            reasons: no_verdict(),
             policy: OnStuck::Rollback,
         },
         EventKind::Drifted {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::event::EventKind;
 use super::outcome::{Cause, Outcome};
+use super::reason::Reason;
 use super::segment::Phase;
 use super::state::Rollout;
 use crate::plan::{HumanDuration, OnDrift};
@@ -24,11 +25,14 @@ impl Machine {
             Observed::InSync => Action::Wait,
             Observed::Advanced(shown) => self.moved(*shown, emit),
             Observed::Ended(last) => {
-                self.override_reason(format!("{} by {}", last.outcome, last.by));
+                self.override_reason(Reason::Ended {
+                    outcome: last.outcome,
+                    by: last.by,
+                });
                 Action::Leave(last.outcome)
             }
             Observed::HolderChanged(holder) => {
-                self.override_reason(format!("{holder} drives the rollout now"));
+                self.override_reason(Reason::TakenOver { by: holder });
                 Action::Leave(Outcome::TakenOver)
             }
             Observed::Drifted { manager, what } => {
@@ -71,15 +75,20 @@ impl Machine {
         now: Timestamp,
         emit: &mut dyn FnMut(EventKind),
     ) -> Action {
-        self.override_reason(format!("{manager} changed the routes: {what}"));
+        self.override_reason(Reason::Drift {
+            manager: manager.clone(),
+            what: what.clone(),
+        });
         let mut policy = policy;
         if policy == OnDrift::Reassert
             && let Err((times, time)) = self.reassert_limit.try_again(now)
         {
-            let time = HumanDuration::from(time);
-            self.override_reason(format!(
-                "{manager} undid the weights of the step again, which were set {times} times within {time}: {what}"
-            ));
+            self.override_reason(Reason::ReassertLimit {
+                manager: manager.clone(),
+                what: what.clone(),
+                times,
+                within: HumanDuration::from(time),
+            });
             self.gave_up = true;
             policy = OnDrift::Stop;
         }

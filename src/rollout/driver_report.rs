@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Event, EventKind, VersionCounts};
+use super::reason::Reason;
 use crate::verdict::Verdict;
 
 /// The last look of a driver at the metrics. It stands on the driver's lease and is renewed with it, so
@@ -22,8 +23,8 @@ pub struct DriverReport {
     /// What was counted of mirrored requests, where any are mirrored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<VersionCounts>,
-    /// The evidence in words.
-    pub reasons: Vec<String>,
+    /// Why.
+    pub reasons: Vec<Reason>,
 }
 
 impl DriverReport {

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::metrics_outage::Unusable;
 use super::outcome::{Cause, Outcome};
+use super::reason::Reason;
 use crate::istio::{VirtualService, Weights};
 use crate::plan::{HumanDuration, OnDrift, OnStuck, Percent, Reach, Rung};
 use crate::verdict::sequential::Evidence;
@@ -163,8 +165,8 @@ pub enum EventKind {
         /// beside them; what is mirrored reaches no user and is in no other count.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         shadow: Option<VersionCounts>,
-        /// In words.
-        reasons: Vec<String>,
+        /// Why.
+        reasons: Vec<Reason>,
         /// The evidence behind it, where the analysis weighs any.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         evidence: Option<Box<Evidence>>,
@@ -187,8 +189,8 @@ pub enum EventKind {
         /// beside them; what is mirrored reaches no user and is in no other count.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         shadow: Option<VersionCounts>,
-        /// In words.
-        reasons: Vec<String>,
+        /// Why.
+        reasons: Vec<Reason>,
     },
     /// The canary gets nothing until the regression is confirmed or cleared.
     Tripped {
@@ -203,8 +205,8 @@ pub enum EventKind {
         /// beside them; what is mirrored reaches no user and is in no other count.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         shadow: Option<VersionCounts>,
-        /// In words.
-        reasons: Vec<String>,
+        /// Why.
+        reasons: Vec<Reason>,
         /// From the verdict to the weights, in milliseconds.
         took_millis: u64,
     },
@@ -215,8 +217,8 @@ pub enum EventKind {
         /// Who reaches the canary, where it has no share of the requests.
         #[serde(skip_serializing_if = "Reach::is_share", default)]
         reach: Reach,
-        /// In words.
-        reasons: Vec<String>,
+        /// Why.
+        reasons: Vec<Reason>,
     },
     /// The canary is worse, for certain.
     Regressed {
@@ -231,8 +233,8 @@ pub enum EventKind {
         /// beside them; what is mirrored reaches no user and is in no other count.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         shadow: Option<VersionCounts>,
-        /// In words.
-        reasons: Vec<String>,
+        /// Why.
+        reasons: Vec<Reason>,
     },
     /// The weight stays until somebody promotes or aborts.
     Waiting {
@@ -242,7 +244,7 @@ pub enum EventKind {
         #[serde(skip_serializing_if = "Reach::is_share", default)]
         reach: Reach,
         /// Why.
-        why: String,
+        reasons: Vec<Reason>,
     },
     /// Somebody paused the rollout.
     Paused {
@@ -267,10 +269,10 @@ pub enum EventKind {
     /// The metrics cannot be used.
     MetricsUnavailable {
         /// Why.
-        why: String,
+        why: Unusable,
         /// For how long already.
         since: HumanDuration,
-        /// How long that is borne.
+        /// For how long that is allowed.
         grace: HumanDuration,
     },
     /// The metrics can be used again.
@@ -281,7 +283,7 @@ pub enum EventKind {
     /// A step's time, or the metrics' grace, is up.
     NoVerdict {
         /// Why.
-        why: String,
+        reasons: Vec<Reason>,
         /// What is done.
         policy: OnStuck,
     },
@@ -339,8 +341,8 @@ pub enum EventKind {
         took: HumanDuration,
         /// What was seen over all steps.
         total: VersionCounts,
-        /// Why, in words.
-        reasons: Vec<String>,
+        /// Why.
+        reasons: Vec<Reason>,
         /// The command that comes next, if there is one.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         next: Option<String>,

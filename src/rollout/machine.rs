@@ -8,11 +8,12 @@ use super::segment::{Phase, Segment};
 use super::state::Rollout;
 use crate::metrics::{Observation, Reporter};
 use crate::plan::{HumanDuration, Plan, Reach};
-use crate::verdict::{Analysis, Decision, Reason};
+use crate::verdict::{Analysis, Decision};
 
 use super::action::{Action, StopAt, next_step};
 use super::evidence::{Alarm, Evidence};
 use super::metrics_outage::{MetricsOutage, Unusable};
+use super::reason::Reason;
 use super::reassert_limit::ReassertLimit;
 
 /// Decides a rollout.
@@ -20,8 +21,8 @@ pub struct Machine {
     pub rollout: Rollout,
     pub evidence: Evidence,
     stop_at: StopAt,
-    /// Why, where something else than the evidence decided.
-    pub override_reason: Option<String>,
+    /// Why, where something else than the evidence decided; empty where the evidence did.
+    override_reasons: Vec<Reason>,
     /// Whether requests were seen to arrive at this step.
     traffic_seen: bool,
     /// Whether it was said what the step came to; carrying it out may take several attempts.
@@ -41,7 +42,7 @@ impl Machine {
             rollout,
             evidence: Evidence::new(analysis),
             stop_at,
-            override_reason: None,
+            override_reasons: Vec::new(),
             traffic_seen: false,
             announced: false,
             outage: MetricsOutage::default(),
@@ -73,20 +74,34 @@ impl Machine {
         self.evidence.total()
     }
 
-    /// Why the last decision was made, in words.
-    pub fn reasons(&self) -> Vec<String> {
-        match &self.override_reason {
-            Some(override_reason) => vec![override_reason.clone()],
-            None => {
-                let reasons = self.evidence.reasons().iter();
-                reasons.map(|Reason(text)| text.clone()).collect()
-            }
+    /// Why the last decision was made.
+    pub fn reasons(&self) -> Vec<Reason> {
+        if self.override_reasons.is_empty() {
+            let reasons = self.evidence.reasons().iter();
+            reasons.copied().map(Reason::from).collect()
+        } else {
+            self.override_reasons.clone()
         }
     }
 
     /// Notes why, where something else than the evidence decides.
-    pub fn override_reason(&mut self, why: impl Into<String>) {
-        self.override_reason = Some(why.into());
+    pub fn override_reason(&mut self, why: Reason) {
+        self.override_reasons = vec![why];
+    }
+
+    /// Adds to the reasons for what something else than the evidence decided.
+    pub fn add_reason(&mut self, why: Reason) {
+        self.override_reasons.push(why);
+    }
+
+    /// Whether the evidence decides.
+    pub fn goes_by_evidence(&self) -> bool {
+        self.override_reasons.is_empty()
+    }
+
+    /// Notes several reasons, where something else than the evidence decides.
+    pub fn override_reasons(&mut self, why: Vec<Reason>) {
+        self.override_reasons = why;
     }
 
     /// Whether it gave up setting weights again that somebody else keeps changing.
@@ -145,7 +160,7 @@ impl Machine {
         windows.sort_by_key(|(window, _)| window.end);
         for (window, reporter) in windows {
             self.evidence.take(&self.rollout, window, reporter);
-            self.override_reason = None;
+            self.override_reasons.clear();
         }
         let quality = &observation.quality;
         self.scrape = quality.scrape_interval.or(self.scrape);
@@ -235,7 +250,7 @@ impl Machine {
                     let next = self.rollout.at_step(back, Phase::Progressing, now);
                     Action::Write(Box::new(next))
                 }
-                Some(Decision::Inconclusive(_)) => self.inconclusive(String::new(), now, emit),
+                Some(Decision::Inconclusive(_)) => self.inconclusive(None, now, emit),
                 None
                 | Some(
                     Decision::Stay(..)
@@ -254,7 +269,7 @@ impl Machine {
         if now.duration_since(since) < self.plan().dwell_of(step).signed() {
             return Action::Wait;
         }
-        self.override_reason("only testers reached the canary, which is not judged");
+        self.override_reason(Reason::TestersOnly);
         self.advance(now, emit)
     }
 
@@ -274,18 +289,14 @@ impl Machine {
             return Action::Leave(Outcome::StepPassed);
         }
         if self.plan().steps.as_slice()[self.rollout.step].pause {
-            let why = format!(
-                "step {} has passed and waits for promote",
-                self.rollout.rung()
-            );
-            return self.gate(why, first, now, emit);
+            return self.gate(vec![Reason::StepPassed], first, now, emit);
         }
         self.next_step(now)
     }
 
     pub fn gate(
         &mut self,
-        why: String,
+        reasons: Vec<Reason>,
         first: bool,
         now: Timestamp,
         emit: &mut dyn FnMut(EventKind),
@@ -294,7 +305,7 @@ impl Machine {
             emit(EventKind::Waiting {
                 weight: self.rollout.weight(),
                 reach: self.rollout.reach(),
-                why,
+                reasons,
             });
         }
         Action::Write(Box::new(self.rollout.in_phase(Phase::Waiting, now)))
@@ -329,8 +340,13 @@ impl Machine {
     }
 
     /// No pod of the canary is ready.
-    pub fn canary_down(&mut self, why: String, emit: &mut dyn FnMut(EventKind)) -> Action {
-        self.override_reason(why);
+    pub fn canary_down(
+        &mut self,
+        pods: usize,
+        crashing: bool,
+        emit: &mut dyn FnMut(EventKind),
+    ) -> Action {
+        self.override_reason(Reason::CanaryDown { pods, crashing });
         self.regressed(Cause::CanaryDown, emit)
     }
 }

@@ -1,29 +1,55 @@
-//! Why the metrics cannot be used, since when, and how often that is worth saying.
+//! Why the metrics cannot be used, since when, and how often that is reported. Pure.
 
-use std::fmt;
-use std::mem::{Discriminant, discriminant};
+use std::mem::discriminant;
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::metrics::{MetricsError, Quality};
 use crate::plan::HumanDuration;
 
-/// How often the same trouble is told again.
+/// How often the same problem is reported again.
 const REMINDER: SignedDuration = SignedDuration::from_mins(1);
 
 /// Why the metrics cannot be used.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    tag = "problem",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
 pub enum Unusable {
     /// There is no answer at all.
-    NoAnswer(MetricsError),
+    NoAnswer {
+        /// The kind of error, in one word: `timed-out`.
+        error: String,
+        /// What was attempted and what came back.
+        message: String,
+    },
     /// A part of the answer is missing.
-    Partial(Vec<String>),
+    Partial {
+        /// What Prometheus said about it.
+        warnings: Vec<String>,
+    },
     /// Neither version has a series.
     NoSeries,
-    /// The newest sample is this old.
-    Stale(SignedDuration),
-    /// The versions' samples are from different times.
+    /// The newest sample is too old.
+    Stale {
+        /// How old it is.
+        age: HumanDuration,
+    },
+    /// The versions' samples are further apart than a scrape.
     Skewed,
+}
+
+impl From<MetricsError> for Unusable {
+    fn from(error: MetricsError) -> Self {
+        Self::NoAnswer {
+            error: error.kind().to_owned(),
+            message: error.to_string(),
+        }
+    }
 }
 
 impl Unusable {
@@ -32,70 +58,51 @@ impl Unusable {
         if quality.is_sound(now) {
             None
         } else if quality.partial {
-            Some(Self::Partial(quality.warnings.clone()))
+            Some(Self::Partial {
+                warnings: quality.warnings.clone(),
+            })
         } else if quality.series == 0 {
             Some(Self::NoSeries)
         } else if quality.is_stale(now) {
-            Some(Self::Stale(quality.age(now).unwrap_or_default()))
+            let age = quality.age(now).unwrap_or_default().into();
+            Some(Self::Stale { age })
         } else {
             Some(Self::Skewed)
         }
     }
 
-    fn kind(&self) -> Kind {
-        let answer = match self {
-            Self::NoAnswer(error) => Some(discriminant(error)),
-            Self::Partial(_) | Self::NoSeries | Self::Stale(_) | Self::Skewed => None,
-        };
-        (discriminant(self), answer)
-    }
-}
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoAnswer(error) => error.fmt(f),
-            Self::Partial(warnings) => {
-                write!(f, "the answer is incomplete: {}", warnings.join("; "))
-            }
-            Self::NoSeries => f.write_str("there are no series of either version"),
-            Self::Stale(age) => {
-                write!(f, "the newest sample is {} old", HumanDuration::from(*age))
-            }
-            Self::Skewed => {
-                f.write_str("the samples of the two versions are further apart than a scrape")
-            }
+    /// Whether both are the same problem, whatever the numbers and texts in it.
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::NoAnswer { error: a, .. }, Self::NoAnswer { error: b, .. }) => a == b,
+            _ => discriminant(self) == discriminant(other),
         }
     }
 }
-
-/// What tells one trouble from another, without the numbers in it that change all the time.
-type Kind = (Discriminant<Unusable>, Option<Discriminant<MetricsError>>);
 
 /// Since when the metrics cannot be used.
 #[derive(Debug, Default)]
 pub struct MetricsOutage {
     since: Option<Timestamp>,
-    told: Option<(Kind, Timestamp)>,
+    reported: Option<(Unusable, Timestamp)>,
 }
 
 impl MetricsOutage {
-    /// The metrics cannot be used at `now`: since when, and whether that is worth saying.
-    pub fn note(&mut self, trouble: &Unusable, now: Timestamp) -> (Timestamp, bool) {
+    /// The metrics cannot be used at `now`: since when, and whether that is to be reported.
+    pub fn note(&mut self, why: &Unusable, now: Timestamp) -> (Timestamp, bool) {
         let since = *self.since.get_or_insert(now);
-        let kind = trouble.kind();
-        let known = self
-            .told
-            .is_some_and(|(told, at)| told == kind && now.duration_since(at) < REMINDER);
+        let known = self.reported.as_ref().is_some_and(|(reported, at)| {
+            reported.is_like(why) && now.duration_since(*at) < REMINDER
+        });
         if !known {
-            self.told = Some((kind, now));
+            self.reported = Some((why.clone(), now));
         }
         (since, !known)
     }
 
-    /// The metrics can be used again, or the waiting for them begins anew: since when they could not.
+    /// The metrics can be used again, or their grace begins again: since when they could not be used.
     pub fn end(&mut self) -> Option<Timestamp> {
-        self.told = None;
+        self.reported = None;
         self.since.take()
     }
 
@@ -110,18 +117,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_trouble_is_told_once_a_minute_and_another_at_once() {
+    fn the_same_problem_is_reported_once_a_minute_and_another_at_once() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let stale = |second| Unusable::Stale(SignedDuration::from_secs(second));
+        let stale = |second| Unusable::Stale {
+            age: HumanDuration::seconds(second),
+        };
         let mut outage = MetricsOutage::default();
-        for (trouble, second, told) in [
+        for (why, second, reported) in [
             (stale(4), 10, true),
             (stale(5), 11, false),
             (Unusable::NoSeries, 12, true),
             (Unusable::NoSeries, 71, false),
             (Unusable::NoSeries, 72, true),
         ] {
-            assert_eq!(outage.note(&trouble, at(second)), (at(10), told));
+            assert_eq!(outage.note(&why, at(second)), (at(10), reported));
         }
         assert_eq!(outage.end(), Some(at(10)));
         assert!(!outage.lasts());

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::action::Action;
 use super::event::{EventKind, VersionCounts};
 use super::machine::Machine;
+use super::reason::Reason;
 
 /// So many copies cannot all go unseen by chance.
 const COPIES_TO_BE_SEEN: f64 = 20.0;
@@ -42,16 +43,17 @@ impl Machine {
         if elapsed < least.max(scrapes) || self.expected_copies() < COPIES_TO_BE_SEEN {
             return self.check_deadline(now, emit);
         }
+        self.override_reason(self.mirror_unseen());
+        self.inconclusive(None, now, emit)
+    }
+
+    /// The reason of a mirror step without a trace of the mirrored requests.
+    pub fn mirror_unseen(&self) -> Reason {
         let seen = self.evidence.shadow();
-        let (what, whose) = match (seen.stable.requests, seen.canary.requests) {
-            (0, 0) => ("nothing seen of", "neither version's own proxy is"),
-            (_, 0) => ("nothing seen of", "the canary's own proxy is not"),
-            _ => ("nothing to compare with", "stable's own proxy is not"),
-        };
-        let copies = self.expected_copies().round();
-        self.override_reason(format!(
-            "{what} the shadow traffic: not judged; some {copies} requests were mirrored, and {whose} in the metrics (reporter=\"destination\")"
-        ));
-        self.inconclusive(String::new(), now, emit)
+        Reason::MirrorUnseen {
+            expected: self.expected_copies().round() as u64,
+            stable_seen: seen.stable.requests > 0,
+            canary_seen: seen.canary.requests > 0,
+        }
     }
 }

@@ -3,13 +3,15 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::event::VersionCounts;
+use super::reason::Reason;
 use crate::plan::Percent;
 
 /// Why traffic was taken back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// The canary was worse.
@@ -31,7 +33,7 @@ pub enum Cause {
 }
 
 /// How it ended. Each has an exit code of its own in the one table of `cli`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The canary has all the traffic.
@@ -111,6 +113,6 @@ pub struct Summary {
     /// From the decision to take traffic back to restored weights, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_millis: Option<u64>,
-    /// Why, in words.
-    pub reasons: Vec<String>,
+    /// Why.
+    pub reasons: Vec<Reason>,
 }

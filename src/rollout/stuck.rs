@@ -10,6 +10,7 @@ use crate::plan::{HumanDuration, OnStuck};
 use super::action::Action;
 use super::machine::Machine;
 use super::metrics_outage::Unusable;
+use super::reason::Reason;
 
 impl Machine {
     /// A suspicion that nothing confirms or clears must not hold the rollout for ever.
@@ -19,9 +20,7 @@ impl Machine {
         if since.is_none_or(|since| now.duration_since(since) < timeout.signed()) {
             return Action::Wait;
         }
-        self.override_reason(format!(
-            "the regression was neither confirmed nor cleared within {timeout}"
-        ));
+        self.override_reason(Reason::SuspicionTimedOut { after: timeout });
         self.regressed(Cause::Regression, emit)
     }
 
@@ -30,30 +29,29 @@ impl Machine {
         if now.duration_since(self.rollout.since) < timeout.signed() {
             return Action::Wait;
         }
-        self.inconclusive(format!(" after {timeout}"), now, emit)
+        self.inconclusive(Some(timeout), now, emit)
     }
 
     pub fn inconclusive(
         &mut self,
-        after: String,
+        after: Option<HumanDuration>,
         now: Timestamp,
         emit: &mut dyn FnMut(EventKind),
     ) -> Action {
-        let reasons = match self.reasons() {
-            _ if self.is_mirror_unseen() && self.override_reason.is_none() => {
-                "nothing seen of the shadow traffic: not judged".to_owned()
-            }
-            reasons if reasons.is_empty() => "no request was counted".to_owned(),
-            reasons => reasons.join("; "),
+        let because = match self.reasons() {
+            _ if self.is_mirror_unseen() && self.goes_by_evidence() => vec![self.mirror_unseen()],
+            reasons if reasons.is_empty() => vec![Reason::NoRequests],
+            reasons => reasons,
         };
-        let why = format!("no verdict{after} at {}: {reasons}", self.rollout.rung());
+        let reasons = std::iter::once(Reason::NoVerdict { after });
+        let reasons = reasons.chain(because).collect();
         let policy = self.plan().on_inconclusive;
-        self.stuck(why, policy, Cause::Inconclusive, now, emit)
+        self.stuck(reasons, policy, Cause::Inconclusive, now, emit)
     }
 
     fn stuck(
         &mut self,
-        why: String,
+        reasons: Vec<Reason>,
         policy: OnStuck,
         cause: Cause,
         now: Timestamp,
@@ -61,9 +59,9 @@ impl Machine {
     ) -> Action {
         let first = !std::mem::replace(&mut self.announced, true);
         if first {
-            self.override_reason(why.clone());
-            let why = why.clone();
-            emit(EventKind::NoVerdict { why, policy });
+            self.override_reasons(reasons.clone());
+            let reasons = reasons.clone();
+            emit(EventKind::NoVerdict { reasons, policy });
         }
         match policy {
             OnStuck::Rollback => Action::RollBack {
@@ -71,7 +69,7 @@ impl Machine {
                 overwrite: false,
             },
             OnStuck::Promote => self.next_step(now),
-            OnStuck::Hold => self.gate(why, first, now, emit),
+            OnStuck::Hold => self.gate(reasons, first, now, emit),
         }
     }
 
@@ -87,7 +85,7 @@ impl Machine {
         let grace = self.plan().metrics_grace;
         if worth_saying {
             emit(EventKind::MetricsUnavailable {
-                why: trouble.to_string(),
+                why: trouble.clone(),
                 since: metrics_unusable,
                 grace,
             });
@@ -95,13 +93,19 @@ impl Machine {
         if metrics_unusable < grace {
             return Action::Wait;
         }
-        let why = format!("no metrics for {metrics_unusable}: {trouble}");
+        let mut reasons = vec![
+            Reason::NoMetrics {
+                lasted: metrics_unusable,
+            },
+            Reason::MetricsUnusable(trouble.clone()),
+        ];
         match self.rollout.phase {
             // Nothing is at stake while somebody has to promote anyway.
             Phase::Waiting | Phase::Paused => Action::Wait,
             // Whether it was the canary can no longer be told; it looked like it.
             Phase::Tripped => {
-                self.override_reason(format!("{why}, so the regression stands"));
+                reasons.push(Reason::SuspicionStands);
+                self.override_reasons(reasons);
                 self.regressed(Cause::Regression, emit)
             }
             Phase::Progressing => {
@@ -110,7 +114,7 @@ impl Machine {
                     // Every step gets the whole grace.
                     self.outage.end();
                 }
-                self.stuck(why, policy, Cause::NoMetrics, now, emit)
+                self.stuck(reasons, policy, Cause::NoMetrics, now, emit)
             }
         }
     }

@@ -1,13 +1,15 @@
-//! The seat every analysis takes: the plain gate and the sequential test behind one trait.
+//! What every analysis has in common: the plain gate and the sequential test behind one trait.
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::reason::Reason;
 use super::window::Window;
 use crate::verdict::sequential::Evidence;
 
 /// What is known about the canary at this moment. No data is never good news.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Enough evidence that the canary is as good as stable, within the tolerance.
@@ -19,10 +21,6 @@ pub enum Verdict {
     /// The metrics do not answer, or what they say cannot be trusted.
     MetricsUnavailable,
 }
-
-/// One reason for a verdict, in words for a person, numbers with their denominators.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reason(pub String);
 
 /// The step that begins.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,8 +35,8 @@ pub struct StepContext {
     pub dwell: SignedDuration,
 }
 
-/// What an analysis asks of the engine after it has seen a window.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What an analysis asks for after it has seen a window.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
     /// Stay at this weight and look again.
     Stay(Verdict, Vec<Reason>),

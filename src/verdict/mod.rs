@@ -3,12 +3,14 @@
 //! Pure code. It knows no Kubernetes, no Prometheus and no clock: time is what the windows say.
 
 mod analysis;
+mod reason;
 pub mod sequential;
 mod threshold;
 mod window;
 mod with_limit;
 
-pub use analysis::{Analysis, Decision, Reason, StepContext, Verdict};
+pub use analysis::{Analysis, Decision, StepContext, Verdict};
+pub use reason::Reason;
 pub use threshold::{Limits, ThresholdGate};
 pub use window::{Counts, Slow, Window};
 pub use with_limit::WithLimit;

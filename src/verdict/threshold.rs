@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::analysis::{Analysis, Decision, Reason, StepContext, Verdict};
+use super::analysis::{Analysis, Decision, StepContext, Verdict};
+use super::reason::Reason;
 use super::{Counts, Window};
 
 /// How many standard deviations of the difference between the versions are put down to chance.
@@ -39,7 +40,7 @@ impl ThresholdGate {
         }
     }
 
-    fn judge(&self, step: StepContext) -> (Verdict, Vec<Reason>) {
+    fn judge(&self, step: StepContext) -> (Verdict, Reason) {
         let Limits {
             max_error_rate,
             margin,
@@ -60,54 +61,50 @@ impl ThresholdGate {
                     if stable > max_error_rate && canary <= stable + margin
                         || self.may_be_chance() =>
                 {
-                    (
-                        Verdict::NotEnoughData,
-                        vec![reason(format!(
-                            "both versions fail: canary {}, stable {}; the canary is not to blame",
-                            percent(canary),
-                            percent(stable)
-                        ))],
-                    )
+                    (Verdict::NotEnoughData, Reason::BothFail { canary, stable })
                 }
                 _ => (
                     Verdict::Regressed,
-                    vec![reason(format!(
-                        "the canary failed {} of its requests, the limit is {}",
-                        percent(canary),
-                        percent(max_error_rate)
-                    ))],
+                    Reason::OverLimit {
+                        rate: canary,
+                        limit: max_error_rate,
+                    },
                 ),
             };
         }
         if self.canary.requests < min_requests {
-            return not_enough("canary", self.canary, min_requests);
+            let reason = Reason::TooFewCanaryRequests {
+                requests: self.canary.requests,
+                needed: min_requests,
+            };
+            return (Verdict::NotEnoughData, reason);
         }
         match beside_stable {
-            None if !is_alone => not_enough("stable version", self.stable, min_requests),
+            None if !is_alone => (
+                Verdict::NotEnoughData,
+                Reason::TooFewStableRequests {
+                    requests: self.stable.requests,
+                    needed: min_requests,
+                },
+            ),
             Some(stable) if canary > stable + margin && self.may_be_chance() => (
                 Verdict::NotEnoughData,
-                vec![reason(format!(
-                    "the canary failed {} of its requests, stable {}; that may still be chance",
-                    percent(canary),
-                    percent(stable)
-                ))],
+                Reason::MaybeChance { canary, stable },
             ),
             Some(stable) if canary > stable + margin => (
                 Verdict::Regressed,
-                vec![reason(format!(
-                    "the canary failed {} of its requests, stable {}; the margin is {} points",
-                    percent(canary),
-                    percent(stable),
-                    percent(margin).trim_end_matches(" %")
-                ))],
+                Reason::OverMargin {
+                    canary,
+                    stable,
+                    margin,
+                },
             ),
             _ => (
                 Verdict::Healthy,
-                vec![reason(format!(
-                    "the canary failed {} of its requests, the limit is {}",
-                    percent(canary),
-                    percent(max_error_rate)
-                ))],
+                Reason::WithinLimit {
+                    rate: canary,
+                    limit: max_error_rate,
+                },
             ),
         }
     }
@@ -130,31 +127,6 @@ impl ThresholdGate {
     }
 }
 
-fn not_enough(whose: &str, counts: Counts, needed: u64) -> (Verdict, Vec<Reason>) {
-    let text = format!(
-        "the {whose} had {} of {needed} requests needed",
-        counts.requests
-    );
-    (Verdict::NotEnoughData, vec![reason(text)])
-}
-
-fn reason(text: String) -> Reason {
-    Reason(text)
-}
-
-/// A share as a percentage with as many digits as it takes to be told from 0.
-fn percent(share: f64) -> String {
-    let value = share * 100.0;
-    let digits = if value == 0.0 || value >= 10.0 {
-        0
-    } else if value >= 1.0 {
-        1
-    } else {
-        2
-    };
-    format!("{value:.digits$} %")
-}
-
 impl Analysis for ThresholdGate {
     fn begin_step(&mut self, step: StepContext) {
         self.step = Some(step);
@@ -164,10 +136,7 @@ impl Analysis for ThresholdGate {
 
     fn observe(&mut self, window: &Window) -> Decision {
         let Some(step) = self.step else {
-            return Decision::Stay(
-                Verdict::NotEnoughData,
-                vec![reason("no step has begun".into())],
-            );
+            return Decision::Stay(Verdict::NotEnoughData, Vec::new());
         };
         // A window that opened before the step holds requests of the weight before.
         if window.lies_after(step.began) {
@@ -175,11 +144,11 @@ impl Analysis for ThresholdGate {
             self.canary += window.canary;
         }
         match self.judge(step) {
-            (Verdict::Healthy, reasons) if window.end.duration_since(step.began) >= step.dwell => {
-                Decision::Advance(reasons)
+            (Verdict::Healthy, reason) if window.end.duration_since(step.began) >= step.dwell => {
+                Decision::Advance(vec![reason])
             }
-            (Verdict::Regressed, reasons) => Decision::Rollback(reasons),
-            (verdict, reasons) => Decision::Stay(verdict, reasons),
+            (Verdict::Regressed, reason) => Decision::Rollback(vec![reason]),
+            (verdict, reason) => Decision::Stay(verdict, vec![reason]),
         }
     }
 }
@@ -220,16 +189,17 @@ mod tests {
         }
     }
 
-    fn verdict(share: f64, windows: &[Window]) -> (String, String) {
+    fn verdict(share: f64, windows: &[Window]) -> (&'static str, Reason) {
         let mut gate = gate(share);
         let mut last = None;
         for window in windows {
             last = Some(gate.observe(window));
         }
         match last.unwrap() {
-            Decision::Stay(verdict, reasons) => (format!("{verdict:?}"), reasons[0].0.clone()),
-            Decision::Advance(reasons) => ("Advance".into(), reasons[0].0.clone()),
-            Decision::Rollback(reasons) => ("Rollback".into(), reasons[0].0.clone()),
+            Decision::Stay(Verdict::Healthy, reasons) => ("healthy", reasons[0]),
+            Decision::Stay(_, reasons) => ("not enough", reasons[0]),
+            Decision::Advance(reasons) => ("advance", reasons[0]),
+            Decision::Rollback(reasons) => ("rollback", reasons[0]),
             other => panic!("the gate never says {other:?}"),
         }
     }
@@ -240,62 +210,86 @@ mod tests {
             (
                 0.1,
                 vec![window(0, (900, 1), (99, 0))],
-                "NotEnoughData",
-                "the canary had 99 of 100 requests needed",
+                "not enough",
+                Reason::TooFewCanaryRequests {
+                    requests: 99,
+                    needed: 100,
+                },
             ),
             (
                 0.1,
                 vec![window(0, (900, 1), (100, 1))],
-                "Healthy",
-                "the canary failed 1.0 % of its requests, the limit is 1.0 %",
+                "healthy",
+                Reason::WithinLimit {
+                    rate: 0.01,
+                    limit: 0.01,
+                },
             ),
             (
                 0.1,
                 vec![window(0, (900, 1), (100, 1)), window(5, (900, 0), (100, 0))],
-                "Advance",
-                "the canary failed 0.50 % of its requests, the limit is 1.0 %",
+                "advance",
+                Reason::WithinLimit {
+                    rate: 0.005,
+                    limit: 0.01,
+                },
             ),
             (
                 0.1,
                 vec![window(0, (900, 1), (100, 20))],
-                "Rollback",
-                "the canary failed 20 % of its requests, the limit is 1.0 %",
+                "rollback",
+                Reason::OverLimit {
+                    rate: 0.2,
+                    limit: 0.01,
+                },
             ),
             (
                 0.1,
                 vec![window(0, (90, 0), (4, 2))],
-                "Rollback",
-                "the canary failed 50 % of its requests, the limit is 1.0 %",
+                "rollback",
+                Reason::OverLimit {
+                    rate: 0.5,
+                    limit: 0.01,
+                },
             ),
             (
                 0.1,
                 vec![window(0, (900, 300), (100, 33))],
-                "NotEnoughData",
-                "both versions fail: canary 33 %, stable 33 %; the canary is not to blame",
+                "not enough",
+                Reason::BothFail {
+                    canary: 0.33,
+                    stable: 300.0 / 900.0,
+                },
             ),
             (
                 0.1,
                 vec![window(0, (900, 90), (100, 33))],
-                "Rollback",
-                "the canary failed 33 % of its requests, the limit is 1.0 %",
+                "rollback",
+                Reason::OverLimit {
+                    rate: 0.33,
+                    limit: 0.01,
+                },
             ),
             (
                 0.9,
                 vec![window(0, (10, 0), (900, 0))],
-                "NotEnoughData",
-                "the stable version had 10 of 100 requests needed",
+                "not enough",
+                Reason::TooFewStableRequests {
+                    requests: 10,
+                    needed: 100,
+                },
             ),
             (
                 1.0,
                 vec![window(0, (0, 0), (900, 0)), window(5, (0, 0), (1, 0))],
-                "Advance",
-                "the canary failed 0 % of its requests, the limit is 1.0 %",
+                "advance",
+                Reason::WithinLimit {
+                    rate: 0.0,
+                    limit: 0.01,
+                },
             ),
         ] {
-            assert_eq!(
-                verdict(share, &windows),
-                (expected.to_owned(), why.to_owned())
-            );
+            assert_eq!(verdict(share, &windows), (expected, why));
         }
     }
 
@@ -310,10 +304,11 @@ mod tests {
         let decision = gate.observe(&window(0, (10_000, 10), (1000, 50)));
         assert_eq!(
             decision,
-            Decision::Rollback(vec![Reason(
-                "the canary failed 5.0 % of its requests, stable 0.10 %; the margin is 1.0 points"
-                    .into()
-            )])
+            Decision::Rollback(vec![Reason::OverMargin {
+                canary: 0.05,
+                stable: 0.001,
+                margin: 0.01
+            }])
         );
     }
 
@@ -324,11 +319,8 @@ mod tests {
     #[test]
     fn a_handful_of_requests_in_an_outage_of_both_is_not_held_against_the_canary() {
         let (verdict, why) = verdict(0.1, &[window(0, (1980, 9), (220, 3))]);
-        assert_eq!(verdict, "NotEnoughData");
-        assert_eq!(
-            why,
-            "both versions fail: canary 1.4 %, stable 0.45 %; the canary is not to blame"
-        );
+        assert_eq!(verdict, "not enough");
+        assert!(matches!(why, Reason::BothFail { .. }), "{why:?}");
     }
 
     #[test]
@@ -352,7 +344,7 @@ mod tests {
                 &[window(0, (0, 0), (0, 0)), window(10, (0, 0), (0, 0))]
             )
             .0,
-            "NotEnoughData"
+            "not enough"
         );
     }
 }

@@ -50,7 +50,7 @@ impl Analysis for WithLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::analysis::{Reason, Verdict};
+    use crate::verdict::analysis::Verdict;
     use crate::verdict::threshold::Limits;
     use crate::verdict::window::Counts;
     use jiff::{SignedDuration, Timestamp};
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn both_must_be_content() {
-        let why = || vec![Reason("compared".into())];
+        let why = Vec::new;
         let stay = Decision::Stay(Verdict::NotEnoughData, why());
         for (compared, share, requests, failures, expected) in [
             (Decision::Advance(why()), 0.1, 200, 0, "Advance"),

@@ -4,7 +4,7 @@
 //! own: what becomes of a copy stands in nobody's metrics, and only the backends can count it.
 
 use kubectl_canary::plan::{Percent, Reach};
-use kubectl_canary::rollout::{Cause, EventKind, Outcome};
+use kubectl_canary::rollout::{Cause, EventKind, Outcome, Reason};
 use serde_json::json;
 
 use crate::app::App;
@@ -38,8 +38,15 @@ async fn copies_reach_the_canary_and_no_user_and_unseen_they_are_no_good_news() 
     assert_eq!(ended.code, Some(12), "no verdict, no promotion");
     assert_eq!(ended.steps(), ["0"]);
     let unseen = |event: &EventKind| match event {
-        EventKind::NoVerdict { why, .. } => why.starts_with(
-            "no verdict at mirror 20 %: nothing seen of the shadow traffic: not judged",
+        EventKind::NoVerdict { reasons, .. } => matches!(
+            &reasons[..],
+            [
+                Reason::NoVerdict { .. },
+                Reason::MirrorUnseen {
+                    canary_seen: false,
+                    ..
+                }
+            ]
         ),
         _ => false,
     };

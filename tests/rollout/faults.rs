@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kubectl_canary::istio::VirtualService;
 use kubectl_canary::plan::Options;
-use kubectl_canary::rollout::{Cause, EventKind, Outcome, Rollout};
+use kubectl_canary::rollout::{Cause, EventKind, Outcome, Reason, Rollout};
 use kubectl_canary::sandbox::{ApiFault, Rule};
 
 use crate::harness::{Shop, brisk, brisk_with};
@@ -232,7 +232,10 @@ async fn a_step_that_the_server_refuses_for_good_is_rolled_back() {
     let finish = shop.start(brisk()).await.unwrap();
     assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Refused));
     assert!(
-        finish.reasons[0].contains("weights above 10 need an approval"),
+        matches!(
+            &finish.reasons[..],
+            [Reason::Refused { message }] if message.contains("weights above 10 need an approval")
+        ),
         "{:?}",
         finish.reasons
     );

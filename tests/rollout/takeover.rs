@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase};
+use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase, Reason};
 use kubectl_canary::sandbox::{ApiFault, Denial, Rule};
 use kubectl_canary::{Signal, Signals};
 use tokio::time::timeout;
@@ -30,7 +30,13 @@ async fn abort_beside_a_live_driver_ends_both() {
     let finish = finish.unwrap();
     assert_eq!(aborted.outcome, Outcome::RolledBack(Cause::Request));
     assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Request));
-    assert_eq!(finish.reasons, ["rolled back: on request by bob@desk"]);
+    assert_eq!(
+        finish.reasons,
+        [Reason::Ended {
+            outcome: Outcome::RolledBack(Cause::Request),
+            by: "bob@desk".into()
+        }]
+    );
     assert!(
         finish.at.duration_since(at) < SignedDuration::from_secs(1),
         "at once"
@@ -302,7 +308,7 @@ async fn without_a_right_to_leases_it_goes_on_and_says_so() {
 }
 
 /// Alice stands still at 10 % while bob takes over; then she wakes up.
-async fn stalled(signal: Option<Signal>) -> (Shop, Outcome, Vec<String>) {
+async fn stalled(signal: Option<Signal>) -> (Shop, Outcome, Vec<Reason>) {
     let shop = Shop::open().await;
     let hers = shop.clone();
     let (tell, heard) = signals();
@@ -331,7 +337,10 @@ async fn stalled(signal: Option<Signal>) -> (Shop, Outcome, Vec<String>) {
 async fn a_stalled_driver_that_wakes_up_after_a_takeover_leaves() {
     let (shop, outcome, reasons) = stalled(None).await;
     assert_eq!(outcome, Outcome::TakenOver);
-    assert!(reasons[0].starts_with("bob@desk/"), "{reasons:?}");
+    assert!(
+        matches!(&reasons[..], [Reason::TakenOver { by }] if by.starts_with("bob@desk/")),
+        "{reasons:?}"
+    );
     assert_eq!(shop.weights(), [90, 10]);
 }
 

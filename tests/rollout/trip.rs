@@ -4,9 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use kubectl_canary::istio::{VirtualService, select_versions};
 use kubectl_canary::metrics::{Newest, Observation, Quality, Reporter};
 use kubectl_canary::plan::{Options, Percent, Plan};
-use kubectl_canary::rollout::{Action, Machine, StopAt};
+use kubectl_canary::rollout::{Action, Machine, Reason, StopAt};
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase, Rollout, Segment};
-use kubectl_canary::verdict::{Analysis, Counts, Decision, Reason, StepContext, Verdict, Window};
+use kubectl_canary::verdict::{self, Analysis, Counts, Decision, StepContext, Verdict, Window};
 use serde_json::json;
 use std::sync::{Arc, Mutex};
 
@@ -32,8 +32,11 @@ impl Analysis for Script {
     }
 }
 
-fn why() -> Vec<Reason> {
-    vec![Reason("the script says so".into())]
+fn why() -> Vec<verdict::Reason> {
+    vec![verdict::Reason::TooFewCanaryRequests {
+        requests: 1,
+        needed: 2,
+    }]
 }
 
 fn stay() -> Decision {
@@ -238,7 +241,9 @@ fn a_trip_that_nothing_clears_or_confirms_ends_in_a_rollback() {
     );
     assert_eq!(
         machine.reasons(),
-        ["the regression was neither confirmed nor cleared within 10m"]
+        [Reason::SuspicionTimedOut {
+            after: "10m".parse().unwrap()
+        }]
     );
 }
 
@@ -297,13 +302,18 @@ fn a_deadline_counts_from_when_the_driver_took_over() {
         ),
         "{action:?}"
     );
-    let why = events.into_iter().find_map(|event| match event {
-        EventKind::NoVerdict { why, .. } => Some(why),
+    let told = events.into_iter().find_map(|event| match event {
+        EventKind::NoVerdict { reasons, .. } => Some(reasons),
         _ => None,
     });
     assert_eq!(
-        why.as_deref(),
-        Some("no verdict after 10m at 10 %: the script says so")
+        told.unwrap(),
+        [
+            Reason::NoVerdict {
+                after: Some("10m".parse().unwrap())
+            },
+            why()[0].into(),
+        ]
     );
 }
 

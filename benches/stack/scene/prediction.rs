@@ -7,7 +7,7 @@ use kubectl_canary::simulate::{
     Latency, Moment, Outcome, Rehearsal, Scenario, Table, World, outcomes,
 };
 use kubectl_canary::verdict::Analysis;
-use kubectl_canary::verdict::sequential::{History, Sequential, State};
+use kubectl_canary::verdict::sequential::{AnalysisState, History, Sequential};
 
 use clap::Parser;
 
@@ -66,7 +66,7 @@ fn play(
     let mut watch = |moment: Moment| {
         let confirms = moment
             .evidence
-            .is_some_and(|evidence| evidence.state == State::Confirming);
+            .is_some_and(|evidence| evidence.state == AnalysisState::Confirming);
         tripped = match (confirms, tripped) {
             (true, since) => since.or(Some(moment.at)),
             // The look that confirms is the last.

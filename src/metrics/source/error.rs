@@ -151,6 +151,27 @@ impl MetricsError {
 }
 
 impl MetricsError {
+    /// The kind of error in one word, for programs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::TimedOut { .. } => "timed-out",
+            Self::Unauthorized { .. } => "unauthorized",
+            Self::Forbidden { .. } => "forbidden",
+            Self::NotFound { .. } => "not-found",
+            Self::BadQuery { .. } => "bad-query",
+            Self::QueryFailed { .. } => "query-failed",
+            Self::Unavailable { .. } => "unavailable",
+            Self::NotPrometheus { .. } => "not-prometheus",
+            Self::Redirected { .. } => "redirected",
+            Self::TooLarge { .. } => "too-large",
+            Self::Unsupported { .. } => "unsupported",
+            Self::Client { .. } => "client",
+        }
+    }
+}
+
+impl MetricsError {
     /// The same with every secret taken out of what others said.
     pub(crate) fn without(mut self, secrets: &[String]) -> Self {
         for text in self.texts() {

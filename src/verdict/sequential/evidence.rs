@@ -1,13 +1,13 @@
-//! What is known, for a person and for the record.
+//! What is known at a moment: what is shown and what is recorded.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::metric::Subject;
-use crate::number::grouped;
-use crate::verdict::Counts;
+use crate::verdict::{Counts, Reason};
 
 /// Why a step does not go on although time passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hold {
     /// Both versions fail more than usual.
@@ -23,9 +23,9 @@ pub enum Hold {
 }
 
 /// Where the analysis stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum AnalysisState {
     /// No step has begun.
     Waiting,
     /// Both versions get traffic and are compared.
@@ -39,7 +39,7 @@ pub enum State {
 }
 
 /// One metric's evidence.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MetricEvidence {
     /// What is counted.
     pub subject: Subject,
@@ -65,11 +65,11 @@ impl MetricEvidence {
     }
 }
 
-/// All of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The evidence of all metrics together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// Where the analysis stands.
-    pub state: State,
+    pub state: AnalysisState,
     /// Evidence that the canary is worse, in nats, all metrics together.
     pub evidence: f64,
     /// What it takes to trip, in nats.
@@ -89,22 +89,11 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// The same in sentences a person understands.
-    pub fn sentences(&self) -> Vec<String> {
-        let counts = format!(
-            "canary {}, stable {}",
-            failed(self.canary),
-            failed(self.stable)
-        );
-        std::iter::once(counts).chain(self.reasons()).collect()
-    }
-
-    /// The sentences without the counts, for places that show those already; what matters most comes
-    /// first.
-    pub fn reasons(&self) -> Vec<String> {
+    /// What is known beside the counts; what matters most comes first.
+    pub fn reasons(&self) -> Vec<Reason> {
         let mut reasons = Vec::new();
-        if let State::Held(hold) = self.state {
-            reasons.push(hold.sentence().to_owned());
+        if let AnalysisState::Held(hold) = self.state {
+            reasons.push(Reason::OnHold { hold });
         }
         // Where a regression is near, how good the canary may be is beside the point.
         let evidence = self
@@ -119,67 +108,29 @@ impl Evidence {
             let worst = open.max_by(|a, b| a.openness().total_cmp(&b.openness()));
             reasons.extend(worst.map(|metric| self.bound(metric)));
         }
-        // Evidence that rounds to nothing is not worth a line, unless it is all there is to say.
+        // Evidence that is shown as 0.0 is left out, unless there is no other reason.
         if evidence >= 0.05 || reasons.is_empty() {
-            reasons.push(self.against());
+            reasons.push(Reason::RegressionEvidence {
+                evidence: evidence.max(0.0),
+                needed: self.needed,
+            });
         }
         reasons
     }
 
-    /// How far the evidence of a regression is.
-    pub fn against(&self) -> String {
-        let evidence = self.alone.map_or(self.evidence, |a| a.max(self.evidence));
-        format!(
-            "evidence of regression {:.1} of {:.1}",
-            evidence.max(0.0),
-            self.needed
-        )
-    }
-
     /// What is ruled out for a metric.
-    pub fn bound(&self, metric: &MetricEvidence) -> String {
-        let what = match metric.subject {
-            Subject::Failures => "errors".to_owned(),
-            Subject::SlowerThan { bound_ms } => format!("requests over {bound_ms} ms"),
-        };
+    fn bound(&self, metric: &MetricEvidence) -> Reason {
+        let subject = metric.subject;
         match metric.upper {
-            Some(upper) => format!(
-                "canary {what} exceed {}x stable by at most {} points ({:.0} %)",
-                self.ratio,
-                points(upper),
-                100.0 * self.confidence
-            ),
-            None => format!("no bound on canary {what} yet"),
+            Some(excess) => Reason::Bounded {
+                subject,
+                ratio: self.ratio,
+                excess,
+                confidence: self.confidence,
+            },
+            None => Reason::Unbounded { subject },
         }
     }
-}
-
-impl Hold {
-    /// Why, in words.
-    pub fn sentence(self) -> &'static str {
-        match self {
-            Self::Incident => "stable fails more than usual too: waiting for it to pass",
-            Self::NotItsShare => "the canary does not get the traffic its weight promises",
-            Self::Disputed => "both versions failed together three times in this step",
-            Self::Unsteady => "the canary looked worse at 100 % three times, but not beside stable",
-            Self::Overload => "stable failed more each of three times the canary got more traffic",
-        }
-    }
-}
-
-/// A share of requests in percentage points, as short as it can be.
-pub fn points(share: f64) -> String {
-    let text = format!("{:.2}", 100.0 * share);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// `2 of 15 722 failed`.
-pub fn failed(counts: Counts) -> String {
-    format!(
-        "{} of {} failed",
-        grouped(counts.failures),
-        grouped(counts.requests)
-    )
 }
 
 #[cfg(test)]
@@ -187,17 +138,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_read_well() {
-        let table = [(0.0005, "0.05"), (0.005, "0.5"), (0.4, "40"), (0.02, "2")];
-        for (share, text) in table {
-            assert_eq!(points(share), text);
-        }
-    }
-
-    #[test]
-    fn evidence_speaks_in_sentences() {
+    fn what_matters_most_comes_first() {
         let mut evidence = Evidence {
-            state: State::Held(Hold::Incident),
+            state: AnalysisState::Held(Hold::Incident),
             evidence: 3.12,
             needed: 4.605,
             alone: None,
@@ -229,21 +172,35 @@ mod tests {
             },
         };
         assert_eq!(
-            evidence.sentences(),
+            evidence.reasons(),
             [
-                "canary 0 of 151 failed, stable 14 of 15 722 failed",
-                "stable fails more than usual too: waiting for it to pass",
-                "evidence of regression 3.1 of 4.6",
+                Reason::OnHold {
+                    hold: Hold::Incident
+                },
+                Reason::RegressionEvidence {
+                    evidence: 3.12,
+                    needed: 4.605
+                },
             ]
         );
         evidence.evidence = 0.5;
-        evidence.state = State::Comparing;
+        evidence.state = AnalysisState::Comparing;
         assert_eq!(
             evidence.reasons(),
             [
-                "canary errors exceed 1.5x stable by at most 0.5 points (95 %)",
-                "no bound on canary requests over 250 ms yet",
-                "evidence of regression 0.5 of 4.6",
+                Reason::Bounded {
+                    subject: Subject::Failures,
+                    ratio: 1.5,
+                    excess: 0.005,
+                    confidence: 0.95
+                },
+                Reason::Unbounded {
+                    subject: Subject::SlowerThan { bound_ms: 250.0 }
+                },
+                Reason::RegressionEvidence {
+                    evidence: 0.5,
+                    needed: 4.605
+                },
             ]
         );
     }

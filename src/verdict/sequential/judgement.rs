@@ -1,11 +1,11 @@
 //! What the evidence amounts to in the present step (section 8).
 
 use super::decisions::{Phase, Sequential};
-use super::evidence::{Evidence, Hold, MetricEvidence, State};
+use super::evidence::{AnalysisState, Evidence, Hold, MetricEvidence};
 use super::metric::Metric;
 use super::regression::combine;
 use super::step::Step;
-use crate::verdict::analysis::Reason;
+use crate::verdict::Reason;
 
 /// Cleared trips in a step, retreats from 100 % and steps back from an overload, after which it holds.
 const PATIENCE: u32 = 3;
@@ -39,13 +39,13 @@ impl Sequential {
         }
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> AnalysisState {
         match (self.phase, self.hold()) {
-            (Phase::Waiting, _) => State::Waiting,
-            (Phase::Confirming, _) => State::Confirming,
-            (Phase::Comparing | Phase::Baking, Some(hold)) => State::Held(hold),
-            (Phase::Comparing, None) => State::Comparing,
-            (Phase::Baking, None) => State::Baking,
+            (Phase::Waiting, _) => AnalysisState::Waiting,
+            (Phase::Confirming, _) => AnalysisState::Confirming,
+            (Phase::Comparing | Phase::Baking, Some(hold)) => AnalysisState::Held(hold),
+            (Phase::Comparing, None) => AnalysisState::Comparing,
+            (Phase::Baking, None) => AnalysisState::Baking,
         }
     }
 
@@ -119,6 +119,6 @@ impl Sequential {
     }
 
     pub(super) fn reasons(&self) -> Vec<Reason> {
-        self.evidence().reasons().into_iter().map(Reason).collect()
+        self.evidence().reasons()
     }
 }

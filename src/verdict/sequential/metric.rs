@@ -1,5 +1,6 @@
 //! One question about the canary: does it fail more, is it slower than a bound?
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::block::{Arm, Margin};
@@ -23,8 +24,8 @@ const GUARD_ROOM: f64 = 0.005;
 const GUARD_ROOM_SLOW: f64 = 0.02;
 
 /// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Subject {
     /// Failed requests.
     Failures,

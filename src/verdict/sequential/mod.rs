@@ -101,7 +101,7 @@ pub mod traffic_split;
 mod vectors;
 
 pub use decisions::Sequential;
-pub use evidence::{Evidence, Hold, MetricEvidence, State};
+pub use evidence::{AnalysisState, Evidence, Hold, MetricEvidence};
 pub use forecast::Traffic;
 pub use history::{History, Past};
 pub use metric::Subject;

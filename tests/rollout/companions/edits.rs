@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kubectl_canary::Signals;
 use kubectl_canary::plan::{OnDrift, Options};
-use kubectl_canary::rollout::{Cause, Outcome};
+use kubectl_canary::rollout::{Cause, Outcome, Reason};
 use kubectl_canary::sandbox::{ApiFault, Rule};
 
 use super::harness::{Group, together};
@@ -158,7 +158,10 @@ async fn a_companion_that_is_deleted_is_noticed_and_the_others_go_back() {
     let finish = finish.unwrap();
     assert_eq!(finish.outcome, Outcome::RollbackFailed);
     assert!(
-        finish.reasons[0].contains("shop/storefront"),
+        matches!(
+            &finish.reasons[..],
+            [Reason::RollbackFailed { message }] if message.contains("shop/storefront")
+        ),
         "{:?}",
         finish.reasons
     );

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use kubectl_canary::CommandError;
 use kubectl_canary::plan::Options;
-use kubectl_canary::rollout::{Cause, Outcome};
+use kubectl_canary::rollout::{Cause, Outcome, Reason};
 use kubectl_canary::sandbox::ApiFault;
 use kubectl_canary::{Signal, Signals};
 use serde_json::json;
@@ -54,8 +54,12 @@ async fn a_companion_that_is_refused_in_mid_run_takes_all_back_in_reverse_order(
     let finish = group.start("10,50,100").await.unwrap();
     assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Refused));
     assert!(
-        finish.reasons[0].contains("patch virtualservice shop/partners")
-            && finish.reasons[0].contains("not at 50"),
+        matches!(
+            &finish.reasons[..],
+            [Reason::Refused { message }]
+                if message.contains("patch virtualservice shop/partners")
+                    && message.contains("not at 50")
+        ),
         "{:?}",
         finish.reasons
     );
@@ -98,7 +102,11 @@ async fn a_companion_that_cannot_be_restored_keeps_no_other_from_it_and_is_named
     let finish = finish.unwrap();
     assert_eq!(finish.outcome, Outcome::RollbackFailed);
     assert!(
-        finish.reasons[0].starts_with("virtualservice shop/partners: cannot patch"),
+        matches!(
+            &finish.reasons[..],
+            [Reason::RollbackFailed { message }]
+                if message.starts_with("virtualservice shop/partners: cannot patch")
+        ),
         "{:?}",
         finish.reasons
     );

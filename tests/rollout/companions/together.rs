@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use kubectl_canary::CommandError;
 use kubectl_canary::commands::Start;
 use kubectl_canary::plan::Options;
-use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase};
+use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase, Reason};
 use kubectl_canary::sandbox::{ApiFault, Rule};
 use kubectl_canary::{Signal, Signals};
 use serde_json::json;
@@ -155,7 +155,13 @@ async fn abort_beside_a_live_driver_ends_both_and_restores_all() {
         assert_eq!(aborted.outcome, Outcome::RolledBack(Cause::Request));
         let finish = finish.unwrap();
         assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Request));
-        assert_eq!(finish.reasons, ["rolled back: on request by bob@desk"]);
+        assert_eq!(
+            finish.reasons,
+            [Reason::Ended {
+                outcome: Outcome::RolledBack(Cause::Request),
+                by: "bob@desk".into()
+            }]
+        );
         group.assert_restored();
     }
 }

@@ -2,7 +2,7 @@
 
 use super::rollout::{Rollout, at, policy};
 use crate::verdict::analysis::{Analysis, Decision, Verdict};
-use crate::verdict::sequential::{Hold, State};
+use crate::verdict::sequential::{AnalysisState, Hold};
 
 #[test]
 fn a_healthy_canary_goes_on_when_its_time_is_over() {
@@ -26,7 +26,7 @@ fn both_versions_failing_at_once_holds_and_resets_the_promise() {
         ));
         assert_eq!(
             rollout.analysis.evidence().state,
-            State::Held(Hold::Incident)
+            AnalysisState::Held(Hold::Incident)
         );
     }
 }
@@ -56,7 +56,7 @@ fn a_canary_without_its_share_is_held() {
         assert!(!matches!(decision, Decision::Advance(_)));
     }
     let evidence = rollout.analysis.evidence();
-    assert_eq!(evidence.state, State::Held(Hold::NotItsShare));
+    assert_eq!(evidence.state, AnalysisState::Held(Hold::NotItsShare));
     // What its weight says it should have had is no bound on what it did.
     assert_eq!(evidence.metrics[0].upper, None);
 }
@@ -148,7 +148,7 @@ fn stable_failing_with_each_increase_sends_the_canary_back_and_ends_without_a_ve
     assert!(matches!(last, Decision::Inconclusive(_)), "{last:?}");
     assert_eq!(
         rollout.analysis.evidence().state,
-        State::Held(Hold::Overload)
+        AnalysisState::Held(Hold::Overload)
     );
 }
 

@@ -1,0 +1,337 @@
+//! Reasons in words: the one place that has them.
+
+use super::escape;
+use super::phrase::Versions;
+use crate::number::share;
+use crate::rollout::{Reason, Unusable};
+use crate::verdict;
+use crate::verdict::sequential::{Hold, Subject};
+
+/// Reasons in one line, if there are any.
+pub(super) fn joined(reasons: &[Reason], versions: &Versions) -> Option<String> {
+    let parts: Vec<_> = reasons.iter().map(|why| reason(why, versions)).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// One reason, fit to be shown on a terminal.
+pub(super) fn reason(reason: &Reason, versions: &Versions) -> String {
+    let canary = &versions.canary;
+    let text = match reason {
+        Reason::Analysis(reason) => analysis(reason, versions),
+        Reason::NothingToCompare => {
+            "one version has all the traffic, so there is nothing to compare".into()
+        }
+        Reason::NoRequests => "no request was counted".into(),
+        Reason::TestersOnly => format!("only testers reached {canary}, which is not analyzed"),
+        Reason::StepPassed => "the step passed and waits for promote".into(),
+        Reason::WaitsForPromote => "waits for promote".into(),
+        Reason::NoVerdict { after: None } => "inconclusive".into(),
+        Reason::NoVerdict { after: Some(after) } => format!("inconclusive after {after}"),
+        Reason::SuspicionTimedOut { after } => {
+            format!("the regression was neither confirmed nor cleared within {after}")
+        }
+        Reason::MirrorUnseen {
+            expected,
+            stable_seen,
+            canary_seen,
+        } => mirror_unseen(*expected, (*stable_seen, *canary_seen), versions),
+        Reason::MetricsUnusable(why) => unusable(why),
+        Reason::NoMetrics { lasted } => format!("no metrics for {lasted}"),
+        Reason::SuspicionStands => "the suspected regression counts as confirmed".into(),
+        Reason::CanaryDown { pods: 0, .. } => format!("{canary} has no pods any more"),
+        Reason::CanaryDown { pods, crashing } => {
+            let crashing = if *crashing { " (crash loop)" } else { "" };
+            match pods {
+                1 => format!("the only pod of {canary} is not ready{crashing}"),
+                pods => format!("none of the {pods} pods of {canary} is ready{crashing}"),
+            }
+        }
+        Reason::Ended { outcome, by } => format!("{outcome} by {by}"),
+        Reason::TakenOver { by } => format!("{by} drives the rollout now"),
+        Reason::RollbackElsewhere => "another process is rolling back".into(),
+        Reason::Drift { manager, what } => format!("{manager} changed the routes: {what}"),
+        Reason::ReassertLimit {
+            manager,
+            what,
+            times,
+            within,
+        } => format!(
+            "{manager} changed the weights again after they were reasserted {times} times within {within}: {what}"
+        ),
+        Reason::Advice { text } => text.clone(),
+        Reason::Signal { name } => name.clone(),
+        Reason::SecondSignal => "a second signal: the traffic stays where it is".into(),
+        Reason::Requested { by } => format!("requested by {by}"),
+        Reason::Refused { message } | Reason::RollbackFailed { message } => message.clone(),
+        Reason::DrivenByJob { job } => format!("driven by job {job}"),
+    };
+    escape(&text).into_owned()
+}
+
+/// What keeps the metrics from being used.
+pub(super) fn unusable(why: &Unusable) -> String {
+    match why {
+        Unusable::NoAnswer { message, .. } => message.clone(),
+        Unusable::Partial { warnings } => {
+            format!("the answer is incomplete: {}", warnings.join("; "))
+        }
+        Unusable::NoSeries => "there are no series of either version".into(),
+        Unusable::Stale { age } => format!("the newest sample is {age} old"),
+        Unusable::Skewed => {
+            "the samples of the two versions are more than a scrape interval apart".into()
+        }
+    }
+}
+
+fn analysis(reason: &verdict::Reason, versions: &Versions) -> String {
+    let Versions { stable, canary } = versions;
+    match *reason {
+        verdict::Reason::OnHold { hold } => on_hold(hold, versions),
+        verdict::Reason::Bounded {
+            subject,
+            ratio,
+            excess,
+            confidence,
+        } => {
+            let rate = match subject {
+                Subject::Failures => "error rate".to_owned(),
+                Subject::SlowerThan { bound_ms } => format!("rate of requests over {bound_ms} ms"),
+            };
+            format!(
+                "{canary}'s {rate} is at most {ratio}x {stable}'s + {} pp ({} confidence)",
+                points(excess),
+                share(confidence)
+            )
+        }
+        verdict::Reason::Unbounded { subject } => match subject {
+            Subject::Failures => format!("too few requests to judge {canary}"),
+            Subject::SlowerThan { bound_ms } => {
+                format!("too few requests to judge how many of {canary}'s take over {bound_ms} ms")
+            }
+        },
+        verdict::Reason::RegressionEvidence { evidence, needed } => {
+            format!("regression evidence {evidence:.1} (rolls back at {needed:.1})")
+        }
+        verdict::Reason::WithinLimit { rate, limit }
+        | verdict::Reason::OverLimit { rate, limit } => format!(
+            "{canary}'s error rate is {}, the limit is {}",
+            share(rate),
+            share(limit)
+        ),
+        verdict::Reason::OverMargin {
+            canary: rate,
+            stable: beside,
+            margin,
+        } => format!(
+            "{canary}'s error rate is {}, {stable}'s {}, the margin is {} pp",
+            share(rate),
+            share(beside),
+            points(margin)
+        ),
+        verdict::Reason::MaybeChance {
+            canary: rate,
+            stable: beside,
+        } => format!(
+            "{canary}'s error rate is {}, {stable}'s {}, which may still be chance",
+            share(rate),
+            share(beside)
+        ),
+        verdict::Reason::BothFail {
+            canary: rate,
+            stable: beside,
+        } => format!(
+            "both versions fail: {canary} {}, {stable} {}; {canary} is not to blame",
+            share(rate),
+            share(beside)
+        ),
+        verdict::Reason::TooFewCanaryRequests { requests, needed } => {
+            format!("{canary} had {requests} of {needed} requests needed")
+        }
+        verdict::Reason::TooFewStableRequests { requests, needed } => {
+            format!("{stable} had {requests} of {needed} requests needed")
+        }
+    }
+}
+
+fn on_hold(hold: Hold, Versions { stable, canary }: &Versions) -> String {
+    match hold {
+        Hold::Incident => {
+            // Who took over a rollout may not know the versions' names.
+            let named = if stable == "stable" { "" } else { " (stable)" };
+            format!("{stable}{named} is failing: analysis on hold")
+        }
+        Hold::NotItsShare => format!("{canary} gets less traffic than its weight promises"),
+        Hold::Disputed => "both versions failed together three times in this step".into(),
+        Hold::Unsteady => {
+            format!("{canary} looked worse at 100 % three times, but not beside {stable}")
+        }
+        Hold::Overload => {
+            format!("{stable} failed more each of the three times {canary} got more traffic")
+        }
+    }
+}
+
+fn mirror_unseen(expected: u64, seen: (bool, bool), versions: &Versions) -> String {
+    let Versions { stable, canary } = versions;
+    let none = format!("none of about {expected} mirrored requests was seen");
+    let (what, whose) = match seen {
+        (false, false) => (none, "neither version's own proxy is".to_owned()),
+        (true, false) => (none, format!("{canary}'s own proxy is not")),
+        (_, true) => (
+            format!("nothing to compare about {expected} mirrored requests with"),
+            format!("{stable}'s own proxy is not"),
+        ),
+    };
+    format!("{what}: {whose} in the metrics (reporter=\"destination\")")
+}
+
+/// A share of requests in percentage points, as short as it can be.
+fn points(share: f64) -> String {
+    let text = format!("{:.2}", 100.0 * share);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(reason: impl Into<Reason>) -> String {
+        let versions = Versions {
+            stable: "v1".into(),
+            canary: "v2".into(),
+        };
+        super::reason(&reason.into(), &versions)
+    }
+
+    #[test]
+    fn findings_are_sentences_about_the_two_versions() {
+        use verdict::Reason::*;
+        let slow = Subject::SlowerThan { bound_ms: 250.0 };
+        let bounded = |subject, excess| Bounded {
+            subject,
+            ratio: 1.5,
+            excess,
+            confidence: 0.95,
+        };
+        for (reason, expected) in [
+            (
+                OnHold {
+                    hold: Hold::Incident,
+                },
+                "v1 (stable) is failing: analysis on hold",
+            ),
+            (
+                bounded(Subject::Failures, 0.005),
+                "v2's error rate is at most 1.5x v1's + 0.5 pp (95 % confidence)",
+            ),
+            (
+                bounded(slow, 0.02),
+                "v2's rate of requests over 250 ms is at most 1.5x v1's + 2 pp (95 % confidence)",
+            ),
+            (
+                Unbounded {
+                    subject: Subject::Failures,
+                },
+                "too few requests to judge v2",
+            ),
+            (
+                RegressionEvidence {
+                    evidence: 2.81,
+                    needed: 4.605,
+                },
+                "regression evidence 2.8 (rolls back at 4.6)",
+            ),
+            (
+                OverLimit {
+                    rate: 0.2,
+                    limit: 0.01,
+                },
+                "v2's error rate is 20 %, the limit is 1 %",
+            ),
+            (
+                OverMargin {
+                    canary: 0.05,
+                    stable: 0.001,
+                    margin: 0.01,
+                },
+                "v2's error rate is 5 %, v1's 0.1 %, the margin is 1 pp",
+            ),
+            (
+                BothFail {
+                    canary: 0.33,
+                    stable: 0.3333,
+                },
+                "both versions fail: v2 33 %, v1 33 %; v2 is not to blame",
+            ),
+            (
+                TooFewStableRequests {
+                    requests: 10,
+                    needed: 100,
+                },
+                "v1 had 10 of 100 requests needed",
+            ),
+        ] {
+            assert_eq!(text(reason), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_rollout_meets_is_named() {
+        for (reason, expected) in [
+            (
+                Reason::CanaryDown {
+                    pods: 0,
+                    crashing: false,
+                },
+                "v2 has no pods any more",
+            ),
+            (
+                Reason::CanaryDown {
+                    pods: 1,
+                    crashing: false,
+                },
+                "the only pod of v2 is not ready",
+            ),
+            (
+                Reason::CanaryDown {
+                    pods: 2,
+                    crashing: true,
+                },
+                "none of the 2 pods of v2 is ready (crash loop)",
+            ),
+            (
+                Reason::MirrorUnseen {
+                    expected: 120,
+                    stable_seen: true,
+                    canary_seen: false,
+                },
+                "none of about 120 mirrored requests was seen: v2's own proxy is not in the metrics (reporter=\"destination\")",
+            ),
+            (
+                Reason::MirrorUnseen {
+                    expected: 120,
+                    stable_seen: false,
+                    canary_seen: true,
+                },
+                "nothing to compare about 120 mirrored requests with: v1's own proxy is not in the metrics (reporter=\"destination\")",
+            ),
+            (
+                Reason::Drift {
+                    manager: "argocd\u{1b}".into(),
+                    what: "http[main] has weights 50/50".into(),
+                },
+                "argocd^[ changed the routes: http[main] has weights 50/50",
+            ),
+        ] {
+            assert_eq!(text(reason), expected);
+        }
+    }
+
+    #[test]
+    fn percentage_points_are_short() {
+        let table = [(0.0005, "0.05"), (0.005, "0.5"), (0.4, "40"), (0.02, "2")];
+        for (share, text) in table {
+            assert_eq!(points(share), text);
+        }
+    }
+}

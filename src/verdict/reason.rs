@@ -1,0 +1,110 @@
+//! Why a verdict is what it is, with its numbers. The words are made in `report`.
+
+use std::mem::discriminant;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::sequential::{Hold, Subject};
+
+/// One reason for a verdict. Rates, margins and limits are shares of requests, 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    tag = "finding",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
+pub enum Reason {
+    /// The step is held although time passes.
+    OnHold {
+        /// Why.
+        hold: Hold,
+    },
+    /// The canary's rate is at most `ratio` times stable's plus `excess`.
+    Bounded {
+        /// What is counted.
+        subject: Subject,
+        /// Factor on the rate of stable.
+        ratio: f64,
+        /// Share of requests.
+        excess: f64,
+        /// How sure that is, 0 to 1.
+        confidence: f64,
+    },
+    /// Too few requests for such a bound.
+    Unbounded {
+        /// What is counted.
+        subject: Subject,
+    },
+    /// How much speaks for a regression.
+    RegressionEvidence {
+        /// In nats.
+        evidence: f64,
+        /// What it takes to roll back, in nats.
+        needed: f64,
+    },
+    /// The canary's failures are within the absolute limit.
+    WithinLimit {
+        /// Failures of the canary per request.
+        rate: f64,
+        /// The limit.
+        limit: f64,
+    },
+    /// The canary's failures are over the absolute limit.
+    OverLimit {
+        /// Failures of the canary per request.
+        rate: f64,
+        /// The limit.
+        limit: f64,
+    },
+    /// The canary fails more than stable by more than the margin.
+    OverMargin {
+        /// Failures of the canary per request.
+        canary: f64,
+        /// Failures of stable per request.
+        stable: f64,
+        /// What is allowed in addition.
+        margin: f64,
+    },
+    /// The canary fails more than stable, but chance explains as much.
+    MaybeChance {
+        /// Failures of the canary per request.
+        canary: f64,
+        /// Failures of stable per request.
+        stable: f64,
+    },
+    /// Both versions fail, so the canary is not to blame.
+    BothFail {
+        /// Failures of the canary per request.
+        canary: f64,
+        /// Failures of stable per request.
+        stable: f64,
+    },
+    /// The canary had too few requests at this step.
+    TooFewCanaryRequests {
+        /// What it had.
+        requests: u64,
+        /// What it takes.
+        needed: u64,
+    },
+    /// Stable had too few requests at this step.
+    TooFewStableRequests {
+        /// What it had.
+        requests: u64,
+        /// What it takes.
+        needed: u64,
+    },
+}
+
+impl Reason {
+    /// Whether both say the same but for their numbers.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let subjects = |a: &Subject, b: &Subject| discriminant(a) == discriminant(b);
+        match (self, other) {
+            (Self::OnHold { hold: a }, Self::OnHold { hold: b }) => a == b,
+            (Self::Bounded { subject: a, .. }, Self::Bounded { subject: b, .. })
+            | (Self::Unbounded { subject: a }, Self::Unbounded { subject: b }) => subjects(a, b),
+            _ => discriminant(self) == discriminant(other),
+        }
+    }
+}
