@@ -5,7 +5,6 @@ use proptest::prelude::*;
 
 use super::rollout::{Rollout, counts, history, policy};
 use crate::verdict::analysis::{Analysis, Decision, Verdict};
-use crate::verdict::sequential::Sequential;
 use crate::verdict::sequential::dispersion::Dispersion;
 use crate::verdict::sequential::{AnalysisState, History, Hold, Past, Policy, Subject};
 use crate::verdict::{Slow, Window};
