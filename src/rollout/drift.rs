@@ -1,109 +1,76 @@
-//! What a rollout does about what others did to the object. Pure.
+//! What a rollout makes of what others did to its object. Pure.
 
 use jiff::Timestamp;
 
 use super::event::EventKind;
-use super::outcome::{Cause, Outcome};
 use super::reason::Reason;
+use super::reassert_limit::ReassertLimit;
 use super::segment::Phase;
 use super::state::Rollout;
-use crate::plan::{HumanDuration, OnDrift};
+use crate::plan::OnDrift;
 
-use super::action::Action;
-use super::machine::Machine;
-use super::observed::Observed;
-
-impl Machine {
-    /// The object was seen.
-    pub fn see(
-        &mut self,
-        sight: Observed,
-        now: Timestamp,
-        emit: &mut dyn FnMut(EventKind),
-    ) -> Action {
-        match sight {
-            Observed::InSync => Action::Wait,
-            Observed::Advanced(shown) => self.moved(*shown, emit),
-            Observed::Ended(last) => {
-                self.override_reason(Reason::Ended {
-                    outcome: last.outcome,
-                    by: last.by,
-                });
-                Action::Leave(last.outcome)
-            }
-            Observed::HolderChanged(holder) => {
-                self.override_reason(Reason::TakenOver { by: holder });
-                Action::Leave(Outcome::TakenOver)
-            }
-            Observed::Drifted { manager, what } => {
-                let policy = self.plan().on_drift;
-                self.drifted(manager, what, policy, now, emit)
-            }
-            // Where there is no object, no policy can do anything about it.
-            Observed::Deleted => self.drifted(
-                "somebody".into(),
-                "the virtualservice was deleted".into(),
-                OnDrift::Stop,
-                now,
-                emit,
-            ),
-        }
-    }
-
-    fn moved(&mut self, shown: Rollout, emit: &mut dyn FnMut(EventKind)) -> Action {
-        let by = shown.by.clone().unwrap_or_else(|| "somebody".into());
-        let (step, phase) = (self.rollout.step, self.rollout.phase);
-        self.set_state(shown);
-        match self.rollout.phase {
-            Phase::Paused if phase != Phase::Paused => emit(EventKind::Paused { by }),
-            _ if step != self.rollout.step => emit(EventKind::Promoted {
-                by,
-                weight: self.rollout.weight(),
-                reach: self.rollout.reach(),
-            }),
-            Phase::Progressing if phase != Phase::Progressing => emit(EventKind::Continued { by }),
-            Phase::Progressing | Phase::Waiting | Phase::Paused | Phase::Tripped => {}
-        }
-        self.after_write()
-    }
-
-    fn drifted(
-        &mut self,
-        manager: String,
-        what: String,
-        policy: OnDrift,
-        now: Timestamp,
-        emit: &mut dyn FnMut(EventKind),
-    ) -> Action {
-        self.override_reason(Reason::Drift {
-            manager: manager.clone(),
-            what: what.clone(),
-        });
-        let mut policy = policy;
-        if policy == OnDrift::Reassert
-            && let Err((times, time)) = self.reassert_limit.try_again(now)
-        {
-            self.override_reason(Reason::ReassertLimit {
-                manager: manager.clone(),
-                what: what.clone(),
-                times,
-                within: HumanDuration::from(time),
-            });
-            self.gave_up = true;
-            policy = OnDrift::Stop;
-        }
-        emit(EventKind::Drifted {
+/// What is done about a change of weights or routes, and why.
+pub fn respond(
+    manager: &str,
+    what: &str,
+    policy: OnDrift,
+    limit: &mut ReassertLimit,
+    now: Timestamp,
+) -> (OnDrift, Reason) {
+    let (manager, what) = (manager.to_owned(), what.to_owned());
+    if policy == OnDrift::Reassert
+        && let Err((times, within)) = limit.try_again(now)
+    {
+        let reason = Reason::ReassertLimit {
             manager,
             what,
-            policy,
-        });
-        match policy {
-            OnDrift::Stop => Action::Leave(Outcome::Drifted),
-            OnDrift::Rollback => Action::RollBack {
-                cause: Cause::Drift,
-                overwrite: true,
-            },
-            OnDrift::Reassert => Action::Write(Box::new(self.rollout.clone())),
+            times,
+            within: within.into(),
+        };
+        return (OnDrift::Stop, reason);
+    }
+    (policy, Reason::Drift { manager, what })
+}
+
+/// The event of a `promote`, `pause` or `resume` by another process, which made `before` into `now`.
+pub fn advanced(before: &Rollout, now: &Rollout) -> Option<EventKind> {
+    let by = now.by.clone().unwrap_or_else(|| "somebody".into());
+    match now.phase {
+        Phase::Paused if before.phase != Phase::Paused => Some(EventKind::Paused { by }),
+        _ if before.step != now.step => Some(EventKind::Promoted {
+            by,
+            weight: now.weight(),
+            reach: now.reach(),
+        }),
+        Phase::Progressing if before.phase != Phase::Progressing => {
+            Some(EventKind::Continued { by })
         }
+        Phase::Progressing | Phase::Waiting | Phase::Paused | Phase::Tripped => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_were_reasserted_too_often_stop_the_rollout() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut limit = ReassertLimit::default();
+        let mut respond = |second| {
+            let policy = OnDrift::Reassert;
+            respond("argocd", "90/10", policy, &mut limit, at(second))
+        };
+        for second in 0..5 {
+            let (policy, reason) = respond(second);
+            assert_eq!(policy, OnDrift::Reassert);
+            assert!(matches!(reason, Reason::Drift { .. }), "{reason:?}");
+        }
+        let (policy, reason) = respond(5);
+        assert_eq!(policy, OnDrift::Stop);
+        assert!(
+            matches!(reason, Reason::ReassertLimit { times: 5, .. }),
+            "{reason:?}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The rollout as a machine: what was seen goes in, what to do next comes out. Pure.
+//! The rollout as a machine: observations go in, the next action comes out. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -7,32 +7,35 @@ use super::outcome::{Cause, Outcome};
 use super::segment::{Phase, Segment};
 use super::state::Rollout;
 use crate::metrics::{Observation, Reporter};
-use crate::plan::{HumanDuration, Plan, Reach};
+use crate::plan::{HumanDuration, OnDrift, OnStuck, Plan, Reach};
 use crate::verdict::{Analysis, Decision};
 
 use super::action::{Action, StopAt, next_step};
+use super::drift;
 use super::evidence::{Alarm, Evidence};
 use super::metrics_outage::{MetricsOutage, Unusable};
+use super::mirror::MirrorStep;
+use super::observed::Observed;
 use super::reason::Reason;
 use super::reassert_limit::ReassertLimit;
+use super::stuck::{self, Blackout};
 
-/// Decides a rollout.
+/// Decides what a rollout does next. The limits and reasons of drift, deadlines, metrics outages and
+/// mirrored requests are in files of their own.
 pub struct Machine {
-    pub rollout: Rollout,
-    pub evidence: Evidence,
+    rollout: Rollout,
+    evidence: Evidence,
     stop_at: StopAt,
     /// Why, where something else than the evidence decided; empty where the evidence did.
     override_reasons: Vec<Reason>,
     /// Whether requests were seen to arrive at this step.
     traffic_seen: bool,
-    /// Whether it was said what the step came to; carrying it out may take several attempts.
-    pub announced: bool,
-    pub outage: MetricsOutage,
-    pub reassert_limit: ReassertLimit,
+    /// Whether the step's result was reported; carrying it out may take several attempts.
+    announced: bool,
+    outage: MetricsOutage,
+    reassert_limit: ReassertLimit,
     /// How often the metrics are scraped, as far as they show it.
-    pub scrape: Option<SignedDuration>,
-    /// Whether somebody else's changes are no longer answered with ours.
-    pub gave_up: bool,
+    scrape: Option<SignedDuration>,
 }
 
 impl Machine {
@@ -48,7 +51,6 @@ impl Machine {
             outage: MetricsOutage::default(),
             reassert_limit: ReassertLimit::default(),
             scrape: None,
-            gave_up: false,
         }
     }
 
@@ -94,22 +96,29 @@ impl Machine {
         self.override_reasons.push(why);
     }
 
-    /// Whether the evidence decides.
-    pub fn goes_by_evidence(&self) -> bool {
-        self.override_reasons.is_empty()
-    }
-
-    /// Notes several reasons, where something else than the evidence decides.
-    pub fn override_reasons(&mut self, why: Vec<Reason>) {
-        self.override_reasons = why;
-    }
-
-    /// Whether it gave up setting weights again that somebody else keeps changing.
+    /// Whether it gave up setting weights again that another manager keeps changing.
     pub fn gave_up(&self) -> bool {
-        self.gave_up
+        let mut reasons = self.override_reasons.iter();
+        reasons.any(|reason| matches!(reason, Reason::ReassertLimit { .. }))
     }
 
-    pub fn plan(&self) -> &Plan {
+    /// What was counted since the step began of requests mirrored to the canary, and of stable beside
+    /// them; `None` at a step that mirrors nothing.
+    pub fn shadow(&self) -> Option<VersionCounts> {
+        self.mirror().map(|step| step.shadow)
+    }
+
+    /// What is known of the step, where it mirrors requests.
+    fn mirror(&self) -> Option<MirrorStep> {
+        let share = self.plan().mirrored(self.rollout.step)?;
+        Some(MirrorStep {
+            share,
+            users: self.step(),
+            shadow: self.evidence.shadow(),
+        })
+    }
+
+    fn plan(&self) -> &Plan {
         &self.rollout.plan
     }
 
@@ -164,10 +173,10 @@ impl Machine {
         }
         let quality = &observation.quality;
         self.scrape = quality.scrape_interval.or(self.scrape);
-        if let Some(trouble) = Unusable::of(quality, now) {
+        if let Some(why) = Unusable::of(quality, now) {
             // What the windows have shown stands, but only good metrics are good news.
             let alarmed = self.answer_alarm(now, emit);
-            return alarmed.unwrap_or_else(|| self.metrics_unusable(&trouble, now, emit));
+            return alarmed.unwrap_or_else(|| self.metrics_unusable(&why, now, emit));
         }
         if let Some(since) = self.outage.end() {
             let after = HumanDuration::from(now.duration_since(since));
@@ -221,7 +230,7 @@ impl Machine {
         }
     }
 
-    pub fn regressed(&self, cause: Cause, emit: &mut dyn FnMut(EventKind)) -> Action {
+    fn regressed(&self, cause: Cause, emit: &mut dyn FnMut(EventKind)) -> Action {
         emit(EventKind::Regressed {
             weight: self.rollout.weight(),
             reach: self.rollout.reach(),
@@ -242,7 +251,9 @@ impl Machine {
             Phase::Progressing if self.rollout.reach() == Reach::Testers => {
                 self.wait_for_testers(now, emit)
             }
-            Phase::Progressing if self.is_mirror_unseen() => self.unseen(now, emit),
+            Phase::Progressing if self.mirror().is_some_and(|step| step.is_unseen()) => {
+                self.wait_for_mirror(now, emit)
+            }
             Phase::Progressing => match self.evidence.decision(&self.rollout) {
                 Some(Decision::Advance(_)) => self.advance(now, emit),
                 Some(Decision::Retreat(_)) if self.rollout.step > 0 => {
@@ -263,7 +274,7 @@ impl Machine {
         }
     }
 
-    /// A step that nobody but testers reach takes its time and passes.
+    /// A step that only testers reach lasts its time and passes.
     fn wait_for_testers(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
         let (step, since) = (self.rollout.step, self.rollout.since);
         if now.duration_since(since) < self.plan().dwell_of(step).signed() {
@@ -291,10 +302,10 @@ impl Machine {
         if self.plan().steps.as_slice()[self.rollout.step].pause {
             return self.gate(vec![Reason::StepPassed], first, now, emit);
         }
-        self.next_step(now)
+        next_step(&self.rollout, now)
     }
 
-    pub fn gate(
+    fn gate(
         &mut self,
         reasons: Vec<Reason>,
         first: bool,
@@ -311,9 +322,182 @@ impl Machine {
         Action::Write(Box::new(self.rollout.in_phase(Phase::Waiting, now)))
     }
 
-    /// The action that takes the rollout one step further.
-    pub fn next_step(&self, now: Timestamp) -> Action {
-        next_step(&self.rollout, now)
+    /// A mirror step without a trace of the mirrored requests: no data is never good news.
+    fn wait_for_mirror(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
+        let Some(step) = self.mirror() else {
+            return Action::Wait;
+        };
+        let plan = self.plan();
+        let elapsed = now.duration_since(self.rollout.since);
+        let least = plan.dwell_of(self.rollout.step).signed();
+        let scrape = self.scrape.unwrap_or(plan.judgement.scrape.signed());
+        if !step.is_overdue(elapsed, least, scrape) {
+            return self.check_deadline(now, emit);
+        }
+        self.override_reason(step.unseen());
+        self.inconclusive(None, now, emit)
+    }
+
+    /// A suspicion that nothing confirms or clears must not hold the rollout for ever.
+    fn check_trip(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
+        let timeout = self.plan().step_timeout;
+        let since = self.rollout.history.last().map(|segment| segment.since);
+        if since.is_none_or(|since| !stuck::is_over(since, timeout, now)) {
+            return Action::Wait;
+        }
+        self.override_reason(Reason::SuspicionTimedOut { after: timeout });
+        self.regressed(Cause::Regression, emit)
+    }
+
+    fn check_deadline(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
+        let timeout = self.plan().step_timeout;
+        match stuck::is_over(self.rollout.since, timeout, now) {
+            true => self.inconclusive(Some(timeout), now, emit),
+            false => Action::Wait,
+        }
+    }
+
+    fn inconclusive(
+        &mut self,
+        after: Option<HumanDuration>,
+        now: Timestamp,
+        emit: &mut dyn FnMut(EventKind),
+    ) -> Action {
+        let unseen = self.mirror().filter(MirrorStep::is_unseen);
+        let because = match unseen {
+            Some(step) if self.override_reasons.is_empty() => vec![step.unseen()],
+            _ => self.reasons(),
+        };
+        let reasons = stuck::no_verdict(after, because);
+        let policy = self.plan().on_inconclusive;
+        self.stuck(reasons, policy, Cause::Inconclusive, now, emit)
+    }
+
+    /// Nothing more will be known: what the plan says about that is done.
+    fn stuck(
+        &mut self,
+        reasons: Vec<Reason>,
+        policy: OnStuck,
+        cause: Cause,
+        now: Timestamp,
+        emit: &mut dyn FnMut(EventKind),
+    ) -> Action {
+        let first = !std::mem::replace(&mut self.announced, true);
+        if first {
+            self.override_reasons.clone_from(&reasons);
+            let reasons = reasons.clone();
+            emit(EventKind::NoVerdict { reasons, policy });
+        }
+        match policy {
+            OnStuck::Rollback => Action::RollBack {
+                cause,
+                overwrite: false,
+            },
+            OnStuck::Promote => next_step(&self.rollout, now),
+            OnStuck::Hold => self.gate(reasons, first, now, emit),
+        }
+    }
+
+    /// The metrics did not answer, or cannot be used.
+    pub fn metrics_unusable(
+        &mut self,
+        why: &Unusable,
+        now: Timestamp,
+        emit: &mut dyn FnMut(EventKind),
+    ) -> Action {
+        let (since, is_news) = self.outage.note(why, now);
+        let lasted = HumanDuration::from(now.duration_since(since));
+        let grace = self.plan().metrics_grace;
+        if is_news {
+            emit(EventKind::MetricsUnavailable {
+                why: why.clone(),
+                since: lasted,
+                grace,
+            });
+        }
+        match stuck::blackout(self.rollout.phase, why, lasted, grace) {
+            Blackout::Wait => Action::Wait,
+            Blackout::Regressed(reasons) => {
+                self.override_reasons = reasons;
+                self.regressed(Cause::Regression, emit)
+            }
+            Blackout::Stuck(reasons) => {
+                let policy = self.plan().on_no_metrics;
+                if policy == OnStuck::Promote {
+                    // Every step gets the whole grace.
+                    self.outage.end();
+                }
+                self.stuck(reasons, policy, Cause::NoMetrics, now, emit)
+            }
+        }
+    }
+
+    /// The object was read or its watch reported it.
+    pub fn see(
+        &mut self,
+        observed: Observed,
+        now: Timestamp,
+        emit: &mut dyn FnMut(EventKind),
+    ) -> Action {
+        match observed {
+            Observed::InSync => Action::Wait,
+            Observed::Advanced(shown) => {
+                let event = drift::advanced(&self.rollout, &shown);
+                self.set_state(*shown);
+                event.into_iter().for_each(emit);
+                self.after_write()
+            }
+            Observed::Ended(last) => {
+                let outcome = last.outcome;
+                self.override_reason(Reason::Ended {
+                    outcome,
+                    by: last.by,
+                });
+                Action::Leave(outcome)
+            }
+            Observed::HolderChanged(by) => {
+                self.override_reason(Reason::TakenOver { by });
+                Action::Leave(Outcome::TakenOver)
+            }
+            Observed::Drifted { manager, what } => {
+                let policy = self.plan().on_drift;
+                self.drifted(manager, what, policy, now, emit)
+            }
+            // Where there is no object, no policy can do anything about it.
+            Observed::Deleted => self.drifted(
+                "somebody".into(),
+                "the virtualservice was deleted".into(),
+                OnDrift::Stop,
+                now,
+                emit,
+            ),
+        }
+    }
+
+    fn drifted(
+        &mut self,
+        manager: String,
+        what: String,
+        policy: OnDrift,
+        now: Timestamp,
+        emit: &mut dyn FnMut(EventKind),
+    ) -> Action {
+        let limit = &mut self.reassert_limit;
+        let (policy, reason) = drift::respond(&manager, &what, policy, limit, now);
+        self.override_reason(reason);
+        emit(EventKind::Drifted {
+            manager,
+            what,
+            policy,
+        });
+        match policy {
+            OnDrift::Stop => Action::Leave(Outcome::Drifted),
+            OnDrift::Rollback => Action::RollBack {
+                cause: Cause::Drift,
+                overwrite: true,
+            },
+            OnDrift::Reassert => Action::Write(Box::new(self.rollout.clone())),
+        }
     }
 
     /// The state stands on the object: is there more to do at once?
@@ -326,11 +510,10 @@ impl Machine {
         }
     }
 
-    /// Whether the canary gets no answer at all although it should, or nobody can tell: worth a look
-    /// at its pods.
+    /// Whether the canary seems to answer nothing, or the metrics cannot tell: its pods are to be checked.
     pub fn suspects_pods(&self) -> bool {
         let expected = match self.rollout.mirrored() {
-            Some(_) => self.expected_copies(),
+            Some(_) => self.mirror().map_or(0.0, |step| step.expected()),
             None => self.step().stable.requests as f64 * self.rollout.weight().share(),
         };
         let canary = self.shadow().unwrap_or(self.step()).canary;

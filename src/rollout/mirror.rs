@@ -1,59 +1,83 @@
-//! What the machine makes of requests that are mirrored: of copies, whose answers reach nobody.
+//! What is known of a step that mirrors requests to the canary, whose answers reach no user. Pure.
 
-use jiff::Timestamp;
+use jiff::SignedDuration;
 
-use super::action::Action;
-use super::event::{EventKind, VersionCounts};
-use super::machine::Machine;
+use super::event::VersionCounts;
 use super::reason::Reason;
+use crate::plan::Percent;
 
-/// So many copies cannot all go unseen by chance.
+/// So many mirrored requests cannot all go unseen by chance.
 const COPIES_TO_BE_SEEN: f64 = 20.0;
-/// So many scrapes a first request takes at most to be counted: a new series has to show twice.
+/// Scrapes that a first request takes at most to be counted: a new series has to show twice.
 const SCRAPES_TO_BE_SEEN: i32 = 4;
 
-impl Machine {
-    /// What was counted since the step began of requests mirrored to the canary, and of stable beside
-    /// them; `None` at a step that mirrors nothing.
-    pub fn shadow(&self) -> Option<VersionCounts> {
-        let mirrored = self.plan().mirrored(self.rollout.step);
-        mirrored.map(|_| self.evidence.shadow())
+/// A step that mirrors requests, and what was counted since it began.
+#[derive(Clone, Copy, Debug)]
+pub struct MirrorStep {
+    /// The part of the requests that is mirrored.
+    pub share: Percent,
+    /// What users sent.
+    pub users: VersionCounts,
+    /// What the versions' own proxies report: mirrored requests at the canary, users' at stable.
+    pub shadow: VersionCounts,
+}
+
+impl MirrorStep {
+    /// Whether a version's own proxy reports nothing, so that there is nothing to compare.
+    pub fn is_unseen(&self) -> bool {
+        self.shadow.canary.requests == 0 || self.shadow.stable.requests == 0
     }
 
-    /// Whether requests are mirrored, and nobody has yet reported one, or any of stable's to compare with.
-    pub fn is_mirror_unseen(&self) -> bool {
-        let shadow = self.shadow();
-        shadow.is_some_and(|shadow| shadow.canary.requests == 0 || shadow.stable.requests == 0)
+    /// The mirrored requests that stable's requests must have come to.
+    pub fn expected(&self) -> f64 {
+        self.users.stable.requests as f64 * self.share.share()
     }
 
-    /// The copies that stable's requests of this step must have come to.
-    pub fn expected_copies(&self) -> f64 {
-        let mirrored = self.rollout.mirrored().unwrap_or_default();
-        self.step().stable.requests as f64 * mirrored.share()
+    /// Whether reports should have come in by now, so that waiting for them has no use.
+    pub fn is_overdue(
+        &self,
+        elapsed: SignedDuration,
+        least: SignedDuration,
+        scrape: SignedDuration,
+    ) -> bool {
+        elapsed >= least.max(scrape * SCRAPES_TO_BE_SEEN) && self.expected() >= COPIES_TO_BE_SEEN
     }
 
-    /// A mirror step without a trace of the mirrored requests: that is no good news. Once it is certain
-    /// that there should be one, waiting for it has no use.
-    pub fn unseen(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
-        let plan = self.plan();
-        let least = plan.dwell_of(self.rollout.step).signed();
-        let scrape = self.scrape.unwrap_or(plan.judgement.scrape.signed());
-        let scrapes = scrape * SCRAPES_TO_BE_SEEN;
-        let elapsed = now.duration_since(self.rollout.since);
-        if elapsed < least.max(scrapes) || self.expected_copies() < COPIES_TO_BE_SEEN {
-            return self.check_deadline(now, emit);
-        }
-        self.override_reason(self.mirror_unseen());
-        self.inconclusive(None, now, emit)
-    }
-
-    /// The reason of a mirror step without a trace of the mirrored requests.
-    pub fn mirror_unseen(&self) -> Reason {
-        let seen = self.evidence.shadow();
+    /// Why nothing can be compared.
+    pub fn unseen(&self) -> Reason {
         Reason::MirrorUnseen {
-            expected: self.expected_copies().round() as u64,
-            stable_seen: seen.stable.requests > 0,
-            canary_seen: seen.canary.requests > 0,
+            expected: self.expected().round() as u64,
+            stable_seen: self.shadow.stable.requests > 0,
+            canary_seen: self.shadow.canary.requests > 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Counts;
+
+    #[test]
+    fn reports_are_overdue_when_there_is_enough_to_report_and_time_to_scrape_it() {
+        let seconds = SignedDuration::from_secs;
+        for (requests, elapsed, overdue) in [(200, 20, true), (199, 20, false), (200, 19, false)] {
+            let stable = Counts {
+                requests,
+                failures: 0,
+            };
+            let users = VersionCounts {
+                stable,
+                ..VersionCounts::default()
+            };
+            let step = MirrorStep {
+                share: Percent::whole(10),
+                users,
+                shadow: VersionCounts::default(),
+            };
+            let (least, scrape) = (seconds(10), seconds(5));
+            assert_eq!(step.is_overdue(seconds(elapsed), least, scrape), overdue);
+            assert!(step.is_unseen());
         }
     }
 }

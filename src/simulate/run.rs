@@ -12,8 +12,7 @@ use super::world::{Truth, World, instant};
 use crate::istio::{Destination, Host};
 use crate::metrics::{Newest, Observation, Quality, Reporter};
 use crate::plan::Plan;
-use crate::rollout::{Action, Machine, StopAt};
-use crate::rollout::{Cause, EventKind, Phase, Rollout};
+use crate::rollout::{Action, Cause, EventKind, Machine, Phase, Rollout, StopAt, next_step};
 use crate::verdict::sequential::Evidence;
 use crate::verdict::{Analysis, Counts, Verdict, Window};
 
@@ -243,7 +242,7 @@ impl Play<'_> {
                 match gate {
                     // Nobody comes to decide what the metrics did not.
                     true if self.undecided => Some(Ending::Inconclusive),
-                    true => self.carry_out(self.machine.next_step(instant(now)), now),
+                    true => self.carry_out(next_step(self.machine.rollout(), instant(now)), now),
                     false => None,
                 }
             }
