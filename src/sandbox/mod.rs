@@ -1,6 +1,6 @@
-//! An embedded world: an API server in memory, a mesh with traffic, and the Prometheus that sees it.
+//! An embedded cluster: an API server in memory, a mesh with traffic, and the Prometheus that sees it.
 //!
-//! It serves `kubectl canary demo` and `simulate`, and the tests: under tokio's paused clock an hour
+//! It serves `kubectl canary demo` and the tests (feature `demo`): under tokio's paused clock an hour
 //! passes in milliseconds. It is a stand-in, not a second Kubernetes: what it answers is held against
 //! the real API server by the contract tests, and what it does not know it refuses.
 //!
