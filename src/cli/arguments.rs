@@ -17,8 +17,7 @@ const DEMO_EXAMPLE: &str = "  # See a rollout and a rollback without a cluster
 
 ";
 
-const EXAMPLES: &str = "\
-  # See what a rollout of virtualservice reviews would change
+const EXAMPLES: &str = "  # See what a rollout of virtualservice reviews would change
   kubectl canary plan reviews -n shop
 
   # Shift its traffic to the new version at 1, 10, 50 and 100 %
@@ -182,6 +181,6 @@ mod tests {
     fn demo_is_offered_only_where_it_was_built_in() {
         let help = Cli::command().render_help().to_string();
         assert_eq!(help.contains("demo"), cfg!(feature = "demo"), "{help}");
-        assert!(help.contains("Examples:\n  # See"), "{help}");
+        assert!(!help.contains("\n# "), "{help}");
     }
 }
