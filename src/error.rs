@@ -2,7 +2,7 @@
 
 use crate::cluster::{CallError, ConnectionError, ErrorKind, LeaseError};
 use crate::istio::{DelegateError, SplitError, VersionsError};
-use crate::plan::{Finding, Level, PlanError, PlanFileError};
+use crate::plan::{Exposure, Finding, Level, PlanError, PlanFileError};
 use crate::preflight::Proposal;
 use crate::rollout::{ObjectName, RolloutError};
 
@@ -70,7 +70,7 @@ pub enum CommandError {
     },
     /// There is one already.
     #[error(
-        "a rollout is under way on virtualservice {namespace}/{name}, at {weight} % and held by {holder} (try: kubectl canary status, resume or abort {name} -n {namespace})"
+        "a rollout is under way on virtualservice {namespace}/{name}, at {exposure} and held by {holder} (try: kubectl canary status, resume or abort {name} -n {namespace})"
     )]
     UnderWay {
         /// The name.
@@ -78,13 +78,13 @@ pub enum CommandError {
         /// The namespace.
         namespace: String,
         /// The canary's percentage.
-        weight: String,
+        exposure: Exposure,
         /// Who holds it.
         holder: String,
     },
     /// The object moves with another, on which the rollout stands.
     #[error(
-        "virtualservice {object} moves with {lead}, whose rollout is at {weight} % and held by {holder} (try: kubectl canary status, resume or abort {} -n {})", lead.name, lead.namespace
+        "virtualservice {object} moves with {lead}, whose rollout is at {exposure} and held by {holder} (try: kubectl canary status, resume or abort {} -n {})", lead.name, lead.namespace
     )]
     MovesWith {
         /// `namespace/name`.
@@ -92,7 +92,7 @@ pub enum CommandError {
         /// The object with the rollout.
         lead: ObjectName,
         /// The canary's percentage.
-        weight: String,
+        exposure: Exposure,
         /// Who holds it.
         holder: String,
     },

@@ -358,7 +358,7 @@ fn conclude(
 
 fn verbed(finish: &Finish) -> String {
     match finish.outcome {
-        Outcome::StepPassed | Outcome::Held => format!("at {} %", finish.weight),
+        Outcome::StepPassed | Outcome::Held => format!("at {}", finish.exposure),
         outcome => outcome.to_string(),
     }
 }

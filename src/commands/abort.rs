@@ -9,7 +9,7 @@ use crate::driver::rollback_failed;
 use crate::driver::{Finish, Initiator, RollbackRequest, roll_back_group};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
-use crate::plan::HumanDuration;
+use crate::plan::{Exposure, HumanDuration};
 use crate::rollout::{
     Cause, EventKind, Group, LastRollout, ObjectName, Outcome, Reason, Rollout, VersionCounts,
 };
@@ -95,7 +95,7 @@ async fn abort_one(
     let restored = restored.map_err(|error| rollback_failed(&group.lead, error))?;
     let finish = Finish {
         outcome: Outcome::RolledBack(Cause::Request),
-        weight: rollout.original_share(),
+        exposure: Exposure::Share(rollout.original_share()),
         total: VersionCounts::default(),
         rollback: Some(restored.took),
         reasons: vec![Reason::Requested {

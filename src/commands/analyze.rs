@@ -18,7 +18,7 @@ use crate::driver::{analysis, collector};
 use crate::error::CommandError;
 use crate::istio::{VirtualService, select_versions};
 use crate::metrics::MetricsError;
-use crate::plan::{HumanDuration, Options, Percent, Plan, Reach, Step, Steps};
+use crate::plan::{Exposure, HumanDuration, Options, Percent, Plan, Step, Steps};
 use crate::report::{AnalysisView, Period};
 use crate::rollout::{EventKind, Reason, Rollout, Segment, Unusable, VersionCounts};
 use crate::rollout::{Machine, StopAt};
@@ -183,16 +183,14 @@ impl Case {
         let weight = rollout.original_share();
         if weight > Percent::ZERO && weight < Percent::HUNDRED {
             let step = |weight| Step {
-                weight,
-                reach: Reach::Share,
+                exposure: Exposure::Share(weight),
                 hold: None,
                 pause: false,
             };
             rollout.plan.steps = Steps::new(vec![step(weight), step(Percent::HUNDRED)])
                 .expect("a weight between 0 and 100 % rises to 100 %");
             rollout.history = vec![Segment {
-                weight,
-                mirrored: None,
+                exposure: Exposure::Share(weight),
                 since: from,
             }];
         }
@@ -215,9 +213,9 @@ impl Case {
             })
         };
         let rollout = &self.rollout;
-        let weight = match self.under_way {
-            true => rollout.weight(),
-            false => rollout.original_share(),
+        let exposure = match self.under_way {
+            true => rollout.exposure(),
+            false => Exposure::Share(rollout.original_share()),
         };
         AnalysisView {
             version: 1,
@@ -226,7 +224,7 @@ impl Case {
             stable: rollout.stable.to_string(),
             canary: rollout.canary.to_string(),
             run: self.under_way.then(|| rollout.run.clone()),
-            weight,
+            exposure,
             period: self.period,
             verdict: finding.verdict,
             step: finding.step,

@@ -55,8 +55,7 @@ async fn pause_one(
     let rollout = under_way(&vs)?;
     let event = match rollout.phase {
         Phase::Waiting => EventKind::Waiting {
-            weight: rollout.weight(),
-            reach: rollout.reach(),
+            exposure: rollout.exposure(),
             reasons: vec![Reason::WaitsForPromote],
         },
         Phase::Paused | Phase::Progressing | Phase::Tripped => EventKind::Paused { by },

@@ -66,17 +66,17 @@ async fn ask_server(context: &Context<'_>, prepared: &mut ReadyRollout) {
     let now = context.clock.now();
     let cluster = context.cluster.clone().with_dry_run(DryRun::Server);
     for step in prepared.first..prepared.rollout.plan.len() {
-        let weight = prepared.rollout.plan.weight(step);
+        let exposure = prepared.rollout.plan.exposure(step);
         let intent = Intent::State(Box::new(prepared.rollout.at_step(
             step,
             Phase::Progressing,
             now,
         )));
         let lead = &prepared.group.lead;
-        let mut findings = vec![ask(&cluster, lead, &intent, &format!("{weight} %")).await];
+        let mut findings = vec![ask(&cluster, lead, &intent, &exposure.to_string()).await];
         for (companion, vs) in prepared.group.members(&prepared.rollout) {
             let intent = intent.of_companion(lead, companion);
-            let step = format!("{weight} % of {}", vs.full_name());
+            let step = format!("{exposure} of {}", vs.full_name());
             findings.push(ask(&cluster, vs, &intent, &step).await);
         }
         prepared.findings.extend(findings);

@@ -78,8 +78,7 @@ async fn promote_one(
     };
     let event = EventKind::Promoted {
         by,
-        weight: rollout.weight(),
-        reach: rollout.reach(),
+        exposure: rollout.exposure(),
     };
     context.emit(&vs, &rollout.run, event);
     Ok((vs, Finish::without_driving(rollout, outcome, now)))

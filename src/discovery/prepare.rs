@@ -12,7 +12,7 @@ use crate::discovery::{ClusterSnapshot, SnapshotScope};
 use crate::error::CommandError;
 use crate::istio::{Selection, Split, VersionQuery, VersionsError, VirtualService};
 use crate::metrics::{MetricSource, MetricsError, Targets, Unit};
-use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan, Rung};
+use crate::plan::{Exposure, Finding, Forecast, HumanDuration, Options, Percent, Plan};
 use crate::preflight::{Proposal, Samples, inspect};
 use crate::rollout::{Group, Rollout};
 use crate::verdict::sequential::History;
@@ -38,7 +38,7 @@ pub struct ReadyRollout {
     /// The first step.
     pub first: usize,
     /// Steps that the canary's share is above already.
-    pub skipped: Vec<Rung>,
+    pub skipped: Vec<Exposure>,
     /// Routes that keep sending to stable.
     pub left_behind: Vec<String>,
     /// What is known of the two versions, if the metrics distinguish them.
@@ -238,7 +238,7 @@ fn first_step(
     plan: Plan,
     selection: Selection,
     companions: &Companions,
-) -> Result<(Rollout, usize, Vec<Rung>), CommandError> {
+) -> Result<(Rollout, usize, Vec<Exposure>), CommandError> {
     let rollout = Rollout::new(
         context.run.clone(),
         context.holder(),
@@ -252,9 +252,9 @@ fn first_step(
     // A step that equals the share is judged before the next one is taken.
     let first = steps
         .iter()
-        .position(|step| step.weight >= share)
+        .position(|step| step.exposure.share() >= share)
         .unwrap_or(steps.len() - 1);
-    let skipped: Vec<_> = steps[..first].iter().copied().map(Rung::from).collect();
+    let skipped: Vec<_> = steps[..first].iter().map(|step| step.exposure).collect();
     if share == Percent::HUNDRED {
         return Err(CommandError::Conflict(format!(
             "{} of virtualservice {} has all the traffic already (try: --canary with the other version)",
@@ -265,14 +265,14 @@ fn first_step(
     for split in &rollout.routes {
         if let Some(route) = split.find(vs) {
             split
-                .check_step(route, steps[first].weight)
+                .check_step(route, steps[first].exposure.share())
                 .map_err(|source| CommandError::Split {
                     object: vs.full_name(),
                     source: Box::new(source),
                 })?;
         }
     }
-    companions.check_step(steps[first].weight)?;
+    companions.check_step(steps[first].exposure.share())?;
     Ok((rollout, first, skipped))
 }
 

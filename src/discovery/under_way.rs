@@ -23,7 +23,7 @@ pub fn is_under_way(vs: &VirtualService, rollout: &Rollout) -> CommandError {
         None => CommandError::UnderWay {
             name: vs.name().to_owned(),
             namespace: vs.namespace().to_owned(),
-            weight: rollout.weight().to_string(),
+            exposure: rollout.exposure(),
             holder: rollout.holder.clone(),
         },
     }
@@ -34,7 +34,7 @@ pub fn moves_with(vs: &VirtualService, lead: ObjectName, rollout: &Rollout) -> C
     CommandError::MovesWith {
         object: vs.full_name(),
         lead,
-        weight: rollout.weight().to_string(),
+        exposure: rollout.exposure(),
         holder: rollout.holder.clone(),
     }
 }

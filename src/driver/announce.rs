@@ -15,7 +15,7 @@ pub fn announce_start(context: &mut Context<'_>, ready: &ReadyRollout) {
         canary: rollout.canary.to_string(),
         routes: ready.group.route_names(rollout),
         left_behind: ready.left_behind.clone(),
-        steps: rollout.plan.rungs(),
+        steps: rollout.plan.exposures(),
         skipped: ready.skipped.clone(),
         prometheus: rollout.plan.prometheus.clone(),
         expected: forecast.and_then(|forecast| forecast.total),
@@ -43,7 +43,7 @@ pub fn announce_takeover(
         canary: rollout.canary.to_string(),
         routes: group.route_names(rollout),
         left_behind: Vec::new(),
-        steps: rollout.plan.rungs(),
+        steps: rollout.plan.exposures(),
         skipped: Vec::new(),
         prometheus: rollout.plan.prometheus.clone(),
         expected: None,
@@ -53,8 +53,7 @@ pub fn announce_takeover(
     context.emit(&group.lead, &rollout.run, planned);
     let event = match rollout.phase {
         Phase::Waiting => EventKind::Waiting {
-            weight: rollout.weight(),
-            reach: rollout.reach(),
+            exposure: rollout.exposure(),
             reasons: vec![Reason::WaitsForPromote],
         },
         Phase::Progressing | Phase::Paused | Phase::Tripped => {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::analysis_setup::{analysis, collector};
 use super::apply::{Retry, apply};
 use super::driver_write::DriverWrite;
-use super::finish::{Finish, millis, weight_after};
+use super::finish::{Finish, exposure_after, millis};
 use super::rollback::{Initiator, RollbackError, RollbackRequest};
 use super::rollback_group::{GroupNotRestored, roll_back_group};
 use super::watched_group::{Member, WatchedGroup};
@@ -493,19 +493,16 @@ impl Driver<'_> {
         let took_millis = millis(began.elapsed());
         self.next_look = Instant::now() + self.interval().min(LOOK_AFTER_WRITE);
         let rollout = self.machine.rollout();
-        let weight = rollout.weight();
         let event = match (before.phase, rollout.phase) {
             (_, Phase::Tripped) => EventKind::Tripped {
-                weight: before.weight(),
-                reach: before.reach(),
+                exposure: before.exposure(),
                 tally,
                 shadow,
                 reasons,
                 took_millis,
             },
             (Phase::Tripped, Phase::Progressing) => EventKind::Cleared {
-                weight,
-                reach: rollout.reach(),
+                exposure: rollout.exposure(),
                 reasons,
             },
             (_, Phase::Progressing) if moved(&changes) || before.since != rollout.since => {
@@ -643,7 +640,7 @@ impl Driver<'_> {
         let rollout = self.machine.rollout().clone();
         let finish = Finish {
             outcome,
-            weight: weight_after(outcome, &rollout),
+            exposure: exposure_after(outcome, &rollout),
             total: self.machine.total(),
             rollback: self.rollback,
             reasons: self.machine.reasons(),
@@ -654,7 +651,7 @@ impl Driver<'_> {
         let took = finish.at.duration_since(finish.rollout.began);
         self.emit(EventKind::Finished {
             outcome,
-            weight: finish.weight,
+            exposure: finish.exposure,
             took: HumanDuration::from(took),
             total: finish.total,
             reasons: finish.reasons.clone(),
@@ -677,8 +674,7 @@ pub(super) fn step_started(
     EventKind::StepStarted {
         step: rollout.step + 1,
         steps: rollout.plan.len(),
-        weight: rollout.weight(),
-        reach: rollout.reach(),
+        exposure: rollout.exposure(),
         routes,
         took_millis,
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::istio::VirtualService;
-use crate::plan::Percent;
+use crate::plan::{Exposure, Percent};
 use crate::rollout::{Outcome, Phase, Reason, Rollout, Summary, VersionCounts};
 use crate::signals::Signal;
 
@@ -14,8 +14,8 @@ use crate::signals::Signal;
 pub struct Finish {
     /// How.
     pub outcome: Outcome,
-    /// The canary's percentage now.
-    pub weight: Percent,
+    /// What the canary gets now.
+    pub exposure: Exposure,
     /// The rollout as it stood last.
     pub rollout: Rollout,
     /// What was seen over all steps.
@@ -35,7 +35,7 @@ impl Finish {
     pub fn without_driving(rollout: Rollout, outcome: Outcome, at: Timestamp) -> Self {
         Self {
             outcome,
-            weight: weight_after(outcome, &rollout),
+            exposure: exposure_after(outcome, &rollout),
             total: VersionCounts::default(),
             rollback: None,
             reasons: Vec::new(),
@@ -54,7 +54,7 @@ impl Finish {
             run: rollout.run.clone(),
             outcome: self.outcome,
             exit_code,
-            weight: self.weight,
+            exposure: self.exposure,
             step: rollout.step + 1,
             steps: rollout.plan.len(),
             began: rollout.began,
@@ -79,16 +79,16 @@ impl Finish {
     }
 }
 
-/// What the canary has once a run has ended in this way.
-pub(super) fn weight_after(outcome: Outcome, rollout: &Rollout) -> Percent {
+/// What the canary gets once a run has ended in this way.
+pub(super) fn exposure_after(outcome: Outcome, rollout: &Rollout) -> Exposure {
     match outcome {
-        Outcome::Promoted => Percent::HUNDRED,
-        Outcome::RolledBack(_) | Outcome::Interrupted => rollout.original_share(),
+        Outcome::Promoted => Exposure::Share(Percent::HUNDRED),
+        Outcome::RolledBack(_) | Outcome::Interrupted => Exposure::Share(rollout.original_share()),
         Outcome::StepPassed
         | Outcome::Held
         | Outcome::Drifted
         | Outcome::TakenOver
-        | Outcome::RollbackFailed => rollout.weight(),
+        | Outcome::RollbackFailed => rollout.exposure(),
     }
 }
 

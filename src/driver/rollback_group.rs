@@ -104,7 +104,7 @@ pub async fn roll_back_group(
     let cause = request.cause;
     emit(EventKind::RollingBack {
         cause,
-        weight: rollout.weight(),
+        exposure: rollout.exposure(),
     });
     let restored = restore_group(request, group, rollout, emit).await?;
     emit(EventKind::RolledBack {

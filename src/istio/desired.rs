@@ -10,7 +10,7 @@ use super::split::route_alike;
 use super::split::{Split, Weights};
 use super::tester_rules::TesterRules;
 use super::virtual_service::VirtualService;
-use crate::plan::{Percent, Testers};
+use crate::plan::{Exposure, Percent, Testers};
 
 /// What every chosen route shall be, on an object as it is now.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,7 +67,10 @@ pub(crate) struct RouteTarget<'a> {
     pub weights: &'a dyn Fn(&Split) -> Weights,
     /// Whether a canary that the rollout adds stands in its routes.
     pub added: bool,
-    pub shadow: Mirroring,
+    /// Routes of HTTP mirror where this says so.
+    pub exposure: Exposure,
+    /// Whether the rollout mirrors at any step: a mirror that is not due is removed then.
+    pub mirrors: bool,
     pub testers: Option<TesterTarget<'a>>,
 }
 
@@ -76,14 +79,6 @@ pub(crate) struct TesterTarget<'a> {
     pub run: &'a str,
     pub testers: &'a Testers,
     pub wanted: bool,
-}
-
-/// Whether requests are mirrored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mirroring {
-    Never,
-    NotNow,
-    Now(Percent),
 }
 
 /// Chosen routes that were removed or rewritten by others.
@@ -149,10 +144,10 @@ impl DesiredRoutes {
                     (true, true) => Addition::There(destination.clone()),
                     (true, false) => Addition::Gone,
                 },
-                shadow: match target.shadow {
-                    Mirroring::Now(share) if is_http => Shadow::There(destination, share),
-                    Mirroring::NotNow if is_http => Shadow::Gone(destination),
-                    Mirroring::Now(_) | Mirroring::NotNow | Mirroring::Never => Shadow::Nothing,
+                shadow: match target.exposure.mirrored() {
+                    Some(share) if is_http => Shadow::There(destination, share),
+                    None if is_http && target.mirrors => Shadow::Gone(destination),
+                    Some(_) | None => Shadow::Nothing,
                 },
             });
         }

@@ -17,7 +17,12 @@ impl Selection {
     /// # Errors
     /// If a route cannot be divided so finely, or has no place for a mirror or a rule for testers.
     pub fn fitted(self, vs: &VirtualService, plan: &Plan, fine: bool) -> Result<Self, SplitError> {
-        let steps: Vec<Percent> = plan.steps.as_slice().iter().map(|s| s.weight).collect();
+        let steps: Vec<Percent> = plan
+            .steps
+            .as_slice()
+            .iter()
+            .map(|step| step.exposure.share())
+            .collect();
         self.check_twins(vs)?;
         let mut splits = Vec::with_capacity(self.splits.len());
         let (mut http, mut other) = (false, None);

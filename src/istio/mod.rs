@@ -25,7 +25,7 @@ mod workloads;
 
 pub use delegate::{Delegate, DelegateError, Handover, delegate_of};
 pub use desired::{Addition, DesiredRoute, DesiredRoutes, MissingRoutes, Shadow};
-pub(crate) use desired::{Mirroring, RouteTarget, TesterTarget};
+pub(crate) use desired::{RouteTarget, TesterTarget};
 pub use destination::{Destination, Host};
 pub use patch::{AnnotationEdit, Annotations, TooLarge, shift};
 pub use route::{Route, RouteId, RouteKind, RouteRef, Target};

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use super::{AnalysisKind, Finding, HumanDuration, OnStuck, Percent, Plan, Steps};
+use super::{AnalysisKind, Exposure, Finding, HumanDuration, OnStuck, Percent, Plan, Steps};
 use crate::verdict::sequential::promotion::EXCESSES;
 use crate::verdict::sequential::{Preset, Traffic};
 
@@ -44,8 +44,8 @@ pub struct Forecast {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ForecastStep {
-    /// The canary's percentage.
-    pub weight: Percent,
+    /// What the canary gets.
+    pub exposure: Exposure,
     /// Whether the canary is judged at it by users' requests.
     pub judged: bool,
     /// How long it takes; `None` where its time is up before there is a verdict.
@@ -93,8 +93,8 @@ impl Forecast {
         }
         let outlook = Outlook { traffic, first };
         let steps = outlook.steps(plan);
-        let judged = (first..plan.len()).find(|&step| plan.shifts(step))?;
-        let broken_at = plan.weight(judged);
+        let judged = (first..plan.len()).find(|&step| plan.exposure(step).is_share())?;
+        let broken_at = plan.exposure(judged).share();
         let broken = outlook.broken(plan, broken_at);
         Some(Self {
             requests_per_second: traffic.per_second,
@@ -118,7 +118,8 @@ impl Forecast {
         };
         let what = format!(
             "{rate} are too few for a verdict at {} % within {}",
-            stuck.weight, plan.step_timeout
+            stuck.exposure.share(),
+            plan.step_timeout
         );
         let why = match plan.on_inconclusive {
             OnStuck::Rollback => "the traffic would be taken back from a healthy canary",
@@ -185,8 +186,8 @@ impl Outlook {
         let compared = self.first..plan.len() - 1;
         compared
             .map(|index| ForecastStep {
-                weight: plan.weight(index),
-                judged: plan.shifts(index),
+                exposure: plan.exposure(index),
+                judged: plan.exposure(index).is_share(),
                 takes: self.in_step(plan, index).map(|(time, _)| time),
             })
             .collect()
@@ -195,9 +196,9 @@ impl Outlook {
     /// How long a step takes, and the excess that it rules out.
     fn in_step(self, plan: &Plan, index: usize) -> Option<(HumanDuration, f64)> {
         let judgement = plan.judgement;
-        let share = plan.weight(index).share();
+        let share = plan.exposure(index).share().share();
         let dwell = plan.dwell_of(index).signed();
-        if !plan.shifts(index) {
+        if !plan.exposure(index).is_share() {
             return Some(((dwell + Self::lag(plan)).into(), 1.0));
         }
         let counted = seconds(judgement.min_requests as f64 / (self.traffic.per_second * share))?;
@@ -211,7 +212,8 @@ impl Outlook {
             AnalysisKind::Sequential => {
                 let mut policy = plan.policy();
                 policy.dwell = dwell;
-                let next = (index + 2 < plan.len()).then(|| plan.weight(index + 1).share());
+                let next =
+                    (index + 2 < plan.len()).then(|| plan.exposure(index + 1).share().share());
                 let (time, excess) = self.traffic.time_in_step(share, next, &policy)?;
                 match judgement.max_error_rate {
                     Some(_) => (time.max(counted), excess),
@@ -240,7 +242,7 @@ impl Outlook {
 
     /// A smaller one in place of step `judged`, the first at which the canary is judged.
     fn smaller(self, plan: &Plan, judged: usize, broken: f64, shared: i64) -> Option<SmallerStep> {
-        let asked = plan.weight(judged);
+        let asked = plan.exposure(judged).share();
         if broken < CHEAP {
             return None;
         }
@@ -250,7 +252,7 @@ impl Outlook {
             return None;
         }
         let mut list = plan.steps.as_slice()[self.first..].to_vec();
-        list[judged - self.first].weight = weight;
+        list[judged - self.first].exposure = Exposure::Share(weight);
         let steps = Steps::new(list).ok()?;
         let then = Plan {
             steps: steps.clone(),
@@ -301,7 +303,7 @@ impl Outlook {
     /// The excess of failures that the last comparison does not rule out.
     fn left_open(self, plan: &Plan) -> Option<f64> {
         let mut compared = self.first..plan.len() - 1;
-        let last = compared.rfind(|&step| plan.shifts(step))?;
+        let last = compared.rfind(|&step| plan.exposure(step).is_share())?;
         self.in_step(plan, last).map(|(_, excess)| excess)
     }
 

@@ -3,6 +3,7 @@
 //! Pure code: nothing here asks a cluster or the environment.
 
 mod duration;
+mod exposure;
 mod file;
 mod finding;
 mod flags;
@@ -13,11 +14,11 @@ mod options;
 mod percent;
 mod policy;
 mod resolved;
-mod rung;
 mod step;
 mod testers;
 
 pub use duration::HumanDuration;
+pub use exposure::Exposure;
 pub use file::{PlanFile, PlanFileError};
 pub use finding::{Finding, Level};
 pub(crate) use flags::shell_word;
@@ -25,6 +26,5 @@ pub use forecast::{Forecast, ForecastStep, PresetForecast, SmallerStep};
 pub use options::{AnalysisKind, OnDrift, OnSignal, OnStuck, Options};
 pub use percent::Percent;
 pub use resolved::{Judgement, Plan, PlanError};
-pub use rung::Rung;
-pub use step::{Reach, Step, Steps, StepsError};
+pub use step::{Step, Steps, StepsError};
 pub use testers::{HeaderValue, Testers, TestersError};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AnalysisKind, HumanDuration, OnDrift, OnSignal, OnStuck, Options, Percent, Reach, Rung, Step,
+    AnalysisKind, Exposure, HumanDuration, OnDrift, OnSignal, OnStuck, Options, Percent, Step,
     Steps, Testers,
 };
 use crate::verdict::sequential::Preset;
@@ -87,15 +87,15 @@ pub enum PlanError {
     NoRequests,
     /// A step that can only time out.
     #[error(
-        "--step-timeout {timeout} is not longer than the {dwell} of a step at {weight} % (try: a longer --step-timeout)"
+        "--step-timeout {timeout} is not longer than the {dwell} of a step at {exposure} (try: a longer --step-timeout)"
     )]
     NoTimeToJudge {
         /// The deadline of a step.
         timeout: HumanDuration,
         /// The least time of the step.
         dwell: HumanDuration,
-        /// The step's weight.
-        weight: Percent,
+        /// The step.
+        exposure: Exposure,
     },
     /// A step for testers without any.
     #[error(
@@ -186,7 +186,7 @@ impl Plan {
         if self.judgement.min_requests == 0 {
             return Err(PlanError::NoRequests);
         }
-        let has_testers = |step: &Step| step.reach == Reach::Testers;
+        let has_testers = |step: &Step| step.exposure == Exposure::Testers;
         if self.testers.is_none() && self.steps.as_slice().iter().any(has_testers) {
             return Err(PlanError::NoTesters);
         }
@@ -196,7 +196,7 @@ impl Plan {
                 return Err(PlanError::NoTimeToJudge {
                     timeout: self.step_timeout,
                     dwell,
-                    weight: step.weight,
+                    exposure: step.exposure,
                 });
             }
         }
@@ -208,50 +208,24 @@ impl Plan {
         Ok(())
     }
 
-    /// The weight of a step.
+    /// What a step gives the canary.
     ///
     /// # Panics
     /// If there is no such step; steps are counted from 0 and never counted past the last.
-    pub fn weight(&self, step: usize) -> Percent {
-        self.steps.as_slice()[step].weight
+    pub fn exposure(&self, step: usize) -> Exposure {
+        self.steps.as_slice()[step].exposure
+    }
+
+    /// What each step gives the canary, in order.
+    pub fn exposures(&self) -> Vec<Exposure> {
+        let steps = self.steps.as_slice().iter();
+        steps.map(|step| step.exposure).collect()
     }
 
     /// Whether the rollout mirrors requests at some step.
     pub fn mirrors(&self) -> bool {
-        (0..self.len()).any(|step| self.mirrored(step).is_some())
-    }
-
-    /// Whether a step gives the canary a part of the requests: not where nobody but testers and copies
-    /// of requests reach it.
-    pub fn shifts(&self, step: usize) -> bool {
-        self.reach(step).is_share()
-    }
-
-    /// What a step gives the canary.
-    ///
-    /// # Panics
-    /// As [`Plan::weight`].
-    pub fn rung(&self, step: usize) -> Rung {
-        self.steps.as_slice()[step].into()
-    }
-
-    /// The whole ladder.
-    pub fn rungs(&self) -> Vec<Rung> {
-        let steps = self.steps.as_slice().iter().copied();
-        steps.map(Rung::from).collect()
-    }
-
-    /// Who reaches the canary at a step.
-    pub fn reach(&self, step: usize) -> Reach {
-        self.steps.as_slice()[step].reach
-    }
-
-    /// How many requests a step mirrors, if it does.
-    pub fn mirrored(&self, step: usize) -> Option<Percent> {
-        match self.reach(step) {
-            Reach::Mirror(share) => Some(share),
-            Reach::Share | Reach::Testers => None,
-        }
+        let steps = self.steps.as_slice();
+        steps.iter().any(|step| step.exposure.mirrored().is_some())
     }
 
     /// The number of steps.

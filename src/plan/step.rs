@@ -6,36 +6,13 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{HumanDuration, Percent};
+use super::{Exposure, HumanDuration, Percent};
 
-/// Who reaches the canary at a step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reach {
-    /// The step's percentage of all requests.
-    #[default]
-    Share,
-    /// Nobody but testers.
-    Testers,
-    /// Copies of so many requests; their answers reach nobody.
-    Mirror(Percent),
-}
-
-impl Reach {
-    /// Whether a step gives the canary a percentage of all requests.
-    pub fn is_share(&self) -> bool {
-        *self == Self::Share
-    }
-}
-
-/// One rung: a weight, and what has to happen before the next.
+/// One step: what the canary gets, and what has to happen before the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The canary's percentage of what stable and canary share; 0 where the step only mirrors, or is
-    /// for testers.
-    pub weight: Percent,
-    /// Who reaches the canary.
-    pub reach: Reach,
+    /// What the canary gets.
+    pub exposure: Exposure,
     /// The least time at this weight, where it differs from the plan's dwell.
     pub hold: Option<HumanDuration>,
     /// Wait for `promote` after the step has passed.
@@ -103,29 +80,26 @@ impl Steps {
             return Err(StepsError::Empty);
         };
         for step in &steps {
-            match step.reach {
-                Reach::Share if step.weight == Percent::ZERO => return Err(StepsError::Zero),
-                Reach::Mirror(Percent::ZERO) => return Err(StepsError::NoMirror),
-                Reach::Share | Reach::Testers | Reach::Mirror(_) => {}
+            match step.exposure {
+                Exposure::Share(Percent::ZERO) => return Err(StepsError::Zero),
+                Exposure::Mirror(Percent::ZERO) => return Err(StepsError::NoMirror),
+                Exposure::Share(_) | Exposure::Testers | Exposure::Mirror(_) => {}
             }
         }
         for pair in steps.windows(2) {
-            if pair[1].reach != Reach::Share {
-                if pair[0].reach == Reach::Share {
-                    return Err(StepsError::TooLate {
-                        earlier: pair[0].weight,
-                        later: pair[1].to_string(),
-                    });
+            match (pair[0].exposure, pair[1].exposure) {
+                (Exposure::Share(earlier), Exposure::Share(later)) if later <= earlier => {
+                    return Err(StepsError::NotRising { earlier, later });
                 }
-            } else if pair[1].weight <= pair[0].weight {
-                return Err(StepsError::NotRising {
-                    earlier: pair[0].weight,
-                    later: pair[1].weight,
-                });
+                (Exposure::Share(earlier), Exposure::Mirror(_) | Exposure::Testers) => {
+                    let later = pair[1].to_string();
+                    return Err(StepsError::TooLate { earlier, later });
+                }
+                _ => {}
             }
         }
-        if last.weight != Percent::HUNDRED {
-            return Err(StepsError::Unfinished(last.weight));
+        if last.exposure != Exposure::Share(Percent::HUNDRED) {
+            return Err(StepsError::Unfinished(last.exposure.share()));
         }
         Ok(Self(steps))
     }
@@ -133,10 +107,9 @@ impl Steps {
     /// The same with a step for testers before all others, unless it is there.
     #[must_use]
     pub fn after_testers(mut self) -> Self {
-        if self.0.iter().all(|step| step.reach != Reach::Testers) {
+        if self.0.iter().all(|step| step.exposure != Exposure::Testers) {
             let testers = Step {
-                weight: Percent::ZERO,
-                reach: Reach::Testers,
+                exposure: Exposure::Testers,
                 hold: None,
                 pause: false,
             };
@@ -154,8 +127,7 @@ impl Steps {
 impl Default for Steps {
     fn default() -> Self {
         let step = |weight| Step {
-            weight: Percent::whole(weight),
-            reach: Reach::Share,
+            exposure: Exposure::Share(Percent::whole(weight)),
             hold: None,
             pause: false,
         };
@@ -175,19 +147,18 @@ impl FromStr for Step {
             text.parse().map_err(|error| unreadable(format!("{error}")))
         };
         let mut parts = text.split(':').map(str::trim);
-        let (weight, reach) = match parts.next().unwrap_or_default() {
-            "testers" => (Percent::ZERO, Reach::Testers),
+        let exposure = match parts.next().unwrap_or_default() {
+            "testers" => Exposure::Testers,
             "mirror" => {
                 let share = parts
                     .next()
                     .ok_or_else(|| unreadable("it does not say how much, as mirror:10%".into()))?;
-                (Percent::ZERO, Reach::Mirror(percent(share)?))
+                Exposure::Mirror(percent(share)?)
             }
-            weight => (percent(weight)?, Reach::Share),
+            share => Exposure::Share(percent(share)?),
         };
         let mut step = Self {
-            weight,
-            reach,
+            exposure,
             hold: None,
             pause: false,
         };
@@ -208,10 +179,10 @@ impl FromStr for Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.reach {
-            Reach::Share => write!(f, "{}", self.weight)?,
-            Reach::Testers => f.write_str("testers")?,
-            Reach::Mirror(share) => write!(f, "mirror:{share}%")?,
+        match self.exposure {
+            Exposure::Share(share) => write!(f, "{share}")?,
+            Exposure::Testers => f.write_str("testers")?,
+            Exposure::Mirror(share) => write!(f, "mirror:{share}%")?,
         }
         if let Some(hold) = self.hold {
             write!(f, ":{hold}")?;

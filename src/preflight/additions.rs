@@ -35,7 +35,7 @@ pub fn additions(vs: &VirtualService, rollout: &Rollout) -> Vec<Finding> {
         )));
     }
     let steps = 0..rollout.plan.len();
-    for share in steps.filter_map(|step| rollout.plan.mirrored(step)) {
+    for share in steps.filter_map(|step| rollout.plan.exposure(step).mirrored()) {
         findings.push(Finding::ok(format!(
             "{share} % of the requests are mirrored to {canary} before the first percent, and judged by what its own proxies report; no user waits for an answer"
         )));

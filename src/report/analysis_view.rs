@@ -9,7 +9,7 @@ use super::format::{Layout, View};
 use super::palette::Tone;
 use super::phrase::Versions;
 use super::reason_text;
-use crate::plan::Percent;
+use crate::plan::Exposure;
 use crate::report::escape;
 use crate::rollout::{Reason, VersionCounts};
 use crate::verdict::Verdict;
@@ -41,8 +41,8 @@ pub struct AnalysisView {
     /// The rollout under way, if that is what was judged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
-    /// The canary's percentage now.
-    pub weight: Percent,
+    /// What the canary gets now.
+    pub exposure: Exposure,
     /// The time that was judged.
     pub period: Period,
     /// What is known.
@@ -69,9 +69,9 @@ impl View for AnalysisView {
         let (stable, canary) = (escape(&self.stable), escape(&self.canary));
         writeln!(
             out,
-            "{}   {stable} -> {canary} at {} %\n",
+            "{}   {stable} -> {canary} at {}\n",
             palette.paint(Tone::Strong, escape(&object)),
-            self.weight
+            self.exposure
         )?;
         let (word, tone) = match self.verdict {
             Verdict::Healthy => ("healthy", Tone::Good),
@@ -108,6 +108,7 @@ impl View for AnalysisView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Percent;
     use crate::report::test_events::{bounded, tally};
 
     fn view(verdict: Verdict) -> AnalysisView {
@@ -118,7 +119,7 @@ mod tests {
             stable: "v1".into(),
             canary: "v2\u{1b}".into(),
             run: None,
-            weight: Percent::whole(10),
+            exposure: Exposure::Share(Percent::whole(10)),
             period: Period {
                 from: "2026-01-01T12:00:00.25Z".parse().unwrap(),
                 to: "2026-01-01T13:00:00Z".parse().unwrap(),
@@ -153,6 +154,6 @@ mod tests {
         let json = serde_json::to_value(view(Verdict::NotEnoughData)).unwrap();
         assert_eq!(json["verdict"], "not-enough-data");
         assert_eq!(json["total"]["canary"]["requests"], 200);
-        assert_eq!(json["weight"], 10);
+        assert_eq!(json["exposure"]["percent"], 10);
     }
 }

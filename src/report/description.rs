@@ -135,11 +135,11 @@ fn phase(row: &StatusRow, palette: Palette) -> String {
 }
 
 fn ladder(row: &StatusRow, palette: Palette) -> Option<String> {
-    let (rung, step, time) = (row.rung()?, row.step?, row.age()?);
+    let (exposure, step, time) = (row.exposure?, row.step?, row.age()?);
     let standpoint = StepPosition {
         steps: &row.steps,
         step: step.number,
-        rung,
+        exposure,
         tone: Tone::Strong,
     };
     let ladder = standpoint.ladder(palette);

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::line::{Line, Place};
 use super::palette::Tone;
 use super::phrase::{ToldWeights, Versions};
-use crate::plan::Rung;
+use crate::plan::Exposure;
 use crate::report::escape;
 use crate::rollout::{Event, EventKind, Reason};
 use crate::verdict::Verdict;
@@ -31,7 +31,7 @@ pub(super) struct RolloutMemory {
     pub(super) versions: Versions,
     /// When everything was still as it had been; unknown to a process that took over.
     pub(super) untouched: Option<Timestamp>,
-    pub(super) rung: Option<Rung>,
+    pub(super) exposure: Option<Exposure>,
     pub(super) told: ToldWeights,
     pub(super) spoke: Option<Timestamp>,
     pub(super) verdict: Option<Verdict>,
@@ -121,8 +121,8 @@ impl EventText<'_> {
     }
 
     /// A step begins: what was said of the one before counts no more.
-    pub(super) fn begin(&mut self, rung: Rung) {
-        self.memory.rung = Some(rung);
+    pub(super) fn begin(&mut self, exposure: Exposure) {
+        self.memory.exposure = Some(exposure);
         self.memory.verdict = None;
         self.memory.given.clear();
         self.memory.tripped = false;
@@ -131,11 +131,11 @@ impl EventText<'_> {
         self.memory.next = None;
     }
 
-    pub(super) fn say(&mut self, word: &str, tone: Tone, rung: Option<Rung>, text: String) {
-        if rung.is_some() {
-            self.memory.rung = rung;
+    pub(super) fn say(&mut self, word: &str, tone: Tone, exposure: Option<Exposure>, text: String) {
+        if exposure.is_some() {
+            self.memory.exposure = exposure;
         }
-        self.head(word, tone, rung.map_or(Place::Gap, Place::At), text);
+        self.head(word, tone, exposure.map_or(Place::Gap, Place::At), text);
     }
 
     pub(super) fn head(&mut self, word: &str, tone: Tone, place: Place, text: String) {

@@ -6,7 +6,7 @@ use super::palette::Tone;
 use super::phrase::{self, ToldWeights, Versions};
 use super::reason_text;
 use crate::number::grouped;
-use crate::plan::{OnDrift, OnStuck, Percent, Rung};
+use crate::plan::{Exposure, OnDrift, OnStuck};
 use crate::report::{escape, forecast};
 use crate::rollout::{EventKind, Outcome, Reason, RouteChange, VersionCounts};
 use crate::verdict::Verdict;
@@ -18,55 +18,46 @@ impl EventText<'_> {
             EventKind::StepStarted {
                 step,
                 steps,
-                weight,
-                reach,
+                exposure,
                 routes,
                 took_millis: _,
             } => {
-                let rung = Rung::of(*weight, *reach);
-                self.begin(rung);
+                self.begin(*exposure);
                 let text = self.memory.told.changes(routes);
                 self.say(
                     &format!("step {step}/{steps}"),
                     Tone::Strong,
-                    Some(rung),
+                    Some(*exposure),
                     text,
                 );
             }
-            EventKind::Flowing {
-                weight,
-                reach,
-                seen,
-            } => {
-                let rung = Rung::of(*weight, *reach);
+            EventKind::Flowing { exposure, seen } => {
                 let (stable, arrived) = (seen.stable.requests, seen.canary.requests);
                 let canary = &self.memory.versions.canary;
-                let text = match rung {
-                    Rung::Mirror(_) => format!(
+                let text = match exposure {
+                    Exposure::Mirror(_) => format!(
                         "{} of {} requests mirrored to {canary}",
                         grouped(arrived),
                         grouped(stable)
                     ),
-                    Rung::Share(_) | Rung::Testers => format!(
+                    Exposure::Share(_) | Exposure::Testers => format!(
                         "{} of {} requests on {canary}",
                         grouped(arrived),
                         grouped(arrived + stable)
                     ),
                 };
-                self.say("flowing", Tone::Plain, Some(rung), text);
+                self.say("flowing", Tone::Plain, Some(*exposure), text);
             }
             kind @ EventKind::Looked { .. } => self.looked(kind),
             EventKind::StepPassed {
                 step: _,
-                weight,
-                reach,
+                exposure,
                 tally,
                 shadow,
                 reasons,
-            } => self.passed(Rung::of(*weight, *reach), (*tally, *shadow), reasons),
+            } => self.passed(*exposure, (*tally, *shadow), reasons),
             EventKind::Tripped {
-                weight,
-                reach,
+                exposure,
                 tally,
                 shadow,
                 reasons,
@@ -87,68 +78,50 @@ impl EventText<'_> {
                         millis(*took_millis)
                     )),
                 ]);
-                self.say(
-                    "regressed",
-                    Tone::Bad,
-                    Some(Rung::of(*weight, *reach)),
-                    text,
-                );
-                self.memory.rung = Some(Percent::ZERO.into());
+                self.say("regressed", Tone::Bad, Some(*exposure), text);
+                self.memory.exposure = Some(Exposure::NONE);
             }
-            EventKind::Cleared {
-                weight,
-                reach,
-                reasons,
-            } => {
-                let rung = Rung::of(*weight, *reach);
-                self.begin(rung);
+            EventKind::Cleared { exposure, reasons } => {
+                self.begin(*exposure);
                 let text = phrase::clauses([
                     self.joined(reasons),
-                    Some(format!("{} back at {rung}", self.memory.versions.canary)),
+                    Some(format!(
+                        "{} back at {exposure}",
+                        self.memory.versions.canary
+                    )),
                 ]);
-                self.say("cleared", Tone::Good, Some(rung), text);
+                self.say("cleared", Tone::Good, Some(*exposure), text);
             }
             EventKind::Regressed {
-                weight,
-                reach,
+                exposure,
                 tally,
                 shadow,
                 reasons,
-            } => self.regressed(Rung::of(*weight, *reach), (*tally, *shadow), reasons),
-            EventKind::Waiting {
-                weight,
-                reach,
-                reasons,
-            } => {
-                let rung = Rung::of(*weight, *reach);
+            } => self.regressed(*exposure, (*tally, *shadow), reasons),
+            EventKind::Waiting { exposure, reasons } => {
                 let text = self.joined(reasons).unwrap_or_default();
-                self.say("waiting", Tone::Caution, Some(rung), text);
+                self.say("waiting", Tone::Caution, Some(*exposure), text);
                 self.next(self.command("promote"));
             }
             EventKind::Paused { by } => {
                 let text = format!("by {}", escape(by));
-                self.say("paused", Tone::Caution, self.memory.rung, text);
+                self.say("paused", Tone::Caution, self.memory.exposure, text);
                 self.next(self.command("resume"));
             }
             EventKind::Continued { by } => {
                 let text = format!("by {}", escape(by));
-                self.say("continued", Tone::Plain, self.memory.rung, text);
+                self.say("continued", Tone::Plain, self.memory.exposure, text);
             }
-            EventKind::Promoted { by, weight, reach } => {
+            EventKind::Promoted { by, exposure } => {
                 let text = format!("by {}", escape(by));
-                self.say(
-                    "promote",
-                    Tone::Strong,
-                    Some(Rung::of(*weight, *reach)),
-                    text,
-                );
+                self.say("promote", Tone::Strong, Some(*exposure), text);
             }
             EventKind::MetricsUnavailable { why, since, grace } => {
                 let reason = Reason::MetricsUnusable(why.clone());
                 if self.is_news(Verdict::MetricsUnavailable, std::slice::from_ref(&reason)) {
                     let why = reason_text::reason(&reason, &self.memory.versions);
                     let text = format!("{why}; {since} of {grace} allowed");
-                    self.say("no metrics", Tone::Caution, self.memory.rung, text);
+                    self.say("no metrics", Tone::Caution, self.memory.exposure, text);
                 }
             }
             EventKind::MetricsBack { after } => {
@@ -156,7 +129,7 @@ impl EventText<'_> {
                 self.say(
                     "metrics",
                     Tone::Good,
-                    self.memory.rung,
+                    self.memory.exposure,
                     format!("back after {after}"),
                 );
             }
@@ -168,7 +141,7 @@ impl EventText<'_> {
                     OnStuck::Promote => "going on without a verdict, as asked",
                 };
                 let text = phrase::clauses([self.joined(reasons), Some(then.to_owned())]);
-                self.say("no verdict", Tone::Caution, self.memory.rung, text);
+                self.say("no verdict", Tone::Caution, self.memory.exposure, text);
             }
             EventKind::Drifted {
                 manager,
@@ -186,7 +159,7 @@ impl EventText<'_> {
                 };
                 let text = format!("by {manager}: {}; {then}", escape(what));
                 self.memory.told = ToldWeights::default();
-                self.say("drifted", Tone::Bad, self.memory.rung, text);
+                self.say("drifted", Tone::Bad, self.memory.exposure, text);
             }
             EventKind::Retrying {
                 what,
@@ -195,13 +168,13 @@ impl EventText<'_> {
                 manual,
             } => {
                 let text = format!("{}: {}; attempt {attempt}", escape(what), escape(why));
-                self.say("retrying", Tone::Caution, self.memory.rung, text);
+                self.say("retrying", Tone::Caution, self.memory.exposure, text);
                 if let Some(command) = manual {
                     self.add("by hand", Tone::Bad, escape(command).into());
                 }
             }
-            EventKind::RollingBack { cause, weight } => {
-                let text = format!("{cause}; {} is at {weight} %", self.memory.versions.canary);
+            EventKind::RollingBack { cause, exposure } => {
+                let text = format!("{cause}; {} is at {exposure}", self.memory.versions.canary);
                 self.head("rolling back", Tone::Bad, Place::Gap, text);
             }
             EventKind::RolledBack {
@@ -285,8 +258,7 @@ impl EventText<'_> {
             step: _,
             steps: _,
             evidence: _,
-            weight,
-            reach,
+            exposure,
             verdict,
             tally,
             shadow,
@@ -315,12 +287,12 @@ impl EventText<'_> {
             Verdict::NotEnoughData => Tone::Plain,
             Verdict::MetricsUnavailable => Tone::Caution,
         };
-        self.say("watching", tone, Some(Rung::of(*weight, *reach)), text);
+        self.say("watching", tone, Some(*exposure), text);
     }
 
     fn passed(
         &mut self,
-        rung: Rung,
+        exposure: Exposure,
         (tally, shadow): (VersionCounts, Option<VersionCounts>),
         reasons: &[Reason],
     ) {
@@ -329,17 +301,17 @@ impl EventText<'_> {
             self.joined(reasons),
         ]);
         // Who went on for want of a verdict, or without a request, was not found healthy.
-        let judged = shadow.unwrap_or(tally).canary.requests > 0 && rung != Rung::Testers;
+        let judged = shadow.unwrap_or(tally).canary.requests > 0 && exposure != Exposure::Testers;
         if self.memory.undecided || !judged {
-            self.say("passed", Tone::Caution, Some(rung), text);
+            self.say("passed", Tone::Caution, Some(exposure), text);
         } else {
-            self.say("healthy", Tone::Good, Some(rung), text);
+            self.say("healthy", Tone::Good, Some(exposure), text);
         }
     }
 
     fn regressed(
         &mut self,
-        rung: Rung,
+        exposure: Exposure,
         (tally, shadow): (VersionCounts, Option<VersionCounts>),
         reasons: &[Reason],
     ) {
@@ -347,16 +319,16 @@ impl EventText<'_> {
         // The counts were told when it tripped, and the canary has had nothing since.
         if self.memory.tripped {
             let text = self.joined(reasons).unwrap_or(counts);
-            self.say("confirmed", Tone::Bad, Some(Percent::ZERO.into()), text);
+            self.say("confirmed", Tone::Bad, Some(Exposure::NONE), text);
         } else {
             let text = phrase::clauses([Some(counts), self.joined(reasons)]);
-            self.say("regressed", Tone::Bad, Some(rung), text);
+            self.say("regressed", Tone::Bad, Some(exposure), text);
         }
     }
 
     fn rolled_back(&mut self, routes: &[RouteChange], took: u64, total: VersionCounts) {
         self.memory.rolled_back = true;
-        self.memory.rung = None;
+        self.memory.exposure = None;
         let object = &self.object;
         let state = match self.memory.untouched {
             Some(at) => format!("{object} is as it was at {}, verified", self.time(at)),
@@ -375,7 +347,7 @@ impl EventText<'_> {
     fn finished(&mut self, kind: &EventKind) {
         let EventKind::Finished {
             outcome,
-            weight,
+            exposure,
             took,
             total,
             reasons,
@@ -386,9 +358,7 @@ impl EventText<'_> {
         };
         let object = self.object.clone();
         let canary = self.memory.versions.canary.clone();
-        // What was told last of this weight says more than the weight: nobody is at 0 %.
-        let told = self.memory.rung.filter(|rung| rung.weight() == *weight);
-        let rung = told.unwrap_or(Rung::Share(*weight));
+        let exposure = *exposure;
         let mut next = next.clone();
         match outcome {
             Outcome::Promoted => {
@@ -396,11 +366,11 @@ impl EventText<'_> {
                     Some(format!("{object} is on {canary} after {took}")),
                     self.memory.versions.harm(total.canary),
                 ]);
-                self.say("promoted", Tone::Good, Some(rung), text);
+                self.say("promoted", Tone::Good, Some(exposure), text);
             }
             Outcome::StepPassed => {
-                let text = format!("{object} stays at {rung}, this step is done");
-                self.say("step done", Tone::Good, Some(rung), text);
+                let text = format!("{object} stays at {exposure}, this step is done");
+                self.say("step done", Tone::Good, Some(exposure), text);
             }
             Outcome::RolledBack(cause) => {
                 // The line with the facts was written when the weights were read back.
@@ -410,8 +380,8 @@ impl EventText<'_> {
                 }
             }
             Outcome::Held => {
-                let text = format!("{object} stays at {rung} until promote or abort");
-                self.say("held", Tone::Caution, Some(rung), text);
+                let text = format!("{object} stays at {exposure} until promote or abort");
+                self.say("held", Tone::Caution, Some(exposure), text);
             }
             Outcome::Drifted => {
                 let text = format!("{object} was changed by somebody else; nothing is overwritten");

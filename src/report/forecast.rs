@@ -36,7 +36,7 @@ pub(super) fn show(
     let judged = || forecast.steps.iter().filter(|step| step.judged);
     if judged().next().is_some() {
         let steps: Vec<_> = judged()
-            .map(|step| format!("{}% {}", step.weight, in_time(step.takes)))
+            .map(|step| format!("{}% {}", step.exposure.share(), in_time(step.takes)))
             .collect();
         let total = match forecast.total {
             Some(total) => format!("about {} to 100%", about(total)),

@@ -1,7 +1,7 @@
 //! The steps of a rollout in one row: done, current, to come.
 
 use super::{Palette, Tone};
-use crate::plan::Rung;
+use crate::plan::Exposure;
 
 /// The most steps shown before the current one.
 const BEHIND: usize = 3;
@@ -11,11 +11,11 @@ const AHEAD: usize = 5;
 /// Where a rollout stands on its steps.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StepPosition<'a> {
-    pub steps: &'a [Rung],
+    pub steps: &'a [Exposure],
     /// The current step, from 1; 0 before the first.
     pub step: usize,
     /// What the canary gets now, which a trip makes differ from the step's.
-    pub rung: Rung,
+    pub exposure: Exposure,
     pub tone: Tone,
 }
 
@@ -54,7 +54,7 @@ impl StepPosition<'_> {
             after.push_str(&palette.paint(Tone::Quiet, "…"));
         }
         if self.step > 0 {
-            let here = palette.paint(self.tone, format!("▸ {}", self.rung));
+            let here = palette.paint(self.tone, format!("▸ {}", self.exposure));
             before.push(format!("{here} for "));
         }
         Ladder {
@@ -80,13 +80,13 @@ mod tests {
                 "…   ✓ 7 %   ✓ 8 %   ✓ 9 %   ▸ 10 % for 5s   · 11 %   · 12 %   · 13 %   · 14 %   · 15 %   …",
             ),
         ] {
-            let steps: Vec<Rung> = (1..=steps)
-                .map(|step| Percent::whole(step).into())
+            let steps: Vec<Exposure> = (1..=steps)
+                .map(|step| Exposure::Share(Percent::whole(step)))
                 .collect();
             let ladder = StepPosition {
                 steps: &steps,
                 step,
-                rung: steps[step - 1],
+                exposure: steps[step - 1],
                 tone: Tone::Strong,
             }
             .ladder(Palette::PLAIN);

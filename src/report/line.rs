@@ -1,13 +1,13 @@
 //! One line of a rollout's log.
 
 use super::{Palette, Tone};
-use crate::plan::Rung;
+use crate::plan::Exposure;
 
 /// What stands between the word and the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// What the canary gets.
-    At(Rung),
+    At(Exposure),
     /// A gap as wide as a percentage.
     Gap,
     /// Nothing: a long text begins right after the word.
@@ -43,9 +43,9 @@ impl Line {
             None => String::new(),
         };
         let (word, place) = match self.place {
-            Place::At(rung) => (
+            Place::At(exposure) => (
                 format!("{:<10}", self.word),
-                format!("{:<6} ", rung.to_string()),
+                format!("{:<6} ", exposure.to_string()),
             ),
             Place::Gap => (format!("{:<17}", self.word), String::new()),
             Place::None => (format!("{:<10}", self.word), String::new()),
@@ -77,15 +77,15 @@ mod tests {
 
     #[test]
     fn columns_stand_below_each_other() {
-        let weight = Place::At(Percent::whole(1).into());
+        let weight = Place::At(Exposure::Share(Percent::whole(1)));
         for (line, expected) in [
             (line(weight, "step 1/4"), "12:00:00 step 1/4   1 %    text"),
             (
-                line(Place::At(Rung::Mirror(Percent::whole(10))), "step 1/4"),
+                line(Place::At(Exposure::Mirror(Percent::whole(10))), "step 1/4"),
                 "12:00:00 step 1/4   mirror 10 % text",
             ),
             (
-                line(Place::At(Rung::Testers), "step 1/4"),
+                line(Place::At(Exposure::Testers), "step 1/4"),
                 "12:00:00 step 1/4   testers text",
             ),
             (

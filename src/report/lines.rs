@@ -52,7 +52,7 @@ impl<W: Write + Send> Observer for Lines<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{OnStuck, Percent, Reach};
+    use crate::plan::{Exposure, OnStuck, Percent};
     use crate::report::test_events::{self, change, event, finished, looked, planned, step, tally};
     use crate::rollout::{Cause, EventKind, Outcome, Reason};
     use crate::verdict::{self, Verdict};
@@ -184,7 +184,7 @@ mod tests {
         };
         let rolling = EventKind::RollingBack {
             cause: Cause::Request,
-            weight: Percent::whole(10),
+            exposure: Exposure::Share(Percent::whole(10)),
         };
         insta::assert_snapshot!(told(&[event(0, rolling), event(2, back)]), @"
         12:00:00 rolling back      on request; the canary is at 10 %
@@ -214,7 +214,7 @@ mod tests {
         } = &mut plan
         {
             *resumed_from = Some("ci@runner-7/4711".into());
-            *skipped = vec![Percent::whole(1).into()];
+            *skipped = vec![Exposure::Share(Percent::whole(1))];
             *left_behind = vec!["http[internal]".into()];
             *routes = ["http[a]", "http[b]", "http[c]"].map(String::from).to_vec();
         }
@@ -230,8 +230,7 @@ mod tests {
     fn a_step_that_passed_for_want_of_a_verdict_is_not_called_healthy() {
         let passed = |tally| EventKind::StepPassed {
             step: 1,
-            weight: Percent::whole(1),
-            reach: Reach::Share,
+            exposure: Exposure::Share(Percent::whole(1)),
             tally,
             shadow: None,
             reasons: vec![],

@@ -7,7 +7,7 @@ use super::phrase::{self, Versions};
 use super::reason_text;
 use super::{Palette, Tone, escape};
 use crate::number::{grouped, rate};
-use crate::plan::{Percent, Rung};
+use crate::plan::{Exposure, Percent};
 use crate::rollout::{Event, EventKind, RouteChange, VersionCounts};
 use crate::verdict::{Counts, Verdict};
 
@@ -16,10 +16,10 @@ use crate::verdict::{Counts, Verdict};
 pub(super) struct Panel {
     owner: (String, String),
     versions: Versions,
-    steps: Vec<Rung>,
+    steps: Vec<Exposure>,
     /// The current step, from 1; 0 before the first.
     step: usize,
-    rung: Rung,
+    exposure: Exposure,
     since: Timestamp,
     tally: VersionCounts,
     tone: Tone,
@@ -41,7 +41,7 @@ impl Panel {
             versions: Versions::default(),
             steps: Vec::new(),
             step: 0,
-            rung: Percent::ZERO.into(),
+            exposure: Exposure::NONE,
             since: event.at,
             tally: VersionCounts::default(),
             tone: Tone::Plain,
@@ -73,14 +73,9 @@ impl Panel {
                 self.steps.clone_from(steps);
                 self.note(Tone::Plain, "setting out");
             }
-            EventKind::StepStarted {
-                step,
-                weight,
-                reach,
-                ..
-            } => {
+            EventKind::StepStarted { step, exposure, .. } => {
                 self.step = *step;
-                self.begin(Rung::of(*weight, *reach), event.at);
+                self.begin(*exposure, event.at);
                 self.note(Tone::Plain, "waiting for the first requests");
             }
             EventKind::Flowing { seen, .. } => {
@@ -115,16 +110,18 @@ impl Panel {
             }
             EventKind::Tripped { tally, shadow, .. } => {
                 self.tally = shadow.unwrap_or(*tally);
-                self.rung = Percent::ZERO.into();
+                self.exposure = Exposure::NONE;
                 self.note(
                     Tone::Bad,
                     format!("regressed; {canary} is at 0 % until that is confirmed"),
                 );
             }
-            EventKind::Cleared { weight, reach, .. } => {
-                let rung = Rung::of(*weight, *reach);
-                self.begin(rung, event.at);
-                self.note(Tone::Good, format!("cleared; {canary} is back at {rung}"));
+            EventKind::Cleared { exposure, .. } => {
+                self.begin(*exposure, event.at);
+                self.note(
+                    Tone::Good,
+                    format!("cleared; {canary} is back at {exposure}"),
+                );
             }
             EventKind::Regressed { tally, shadow, .. } => {
                 self.tally = shadow.unwrap_or(*tally);
@@ -141,8 +138,8 @@ impl Panel {
             EventKind::Continued { by } => {
                 self.note(Tone::Plain, format!("continued by {}", escape(by)));
             }
-            EventKind::Promoted { by, weight, reach } => {
-                self.rung = Rung::of(*weight, *reach);
+            EventKind::Promoted { by, exposure } => {
+                self.exposure = *exposure;
                 self.note(Tone::Plain, format!("promoted by {}", escape(by)));
             }
             EventKind::MetricsUnavailable { why, since, grace } => {
@@ -177,15 +174,15 @@ impl Panel {
                     let (stable, canary) = (stable.unwrap_or(0), canary.unwrap_or(0));
                     Percent::of(canary, canary.saturating_add(stable))
                 };
-                self.rung = routes.iter().map(share).min().unwrap_or_default().into();
+                self.exposure = Exposure::Share(routes.iter().map(share).min().unwrap_or_default());
                 self.note(Tone::Plain, "the original weights are back");
             }
             EventKind::Warning { .. } | EventKind::Finished { .. } => {}
         }
     }
 
-    fn begin(&mut self, rung: Rung, now: Timestamp) {
-        self.rung = rung;
+    fn begin(&mut self, exposure: Exposure, now: Timestamp) {
+        self.exposure = exposure;
         self.since = now;
         self.tally = VersionCounts::default();
     }
@@ -225,7 +222,7 @@ impl Panel {
         let standpoint = StepPosition {
             steps: &self.steps,
             step: self.step,
-            rung: self.rung,
+            exposure: self.exposure,
             tone,
         };
         standpoint.ladder(palette)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::escape;
 use crate::istio::{Weights, in_force};
 use crate::number::{grouped, rate};
-use crate::plan::Rung;
+use crate::plan::Exposure;
 use crate::rollout::{RouteChange, VersionCounts};
 use crate::verdict::{Counts, Verdict};
 
@@ -145,9 +145,9 @@ impl ToldWeights {
 }
 
 /// `1, 10, 50, 100 %`, with what comes before the first percent by its name.
-pub(super) fn ladder(steps: &[Rung]) -> String {
+pub(super) fn ladder(steps: &[Exposure]) -> String {
     let words = steps.iter().enumerate().map(|(index, step)| match step {
-        Rung::Share(weight) if steps.get(index + 1).is_some() => weight.to_string(),
+        Exposure::Share(weight) if steps.get(index + 1).is_some() => weight.to_string(),
         step => step.to_string(),
     });
     words.collect::<Vec<_>>().join(", ")

@@ -43,7 +43,7 @@ impl PlanView {
         }
         let already = rollout.original_share();
         for step in &mut self.steps {
-            step.skipped = step.weight < already;
+            step.skipped = step.exposure.share() < already;
         }
         self.least = least(&self.steps);
         self

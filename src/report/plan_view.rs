@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Layout, Palette, Table, Tone, View, escape, forecast, phrase};
 use crate::istio::{Selection, Split, VirtualService, Weights};
-use crate::plan::{Finding, Forecast, HumanDuration, Level, Percent, Plan, Reach};
+use crate::plan::{Exposure, Finding, Forecast, HumanDuration, Level, Plan};
 use crate::rollout::{ObjectName, Phase, Rollout};
 
 /// A plan on an object, before anything has moved.
@@ -55,10 +55,8 @@ pub struct PlanView {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedStep {
-    /// The canary's percentage.
-    pub weight: Percent,
-    /// Who reaches the canary.
-    pub reach: Reach,
+    /// What the canary gets.
+    pub exposure: Exposure,
     /// The least time at it.
     pub hold: HumanDuration,
     /// Whether it waits for `promote` when it has passed.
@@ -113,12 +111,11 @@ impl PlanView {
         let steps = plan.steps.as_slice().iter().enumerate();
         let steps: Vec<_> = steps
             .map(|(index, step)| PlannedStep {
-                weight: step.weight,
-                reach: step.reach,
+                exposure: step.exposure,
                 hold: plan.dwell_of(index),
                 pause: step.pause,
                 // One that equals the share is judged before the next.
-                skipped: step.weight < already,
+                skipped: step.exposure.share() < already,
             })
             .collect();
         Self {
@@ -201,10 +198,10 @@ impl PlannedRoute {
 
 impl PlannedStep {
     fn title(&self) -> String {
-        match self.reach {
-            Reach::Share => format!("{}%", self.weight),
-            Reach::Testers => "testers".into(),
-            Reach::Mirror(share) => format!("mirror {share}%"),
+        match self.exposure {
+            Exposure::Share(share) => format!("{share}%"),
+            Exposure::Testers => "testers".into(),
+            Exposure::Mirror(share) => format!("mirror {share}%"),
         }
     }
 

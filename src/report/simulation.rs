@@ -54,7 +54,7 @@ impl Simulation {
             .unwrap_or_default();
         format!(
             "{}, {kind}{tolerance}, {} a step at least, scraped every {}",
-            phrase::ladder(&self.plan.rungs()),
+            phrase::ladder(&self.plan.exposures()),
             self.plan.dwell,
             judgement.scrape
         )

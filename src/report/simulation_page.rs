@@ -221,7 +221,7 @@ impl Page<'_> {
 }
 
 fn first_share(simulation: &Simulation) -> f64 {
-    simulation.plan.weight(0).share()
+    simulation.plan.exposure(0).share().share()
 }
 
 /// The share of failed requests over the last few looks.

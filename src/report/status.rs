@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::{DriverStatus, phrase};
 use crate::istio::{Split, VirtualService, Weights};
-use crate::plan::{Percent, Reach, Rung};
+use crate::plan::Exposure;
 use crate::rollout::{LastRollout, ObjectName, Phase, Rollout, route_of};
 
 /// The version of the format that programs read.
@@ -124,11 +124,8 @@ pub struct StatusRow {
     pub phase: Standing,
     /// The step it is at, `2/4`.
     pub step: Option<StepOf>,
-    /// The canary's percentage.
-    pub weight: Option<Percent>,
-    /// Who reaches the canary, where it has no share of the requests.
-    #[serde(skip_serializing_if = "Reach::is_share")]
-    pub reach: Reach,
+    /// What the canary gets now.
+    pub exposure: Option<Exposure>,
     /// The stable version.
     pub stable: Option<String>,
     /// The canary.
@@ -151,7 +148,7 @@ pub struct StatusRow {
     /// A digest of the plan.
     pub plan: Option<String>,
     /// The ladder of the plan.
-    pub steps: Vec<Rung>,
+    pub steps: Vec<Exposure>,
     /// The chosen routes; those of other objects with their object's name, where these were looked at.
     pub routes: Vec<RouteStatus>,
     /// The objects that move with this one.
@@ -196,8 +193,7 @@ impl StatusRow {
             name: vs.name().to_owned(),
             phase: Standing::Idle,
             step: None,
-            weight: None,
-            reach: Reach::Share,
+            exposure: None,
             stable: None,
             canary: None,
             since: None,
@@ -235,12 +231,7 @@ impl StatusRow {
                 number: rollout.step + 1,
                 steps: steps.len(),
             }),
-            weight: Some(rollout.weight()),
-            // After a trip nobody reaches it.
-            reach: match rollout.phase {
-                Phase::Tripped => Reach::Share,
-                Phase::Progressing | Phase::Waiting | Phase::Paused => rollout.reach(),
-            },
+            exposure: Some(rollout.exposure()),
             stable: Some(rollout.stable.to_string()),
             canary: Some(rollout.canary.to_string()),
             since: Some(rollout.since),
@@ -250,7 +241,7 @@ impl StatusRow {
             holder: Some(rollout.holder.clone()),
             by: rollout.by.clone(),
             plan: Some(rollout.plan.hash()),
-            steps: rollout.plan.rungs(),
+            steps: rollout.plan.exposures(),
             routes: routes
                 .map(|split| RouteStatus::of(vs, rollout, split))
                 .collect(),
@@ -263,11 +254,6 @@ impl StatusRow {
             next: next.iter().map(|verb| command(verb, vs)).collect(),
             ..self
         }
-    }
-
-    /// What the canary gets now.
-    pub(super) fn rung(&self) -> Option<Rung> {
-        self.weight.map(|weight| Rung::of(weight, self.reach))
     }
 
     /// The same with what the lease tells of the driver; what comes next depends on it.

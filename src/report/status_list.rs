@@ -68,9 +68,9 @@ fn cells(row: &StatusRow, layout: Layout) -> Vec<String> {
     let mut cells = vec![
         row.name.clone(),
         row.step.map(|step| step.to_string()).unwrap_or_default(),
-        match row.rung() {
+        match row.exposure {
             // Columns are told apart by blanks, as in kubectl.
-            Some(rung) => rung.to_string().replace(" %", "%").replace(' ', ":"),
+            Some(exposure) => exposure.to_string().replace(" %", "%").replace(' ', ":"),
             None => String::new(),
         },
         row.phase.word().to_owned(),
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn a_tripped_rollout_is_at_nothing() {
         let row = row([100, 0], &rollout().in_phase(Phase::Tripped, now()));
-        assert_eq!(row.weight.unwrap().to_string(), "0");
+        assert_eq!(row.exposure.unwrap().to_string(), "0 %");
         assert_eq!(row.routes[0].state, RouteState::AsSet);
         assert!(shown(&row, Layout::default()).contains("✓ 1 %   ▸ 0 % for 5m12s   · 50 %"));
     }
@@ -312,7 +312,7 @@ mod tests {
         assert_eq!(json["version"], 1);
         assert_eq!(json["phase"], "waiting");
         assert_eq!(json["step"], "2/4");
-        assert_eq!(json["weight"], 10);
+        assert_eq!(json["exposure"], json!({"kind": "share", "percent": 10}));
         assert_eq!(json["ageSeconds"], 312);
         assert_eq!(json["routes"][0]["now"], json!([90, 10]));
         assert_eq!(json["routes"][0]["state"], "as-set");

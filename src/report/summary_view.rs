@@ -20,7 +20,7 @@ impl View for Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Percent;
+    use crate::plan::Exposure;
     use crate::report::{Format, object, print};
     use crate::rollout::{Cause, Outcome, VersionCounts};
 
@@ -33,7 +33,7 @@ mod tests {
             run: "0198c0de".into(),
             outcome: Outcome::RolledBack(Cause::Regression),
             exit_code: 10,
-            weight: Percent::ZERO,
+            exposure: Exposure::NONE,
             step: 2,
             steps: 4,
             began: at,

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::plan::{OnDrift, OnStuck, Percent, Reach};
+use crate::plan::{Exposure, OnDrift, OnStuck, Percent};
 use crate::rollout::{
     Cause, Event, EventKind, Outcome, Reason, RouteChange, Unusable, VersionCounts,
 };
@@ -49,7 +49,7 @@ pub(super) fn planned() -> EventKind {
         routes: vec!["http[primary]".into()],
         left_behind: vec![],
         steps: [1, 10, 50, 100]
-            .map(|step| Percent::whole(step).into())
+            .map(|step| Exposure::Share(Percent::whole(step)))
             .to_vec(),
         skipped: vec![],
         prometheus: "istio-system/prometheus:9090".into(),
@@ -63,8 +63,7 @@ pub(super) fn step(step: usize, weight: u32, before: [i64; 2], after: [i64; 2]) 
     EventKind::StepStarted {
         step,
         steps: 4,
-        weight: Percent::whole(weight),
-        reach: Reach::Share,
+        exposure: Exposure::Share(Percent::whole(weight)),
         routes: vec![change("http[primary]", before, after)],
         took_millis: 12,
     }
@@ -112,8 +111,7 @@ pub(super) fn looked(
     EventKind::Looked {
         step,
         steps: 4,
-        weight: Percent::whole(weight),
-        reach: Reach::Share,
+        exposure: Exposure::Share(Percent::whole(weight)),
         verdict,
         tally,
         shadow: None,
@@ -126,7 +124,7 @@ pub(super) fn looked(
 pub(super) fn finished(outcome: Outcome, weight: u32, next: Option<&str>) -> EventKind {
     EventKind::Finished {
         outcome,
-        weight: Percent::whole(weight),
+        exposure: Exposure::Share(Percent::whole(weight)),
         took: "2m".parse().unwrap(),
         total: tally((64, 452), (17, 18_533)),
         reasons: vec![evidence(9.8)],
@@ -143,8 +141,7 @@ pub(super) fn regression() -> Vec<Event> {
         event(
             4,
             EventKind::Flowing {
-                weight: Percent::whole(1),
-                reach: Reach::Share,
+                exposure: Exposure::Share(Percent::whole(1)),
                 seen: tally((0, 2), (0, 212)),
             },
         ),
@@ -162,8 +159,7 @@ pub(super) fn regression() -> Vec<Event> {
             75,
             EventKind::StepPassed {
                 step: 1,
-                weight: Percent::whole(1),
-                reach: Reach::Share,
+                exposure: Exposure::Share(Percent::whole(1)),
                 tally: tally((0, 151), (14, 15_722)),
                 shadow: None,
                 reasons: vec![bounded(0.004)],
@@ -173,8 +169,7 @@ pub(super) fn regression() -> Vec<Event> {
         event(
             105,
             EventKind::Tripped {
-                weight: ten,
-                reach: Reach::Share,
+                exposure: Exposure::Share(ten),
                 tally: tally((64, 301), (3, 2_811)),
                 shadow: None,
                 reasons: vec![],
@@ -184,8 +179,7 @@ pub(super) fn regression() -> Vec<Event> {
         event(
             120,
             EventKind::Regressed {
-                weight: ten,
-                reach: Reach::Share,
+                exposure: Exposure::Share(ten),
                 tally: tally((64, 301), (3, 2_811)),
                 shadow: None,
                 reasons: vec![evidence(9.8)],
@@ -195,7 +189,7 @@ pub(super) fn regression() -> Vec<Event> {
             120,
             EventKind::RollingBack {
                 cause: Cause::Regression,
-                weight: Percent::ZERO,
+                exposure: Exposure::Share(Percent::ZERO),
             },
         ),
         event(
@@ -224,8 +218,7 @@ pub(super) fn every_kind() -> Vec<Event> {
     let mut events = regression();
     let others = [
         EventKind::Cleared {
-            weight: ten,
-            reach: Reach::Share,
+            exposure: Exposure::Share(ten),
             reasons: vec![
                 verdict::Reason::OnHold {
                     hold: Hold::Incident,
@@ -234,8 +227,7 @@ pub(super) fn every_kind() -> Vec<Event> {
             ],
         },
         EventKind::Waiting {
-            weight: ten,
-            reach: Reach::Share,
+            exposure: Exposure::Share(ten),
             reasons: vec![Reason::StepPassed],
         },
         EventKind::Paused {
@@ -246,8 +238,7 @@ pub(super) fn every_kind() -> Vec<Event> {
         },
         EventKind::Promoted {
             by: "ada@laptop".into(),
-            weight: Percent::whole(50),
-            reach: Reach::Share,
+            exposure: Exposure::Share(Percent::whole(50)),
         },
         EventKind::MetricsUnavailable {
             why: refused(),

@@ -191,7 +191,7 @@ mod tests {
         let read = Rollout::read(&companion).unwrap().unwrap();
         assert_eq!(read, of_companion);
         assert_eq!(read.lead.as_ref().unwrap().to_string(), "shop/reviews");
-        assert_eq!(read.weight(), Percent::whole(10));
+        assert_eq!(read.exposure().share(), Percent::whole(10));
         assert_eq!(
             read.weights_of(&read.routes[0]),
             [Some(72), Some(8), Some(20)]

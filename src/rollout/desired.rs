@@ -3,10 +3,9 @@
 use super::segment::Phase;
 use super::state::Rollout;
 use crate::istio::{
-    DesiredRoutes, Mirroring, MissingRoutes, RouteTarget, Split, TesterTarget, VirtualService,
-    Weights,
+    DesiredRoutes, MissingRoutes, RouteTarget, Split, TesterTarget, VirtualService, Weights,
 };
-use crate::plan::Percent;
+use crate::plan::{Exposure, Percent};
 
 impl Rollout {
     /// The weights of a route that the state stands for.
@@ -16,8 +15,8 @@ impl Rollout {
     pub fn weights_of(&self, split: &Split) -> Weights {
         match self.phase {
             Phase::Tripped => split.weights_at(Percent::ZERO),
-            _ if self.weight() <= split.original_share() => split.untouched(),
-            _ => split.weights_at(self.weight()),
+            _ if self.exposure().share() <= split.original_share() => split.untouched(),
+            _ => split.weights_at(self.exposure().share()),
         }
     }
 
@@ -29,7 +28,7 @@ impl Rollout {
         let weights = |split: &Split| self.weights_of(split);
         // A canary that looks bad gets nothing, be it from testers or in their shadow.
         let gets_something = self.phase != Phase::Tripped;
-        self.desired_routes(vs, &weights, true, self.mirrored(), gets_something)
+        self.desired_routes(vs, &weights, true, self.exposure(), gets_something)
     }
 
     /// What the chosen routes of `vs` are once the canary has everything.
@@ -37,7 +36,7 @@ impl Rollout {
     /// # Errors
     /// The routes that are no longer there.
     pub fn promoted_on(&self, vs: &VirtualService) -> Result<DesiredRoutes, MissingRoutes> {
-        self.desired_routes(vs, &Split::promoted, true, None, false)
+        self.desired_routes(vs, &Split::promoted, true, Exposure::NONE, false)
     }
 
     /// What the chosen routes of `vs` were before the rollout.
@@ -46,13 +45,17 @@ impl Rollout {
     /// The routes that are no longer there.
     pub fn original_on(&self, vs: &VirtualService) -> Result<DesiredRoutes, MissingRoutes> {
         let weights = |split: &Split| split.original.clone();
-        self.desired_routes(vs, &weights, false, None, false)
+        self.desired_routes(vs, &weights, false, Exposure::NONE, false)
     }
 
     /// What the chosen routes that `vs` still has were before the rollout.
     pub fn original_of_rest(&self, vs: &VirtualService) -> DesiredRoutes {
         let weights = |split: &Split| split.original.clone();
-        DesiredRoutes::of_rest(vs, &self.routes, &self.target(&weights, false, None, false))
+        DesiredRoutes::of_rest(
+            vs,
+            &self.routes,
+            &self.target(&weights, false, Exposure::NONE, false),
+        )
     }
 
     fn desired_routes(
@@ -60,10 +63,10 @@ impl Rollout {
         vs: &VirtualService,
         weights: &dyn Fn(&Split) -> Weights,
         added: bool,
-        mirrored: Option<Percent>,
+        exposure: Exposure,
         testers: bool,
     ) -> Result<DesiredRoutes, MissingRoutes> {
-        let target = self.target(weights, added, mirrored, testers);
+        let target = self.target(weights, added, exposure, testers);
         DesiredRoutes::of(vs, &self.routes, &target)
     }
 
@@ -71,18 +74,15 @@ impl Rollout {
         &'a self,
         weights: &'a dyn Fn(&Split) -> Weights,
         added: bool,
-        mirrored: Option<Percent>,
+        exposure: Exposure,
         testers: bool,
     ) -> RouteTarget<'a> {
         RouteTarget {
             canary: &self.canary,
             weights,
             added,
-            shadow: match mirrored {
-                Some(share) => Mirroring::Now(share),
-                None if self.plan.mirrors() => Mirroring::NotNow,
-                None => Mirroring::Never,
-            },
+            exposure,
+            mirrors: self.plan.mirrors(),
             testers: self.plan.testers.as_ref().map(|known| TesterTarget {
                 run: &self.run,
                 testers: known,

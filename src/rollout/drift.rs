@@ -39,8 +39,7 @@ pub fn advanced(before: &Rollout, now: &Rollout) -> Option<EventKind> {
         Phase::Paused if before.phase != Phase::Paused => Some(EventKind::Paused { by }),
         _ if before.step != now.step => Some(EventKind::Promoted {
             by,
-            weight: now.weight(),
-            reach: now.reach(),
+            exposure: now.exposure(),
         }),
         Phase::Progressing if before.phase != Phase::Progressing => {
             Some(EventKind::Continued { by })

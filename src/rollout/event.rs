@@ -7,7 +7,7 @@ use super::metrics_outage::Unusable;
 use super::outcome::{Cause, Outcome};
 use super::reason::Reason;
 use crate::istio::{VirtualService, Weights};
-use crate::plan::{HumanDuration, OnDrift, OnStuck, Percent, Reach, Rung};
+use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck};
 use crate::verdict::sequential::Evidence;
 use crate::verdict::{Counts, Verdict};
 
@@ -105,9 +105,9 @@ pub enum EventKind {
         /// Routes that keep sending to stable.
         left_behind: Vec<String>,
         /// The ladder.
-        steps: Vec<Rung>,
+        steps: Vec<Exposure>,
         /// Steps passed over, because the canary has that share already.
-        skipped: Vec<Rung>,
+        skipped: Vec<Exposure>,
         /// Where the metrics come from.
         prometheus: String,
         /// The time to 100 % that was forecast, waits for people aside.
@@ -126,11 +126,8 @@ pub enum EventKind {
         step: usize,
         /// The number of steps.
         steps: usize,
-        /// The canary's percentage.
-        weight: Percent,
-        /// Who reaches the canary, where it has no share of the requests.
-        #[serde(skip_serializing_if = "Reach::is_share", default)]
-        reach: Reach,
+        /// What the canary gets.
+        exposure: Exposure,
         /// What changed.
         routes: Vec<RouteChange>,
         /// How long the API server took, in milliseconds.
@@ -138,11 +135,8 @@ pub enum EventKind {
     },
     /// Requests are arriving at the canary: the data plane took the weights.
     Flowing {
-        /// The canary's percentage as set.
-        weight: Percent,
-        /// Who reaches the canary, where it has no share of the requests.
-        #[serde(skip_serializing_if = "Reach::is_share", default)]
-        reach: Reach,
+        /// What the canary gets, as set.
+        exposure: Exposure,
         /// What was seen since.
         seen: VersionCounts,
     },
@@ -152,11 +146,8 @@ pub enum EventKind {
         step: usize,
         /// The number of steps.
         steps: usize,
-        /// The canary's percentage.
-        weight: Percent,
-        /// Who reaches the canary, where it has no share of the requests.
-        #[serde(skip_serializing_if = "Reach::is_share", default)]
-        reach: Reach,
+        /// What the canary gets.
+        exposure: Exposure,
         /// What is known.
         verdict: Verdict,
         /// What was counted since the step began.
@@ -178,11 +169,8 @@ pub enum EventKind {
     StepPassed {
         /// The step, from 1.
         step: usize,
-        /// The canary's percentage.
-        weight: Percent,
-        /// Who reaches the canary, where it has no share of the requests.
-        #[serde(skip_serializing_if = "Reach::is_share", default)]
-        reach: Reach,
+        /// What the canary gets.
+        exposure: Exposure,
         /// What was counted since the step began.
         tally: VersionCounts,
         /// What was counted of requests mirrored to the canary since the step began, and of stable
@@ -194,11 +182,8 @@ pub enum EventKind {
     },
     /// The canary gets nothing until the regression is confirmed or cleared.
     Tripped {
-        /// The canary's percentage before.
-        weight: Percent,
-        /// Who reaches the canary, where it has no share of the requests.
-        #[serde(skip_serializing_if = "Reach::is_share", default)]
-        reach: Reach,
+        /// What the canary got before.
+        exposure: Exposure,
         /// What was counted since the step began.
         tally: VersionCounts,
         /// What was counted of requests mirrored to the canary since the step began, and of stable
@@ -212,21 +197,15 @@ pub enum EventKind {
     },
     /// The trip is cleared: back to the step's weight.
     Cleared {
-        /// The canary's percentage now.
-        weight: Percent,
-        /// Who reaches the canary, where it has no share of the requests.
-        #[serde(skip_serializing_if = "Reach::is_share", default)]
-        reach: Reach,
+        /// What the canary gets now.
+        exposure: Exposure,
         /// Why.
         reasons: Vec<Reason>,
     },
     /// The canary is worse, for certain.
     Regressed {
-        /// The canary's percentage when it was found.
-        weight: Percent,
-        /// Who reaches the canary, where it has no share of the requests.
-        #[serde(skip_serializing_if = "Reach::is_share", default)]
-        reach: Reach,
+        /// What the canary got when it was found.
+        exposure: Exposure,
         /// What was counted since the step began.
         tally: VersionCounts,
         /// What was counted of requests mirrored to the canary since the step began, and of stable
@@ -238,11 +217,8 @@ pub enum EventKind {
     },
     /// The weight stays until somebody promotes or aborts.
     Waiting {
-        /// The canary's percentage.
-        weight: Percent,
-        /// Who reaches the canary, where it has no share of the requests.
-        #[serde(skip_serializing_if = "Reach::is_share", default)]
-        reach: Reach,
+        /// What the canary gets.
+        exposure: Exposure,
         /// Why.
         reasons: Vec<Reason>,
     },
@@ -260,11 +236,8 @@ pub enum EventKind {
     Promoted {
         /// Who.
         by: String,
-        /// The canary's percentage now.
-        weight: Percent,
-        /// Who reaches the canary, where it has no share of the requests.
-        #[serde(skip_serializing_if = "Reach::is_share", default)]
-        reach: Reach,
+        /// What the canary gets now.
+        exposure: Exposure,
     },
     /// The metrics cannot be used.
     MetricsUnavailable {
@@ -312,8 +285,8 @@ pub enum EventKind {
     RollingBack {
         /// Why.
         cause: Cause,
-        /// The canary's percentage until now.
-        weight: Percent,
+        /// What the canary got until now.
+        exposure: Exposure,
     },
     /// The original weights are back and were read back.
     RolledBack {
@@ -335,8 +308,8 @@ pub enum EventKind {
     Finished {
         /// How it ended.
         outcome: Outcome,
-        /// The canary's percentage now.
-        weight: Percent,
+        /// What the canary gets now.
+        exposure: Exposure,
         /// How long the rollout took.
         took: HumanDuration,
         /// What was seen over all steps.

@@ -13,7 +13,7 @@ use super::event::VersionCounts;
 use super::segment::Segment;
 use super::state::Rollout;
 use crate::metrics::Reporter;
-use crate::plan::Percent;
+use crate::plan::Exposure;
 use crate::verdict::sequential;
 use crate::verdict::{Analysis, Counts, Decision, Reason, StepContext, Verdict, Window};
 
@@ -34,31 +34,11 @@ pub enum Alarm {
 /// How long copies may still arrive once nothing is mirrored any more.
 const LAST_COPIES: SignedDuration = SignedDuration::from_secs(2);
 
-/// What the canary gets at a stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Level {
-    weight: Percent,
-    mirrored: Option<Percent>,
-}
-
-impl Level {
-    fn of(segment: &Segment) -> Self {
-        Self {
-            weight: segment.weight,
-            mirrored: segment.mirrored,
-        }
-    }
-
-    /// Where testers at most reach the canary, and after a trip.
-    fn is_nothing(self) -> bool {
-        self == Self::default()
-    }
-
-    fn reporter(self) -> Reporter {
-        match self.mirrored {
-            Some(_) => Reporter::Destination,
-            None => Reporter::Source,
-        }
+/// Whose reports the versions are compared by.
+fn reporter_of(exposure: Exposure) -> Reporter {
+    match exposure.mirrored() {
+        Some(_) => Reporter::Destination,
+        None => Reporter::Source,
     }
 }
 
@@ -68,7 +48,7 @@ pub struct Evidence {
     /// How many stages of the rollout's history have begun.
     segments: usize,
     /// What the canary gets at the step that the analysis is at.
-    at: Level,
+    at: Exposure,
     step: VersionCounts,
     shadow: VersionCounts,
     total: VersionCounts,
@@ -83,7 +63,8 @@ impl Evidence {
         Self {
             analysis,
             segments: 0,
-            at: Level::default(),
+            // Steps for testers may come before any that is judged.
+            at: Exposure::Testers,
             step: VersionCounts::default(),
             shadow: VersionCounts::default(),
             total: VersionCounts::default(),
@@ -183,9 +164,8 @@ impl Evidence {
             .segments
             .checked_sub(1)
             .and_then(|last| rollout.history.get(last));
-        let is_of_step = segment.is_some_and(|segment| {
-            Level::of(segment) == self.at && window.lies_after(segment.since)
-        });
+        let is_of_step = segment
+            .is_some_and(|segment| segment.exposure == self.at && window.lies_after(segment.since));
         match reporter {
             Reporter::Source => {
                 self.total += counts;
@@ -193,14 +173,14 @@ impl Evidence {
                     self.step += counts;
                 }
             }
-            Reporter::Destination if is_of_step && self.at.reporter() == reporter => {
+            Reporter::Destination if is_of_step && reporter_of(self.at) == reporter => {
                 self.shadow += counts
             }
             Reporter::Destination => {}
         }
         // Of testers there is nothing to judge: they are few and know what they do.
-        let unjudged = self.segments > 0 && self.at.is_nothing();
-        let elsewhere = self.at.reporter() != reporter || has_copies;
+        let unjudged = self.segments > 0 && !self.at.is_judged();
+        let elsewhere = reporter_of(self.at) != reporter || has_copies;
         if unjudged || elsewhere || self.alarm == Alarm::Certain {
             return;
         }
@@ -238,19 +218,19 @@ impl Evidence {
             .segments
             .checked_sub(1)
             .and_then(|last| rollout.history.get(last));
-        let was_tripped = before.is_some_and(|before| Level::of(before).is_nothing());
-        let level = Level::of(segment);
-        if level.is_nothing() {
+        let was_tripped = before.is_some_and(|before| !before.exposure.is_judged());
+        let exposure = segment.exposure;
+        if !exposure.is_judged() {
             return;
         }
         self.decision = None;
         if self.alarm != Alarm::Certain {
             self.alarm = Alarm::Quiet;
         }
-        if was_tripped && level == self.at {
+        if was_tripped && exposure == self.at {
             return;
         }
-        self.at = level;
+        self.at = exposure;
         self.step = VersionCounts::default();
         self.shadow = VersionCounts::default();
         self.analysis.begin_step(context(rollout, segment));
@@ -268,7 +248,7 @@ fn has_copies(rollout: &Rollout, window: &Window) -> bool {
     window.by_callees
         && segments.any(|(segment, end)| {
             let over = end.and_then(|end| end.checked_add(LAST_COPIES).ok());
-            segment.mirrored.is_some()
+            segment.exposure.mirrored().is_some()
                 && segment.since < window.end
                 && over.is_none_or(|over| !window.lies_after(over))
         })
@@ -276,28 +256,16 @@ fn has_copies(rollout: &Rollout, window: &Window) -> bool {
 
 fn context(rollout: &Rollout, segment: &Segment) -> StepContext {
     let plan = &rollout.plan;
-    let level = |index: usize| Level {
-        weight: plan.weight(index),
-        mirrored: plan.mirrored(index),
-    };
     let index = (0..plan.len())
-        .find(|&index| level(index) == Level::of(segment))
+        .find(|&index| plan.exposure(index) == segment.exposure)
         .unwrap_or(rollout.step);
-    let exposure = |index| {
-        let Level { weight, mirrored } = level(index);
-        let since = segment.since;
-        Segment {
-            weight,
-            mirrored,
-            since,
-        }
-        .exposure()
-    };
     // Testers are no part of the requests, so what matters is the step after theirs.
-    let mut next = index + 1..plan.len();
+    let mut next = (index + 1..plan.len()).map(|index| plan.exposure(index));
     StepContext {
-        share: segment.exposure(),
-        next_share: next.find(|&next| !level(next).is_nothing()).map(exposure),
+        share: segment.exposure.canary_part(),
+        next_share: next
+            .find(|exposure| exposure.is_judged())
+            .map(Exposure::canary_part),
         began: segment.since,
         dwell: plan.dwell_of(index).signed(),
     }

@@ -4,10 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::event::{EventKind, VersionCounts};
 use super::outcome::{Cause, Outcome};
-use super::segment::{Phase, Segment};
+use super::segment::Phase;
 use super::state::Rollout;
 use crate::metrics::{Observation, Reporter};
-use crate::plan::{HumanDuration, OnDrift, OnStuck, Plan, Reach};
+use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, Plan};
 use crate::verdict::{Analysis, Decision};
 
 use super::action::{Action, StopAt, next_step};
@@ -110,7 +110,7 @@ impl Machine {
 
     /// What is known of the step, where it mirrors requests.
     fn mirror(&self) -> Option<MirrorStep> {
-        let share = self.plan().mirrored(self.rollout.step)?;
+        let share = self.plan().exposure(self.rollout.step).mirrored()?;
         Some(MirrorStep {
             share,
             users: self.step(),
@@ -125,19 +125,21 @@ impl Machine {
     /// The canary's share that was in force until a time, 0 to 1. What is scraped at the very moment
     /// of a change is of the time before it, as it was for whoever looked then.
     pub fn share_at(&self, at: Timestamp) -> f64 {
-        let segment = self.segment_at(at).map(|segment| segment.weight);
-        segment.unwrap_or(self.rollout.original_share()).share()
+        self.exposure_in_force(at).share().share()
     }
 
     /// The canary's part of what both versions got until a time, copies of requests included, 0 to 1.
     pub fn exposure_at(&self, at: Timestamp) -> f64 {
-        self.segment_at(at)
-            .map_or(self.rollout.original_share().share(), Segment::exposure)
+        self.exposure_in_force(at).canary_part()
     }
 
-    fn segment_at(&self, at: Timestamp) -> Option<&Segment> {
+    fn exposure_in_force(&self, at: Timestamp) -> Exposure {
         let mut segments = self.rollout.history.iter().rev();
-        segments.find(|segment| segment.since < at)
+        segments
+            .find(|segment| segment.since < at)
+            .map_or(Exposure::Share(self.rollout.original_share()), |segment| {
+                segment.exposure
+            })
     }
 
     /// The state was written, or was found to stand on the object.
@@ -187,16 +189,14 @@ impl Machine {
         if !self.traffic_seen && seen.canary.requests > 0 {
             self.traffic_seen = true;
             emit(EventKind::Flowing {
-                weight: self.rollout.weight(),
-                reach: self.rollout.reach(),
+                exposure: self.rollout.exposure(),
                 seen,
             });
         }
         emit(EventKind::Looked {
             step: self.rollout.step + 1,
             steps: self.plan().len(),
-            weight: self.rollout.weight(),
-            reach: self.rollout.reach(),
+            exposure: self.rollout.exposure(),
             verdict: self.evidence.verdict(&self.rollout),
             tally,
             shadow: self.shadow(),
@@ -232,8 +232,7 @@ impl Machine {
 
     fn regressed(&self, cause: Cause, emit: &mut dyn FnMut(EventKind)) -> Action {
         emit(EventKind::Regressed {
-            weight: self.rollout.weight(),
-            reach: self.rollout.reach(),
+            exposure: self.rollout.exposure(),
             tally: self.step(),
             shadow: self.shadow(),
             reasons: self.reasons(),
@@ -248,7 +247,7 @@ impl Machine {
         match self.rollout.phase {
             Phase::Waiting | Phase::Paused => Action::Wait,
             Phase::Tripped => self.check_trip(now, emit),
-            Phase::Progressing if self.rollout.reach() == Reach::Testers => {
+            Phase::Progressing if self.rollout.exposure() == Exposure::Testers => {
                 self.wait_for_testers(now, emit)
             }
             Phase::Progressing if self.mirror().is_some_and(|step| step.is_unseen()) => {
@@ -289,8 +288,7 @@ impl Machine {
         if first {
             emit(EventKind::StepPassed {
                 step: self.rollout.step + 1,
-                weight: self.rollout.weight(),
-                reach: self.rollout.reach(),
+                exposure: self.rollout.exposure(),
                 tally: self.step(),
                 shadow: self.shadow(),
                 reasons: self.reasons(),
@@ -314,8 +312,7 @@ impl Machine {
     ) -> Action {
         if first {
             emit(EventKind::Waiting {
-                weight: self.rollout.weight(),
-                reach: self.rollout.reach(),
+                exposure: self.rollout.exposure(),
                 reasons,
             });
         }
@@ -512,9 +509,9 @@ impl Machine {
 
     /// Whether the canary seems to answer nothing, or the metrics cannot tell: its pods are to be checked.
     pub fn suspects_pods(&self) -> bool {
-        let expected = match self.rollout.mirrored() {
+        let expected = match self.rollout.exposure().mirrored() {
             Some(_) => self.mirror().map_or(0.0, |step| step.expected()),
-            None => self.step().stable.requests as f64 * self.rollout.weight().share(),
+            None => self.step().stable.requests as f64 * self.rollout.exposure().share().share(),
         };
         let canary = self.shadow().unwrap_or(self.step()).canary;
         self.outage.lasts()

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::VersionCounts;
 use super::reason::Reason;
-use crate::plan::Percent;
+use crate::plan::Exposure;
 
 /// Why traffic was taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -98,8 +98,8 @@ pub struct Summary {
     pub outcome: Outcome,
     /// The exit code that goes with it.
     pub exit_code: u8,
-    /// The canary's percentage now.
-    pub weight: Percent,
+    /// What the canary gets now.
+    pub exposure: Exposure,
     /// The step it ended at, from 1.
     pub step: usize,
     /// The number of steps.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Percent;
+use crate::plan::Exposure;
 
 /// Where a rollout stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,22 +22,8 @@ pub enum Phase {
 /// A stretch of time at one weight: what a later run needs to rebuild the evidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
-    /// The canary's percentage.
-    pub weight: Percent,
-    /// How many requests were copied to it, where any were.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mirrored: Option<Percent>,
+    /// What the canary got.
+    pub exposure: Exposure,
     /// Since when.
     pub since: Timestamp,
-}
-
-impl Segment {
-    /// The canary's part of what both versions got, copies included, 0 to 1.
-    pub fn exposure(&self) -> f64 {
-        match self.mirrored {
-            // Copies come on top of what stable gets anyway.
-            Some(share) => share.share() / (1.0 + share.share()),
-            None => self.weight.share(),
-        }
-    }
 }

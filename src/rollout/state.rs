@@ -10,7 +10,7 @@ use super::companion::{Companion, ObjectName};
 use super::segment::{Phase, Segment};
 use crate::istio::{Destination, RouteKind, Split, VirtualService, route_groups};
 use crate::metrics::Unit;
-use crate::plan::{HumanDuration, Percent, Plan, Reach, Rung};
+use crate::plan::{Exposure, HumanDuration, Percent, Plan};
 
 /// The annotation that holds the state while a rollout is under way.
 pub const ROLLOUT: &str = "kubectl-canary.dev/rollout";
@@ -202,29 +202,11 @@ impl Rollout {
         Ok(text)
     }
 
-    /// The canary's percentage that the state stands for.
-    pub fn weight(&self) -> Percent {
+    /// What the canary gets while the state stands as it does: nothing after a trip.
+    pub fn exposure(&self) -> Exposure {
         match self.phase {
-            Phase::Tripped => Percent::ZERO,
-            Phase::Progressing | Phase::Waiting | Phase::Paused => self.plan.weight(self.step),
-        }
-    }
-
-    /// Who reaches the canary at the step it is at.
-    pub fn reach(&self) -> Reach {
-        self.plan.reach(self.step)
-    }
-
-    /// What the step it is at gives the canary, whether or not that is taken away for now.
-    pub fn rung(&self) -> Rung {
-        self.plan.rung(self.step)
-    }
-
-    /// How many requests are copied to the canary while the state stands as it does.
-    pub fn mirrored(&self) -> Option<Percent> {
-        match self.phase {
-            Phase::Tripped => None,
-            Phase::Progressing | Phase::Waiting | Phase::Paused => self.plan.mirrored(self.step),
+            Phase::Tripped => Exposure::NONE,
+            Phase::Progressing | Phase::Waiting | Phase::Paused => self.plan.exposure(self.step),
         }
     }
 
@@ -265,7 +247,7 @@ impl Rollout {
         next.since = now;
         next.by = None;
         next.after_trip = None;
-        next.note_weight(now);
+        next.note_exposure(now);
         next
     }
 
@@ -281,17 +263,16 @@ impl Rollout {
         };
         next.phase = phase;
         next.by = None;
-        next.note_weight(now);
+        next.note_exposure(now);
         next
     }
 
-    fn note_weight(&mut self, now: Timestamp) {
-        let (weight, mirrored) = (self.weight(), self.mirrored());
-        let is_new = |segment: &Segment| (segment.weight, segment.mirrored) != (weight, mirrored);
-        if self.history.last().is_none_or(is_new) {
+    fn note_exposure(&mut self, now: Timestamp) {
+        let exposure = self.exposure();
+        let last = self.history.last();
+        if last.is_none_or(|segment| segment.exposure != exposure) {
             self.history.push(Segment {
-                weight,
-                mirrored,
+                exposure,
                 since: now,
             });
         }
@@ -414,8 +395,8 @@ mod tests {
         let weights: Vec<_> = rollout
             .history
             .iter()
-            .map(|segment| segment.weight.to_string())
+            .map(|segment| segment.exposure.to_string())
             .collect();
-        assert_eq!(weights, ["1", "10"]);
+        assert_eq!(weights, ["1 %", "10 %"]);
     }
 }

@@ -65,7 +65,7 @@ impl Rehearsal<'_> {
         let analysis = analysis(&mut world);
         let phase = scrape * Sampler::new(seed ^ PHASE).uniform();
         let rollout = imagined(self.plan).at_step(0, Phase::Progressing, instant(0.0));
-        let weight = rollout.weight().share();
+        let weight = rollout.exposure().share().share();
         let machine = Machine::new(rollout, analysis, StopAt::END)
             .with_canary_since(Some(instant(-self.canary_age)));
         let interval = self.plan.interval.signed().as_secs_f64();
@@ -160,7 +160,12 @@ impl Play<'_> {
             let window = self.window(until);
             if self.machine.rollout().plan.mirrors() {
                 // After a trip nothing is copied, and stable's own proxies report all the same.
-                let share = self.machine.rollout().mirrored().unwrap_or_default();
+                let share = self
+                    .machine
+                    .rollout()
+                    .exposure()
+                    .mirrored()
+                    .unwrap_or_default();
                 let copies = self.world.copies(self.scraped, &window, share.share());
                 shadows.push(Window {
                     share: self.machine.exposure_at(window.end),
@@ -236,7 +241,7 @@ impl Play<'_> {
                 self.outcome.trips += u32::from(next.phase == Phase::Tripped);
                 self.outcome.retreats += u32::from(next.step < before.step);
                 let gate = next.phase == Phase::Waiting;
-                self.weights.push((now, next.weight().share()));
+                self.weights.push((now, next.exposure().share().share()));
                 self.machine.set_state(*next);
                 self.look = now + self.interval.min(SOON);
                 match gate {

@@ -109,7 +109,7 @@ async fn the_past_of_a_rollout_has_the_evidence_of_the_run_that_lived_through_it
     );
     assert_eq!(Exit::from(view.verdict), Exit::Done);
     assert_eq!(view.total, finish.total);
-    assert_eq!(view.weight.to_string(), "50");
+    assert_eq!(view.exposure.to_string(), "50 %");
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,7 +205,7 @@ async fn a_gate_after_the_fact_finds_what_a_rollout_would_have_found() {
         assert_eq!(view.verdict, verdict, "{view:#?}");
         assert_eq!(Exit::from(view.verdict), exit);
         assert_eq!(view.run, None);
-        assert_eq!(view.weight.to_string(), "10");
+        assert_eq!(view.exposure.to_string(), "10 %");
         assert!(view.total.canary.requests > 9_000, "{view:#?}");
         // Before the split there was nothing to judge.
         let before = Analyze {

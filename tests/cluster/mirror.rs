@@ -3,7 +3,7 @@
 //! The proxy that copies a request does not report the copy, and no pod of this stack has a proxy of its
 //! own: what becomes of a copy stands in nobody's metrics, and only the backends can count it.
 
-use kubectl_canary::plan::{Percent, Reach};
+use kubectl_canary::plan::{Exposure, Percent};
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Reason};
 use serde_json::json;
 
@@ -83,12 +83,10 @@ async fn a_rollout_that_may_go_on_without_a_verdict_leaves_no_mirror() {
     let sent = load.stop().await;
     assert_eq!(ended.code, Some(0));
     assert_eq!(ended.steps(), ["0", "50", "100"]);
-    let mirrored = Reach::Mirror(Percent::whole(20));
-    assert!(
-        ended.told(
-            |event| matches!(event, EventKind::StepStarted { reach, .. } if *reach == mirrored)
-        )
-    );
+    let mirrored = Exposure::Mirror(Percent::whole(20));
+    assert!(ended.told(
+        |event| matches!(event, EventKind::StepStarted { exposure, .. } if *exposure == mirrored)
+    ));
     let promoted = Outcome::Promoted;
     assert!(ended.told(
         |event| matches!(event, EventKind::Finished { outcome, .. } if *outcome == promoted)

@@ -191,7 +191,7 @@ impl Running {
     /// Waits until the canary has got requests at this percentage.
     pub(crate) async fn until_flowing_at(&mut self, percentage: &str) {
         self.until(|event| {
-            matches!(event, EventKind::Flowing { weight, .. } if weight.to_string() == percentage)
+            matches!(event, EventKind::Flowing { exposure, .. } if exposure.share().to_string() == percentage)
         })
         .await;
     }
@@ -257,7 +257,7 @@ impl Ended {
     /// The percentages of the steps that were taken, in order.
     pub(crate) fn steps(&self) -> Vec<String> {
         let steps = self.events.iter().filter_map(|event| match &event.event {
-            EventKind::StepStarted { weight, .. } => Some(weight.to_string()),
+            EventKind::StepStarted { exposure, .. } => Some(exposure.share().to_string()),
             _ => None,
         });
         steps.collect()

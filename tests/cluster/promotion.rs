@@ -33,7 +33,7 @@ async fn a_healthy_canary_reaches_100_percent_and_its_share_follows_each_weight(
     ] {
         driver
             .until(|event| {
-                matches!(event, EventKind::StepStarted { weight: of, .. } if of.to_string() == weight)
+                matches!(event, EventKind::StepStarted { exposure, .. } if exposure.share().to_string() == weight)
             })
             .await;
         tokio::time::sleep(SETTLED).await;

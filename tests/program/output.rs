@@ -13,7 +13,7 @@ async fn a_rollout_prints_its_lines_on_stderr_and_its_result_on_stdout() {
     let summary: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(summary["outcome"], "promoted");
     assert_eq!(summary["exitCode"], 0);
-    assert_eq!(summary["weight"], 100);
+    assert_eq!(summary["exposure"]["percent"], 100);
     for word in [
         "plan ", "step 1/4", "step 4/4", "flowing", "healthy", "promoted",
     ] {
@@ -91,7 +91,7 @@ async fn a_pipeline_drives_the_steps_itself() {
     let ran = shop.run("status reviews -o json", &[]).await;
     let status: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(
-        (&status["phase"], &status["weight"]),
+        (&status["phase"], &status["exposure"]["percent"]),
         (&"progressing".into(), &20.into())
     );
     let ran = shop.run("list", &[]).await;

@@ -101,7 +101,8 @@ fn check(
         let most = match rollout.phase {
             Phase::Tripped => 0,
             Phase::Progressing | Phase::Waiting | Phase::Paused => rollout
-                .weight()
+                .exposure()
+                .share()
                 .floor_of(shared)
                 .max(original.unwrap_or(0) * scale),
         };
@@ -171,6 +172,6 @@ proptest! {
             prop_assert_eq!(weights[split.canary], Some(split.shared()), "on the original scale");
         }
         prop_assert!(!promoted.spec().to_string().contains("mirror"));
-        prop_assert_eq!(done.weight(), Percent::HUNDRED);
+        prop_assert_eq!(done.exposure().share(), Percent::HUNDRED);
     }
 }

@@ -117,7 +117,7 @@ fn check(
         let weights = split.find(now).unwrap().weights();
         let weight = |position: usize| weights[position].unwrap_or(0);
         let original = split.original[split.canary].unwrap_or(0);
-        let allowed = rollout.weight().floor_of(split.shared());
+        let allowed = rollout.exposure().share().floor_of(split.shared());
         let most = match rollout.phase {
             Phase::Tripped => 0,
             Phase::Progressing | Phase::Waiting | Phase::Paused => allowed.max(original),
@@ -197,7 +197,7 @@ proptest! {
                 prop_assert_eq!(weights[split.stable], Some(0));
                 prop_assert_eq!(weights[split.canary], Some(split.shared()));
             }
-            prop_assert_eq!(last.weight(), Percent::HUNDRED);
+            prop_assert_eq!(last.exposure().share(), Percent::HUNDRED);
         }
     }
 }

@@ -158,7 +158,7 @@ impl Shop {
     pub fn climbed(&self) -> Vec<String> {
         let told = self.told().into_iter();
         told.filter_map(|event| match event {
-            EventKind::StepStarted { weight, .. } => Some(weight.to_string()),
+            EventKind::StepStarted { exposure, .. } => Some(exposure.share().to_string()),
             _ => None,
         })
         .collect()

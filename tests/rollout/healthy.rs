@@ -5,13 +5,13 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use kubectl_canary::Signals;
 use kubectl_canary::commands::{Drive, Promote};
-use kubectl_canary::plan::{Options, Percent};
+use kubectl_canary::plan::{Exposure, Options, Percent};
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase};
 
 use crate::harness::{Shop, brisk, brisk_with, start};
 
 fn step_at(percent: u32) -> impl Fn(&EventKind) -> bool {
-    move |event| matches!(event, EventKind::StepStarted { weight, .. } if *weight == Percent::whole(percent))
+    move |event| matches!(event, EventKind::StepStarted { exposure, .. } if *exposure == Exposure::Share(Percent::whole(percent)))
 }
 
 fn finished(event: &EventKind) -> bool {

@@ -3,7 +3,7 @@
 use kubectl_canary::Signals;
 use kubectl_canary::commands::{self, Start};
 use kubectl_canary::plan::{
-    AnalysisKind, HumanDuration, OnDrift, OnStuck, Options, Percent, Reach,
+    AnalysisKind, Exposure, HumanDuration, OnDrift, OnStuck, Options, Percent,
 };
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Reason, VersionCounts};
 use kubectl_canary::verdict::Counts;
@@ -46,15 +46,15 @@ async fn a_mirror_that_nobody_moved_on_from_is_taken_away() {
 }
 
 /// What was told of the step that passed first.
-fn first_passed(shop: &Shop) -> (Reach, VersionCounts, Option<VersionCounts>, Vec<Reason>) {
+fn first_passed(shop: &Shop) -> (Exposure, VersionCounts, Option<VersionCounts>, Vec<Reason>) {
     let passed = shop.told().into_iter().find_map(|event| match event {
         EventKind::StepPassed {
-            reach,
+            exposure,
             tally,
             shadow,
             reasons,
             ..
-        } => Some((reach, tally, shadow, reasons)),
+        } => Some((exposure, tally, shadow, reasons)),
         _ => None,
     });
     passed.expect("a step has passed")
@@ -79,8 +79,8 @@ async fn a_canary_that_does_well_in_the_shadow_goes_on_after_the_least_time() {
         let finish = shop.start(options).await.unwrap();
         assert_eq!(finish.outcome, Outcome::Promoted, "{:#?}", shop.told());
         assert_eq!(shop.climbed(), ["0", "10", "100"]);
-        let (reach, users, shadow, reasons) = first_passed(&shop);
-        assert_eq!(reach, Reach::Mirror(Percent::whole(10)));
+        let (exposure, users, shadow, reasons) = first_passed(&shop);
+        assert_eq!(exposure, Exposure::Mirror(Percent::whole(10)));
         assert_eq!(
             users.canary,
             Counts::default(),

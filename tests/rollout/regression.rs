@@ -38,7 +38,7 @@ async fn a_failing_canary_is_rolled_back_to_the_exact_spec() {
         "{:?}",
         finish.reasons
     );
-    assert_eq!(finish.weight.to_string(), "0");
+    assert_eq!(finish.exposure.to_string(), "0 %");
     let last = shop.annotation("last").unwrap();
     assert!(
         last.contains(r#""outcome":{"rolled-back":"regression"}"#),
@@ -113,7 +113,7 @@ async fn a_late_regression_while_baking_is_rolled_back_from_100_percent() {
     assert_eq!(finish.outcome, REGRESSED);
     shop.assert_restored();
     let rolled_back = shop.told().into_iter().any(|event| {
-        matches!(event, EventKind::RollingBack { weight, .. } if weight.to_string() == "100")
+        matches!(event, EventKind::RollingBack { exposure, .. } if exposure.to_string() == "100 %")
     });
     assert!(rolled_back);
 }

@@ -174,8 +174,8 @@ async fn commands_on_the_root_find_the_delegate() {
             commands::promote(context, &promote).await
         })
         .await
-        .map(|(_, finish)| finish.weight.to_string());
-    assert_eq!(weight.unwrap(), "50");
+        .map(|(_, finish)| finish.exposure.to_string());
+    assert_eq!(weight.unwrap(), "50 %");
     let paused = shop
         .act("bob@desk", Signals::none(), async |context| {
             commands::pause(context, "vs/root").await

@@ -69,7 +69,7 @@ async fn abort_goes_back_to_the_share_the_canary_had() {
         .unwrap();
     assert_eq!(shop.weights(), [50, 50]);
     let finish = shop.abort("bob@desk").await.unwrap().unwrap();
-    assert_eq!(finish.weight.to_string(), "20");
+    assert_eq!(finish.exposure.to_string(), "20 %");
     assert_eq!(shop.weights(), [80, 20]);
     shop.assert_restored();
 }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use kubectl_canary::istio::{VirtualService, select_versions};
 use kubectl_canary::metrics::{Newest, Observation, Quality, Reporter};
-use kubectl_canary::plan::{Options, Percent, Plan};
+use kubectl_canary::plan::{Exposure, Options, Percent, Plan};
 use kubectl_canary::rollout::{Action, Machine, Reason, StopAt};
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase, Rollout, Segment};
 use kubectl_canary::verdict::{self, Analysis, Counts, Decision, StepContext, Verdict, Window};
@@ -140,7 +140,7 @@ fn a_trip_is_not_forgotten_over_the_next_windows_of_the_same_answer() {
     let (action, _) = look(&mut machine, &seen(0, 4), 4);
     let next = written(action);
     assert_eq!(next.phase, Phase::Tripped);
-    assert_eq!(next.weight(), Percent::ZERO);
+    assert_eq!(next.exposure(), Exposure::NONE);
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn a_trip_during_a_gate_leads_back_to_the_gate() {
         machine.set_state(tripped);
         let cleared = written(look(&mut machine, &seen(1, 2), 2).0);
         assert_eq!(cleared.phase, held);
-        assert_eq!(cleared.weight(), Percent::whole(10));
+        assert_eq!(cleared.exposure(), Exposure::Share(Percent::whole(10)));
     }
 }
 
@@ -269,8 +269,7 @@ fn a_resumed_run_hears_the_same_steps_and_windows_as_the_first() {
     let mut resumed = rollout();
     for (weight, since) in [(0, 3), (10, 5), (50, 8), (10, 11), (50, 14)] {
         resumed.history.push(Segment {
-            weight: Percent::whole(weight),
-            mirrored: None,
+            exposure: Exposure::Share(Percent::whole(weight)),
             since: at(since),
         });
     }
@@ -368,10 +367,12 @@ fn a_driver_that_leaves_at_gates_leaves_where_somebody_else_made_one() {
 fn copies_are_never_charged_to_users_where_only_callees_report() {
     let mut mirroring = rollout();
     mirroring.plan.steps = "mirror:10%,10,50,100".parse().unwrap();
-    for (weight, mirrored, since) in [(0, Some(Percent::whole(10)), 3), (10, None, 10)] {
+    for (exposure, since) in [
+        (Exposure::Mirror(Percent::whole(10)), 3),
+        (Exposure::Share(Percent::whole(10)), 10),
+    ] {
         mirroring.history.push(Segment {
-            weight: Percent::whole(weight),
-            mirrored,
+            exposure,
             since: at(since),
         });
     }

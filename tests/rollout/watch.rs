@@ -14,8 +14,8 @@ use crate::harness::{Shop, brisk_with, signals};
 /// A state in a few words: `1 progressing`.
 fn words(row: &StatusRow) -> String {
     let weight = row
-        .weight
-        .map_or("-".to_owned(), |weight| weight.to_string());
+        .exposure
+        .map_or("-".to_owned(), |exposure| exposure.share().to_string());
     format!("{weight} {}", row.phase.word())
 }
 

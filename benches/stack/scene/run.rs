@@ -132,7 +132,9 @@ async fn of_age(stack: &Stack, app: &App) {
 /// When a step's weights were set, and the canary's percentage.
 fn started(event: &Event) -> Option<(Timestamp, f64)> {
     match &event.event {
-        EventKind::StepStarted { weight, .. } => Some((event.at, weight.share() * 100.0)),
+        EventKind::StepStarted { exposure, .. } => {
+            Some((event.at, exposure.share().share() * 100.0))
+        }
         _ => None,
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn assert_share(what: &str, answers: &Answers, versions: [&str; 2], s
 pub(super) async fn settled_at(driver: &mut Running, percentage: &str) {
     driver
         .until(|event| {
-            matches!(event, EventKind::StepStarted { weight, .. } if weight.to_string() == percentage)
+            matches!(event, EventKind::StepStarted { exposure, .. } if exposure.share().to_string() == percentage)
         })
         .await;
     tokio::time::sleep(SETTLED).await;
