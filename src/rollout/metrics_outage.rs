@@ -59,7 +59,7 @@ impl Unusable {
             None
         } else if quality.partial {
             Some(Self::Partial {
-                warnings: quality.warnings.clone(),
+                warnings: quality.server_warnings(),
             })
         } else if quality.series == 0 {
             Some(Self::NoSeries)

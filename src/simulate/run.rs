@@ -292,8 +292,7 @@ fn sound(windows: Vec<Window>, scrape: f64) -> Observation {
             reporter: Some(Reporter::Source),
             warnings: Vec::new(),
             partial: false,
-            arms_apart: Some(jiff::SignedDuration::ZERO),
-            unknown_requests: 0,
+            versions_apart: Some(jiff::SignedDuration::ZERO),
             series: 2,
         },
     }

@@ -111,8 +111,7 @@ fn seen(from: i64, to: i64) -> Observation {
             reporter: Some(Reporter::Source),
             warnings: Vec::new(),
             partial: false,
-            arms_apart: None,
-            unknown_requests: 0,
+            versions_apart: None,
             series: 2,
         },
     }

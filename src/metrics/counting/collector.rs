@@ -1,4 +1,4 @@
-//! Both ledgers as one: requests, and how many of them were slow.
+//! Both counters as one: requests, and how many of them were slow.
 //!
 //! The two are asked at the same moment, so their windows are the same wherever the proxies report
 //! durations along with requests. Requests lead: where durations do not answer, or not for a window,
@@ -9,12 +9,14 @@ use std::time::Duration;
 use futures::future;
 use jiff::{SignedDuration, Timestamp};
 
-use super::latency::{LatencyCounter, LatencyWindow};
 use super::quality::Observation;
+use super::requests::Requests;
+use super::slow_requests::SlowRequests;
 use super::versions::Targets;
-use super::window_counter::WindowCounter;
+use super::warning::MetricsWarning;
+use super::window_counter::{Counted, WindowCounter};
 use crate::metrics::source::{MetricSource, MetricsError, Query, QueryResult};
-use crate::verdict::{Slow, Window};
+use crate::verdict::Window;
 
 /// The bounds of Istio's histogram of durations, in milliseconds, beyond which nobody waits.
 pub const USUAL_BOUNDS: [f64; 14] = [
@@ -25,8 +27,8 @@ pub const USUAL_BOUNDS: [f64; 14] = [
 /// What both versions did, from a moment on.
 #[derive(Debug)]
 pub struct Collector {
-    requests: WindowCounter,
-    slow: Option<LatencyCounter>,
+    requests: WindowCounter<Requests>,
+    slow: Option<WindowCounter<SlowRequests>>,
     /// The same answers, read as the versions' own proxies saw it.
     shadow: Option<Box<Self>>,
 }
@@ -63,9 +65,10 @@ impl Collector {
     /// without bounds only requests.
     pub fn new(targets: Targets, since: Timestamp, bounds: Vec<f64>) -> Self {
         let has_durations = targets.counted().has_durations() && !bounds.is_empty();
-        let slow = has_durations.then(|| LatencyCounter::new(targets.clone(), since, bounds));
+        let slow = has_durations
+            .then(|| WindowCounter::new(targets.clone(), since, SlowRequests::new(bounds)));
         Self {
-            requests: WindowCounter::new(targets, since),
+            requests: WindowCounter::new(targets, since, Requests::default()),
             slow,
             shadow: None,
         }
@@ -112,7 +115,7 @@ impl Collector {
             at: now,
             within,
         };
-        let requests = query(self.requests.query_over(self.range(now)));
+        let requests = query(self.requests.query(self.range(now)));
         let (Some(slow), Some(range)) = (&self.slow, self.range_of_durations(now)) else {
             let requests = source.ask(&requests).await?;
             return Ok(Answers {
@@ -120,7 +123,7 @@ impl Collector {
                 slow: None,
             });
         };
-        let slow = query(slow.query_over(range));
+        let slow = query(slow.query(range));
         let (requests, slow) = future::join(source.ask(&requests), source.ask(&slow)).await;
         Ok(Answers {
             requests: requests?,
@@ -130,26 +133,30 @@ impl Collector {
 
     /// Takes the answers and gives the windows that became complete with them.
     pub fn take(&mut self, answers: &Answers, share_at: impl Fn(Timestamp) -> f64) -> Observation {
-        let mut observation = self.requests.take(&answers.requests, &share_at);
-        let (Some(counter), Some(slow)) = (&mut self.slow, &answers.slow) else {
-            return observation;
-        };
-        match slow {
-            Ok(answer) => {
+        let Counted {
+            mut windows,
+            mut quality,
+        } = self.requests.take(&answers.requests, &share_at);
+        match (&mut self.slow, &answers.slow) {
+            (Some(counter), Some(Ok(answer))) => {
                 let slow = counter.take(answer, &share_at).windows;
-                for window in &mut observation.windows {
+                for window in &mut windows {
                     let same = slow
                         .iter()
                         .find(|slow| slow.start == window.start && slow.end == window.end);
-                    window.slow = same.map(slow_requests).unwrap_or_default();
+                    window.slow = same.map(|same| same.slow.clone()).unwrap_or_default();
                 }
             }
-            Err(error) => observation
-                .quality
-                .warnings
-                .push(format!("no durations: {error}")),
+            (Some(_), Some(Err(error))) => quality.warnings.push(MetricsWarning::NoDurations {
+                why: error.to_string(),
+            }),
+            _ => {}
         }
-        observation
+        Observation {
+            windows,
+            shadows: Vec::new(),
+            quality,
+        }
     }
 
     /// Takes the same answers as the versions' own proxies saw it; nothing unless requests are mirrored.
@@ -171,21 +178,4 @@ impl Collector {
         let shadow = self.shadow.as_ref();
         shadow.is_some_and(|shadow| shadow.requests.has_series())
     }
-
-    /// All windows so far that hold nothing from before `began`.
-    pub fn windows_since(&self, began: Timestamp) -> impl Iterator<Item = &Window> {
-        self.requests.windows_since(began)
-    }
-}
-
-fn slow_requests(window: &LatencyWindow) -> Vec<Slow> {
-    let bounds = window.bounds.iter();
-    bounds
-        .map(|slower| Slow {
-            bound_ms: slower.bound,
-            stable: slower.stable,
-            canary: slower.canary,
-            stable_pods: Vec::new(),
-        })
-        .collect()
 }

@@ -32,6 +32,7 @@ use super::interval::{Bin, Interval};
 use super::interval_end::{Awaited, IntervalEnds};
 use super::target::{ScrapeTarget, target_name};
 use super::versions::{Reporter, SeriesOwner};
+use super::warning::MetricsWarning;
 use crate::metrics::source::Labels;
 use crate::metrics::source::{QueryResult, Series};
 
@@ -81,10 +82,10 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    /// What is to be said about it.
-    pub(crate) fn remark(self) -> Option<String> {
-        let dropped = self.dropped;
-        (dropped > 0).then(|| format!("{dropped} samples were no counts and are left out"))
+    /// What is worth knowing of it.
+    pub(crate) fn warning(self) -> Option<MetricsWarning> {
+        let samples = self.dropped;
+        (samples > 0).then_some(MetricsWarning::SamplesLeftOut { samples })
     }
 }
 

@@ -4,20 +4,21 @@ mod collector;
 mod counter_log;
 mod interval;
 mod interval_end;
-mod latency;
 mod quality;
+mod requests;
+mod slow_requests;
 mod target;
 mod unattributed;
 mod unit;
 mod versions;
+mod warning;
 mod window_counter;
 
 pub use collector::{Answers, Collector, USUAL_BOUNDS};
-pub use latency::{LatencyCounter, LatencyObservation, LatencyWindow, Slower};
 pub use quality::{Newest, Observation, Quality};
 pub use unit::Unit;
 pub use versions::{FailureRule, Reporter, ServiceKey, Targets, TargetsError, VersionSelector};
-pub use window_counter::WindowCounter;
+pub use warning::MetricsWarning;
 
 #[cfg(test)]
 mod window_counter_tests;

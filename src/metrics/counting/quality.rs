@@ -1,10 +1,10 @@
 //! What a look at the metrics brought, and how far it can be trusted.
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
 use super::counter_log::CounterLog;
 use super::versions::{Reporter, SeriesOwner};
+use super::warning::MetricsWarning;
 use crate::verdict::Window;
 
 /// After how many scrape intervals without a sample the metrics count as stale.
@@ -14,20 +14,19 @@ const STALE_AFTER: i32 = 3;
 const USUAL_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
 
 /// The windows that became complete with one answer, oldest first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
     /// What both versions did since the last look. Empty if no scrape came, or if the answer was partial.
     pub windows: Vec<Window>,
     /// The same as the versions' own proxies saw it, copies of requests included; empty unless requests
     /// are mirrored.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadows: Vec<Window>,
     /// How far it can be trusted.
     pub quality: Quality,
 }
 
 /// Times of the newest samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Newest {
     /// Of any series that is counted.
     pub overall: Option<Timestamp>,
@@ -38,7 +37,7 @@ pub struct Newest {
 }
 
 /// How far an observation can be trusted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quality {
     /// The newest samples.
     pub newest: Newest,
@@ -47,32 +46,26 @@ pub struct Quality {
     /// Who reports what is counted; `None` without a series of either version.
     pub reporter: Option<Reporter>,
     /// What Prometheus warned of, and what was left out and why.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<MetricsWarning>,
     /// Whether a part of the data was missing. Then nothing of the answer was used.
     pub partial: bool,
     /// By how much the two versions' newest samples are apart; `None` unless both have one.
-    pub arms_apart: Option<SignedDuration>,
-    /// Requests in these windows that reached no upstream and were divided between the versions.
-    pub unknown_requests: u64,
+    pub versions_apart: Option<SignedDuration>,
     /// Series that are counted.
     pub series: usize,
 }
 
 impl Quality {
-    /// What a tape tells of itself.
+    /// What a log tells of itself.
     pub(crate) fn of(
         log: &CounterLog,
-        mut warnings: Vec<String>,
+        mut warnings: Vec<MetricsWarning>,
         partial: bool,
-        unknown_requests: u64,
         series: usize,
     ) -> Self {
         let reporter = log.reporter();
         if reporter == Some(Reporter::Destination) {
-            warnings.push(
-                "only the versions' own proxies report: requests that never reach them are not seen"
-                    .to_owned(),
-            );
+            warnings.push(MetricsWarning::OnlyDestination);
         }
         let [stable, canary, unknown] = [
             SeriesOwner::Stable,
@@ -90,12 +83,21 @@ impl Quality {
             reporter,
             warnings,
             partial,
-            arms_apart: stable
+            versions_apart: stable
                 .zip(canary)
                 .map(|(stable, canary)| stable.duration_since(canary).abs()),
-            unknown_requests,
             series,
         }
+    }
+
+    /// What Prometheus itself warned of.
+    pub fn server_warnings(&self) -> Vec<String> {
+        let warnings = self.warnings.iter();
+        let texts = warnings.filter_map(|warning| match warning {
+            MetricsWarning::Server { text } => Some(text.clone()),
+            _ => None,
+        });
+        texts.collect()
     }
 
     /// Whether the newest sample is too old to say anything about `now`; also without any sample.
@@ -112,7 +114,7 @@ impl Quality {
     /// Whether the versions' counts are from different times: more than a scrape apart.
     pub fn is_skewed(&self) -> bool {
         let limit = self.scrape_interval.unwrap_or(USUAL_INTERVAL);
-        self.arms_apart.is_some_and(|apart| apart > limit)
+        self.versions_apart.is_some_and(|apart| apart > limit)
     }
 
     /// Whether a verdict may rest on it at `now`: whole, fresh, and of the same time for both versions.
@@ -138,8 +140,7 @@ mod tests {
             reporter: Some(Reporter::Source),
             warnings: Vec::new(),
             partial: false,
-            arms_apart: Some(SignedDuration::from_secs(10)),
-            unknown_requests: 0,
+            versions_apart: Some(SignedDuration::from_secs(10)),
             series: 2,
         };
         assert!(good.is_sound(at(1045)));
@@ -150,7 +151,7 @@ mod tests {
         };
         assert!(!partial.is_sound(at(1000)));
         let skewed = Quality {
-            arms_apart: Some(SignedDuration::from_secs(16)),
+            versions_apart: Some(SignedDuration::from_secs(16)),
             ..good.clone()
         };
         assert!(!skewed.is_sound(at(1000)));

@@ -45,7 +45,7 @@ pub struct Targets {
     stable: VersionSelector,
     canary: VersionSelector,
     counted: Unit,
-    standpoint: ReadFrom,
+    read_from: ReadFrom,
 }
 
 /// From where the two versions are looked at.
@@ -200,7 +200,7 @@ impl Targets {
                     stable: by_version_only(stable),
                     canary: by_version_only(canary),
                     counted: Unit::default(),
-                    standpoint: ReadFrom::default(),
+                    read_from: ReadFrom::default(),
                 });
             }
         }
@@ -208,7 +208,7 @@ impl Targets {
             stable,
             canary,
             counted: Unit::default(),
-            standpoint: ReadFrom::default(),
+            read_from: ReadFrom::default(),
         })
     }
 
@@ -226,7 +226,7 @@ impl Targets {
     #[must_use]
     pub fn seen_by_callees(self) -> Self {
         Self {
-            standpoint: ReadFrom::Callees,
+            read_from: ReadFrom::Callees,
             ..self
         }
     }
@@ -246,20 +246,19 @@ impl Targets {
         &self.canary
     }
 
-    /// The raw samples of `metric` for both versions over the last `range`.
+    /// The raw samples of `metric` for both versions over the last `range`; `more` are further matchers,
+    /// each of which starts with a comma.
     ///
     /// A range selector without any function: the counters come as they were scraped, with their
     /// timestamps. `rate()` and `increase()` lose what a series held at its first scrape and invent
     /// fractions of requests at the edges.
-    pub fn query(&self, metric: &str, range: SignedDuration) -> String {
-        self.query_with(metric, "", range)
-    }
-
-    /// Like [`Targets::query`], with further matchers that each start with a comma.
-    pub(crate) fn query_with(&self, metric: &str, more: &str, range: SignedDuration) -> String {
-        let arms = [&self.stable, &self.canary];
-        let services: BTreeSet<&ServiceKey> = arms.iter().flat_map(|arm| &arm.services).collect();
-        let hosts: BTreeSet<&String> = arms.iter().flat_map(|arm| &arm.hosts).collect();
+    pub(super) fn query(&self, metric: &str, more: &str, range: SignedDuration) -> String {
+        let versions = [&self.stable, &self.canary];
+        let services: BTreeSet<&ServiceKey> = versions
+            .iter()
+            .flat_map(|version| &version.services)
+            .collect();
+        let hosts: BTreeSet<&String> = versions.iter().flat_map(|version| &version.hosts).collect();
         let matchers = if hosts.is_empty() {
             let names: BTreeSet<&str> = services.iter().map(|s| s.name.as_str()).collect();
             let spaces: BTreeSet<&str> = services.iter().map(|s| s.namespace.as_str()).collect();
@@ -292,7 +291,7 @@ impl Targets {
             "destination" => Reporter::Destination,
             _ => return None,
         };
-        let set_aside = match self.standpoint {
+        let set_aside = match self.read_from {
             ReadFrom::Callers => self.is_mirrored(labels),
             ReadFrom::Callees => reporter != Reporter::Destination,
         };

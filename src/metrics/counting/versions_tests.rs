@@ -37,14 +37,14 @@ fn labels(text: &str) -> Labels {
 fn one_query_asks_for_both_and_escapes_everything() {
     let one = Targets::new(arm("reviews", &[], &["v1"]), arm("reviews", &[], &["v2"])).unwrap();
     assert_eq!(
-        one.query("istio_requests_total", SignedDuration::from_secs(120)),
+        one.query("istio_requests_total", "", SignedDuration::from_secs(120)),
         r#"istio_requests_total{destination_service_name=~"reviews",destination_service_namespace=~"shop"}[120s]"#
     );
     let mut outside = arm("reviews-v2", &[], &[]);
     outside.hosts = set(&[r#"a.b"} or vector(1) or x{y="\"#]);
     let two = Targets::new(arm("reviews-v1", &[], &[]), outside).unwrap();
     assert_eq!(
-        two.query("m", SignedDuration::from_secs(60)),
+        two.query("m", "", SignedDuration::from_secs(60)),
         concat!(
             r#"m{destination_service=~"reviews-v1\\.shop\\.svc\\..*|reviews-v2\\.shop\\.svc\\..*|"#,
             r#"a\\.b\"\\} or vector\\(1\\) or x\\{y=\"\\\\"}[60s]"#

@@ -1,18 +1,13 @@
-//! Answers in, windows out: requests and failures of both versions, each counted once.
+//! Answers in, windows out: whatever is counted of both versions, each of it once.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::counter_log::{CounterLog, LEAD};
 use super::interval::{Bin, Interval};
-use super::quality::{Observation, Quality};
-use super::unattributed::{Named, Unattributed};
-use super::versions::{FailureRule, Reporter, SeriesOwner, Targets};
-use crate::metrics::source::QueryResult;
-use crate::verdict::{Counts, Window};
-
-/// Where requests are booked that went well, and that failed.
-const FINE: usize = 0;
-const FAILED: usize = 1;
+use super::quality::Quality;
+use super::versions::{Reporter, SeriesOwner, Targets};
+use super::warning::MetricsWarning;
+use crate::metrics::source::{Labels, QueryResult};
 
 /// An answer always overlaps what was counted before by this, and by four scrapes if that is more.
 const OVERLAP: SignedDuration = SignedDuration::from_mins(2);
@@ -21,52 +16,62 @@ const OVERLAP_SCRAPES: i32 = 4;
 /// No question reaches back further: what Prometheus would have to read is bounded.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// Counts the requests of both versions from a moment on, or their connections.
+/// What is counted of the series of one query.
+pub(super) trait Classifier {
+    /// What an interval comes to.
+    type Window;
+
+    /// The query over the last `range`.
+    fn query(&self, targets: &Targets, range: SignedDuration) -> String;
+
+    /// The bin that a series' increases belong to; `None` if they are not counted. It is asked once a
+    /// series.
+    fn bin(
+        &mut self,
+        targets: &Targets,
+        owner: (Reporter, SeriesOwner),
+        labels: &Labels,
+    ) -> Option<usize>;
+
+    /// What an interval comes to, at the canary's share that was in force, 0 to 1.
+    fn window(&mut self, interval: &Interval, share: f64) -> Self::Window;
+}
+
+/// Counts what both versions did from a moment on.
 ///
 /// Its windows follow from the timestamps of the samples alone, not from when one looked: the same past
-/// gives the same windows, in one answer or in many that overlap.
+/// gives the same windows, in one answer or in many that overlap. So two counters of the same beginning
+/// have the same windows wherever the proxies report both counters, as Istio's do.
 #[derive(Debug)]
-pub struct WindowCounter {
+pub(super) struct WindowCounter<C> {
     targets: Targets,
-    rule: FailureRule,
+    classifier: C,
     since: Timestamp,
     log: CounterLog,
-    unattributed: Unattributed,
-    windows: Vec<Booked>,
 }
 
+/// The windows that became complete with one answer, and how far they can be trusted.
 #[derive(Debug)]
-struct Booked {
-    window: Window,
-    opened: Timestamp,
+pub(super) struct Counted<W> {
+    /// Oldest first; empty if no scrape came, or if the answer was partial.
+    pub windows: Vec<W>,
+    pub quality: Quality,
 }
 
-impl WindowCounter {
-    /// A ledger that counts what happens after `since`, with the default rule of what failed.
-    pub fn new(targets: Targets, since: Timestamp) -> Self {
+impl<C: Classifier> WindowCounter<C> {
+    /// Counts what happens after `since`.
+    pub fn new(targets: Targets, since: Timestamp, classifier: C) -> Self {
         Self {
             targets,
-            rule: FailureRule::default(),
+            classifier,
             since,
             log: CounterLog::new(since),
-            unattributed: Unattributed::default(),
-            windows: Vec::new(),
         }
     }
 
-    /// The same with another rule. To be set before the first answer: series are judged once.
-    pub fn with_rule(self, rule: FailureRule) -> Self {
-        Self { rule, ..self }
-    }
-
-    /// The query to ask at `now`.
-    pub fn query(&self, now: Timestamp) -> String {
-        self.query_over(self.range(now))
-    }
-
     /// The query that reaches back this far.
-    pub(crate) fn query_over(&self, range: SignedDuration) -> String {
-        self.targets.query(self.targets.counted().metric(), range)
+    pub fn query(&self, range: SignedDuration) -> String {
+        self.classifier.query(&self.targets, range)
     }
 
     /// How far the question at `now` must reach back.
@@ -75,7 +80,14 @@ impl WindowCounter {
     /// overlaps the last window by two minutes or four scrapes, so that a sample that turned up late is not
     /// missed. After an outage it covers the whole of it.
     pub fn range(&self, now: Timestamp) -> SignedDuration {
-        range(&self.log, self.since, now)
+        let scrapes = self.log.scrape_interval();
+        let overlap = scrapes.map_or(OVERLAP, |interval| OVERLAP.max(interval * OVERLAP_SCRAPES));
+        let past = match self.log.watermark() {
+            Some(watermark) => now.duration_since(watermark) + overlap,
+            None => now.duration_since(self.since) + LEAD,
+        };
+        // Whole seconds, rounded up: a sample at the very watermark must be within.
+        SignedDuration::from_secs(past.as_secs() + 1).clamp(OVERLAP, LONGEST)
     }
 
     /// Takes an answer and gives the windows that became complete with it.
@@ -87,21 +99,17 @@ impl WindowCounter {
         &mut self,
         answer: &QueryResult,
         share_at: impl Fn(Timestamp) -> f64,
-    ) -> Observation {
-        let mut warnings: Vec<String> = answer.warnings.clone();
+    ) -> Counted<C::Window> {
+        let server = answer.warnings.iter().cloned();
+        let mut warnings: Vec<_> = server.map(|text| MetricsWarning::Server { text }).collect();
         let mut series = 0;
         let mut windows = Vec::new();
-        let mut unknown_requests = 0;
         let partial = answer.is_partial();
         if !partial {
-            let (targets, rule) = (&self.targets, &self.rule);
+            let (targets, classifier) = (&self.targets, &mut self.classifier);
             let intake = self.log.take(answer, |labels| {
                 let (reporter, owner) = targets.owner(labels)?;
-                let bin = if targets.counted().is_failure(rule, labels) {
-                    FAILED
-                } else {
-                    FINE
-                };
+                let bin = classifier.bin(targets, (reporter, owner), labels)?;
                 Some(Bin {
                     reporter,
                     owner,
@@ -109,93 +117,20 @@ impl WindowCounter {
                 })
             });
             series = intake.series;
-            warnings.extend(intake.remark());
+            warnings.extend(intake.warning());
             while let Some(interval) = self.log.next_interval() {
-                let (window, unknown) = self.book(&interval, share_at(interval.end));
-                unknown_requests += unknown;
-                windows.push(window);
+                let share = share_at(interval.end);
+                windows.push(self.classifier.window(&interval, share));
             }
         }
-        let quality = Quality::of(&self.log, warnings, partial, unknown_requests, series);
-        Observation {
+        Counted {
             windows,
-            shadows: Vec::new(),
-            quality,
+            quality: Quality::of(&self.log, warnings, partial, series),
         }
-    }
-
-    fn book(&mut self, interval: &Interval, share: f64) -> (Window, u64) {
-        let counts = |owner| {
-            let failures = interval.sum(owner, FAILED);
-            Counts {
-                requests: interval.sum(owner, FINE) + failures,
-                failures,
-            }
-        };
-        let named = Named {
-            stable: counts(SeriesOwner::Stable),
-            canary: counts(SeriesOwner::Canary),
-            unknown: counts(SeriesOwner::Unknown),
-        };
-        let (stable, canary) = self.unattributed.assign(named, share);
-        let window = Window {
-            start: interval.start,
-            end: interval.end,
-            opened: Some(interval.opened),
-            share,
-            stable,
-            canary,
-            by_callees: interval.reporter == Reporter::Destination,
-            ..Window::default()
-        };
-        self.windows.push(Booked {
-            window: window.clone(),
-            opened: interval.opened,
-        });
-        (window, named.unknown.requests)
     }
 
     /// Whether there are series that are counted.
-    pub(crate) fn has_series(&self) -> bool {
+    pub fn has_series(&self) -> bool {
         self.log.reporter().is_some()
     }
-
-    /// All windows so far, oldest first.
-    pub fn windows(&self) -> impl Iterator<Item = &Window> {
-        self.windows.iter().map(|booked| &booked.window)
-    }
-
-    /// The windows without any request from before `began`, for what is counted of a step.
-    ///
-    /// A window that starts after `began` may still hold earlier requests, if one of several targets was
-    /// scraped last before it; such a window is not among these.
-    pub fn windows_since(&self, began: Timestamp) -> impl Iterator<Item = &Window> {
-        self.windows
-            .iter()
-            .filter(move |booked| booked.window.start >= began && booked.opened >= began)
-            .map(|booked| &booked.window)
-    }
-
-    /// What stable and canary did since `began`, in that order.
-    pub fn counts_since(&self, began: Timestamp) -> (Counts, Counts) {
-        let mut sums = (Counts::default(), Counts::default());
-        for window in self.windows_since(began) {
-            sums.0 += window.stable;
-            sums.1 += window.canary;
-        }
-        sums
-    }
-}
-
-/// How far a question at `now` must reach back; see [`WindowCounter::range`].
-pub(crate) fn range(log: &CounterLog, since: Timestamp, now: Timestamp) -> SignedDuration {
-    let overlap = log
-        .scrape_interval()
-        .map_or(OVERLAP, |interval| OVERLAP.max(interval * OVERLAP_SCRAPES));
-    let past = match log.watermark() {
-        Some(watermark) => now.duration_since(watermark) + overlap,
-        None => now.duration_since(since) + LEAD,
-    };
-    // Whole seconds, rounded up: a sample at the very edge must be within.
-    SignedDuration::from_secs(past.as_secs() + 1).clamp(OVERLAP, LONGEST)
 }

@@ -6,7 +6,6 @@ use serde::Deserialize;
 
 use super::error::MetricsError;
 use super::error::excerpt;
-use super::query::Query;
 use super::query_result::QueryResult;
 use super::query_result::{api_error, decode};
 
@@ -61,10 +60,10 @@ impl Asked {
 
 impl HttpReply {
     /// The answer in it, or what kept it from being one.
-    pub(crate) fn read(self, query: &Query, asked: &Asked) -> Result<QueryResult, MetricsError> {
+    pub(crate) fn read(self, asked: &Asked) -> Result<QueryResult, MetricsError> {
         let at = asked.at.clone();
         if self.status.is_success() {
-            return decode(&self.body, query, &at);
+            return decode(&self.body, &at);
         }
         if asked.transport == Transport::ApiServer
             && let Ok(status) = serde_json::from_slice::<KubeStatus>(&self.body)

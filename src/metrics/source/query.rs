@@ -56,3 +56,19 @@ impl Query {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_query_keeps_its_fraction() {
+        let query = Query {
+            text: "x[1m]".into(),
+            at: Timestamp::from_millisecond(1_700_000_000_250).unwrap(),
+            within: Duration::from_secs(5),
+        };
+        assert_eq!(query.time(), "1700000000.250");
+        assert_eq!(query.timeout(), "5000ms");
+    }
+}

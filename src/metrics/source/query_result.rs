@@ -1,6 +1,6 @@
 //! What Prometheus said: the envelope of its API, decoded with its warnings.
 //!
-//! The client library drops `warnings` and `infos`, and with them the only sign that Thanos or a remote
+//! The client library drops `warnings`, and with them the only sign that Thanos or a remote
 //! read answered with a part of the data. So the envelope is decoded here, from the raw body.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use super::error::MetricsError;
 use super::error::excerpt;
-use super::query::Query;
 
 /// Labels of a series.
 pub type Labels = BTreeMap<String, String>;
@@ -25,19 +24,13 @@ pub struct Series {
     pub samples: Vec<(Timestamp, f64)>,
 }
 
-/// The answer to one query, with all that is needed to check it later.
+/// The answer to one query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueryResult {
     /// The series; a scalar is one series without labels.
     pub series: Vec<Series>,
     /// What Prometheus warns of. See [`QueryResult::is_partial`].
     pub warnings: Vec<String>,
-    /// What Prometheus remarks on.
-    pub infos: Vec<String>,
-    /// The query that was asked.
-    pub query: String,
-    /// The time it was evaluated at.
-    pub at: Timestamp,
 }
 
 impl QueryResult {
@@ -63,8 +56,6 @@ struct Envelope {
     error: Option<String>,
     #[serde(default)]
     warnings: Vec<String>,
-    #[serde(default)]
-    infos: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -115,7 +106,7 @@ impl ApiError {
 }
 
 /// Decodes the body of a success.
-pub(crate) fn decode(body: &[u8], query: &Query, at: &str) -> Result<QueryResult, MetricsError> {
+pub(crate) fn decode(body: &[u8], at: &str) -> Result<QueryResult, MetricsError> {
     if let Some(api_error) = api_error(body) {
         return Err(api_error.into_error(at.to_owned()));
     }
@@ -175,9 +166,6 @@ pub(crate) fn decode(body: &[u8], query: &Query, at: &str) -> Result<QueryResult
     Ok(QueryResult {
         series,
         warnings: envelope.warnings,
-        infos: envelope.infos,
-        query: query.text.clone(),
-        at: query.at,
     })
 }
 
@@ -200,18 +188,8 @@ impl Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
-    fn query() -> Query {
-        Query {
-            text: "x[1m]".into(),
-            at: Timestamp::from_millisecond(1_700_000_000_250).unwrap(),
-            within: Duration::from_secs(5),
-        }
-    }
-
     fn read(body: &str) -> Result<QueryResult, MetricsError> {
-        decode(body.as_bytes(), &query(), "prom")
+        decode(body.as_bytes(), "prom")
     }
 
     #[test]
@@ -227,7 +205,6 @@ mod tests {
         );
         assert!(answer.series[0].samples[1].1.is_nan());
         assert!(answer.is_partial());
-        assert_eq!(answer.infos.len(), 1);
 
         let vector = r#"{"status":"success","data":{"resultType":"vector","result":[
             {"metric":{},"value":[1,"+Inf"]},{"metric":{"b":"2"},"value":[1,"-Inf"]}]},
@@ -295,11 +272,5 @@ mod tests {
             assert!(error.to_string().contains(message));
             assert_eq!(matches!(error, MetricsError::BadQuery { .. }), is_bad_query);
         }
-    }
-
-    #[test]
-    fn the_time_of_a_query_keeps_its_fraction() {
-        assert_eq!(query().time(), "1700000000.250");
-        assert_eq!(query().timeout(), "5000ms");
     }
 }

@@ -115,7 +115,7 @@ impl MetricSource for ServiceProxy {
                     at: self.asked.at.clone(),
                     after: query.within,
                 })?
-                .and_then(|reply| reply.read(query, &self.asked))
+                .and_then(|reply| reply.read(&self.asked))
         }
         .boxed()
     }

@@ -1,4 +1,4 @@
-//! How many requests took longer than a bound: the same ledger over histogram buckets.
+//! What is counted of durations: how many requests took longer than a bound.
 //!
 //! Buckets are counters too, so their increases are exact at the bounds Istio has, and nothing is
 //! interpolated. A quantile would be a guess between two bounds, and could not be tested as a count.
@@ -6,138 +6,75 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
-use super::counter_log::CounterLog;
-use super::interval::{Bin, Interval};
-use super::quality::Quality;
+use super::interval::Interval;
 use super::versions::{Reporter, SeriesOwner, Targets, label, quoted};
-use super::window_counter::range;
+use super::window_counter::Classifier;
 use crate::metrics::source::Labels;
-use crate::metrics::source::QueryResult;
-use crate::verdict::Counts;
+use crate::verdict::{Counts, Slow};
 
 /// Istio's histogram of durations, in milliseconds.
 const METRIC: &str = "istio_request_duration_milliseconds_bucket";
 
-/// Where all requests are booked; a bound's bucket stands one behind its place among the bounds.
+/// The bin of all requests; a bound's bucket has the bin behind its place among the bounds.
 const ALL: usize = 0;
 
-/// Counts the slow requests of both versions from a moment on.
-///
-/// Its windows are those of a [`WindowCounter`](super::Ledger) of the same beginning wherever the proxies report
-/// durations along with requests, as Istio's do.
+/// Requests of both versions that were slower than each of some bounds.
 #[derive(Debug)]
-pub struct LatencyCounter {
-    targets: Targets,
+pub(super) struct SlowRequests {
     bounds: Vec<f64>,
-    since: Timestamp,
-    log: CounterLog,
     present: BTreeSet<(Reporter, SeriesOwner, usize)>,
 }
 
-/// What both versions did in one window, seen through one bound.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Slower {
-    /// The bound in milliseconds.
-    pub bound: f64,
-    /// Requests of the stable version; its `failures` are those slower than the bound.
-    pub stable: Counts,
-    /// The same of the canary.
-    pub canary: Counts,
-}
-
 /// Slow requests between two sample timestamps.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LatencyWindow {
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct SlowWindow {
     /// Timestamp of the newest sample before the window.
     pub start: Timestamp,
     /// Timestamp of the newest sample in the window.
     pub end: Timestamp,
-    /// The canary's share in force at its end.
-    pub share: f64,
     /// One entry for each bound that the proxies have a bucket for.
-    pub bounds: Vec<Slower>,
+    pub slow: Vec<Slow>,
 }
 
-/// The windows that became complete with one answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LatencyObservation {
-    /// Oldest first; empty if no scrape came, or if the answer was partial.
-    pub windows: Vec<LatencyWindow>,
-    /// How far they can be trusted.
-    pub quality: Quality,
-}
-
-impl LatencyCounter {
-    /// A ledger that counts what is slower than each of `bounds` (milliseconds) after `since`.
+impl SlowRequests {
+    /// Those slower than each of `bounds` (milliseconds).
     ///
     /// A bound without a bucket of its own is left out of the windows: what lies between two buckets is
     /// not known.
-    pub fn new(targets: Targets, since: Timestamp, bounds: Vec<f64>) -> Self {
+    pub fn new(bounds: Vec<f64>) -> Self {
         Self {
-            targets,
             bounds,
-            since,
-            log: CounterLog::new(since),
             present: BTreeSet::new(),
         }
     }
+}
 
-    /// The query to ask at `now`: only the buckets that are needed, since a histogram has twenty.
-    pub fn query(&self, now: Timestamp) -> String {
-        self.query_over(self.range(now))
-    }
+impl Classifier for SlowRequests {
+    type Window = SlowWindow;
 
-    /// The query that reaches back this far.
-    pub(crate) fn query_over(&self, range: SignedDuration) -> String {
+    /// Only the buckets that are needed, since a histogram has twenty.
+    fn query(&self, targets: &Targets, range: SignedDuration) -> String {
         let mut buckets: Vec<String> = self.bounds.iter().map(|bound| spellings(*bound)).collect();
         buckets.push(r"\+Inf".to_owned());
         let matcher = format!(",le=~\"{}\"", quoted(&buckets.join("|")));
-        self.targets.query_with(METRIC, &matcher, range)
+        targets.query(METRIC, &matcher, range)
     }
 
-    /// How far the question at `now` must reach back; as for requests.
-    pub fn range(&self, now: Timestamp) -> SignedDuration {
-        range(&self.log, self.since, now)
-    }
-
-    /// Takes an answer and gives the windows that became complete with it.
-    pub fn take(
+    fn bin(
         &mut self,
-        answer: &QueryResult,
-        share_at: impl Fn(Timestamp) -> f64,
-    ) -> LatencyObservation {
-        let mut warnings = answer.warnings.clone();
-        let mut windows = Vec::new();
-        let mut series = 0;
-        let partial = answer.is_partial();
-        if !partial {
-            let (targets, bounds, present) = (&self.targets, &self.bounds, &mut self.present);
-            let intake = self.log.take(answer, |labels| {
-                let (reporter, owner) = targets.owner(labels)?;
-                let bin = bin(labels, bounds)?;
-                present.insert((reporter, owner, bin));
-                Some(Bin {
-                    reporter,
-                    owner,
-                    bin,
-                })
-            });
-            series = intake.series;
-            warnings.extend(intake.remark());
-            while let Some(interval) = self.log.next_interval() {
-                windows.push(self.window(&interval, share_at(interval.end)));
-            }
-        }
-        LatencyObservation {
-            windows,
-            quality: Quality::of(&self.log, warnings, partial, 0, series),
-        }
+        _: &Targets,
+        (reporter, owner): (Reporter, SeriesOwner),
+        labels: &Labels,
+    ) -> Option<usize> {
+        let bin = bin(labels, &self.bounds)?;
+        self.present.insert((reporter, owner, bin));
+        Some(bin)
     }
 
-    fn window(&self, interval: &Interval, share: f64) -> LatencyWindow {
-        let bounds = self.bounds.iter().enumerate().filter_map(|(place, bound)| {
+    fn window(&mut self, interval: &Interval, _: f64) -> SlowWindow {
+        let bounds = self.bounds.iter().enumerate();
+        let slow = bounds.filter_map(|(place, bound)| {
             let bin = place + 1;
             let is_known = |owner| {
                 let has = |bin| self.present.contains(&(interval.reporter, owner, bin));
@@ -151,17 +88,17 @@ impl LatencyCounter {
                     failures: requests.saturating_sub(interval.sum(owner, bin)),
                 }
             };
-            (is_known(SeriesOwner::Stable) && is_known(SeriesOwner::Canary)).then(|| Slower {
-                bound: *bound,
+            (is_known(SeriesOwner::Stable) && is_known(SeriesOwner::Canary)).then(|| Slow {
+                bound_ms: *bound,
                 stable: counts(SeriesOwner::Stable),
                 canary: counts(SeriesOwner::Canary),
+                stable_pods: Vec::new(),
             })
         });
-        LatencyWindow {
+        SlowWindow {
             start: interval.start,
             end: interval.end,
-            share,
-            bounds: bounds.collect(),
+            slow: slow.collect(),
         }
     }
 }
@@ -198,7 +135,8 @@ fn spellings(bound: f64) -> String {
 mod tests {
     use super::*;
     use crate::metrics::counting::versions::{ServiceKey, VersionSelector};
-    use crate::metrics::source::Series;
+    use crate::metrics::counting::window_counter::WindowCounter;
+    use crate::metrics::source::{QueryResult, Series};
 
     fn targets() -> Targets {
         let arm = |version: &str| VersionSelector {
@@ -210,6 +148,19 @@ mod tests {
             ..VersionSelector::default()
         };
         Targets::new(arm("v1"), arm("v2")).unwrap()
+    }
+
+    fn counter(bounds: Vec<f64>) -> WindowCounter<SlowRequests> {
+        WindowCounter::new(targets(), at(0), SlowRequests::new(bounds))
+    }
+
+    fn slow(bound_ms: f64, stable: Counts, canary: Counts) -> Slow {
+        Slow {
+            bound_ms,
+            stable,
+            canary,
+            stable_pods: Vec::new(),
+        }
     }
 
     fn at(second: i64) -> Timestamp {
@@ -234,16 +185,13 @@ mod tests {
         QueryResult {
             series: series.collect(),
             warnings: Vec::new(),
-            infos: Vec::new(),
-            query: String::new(),
-            at: at(100),
         }
     }
 
     #[test]
     fn slow_requests_are_all_less_those_in_the_bucket() {
-        let mut ledger = LatencyCounter::new(targets(), at(0), vec![100.0, 250.0, 333.0]);
-        let seen = ledger.take(
+        let mut counter = counter(vec![100.0, 250.0, 333.0]);
+        let seen = counter.take(
             &answer(&[
                 ("v1", "100.0", [0., 0., 0., 80., 160.]),
                 ("v1", "250", [0., 0., 0., 99., 198.]),
@@ -258,18 +206,10 @@ mod tests {
         let counts = |requests, failures| Counts { requests, failures };
         assert_eq!(seen.windows.len(), 2);
         assert_eq!(
-            seen.windows[1].bounds,
+            seen.windows[1].slow,
             [
-                Slower {
-                    bound: 100.0,
-                    stable: counts(100, 20),
-                    canary: counts(10, 6)
-                },
-                Slower {
-                    bound: 250.0,
-                    stable: counts(100, 1),
-                    canary: counts(10, 0)
-                },
+                slow(100.0, counts(100, 20), counts(10, 6)),
+                slow(250.0, counts(100, 1), counts(10, 0)),
             ]
         );
         assert_eq!(seen.quality.series, 6);
@@ -277,8 +217,8 @@ mod tests {
 
     #[test]
     fn a_bound_without_a_bucket_is_left_out_rather_than_all_slow() {
-        let mut ledger = LatencyCounter::new(targets(), at(0), vec![100.0]);
-        let seen = ledger.take(
+        let mut counter = counter(vec![100.0]);
+        let seen = counter.take(
             &answer(&[
                 ("v1", "100", [0., 0., 0., 80., 160.]),
                 ("v1", "+Inf", [0., 0., 0., 100., 200.]),
@@ -286,13 +226,13 @@ mod tests {
             ]),
             |_| 0.1,
         );
-        assert!(seen.windows.iter().all(|window| window.bounds.is_empty()));
+        assert!(seen.windows.iter().all(|window| window.slow.is_empty()));
     }
 
     #[test]
     fn the_query_names_the_buckets_in_every_spelling() {
-        let ledger = LatencyCounter::new(targets(), at(0), vec![0.5, 100.0, 1_800_000.0]);
-        let query = ledger.query(at(0));
+        let counter = counter(vec![0.5, 100.0, 1_800_000.0]);
+        let query = counter.query(SignedDuration::from_secs(60));
         assert!(
             query.contains(r#",le=~"0\\.5|100|100\\.0|1800000|1800000\\.0|1\\.8e\\+06|\\+Inf"}["#),
             "{query}"

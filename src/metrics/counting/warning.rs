@@ -1,0 +1,31 @@
+//! What a person should know of the metrics although a verdict may rest on them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Something about the metrics that limits what they show.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    tag = "kind",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
+pub enum MetricsWarning {
+    /// Only the versions' own proxies report: requests that never reach them are not seen.
+    OnlyDestination,
+    /// There are no durations, so slow requests are not judged.
+    NoDurations {
+        /// Why, in the words of the metrics' error.
+        why: String,
+    },
+    /// Samples were no counts (NaN, infinite or negative) and are left out.
+    SamplesLeftOut {
+        /// How many.
+        samples: usize,
+    },
+    /// Prometheus itself warns.
+    Server {
+        /// Its words.
+        text: String,
+    },
+}
