@@ -9,7 +9,6 @@ use crate::plan::{AnalysisKind, Plan};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::metrics::{
@@ -35,16 +34,13 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const FURTHER: Duration = Duration::from_secs(5);
 
 /// What the stable version did before the rollout.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Baseline {
     /// Its rate and noise, for the sequential analysis.
     pub history: History,
     /// Requests per second and failure rate, for a forecast.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub traffic: Option<Traffic>,
     /// How often it was scraped.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub scrape: Option<HumanDuration>,
     /// How many series there were.
     pub series: usize,

@@ -129,7 +129,7 @@ mod tests {
         };
         let too_few = |requests| {
             let needed = 50;
-            verdict::Reason::TooFewCanaryRequests { requests, needed }.into()
+            verdict::AnalysisReason::TooFewCanaryRequests { requests, needed }.into()
         };
         let (no_data, healthy) = (Verdict::NotEnoughData, Verdict::Healthy);
         let events = [

@@ -83,11 +83,11 @@ pub(super) fn unusable(why: &Unusable) -> String {
     }
 }
 
-fn analysis(reason: &verdict::Reason, versions: &Versions) -> String {
+fn analysis(reason: &verdict::AnalysisReason, versions: &Versions) -> String {
     let Versions { stable, canary } = versions;
     match *reason {
-        verdict::Reason::OnHold { hold } => on_hold(hold, versions),
-        verdict::Reason::Bounded {
+        verdict::AnalysisReason::OnHold { hold } => on_hold(hold, versions),
+        verdict::AnalysisReason::Bounded {
             subject,
             ratio,
             excess,
@@ -103,22 +103,22 @@ fn analysis(reason: &verdict::Reason, versions: &Versions) -> String {
                 share(confidence)
             )
         }
-        verdict::Reason::Unbounded { subject } => match subject {
+        verdict::AnalysisReason::Unbounded { subject } => match subject {
             Subject::Failures => format!("too few requests to judge {canary}"),
             Subject::SlowerThan { bound_ms } => {
                 format!("too few requests to judge how many of {canary}'s take over {bound_ms} ms")
             }
         },
-        verdict::Reason::RegressionEvidence { evidence, needed } => {
+        verdict::AnalysisReason::RegressionEvidence { evidence, needed } => {
             format!("regression evidence {evidence:.1} (rolls back at {needed:.1})")
         }
-        verdict::Reason::WithinLimit { rate, limit }
-        | verdict::Reason::OverLimit { rate, limit } => format!(
+        verdict::AnalysisReason::WithinLimit { rate, limit }
+        | verdict::AnalysisReason::OverLimit { rate, limit } => format!(
             "{canary}'s error rate is {}, the limit is {}",
             share(rate),
             share(limit)
         ),
-        verdict::Reason::OverMargin {
+        verdict::AnalysisReason::OverMargin {
             canary: rate,
             stable: beside,
             margin,
@@ -128,7 +128,7 @@ fn analysis(reason: &verdict::Reason, versions: &Versions) -> String {
             share(beside),
             points(margin)
         ),
-        verdict::Reason::MaybeChance {
+        verdict::AnalysisReason::MaybeChance {
             canary: rate,
             stable: beside,
         } => format!(
@@ -136,7 +136,7 @@ fn analysis(reason: &verdict::Reason, versions: &Versions) -> String {
             share(rate),
             share(beside)
         ),
-        verdict::Reason::BothFail {
+        verdict::AnalysisReason::BothFail {
             canary: rate,
             stable: beside,
         } => format!(
@@ -144,10 +144,10 @@ fn analysis(reason: &verdict::Reason, versions: &Versions) -> String {
             share(rate),
             share(beside)
         ),
-        verdict::Reason::TooFewCanaryRequests { requests, needed } => {
+        verdict::AnalysisReason::TooFewCanaryRequests { requests, needed } => {
             format!("{canary} had {requests} of {needed} requests needed")
         }
-        verdict::Reason::TooFewStableRequests { requests, needed } => {
+        verdict::AnalysisReason::TooFewStableRequests { requests, needed } => {
             format!("{stable} had {requests} of {needed} requests needed")
         }
     }
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn findings_are_sentences_about_the_two_versions() {
-        use verdict::Reason::*;
+        use verdict::AnalysisReason::*;
         let slow = Subject::SlowerThan { bound_ms: 250.0 };
         let bounded = |subject, excess| Bounded {
             subject,

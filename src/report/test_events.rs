@@ -71,7 +71,7 @@ pub(super) fn step(step: usize, weight: u32, before: [i64; 2], after: [i64; 2]) 
 
 /// The canary is at most 1.5 times as bad as stable, plus this share.
 pub(super) fn bounded(excess: f64) -> Reason {
-    Reason::Analysis(verdict::Reason::Bounded {
+    Reason::Analysis(verdict::AnalysisReason::Bounded {
         subject: Subject::Failures,
         ratio: 1.5,
         excess,
@@ -81,12 +81,12 @@ pub(super) fn bounded(excess: f64) -> Reason {
 
 pub(super) fn unbounded() -> Reason {
     let subject = Subject::Failures;
-    Reason::Analysis(verdict::Reason::Unbounded { subject })
+    Reason::Analysis(verdict::AnalysisReason::Unbounded { subject })
 }
 
 pub(super) fn evidence(evidence: f64) -> Reason {
     let needed = 4.6;
-    Reason::Analysis(verdict::Reason::RegressionEvidence { evidence, needed })
+    Reason::Analysis(verdict::AnalysisReason::RegressionEvidence { evidence, needed })
 }
 
 pub(super) fn no_verdict() -> Vec<Reason> {
@@ -220,7 +220,7 @@ pub(super) fn every_kind() -> Vec<Event> {
         EventKind::Cleared {
             exposure: Exposure::Share(ten),
             reasons: vec![
-                verdict::Reason::OnHold {
+                verdict::AnalysisReason::OnHold {
                     hold: Hold::Incident,
                 }
                 .into(),

@@ -11,8 +11,8 @@ use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, Plan};
 use crate::verdict::{Analysis, Decision};
 
 use super::action::{Action, StopAt, next_step};
+use super::assessment::{Alarm, Assessment};
 use super::drift;
-use super::evidence::{Alarm, Evidence};
 use super::metrics_outage::{MetricsOutage, Unusable};
 use super::mirror::MirrorStep;
 use super::observed::Observed;
@@ -24,7 +24,7 @@ use super::stuck::{self, Blackout};
 /// mirrored requests are in files of their own.
 pub struct Machine {
     rollout: Rollout,
-    evidence: Evidence,
+    assessment: Assessment,
     stop_at: StopAt,
     /// Why, where something else than the evidence decided; empty where the evidence did.
     override_reasons: Vec<Reason>,
@@ -43,7 +43,7 @@ impl Machine {
     pub fn new(rollout: Rollout, analysis: Box<dyn Analysis>, stop_at: StopAt) -> Self {
         Self {
             rollout,
-            evidence: Evidence::new(analysis),
+            assessment: Assessment::new(analysis),
             stop_at,
             override_reasons: Vec::new(),
             traffic_seen: false,
@@ -57,7 +57,7 @@ impl Machine {
     /// The same, knowing when the youngest pod of the canary started.
     #[must_use]
     pub fn with_canary_since(mut self, since: Option<Timestamp>) -> Self {
-        self.evidence.know_canary_since(since);
+        self.assessment.know_canary_since(since);
         self
     }
 
@@ -68,18 +68,18 @@ impl Machine {
 
     /// What was counted since the step began.
     pub fn step(&self) -> VersionCounts {
-        self.evidence.step()
+        self.assessment.step()
     }
 
     /// What was counted over all steps.
     pub fn total(&self) -> VersionCounts {
-        self.evidence.total()
+        self.assessment.total()
     }
 
     /// Why the last decision was made.
     pub fn reasons(&self) -> Vec<Reason> {
         if self.override_reasons.is_empty() {
-            let reasons = self.evidence.reasons().iter();
+            let reasons = self.assessment.reasons().iter();
             reasons.copied().map(Reason::from).collect()
         } else {
             self.override_reasons.clone()
@@ -114,7 +114,7 @@ impl Machine {
         Some(MirrorStep {
             share,
             users: self.step(),
-            shadow: self.evidence.shadow(),
+            shadow: self.assessment.shadow(),
         })
     }
 
@@ -146,7 +146,7 @@ impl Machine {
     pub fn set_state(&mut self, rollout: Rollout) {
         let same_step = self.rollout.step == rollout.step;
         if !same_step || self.rollout.phase != rollout.phase {
-            self.evidence.start_over();
+            self.assessment.start_over();
             self.announced = false;
         }
         self.traffic_seen &= same_step;
@@ -170,7 +170,7 @@ impl Machine {
         let mut windows: Vec<_> = users.chain(callees).collect();
         windows.sort_by_key(|(window, _)| window.end);
         for (window, reporter) in windows {
-            self.evidence.take(&self.rollout, window, reporter);
+            self.assessment.take(&self.rollout, window, reporter);
             self.override_reasons.clear();
         }
         let quality = &observation.quality;
@@ -197,11 +197,11 @@ impl Machine {
             step: self.rollout.step + 1,
             steps: self.plan().len(),
             exposure: self.rollout.exposure(),
-            verdict: self.evidence.verdict(&self.rollout),
+            verdict: self.assessment.verdict(&self.rollout),
             tally,
             shadow: self.shadow(),
             reasons: self.reasons(),
-            evidence: self.evidence.weighed().map(Box::new),
+            evidence: self.assessment.weighed().map(Box::new),
             sample_age_millis: quality
                 .age(now)
                 .and_then(|age| u64::try_from(age.as_millis()).ok()),
@@ -214,7 +214,7 @@ impl Machine {
 
     /// What suspicion calls for, whatever phase the rollout is in.
     fn answer_alarm(&self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Option<Action> {
-        match (self.evidence.alarm(), self.rollout.phase) {
+        match (self.assessment.alarm(), self.rollout.phase) {
             (Alarm::Certain, _) => Some(self.regressed(Cause::Regression, emit)),
             (Alarm::Raised, Phase::Progressing | Phase::Waiting | Phase::Paused) => Some(
                 Action::Write(Box::new(self.rollout.in_phase(Phase::Tripped, now))),
@@ -253,7 +253,7 @@ impl Machine {
             Phase::Progressing if self.mirror().is_some_and(|step| step.is_unseen()) => {
                 self.wait_for_mirror(now, emit)
             }
-            Phase::Progressing => match self.evidence.decision(&self.rollout) {
+            Phase::Progressing => match self.assessment.decision(&self.rollout) {
                 Some(Decision::Advance(_)) => self.advance(now, emit),
                 Some(Decision::Retreat(_)) if self.rollout.step > 0 => {
                     let back = self.rollout.step - 1;

@@ -2,13 +2,13 @@
 //! what happens next. Pure: no client, no clock, no environment.
 
 mod action;
+mod assessment;
 mod companion;
 mod companions;
 mod desired;
 mod drift;
 mod driver_report;
 mod event;
-mod evidence;
 mod group;
 mod intent;
 mod last_rollout;

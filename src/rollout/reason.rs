@@ -19,7 +19,7 @@ use crate::verdict;
 )]
 pub enum Reason {
     /// What the analysis says.
-    Analysis(verdict::Reason),
+    Analysis(verdict::AnalysisReason),
     /// One version has all the traffic.
     NothingToCompare,
     /// No request was counted at this step.
@@ -132,8 +132,8 @@ pub enum Reason {
     },
 }
 
-impl From<verdict::Reason> for Reason {
-    fn from(reason: verdict::Reason) -> Self {
+impl From<verdict::AnalysisReason> for Reason {
+    fn from(reason: verdict::AnalysisReason) -> Self {
         Self::Analysis(reason)
     }
 }

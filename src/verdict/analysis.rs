@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::reason::Reason;
+use super::reason::AnalysisReason;
 use super::window::Window;
 use crate::verdict::sequential::Evidence;
 
@@ -39,21 +39,21 @@ pub struct StepContext {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
     /// Stay at this weight and look again.
-    Stay(Verdict, Vec<Reason>),
+    Stay(Verdict, Vec<AnalysisReason>),
     /// The step has shown what it had to show.
-    Advance(Vec<Reason>),
+    Advance(Vec<AnalysisReason>),
     /// Take the canary's weight to 0 at once; the following windows confirm or clear it.
-    Trip(Vec<Reason>),
+    Trip(Vec<AnalysisReason>),
     /// The trip is cleared: both versions failed together. Back to the step's weight.
-    Resume(Vec<Reason>),
+    Resume(Vec<AnalysisReason>),
     /// The regression is certain.
-    Rollback(Vec<Reason>),
+    Rollback(Vec<AnalysisReason>),
     /// Go back one step, without a verdict: at the present weights the versions cannot be compared,
     /// or more weight may be what hurts. The step before begins again.
-    Retreat(Vec<Reason>),
+    Retreat(Vec<AnalysisReason>),
     /// The step's deadline has passed without a verdict. It is asked again after every later window,
     /// so that whoever holds here still hears of a trip.
-    Inconclusive(Vec<Reason>),
+    Inconclusive(Vec<AnalysisReason>),
 }
 
 /// Judges a rollout window by window. Time without one is not its concern: who looks at the metrics

@@ -10,7 +10,7 @@ mod window;
 mod with_limit;
 
 pub use analysis::{Analysis, Decision, StepContext, Verdict};
-pub use reason::Reason;
+pub use reason::AnalysisReason;
 pub use threshold::{Limits, ThresholdGate};
 pub use window::{Counts, Slow, Window};
 pub use with_limit::WithLimit;

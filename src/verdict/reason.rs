@@ -14,7 +14,7 @@ use super::sequential::{Hold, Subject};
     rename_all = "kebab-case",
     rename_all_fields = "camelCase"
 )]
-pub enum Reason {
+pub enum AnalysisReason {
     /// The step is held although time passes.
     OnHold {
         /// Why.
@@ -96,7 +96,7 @@ pub enum Reason {
     },
 }
 
-impl Reason {
+impl AnalysisReason {
     /// Whether both say the same but for their numbers.
     pub fn is_like(&self, other: &Self) -> bool {
         let subjects = |a: &Subject, b: &Subject| discriminant(a) == discriminant(b);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::analysis::{Analysis, Decision, StepContext, Verdict};
-use super::reason::Reason;
+use super::reason::AnalysisReason;
 use super::{Counts, Window};
 
 /// How many standard deviations of the difference between the versions are put down to chance.
@@ -40,7 +40,7 @@ impl ThresholdGate {
         }
     }
 
-    fn judge(&self, step: StepContext) -> (Verdict, Reason) {
+    fn judge(&self, step: StepContext) -> (Verdict, AnalysisReason) {
         let Limits {
             max_error_rate,
             margin,
@@ -61,11 +61,14 @@ impl ThresholdGate {
                     if stable > max_error_rate && canary <= stable + margin
                         || self.may_be_chance() =>
                 {
-                    (Verdict::NotEnoughData, Reason::BothFail { canary, stable })
+                    (
+                        Verdict::NotEnoughData,
+                        AnalysisReason::BothFail { canary, stable },
+                    )
                 }
                 _ => (
                     Verdict::Regressed,
-                    Reason::OverLimit {
+                    AnalysisReason::OverLimit {
                         rate: canary,
                         limit: max_error_rate,
                     },
@@ -73,7 +76,7 @@ impl ThresholdGate {
             };
         }
         if self.canary.requests < min_requests {
-            let reason = Reason::TooFewCanaryRequests {
+            let reason = AnalysisReason::TooFewCanaryRequests {
                 requests: self.canary.requests,
                 needed: min_requests,
             };
@@ -82,18 +85,18 @@ impl ThresholdGate {
         match beside_stable {
             None if !is_alone => (
                 Verdict::NotEnoughData,
-                Reason::TooFewStableRequests {
+                AnalysisReason::TooFewStableRequests {
                     requests: self.stable.requests,
                     needed: min_requests,
                 },
             ),
             Some(stable) if canary > stable + margin && self.may_be_chance() => (
                 Verdict::NotEnoughData,
-                Reason::MaybeChance { canary, stable },
+                AnalysisReason::MaybeChance { canary, stable },
             ),
             Some(stable) if canary > stable + margin => (
                 Verdict::Regressed,
-                Reason::OverMargin {
+                AnalysisReason::OverMargin {
                     canary,
                     stable,
                     margin,
@@ -101,7 +104,7 @@ impl ThresholdGate {
             ),
             _ => (
                 Verdict::Healthy,
-                Reason::WithinLimit {
+                AnalysisReason::WithinLimit {
                     rate: canary,
                     limit: max_error_rate,
                 },
@@ -189,7 +192,7 @@ mod tests {
         }
     }
 
-    fn verdict(share: f64, windows: &[Window]) -> (&'static str, Reason) {
+    fn verdict(share: f64, windows: &[Window]) -> (&'static str, AnalysisReason) {
         let mut gate = gate(share);
         let mut last = None;
         for window in windows {
@@ -211,7 +214,7 @@ mod tests {
                 0.1,
                 vec![window(0, (900, 1), (99, 0))],
                 "not enough",
-                Reason::TooFewCanaryRequests {
+                AnalysisReason::TooFewCanaryRequests {
                     requests: 99,
                     needed: 100,
                 },
@@ -220,7 +223,7 @@ mod tests {
                 0.1,
                 vec![window(0, (900, 1), (100, 1))],
                 "healthy",
-                Reason::WithinLimit {
+                AnalysisReason::WithinLimit {
                     rate: 0.01,
                     limit: 0.01,
                 },
@@ -229,7 +232,7 @@ mod tests {
                 0.1,
                 vec![window(0, (900, 1), (100, 1)), window(5, (900, 0), (100, 0))],
                 "advance",
-                Reason::WithinLimit {
+                AnalysisReason::WithinLimit {
                     rate: 0.005,
                     limit: 0.01,
                 },
@@ -238,7 +241,7 @@ mod tests {
                 0.1,
                 vec![window(0, (900, 1), (100, 20))],
                 "rollback",
-                Reason::OverLimit {
+                AnalysisReason::OverLimit {
                     rate: 0.2,
                     limit: 0.01,
                 },
@@ -247,7 +250,7 @@ mod tests {
                 0.1,
                 vec![window(0, (90, 0), (4, 2))],
                 "rollback",
-                Reason::OverLimit {
+                AnalysisReason::OverLimit {
                     rate: 0.5,
                     limit: 0.01,
                 },
@@ -256,7 +259,7 @@ mod tests {
                 0.1,
                 vec![window(0, (900, 300), (100, 33))],
                 "not enough",
-                Reason::BothFail {
+                AnalysisReason::BothFail {
                     canary: 0.33,
                     stable: 300.0 / 900.0,
                 },
@@ -265,7 +268,7 @@ mod tests {
                 0.1,
                 vec![window(0, (900, 90), (100, 33))],
                 "rollback",
-                Reason::OverLimit {
+                AnalysisReason::OverLimit {
                     rate: 0.33,
                     limit: 0.01,
                 },
@@ -274,7 +277,7 @@ mod tests {
                 0.9,
                 vec![window(0, (10, 0), (900, 0))],
                 "not enough",
-                Reason::TooFewStableRequests {
+                AnalysisReason::TooFewStableRequests {
                     requests: 10,
                     needed: 100,
                 },
@@ -283,7 +286,7 @@ mod tests {
                 1.0,
                 vec![window(0, (0, 0), (900, 0)), window(5, (0, 0), (1, 0))],
                 "advance",
-                Reason::WithinLimit {
+                AnalysisReason::WithinLimit {
                     rate: 0.0,
                     limit: 0.01,
                 },
@@ -304,7 +307,7 @@ mod tests {
         let decision = gate.observe(&window(0, (10_000, 10), (1000, 50)));
         assert_eq!(
             decision,
-            Decision::Rollback(vec![Reason::OverMargin {
+            Decision::Rollback(vec![AnalysisReason::OverMargin {
                 canary: 0.05,
                 stable: 0.001,
                 margin: 0.01
@@ -320,7 +323,7 @@ mod tests {
     fn a_handful_of_requests_in_an_outage_of_both_is_not_held_against_the_canary() {
         let (verdict, why) = verdict(0.1, &[window(0, (1980, 9), (220, 3))]);
         assert_eq!(verdict, "not enough");
-        assert!(matches!(why, Reason::BothFail { .. }), "{why:?}");
+        assert!(matches!(why, AnalysisReason::BothFail { .. }), "{why:?}");
     }
 
     #[test]

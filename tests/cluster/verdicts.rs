@@ -76,7 +76,7 @@ async fn an_outage_of_both_versions_is_waited_for_and_is_not_the_canarys_fault()
     let reasons = |event: &EventKind| match event {
         EventKind::Looked { reasons, .. } => reasons.iter().any(|reason| {
             let hold = Hold::Incident;
-            *reason == Reason::Analysis(verdict::Reason::OnHold { hold })
+            *reason == Reason::Analysis(verdict::AnalysisReason::OnHold { hold })
         }),
         _ => false,
     };

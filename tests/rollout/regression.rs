@@ -33,7 +33,7 @@ async fn a_failing_canary_is_rolled_back_to_the_exact_spec() {
     assert!(
         matches!(
             &finish.reasons[..],
-            [Reason::Analysis(verdict::Reason::OverLimit { .. })]
+            [Reason::Analysis(verdict::AnalysisReason::OverLimit { .. })]
         ),
         "{:?}",
         finish.reasons

@@ -58,7 +58,7 @@ async fn status_tells_whether_the_driver_lives() {
         let evidence = line(&row, "Evidence:").unwrap();
         assert!(evidence.starts_with("v2 0 of "), "{evidence}");
         assert!(
-            evidence.contains("; looks healthy: the canary failed 0 % of its requests"),
+            evidence.contains("; looks healthy: v2's error rate is 0 %, the limit is "),
             "{evidence}"
         );
         assert!(evidence.ends_with("s ago"), "{evidence}");

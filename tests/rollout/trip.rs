@@ -32,8 +32,8 @@ impl Analysis for Script {
     }
 }
 
-fn why() -> Vec<verdict::Reason> {
-    vec![verdict::Reason::TooFewCanaryRequests {
+fn why() -> Vec<verdict::AnalysisReason> {
+    vec![verdict::AnalysisReason::TooFewCanaryRequests {
         requests: 1,
         needed: 2,
     }]

@@ -1,10 +1,8 @@
 //! The evidence in one window: a log e-value against "not worse than the margin" (section 1 of the
 //! module docs).
 
-use serde::{Deserialize, Serialize};
-
 /// What counts as not worse: `canary rate <= ratio * stable rate + offset`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Margin {
     /// Factor on the stable rate, no unit; 1.25 allows a quarter more.
     pub ratio: f64,
@@ -21,7 +19,7 @@ impl Margin {
 
 /// One version's part of a block. Counts are real-valued, because thinning by the dispersion and
 /// re-alignment divide them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Arm {
     /// Requests it was exposed to.
     pub requests: f64,
@@ -30,7 +28,7 @@ pub struct Arm {
 }
 
 /// Stable and canary over the same stretch of time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Block {
     /// The stable version.
     pub stable: Arm,

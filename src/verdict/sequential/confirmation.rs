@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 
-use serde::{Deserialize, Serialize};
-
 use super::alignment::{Alignment, Disputed, realigned};
 use super::metric::Metric;
 use super::policy::Policy;
@@ -14,7 +12,7 @@ use super::traffic_split::MetricCounts;
 const DISPUTED: usize = 3;
 
 /// A window as each metric saw it, with the state before.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 struct Snapshot {
     before: Vec<Option<Regression>>,
     tallies: Vec<MetricCounts>,
@@ -22,7 +20,7 @@ struct Snapshot {
 }
 
 /// The windows in dispute and the one before them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Confirmation {
     moments: VecDeque<Snapshot>,
 }

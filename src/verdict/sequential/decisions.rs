@@ -1,7 +1,6 @@
 //! The analysis itself: a state machine that only windows and steps move (section 8).
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::confirmation::Confirmation;
 use super::evidence::Hold;
@@ -10,7 +9,7 @@ use super::incident::Incident;
 use super::metric::{Metric, Subject};
 use super::policy::Policy;
 use super::regression::combine;
-use super::step::Step;
+use super::step_record::StepRecord;
 use super::traffic_split::MetricCounts;
 use crate::verdict::analysis::{Analysis, Decision, StepContext, Verdict};
 use crate::verdict::window::Window;
@@ -28,9 +27,8 @@ const SMOOTHING: f64 = 0.75;
 /// Windows after a retreat before 100 % is tried again.
 const HALF_OPEN: u32 = 4;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Phase {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AnalysisPhase {
     Waiting,
     Comparing,
     Confirming,
@@ -39,16 +37,15 @@ pub(super) enum Phase {
 
 /// The sequential verdict on a rollout.
 ///
-/// It can be serialized at any time and goes on where it was; fed the same steps and windows it always
-/// says the same.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Fed the same steps and windows it always says the same.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sequential {
     pub(super) policy: Policy,
     pub(super) metrics: Vec<Metric>,
     pub(super) confirmation: Confirmation,
     pub(super) incident: Incident,
-    pub(super) phase: Phase,
-    pub(super) step: Option<Step>,
+    pub(super) phase: AnalysisPhase,
+    pub(super) step: Option<StepRecord>,
     pub(super) first_began: Option<Timestamp>,
     pub(super) last_end: Option<Timestamp>,
     pub(super) per_window: Option<f64>,
@@ -73,7 +70,7 @@ impl Sequential {
             policy,
             confirmation: Confirmation::default(),
             incident,
-            phase: Phase::Waiting,
+            phase: AnalysisPhase::Waiting,
             step: None,
             first_began: None,
             last_end: None,
@@ -116,11 +113,11 @@ impl Sequential {
             step.count(window, tallies[0].exposure().canary);
         }
         if self.total() >= self.policy.trip() && self.leader().seen >= LEAST_BAD {
-            self.phase = Phase::Confirming;
+            self.phase = AnalysisPhase::Confirming;
             return Decision::Trip(self.reasons());
         }
         self.learn(window, &tallies);
-        if self.phase == Phase::Baking {
+        if self.phase == AnalysisPhase::Baking {
             return self.bake(window, &tallies);
         }
         if self.blamed() {
@@ -242,11 +239,11 @@ impl Sequential {
         Decision::Resume(self.reasons())
     }
 
-    fn phase_of_step(&self) -> Phase {
+    fn phase_of_step(&self) -> AnalysisPhase {
         match &self.step {
-            None => Phase::Waiting,
-            Some(step) if step.alone() => Phase::Baking,
-            Some(_) => Phase::Comparing,
+            None => AnalysisPhase::Waiting,
+            Some(step) if step.alone() => AnalysisPhase::Baking,
+            Some(_) => AnalysisPhase::Comparing,
         }
     }
 }
@@ -255,12 +252,12 @@ impl Analysis for Sequential {
     fn begin_step(&mut self, step: StepContext) {
         self.first_began.get_or_insert(step.began);
         let half_open = std::mem::take(&mut self.half_open);
-        self.step = Some(Step::new(step, self.step.as_ref(), half_open));
+        self.step = Some(StepRecord::new(step, self.step.as_ref(), half_open));
         self.phase = self.phase_of_step();
         self.alone = 0.0;
         self.promise_nothing();
         for metric in &mut self.metrics {
-            if self.phase == Phase::Baking {
+            if self.phase == AnalysisPhase::Baking {
                 metric.freeze();
             } else {
                 metric.guard = None;
@@ -275,9 +272,9 @@ impl Analysis for Sequential {
         }
         self.last_end = Some(window.end);
         match self.phase {
-            Phase::Waiting => Decision::Stay(Verdict::NotEnoughData, self.reasons()),
-            Phase::Comparing | Phase::Baking => self.compare(window),
-            Phase::Confirming => self.confirm(window),
+            AnalysisPhase::Waiting => Decision::Stay(Verdict::NotEnoughData, self.reasons()),
+            AnalysisPhase::Comparing | AnalysisPhase::Baking => self.compare(window),
+            AnalysisPhase::Confirming => self.confirm(window),
         }
     }
 

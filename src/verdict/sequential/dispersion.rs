@@ -1,7 +1,5 @@
 //! How much noisier than independent errors the counts are (section 5 of the module docs).
 
-use serde::{Deserialize, Serialize};
-
 use super::block::Arm;
 
 /// Errors at which the history's own estimate and the prior weigh the same.
@@ -16,7 +14,7 @@ const LIKELY_CLUSTER: f64 = 8.0;
 const LEAST_STEPS: u32 = 6;
 
 /// The variance of a count with mean `μ` is `cluster * μ + fluctuation * μ²`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dispersion {
     /// Mean size of a cluster of errors, at least 1, no unit.
     pub cluster: f64,
@@ -106,7 +104,7 @@ impl Dispersion {
 ///
 /// What is used on a window comes from the stable windows before it, so the bets stay fair as far as
 /// the estimate is right.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SpreadSeen {
     last: Arm,
     bad: f64,

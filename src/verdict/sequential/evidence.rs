@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::metric::Subject;
-use crate::verdict::{Counts, Reason};
+use crate::verdict::{AnalysisReason, Counts};
 
 /// Why a step does not go on although time passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -90,10 +90,10 @@ pub struct Evidence {
 
 impl Evidence {
     /// What is known beside the counts; what matters most comes first.
-    pub fn reasons(&self) -> Vec<Reason> {
+    pub fn reasons(&self) -> Vec<AnalysisReason> {
         let mut reasons = Vec::new();
         if let AnalysisState::Held(hold) = self.state {
-            reasons.push(Reason::OnHold { hold });
+            reasons.push(AnalysisReason::OnHold { hold });
         }
         // Where a regression is near, how good the canary may be is beside the point.
         let evidence = self
@@ -110,7 +110,7 @@ impl Evidence {
         }
         // Evidence that is shown as 0.0 is left out, unless there is no other reason.
         if evidence >= 0.05 || reasons.is_empty() {
-            reasons.push(Reason::RegressionEvidence {
+            reasons.push(AnalysisReason::RegressionEvidence {
                 evidence: evidence.max(0.0),
                 needed: self.needed,
             });
@@ -119,16 +119,16 @@ impl Evidence {
     }
 
     /// What is ruled out for a metric.
-    fn bound(&self, metric: &MetricEvidence) -> Reason {
+    fn bound(&self, metric: &MetricEvidence) -> AnalysisReason {
         let subject = metric.subject;
         match metric.upper {
-            Some(excess) => Reason::Bounded {
+            Some(excess) => AnalysisReason::Bounded {
                 subject,
                 ratio: self.ratio,
                 excess,
                 confidence: self.confidence,
             },
-            None => Reason::Unbounded { subject },
+            None => AnalysisReason::Unbounded { subject },
         }
     }
 }
@@ -174,10 +174,10 @@ mod tests {
         assert_eq!(
             evidence.reasons(),
             [
-                Reason::OnHold {
+                AnalysisReason::OnHold {
                     hold: Hold::Incident
                 },
-                Reason::RegressionEvidence {
+                AnalysisReason::RegressionEvidence {
                     evidence: 3.12,
                     needed: 4.605
                 },
@@ -188,16 +188,16 @@ mod tests {
         assert_eq!(
             evidence.reasons(),
             [
-                Reason::Bounded {
+                AnalysisReason::Bounded {
                     subject: Subject::Failures,
                     ratio: 1.5,
                     excess: 0.005,
                     confidence: 0.95
                 },
-                Reason::Unbounded {
+                AnalysisReason::Unbounded {
                     subject: Subject::SlowerThan { bound_ms: 250.0 }
                 },
-                Reason::RegressionEvidence {
+                AnalysisReason::RegressionEvidence {
                     evidence: 0.5,
                     needed: 4.605
                 },

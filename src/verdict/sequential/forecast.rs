@@ -1,10 +1,9 @@
 //! How long a verdict will take, before anything is moved (section 9).
 
 use jiff::SignedDuration;
-use serde::{Deserialize, Serialize};
 
 use super::block::{Margin, Rates, project};
-use super::mixture::{self, Ladder};
+use super::mixture::{self, Alternatives};
 use super::policy::{Policy, Tolerance};
 
 /// Requests that the first step should send to the canary in a scrape.
@@ -13,7 +12,7 @@ const FIRST_STEP: f64 = 50.0;
 const SMALLEST: f64 = 0.001;
 
 /// What is known of the traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Traffic {
     /// Requests per second to both versions together.
     pub per_second: f64,
@@ -122,9 +121,15 @@ impl Traffic {
 }
 
 /// The fastest expected growth among the experts at the true rates.
-fn best_expert(share: f64, stable: f64, canary: f64, margin: Margin, ladder: &Ladder) -> f64 {
+fn best_expert(
+    share: f64,
+    stable: f64,
+    canary: f64,
+    margin: Margin,
+    alternatives: &Alternatives,
+) -> f64 {
     let limit = margin.at(stable);
-    ladder
+    alternatives
         .iter()
         .map(|boldness| (boldness * limit).min(1.0))
         .filter(|&bet| bet > limit && share > 0.0 && share < 1.0)

@@ -1,10 +1,8 @@
 //! The watch at 100 %, where no stable version runs beside the canary (section 7).
 
-use serde::{Deserialize, Serialize};
-
 use super::block::{Arm, Block};
 use super::dispersion::Dispersion;
-use super::mixture::{Ladder, Mixture};
+use super::mixture::{Alternatives, Mixture};
 use super::stable_rate::StableRate;
 
 /// Factor and allowance on the stable rate of the last step.
@@ -12,7 +10,7 @@ const RATIO: f64 = 2.0;
 
 /// A one-sample bet on the canary's rate being above a limit frozen when the bake began. It only
 /// ever asks for a comparison, so it needs no stable version; it never rolls back by itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Guard {
     limit: f64,
     rate: f64,
@@ -36,7 +34,12 @@ impl Guard {
     }
 
     /// Takes in what the canary did; returns the evidence in nats.
-    pub fn observe(&mut self, canary: Arm, dispersion: Dispersion, ladder: &Ladder) -> f64 {
+    pub fn observe(
+        &mut self,
+        canary: Arm,
+        dispersion: Dispersion,
+        alternatives: &Alternatives,
+    ) -> f64 {
         let thin = dispersion.ratio(canary.requests * self.rate);
         let block = Block {
             stable: Arm::default(),
@@ -45,7 +48,7 @@ impl Guard {
                 bad: canary.bad / thin,
             },
         };
-        self.mixture.bet_alone(&block, self.limit, ladder);
+        self.mixture.bet_alone(&block, self.limit, alternatives);
         let evidence = self.mixture.evidence();
         self.mixture.share_out();
         evidence

@@ -1,7 +1,6 @@
 //! What the stable version did before the rollout: nuisance quantities, never evidence (section 5).
 
 use jiff::SignedDuration;
-use serde::{Deserialize, Serialize};
 
 use super::dispersion::Dispersion;
 use super::latency;
@@ -9,7 +8,7 @@ use super::stable_rate::StableRate;
 use crate::verdict::Window;
 
 /// One metric's past on the stable version.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Past {
     /// Bad requests.
     pub bad: u64,
@@ -34,7 +33,7 @@ impl Past {
 }
 
 /// The stable version's past, for failures and for the chosen latency bounds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct History {
     /// Failed requests.
     pub failures: Past,

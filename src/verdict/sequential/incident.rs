@@ -1,7 +1,6 @@
 //! Does the stable version itself fail more than usual? (Section 8.)
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::block::Arm;
 
@@ -18,7 +17,7 @@ const LASTING: u32 = 2;
 const LEARNING: u32 = 4;
 
 /// Follows the stable rate over about four windows and compares it with the usual one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Incident {
     usual: Option<f64>,
     recent: Arm,

@@ -1,11 +1,11 @@
 //! What the evidence amounts to in the present step (section 8).
 
-use super::decisions::{Phase, Sequential};
+use super::decisions::{AnalysisPhase, Sequential};
 use super::evidence::{AnalysisState, Evidence, Hold, MetricEvidence};
 use super::metric::Metric;
 use super::regression::combine;
-use super::step::Step;
-use crate::verdict::Reason;
+use super::step_record::StepRecord;
+use crate::verdict::AnalysisReason;
 
 /// Cleared trips in a step, retreats from 100 % and steps back from an overload, after which it holds.
 const PATIENCE: u32 = 3;
@@ -16,7 +16,7 @@ impl Sequential {
     /// What is known now.
     pub fn evidence(&self) -> Evidence {
         let tolerance = self.step.as_ref().map_or(1.0, |step| self.tolerance(step));
-        let seen = self.step.as_ref().is_some_and(Step::got_its_share);
+        let seen = self.step.as_ref().is_some_and(StepRecord::got_its_share);
         let upper = |metric: &Metric| metric.promotion.upper(self.policy.false_promotion);
         let metrics = self.metrics.iter().map(|metric| MetricEvidence {
             subject: metric.subject,
@@ -25,12 +25,12 @@ impl Sequential {
             tolerance: metric.tolerance(tolerance, &self.policy),
             clamped: metric.dispersion.clamped,
         });
-        let counts = |of: fn(&Step) -> _| self.step.as_ref().map(of).unwrap_or_default();
+        let counts = |of: fn(&StepRecord) -> _| self.step.as_ref().map(of).unwrap_or_default();
         Evidence {
             state: self.state(),
             evidence: self.total(),
             needed: self.policy.trip(),
-            alone: (self.phase == Phase::Baking).then_some(self.alone),
+            alone: (self.phase == AnalysisPhase::Baking).then_some(self.alone),
             confidence: 1.0 - self.policy.false_promotion,
             ratio: self.policy.promotion_ratio,
             metrics: metrics.collect(),
@@ -41,11 +41,13 @@ impl Sequential {
 
     pub(super) fn state(&self) -> AnalysisState {
         match (self.phase, self.hold()) {
-            (Phase::Waiting, _) => AnalysisState::Waiting,
-            (Phase::Confirming, _) => AnalysisState::Confirming,
-            (Phase::Comparing | Phase::Baking, Some(hold)) => AnalysisState::Held(hold),
-            (Phase::Comparing, None) => AnalysisState::Comparing,
-            (Phase::Baking, None) => AnalysisState::Baking,
+            (AnalysisPhase::Waiting, _) => AnalysisState::Waiting,
+            (AnalysisPhase::Confirming, _) => AnalysisState::Confirming,
+            (AnalysisPhase::Comparing | AnalysisPhase::Baking, Some(hold)) => {
+                AnalysisState::Held(hold)
+            }
+            (AnalysisPhase::Comparing, None) => AnalysisState::Comparing,
+            (AnalysisPhase::Baking, None) => AnalysisState::Baking,
         }
     }
 
@@ -54,7 +56,7 @@ impl Sequential {
     }
 
     /// The excess to rule out in this step for failures.
-    fn tolerance(&self, step: &Step) -> f64 {
+    fn tolerance(&self, step: &StepRecord) -> f64 {
         if step.half_open {
             return HALF_OPEN_TOLERANCE;
         }
@@ -86,7 +88,7 @@ impl Sequential {
     }
 
     /// Every metric's excess is ruled out, or none needs to be.
-    pub(super) fn ruled_out(&self, step: &Step) -> bool {
+    pub(super) fn ruled_out(&self, step: &StepRecord) -> bool {
         let failures = self.tolerance(step);
         self.metrics.iter().all(|metric| {
             let tolerance = metric.tolerance(failures, &self.policy);
@@ -118,7 +120,7 @@ impl Sequential {
             && since.duration_since(step.context.began) <= self.policy.blame
     }
 
-    pub(super) fn reasons(&self) -> Vec<Reason> {
+    pub(super) fn reasons(&self) -> Vec<AnalysisReason> {
         self.evidence().reasons()
     }
 }

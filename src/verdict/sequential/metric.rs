@@ -37,7 +37,7 @@ pub enum Subject {
 }
 
 /// A metric of the rollout with all that is bet on it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Metric {
     /// What is counted.
     pub subject: Subject,
@@ -90,7 +90,7 @@ impl Metric {
 
     /// The terms of a bet; a canary that is `warm`ing up is given room.
     pub fn terms(&self, policy: &Policy, warm: bool) -> Terms {
-        let (margin, ladder) = match self.subject {
+        let (margin, alternatives) = match self.subject {
             Subject::Failures => (policy.failures, mixture::ERRORS),
             Subject::SlowerThan { .. } => (policy.slow, mixture::SLOW),
         };
@@ -101,7 +101,7 @@ impl Metric {
         };
         Terms {
             margin: Margin { offset, ..margin },
-            ladder,
+            alternatives,
             dispersion: self.dispersion,
         }
     }
@@ -179,7 +179,7 @@ impl Metric {
     pub fn watch(&mut self, tally: &MetricCounts, policy: &Policy) -> f64 {
         let terms = self.terms(policy, false);
         self.guard.as_mut().map_or(0.0, |guard| {
-            guard.observe(tally.canary, terms.dispersion, &terms.ladder)
+            guard.observe(tally.canary, terms.dispersion, &terms.alternatives)
         })
     }
 }

@@ -1,7 +1,5 @@
 //! A bet on "worse" by experts of different boldness (section 3 of the module docs).
 
-use serde::{Deserialize, Serialize};
-
 use super::block::{Block, Margin, Rates, log_e, log_ratio, log_sum_exp};
 
 /// Experts, the first of whom keeps her money.
@@ -12,15 +10,15 @@ const CASH: f64 = 0.1;
 const SHARING: f64 = 100.0;
 
 /// How many times the margin each betting expert takes the canary to be.
-pub type Ladder = [f64; EXPERTS - 1];
+pub type Alternatives = [f64; EXPERTS - 1];
 
 /// For errors: from half more to "every request fails".
-pub const ERRORS: Ladder = [1.5, 2.5, 5.0, 12.0, 40.0, 200.0, f64::INFINITY];
+pub const ERRORS: Alternatives = [1.5, 2.5, 5.0, 12.0, 40.0, 200.0, f64::INFINITY];
 /// For requests slower than a bound, whose share moves less.
-pub const SLOW: Ladder = [1.2, 1.5, 2.5, 5.0, 12.0, 40.0, f64::INFINITY];
+pub const SLOW: Alternatives = [1.2, 1.5, 2.5, 5.0, 12.0, 40.0, f64::INFINITY];
 
 /// The log-wealth of the experts, together 1 (0 nats) at the start.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Mixture {
     wealth: [f64; EXPERTS],
     windows: u32,
@@ -46,9 +44,9 @@ impl Mixture {
     ///
     /// Expert ψ bets on `a0 = rate`, `a1 = min(ψ m, 1)` with `m` the margin at that rate, and sits the
     /// window out when this is not above the margin.
-    pub fn bet(&mut self, block: &Block, margin: Margin, rate: f64, ladder: &Ladder) {
+    pub fn bet(&mut self, block: &Block, margin: Margin, rate: f64, alternatives: &Alternatives) {
         let limit = margin.at(rate);
-        for (wealth, boldness) in self.wealth[1..].iter_mut().zip(ladder) {
+        for (wealth, boldness) in self.wealth[1..].iter_mut().zip(alternatives) {
             let canary = (boldness * limit).min(1.0);
             if canary > limit {
                 let alternative = Rates {
@@ -61,8 +59,8 @@ impl Mixture {
     }
 
     /// Bets on a window of the canary alone against the fixed rate `limit`.
-    pub fn bet_alone(&mut self, block: &Block, limit: f64, ladder: &Ladder) {
-        for (wealth, boldness) in self.wealth[1..].iter_mut().zip(ladder) {
+    pub fn bet_alone(&mut self, block: &Block, limit: f64, alternatives: &Alternatives) {
+        for (wealth, boldness) in self.wealth[1..].iter_mut().zip(alternatives) {
             let canary = (boldness * limit).min(1.0);
             if canary > limit {
                 *wealth += log_ratio(block.canary, canary, limit);

@@ -93,7 +93,7 @@ pub mod policy;
 pub mod promotion;
 pub mod regression;
 pub mod stable_rate;
-mod step;
+mod step_record;
 #[cfg(test)]
 mod tests;
 pub mod traffic_split;

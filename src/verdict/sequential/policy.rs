@@ -11,7 +11,7 @@ use super::block::Margin;
 const SLOW_PER_FAILED: f64 = 4.0;
 
 /// The numbers behind a verdict. [`Preset`] gives sensible ones.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Bound on the chance to roll back a canary within the margin, over the whole rollout.
     pub false_rollback: f64,
@@ -43,7 +43,7 @@ pub struct Policy {
 }
 
 /// Excess over `promotion_ratio * stable` that must be ruled out, as shares of requests.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     /// At the start of a step.
     pub early: f64,
@@ -54,7 +54,7 @@ pub struct Tolerance {
 }
 
 /// What a bad canary may do at the next step before it is caught.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Blast {
     /// Excess over both versions together, as a share of requests.
     pub excess: f64,

@@ -1,7 +1,5 @@
 //! Evidence that the canary is good enough (section 6 of the module docs).
 
-use serde::{Deserialize, Serialize};
-
 use super::block::{Block, Margin, Rates, log_e};
 
 /// The excesses that can be ruled out, as shares of requests: 0.05 to 40 percentage points.
@@ -11,7 +9,7 @@ const LEAN: f64 = 0.3;
 
 /// For each excess the wealth of two experts who bet that the canary stays below
 /// `ratio * stable + excess`: one on "equal", one on "a little worse".
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Promotion {
     wealth: [[f64; 2]; EXCESSES.len()],
 }

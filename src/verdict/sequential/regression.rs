@@ -1,10 +1,8 @@
 //! The process that asks one metric: is the canary worse than the margin? (Section 3.)
 
-use serde::{Deserialize, Serialize};
-
 use super::block::{Block, Margin};
 use super::dispersion::Dispersion;
-use super::mixture::{Ladder, Mixture};
+use super::mixture::{Alternatives, Mixture};
 use super::stable_rate::StableRate;
 use super::traffic_split::MetricCounts;
 
@@ -14,14 +12,14 @@ pub struct Terms {
     /// What counts as not worse.
     pub margin: Margin,
     /// How bold the experts are.
-    pub ladder: Ladder,
+    pub alternatives: Alternatives,
     /// How noisy the counts are.
     pub dispersion: Dispersion,
 }
 
 /// The stable rate as known so far and the wealth won against it. One for the whole rollout: it is
 /// never reset when the weights change.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Regression {
     /// What stable's rate is taken to be.
     pub stable_rate: StableRate,
@@ -46,8 +44,12 @@ impl Regression {
     /// Bets on a window, with what was known before it.
     pub fn bet(&mut self, tally: &MetricCounts, terms: &Terms) {
         let block = self.block(tally, terms.dispersion);
-        self.mixture
-            .bet(&block, terms.margin, self.stable_rate.rate(), &terms.ladder);
+        self.mixture.bet(
+            &block,
+            terms.margin,
+            self.stable_rate.rate(),
+            &terms.alternatives,
+        );
     }
 
     /// Learns from the window after the bets on it.

@@ -1,14 +1,12 @@
 //! What the stable version's rate is taken to be before the next window is seen.
 
-use serde::{Deserialize, Serialize};
-
 use super::traffic_split::MetricCounts;
 
 /// Bad requests remembered: the estimate follows the current level within about 18 %.
 const MEMORY: f64 = 30.0;
 
 /// A fading count of the stable version's bad and total requests.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StableRate {
     bad: f64,
     requests: f64,

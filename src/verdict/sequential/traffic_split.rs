@@ -1,7 +1,5 @@
 //! How much of a window's traffic each version was exposed to (section 2 of the module docs).
 
-use serde::{Deserialize, Serialize};
-
 use super::block::{Arm, Block};
 use super::dispersion::Dispersion;
 
@@ -9,7 +7,7 @@ use super::dispersion::Dispersion;
 const NOMINAL: f64 = 20.0;
 
 /// One metric's raw counts in one window, and the share that was set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MetricCounts {
     /// What the stable version did.
     pub stable: Arm,

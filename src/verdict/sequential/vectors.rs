@@ -69,7 +69,7 @@ fn tally(window: &Value) -> MetricCounts {
 fn terms(dispersion: Dispersion) -> Terms {
     Terms {
         margin: MARGIN,
-        ladder: ERRORS,
+        alternatives: ERRORS,
         dispersion,
     }
 }

@@ -15,7 +15,7 @@ use super::state::Rollout;
 use crate::metrics::Reporter;
 use crate::plan::Exposure;
 use crate::verdict::sequential;
-use crate::verdict::{Analysis, Counts, Decision, Reason, StepContext, Verdict, Window};
+use crate::verdict::{Analysis, AnalysisReason, Counts, Decision, StepContext, Verdict, Window};
 
 /// Whether the canary is under suspicion. It outlasts the window that raised it: windows that come in
 /// the same answer must not make anybody forget.
@@ -43,7 +43,7 @@ fn reporter_of(exposure: Exposure) -> Reporter {
 }
 
 /// The evidence of a rollout.
-pub struct Evidence {
+pub struct Assessment {
     analysis: Box<dyn Analysis>,
     /// How many stages of the rollout's history have begun.
     segments: usize,
@@ -54,11 +54,11 @@ pub struct Evidence {
     total: VersionCounts,
     alarm: Alarm,
     decision: Option<Decision>,
-    reasons: Vec<Reason>,
+    reasons: Vec<AnalysisReason>,
     canary_since: Option<Timestamp>,
 }
 
-impl Evidence {
+impl Assessment {
     pub fn new(analysis: Box<dyn Analysis>) -> Self {
         Self {
             analysis,
@@ -104,7 +104,7 @@ impl Evidence {
         self.alarm
     }
 
-    pub fn reasons(&self) -> &[Reason] {
+    pub fn reasons(&self) -> &[AnalysisReason] {
         &self.reasons
     }
 

@@ -1,7 +1,6 @@
 //! What has been seen of the present step.
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
 use crate::verdict::analysis::StepContext;
 use crate::verdict::{Counts, Window};
@@ -16,8 +15,8 @@ const STARVED: f64 = 0.5;
 const STARVED_AFTER: f64 = 50.0;
 
 /// The present step: its counts and its clocks, which only windows advance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Step {
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepRecord {
     /// As it began.
     pub context: StepContext,
     /// The step began again after a retreat from 100 %.
@@ -42,7 +41,7 @@ pub struct Step {
     pub resumes: u32,
 }
 
-impl Step {
+impl StepRecord {
     /// A step that begins, after the step `before`.
     pub fn new(context: StepContext, before: Option<&Self>, half_open: bool) -> Self {
         Self {
