@@ -313,7 +313,7 @@ mod tests {
         }
         let contents = terminal.contents();
         assert!(
-            contents.ends_with("  not enough data yet: too few requests to judge v2"),
+            contents.ends_with("  not enough data yet: too few requests"),
             "{contents}"
         );
         drop(live);
