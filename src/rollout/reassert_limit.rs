@@ -1,22 +1,26 @@
-//! How often weights are set again that somebody else keeps changing. Pure.
+//! How often the weights are reasserted against a manager that keeps changing them. Pure.
 
 use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// So often in that time is a quarrel with a controller that never tires.
+/// At most this many reassertions in the time below; then the rollout stops, since a controller that
+/// sets its own weights would never give up.
 const MOST: usize = 5;
 /// The time in which they are counted.
 const WITHIN: SignedDuration = SignedDuration::from_mins(10);
 
-/// When weights were set again of late.
+/// When the weights were reasserted lately.
 #[derive(Debug, Default)]
 pub struct ReassertLimit {
     times: VecDeque<Timestamp>,
 }
 
 impl ReassertLimit {
-    /// Whether to insist once more at `now`; if not, how often it was done and in which time.
+    /// Counts one more reassertion at `now`.
+    ///
+    /// # Errors
+    /// If there were too many: how many, and in which time.
     pub fn try_again(&mut self, now: Timestamp) -> Result<(), (usize, SignedDuration)> {
         let is_old = |then: &Timestamp| now.duration_since(*then) > WITHIN;
         while self.times.front().is_some_and(is_old) {
