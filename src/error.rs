@@ -36,7 +36,10 @@ pub enum CommandError {
     #[error(transparent)]
     Delegate(#[from] DelegateError),
     /// There is only one version to send to.
-    #[error("{source}; what to apply: kubectl canary plan {name} -n {namespace}")]
+    #[error(
+        "{} (try: kubectl canary plan {name} -n {namespace}, which prints what to apply)",
+        without_fix(source)
+    )]
     NothingToShift {
         /// The name.
         name: String,
@@ -60,7 +63,7 @@ pub enum CommandError {
     State(#[from] RolloutError),
     /// There is no rollout to act upon.
     #[error(
-        "no rollout is under way on virtualservice {namespace}/{name} (try: kubectl canary start {name} -n {namespace})"
+        "no rollout is in progress on virtualservice {namespace}/{name} (try: kubectl canary start {name} -n {namespace})"
     )]
     NoRollout {
         /// The name.
@@ -70,7 +73,7 @@ pub enum CommandError {
     },
     /// There is one already.
     #[error(
-        "a rollout is under way on virtualservice {namespace}/{name}, at {exposure} and held by {holder} (try: kubectl canary status, resume or abort {name} -n {namespace})"
+        "a rollout is in progress on virtualservice {namespace}/{name}, at {exposure} and held by {holder} (try: kubectl canary status, resume or abort {name} -n {namespace})"
     )]
     UnderWay {
         /// The name.
@@ -84,7 +87,7 @@ pub enum CommandError {
     },
     /// The object moves with another, on which the rollout stands.
     #[error(
-        "virtualservice {object} moves with {lead}, whose rollout is at {exposure} and held by {holder} (try: kubectl canary status, resume or abort {} -n {})", lead.name, lead.namespace
+        "virtualservice {object} is shifted together with {lead}, whose rollout is at {exposure} and held by {holder} (try: kubectl canary status, resume or abort {} -n {})", lead.name, lead.namespace
     )]
     MovesWith {
         /// `namespace/name`.
@@ -142,7 +145,7 @@ pub enum CommandError {
         source: std::io::Error,
     },
     /// A signal came before anything had moved.
-    #[error("interrupted before anything moved")]
+    #[error("interrupted before any traffic was shifted")]
     Interrupted(crate::signals::Signal),
 }
 
@@ -150,7 +153,17 @@ fn refusals(findings: &[Finding]) -> String {
     let refused = findings
         .iter()
         .filter(|finding| finding.level == Level::Refuse);
+    let refused: Vec<_> = refused.collect();
+    if refused.len() > 1 {
+        let what: Vec<_> = refused
+            .iter()
+            .map(|finding| finding.what.as_str())
+            .collect();
+        let what = what.join("; ");
+        return format!("{what} (try: kubectl canary plan, which shows a fix for each)");
+    }
     let lines: Vec<_> = refused
+        .into_iter()
         .map(|finding| match (&finding.fix, &finding.snippet) {
             (None, _) => finding.what.clone(),
             (Some(fix), None) => format!("{} (try: {fix})", finding.what),
@@ -166,7 +179,49 @@ fn refusals(findings: &[Finding]) -> String {
     lines.join("; ")
 }
 
+/// The message of an error whose advice another error replaces.
+fn without_fix(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    text.split(" (try: ").next().unwrap_or_default().to_owned()
+}
+
+/// The message with its last `(try: …)` alone.
+///
+/// An error that wraps another knows better what to do than the one inside it.
+pub(crate) fn one_fix(message: &str) -> String {
+    const FIX: &str = " (try: ";
+    let mut text = message.to_owned();
+    while let Some(start) = text.find(FIX) {
+        let mut depth = 0_usize;
+        let end = text[start..].char_indices().find_map(|(at, char)| {
+            match char {
+                '(' => depth += 1,
+                ')' => depth -= 1,
+                _ => {}
+            }
+            (char == ')' && depth == 0).then_some(start + at + 1)
+        });
+        match end {
+            Some(end) if text[end..].contains(FIX) => text.replace_range(start..end, ""),
+            _ => break,
+        }
+    }
+    text
+}
+
 impl CommandError {
+    /// The same, with the API server where the network is at fault.
+    #[must_use]
+    pub fn on_server(self, server: &str) -> Self {
+        match self {
+            Self::Call(error) => error.on_server(server).into(),
+            Self::Lease(LeaseError::Call(error)) => {
+                LeaseError::Call(error.on_server(server)).into()
+            }
+            other => other,
+        }
+    }
+
     /// Not being allowed to read the object is a preflight's refusal like not being allowed to patch it.
     pub fn unreadable(error: CallError) -> Self {
         match error.kind {

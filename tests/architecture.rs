@@ -28,7 +28,7 @@ const PLAIN_DATA: [(&str, &str); 3] = [
         "a failed call as data: kind, attempt and cause",
     ),
     ("ErrorKind", "part of it"),
-    ("Permission", "a verb on a resource, asked for by discovery"),
+    ("Permission", "a verb on a resource, requested by discovery"),
 ];
 
 /// What makes code depend on more than its arguments.

@@ -12,18 +12,18 @@ use crate::commands::{
 };
 use crate::report::{ColorChoice, Format};
 
-const DEMO_EXAMPLE: &str = "  # See a rollout and a rollback without a cluster
+const DEMO_EXAMPLE: &str = "  # Watch a rollout and a rollback without a cluster
   kubectl canary demo
 
 ";
 
-const EXAMPLES: &str = "  # See what a rollout of virtualservice reviews would change
+const EXAMPLES: &str = "  # Show what a rollout of virtualservice reviews would change
   kubectl canary plan reviews -n shop
 
-  # Shift its traffic to the new version at 1, 10, 50 and 100 %
+  # Shift its traffic to the canary in steps of 1, 10, 50 and 100 %
   kubectl canary start reviews -n shop
 
-  # Put the original weights back, whoever started the rollout
+  # Roll back to the original weights, from any machine
   kubectl canary abort reviews -n shop";
 
 fn examples() -> String {
@@ -35,7 +35,7 @@ fn examples() -> String {
     format!("Examples:\n{demo}{EXAMPLES}")
 }
 
-/// Shift Istio traffic to a new version step by step, and take it back when the version is worse
+/// Shift Istio traffic to a new version step by step, and roll back automatically if it is worse
 #[derive(Parser, Debug)]
 #[command(
     name = "kubectl-canary",
@@ -47,13 +47,13 @@ fn examples() -> String {
     max_term_width = 100
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
-    /// How to reach the cluster.
+    /// Cluster access.
     #[command(flatten)]
     pub connection: Connection,
-    /// Where output goes.
+    /// Output.
     #[command(flatten)]
     pub output: Output,
 }
@@ -65,13 +65,13 @@ pub struct Output {
     /// Output format.
     #[arg(short = 'o', long = "output", global = true, value_name = "FORMAT")]
     pub format: Option<Format>,
-    /// Write every event as a line of JSON to this file.
+    /// Write every event to this file, as one line of JSON each.
     #[arg(long, global = true, value_name = "FILE")]
     pub events: Option<PathBuf>,
-    /// When to use colours.
+    /// When to use colors.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
-    /// Print no column titles.
+    /// Don't print column headers.
     #[arg(long, global = true)]
     pub no_headers: bool,
 }
@@ -82,8 +82,8 @@ pub struct DryRunnable<T: Args> {
     /// What and how.
     #[command(flatten)]
     pub args: T,
-    /// Must be "none", "client" or "server": with "client" nothing is sent, with "server" it is sent
-    /// without being stored; `start` then shows its plan.
+    /// Must be "none", "client", or "server". If client, print what would be done without sending it.
+    /// If server, submit it without persisting it. `start` prints its plan.
     #[arg(
         long,
         value_name = "STRATEGY",
@@ -98,69 +98,70 @@ pub struct DryRunnable<T: Args> {
 /// The commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Start a rollout and drive it to its end
+    /// Start a rollout and drive it until it is promoted or rolled back
     #[command(after_help = "\
 Examples:
-  # Stay 5 minutes at 10 % and wait for `promote` at 50 %
+  # Hold 5 minutes at 10 % and wait for `promote` at 50 %
   kubectl canary start reviews --steps 1,10:5m,50:pause,100
 
-  # Say which of several versions is the new one, and where Prometheus is
+  # Name the canary and the Prometheus server
   kubectl canary start reviews --canary v3 --prometheus http://prometheus.example:9090
 
-  # From a plan file, with one event a line for a log
+  # Use a plan file, and log the events as JSON lines
   kubectl canary start -f canary.yaml --events rollout.jsonl
 
-  # Let a Job in the cluster drive, and follow it to its end
+  # Let a Job in the cluster drive the rollout, and watch it
   kubectl canary start reviews --detach --image IMAGE && kubectl canary status reviews --watch")]
     Start(Box<DryRunnable<Start>>),
-    /// Open a gate, or take the next step
+    /// Approve a gate, or advance one step
     Promote(DryRunnable<Promote>),
-    /// Put the original weights back, now
+    /// Roll back to the original weights
     Abort(DryRunnable<Abort>),
-    /// Stay at this weight until `resume` or `promote`
+    /// Hold at the current weight until `resume` or `promote`
     Pause(DryRunnable<Pause>),
-    /// Let a paused rollout go on, or take over one whose driver died
+    /// Resume a paused rollout, or take over an orphaned one
     Resume(Resume),
-    /// Show where a rollout stands
+    /// Show the status of a rollout
     Status(Status),
-    /// List the rollouts of a namespace
+    /// List the rollouts in a namespace
     List(List),
-    /// Show what every step would change, and check what would go wrong
+    /// Show what every step would change, and run the preflight checks
     Plan(Box<PlanArgs>),
-    /// Judge the canary now, or over a time that has passed
+    /// Analyze the canary now, or over a past period
     #[command(after_help = "\
 Examples:
-  # What does the evidence of the rollout under way say? Exit code 0: healthy
+  # Analyze the rollout in progress; exit code 0 means healthy
   kubectl canary analyze reviews -n shop
 
-  # Judge the last hour at the weights as they are, as a gate in a pipeline
+  # Analyze the last hour at the current weights, as a gate in a pipeline
   kubectl canary analyze reviews -n shop --since 1h -o json
 
 Exit codes:
-  0 healthy, 10 regressed, 12 not enough data or metrics unavailable; nothing is moved")]
+  0 healthy, 10 regressed, 12 not enough data or metrics unavailable;
+  no traffic is shifted")]
     Analyze(Box<Analyze>),
-    /// Rehearse a plan against an imagined canary, without a cluster
+    /// Simulate a plan against a simulated canary, without a cluster
     #[command(after_help = "\
 Examples:
-  # How often would a healthy canary be promoted, and how soon?
+  # How often is a healthy canary promoted, and how fast?
   kubectl canary simulate --requests-per-second 200
 
-  # What would one cost that begins to fail 2 % of its requests after five minutes?
-  kubectl canary simulate --canary-errors 2% --regression-after 5m --html rehearsal.html
+  # How many requests fail if the canary starts failing 2 % after 5 minutes?
+  kubectl canary simulate --canary-errors 2% --regression-after 5m --html simulation.html
 
-  # The plan that `start -f canary.yaml` would follow, while both versions fail for a minute
+  # Simulate the plan in canary.yaml, while both versions fail for 1 minute
   kubectl canary simulate -f canary.yaml --outage-rate 30% --outage-at 2m --outage-for 1m")]
     Simulate(Box<Simulate>),
-    /// Print the Role that a rollout needs, ready to apply
+    /// Print the Role and RoleBinding that a rollout needs
     #[command(after_help = "\
 Examples:
-  # Let the Jobs of `start --detach` drive rollouts in namespace shop
+  # Allow the Jobs of `start --detach` to drive rollouts in namespace shop
   kubectl canary rbac -n shop | kubectl apply -f -
 
-  # Let a group start rollouts, detached ones included
+  # Allow a group to start rollouts, including detached ones
   kubectl canary rbac -n shop --subject group:developers --detach")]
     Rbac(Rbac),
-    /// See a rollout and a rollback without a cluster
+    /// Watch a rollout and a rollback without a cluster
     #[cfg(feature = "demo")]
     Demo(Demo),
 }

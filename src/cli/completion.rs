@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn commands_and_flags_are_offered_by_kubectls_protocol() {
         let text = answer(&words("pro"));
-        assert_eq!(text, "promote\tOpen a gate, or take the next step\n:4");
+        assert_eq!(text, "promote\tApprove a gate, or advance one step\n:4");
         assert!(answer(&words("start reviews --on-in")).starts_with("--on-inconclusive\t"));
         assert!(answer(&words("start reviews --on-drift re")).starts_with("reassert\t"));
     }

@@ -16,10 +16,10 @@ use crate::cluster::{Cluster, Connection, DryRun, connect};
 use crate::commands::{self, Carried, Detached, PlanArgs, Simulate, StatusAnswer};
 use crate::context::{Context, object_name};
 use crate::driver::Finish;
-use crate::error::CommandError;
+use crate::error::{CommandError, one_fix};
 use crate::istio::VirtualService;
 use crate::preflight::Proposal;
-use crate::report::{Format, PrintError, View, object, print};
+use crate::report::{Format, PrintError, View, escape, object, print};
 use crate::rollout::Outcome;
 use crate::signals::Signals;
 
@@ -36,13 +36,13 @@ pub fn run() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            if error.use_stderr() {
+                let _ = writeln!(io::stderr(), "{}", usage_error(&error));
+                return Exit::Usage;
+            }
             // Help and version are results and go to stdout; whatever cannot be printed is lost.
             let _ = error.print();
-            return if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Done
-            };
+            return Exit::Done;
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -60,9 +60,44 @@ pub fn run() -> Exit {
         if matches!(&error, CommandError::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe) {
             return Exit::Done;
         }
-        let _ = writeln!(io::stderr(), "error: {}", crate::report::escape(&error.to_string()));
+        let _ = writeln!(io::stderr(), "error: {}", escape(&one_fix(&error.to_string())));
         Exit::from(&error)
     })
+}
+
+/// clap's error as one line of ours, with one advice.
+fn usage_error(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return text.trim_end().to_owned();
+    }
+    let (mut message, mut fix, mut usage) = (Vec::new(), None, None);
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let values = line.strip_prefix("[possible values: ");
+        if let Some(tip) = line.strip_prefix("tip: ") {
+            fix = fix.or(tip
+                .rsplit_once(": ")
+                .map(|(_, words)| words.replace('\'', "")));
+        } else if let Some(values) = values {
+            fix = fix.or(Some(values.trim_end_matches(']').to_owned()));
+        } else if let Some(line) = line.strip_prefix("Usage: ") {
+            let command = line.split(" [").next().unwrap_or(line);
+            usage = Some(command.split(" <").next().unwrap_or(command).to_owned());
+        } else if !line.starts_with("For more information") {
+            message.push(line);
+        }
+    }
+    let message = message.join(" ");
+    if message.contains("(try: ") {
+        return escape(&message).into_owned();
+    }
+    let help = || {
+        format!(
+            "{} --help",
+            usage.unwrap_or_else(|| "kubectl canary".into())
+        )
+    };
+    escape(&format!("{message} (try: {})", fix.unwrap_or_else(help))).into_owned()
 }
 
 async fn dispatch(cli: Cli) -> Result<Exit, CommandError> {
@@ -107,7 +142,10 @@ async fn with_cluster(
             source,
         })?,
     };
-    let exit = carry_out(&mut context, command, output, dry_run).await?;
+    let exit = match carry_out(&mut context, command, output, dry_run).await {
+        Ok(exit) => exit,
+        Err(error) => return Err(error.on_server(&connection.server_name().await)),
+    };
     if let Some(error) = screen.fault() {
         let _ = writeln!(io::stderr(), "warning: events were lost: {error}");
     }
@@ -137,8 +175,9 @@ async fn carry_out(
     output: &Output,
     dry_run: DryRun,
 ) -> Result<Exit, CommandError> {
-    let conclude =
-        |vs: &VirtualService, finish: &Finish, exit| conclude(vs, finish, exit, output, dry_run);
+    let conclude = |vs: &VirtualService, finish: &Finish, exit, holding: &str| {
+        conclude(vs, finish, (exit, holding), output, dry_run)
+    };
     match command {
         // A rollout that is not to happen is a plan.
         Command::Start(start) if dry_run != DryRun::None => {
@@ -154,7 +193,7 @@ async fn carry_out(
             if let None | Some(Format::Wide) = output.format {
                 say(&format!("job.batch/{job} created"))?;
             }
-            conclude(&vs, &finish, Exit::from(finish.outcome))
+            conclude(&vs, &finish, Exit::from(finish.outcome), "holding at")
         }
         Command::Start(start) => {
             let (vs, finish) = match &start.args.detach.run {
@@ -162,33 +201,33 @@ async fn carry_out(
                 Some(run) => match commands::carry_on(context, &start.args, run).await? {
                     Carried::Driven(driven) => *driven,
                     Carried::Ended(outcome) => {
-                        say(&format!("the rollout is over: {outcome}"))?;
+                        say(&format!("the rollout has already ended: {outcome}"))?;
                         return Ok(Exit::from(outcome));
                     }
                 },
             };
-            conclude(&vs, &finish, Exit::from(finish.outcome))
+            conclude(&vs, &finish, Exit::from(finish.outcome), "holding at")
         }
         Command::Resume(args) => {
             let (vs, finish) = commands::resume(context, &args).await?;
-            conclude(&vs, &finish, Exit::from(finish.outcome))
+            conclude(&vs, &finish, Exit::from(finish.outcome), "holding at")
         }
         Command::Promote(DryRunnable { mut args, .. }) => {
             args.wait &= dry_run == DryRun::None;
             let (vs, finish) = commands::promote(context, &args).await?;
-            conclude(&vs, &finish, Exit::from(finish.outcome))
+            conclude(&vs, &finish, Exit::from(finish.outcome), "promoted to")
         }
         // What was asked for was done, whatever it means for the rollout.
         Command::Pause(DryRunnable { args, .. }) => {
             let (vs, finish) = commands::pause(context, &args.name).await?;
-            conclude(&vs, &finish, Exit::Done)
+            conclude(&vs, &finish, Exit::Done, "paused at")
         }
         Command::Abort(DryRunnable { args, .. }) => {
             let (vs, finish) = commands::abort(context, &args).await?;
             match finish {
-                Some(finish) => conclude(&vs, &finish, Exit::Done),
+                Some(finish) => conclude(&vs, &finish, Exit::Done, "holding at"),
                 None => {
-                    say(&format!("{} was rolled back already", object(vs.name())))?;
+                    say(&format!("{} already rolled back", object(vs.name())))?;
                     Ok(Exit::Done)
                 }
             }
@@ -340,7 +379,7 @@ fn dry_run_of(command: &Command) -> DryRun {
 fn conclude(
     vs: &VirtualService,
     finish: &Finish,
-    exit: Exit,
+    (exit, holding): (Exit, &str),
     output: &Output,
     dry_run: DryRun,
 ) -> Result<Exit, CommandError> {
@@ -349,14 +388,16 @@ fn conclude(
             show(&finish.summary(vs, exit.code()), output, false)?;
         }
         Some(Format::Wide) | None => {
-            let (object, verbed, suffix) = (object(vs.name()), verbed(finish), dry_run.suffix());
+            let (object, verbed, suffix) =
+                (object(vs.name()), verbed(finish, holding), dry_run.suffix());
             say(&format!("{object} {verbed}{suffix}"))?;
         }
     }
     Ok(exit)
 }
 
-fn verbed(finish: &Finish) -> String {
+/// What was done, as kubectl says it; `holding` is the word for a rollout that stays at its weight.
+fn verbed(finish: &Finish, holding: &str) -> String {
     match finish.outcome {
         Outcome::StepPassed | Outcome::Held => format!("at {}", finish.exposure),
         outcome => outcome.to_string(),

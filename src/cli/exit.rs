@@ -29,7 +29,7 @@ pub enum Exit {
     Waiting,
     /// 14: somebody else changed the weights or routes.
     Drifted,
-    /// 20: the rollback FAILED; traffic needs a human.
+    /// 20: the rollback FAILED; traffic needs manual attention.
     RollbackFailed,
     /// 130: Ctrl-C before anything had moved.
     Interrupted,
@@ -79,21 +79,19 @@ impl Exit {
         match self {
             Self::Done => "done",
             Self::Error => "error, traffic untouched",
-            Self::Usage => "the command line or plan file cannot be followed, traffic untouched",
-            Self::Preflight => "refused by the preflight, traffic untouched",
+            Self::Usage => "invalid command line or plan file",
+            Self::Preflight => "refused by preflight, traffic untouched",
             Self::Held => "another driver holds the rollout",
             Self::Regressed => "rolled back on a regression",
             Self::Aborted => "rolled back on request or on a signal",
-            Self::NoVerdict => {
-                "rolled back for want of a verdict: no data, no metrics, out of time"
-            }
+            Self::NoVerdict => "rolled back, inconclusive: no data, no metrics, out of time",
             Self::Waiting => "held at a weight, waiting for `promote`",
             Self::Drifted => {
-                "somebody else changed the weights or routes, nothing overwritten unless `--on-drift` says so"
+                "another client changed the weights or routes, nothing overwritten unless `--on-drift` says so"
             }
-            Self::RollbackFailed => "rollback FAILED, traffic needs a human",
-            Self::Interrupted => "Ctrl-C before anything moved",
-            Self::Terminated => "SIGTERM before anything moved",
+            Self::RollbackFailed => "rollback FAILED, traffic needs manual attention",
+            Self::Interrupted => "Ctrl-C before any traffic was shifted",
+            Self::Terminated => "SIGTERM before any traffic was shifted",
         }
     }
 }

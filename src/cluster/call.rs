@@ -9,6 +9,8 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use crate::plan::HumanDuration;
+
 /// What a failed call means for the one who made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -50,15 +52,15 @@ impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot {}: {}", self.attempted, self.why)?;
         let fix = match self.kind {
-            ErrorKind::Unauthorized => "log in again, or another --context or --user",
+            ErrorKind::Unauthorized => "log in again, or use another --context or --user",
             ErrorKind::Forbidden => "a role that allows it, or another --context or --as",
             ErrorKind::Unserved => "a cluster with Istio installed, or another --context",
-            ErrorKind::Unknown => "check that the API server is reachable: kubectl version",
+            ErrorKind::Unknown => "kubectl version, to check that the API server is reachable",
             ErrorKind::Missing
             | ErrorKind::Precondition
             | ErrorKind::Exists
-            | ErrorKind::Refused
-            | ErrorKind::Busy { .. } => return Ok(()),
+            | ErrorKind::Refused => return Ok(()),
+            ErrorKind::Busy { .. } => "the same command again in a moment",
         };
         write!(f, " (try: {fix})")
     }
@@ -75,6 +77,15 @@ impl CallError {
         }
     }
 
+    /// The same, with the API server that did not answer.
+    #[must_use]
+    pub fn on_server(mut self, server: &str) -> Self {
+        if self.kind == ErrorKind::Unknown {
+            self.why = format!("{server}: {}", self.why);
+        }
+        self
+    }
+
     /// Whether trying the same again can help without anybody doing something first.
     pub fn may_pass(&self) -> bool {
         matches!(self.kind, ErrorKind::Busy { .. } | ErrorKind::Unknown)
@@ -82,7 +93,7 @@ impl CallError {
 
     fn from_kube(attempted: &str, error: &kube::Error) -> Self {
         let kube::Error::Api(status) = error else {
-            return Self::new(ErrorKind::Unknown, attempted, chain(error));
+            return Self::new(ErrorKind::Unknown, attempted, root_cause(error));
         };
         let details = status.details.as_ref();
         let named = details.is_some_and(|details| !details.name.is_empty());
@@ -110,24 +121,34 @@ impl CallError {
         };
         let why = match status.message.trim() {
             "" => format!("HTTP {} {}", status.code, status.reason),
+            page if page.starts_with('<') => {
+                format!(
+                    "HTTP {} with a web page, not from a Kubernetes API",
+                    status.code
+                )
+            }
             message => message.to_owned(),
         };
         Self::new(kind, attempted, why)
     }
 }
 
-/// An error with its causes, without repeating what a cause has already said.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
+/// The last cause, which is the one that the network or the system reports: what the layers of the client
+/// say before it (`client error (Connect)`) helps nobody who reads it.
+fn root_cause(error: &dyn Error) -> String {
+    let mut root = error;
+    while let Some(cause) = root.source() {
+        root = cause;
     }
-    text
+    let text = root.to_string();
+    match text.split_once(" (os error") {
+        Some((said, _)) => said.to_lowercase(),
+        None => text,
+    }
+}
+
+fn spoken(duration: Duration) -> HumanDuration {
+    HumanDuration::from(jiff::SignedDuration::try_from(duration).unwrap_or_default())
 }
 
 /// Waits for `call` no longer than `deadline`.
@@ -145,7 +166,7 @@ pub(super) async fn bounded<T>(
         Err(_) => Err(CallError::new(
             ErrorKind::Unknown,
             attempted,
-            format!("no answer within {}s", deadline.as_secs_f64()),
+            format!("no response within {}", spoken(deadline)),
         )),
     }
 }
@@ -218,7 +239,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .starts_with("cannot get virtualservice shop/reviews: no answer within 5s")
+                .starts_with("cannot get virtualservice shop/reviews: no response within 5s")
         );
     }
 }

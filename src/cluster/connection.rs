@@ -75,7 +75,7 @@ pub enum ConnectionError {
         choices: String,
     },
     /// A flag's value cannot be used.
-    #[error("--{flag} {value:?} cannot be used: {why}")]
+    #[error("invalid --{flag} {value:?}: {why} (try: another --{flag})")]
     Flag {
         /// The flag.
         flag: &'static str,
@@ -88,7 +88,9 @@ pub enum ConnectionError {
     #[error("cannot use the kubeconfig: {0} (try: --kubeconfig FILE, or kubectl config view)")]
     Kubeconfig(String),
     /// The client cannot be built.
-    #[error("cannot make a client for the API server: {0}")]
+    #[error(
+        "cannot create a client for the API server: {0} (try: kubectl version with the same flags)"
+    )]
     Client(String),
 }
 
@@ -98,6 +100,24 @@ impl Connection {
         match self.request_timeout {
             HumanDuration::ZERO => Duration::from_secs(300),
             given => given.unsigned(),
+        }
+    }
+
+    /// The API server and the context that the flags and the kubeconfig lead to, for error messages.
+    pub async fn server_name(&self) -> String {
+        let server = match (&self.server, self.config().await) {
+            (Some(server), _) => server.clone(),
+            (None, Ok(config)) => config.cluster_url.to_string(),
+            (None, Err(_)) => "the API server".into(),
+        };
+        let kubeconfig = match &self.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path),
+            None => Kubeconfig::read(),
+        };
+        let current = || kubeconfig.ok()?.current_context;
+        match self.context.clone().or_else(current) {
+            Some(context) => format!("{} (context {context})", server.trim_end_matches('/')),
+            None => server.trim_end_matches('/').to_owned(),
         }
     }
 
@@ -171,7 +191,7 @@ pub async fn connect(
             return Err(ConnectionError::Flag {
                 flag: "certificate-authority",
                 value: path.display().to_string(),
-                why: "there is no such file".into(),
+                why: "file not found".into(),
             });
         }
         config.root_cert_file = Some(path.clone());

@@ -4,15 +4,15 @@ use clap::ValueEnum;
 use json_patch::{Patch, PatchOperation};
 use serde_json::Value;
 
-/// Whether changes are made, or only rehearsed.
+/// Whether changes are made, or only checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum DryRun {
-    /// Changes are made.
+    /// Make the changes.
     #[default]
     None,
-    /// Nothing is sent; the result is worked out here.
+    /// Print what would be done without sending it.
     Client,
-    /// Changes are sent, checked by the API server and Istio's webhook, and not stored.
+    /// Submit the changes without persisting them.
     Server,
 }
 

@@ -39,9 +39,7 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// Another driver is alive.
-    #[error(
-        "{object} is driven by {holder} (try: kubectl canary status, promote, pause or abort, which work beside it)"
-    )]
+    #[error("{object} is driven by {holder} (try: kubectl canary status, promote, pause or abort)")]
     Held {
         /// `virtualservice namespace/name`.
         object: String,

@@ -156,7 +156,7 @@ impl Cluster {
                 "there is none in namespace {namespace} (try: another --namespace or --context)"
             )
         } else {
-            format!("there is no such object (try: one of {})", names.join(", "))
+            format!("not found (try: one of {})", names.join(", "))
         };
         CallError { why: hint, ..error }
     }

@@ -20,7 +20,7 @@ pub struct Abort {
     /// The VirtualService.
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// Keep trying for this long.
+    /// How long to retry.
     #[arg(long, value_name = "DURATION", default_value = "1m")]
     pub timeout: HumanDuration,
 }
@@ -116,7 +116,7 @@ fn alone(context: &mut Context<'_>, vs: &VirtualService, rollout: &Rollout) {
         .map(ToString::to_string)
         .collect::<String>();
     let text = format!(
-        "virtualservice {lead}, which {} moves with, cannot be read or has no such rollout any more; restoring {} alone",
+        "virtualservice {lead}, with which {} is shifted, cannot be read or has no such rollout any more; restoring {} alone",
         vs.full_name(),
         vs.full_name()
     );

@@ -34,19 +34,19 @@ pub struct Analyze {
     /// What to judge, and how; while a rollout is under way, its own plan says how.
     #[command(flatten)]
     pub rollout: RolloutArgs,
-    /// Judge the time since so long ago.
+    /// Analyze the period since this long ago.
     #[arg(
         long,
         value_name = "DURATION",
         conflicts_with = "from",
-        help_heading = "When"
+        help_heading = "Period"
     )]
     pub since: Option<HumanDuration>,
-    /// Judge the time from this moment on, such as 2026-01-01T12:00:00Z.
-    #[arg(long, value_name = "TIME", help_heading = "When")]
+    /// Start of the period to analyze, such as 2026-01-01T12:00:00Z.
+    #[arg(long, value_name = "TIME", help_heading = "Period")]
     pub from: Option<Timestamp>,
-    /// Judge nothing after this moment [default: now].
-    #[arg(long, value_name = "TIME", help_heading = "When")]
+    /// End of the period to analyze [default: now].
+    #[arg(long, value_name = "TIME", help_heading = "Period")]
     pub to: Option<Timestamp>,
 }
 
@@ -68,7 +68,7 @@ pub async fn analyze(context: &Context<'_>, args: &Analyze) -> Result<AnalysisVi
     let from = args.from.or(args.since.map(|since| to - since.signed()));
     if from.is_some_and(|from| from >= to) {
         return Err(CommandError::Usage(
-            "the time to judge ends before it begins (try: --from before --to)".into(),
+            "the analysis period ends before it begins (try: --from before --to)".into(),
         ));
     }
     let case = match (Rollout::read(&vs)?, from) {
@@ -83,7 +83,7 @@ pub async fn analyze(context: &Context<'_>, args: &Analyze) -> Result<AnalysisVi
         (None, Some(from)) => Case::at_rest(context, &vs, options, from, to).await?,
         (None, None) => {
             return Err(CommandError::Usage(format!(
-                "no rollout is under way on virtualservice {}, so there is no beginning to judge from (try: --since 1h)",
+                "no rollout is in progress on virtualservice {}, so there is no start time to analyze from (try: --since 1h)",
                 vs.full_name()
             )));
         }

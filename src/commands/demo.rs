@@ -26,7 +26,7 @@ use crate::verdict::sequential::Preset;
 /// What `demo` takes.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Demo {
-    /// Leave the world running afterwards, until Ctrl-C.
+    /// Keep the demo cluster running until Ctrl-C.
     #[arg(long)]
     pub keep: bool,
 }
@@ -82,24 +82,25 @@ pub async fn demo(
     let served = world
         .serve()
         .await
-        .map_err(failed("cannot serve the demo on loopback"))?;
+        .map_err(failed("cannot start the demo server on loopback"))?;
     let folder =
         Folder(std::env::temp_dir().join(format!("kubectl-canary-demo-{}", std::process::id())));
-    std::fs::create_dir_all(&folder.0).map_err(failed("cannot make a folder for the demo"))?;
+    std::fs::create_dir_all(&folder.0)
+        .map_err(failed("cannot create a temporary directory for the demo"))?;
     let kubeconfig = folder.0.join("kubeconfig");
     std::fs::write(&kubeconfig, served.kubeconfig_in("shop"))
         .map_err(failed("cannot write the demo's kubeconfig"))?;
 
     narrate(
-        "An imagined shop: virtualservice reviews sends all its traffic to v1, and v2 is ready beside it.",
+        "A simulated shop: virtualservice reviews sends all traffic to v1 (stable).\nv2 (the canary) is deployed and ready.",
     );
     narrate(
-        "The API server and Prometheus are embedded in this process; nothing is installed, nothing leaves this machine.",
+        "The API server and Prometheus run inside this process: nothing is installed,\nand nothing leaves this machine.\n",
     );
-    narrate("To join in from a second terminal:\n");
+    narrate("To follow along in a second terminal:\n");
     narrate(&format!("  export KUBECONFIG={}", kubeconfig.display()));
     narrate("  kubectl canary status reviews        # or kubectl get vs reviews -o yaml\n");
-    narrate("1. A healthy canary.\n");
+    narrate("1. A healthy canary\n");
     narrate(&typed(&served));
     tokio::time::sleep(BREATH).await;
 
@@ -118,7 +119,7 @@ pub async fn demo(
         return Ok(healthy.outcome);
     }
     narrate(
-        "\n2. The next release goes the other way, from v2 to a new build of v1, and it fails one request in five.\n",
+        "\n2. A broken canary: the next release is a new build of v1 that fails 20 % of\n   its requests. v2 is now stable.\n",
     );
     world.traffic().version("shop", "reviews-v1").fails(0.2);
     narrate(&typed(&served));
@@ -129,15 +130,13 @@ pub async fn demo(
     }
     let failed_requests = broken.total.canary.failures;
     narrate(&format!(
-        "\nThat is all: v2 got 100 %, and the bad release was taken back after {failed_requests} failed requests."
+        "\nDone: v2 was promoted to 100 %, and the broken release was rolled back\nautomatically after {failed_requests} failed requests."
     ));
-    narrate("\nNext, on a cluster of yours:\n");
-    narrate(
-        "  kubectl canary plan NAME -n NAMESPACE     # what would change, and what would go wrong",
-    );
-    narrate("  kubectl canary start NAME -n NAMESPACE    # shift, watch, and take back by itself");
+    narrate("\nNext, in your own cluster:\n");
+    narrate("  kubectl canary plan NAME -n NAMESPACE     # preview and preflight checks");
+    narrate("  kubectl canary start NAME -n NAMESPACE    # shift, analyze, roll back if worse");
     if args.keep {
-        narrate("\nThe imagined shop stays open until Ctrl-C.");
+        narrate("\nThe demo cluster keeps running until Ctrl-C.");
         let _ = signals()?.next().await;
     }
     // The last scene ends well: the rollback is what it was to show.
@@ -159,7 +158,7 @@ fn options(served: &Served) -> Options {
 /// The command that the scene stands for.
 fn typed(served: &Served) -> String {
     format!(
-        "$ kubectl canary start reviews --preset quick --dwell 3s --warmup 0s --interval 500ms --prometheus {}\n",
+        "$ kubectl canary start reviews --preset quick --dwell 3s --warmup 0s \\\n    --interval 500ms --prometheus {}\n",
         served.prometheus_url()
     )
 }

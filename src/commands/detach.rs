@@ -71,7 +71,7 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
         let cluster = &context.cluster;
         if !cluster.has_service_account(&namespace, account).await? {
             return Err(CommandError::Preflight(vec![Finding::refuse(
-                format!("there is no serviceaccount {namespace}/{account}"),
+                format!("serviceaccount {namespace}/{account} not found"),
                 "the Job would never get a pod",
                 format!(
                     "kubectl canary rbac -n {namespace} --subject serviceaccount:{account} | kubectl apply -f -"
@@ -101,7 +101,7 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
     let begun = tokio::time::timeout(patience, begun(context, &prepared, &namespace, &job));
     let vs = begun.await.unwrap_or_else(|_| {
         Err(CommandError::Conflict(format!(
-            "job {namespace}/{job} did not begin the rollout of virtualservice {} within {within}, and will not any more (try: kubectl describe job {job} -n {namespace})",
+            "job {namespace}/{job} did not start the rollout of virtualservice {} within {within} and will not start it any more (try: kubectl describe job {job} -n {namespace})",
             prepared.group.lead.full_name()
         )))
     })?;
@@ -134,7 +134,7 @@ async fn begun(
             biased;
             _ = context.signals.next() => {
                 return Err(CommandError::Conflict(format!(
-                    "interrupted, but job {namespace}/{job} begins the rollout by itself (try: kubectl delete job {job} -n {namespace}, then {})",
+                    "interrupted, but job {namespace}/{job} will still start the rollout (try: kubectl delete job {job} -n {namespace}, then {})",
                     Rollout::abort_command(vs)
                 )));
             }
@@ -154,11 +154,11 @@ async fn begun(
         }
         let why = match cluster.job_standing(namespace, job).await {
             Ok(JobStanding::Failed { why }) => why,
-            Ok(JobStanding::Complete) => "it is over".to_owned(),
+            Ok(JobStanding::Complete) => "the job has completed".to_owned(),
             Ok(JobStanding::Gone) => "it was deleted".to_owned(),
             Ok(JobStanding::UnderWay { waiting }) => {
                 if let Some(why) = waiting.filter(|why| said.as_ref() != Some(why)) {
-                    let text = format!("job {namespace}/{job} does not run yet: {why}");
+                    let text = format!("job {namespace}/{job} is not running yet: {why}");
                     said = Some(why);
                     context.emit(vs, run, EventKind::Warning { text });
                 }
@@ -173,7 +173,7 @@ async fn begun(
             return Ok(now);
         }
         return Err(CommandError::Conflict(format!(
-            "job {namespace}/{job} ended before the rollout of virtualservice {} began: {why} (try: kubectl logs job/{job} -n {namespace})",
+            "job {namespace}/{job} ended before it started the rollout of virtualservice {}: {why} (try: kubectl logs job/{job} -n {namespace})",
             vs.full_name()
         )));
     }
@@ -213,10 +213,10 @@ pub async fn carry_on(
         if let Some(begin_by) = args.detach.begin_by.filter(|begin_by| *begin_by < now) {
             return Err(CommandError::Preflight(vec![Finding::refuse(
                 format!(
-                    "the rollout of virtualservice {} was to begin by {begin_by}",
+                    "the rollout of virtualservice {} had to start by {begin_by}",
                     vs.full_name()
                 ),
-                "whoever asked for it has gone on",
+                "the command that created the Job has stopped waiting",
                 format!(
                     "kubectl canary start {name} -n {namespace} --detach with a longer --begin-within"
                 ),

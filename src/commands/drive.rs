@@ -1,11 +1,11 @@
-//! How far a command drives.
+//! When a driving command exits.
 
 use clap::Args;
 
-/// How long this process stays with the rollout.
+/// When a driving command exits.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Drive {
-    /// End with exit code 13 where somebody has to promote, instead of waiting for it.
+    /// Exit with code 13 at a step that waits for promote, instead of waiting.
     #[arg(long)]
     pub leave_at_gate: bool,
 }

@@ -10,13 +10,13 @@ use crate::rollout::{LAST, ROLLOUT};
 /// What `list` takes.
 #[derive(Args, Clone, Debug, Default)]
 pub struct List {
-    /// Look at all namespaces.
+    /// List the rollouts across all namespaces.
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
-    /// VirtualServices without a rollout, too.
+    /// Include VirtualServices without a rollout.
     #[arg(long)]
     pub all: bool,
-    /// After the list, show every change until Ctrl-C.
+    /// After listing, watch for changes until Ctrl-C.
     #[arg(short = 'w', long)]
     pub watch: bool,
 }

@@ -19,11 +19,10 @@ pub struct PlanArgs {
     /// What to roll out, and how.
     #[command(flatten)]
     pub rollout: RolloutArgs,
-    /// Must be "none", "client" or "server"; with "server", every step is sent to the API server
-    /// without being stored.
+    /// Must be "none", "client", or "server". If server, submit every step without persisting it.
     #[arg(long, value_name = "STRATEGY", default_value = "none", default_missing_value = "client", num_args = 0..=1, require_equals = true)]
     pub dry_run: DryRun,
-    /// Print the JSON schema of a plan file, and nothing else.
+    /// Print the JSON schema of a plan file.
     #[arg(long)]
     pub schema: bool,
 }
@@ -85,12 +84,12 @@ async fn ask_server(context: &Context<'_>, prepared: &mut ReadyRollout) {
 
 async fn ask(cluster: &Cluster, vs: &VirtualService, intent: &Intent, step: &str) -> Finding {
     match intent.patch(vs) {
-        Err(error) => Finding::refuse(error.to_string(), "the step could not be written", ""),
+        Err(error) => Finding::refuse(error.to_string(), "the step would be rejected", ""),
         Ok(patch) => match cluster.patch(vs, patch).await {
             Ok(_) => Finding::ok(format!("the API server accepts the step at {step}")),
             Err(error) => Finding::refuse(
                 error.to_string(),
-                format!("the step at {step} could not be written"),
+                format!("the step at {step} would be rejected"),
                 "",
             ),
         },

@@ -20,10 +20,10 @@ pub struct Promote {
     /// The VirtualService.
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// Give the canary all the traffic at once.
+    /// Shift all traffic to the canary at once.
     #[arg(long)]
     pub full: bool,
-    /// Stay until the step has its verdict; a regression is rolled back.
+    /// Wait for the verdict of the step; a regression is rolled back.
     #[arg(long, conflicts_with = "full")]
     pub wait: bool,
 }

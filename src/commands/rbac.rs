@@ -45,14 +45,14 @@ const AROUND: [&str; 2] = ["virtualservices", "destinationrules"];
 /// What `rbac` takes.
 #[derive(Args, Clone, Debug)]
 pub struct Rbac {
-    /// Who is to be allowed: `serviceaccount:NAME`, `user:NAME` or `group:NAME`.
+    /// Who gets the permissions: `serviceaccount:NAME`, `user:NAME` or `group:NAME`.
     #[arg(
         long,
         value_name = "WHO",
         default_value = "serviceaccount:kubectl-canary"
     )]
     pub subject: RoleSubject,
-    /// Prometheus: a URL, which needs no rights, or NAMESPACE/SERVICE:PORT.
+    /// Prometheus: a URL (needs no permissions), or NAMESPACE/SERVICE:PORT.
     #[arg(
         long,
         value_name = "URL",
@@ -61,10 +61,10 @@ pub struct Rbac {
         default_value = DEFAULT_ADDRESS
     )]
     pub prometheus: String,
-    /// Allow `start --detach`, too.
+    /// Include the permissions for `start --detach`.
     #[arg(long)]
     pub detach: bool,
-    /// Allow `plan` to look for what is in the way in all namespaces, too.
+    /// Include the permissions for `plan` to find conflicts in all namespaces.
     #[arg(long)]
     pub cluster_wide: bool,
 }

@@ -22,7 +22,7 @@ pub struct Resume {
     /// The VirtualService.
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// How long to stay.
+    /// When to exit.
     #[command(flatten)]
     pub drive: Drive,
 }
@@ -121,7 +121,7 @@ async fn continue_beside(
     let Changed { group, .. } = change(context, name, |_, rollout| {
         if rollout.phase != Phase::Paused {
             return Err(CommandError::Conflict(format!(
-                "virtualservice {namespace}/{name} is driven by {} and not paused (try: kubectl canary status {name} -n {namespace})",
+                "virtualservice {namespace}/{name} is already driven by {} and not paused (try: kubectl canary status {name} -n {namespace})",
                 rollout.holder
             )));
         }

@@ -15,10 +15,10 @@ pub struct RolloutArgs {
     /// The VirtualService: `reviews`, `vs/reviews` or `virtualservice/reviews`.
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
-    /// A plan file; flags win over it. `-` reads from standard input.
+    /// A plan file; flags override it. `-` reads from standard input.
     #[arg(short, long, value_name = "FILE")]
     pub filename: Option<PathBuf>,
-    /// Everything else.
+    /// The options.
     #[command(flatten)]
     pub options: Options,
     /// The namespace given by flag, which wins over the plan file's.
@@ -51,7 +51,7 @@ impl RolloutArgs {
             }
         }
         let name = name.ok_or_else(|| {
-            CommandError::Usage("which VirtualService? (try: kubectl canary start NAME, or metadata.name in the plan file)".into())
+            CommandError::Usage("no VirtualService given (try: kubectl canary start NAME, or metadata.name in the plan file)".into())
         })?;
         Ok(RolloutRequest {
             name: object_name(&name)?.to_owned(),

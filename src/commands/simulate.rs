@@ -1,4 +1,4 @@
-//! `simulate`: a plan rehearsed many times against an imagined canary, without a cluster.
+//! `simulate`: a plan simulated many times against a simulated canary, without a cluster.
 
 use std::fs::File;
 use std::io::Write;
@@ -21,85 +21,85 @@ use crate::verdict::sequential::History;
 /// What `simulate` takes.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Simulate {
-    /// A plan file; flags win over it. `-` reads from standard input.
+    /// A plan file; flags override it. `-` reads from standard input.
     #[arg(short, long, value_name = "FILE")]
     pub filename: Option<PathBuf>,
     /// The plan.
     #[command(flatten)]
     pub options: Options,
-    /// The versions.
+    /// The simulated canary.
     #[command(flatten)]
     pub imagined: Imagined,
-    /// How many rollouts to play.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Rehearsal")]
+    /// Number of rollouts to simulate.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Simulation")]
     pub runs: u32,
-    /// The same seed plays the same rollouts on every machine.
+    /// Random seed; the same seed gives the same results on every machine.
     #[arg(
         long,
         value_name = "N",
         default_value_t = 1,
-        help_heading = "Rehearsal"
+        help_heading = "Simulation"
     )]
     pub seed: u64,
-    /// Write a page with pictures of the rollouts to this file.
-    #[arg(long, value_name = "FILE", help_heading = "Rehearsal")]
+    /// Write an HTML report with charts to this file.
+    #[arg(long, value_name = "FILE", help_heading = "Simulation")]
     pub html: Option<PathBuf>,
 }
 
-/// The pair of versions to imagine, and what goes wrong around them.
+/// The simulated pair of versions, and the faults around them.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "What is imagined")]
+#[command(next_help_heading = "Simulated canary")]
 pub struct Imagined {
     /// Requests per second to both versions together [default: 100].
     #[arg(long, value_name = "N", value_parser = positive)]
     pub requests_per_second: Option<f64>,
-    /// Share of stable's requests that fail [default: 0.1%].
+    /// Error rate of stable [default: 0.1 %].
     #[arg(long, value_name = "PERCENT")]
     pub stable_errors: Option<Percent>,
-    /// Share of the canary's requests that fail [default: as stable's].
+    /// Error rate of the canary [default: the same as stable].
     #[arg(long, value_name = "PERCENT")]
     pub canary_errors: Option<Percent>,
-    /// The canary is as good as stable until this time.
+    /// When the canary starts to fail; until then it is as good as stable [default: 0s].
     #[arg(long, value_name = "DURATION", requires = "canary_errors")]
     pub regression_after: Option<HumanDuration>,
-    /// How many times slower the canary is; without this durations are not imagined at all.
+    /// How many times slower the canary is [default: durations are not simulated].
     #[arg(long, value_name = "FACTOR", value_parser = positive)]
     pub slowdown: Option<f64>,
-    /// Both versions fail this share of their requests on top, for a while.
+    /// Extra error rate of both versions during an outage.
     #[arg(long, value_name = "PERCENT")]
     pub outage_rate: Option<Percent>,
-    /// When that begins [default: 2m].
+    /// When the outage begins [default: 2m].
     #[arg(long, value_name = "DURATION", requires = "outage_rate")]
     pub outage_at: Option<HumanDuration>,
-    /// How long it lasts [default: 1m].
+    /// How long the outage lasts [default: 1m].
     #[arg(long, value_name = "DURATION", requires = "outage_rate")]
     pub outage_for: Option<HumanDuration>,
-    /// Whose counters arrive a scrape late [default: nobody's].
+    /// Version whose counters arrive one scrape late [default: none].
     #[arg(long, value_name = "VERSION")]
     pub late_counters: Option<LateCounters>,
-    /// The canary's pods fail more or less than they should, by this standard deviation.
+    /// Standard deviation of the error rate between the canary's pods.
     #[arg(long, value_name = "PERCENT")]
     pub pod_difference: Option<Percent>,
-    /// Share of the canary's requests that fail on top while it is cold.
+    /// Extra error rate of the canary during its cold start.
     #[arg(long, value_name = "PERCENT")]
     pub cold_errors: Option<Percent>,
-    /// How long it stays cold under traffic [default: 30s].
+    /// How long the cold start lasts under traffic [default: 30s].
     #[arg(long, value_name = "DURATION", requires = "cold_errors")]
     pub cold_for: Option<HumanDuration>,
-    /// How old the canary's pods are when the rollout starts [default: 0s].
+    /// Age of the canary's pods when the rollout starts [default: 0s].
     #[arg(long, value_name = "DURATION")]
     pub canary_age: Option<HumanDuration>,
-    /// Failures come in clusters of this mean size.
+    /// Mean size of failure clusters [default: failures are independent].
     #[arg(long, value_name = "N", value_parser = clustered)]
     pub clusters: Option<f64>,
-    /// Failure rates vary from scrape to scrape: the correlation of two requests in one, 0.001 for
-    /// instance.
+    /// Variation of error rates between scrapes: the correlation of two requests in a scrape, such
+    /// as 0.001.
     #[arg(long, value_name = "SHARE", value_parser = correlation)]
     pub noise: Option<f64>,
-    /// Both failure rates drift together: standard deviation of their logarithm, 0.5 for instance.
+    /// Common drift of both error rates: the standard deviation of their logarithm, such as 0.5.
     #[arg(long, value_name = "N", value_parser = positive)]
     pub drift: Option<f64>,
-    /// How often Prometheus scrapes [default: 15s].
+    /// Scrape interval of Prometheus [default: 15s].
     #[arg(long, value_name = "DURATION")]
     pub scrape_interval: Option<HumanDuration>,
 }
@@ -205,7 +205,7 @@ pub fn simulate(args: &Simulate, tick: &(dyn Fn() + Sync)) -> Result<Simulation,
     let scrape = scrape.unwrap_or(HumanDuration::seconds(15));
     if scrape.unsigned().as_millis() < 100 {
         return Err(CommandError::Usage(format!(
-            "--scrape-interval {scrape} is shorter than any Prometheus scrapes (try: 1s or more)"
+            "--scrape-interval {scrape} is too short (try: 1s or more)"
         )));
     }
     let plan = Plan::measured(options, scrape)?;

@@ -16,16 +16,16 @@ use crate::rollout::{Action, LastRollout, Outcome, Phase, Rollout, StopAt};
 /// What `start` takes.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Start {
-    /// What to roll out, and how.
+    /// The rollout.
     #[command(flatten)]
     pub rollout: RolloutArgs,
-    /// Move to the first step and end, for pipelines that drive the steps themselves with `promote`.
+    /// Set the first step and exit, for pipelines that advance the steps with `promote`.
     #[arg(long)]
     pub no_wait: bool,
-    /// How long to stay.
+    /// When to exit.
     #[command(flatten)]
     pub drive: Drive,
-    /// Whether a Job in the cluster drives.
+    /// The Job in the cluster.
     #[command(flatten)]
     pub detach: Detach,
 }
@@ -89,7 +89,7 @@ pub async fn start(
     } = ready;
     let Some(versions) = versions else {
         return Err(CommandError::Conflict(format!(
-            "the versions of {} cannot be told apart",
+            "the versions of {} cannot be distinguished",
             group.lead.full_name()
         )));
     };

@@ -16,14 +16,13 @@ use crate::rollout::{LAST, ObjectName, ROLLOUT};
 /// What `status` takes.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Status {
-    /// The VirtualService; without one, all rollouts of the namespace.
+    /// The VirtualService; if omitted, all rollouts in the namespace.
     #[arg(value_name = "NAME", conflicts_with = "all_namespaces")]
     pub name: Option<String>,
-    /// Look at all namespaces.
+    /// List the rollouts across all namespaces.
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
-    /// Show every change. With a name until the rollout ends, and then with the exit code that goes
-    /// with its end; without one until Ctrl-C.
+    /// Watch for changes: with NAME until the rollout ends, with its exit code; without until Ctrl-C.
     #[arg(short = 'w', long)]
     pub watch: bool,
 }

@@ -55,7 +55,7 @@ pub async fn follow(
                 ObjectEvent::Changed(_) => {}
                 ObjectEvent::Deleted => {
                     return Err(CommandError::Conflict(format!(
-                        "virtualservice {} was deleted while its rollout was under way",
+                        "virtualservice {} was deleted while its rollout was in progress",
                         vs.full_name()
                     )));
                 }

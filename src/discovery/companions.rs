@@ -37,7 +37,7 @@ impl Companions {
             let known = companions.objects().chain([lead]);
             if known.into_iter().any(|known| known.uid() == vs.uid()) {
                 return Err(CommandError::Usage(format!(
-                    "--also {asked}: virtualservice {} moves already (try: each object once)",
+                    "--also {asked}: virtualservice {} is listed twice (try: each object once)",
                     vs.full_name()
                 )));
             }
@@ -132,7 +132,7 @@ impl Companions {
             found.retain(|one| !known.contains(one) && !findings.contains(one));
             findings.extend(found);
             findings.push(Finding::ok(format!(
-                "virtualservice {} moves with {}",
+                "virtualservice {} is shifted together with {}",
                 vs.full_name(),
                 lead.0.full_name()
             )));

@@ -257,7 +257,7 @@ fn first_step(
     let skipped: Vec<_> = steps[..first].iter().map(|step| step.exposure).collect();
     if share == Percent::HUNDRED {
         return Err(CommandError::Conflict(format!(
-            "{} of virtualservice {} has all the traffic already (try: --canary with the other version)",
+            "{} of virtualservice {} already has all the traffic (try: --canary with the other version)",
             rollout.canary,
             vs.full_name()
         )));

@@ -86,7 +86,7 @@ fn leadless(object: &str, lead: &ObjectName, error: CommandError) -> CommandErro
     }
     let (namespace, name) = object.split_once('/').unwrap_or_default();
     CommandError::Conflict(format!(
-        "virtualservice {object} moves with {lead}, and there is no rollout under way on that any more (try: kubectl canary abort {name} -n {namespace})"
+        "virtualservice {object} is shifted together with {lead}, which has no rollout in progress any more (try: kubectl canary abort {name} -n {namespace})"
     ))
 }
 
@@ -117,7 +117,7 @@ pub async fn delegate_with_rollout(
             (Some(_), Some(_)) if annotation == LAST => {}
             (Some(one), Some(other)) => {
                 return Err(CommandError::Conflict(format!(
-                    "virtualservice {} delegates to {} and {}, and both have a rollout under way (try: the same with {} -n {})",
+                    "virtualservice {} delegates to {} and {}, and both have a rollout in progress (try: the same command with {} -n {})",
                     root.full_name(),
                     one.full_name(),
                     other.full_name(),
@@ -147,7 +147,7 @@ pub async fn object_to_change(
         .await
         .map_err(CommandError::unreadable)?;
     findings.push(Finding::ok(format!(
-        "{} of virtualservice {} delegates to {}, which is the object that changes",
+        "{} of virtualservice {} delegates to {}, which is the object that is patched",
         handover.through.join(", "),
         vs.full_name(),
         delegate.full_name()

@@ -42,7 +42,7 @@ pub fn moves_with(vs: &VirtualService, lead: ObjectName, rollout: &Rollout) -> C
 /// The canary has no traffic for the moment, so there is nothing to hold or to raise.
 pub fn is_tripped(vs: &VirtualService) -> CommandError {
     CommandError::Conflict(format!(
-        "virtualservice {} has taken all traffic from the canary to confirm a regression (try: again in a moment, or kubectl canary abort {} -n {})",
+        "virtualservice {} has set the canary to 0 % to confirm a regression (try: the same command in a moment, or kubectl canary abort {} -n {})",
         vs.full_name(),
         vs.name(),
         vs.namespace()

@@ -123,7 +123,7 @@ async fn not_in_sync(
     if let SyncError::Unreachable { .. } = source {
         let (name, namespace) = (group.lead.name(), group.lead.namespace());
         return CommandError::Conflict(format!(
-            "{source}; {lead} has moved without it (try: kubectl canary resume {name} -n {namespace}, which brings it along, or abort)"
+            "{source}; {lead} was shifted without it (try: kubectl canary resume {name} -n {namespace} to shift it too, or abort)"
         ));
     }
     match undo_start(context, group, intent.rollout(), Cause::Refused).await {

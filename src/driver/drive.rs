@@ -240,7 +240,7 @@ impl Driver<'_> {
             let kinds: Vec<_> = routes.iter().map(|split| split.kind).collect();
             let advice = owner::peace(self.object(member), &kinds);
             let advice = advice.unwrap_or_else(|| {
-                "try: tell whoever writes this object to leave the weights alone".to_owned()
+                "try: configure the other writer to ignore the weights".to_owned()
             });
             self.machine.add_reason(Reason::Advice { text: advice });
         }

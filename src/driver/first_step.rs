@@ -157,7 +157,7 @@ impl Purpose for FirstStep<'_, '_> {
         let asked = cluster.virtual_service(vs.namespace(), vs.name());
         let Ok(Ok(now)) = timeout(LAST_ANSWER, asked).await else {
             return Err(CommandError::Conflict(format!(
-                "{} while the first step was set, and the API server does not say whether it is (try: {})",
+                "{} while setting the first step, and the API server did not confirm it (try: {})",
                 signal.name(),
                 Rollout::abort_command(vs)
             )));
@@ -198,13 +198,13 @@ fn still_as_it_was(rollout: &Rollout, now: VirtualService) -> Result<VirtualServ
     match compare(rollout, &now) {
         Observed::InSync => Ok(now),
         Observed::Drifted { manager, what } => Err(CommandError::Conflict(format!(
-            "{manager} changed virtualservice {object} while the rollout started: {what} (try: again)"
+            "{manager} changed virtualservice {object} while the rollout started: {what} (try: the same command again)"
         ))),
         Observed::Advanced(_)
         | Observed::HolderChanged(_)
         | Observed::Ended(_)
         | Observed::Deleted => Err(CommandError::Conflict(format!(
-            "virtualservice {object} changed while the rollout started (try: again)"
+            "virtualservice {object} changed while the rollout started (try: the same command again)"
         ))),
     }
 }

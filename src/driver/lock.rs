@@ -21,7 +21,7 @@ pub async fn lock(
         Ok(guard) => Ok(guard),
         Err(LeaseError::Call(error)) if error.kind == ErrorKind::Forbidden => {
             let text = format!(
-                "{error}; going on without a lease: the state on the object alone keeps others out"
+                "{error}; continuing without a lease; only the state on the object keeps other drivers out"
             );
             context.emit(vs, run, EventKind::Warning { text });
             Ok(LeaseGuard::without_lease(&holder))

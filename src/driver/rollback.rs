@@ -76,7 +76,7 @@ pub struct Restored {
 #[derive(Debug, thiserror::Error)]
 pub enum RollbackError {
     /// Another driver has it; it will do what is needed.
-    #[error("{0} drives the rollout now")]
+    #[error("{0} is driving the rollout now")]
     TakenOver(String),
     /// Somebody else changed the routes, and nobody said to write over that.
     #[error("{manager} changed the routes: {what}")]

@@ -54,7 +54,7 @@ fn told(left: &[NotRestored]) -> String {
 }
 
 impl GroupNotRestored {
-    /// The one error that counts: what needs a human before what somebody else looks after.
+    /// The one error that counts: what needs manual attention before what somebody else looks after.
     pub fn into_error(mut self) -> RollbackError {
         let text = self.to_string();
         let at = |severe: &dyn Fn(&RollbackError) -> bool| {
@@ -255,13 +255,13 @@ fn nothing_to_do(
             Ok(as_it_is())
         } else {
             Err(RollbackError::Impossible(
-                "it was deleted and made anew since the rollout began; its weights are left as they are".into(),
+                "it was deleted and recreated since the rollout began; its weights are left unchanged".into(),
             ))
         });
     }
     match state {
         Ok(Some(other)) if other.run != own.run => Some(Err(RollbackError::Impossible(format!(
-            "another rollout is under way there, held by {}",
+            "another rollout is in progress there, held by {}",
             other.holder
         )))),
         Ok(None) => {
@@ -347,7 +347,7 @@ mod tests {
             ),
             (
                 vec![(false, drifted()), (true, taken())],
-                "bob@desk/2 drives the rollout now",
+                "bob@desk/2 is driving the rollout now",
             ),
             (
                 vec![(true, drifted())],

@@ -28,7 +28,7 @@ pub enum SyncError {
         why: String,
     },
     /// Somebody else moved the lead meanwhile, and has the companions to look after now.
-    #[error("somebody else moved the rollout on")]
+    #[error("another client advanced the rollout")]
     MovedOn,
 }
 

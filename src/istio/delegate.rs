@@ -50,7 +50,7 @@ pub enum DelegateError {
     },
     /// Some of the routes asked for delegate, others do not.
     #[error(
-        "{delegating} of virtualservice {object} delegates to {delegate}, {own} does not, and one rollout changes one object (try: --route with one of the two)"
+        "{delegating} of virtualservice {object} delegates to {delegate} and {own} does not, but a rollout patches one object (try: --route with one of the two)"
     )]
     Mixed {
         /// `namespace/name`.
@@ -229,7 +229,7 @@ mod tests {
         );
         assert_eq!(
             found(rules(), &["reviews", "rest"]).unwrap_err(),
-            "http[reviews] of virtualservice shop/root delegates to shop/reviews, http[rest] does not, and one rollout changes one object (try: --route with one of the two)"
+            "http[reviews] of virtualservice shop/root delegates to shop/reviews and http[rest] does not, but a rollout patches one object (try: --route with one of the two)"
         );
     }
 }

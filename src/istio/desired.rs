@@ -83,7 +83,7 @@ pub(crate) struct TesterTarget<'a> {
 
 /// Chosen routes that were removed or rewritten by others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{missing} of the {chosen} chosen routes are gone or send elsewhere now")]
+#[error("{missing} of the {chosen} chosen routes were deleted or send elsewhere now")]
 pub struct MissingRoutes {
     missing: usize,
     chosen: usize,

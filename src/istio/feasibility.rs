@@ -186,7 +186,7 @@ mod tests {
                 .select_versions(&vs)
                 .unwrap()
                 .fitted(&vs, &plan, false);
-            let expected = "http[0] would be the same as http[1] once its canary is added, and the two could not be told apart (try: a name for one of them, or --route with one of them)";
+            let expected = "http[0] would be identical to http[1] once its canary is added (try: a name for one of them, or --route with one of them)";
             let error = fitted.err().map(|error| error.to_string());
             assert_eq!(error.as_deref(), refused.then_some(expected));
         }
@@ -204,7 +204,7 @@ mod tests {
                 "mirror:1%,100",
                 None,
                 Some(
-                    "http[a] has a mirror already, and a step that mirrors would take its place (try: steps without mirror, or remove `mirror` from the route first)",
+                    "http[a] already has a mirror, which a mirror step would replace (try: steps without mirror, or remove `mirror` from the route first)",
                 ),
             ),
             (mirrored, "1,100", Some("header:x-canary=1"), None),
@@ -213,7 +213,7 @@ mod tests {
                 "1,100",
                 Some("cookie:a=b"),
                 Some(
-                    "http[a] has a match on the header cookie itself, so testers cannot be told by it (try: --match with another header, or --route without http[a])",
+                    "http[a] already matches on header cookie, so it cannot select testers (try: --match with another header, or --route without http[a])",
                 ),
             ),
             (matching, "mirror:1%,100", Some("header:x-canary=1"), None),
@@ -221,7 +221,7 @@ mod tests {
                 tcp.clone(),
                 "1,100",
                 Some("header:x-canary=1"),
-                Some("tcp[0] is no http route, and --match needs one (try: without --match)"),
+                Some("tcp[0] is not an http route, which --match requires (try: without --match)"),
             ),
             (
                 tcp.clone(),

@@ -31,7 +31,7 @@ pub type Annotations<'a> = &'a [(&'static str, AnnotationEdit)];
 /// More routes than one request can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the change needs {0} operations, and the API server takes {MAX_OPERATIONS} in one request (try: --route to shift fewer routes)"
+    "the patch needs {0} operations, the API server accepts {MAX_OPERATIONS} (try: --route to shift fewer routes)"
 )]
 pub struct TooLarge(usize);
 

@@ -116,14 +116,14 @@ fn what_cannot_be_told_lists_the_choices() {
             None,
             None,
             vec![],
-            "stable and canary of virtualservice shop/reviews cannot be told from its routes: http[a] gives both versions the same weight (try: --stable and --canary with two of v1, v2)",
+            "stable and canary of virtualservice shop/reviews cannot be determined from its routes: http[a] gives both versions the same weight (try: --stable and --canary with two of v1, v2)",
         ),
         (
             three(),
             None,
             None,
             vec![],
-            "stable and canary of virtualservice shop/reviews cannot be told from its routes: http[a] sends to more than two versions (try: --stable and --canary with two of v1, v2, v3)",
+            "stable and canary of virtualservice shop/reviews cannot be determined from its routes: http[a] sends to more than two versions (try: --stable and --canary with two of v1, v2, v3)",
         ),
         (
             two(100, 0),
@@ -274,14 +274,14 @@ fn what_to_add_is_never_guessed() {
             None,
             None,
             vec!["v1", "v2", "v3"],
-            "no route of virtualservice shop/reviews holds another version than v1, and it cannot be told which to add (try: --canary v2, v3)",
+            "no route of virtualservice shop/reviews holds another version than v1, so the canary is unknown (try: --canary v2, v3)",
         ),
         (
             lone(),
             None,
             None,
             vec![],
-            "no route of virtualservice shop/reviews holds another version than v1, and it cannot be told which to add (try: --canary NAME)",
+            "no route of virtualservice shop/reviews holds another version than v1, so the canary is unknown (try: --canary NAME)",
         ),
         (
             lone(),

@@ -71,7 +71,7 @@ pub enum SplitError {
     },
     /// The total is too small for the step.
     #[error(
-        "{route} divides a total of {total}, which is too coarse for a step of {step} % (try: --fine-weights, or a first step of {finest} %)"
+        "{route} has weights that sum to {total}, too coarse for a step of {step} % (try: --fine-weights, or a first step of {finest} %)"
     )]
     TooCoarse {
         /// The route.
@@ -85,7 +85,7 @@ pub enum SplitError {
     },
     /// With the canary added, it would look like another chosen route.
     #[error(
-        "{route} would be the same as {other} once its canary is added, and the two could not be told apart (try: a name for one of them, or --route with one of them)"
+        "{route} would be identical to {other} once its canary is added (try: a name for one of them, or --route with one of them)"
     )]
     Twins {
         /// The route that lacks the canary.
@@ -95,7 +95,7 @@ pub enum SplitError {
     },
     /// It mirrors requests already.
     #[error(
-        "{route} has a mirror already, and a step that mirrors would take its place (try: steps without mirror, or remove `mirror` from the route first)"
+        "{route} already has a mirror, which a mirror step would replace (try: steps without mirror, or remove `mirror` from the route first)"
     )]
     Mirrors {
         /// The route.
@@ -103,7 +103,7 @@ pub enum SplitError {
     },
     /// Its match looks at the header that tells testers.
     #[error(
-        "{route} has a match on the header {header} itself, so testers cannot be told by it (try: --match with another header, or --route without {route})"
+        "{route} already matches on header {header}, so it cannot select testers (try: --match with another header, or --route without {route})"
     )]
     MatchesHeader {
         /// The route.
@@ -112,7 +112,7 @@ pub enum SplitError {
         header: String,
     },
     /// No chosen route is an HTTP route.
-    #[error("{route} is no http route, and {what} needs one (try: without {what})")]
+    #[error("{route} is not an http route, which {what} requires (try: without {what})")]
     NoHttp {
         /// The first chosen route.
         route: String,
@@ -121,7 +121,7 @@ pub enum SplitError {
     },
     /// Even a larger total cannot express the step.
     #[error(
-        "{route} divides a total of {total}, and no total that a proxy takes can express a step of {step} % (try: weights that sum to 100)"
+        "{route} has weights that sum to {total}, and no sum that a proxy accepts can express a step of {step} % (try: weights that sum to 100)"
     )]
     TooFine {
         /// The route.
@@ -432,7 +432,7 @@ mod tests {
             .to_string();
         assert_eq!(
             error,
-            "http[primary] divides a total of 20, which is too coarse for a step of 1 % (try: --fine-weights, or a first step of 5 %)"
+            "http[primary] has weights that sum to 20, too coarse for a step of 1 % (try: --fine-weights, or a first step of 5 %)"
         );
         assert!(split.check_step(&route, Percent::whole(5)).is_ok());
     }

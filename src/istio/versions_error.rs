@@ -51,7 +51,7 @@ pub enum VersionsError {
     },
     /// A name fits several destinations.
     #[error(
-        "{asked:?} is the name of several destinations of virtualservice {object} (try: --route to narrow it to one of {choices})"
+        "{asked:?} matches several destinations of virtualservice {object} (try: --route to narrow it to one of {choices})"
     )]
     SeveralVersions {
         /// `namespace/name`.
@@ -90,7 +90,7 @@ pub enum VersionsError {
     },
     /// A canary shall be added, and it is not said which.
     #[error(
-        "no route of virtualservice {object} holds another version than {stable}, and it cannot be told which to add (try: --canary {choices})"
+        "no route of virtualservice {object} holds another version than {stable}, so the canary is unknown (try: --canary {choices})"
     )]
     WhichCanary {
         /// `namespace/name`.
@@ -102,7 +102,7 @@ pub enum VersionsError {
     },
     /// More than one pair is possible.
     #[error(
-        "stable and canary of virtualservice {object} cannot be told from its routes: {why} (try: --stable and --canary with two of {choices})"
+        "stable and canary of virtualservice {object} cannot be determined from its routes: {why} (try: --stable and --canary with two of {choices})"
     )]
     Ambiguous {
         /// `namespace/name`.

@@ -21,7 +21,7 @@ pub struct VirtualService {
 
 /// An object that is no VirtualService of this world.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the API server's answer has no {0}, so it is not a stored VirtualService")]
+#[error("the API server's response has no {0}, so it is not a stored VirtualService")]
 pub struct MalformedObject(&'static str);
 
 impl VirtualService {

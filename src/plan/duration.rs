@@ -30,6 +30,18 @@ impl HumanDuration {
         Self::seconds(minutes * 60)
     }
 
+    /// With no more digits than a forecast deserves: whole seconds below two minutes, whole minutes above.
+    #[must_use]
+    pub fn rounded(self) -> Self {
+        let seconds = self.0.as_secs_f64();
+        let whole = if seconds < 119.5 {
+            seconds.round()
+        } else {
+            60.0 * (seconds / 60.0).round()
+        };
+        Self(SignedDuration::from_secs(whole as i64))
+    }
+
     /// As jiff's duration, for arithmetic with timestamps.
     pub const fn signed(self) -> SignedDuration {
         self.0
@@ -145,6 +157,21 @@ mod tests {
             "250ms"
         );
         assert_eq!("1.5s".parse::<HumanDuration>().unwrap().to_string(), "1.5s");
+    }
+
+    #[test]
+    fn a_forecast_is_rounded_to_what_it_knows() {
+        for (millis, shown) in [
+            (40_400, "40s"),
+            (91_600, "1m32s"),
+            (119_600, "2m"),
+            (544_000, "9m"),
+            (7_200_000, "2h"),
+            (7_810_000, "2h10m"),
+        ] {
+            let exact = HumanDuration::from(SignedDuration::from_millis(millis));
+            assert_eq!(exact.rounded().to_string(), shown, "{millis} ms");
+        }
     }
 
     #[test]

@@ -52,20 +52,20 @@ pub struct Metadata {
 pub enum PlanFileError {
     /// It is of a version that this binary does not know.
     #[error(
-        "the plan is of version {found:?}, this kubectl canary reads {GROUP}/{VERSION} (try: a newer kubectl canary, or write the plan for {GROUP}/{VERSION})"
+        "apiVersion {found:?} is not supported, this kubectl canary reads {GROUP}/{VERSION} (try: a newer kubectl canary, or apiVersion: {GROUP}/{VERSION})"
     )]
     Version {
         /// The `apiVersion` in the file.
         found: String,
     },
     /// It is something else than a plan.
-    #[error("the file holds a {found:?}, not a {KIND} (try: kind: {KIND})")]
+    #[error("kind {found:?} is not supported (try: kind: {KIND})")]
     Kind {
         /// The `kind` in the file.
         found: String,
     },
     /// It is not a well-formed plan; the message says where.
-    #[error("{0} (try: kubectl canary plan --schema prints what may stand where)")]
+    #[error("{0} (try: kubectl canary plan --schema lists the allowed fields)")]
     Malformed(String),
 }
 
@@ -167,15 +167,15 @@ spec:
         for (text, expected) in [
             (
                 PLAN.replace("dev/v1", "dev/v2"),
-                "the plan is of version \"kubectl-canary.dev/v2\", this kubectl canary reads kubectl-canary.dev/v1",
+                "apiVersion \"kubectl-canary.dev/v2\" is not supported, this kubectl canary reads kubectl-canary.dev/v1",
             ),
             (
                 PLAN.replace("kind: Rollout", "kind: Canary"),
-                "the file holds a \"Canary\", not a Rollout",
+                "kind \"Canary\" is not supported (try: kind: Rollout)",
             ),
             (PLAN.replace("interval", "intervall"), "intervall"),
             (PLAN.replace("10s", "soon"), "\"soon\" is not a duration"),
-            ("{}".to_owned(), "the plan is of version \"\""),
+            ("{}".to_owned(), "apiVersion \"\" is not supported"),
         ] {
             let error = PlanFile::parse(&text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

@@ -1,4 +1,4 @@
-//! What a user may say about a rollout, by flag or in a plan file.
+//! The options of a rollout, by flag or in a plan file.
 //!
 //! One struct serves both, so a flag and a field can never come to mean different things.
 
@@ -13,13 +13,13 @@ use crate::verdict::sequential::Preset;
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Options {
-    /// Subset or host that carries the traffic today [default: found from the route].
-    #[arg(long, value_name = "NAME", help_heading = "What moves")]
+    /// Subset or host of the stable version [default: from the route's weights].
+    #[arg(long, value_name = "NAME", help_heading = "Traffic")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stable: Option<String>,
 
-    /// Subset or host that the traffic moves to [default: found from the route].
-    #[arg(long, value_name = "NAME", help_heading = "What moves")]
+    /// Subset or host of the canary [default: from the route's weights].
+    #[arg(long, value_name = "NAME", help_heading = "Traffic")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<String>,
 
@@ -29,120 +29,116 @@ pub struct Options {
         long = "route",
         value_name = "NAME",
         value_delimiter = ',',
-        help_heading = "What moves"
+        help_heading = "Traffic"
     )]
     #[serde(rename = "routes", skip_serializing_if = "Vec::is_empty")]
     pub route: Vec<String>,
 
-    /// Another VirtualService that moves together with NAME, `NAME` or `NAMESPACE/NAME`; may be
-    /// repeated. All its routes that hold both versions get the same share, and all are taken back
+    /// Another VirtualService to shift together with NAME: `NAME` or `NAMESPACE/NAME`; may be
+    /// repeated. All its routes that hold both versions get the same weight, and all are rolled back
     /// together.
     #[arg(
         long,
         value_name = "NAME",
         value_delimiter = ',',
-        help_heading = "What moves"
+        help_heading = "Traffic"
     )]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<String>,
 
-    /// Add the canary to the chosen routes that lack it, beside stable and with weight 0; a rollback
-    /// takes it out again.
-    #[arg(long, help_heading = "What moves")]
+    /// Add the canary with weight 0 to the chosen routes that lack it; a rollback removes it again.
+    #[arg(long, help_heading = "Traffic")]
     #[serde(skip_serializing_if = "is_false")]
     pub add_destination: bool,
 
-    /// Let a larger total express steps that the weights of a route are too coarse for; it is scaled
-    /// back at the end.
-    #[arg(long, help_heading = "What moves")]
+    /// Multiply the weights of a route during the rollout, for steps finer than they can express.
+    #[arg(long, help_heading = "Traffic")]
     #[serde(skip_serializing_if = "is_false")]
     pub fine_weights: bool,
 
-    /// Requests of testers, which get the canary before the first percent: `header:x-canary=1`,
-    /// `header:NAME~REGEX` or `cookie:REGEX`.
-    #[arg(long = "match", value_name = "TESTERS", help_heading = "What moves")]
+    /// Send matching requests to the canary before step 1: `header:x-canary=1`, `header:NAME~REGEX`
+    /// or `cookie:REGEX`.
+    #[arg(long = "match", value_name = "TESTERS", help_heading = "Traffic")]
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     pub testers: Option<Testers>,
 
-    /// Start although a GitOps controller owns the object, because it leaves weights alone.
+    /// Start although a GitOps controller owns the object, because it ignores the weights.
     #[arg(
         long,
         value_name = "BOOL",
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "true",
-        help_heading = "What moves"
+        help_heading = "Traffic"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ignore_owner: Option<bool>,
 
-    /// Percentages in rising order; a step may hold (`10:5m`) or wait for promote (`50:pause`)
-    /// [default: 1,10,50,100].
+    /// Weights of the canary in percent; a step may hold (`10:5m`) or wait for promote
+    /// (`50:pause`) [default: 1,10,50,100].
     #[arg(long, value_name = "LIST", help_heading = "Steps")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<Steps>,
 
-    /// Least time at each step [default: what the preset says].
+    /// Minimum time per step [default: from the preset].
     #[arg(long, value_name = "DURATION", help_heading = "Steps")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dwell: Option<HumanDuration>,
 
-    /// How long to watch the canary at 100 % before the rollout is done [default: 0s].
+    /// How long to analyze the canary at 100 % before the rollout completes [default: 0s].
     #[arg(long, value_name = "DURATION", help_heading = "Steps")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bake: Option<HumanDuration>,
 
-    /// How often to look at the metrics [default: as often as they are scraped, 1s to 5s].
+    /// How often to query the metrics [default: the scrape interval, 1s to 5s].
     #[arg(long, value_name = "DURATION", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<HumanDuration>,
 
-    /// How the canary is judged [default: sequential].
+    /// How the canary is analyzed [default: sequential].
     #[arg(long, value_name = "KIND", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub analysis: Option<AnalysisKind>,
 
-    /// How fast, at what price: sets tolerance, dwell and blast radius together
-    /// [default: careful].
+    /// Trade speed for precision: sets tolerance and dwell together [default: careful].
     #[arg(long, value_name = "NAME", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
 
-    /// The largest regression you are willing to overlook, in points [default: what the preset
-    /// says].
+    /// Largest regression to accept, in percentage points [default: from the preset].
     #[arg(long, value_name = "PERCENT", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<Percent>,
 
-    /// Judge by failures alone; by default a canary that answers slower than stable is worse, too.
+    /// Analyze failures only; by default a canary slower than stable is a regression, too.
     #[arg(long, help_heading = "Analysis")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ignore_latency: bool,
 
-    /// How long young canary pods are given room for errors of a cold start [default: 30s].
+    /// How long new canary pods may have cold-start errors [default: 30s].
     #[arg(long, value_name = "DURATION", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<HumanDuration>,
 
-    /// The canary may fail at most this share of a step's requests [default: no limit; 1% with
+    /// Maximum error rate of the canary in a step [default: no limit; 1 % with
     /// --analysis threshold].
     #[arg(long, value_name = "PERCENT", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_error_rate: Option<Percent>,
 
-    /// The canary may fail at most this many points more than stable does, with --analysis
-    /// threshold [default: 1%].
+    /// How many percentage points the canary's error rate may exceed stable's, with
+    /// --analysis threshold [default: 1 %].
     #[arg(long, value_name = "PERCENT", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub margin: Option<Percent>,
 
-    /// No verdict before the canary has had this many requests in a step, with
-    /// --analysis threshold or --max-error-rate [default: 100].
+    /// Minimum canary requests per step for a verdict, with --analysis threshold or
+    /// --max-error-rate [default: 100].
     #[arg(long, value_name = "N", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_requests: Option<u64>,
 
-    /// Prometheus: a URL, or NAMESPACE/SERVICE:PORT to go through the API server
+    /// Prometheus: a URL, or NAMESPACE/SERVICE:PORT to connect through the API server
     /// [default: istio-system/prometheus:9090].
     #[arg(
         long,
@@ -154,38 +150,39 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<String>,
 
-    /// Longest time in a step without enough data for a verdict [default: 60m].
-    #[arg(long, value_name = "DURATION", help_heading = "When things go wrong")]
+    /// Maximum time in a step without a verdict [default: 60m].
+    #[arg(long, value_name = "DURATION", help_heading = "Failure policies")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_timeout: Option<HumanDuration>,
 
-    /// Longest time without usable metrics [default: 2m].
-    #[arg(long, value_name = "DURATION", help_heading = "When things go wrong")]
+    /// Maximum time without usable metrics [default: 2m].
+    #[arg(long, value_name = "DURATION", help_heading = "Failure policies")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_grace: Option<HumanDuration>,
 
-    /// Keep trying to take traffic back for this long [default: 10m].
-    #[arg(long, value_name = "DURATION", help_heading = "When things go wrong")]
+    /// How long to retry a rollback [default: 10m].
+    #[arg(long, value_name = "DURATION", help_heading = "Failure policies")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_timeout: Option<HumanDuration>,
 
-    /// When a step's time is up without a verdict [default: rollback].
-    #[arg(long, value_name = "POLICY", help_heading = "When things go wrong")]
+    /// What to do when a step times out without a verdict [default: rollback].
+    #[arg(long, value_name = "POLICY", help_heading = "Failure policies")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_inconclusive: Option<OnStuck>,
 
-    /// When metrics stay away longer than the grace [default: rollback].
-    #[arg(long, value_name = "POLICY", help_heading = "When things go wrong")]
+    /// What to do when metrics are unavailable for longer than --metrics-grace
+    /// [default: rollback].
+    #[arg(long, value_name = "POLICY", help_heading = "Failure policies")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_no_metrics: Option<OnStuck>,
 
-    /// When somebody else changes the weights or routes meanwhile [default: stop].
-    #[arg(long, value_name = "POLICY", help_heading = "When things go wrong")]
+    /// What to do when another client changes the weights or routes [default: stop].
+    #[arg(long, value_name = "POLICY", help_heading = "Failure policies")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_drift: Option<OnDrift>,
 
-    /// On Ctrl-C or SIGTERM [default: rollback].
-    #[arg(long, value_name = "POLICY", help_heading = "When things go wrong")]
+    /// What to do on Ctrl-C or SIGTERM [default: rollback].
+    #[arg(long, value_name = "POLICY", help_heading = "Failure policies")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_signal: Option<OnSignal>,
 }
@@ -194,41 +191,40 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// How a canary is judged.
+/// How a canary is analyzed.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum AnalysisKind {
-    /// By sequential evidence against the stable version beside it, with a bounded rate of false
-    /// rollbacks.
+    /// Sequential tests of the canary against stable, with a bounded rate of false rollbacks.
     #[default]
     Sequential,
-    /// By plain limits on the failures of each step.
+    /// Fixed limits on the failures of each step.
     Threshold,
 }
 
-/// What to do where no verdict can be had.
+/// What to do without a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnStuck {
-    /// Take the traffic back.
+    /// Roll back to the original weights.
     Rollback,
-    /// Stay at the weight and wait for a person; a regression still rolls back.
+    /// Hold at the current weight until promote or abort; a regression still rolls back.
     Hold,
-    /// Go on as if the step had passed.
+    /// Continue as if the step had passed.
     Promote,
 }
 
-/// What to do where somebody else moved the weights.
+/// What to do when another client changed the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnDrift {
-    /// Leave everything as they made it.
+    /// Stop and overwrite nothing.
     Stop,
     /// Restore the original weights of the chosen routes.
     Rollback,
-    /// Set the weights of the step again, five times in ten minutes at most.
+    /// Set the step's weights again, at most 5 times in 10 minutes.
     Reassert,
 }
 
@@ -236,9 +232,9 @@ pub enum OnDrift {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnSignal {
-    /// Take the traffic back.
+    /// Roll back to the original weights.
     Rollback,
-    /// Leave the weight; `resume` goes on from there.
+    /// Hold at the current weight; `resume` continues from there.
     Hold,
 }
 

@@ -17,11 +17,19 @@ pub enum PercentError {
     #[error("{0:?} is not a percentage (try: 1, 0.5 or 10%)")]
     NotANumber(String),
     /// A number, but below 0 or above 100.
-    #[error("{0} is not between 0 and 100")]
+    #[error("{0} is not between 0 and 100 (try: 1, 0.5 or 10%)")]
     OutOfRange(String),
     /// Finer than can be kept exactly.
-    #[error("{0} is finer than a thousandth of a percent")]
+    #[error("{0} has more than 3 decimals (try: 0.001 or more)")]
     TooFine(String),
+}
+
+impl PercentError {
+    /// What is wrong, for an error that has its own advice.
+    pub(super) fn reason(&self) -> String {
+        let text = self.to_string();
+        text.split(" (try: ").next().unwrap_or_default().to_owned()
+    }
 }
 
 impl Percent {
@@ -191,7 +199,7 @@ mod tests {
             ("101", "is not between 0 and 100"),
             ("-1", "is not between 0 and 100"),
             ("99999999999", "is not between 0 and 100"),
-            ("0.0001", "finer than"),
+            ("0.0001", "has more than 3 decimals"),
         ] {
             let error = text.parse::<Percent>().unwrap_err().to_string();
             assert!(error.contains(kind), "{text}: {error}");

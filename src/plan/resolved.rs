@@ -80,10 +80,10 @@ pub struct Judgement {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// Looking without a pause in between.
-    #[error("--interval {0} is too short to look at metrics (try: 1s or more)")]
+    #[error("--interval {0} is too short (try: 1s or more)")]
     IntervalTooShort(HumanDuration),
     /// A verdict from no request.
-    #[error("--min-requests 0 would pass a canary that nobody called (try: 1 or more)")]
+    #[error("--min-requests 0 would pass a canary without requests (try: 1 or more)")]
     NoRequests,
     /// A step that can only time out.
     #[error(
@@ -98,9 +98,7 @@ pub enum PlanError {
         exposure: Exposure,
     },
     /// A step for testers without any.
-    #[error(
-        "a step is for testers, and nothing says who they are (try: --match header:x-canary=1)"
-    )]
+    #[error("the plan has a step for testers, but no --match (try: --match header:x-canary=1)")]
     NoTesters,
     /// Credentials would end up in the object's annotation.
     #[error(
@@ -303,7 +301,7 @@ mod tests {
                     steps: Some("testers,100".parse().unwrap()),
                     ..Options::default()
                 },
-                "nothing says who they are (try: --match header:x-canary=1)",
+                "no --match (try: --match header:x-canary=1)",
             ),
             (
                 Options {

@@ -39,7 +39,7 @@ pub enum StepsError {
     },
     /// A step does not rise above the one before it.
     #[error(
-        "step {later} does not rise above step {earlier} before it (try: rising steps such as 1,10,50,100)"
+        "step {later} is not above step {earlier} before it (try: rising steps such as 1,10,50,100)"
     )]
     NotRising {
         /// The earlier step's weight.
@@ -48,14 +48,14 @@ pub enum StepsError {
         later: Percent,
     },
     /// A step at 0 % moves nothing.
-    #[error("a step of 0 % moves no traffic (try: 1 as the first step)")]
+    #[error("a step of 0 % shifts no traffic (try: 1 as the first step)")]
     Zero,
     /// A mirror of nothing.
-    #[error("a mirror of 0 % sends nothing to the canary (try: mirror:10%)")]
+    #[error("a mirror of 0 % sends no requests to the canary (try: mirror:10%)")]
     NoMirror,
     /// A step without traffic after one with.
     #[error(
-        "step {later} comes after step {earlier}, and would take traffic away again (try: {later} as the first step)"
+        "step {later} comes after step {earlier} and would reduce the canary's traffic (try: {later} as the first step)"
     )]
     TooLate {
         /// The step before it.
@@ -65,7 +65,7 @@ pub enum StepsError {
     },
     /// The last step is not 100 %.
     #[error(
-        "the last step is {0} %, so the rollout would never end (try: add 100 as the last step, and {0}:pause to wait before it)"
+        "the last step is {0} %, so the rollout would never complete (try: 100 as the last step, with {0}:pause before it)"
     )]
     Unfinished(Percent),
 }
@@ -144,7 +144,8 @@ impl FromStr for Step {
             why,
         };
         let percent = |text: &str| -> Result<Percent, StepsError> {
-            text.parse().map_err(|error| unreadable(format!("{error}")))
+            text.parse()
+                .map_err(|error: super::percent::PercentError| unreadable(error.reason()))
         };
         let mut parts = text.split(':').map(str::trim);
         let exposure = match parts.next().unwrap_or_default() {
@@ -314,15 +315,15 @@ mod tests {
             ("", "there are no steps (try: --steps 1,10,50,100)"),
             (
                 "0,100",
-                "a step of 0 % moves no traffic (try: 1 as the first step)",
+                "a step of 0 % shifts no traffic (try: 1 as the first step)",
             ),
             (
                 "mirror:0%,100",
-                "a mirror of 0 % sends nothing to the canary (try: mirror:10%)",
+                "a mirror of 0 % sends no requests to the canary (try: mirror:10%)",
             ),
             (
                 "1,mirror:10%,100",
-                "step mirror:10% comes after step 1, and would take traffic away again (try: mirror:10% as the first step)",
+                "step mirror:10% comes after step 1 and would reduce the canary's traffic (try: mirror:10% as the first step)",
             ),
             (
                 "mirror,100",
@@ -330,7 +331,7 @@ mod tests {
             ),
             (
                 "mirror:10%",
-                "the last step is 0 %, so the rollout would never end (try: add 100 as the last step, and 0:pause to wait before it)",
+                "the last step is 0 %, so the rollout would never complete (try: 100 as the last step, with 0:pause before it)",
             ),
             (
                 "10,5,100",

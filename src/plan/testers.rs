@@ -29,14 +29,14 @@ pub enum HeaderValue {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TestersError {
     /// It is of no known form.
-    #[error("{0:?} says no header (try: header:x-canary=1, header:NAME~REGEX or cookie:REGEX)")]
+    #[error("{0:?} names no header (try: header:x-canary=1, header:NAME~REGEX or cookie:REGEX)")]
     Unreadable(String),
     /// The header has a name that no request has.
-    #[error("{0:?} is no name of a header (try: header:x-canary=1)")]
+    #[error("{0:?} is not a valid header name (try: header:x-canary=1)")]
     Name(String),
     /// The regular expression cannot be read.
     #[error(
-        "{regex:?} is no regular expression: {why} (try: one in RE2's syntax that matches the whole value)"
+        "{regex:?} is not a valid regular expression: {why} (try: RE2 syntax that matches the whole value)"
     )]
     Regex {
         /// The expression.
@@ -147,18 +147,18 @@ mod tests {
     #[test]
     fn what_is_no_header_is_refused_with_the_fix() {
         for (text, expected) in [
-            ("x-canary=1", "says no header (try: header:x-canary=1"),
-            ("header:x-canary", "says no header"),
-            ("header:x-canary=", "says no header"),
-            ("cookie:", "says no header"),
+            ("x-canary=1", "names no header (try: header:x-canary=1"),
+            ("header:x-canary", "names no header"),
+            ("header:x-canary=", "names no header"),
+            ("cookie:", "names no header"),
             (
                 "header:x canary=1",
-                "\"x canary\" is no name of a header (try: header:x-canary=1)",
+                "\"x canary\" is not a valid header name (try: header:x-canary=1)",
             ),
-            ("header:=1", "is no name of a header"),
+            ("header:=1", "is not a valid header name"),
             (
                 "cookie:(a",
-                "\"(a\" is no regular expression: unclosed group (try: one in RE2's syntax",
+                "\"(a\" is not a valid regular expression: unclosed group (try: RE2 syntax",
             ),
         ] {
             let error = text.parse::<Testers>().unwrap_err().to_string();

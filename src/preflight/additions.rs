@@ -21,23 +21,23 @@ pub fn additions(vs: &VirtualService, rollout: &Rollout) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !added.is_empty() {
         findings.push(Finding::ok(format!(
-            "{canary} is added to {added} with the first step; a rollback takes it out again"
+            "{canary} is added to {added} with the first step; a rollback removes it again"
         )));
     }
     if !scaled.is_empty() {
         findings.push(Finding::ok(format!(
-            "the weights of {scaled} are multiplied while the rollout runs, so that they express every step"
+            "the weights of {scaled} are multiplied during the rollout, to express every step"
         )));
     }
     if let Some(testers) = &rollout.plan.testers {
         findings.push(Finding::ok(format!(
-            "requests with {testers} go to {canary} by a rule of its own until the rollout ends; testers are not judged before the first percent"
+            "requests with {testers} go to {canary} by a rule of its own until the rollout ends; no analysis of testers before step 1"
         )));
     }
     let steps = 0..rollout.plan.len();
     for share in steps.filter_map(|step| rollout.plan.exposure(step).mirrored()) {
         findings.push(Finding::ok(format!(
-            "{share} % of the requests are mirrored to {canary} before the first percent, and judged by what its own proxies report; no user waits for an answer"
+            "{share} % of the requests are mirrored to {canary} before step 1 and analyzed by what its own proxies report; users get no mirrored responses"
         )));
     }
     findings
@@ -50,9 +50,9 @@ pub fn unseen_copies(plan: &Plan, samples: &Samples) -> Option<Finding> {
         return None;
     }
     let then = match plan.on_inconclusive {
-        OnStuck::Rollback => "the rollout is taken back there",
+        OnStuck::Rollback => "the rollout is rolled back there",
         OnStuck::Hold => "the rollout waits there for promote",
-        OnStuck::Promote => "the rollout goes on without a verdict",
+        OnStuck::Promote => "the rollout continues without a verdict",
     };
     Some(Finding::warn(
         format!(
@@ -60,8 +60,8 @@ pub fn unseen_copies(plan: &Plan, samples: &Samples) -> Option<Finding> {
             samples.source
         ),
         format!(
-            "what becomes of mirrored requests is seen by nobody else, so the step that mirrors comes to no verdict, and {then}"
+            "only they report mirrored requests, so the mirror step stays inconclusive, and {then}"
         ),
-        "scrape the sidecars of the versions' pods, or --on-inconclusive promote to go on without a verdict, or steps without mirror",
+        "scrape the sidecars of both versions, or --on-inconclusive promote, or steps without mirror",
     ))
 }

@@ -66,7 +66,7 @@ fn of(facts: &Facts, version: &Version) -> Option<Finding> {
             "Service {} is in ambient mode without a waypoint (label {WAYPOINT})",
             version.service_name()
         ),
-        "ztunnel splits no HTTP traffic by weight and counts connections only",
+        "ztunnel does not split HTTP traffic by weight and counts connections only",
         format!(
             "istioctl waypoint apply -n {namespace}, then: kubectl label service {name} -n {namespace} {WAYPOINT}=waypoint"
         ),
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(
             told(check(&ambient())),
             [
-                "refuse: Service shop/reviews is in ambient mode without a waypoint (label istio.io/use-waypoint): ztunnel splits no HTTP traffic by weight and counts connections only (try: istioctl waypoint apply -n shop, then: kubectl label service reviews -n shop istio.io/use-waypoint=waypoint)"
+                "refuse: Service shop/reviews is in ambient mode without a waypoint (label istio.io/use-waypoint): ztunnel does not split HTTP traffic by weight and counts connections only (try: istioctl waypoint apply -n shop, then: kubectl label service reviews -n shop istio.io/use-waypoint=waypoint)"
             ]
         );
     }

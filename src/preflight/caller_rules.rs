@@ -76,17 +76,17 @@ fn of_client(facts: &Facts, host: &Host, client: &str, named: &[&Subset]) -> Opt
         return (!others.is_empty()).then(|| {
             Finding::warn(
                 format!(
-                    "callers in namespace {client} go by DestinationRule {name} for {host}, which gives subset {} other labels than {} (spec.subsets[].labels)",
+                    "callers in namespace {client} use DestinationRule {name} for {host}, which gives subset {} other labels than {} (spec.subsets[].labels)",
                     others.join(", "),
                     first.rule
                 ),
-                "their requests reach other pods than those that are looked at here",
+                "their requests reach other pods than those checked here",
                 format!("the same labels, or: kubectl delete destinationrule {} -n {client}", rule.1),
             )
         });
     }
     let what = format!(
-        "callers in namespace {client} go by DestinationRule {name} alone for {host}, which defines no subset {} (spec.subsets)",
+        "callers in namespace {client} use only DestinationRule {name} for {host}, which defines no subset {} (spec.subsets)",
         lacking.join(", ")
     );
     let fix = format!(
@@ -98,10 +98,10 @@ fn of_client(facts: &Facts, host: &Host, client: &str, named: &[&Subset]) -> Opt
     Some(match breaks {
         true => Finding::refuse(
             what,
-            "their share of the canary's requests would go nowhere",
+            "their share of the canary's requests would fail (503)",
             fix,
         ),
-        false => Finding::warn(what, "requests of theirs to it go nowhere", fix),
+        false => Finding::warn(what, "their requests to it fail (503)", fix),
     })
 }
 
@@ -120,12 +120,12 @@ fn of_others(facts: &Facts, host: &Host, service: &str, named: &[&Subset]) -> Op
     let (namespace, rule) = subset.rule.split_once('/').unwrap_or_default();
     let (why, fix) = if namespace == service {
         (
-            "callers and gateways in other namespaces do not know its subsets, and requests of theirs go nowhere",
+            "callers and gateways in other namespaces do not see its subsets, and their requests fail (503)",
             format!("no spec.exportTo: kubectl edit destinationrule {rule} -n {namespace}"),
         )
     } else {
         (
-            "a caller or gateway in another namespace looks in its own, the Service's and the root namespace; requests of theirs go nowhere",
+            "a caller or gateway in another namespace looks in its own, the Service's and the root namespace; their requests fail (503)",
             format!(
                 "move it: kubectl get destinationrule {rule} -n {namespace} -o yaml, with metadata.namespace: {service}"
             ),
@@ -138,7 +138,7 @@ fn of_others(facts: &Facts, host: &Host, service: &str, named: &[&Subset]) -> Op
         )
     } else {
         format!(
-            "DestinationRule {} counts for callers in namespace {namespace} alone, and {host} is a Service of {service} (metadata.namespace)",
+            "DestinationRule {} applies only to callers in namespace {namespace}, but {host} is a Service of {service} (metadata.namespace)",
             subset.rule
         )
     };
@@ -175,21 +175,21 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "refuse: callers in namespace web go by DestinationRule web/reviews alone for reviews.shop.svc.cluster.local, which defines no subset v2 (spec.subsets): their share of the canary's requests would go nowhere (try: the same subsets there: kubectl edit destinationrule reviews -n web)"
+                "refuse: callers in namespace web use only DestinationRule web/reviews for reviews.shop.svc.cluster.local, which defines no subset v2 (spec.subsets): their share of the canary's requests would fail (503) (try: the same subsets there: kubectl edit destinationrule reviews -n web)"
             ]
         );
         facts.rules[1] = own(json!([]));
         assert_eq!(
             told(check(&facts)),
             [
-                "warn: callers in namespace web go by DestinationRule web/reviews alone for reviews.shop.svc.cluster.local, which defines no subset v1, v2 (spec.subsets): requests of theirs to it go nowhere (try: the same subsets there: kubectl edit destinationrule reviews -n web)"
+                "warn: callers in namespace web use only DestinationRule web/reviews for reviews.shop.svc.cluster.local, which defines no subset v1, v2 (spec.subsets): their requests to it fail (503) (try: the same subsets there: kubectl edit destinationrule reviews -n web)"
             ]
         );
         facts.rules[1] = own(json!([v1, {"name": "v2", "labels": {"track": "next"}}]));
         assert_eq!(
             told(check(&facts)),
             [
-                "warn: callers in namespace web go by DestinationRule web/reviews for reviews.shop.svc.cluster.local, which gives subset v2 other labels than shop/reviews (spec.subsets[].labels): their requests reach other pods than those that are looked at here (try: the same labels, or: kubectl delete destinationrule reviews -n web)"
+                "warn: callers in namespace web go by DestinationRule web/reviews for reviews.shop.svc.cluster.local, which gives subset v2 other labels than shop/reviews (spec.subsets[].labels): their requests reach other pods than those checked here (try: the same labels, or: kubectl delete destinationrule reviews -n web)"
             ]
         );
         facts.change_spec(|spec| spec["exportTo"] = json!(["."]));
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "warn: DestinationRule shop/reviews is not exported to all namespaces (spec.exportTo): callers and gateways in other namespaces do not know its subsets, and requests of theirs go nowhere (try: no spec.exportTo: kubectl edit destinationrule reviews -n shop)"
+                "warn: DestinationRule shop/reviews is not exported to all namespaces (spec.exportTo): callers and gateways in other namespaces do not see its subsets, and their requests fail (503) (try: no spec.exportTo: kubectl edit destinationrule reviews -n shop)"
             ]
         );
         facts.change_spec(|spec| {
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "warn: DestinationRule web/reviews counts for callers in namespace web alone, and reviews.shop.svc.cluster.local is a Service of shop (metadata.namespace): a caller or gateway in another namespace looks in its own, the Service's and the root namespace; requests of theirs go nowhere (try: move it: kubectl get destinationrule reviews -n web -o yaml, with metadata.namespace: shop)"
+                "warn: DestinationRule web/reviews applies only to callers in namespace web, but reviews.shop.svc.cluster.local is a Service of shop (metadata.namespace): a caller or gateway in another namespace looks in its own, the Service's and the root namespace; their requests fail (503) (try: move it: kubectl get destinationrule reviews -n web -o yaml, with metadata.namespace: shop)"
             ]
         );
         facts.rules[0]["metadata"]["namespace"] = json!(ROOT);

@@ -23,7 +23,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                 stable.destination
             ),
             format!(
-                "at 100 % each would take {} times what one of stable takes today",
+                "at 100 % each would get {} times the load of a stable pod today",
                 ratio(of_stable, of_canary)
             ),
             scale(canary, of_stable),
@@ -37,7 +37,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                 pods(of_stable),
                 canary.destination
             ),
-            format!("after a rollback {of_stable} would take what {of_canary} took"),
+            format!("after a rollback {of_stable} would get the load of {of_canary}"),
             scale(stable, of_canary),
         ));
     }
@@ -51,7 +51,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                     "HorizontalPodAutoscaler {namespace}/{name} may shrink stable {} from {of_stable} pods to {least} (spec.minReplicas)",
                     stable.destination
                 ),
-                format!("as its traffic goes, so do its pods; on a rollback {least} would take everything at once"),
+                format!("it scales down as traffic leaves; a rollback would send everything to {least} at once"),
                 format!(
                     "kubectl patch hpa {name} -n {namespace} -p '{{\"spec\":{{\"minReplicas\":{of_stable}}}}}' until the rollout has ended"
                 ),
@@ -139,13 +139,13 @@ mod tests {
         assert_eq!(
             told(check(&with_pods(3, 2))),
             [
-                "warn: canary v2 has 2 ready pods, stable v1 has 3: at 100 % each would take 1.5 times what one of stable takes today (try: kubectl scale deployment reviews-v2 -n shop --replicas=3)"
+                "warn: canary v2 has 2 ready pods, stable v1 has 3: at 100 % each would get 1.5 times the load of a stable pod today (try: kubectl scale deployment reviews-v2 -n shop --replicas=3)"
             ]
         );
         assert_eq!(
             told(check(&with_pods(1, 3))),
             [
-                "warn: stable v1 has 1 ready pod, canary v2 has 3: after a rollback 1 would take what 3 took (try: kubectl scale deployment reviews-v1 -n shop --replicas=3)"
+                "warn: stable v1 has 1 ready pod, canary v2 has 3: after a rollback 1 would get the load of 3 (try: kubectl scale deployment reviews-v1 -n shop --replicas=3)"
             ]
         );
     }
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "warn: HorizontalPodAutoscaler shop/reviews-v1 may shrink stable v1 from 3 pods to 1 (spec.minReplicas): as its traffic goes, so do its pods; on a rollback 1 would take everything at once (try: kubectl patch hpa reviews-v1 -n shop -p '{\"spec\":{\"minReplicas\":3}}' until the rollout has ended)"
+                "warn: HorizontalPodAutoscaler shop/reviews-v1 may shrink stable v1 from 3 pods to 1 (spec.minReplicas): it scales down as traffic leaves; a rollback would send everything to 1 at once (try: kubectl patch hpa reviews-v1 -n shop -p '{\"spec\":{\"minReplicas\":3}}' until the rollout has ended)"
             ]
         );
         facts.autoscalers = vec![

@@ -121,10 +121,10 @@ fn conflict(facts: &Facts, other: &VirtualService) -> Option<Finding> {
     if ours.contains(MESH) && theirs.contains(MESH) && meet(vs, other) {
         return Some(Finding::refuse(
             format!(
-                "virtualservice {object} answers for {} in the mesh too (spec.hosts)",
+                "virtualservice {object} also has host {} in the mesh (spec.hosts)",
                 named.join(", ")
             ),
-            "only one of the two is in force there, and Istio leaves undefined which",
+            "only one of the two is in effect there, and Istio does not define which",
             merge,
         ));
     }
@@ -137,7 +137,7 @@ fn conflict(facts: &Facts, other: &VirtualService) -> Option<Finding> {
         return None;
     }
     let what = format!(
-        "virtualservice {object} answers for {} at gateway {} too (spec.hosts, spec.gateways)",
+        "virtualservice {object} also has host {} at gateway {} (spec.hosts, spec.gateways)",
         named.join(", "),
         shared.join(", ")
     );
@@ -145,13 +145,13 @@ fn conflict(facts: &Facts, other: &VirtualService) -> Option<Finding> {
     Some(if catches_all(vs) && catches_all(other) {
         Finding::refuse(
             what,
-            "both have a rule without a match, and only one of these ever gets a request",
+            "both have a rule without a match, and only one of these gets requests",
             merge,
         )
     } else {
         Finding::warn(
             what,
-            "Istio merges the rules of both in an order that is not defined",
+            "Istio merges the rules of both in an undefined order",
             merge,
         )
     })
@@ -171,8 +171,8 @@ fn reach(vs: &VirtualService) -> Option<Finding> {
             vs.full_name(),
             exported.join(", ")
         ),
-        "callers in other namespaces do not follow its weights",
-        "leave exportTo out, where they should",
+        "callers in other namespaces ignore its weights",
+        "remove spec.exportTo, if they should use them",
     ))
 }
 
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(
             found(json!({"hosts": ["reviews.shop.svc.cluster.local"], "http": rule(true)})),
             [
-                "refuse: virtualservice shop/other answers for reviews.shop.svc.cluster.local in the mesh too (spec.hosts): only one of the two is in force there, and Istio leaves undefined which (try: move its rules into shop/reviews, then: kubectl delete virtualservice other -n shop)"
+                "refuse: virtualservice shop/other also has host reviews.shop.svc.cluster.local in the mesh (spec.hosts): only one of the two is in effect there, and Istio does not define which (try: move its rules into shop/reviews, then: kubectl delete virtualservice other -n shop)"
             ]
         );
     }
@@ -219,13 +219,13 @@ mod tests {
         assert_eq!(
             found(spec(true)),
             [
-                "warn: virtualservice shop/other answers for shop.example.com at gateway shop/shop too (spec.hosts, spec.gateways): Istio merges the rules of both in an order that is not defined (try: move its rules into shop/reviews, then: kubectl delete virtualservice other -n shop)"
+                "warn: virtualservice shop/other also has host shop.example.com at gateway shop/shop (spec.hosts, spec.gateways): Istio merges the rules of both in an undefined order (try: move its rules into shop/reviews, then: kubectl delete virtualservice other -n shop)"
             ]
         );
         assert_eq!(
             found(spec(false)),
             [
-                "refuse: virtualservice shop/other answers for shop.example.com at gateway shop/shop too (spec.hosts, spec.gateways): both have a rule without a match, and only one of these ever gets a request (try: move its rules into shop/reviews, then: kubectl delete virtualservice other -n shop)"
+                "refuse: virtualservice shop/other also has host shop.example.com at gateway shop/shop (spec.hosts, spec.gateways): both have a rule without a match, and only one of these gets requests (try: move its rules into shop/reviews, then: kubectl delete virtualservice other -n shop)"
             ]
         );
     }
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "warn: virtualservice shop/reviews is exported to . only (spec.exportTo): callers in other namespaces do not follow its weights (try: leave exportTo out, where they should)"
+                "warn: virtualservice shop/reviews is exported to . only (spec.exportTo): callers in other namespaces ignore its weights (try: remove spec.exportTo, if they should use them)"
             ]
         );
     }

@@ -41,7 +41,7 @@ fn of(version: &Version) -> Option<Finding> {
             "pods of {role} {destination} have no label {}",
             keys.join(" and no label ")
         ),
-        "Kiali does not draw them as a version, and destination_version in the metrics is unknown",
+        "Kiali does not show them as a version, and destination_version is unknown in the metrics",
         format!(
             "kubectl patch deployment {workload} -n {} -p '{{\"spec\":{{\"template\":{{\"metadata\":{{\"labels\":{{{}}}}}}}}}}}', which restarts its pods",
             version.namespace(),
@@ -69,8 +69,8 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "warn: pods of stable v1 have no label app and no label version: Kiali does not draw them as a version, and destination_version in the metrics is unknown (try: kubectl patch deployment reviews-v1 -n shop -p '{\"spec\":{\"template\":{\"metadata\":{\"labels\":{\"app\":\"reviews\",\"version\":\"v1\"}}}}}', which restarts its pods)",
-                "warn: pods of canary v2 have no label version: Kiali does not draw them as a version, and destination_version in the metrics is unknown (try: kubectl patch deployment reviews-v2 -n shop -p '{\"spec\":{\"template\":{\"metadata\":{\"labels\":{\"version\":\"v2\"}}}}}', which restarts its pods)",
+                "warn: pods of stable v1 have no label app and no label version: Kiali does not show them as a version, and destination_version is unknown in the metrics (try: kubectl patch deployment reviews-v1 -n shop -p '{\"spec\":{\"template\":{\"metadata\":{\"labels\":{\"app\":\"reviews\",\"version\":\"v1\"}}}}}', which restarts its pods)",
+                "warn: pods of canary v2 have no label version: Kiali does not show them as a version, and destination_version is unknown in the metrics (try: kubectl patch deployment reviews-v2 -n shop -p '{\"spec\":{\"template\":{\"metadata\":{\"labels\":{\"version\":\"v2\"}}}}}', which restarts its pods)",
             ]
         );
     }

@@ -26,7 +26,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         };
         findings.push(Finding::warn(
             format!("{} {keeps} sending to {stable}", list(&catch_all)),
-            "whatever no other route matches never reaches the canary",
+            "requests that no other route matches never reach the canary",
             format!("--route with its name, and --add-destination where it lacks {canary}"),
         ));
     }
@@ -34,7 +34,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         let keeps = if matching.len() == 1 { "keeps" } else { "keep" };
         findings.push(Finding::warn(
             format!("{} {keeps} sending to {stable}", list(&matching)),
-            "the requests that match there do not reach the canary",
+            "requests that match there do not reach the canary",
             "--route names the routes to shift",
         ));
     }
@@ -70,8 +70,8 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "warn: http[2] has no match and keeps sending to v1: whatever no other route matches never reaches the canary (try: --route with its name, and --add-destination where it lacks v2)",
-                "warn: http[old] keeps sending to v1: the requests that match there do not reach the canary (try: --route names the routes to shift)",
+                "warn: http[2] has no match and keeps sending to v1: requests that no other route matches never reach the canary (try: --route with its name, and --add-destination where it lacks v2)",
+                "warn: http[old] keeps sending to v1: requests that match there do not reach the canary (try: --route names the routes to shift)",
             ]
         );
     }

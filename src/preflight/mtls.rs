@@ -87,7 +87,7 @@ fn of(facts: &Facts, version: &Version) -> Option<Disagreement> {
     let (role, destination) = (version.role, &version.destination);
     let rule_at = format!("DestinationRule {} ({})", at.object, at.field);
     let fix = format!(
-        "no tls there, so that Istio decides: kubectl edit destinationrule {} -n {}",
+        "remove the tls mode there: kubectl edit destinationrule {} -n {}",
         rule.1, rule.0
     );
     let by = by.map_or_else(String::new, |by| {
@@ -96,28 +96,28 @@ fn of(facts: &Facts, version: &Version) -> Option<Disagreement> {
     let (what, why, breaks) = match (sent, taken) {
         (Sent::Plain, Taken::Mesh) => (
             format!(
-                "{rule_at} sends plain text to {role} {destination}{by} takes mutual TLS alone"
+                "{rule_at} sends plain text to {role} {destination}{by} accepts only mutual TLS"
             ),
-            "its proxies refuse every such connection",
+            "its proxies reject every such connection",
             true,
         ),
         (Sent::Own, Taken::Mesh) => (
             format!(
-                "{rule_at} sends TLS without the mesh's certificate to {role} {destination}{by} takes the mesh's alone"
+                "{rule_at} sends TLS without the mesh's certificate to {role} {destination}{by} accepts only the mesh's"
             ),
-            "its proxies refuse every such connection",
+            "its proxies reject every such connection",
             true,
         ),
         (Sent::Mesh, Taken::Plain) => (
             format!(
-                "{rule_at} sends mutual TLS to {role} {destination}{by} takes plain text alone"
+                "{rule_at} sends mutual TLS to {role} {destination}{by} accepts only plain text"
             ),
-            "its proxies understand no such connection",
+            "its proxies reject every such connection",
             true,
         ),
         (Sent::Own, Taken::Both | Taken::Plain) => (
             format!("{rule_at} sends TLS of the callers' own to {role} {destination}"),
-            "its own proxies see bytes and report no requests (reporter=\"destination\"); only callers do",
+            "its own proxies report no requests (reporter=\"destination\"), only its callers' proxies do",
             false,
         ),
         (Sent::Plain, Taken::Both | Taken::Plain) | (Sent::Mesh, Taken::Both | Taken::Mesh) => {
@@ -307,27 +307,27 @@ mod tests {
     }
 
     const FIX: &str =
-        "(try: no tls there, so that Istio decides: kubectl edit destinationrule reviews -n shop)";
+        "(try: remove the tls mode there: kubectl edit destinationrule reviews -n shop)";
 
     #[test]
     fn a_canary_whose_proxies_would_refuse_its_callers_is_refused() {
         assert_eq!(
             found("", "DISABLE", strict()),
             [format!(
-                "refuse: DestinationRule shop/reviews (spec.subsets[1].trafficPolicy.tls.mode: DISABLE) sends plain text to canary v2, PeerAuthentication shop/default (spec.mtls.mode: STRICT) takes mutual TLS alone: its proxies refuse every such connection {FIX}"
+                "refuse: DestinationRule shop/reviews (spec.subsets[1].trafficPolicy.tls.mode: DISABLE) sends plain text to canary v2, PeerAuthentication shop/default (spec.mtls.mode: STRICT) accepts only mutual TLS: its proxies reject every such connection {FIX}"
             )]
         );
         assert_eq!(
             found("ISTIO_MUTUAL", "SIMPLE", strict()),
             [format!(
-                "refuse: DestinationRule shop/reviews (spec.subsets[1].trafficPolicy.tls.mode: SIMPLE) sends TLS without the mesh's certificate to canary v2, PeerAuthentication shop/default (spec.mtls.mode: STRICT) takes the mesh's alone: its proxies refuse every such connection {FIX}"
+                "refuse: DestinationRule shop/reviews (spec.subsets[1].trafficPolicy.tls.mode: SIMPLE) sends TLS without the mesh's certificate to canary v2, PeerAuthentication shop/default (spec.mtls.mode: STRICT) accepts only the mesh's: its proxies reject every such connection {FIX}"
             )]
         );
         let plain = vec![policy(ROOT, json!({"mtls": {"mode": "DISABLE"}}))];
         assert_eq!(
             found("", "ISTIO_MUTUAL", plain),
             [format!(
-                "refuse: DestinationRule shop/reviews (spec.subsets[1].trafficPolicy.tls.mode: ISTIO_MUTUAL) sends mutual TLS to canary v2, PeerAuthentication istio-system/default (spec.mtls.mode: DISABLE) takes plain text alone: its proxies understand no such connection {FIX}"
+                "refuse: DestinationRule shop/reviews (spec.subsets[1].trafficPolicy.tls.mode: ISTIO_MUTUAL) sends mutual TLS to canary v2, PeerAuthentication istio-system/default (spec.mtls.mode: DISABLE) accepts only plain text: its proxies reject every such connection {FIX}"
             )]
         );
     }
@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(
             own,
             [format!(
-                "warn: DestinationRule shop/reviews (spec.subsets[1].trafficPolicy.tls.mode: SIMPLE) sends TLS of the callers' own to canary v2: its own proxies see bytes and report no requests (reporter=\"destination\"); only callers do {FIX}"
+                "warn: DestinationRule shop/reviews (spec.subsets[1].trafficPolicy.tls.mode: SIMPLE) sends TLS of the callers' own to canary v2: its own proxies report no requests (reporter=\"destination\"), only its callers' proxies do {FIX}"
             )]
         );
     }

@@ -41,7 +41,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     };
     if let (Owner::FluxKustomization { .. }, Some(annotation)) = (&owner, flux_is_told(vs)) {
         return vec![Finding::ok(format!(
-            "Flux leaves virtualservice {} alone ({annotation})",
+            "Flux ignores virtualservice {} ({annotation})",
             vs.full_name()
         ))];
     }
@@ -200,7 +200,7 @@ fn advice(vs: &VirtualService, kinds: &[RouteKind], owner: &Owner) -> Advice {
             let application = application.as_deref().unwrap_or("that manages it");
             Advice {
                 what: owns("Argo CD", mark),
-                why: "its next sync sets the weights of Git, with selfHeal within seconds",
+                why: "its next sync restores the weights of Git (with selfHeal within seconds)",
                 fix: format!("spec.ignoreDifferences in Application {application}"),
                 snippet: Some(json!({"spec": {
                     "ignoreDifferences": [{"group": "networking.istio.io", "kind": "VirtualService", "name": name, "jqPathExpressions": paths}],
@@ -214,7 +214,7 @@ fn advice(vs: &VirtualService, kinds: &[RouteKind], owner: &Owner) -> Advice {
             mark,
         } => Advice {
             what: owns("Flux", mark),
-            why: "every reconciliation sets the weights of Git",
+            why: "every reconciliation restores the weights of Git",
             fix: format!(
                 "spec.ignore in Kustomization {home}/{kustomization} (Flux 2.9), or: kubectl annotate virtualservice {name} -n {namespace} kustomize.toolkit.fluxcd.io/reconcile=disabled"
             ),
@@ -228,9 +228,9 @@ fn advice(vs: &VirtualService, kinds: &[RouteKind], owner: &Owner) -> Advice {
             mark,
         } => Advice {
             what: owns("Flux", mark),
-            why: "an upgrade or the correction of drift sets the weights of the chart",
+            why: "an upgrade or drift correction restores the weights of the chart",
             fix: format!(
-                "spec.driftDetection.ignore in HelmRelease {home}/{release} where the mode is enabled, and no upgrade meanwhile"
+                "spec.driftDetection.ignore in HelmRelease {home}/{release} where the mode is enabled, and no upgrade during the rollout"
             ),
             snippet: Some(
                 json!({"spec": {"driftDetection": {"mode": "enabled", "ignore": [
@@ -240,7 +240,7 @@ fn advice(vs: &VirtualService, kinds: &[RouteKind], owner: &Owner) -> Advice {
         },
         Owner::Helm { release, mark } => Advice {
             what: owns("Helm", mark),
-            why: "an upgrade may set the weights of the chart",
+            why: "an upgrade may restore the weights of the chart",
             fix: format!(
                 "no helm upgrade {release} until the rollout has ended; then its weights in the chart's values"
             ),
@@ -250,7 +250,7 @@ fn advice(vs: &VirtualService, kinds: &[RouteKind], owner: &Owner) -> Advice {
             what: format!(
                 "virtualservice {object} was written by kubectl apply (annotation kubectl.kubernetes.io/last-applied-configuration)"
             ),
-            why: "the next apply of its file sets the weights that stand there",
+            why: "the next apply of its file restores the weights of the file",
             fix: format!(
                 "no kubectl apply of it until the rollout has ended; then the weights of: kubectl get virtualservice {name} -n {namespace} -o yaml"
             ),
@@ -282,14 +282,14 @@ mod tests {
         assert_eq!(
             found(&tracked, false),
             [format!(
-                "refuse: Argo CD owns virtualservice shop/reviews (annotation argocd.argoproj.io/tracking-id: shop:networking.istio.io/VirtualService:shop/reviews): its next sync sets the weights of Git, with selfHeal within seconds (try: spec.ignoreDifferences in Application shop, then --ignore-owner){snippet}"
+                "refuse: Argo CD owns virtualservice shop/reviews (annotation argocd.argoproj.io/tracking-id: shop:networking.istio.io/VirtualService:shop/reviews): its next sync restores the weights of Git (with selfHeal within seconds) (try: spec.ignoreDifferences in Application shop, then --ignore-owner){snippet}"
             )]
         );
         let managed = json!({"labels": {"app.kubernetes.io/instance": "shop"}, "managedFields": [{"manager": "argocd-controller"}]});
         assert_eq!(
             found(&managed, true),
             [format!(
-                "warn: Argo CD owns virtualservice shop/reviews (manager argocd-controller, label app.kubernetes.io/instance: shop): its next sync sets the weights of Git, with selfHeal within seconds (try: spec.ignoreDifferences in Application shop){snippet}"
+                "warn: Argo CD owns virtualservice shop/reviews (manager argocd-controller, label app.kubernetes.io/instance: shop): its next sync restores the weights of Git (with selfHeal within seconds) (try: spec.ignoreDifferences in Application shop){snippet}"
             )]
         );
         let charted = json!({"labels": {"app.kubernetes.io/instance": "shop"}});
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(
             found(&json!({"labels": labels}), false),
             [
-                "refuse: Flux owns virtualservice shop/reviews (label kustomize.toolkit.fluxcd.io/name: apps): every reconciliation sets the weights of Git (try: spec.ignore in Kustomization flux-system/apps (Flux 2.9), or: kubectl annotate virtualservice reviews -n shop kustomize.toolkit.fluxcd.io/reconcile=disabled, then --ignore-owner)\n\
+                "refuse: Flux owns virtualservice shop/reviews (label kustomize.toolkit.fluxcd.io/name: apps): every reconciliation restores the weights of Git (try: spec.ignore in Kustomization flux-system/apps (Flux 2.9), or: kubectl annotate virtualservice reviews -n shop kustomize.toolkit.fluxcd.io/reconcile=disabled, then --ignore-owner)\n\
                  spec:\n  ignore:\n  - paths:\n    - /spec/http\n    target:\n      kind: VirtualService\n      name: reviews"
             ]
         );
@@ -317,7 +317,7 @@ mod tests {
                     false
                 ),
                 [format!(
-                    "ok: Flux leaves virtualservice shop/reviews alone (annotation {key}: {value})"
+                    "ok: Flux ignores virtualservice shop/reviews (annotation {key}: {value})"
                 )]
             );
         }
@@ -327,7 +327,7 @@ mod tests {
                 false
             ),
             [
-                "refuse: Flux owns virtualservice shop/reviews (manager helm-controller): an upgrade or the correction of drift sets the weights of the chart (try: spec.driftDetection.ignore in HelmRelease flux-system/NAME where the mode is enabled, and no upgrade meanwhile, then --ignore-owner)\n\
+                "refuse: Flux owns virtualservice shop/reviews (manager helm-controller): an upgrade or drift correction restores the weights of the chart (try: spec.driftDetection.ignore in HelmRelease flux-system/NAME where the mode is enabled, and no upgrade during the rollout, then --ignore-owner)\n\
                  spec:\n  driftDetection:\n    ignore:\n    - paths:\n      - /spec/http\n      target:\n        kind: VirtualService\n        name: reviews\n    mode: enabled"
             ]
         );
@@ -339,7 +339,7 @@ mod tests {
         assert_eq!(
             found(&helm, false),
             [
-                "warn: Helm owns virtualservice shop/reviews (annotation meta.helm.sh/release-name: shop): an upgrade may set the weights of the chart (try: no helm upgrade shop until the rollout has ended; then its weights in the chart's values)"
+                "warn: Helm owns virtualservice shop/reviews (annotation meta.helm.sh/release-name: shop): an upgrade may restore the weights of the chart (try: no helm upgrade shop until the rollout has ended; then its weights in the chart's values)"
             ]
         );
         let applied =
@@ -347,7 +347,7 @@ mod tests {
         assert_eq!(
             found(&applied, false),
             [
-                "warn: virtualservice shop/reviews was written by kubectl apply (annotation kubectl.kubernetes.io/last-applied-configuration): the next apply of its file sets the weights that stand there (try: no kubectl apply of it until the rollout has ended; then the weights of: kubectl get virtualservice reviews -n shop -o yaml)"
+                "warn: virtualservice shop/reviews was written by kubectl apply (annotation kubectl.kubernetes.io/last-applied-configuration): the next apply of its file restores the weights of the file (try: no kubectl apply of it until the rollout has ended; then the weights of: kubectl get virtualservice reviews -n shop -o yaml)"
             ]
         );
     }

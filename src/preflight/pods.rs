@@ -33,7 +33,7 @@ fn of(version: &Version) -> Option<Finding> {
         };
         return Some(Finding::refuse(
             what,
-            format!("the pods of {role} {destination} cannot be told"),
+            format!("the pods of {role} {destination} cannot be determined"),
             format!("kubectl get services -n {namespace}"),
         ));
     };
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "refuse: there is no Service shop/reviews: the pods of stable v1 cannot be told (try: kubectl get services -n shop)",
+                "refuse: there is no Service shop/reviews: the pods of stable v1 cannot be determined (try: kubectl get services -n shop)",
                 "warn: api.example.com is no Service of this cluster: its pods cannot be looked at",
             ]
         );

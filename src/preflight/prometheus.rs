@@ -25,7 +25,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 fn unavailable(error: &MetricsError) -> Finding {
     let finding = Finding::refuse(
         error.to_string(),
-        "without metrics there is no verdict",
+        "without metrics there is no analysis",
         "--prometheus URL or NAMESPACE/SERVICE:PORT",
     );
     match error {
@@ -46,10 +46,10 @@ fn of(facts: &Facts, samples: &Samples) -> Finding {
     if samples.series == 0 {
         return Finding::warn(
             format!(
-                "{source} has no {} of either version in the last half hour",
+                "{source} has no {} of either version in the last 30m",
                 samples.counted.metric()
             ),
-            "without requests there will be no verdict",
+            "without requests the analysis is inconclusive",
             "send traffic, or check that the proxies are scraped",
         );
     }
@@ -67,10 +67,10 @@ fn of(facts: &Facts, samples: &Samples) -> Finding {
     if age < -SAME_CLOCK {
         return Finding::warn(
             format!(
-                "the newest sample of {source} is {} ahead of the clock here",
+                "the newest sample of {source} is {} ahead of the local clock",
                 spoken(-age)
             ),
-            "every look would come that much too late",
+            "every analysis would be that late",
             "timedatectl set-ntp true, on this machine or where Prometheus runs",
         );
     }
@@ -82,7 +82,7 @@ fn of(facts: &Facts, samples: &Samples) -> Finding {
                 spoken(age),
                 spoken(scrape)
             ),
-            "it no longer scrapes the proxies, or the clock here is ahead; there would be no verdict",
+            "it no longer scrapes the proxies, or the local clock is ahead; the analysis would be inconclusive",
             "compare date -u here and in the cluster, and look at Prometheus' page /targets",
         );
     }
@@ -137,19 +137,19 @@ mod tests {
         assert_eq!(
             found(0, 0, None),
             [
-                "warn: istio-system/prometheus:9090 has no istio_requests_total of either version in the last half hour: without requests there will be no verdict (try: send traffic, or check that the proxies are scraped)"
+                "warn: istio-system/prometheus:9090 has no istio_requests_total of either version in the last 30m: without requests the analysis is inconclusive (try: send traffic, or check that the proxies are scraped)"
             ]
         );
         assert_eq!(
             found(8, 240, Some(15)),
             [
-                "warn: the newest sample of istio-system/prometheus:9090 is 4m old, and it scrapes every 15s: it no longer scrapes the proxies, or the clock here is ahead; there would be no verdict (try: compare date -u here and in the cluster, and look at Prometheus' page /targets)"
+                "warn: the newest sample of istio-system/prometheus:9090 is 4m old, and it scrapes every 15s: it no longer scrapes the proxies, or the local clock is ahead; the analysis would be inconclusive (try: compare date -u here and in the cluster, and look at Prometheus' page /targets)"
             ]
         );
         assert_eq!(
             found(8, -40, Some(15)),
             [
-                "warn: the newest sample of istio-system/prometheus:9090 is 40s ahead of the clock here: every look would come that much too late (try: timedatectl set-ntp true, on this machine or where Prometheus runs)"
+                "warn: the newest sample of istio-system/prometheus:9090 is 40s ahead of the local clock: every analysis would be that late (try: timedatectl set-ntp true, on this machine or where Prometheus runs)"
             ]
         );
     }
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "refuse: the API server refuses: services \"prometheus\" is forbidden; try: a role with get on services/proxy: without metrics there is no verdict (try: a Role in Prometheus' namespace with get on services/proxy, or --prometheus URL)\n\
+                "refuse: the API server refuses: services \"prometheus\" is forbidden; try: a role with get on services/proxy: without metrics there is no analysis (try: a Role in Prometheus' namespace with get on services/proxy, or --prometheus URL)\n\
                  - apiGroups: [\"\"]\n  resources: [\"services/proxy\"]\n  verbs: [get]"
             ]
         );

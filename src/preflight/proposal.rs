@@ -118,7 +118,7 @@ fn defined(
         is_new: false,
     };
     let note = format!(
-        "{} and {} are defined already; the route has to name both (try: kubectl apply -f -)",
+        "{} and {} are already defined; the route has to name both (try: kubectl apply -f -)",
         stable.name, canary.name
     );
     Some(([part(stable), part(canary)], note))
@@ -151,7 +151,7 @@ fn by_label(pods: &[Pod]) -> Option<([Part; 2], String)> {
                 is_new: true,
             };
             let note = format!(
-                "the label {key} tells the pods apart: {many} are {stable}, {few} are {canary} (try: kubectl apply -f -)"
+                "the label {key} distinguishes the pods: {many} are {stable}, {few} are {canary} (try: kubectl apply -f -)"
             );
             Some(([part(stable), part(canary)], note))
         })
@@ -165,7 +165,7 @@ fn unheard_of(destination: &Destination) -> ([Part; 2], String) {
         is_new: true,
     };
     let note = format!(
-        "no label tells pods of {} apart: label today's version=v1 and deploy the new ones with version=v2, then: kubectl apply -f -",
+        "no label distinguishes the pods of {}: label the current ones version=v1 and deploy the new ones with version=v2, then: kubectl apply -f -",
         destination.host
     );
     ([part("v1"), part("v2")], note)
@@ -253,8 +253,8 @@ mod tests {
     #[test]
     fn a_subset_of_all_pods_is_divided_by_what_its_pods_say() {
         let all = json!([{"name": "all-pods", "labels": {"app": "reviews"}}]);
-        insta::assert_snapshot!(proposed("all-pods", all, true), @r#"
-        # the label version tells the pods apart: 3 are v1, 2 are v2 (try: kubectl apply -f -)
+        insta::assert_snapshot!(proposed("all-pods", all, true), @"
+        # the label version distinguishes the pods: 3 are v1, 2 are v2 (try: kubectl apply -f -)
         apiVersion: networking.istio.io/v1
         kind: DestinationRule
         metadata:
@@ -296,7 +296,7 @@ mod tests {
                 subset: v2
               weight: 0
             timeout: 5s
-        "#);
+        ");
     }
 
     #[test]
@@ -309,7 +309,7 @@ mod tests {
         let text = proposed("risky", both, true);
         assert!(
             text.starts_with(
-                "# risky and safe are defined already; the route has to name both (try: kubectl apply -f -)\napiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+                "# risky and safe are already defined; the route has to name both (try: kubectl apply -f -)\napiVersion: networking.istio.io/v1\nkind: VirtualService\n"
             ),
             "{text}"
         );
@@ -325,7 +325,7 @@ mod tests {
         let text = proposed("all-pods", json!([]), false);
         assert!(
             text.starts_with(
-                "# no label tells pods of reviews.shop.svc.cluster.local apart: label today's version=v1 and deploy the new ones with version=v2, then: kubectl apply -f -\n"
+                "# no label distinguishes the pods of reviews.shop.svc.cluster.local: label the current ones version=v1 and deploy the new ones with version=v2, then: kubectl apply -f -\n"
             ),
             "{text}"
         );

@@ -94,21 +94,21 @@ fn told(version: &Version, index: usize, port: &ServicePort) -> Option<Finding> 
         Protocol::Requests => return None,
         Protocol::Bytes(taken) => (
             format!(
-                "port {number} of Service {service} is {called:?} (spec.ports[{index}].{field}), which Istio takes for {taken}"
+                "port {number} of Service {service} is {called:?} (spec.ports[{index}].{field}), which Istio treats as {taken}"
             ),
-            "no HTTP route applies there, and no request is counted",
+            "no HTTP route applies to it, and no requests are counted",
         ),
         Protocol::Guessed if called.is_empty() => (
             format!(
                 "port {number} of Service {service} has neither name nor appProtocol (spec.ports[{index}])"
             ),
-            "Istio guesses from the first bytes; where it guesses TCP, no request is counted",
+            "Istio detects the protocol from the first bytes; where it detects TCP, no requests are counted",
         ),
         Protocol::Guessed => (
             format!(
-                "port {number} of Service {service} is {called:?} (spec.ports[{index}].{field}), which says no protocol"
+                "port {number} of Service {service} is {called:?} (spec.ports[{index}].{field}), which names no protocol"
             ),
-            "Istio guesses from the first bytes; where it guesses TCP, no request is counted",
+            "Istio detects the protocol from the first bytes; where it detects TCP, no requests are counted",
         ),
     };
     let (name, namespace) = version.destination.host.service()?;
@@ -138,23 +138,22 @@ mod tests {
 
     #[test]
     fn ports_whose_requests_nobody_counts_are_named() {
-        let bytes = "no HTTP route applies there, and no request is counted";
-        let guess =
-            "Istio guesses from the first bytes; where it guesses TCP, no request is counted";
+        let bytes = "no HTTP route applies to it, and no requests are counted";
+        let guess = "Istio detects the protocol from the first bytes; where it detects TCP, no requests are counted";
         for (port, what, why) in [
             (
                 json!({"port": 80, "name": "tcp-web"}),
-                "port 80 of Service shop/reviews is \"tcp-web\" (spec.ports[0].name), which Istio takes for TCP",
+                "port 80 of Service shop/reviews is \"tcp-web\" (spec.ports[0].name), which Istio treats as TCP",
                 bytes,
             ),
             (
                 json!({"port": 443, "name": "https"}),
-                "port 443 of Service shop/reviews is \"https\" (spec.ports[0].name), which Istio takes for TLS",
+                "port 443 of Service shop/reviews is \"https\" (spec.ports[0].name), which Istio treats as TLS",
                 bytes,
             ),
             (
                 json!({"port": 80, "name": "http", "appProtocol": "tcp"}),
-                "port 80 of Service shop/reviews is \"tcp\" (spec.ports[0].appProtocol), which Istio takes for TCP",
+                "port 80 of Service shop/reviews is \"tcp\" (spec.ports[0].appProtocol), which Istio treats as TCP",
                 bytes,
             ),
             (
@@ -164,7 +163,7 @@ mod tests {
             ),
             (
                 json!({"port": 80, "name": "web"}),
-                "port 80 of Service shop/reviews is \"web\" (spec.ports[0].name), which says no protocol",
+                "port 80 of Service shop/reviews is \"web\" (spec.ports[0].name), which names no protocol",
                 guess,
             ),
         ] {

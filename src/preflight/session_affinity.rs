@@ -17,11 +17,11 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
             let (namespace, name) = name_of(rule);
             Some(Finding::warn(
                 format!(
-                    "DestinationRule {namespace}/{name} binds sessions by {by} ({field}.loadBalancer.consistentHash)"
+                    "DestinationRule {namespace}/{name} has session affinity by {by} ({field}.loadBalancer.consistentHash)"
                 ),
-                "the weights are drawn first, for every request: one and the same user flips between the versions",
+                "the version is chosen by weight for every request: the same user switches between versions",
                 format!(
-                    "versions that can share a user; --match header:x-canary=1 keeps testers on {}",
+                    "versions that can serve the same user, or --match header:x-canary=1 to keep testers on {}",
                     facts.canary.destination
                 ),
             ))
@@ -117,7 +117,7 @@ mod tests {
             assert_eq!(
                 told(check(&facts)),
                 [format!(
-                    "warn: DestinationRule shop/reviews binds sessions by {by} ({field}.loadBalancer.consistentHash): the weights are drawn first, for every request: one and the same user flips between the versions (try: versions that can share a user; --match header:x-canary=1 keeps testers on v2)"
+                    "warn: DestinationRule shop/reviews has session affinity by {by} ({field}.loadBalancer.consistentHash): the version is chosen by weight for every request: the same user switches between versions (try: versions that can serve the same user, or --match header:x-canary=1 to keep testers on v2)"
                 )]
             );
         }

@@ -33,7 +33,11 @@ pub(super) fn check_metrics(facts: &Facts) -> Vec<Finding> {
     }
     let text = error.to_string();
     let (what, fix) = text.split_once("; try: ").unwrap_or((&text, ""));
-    vec![Finding::refuse(what, "no verdict could be reached", fix)]
+    vec![Finding::refuse(
+        what,
+        "the analysis would be inconclusive",
+        fix,
+    )]
 }
 
 fn missing(facts: &Facts, version: &Version) -> Option<Finding> {
@@ -58,7 +62,7 @@ fn missing(facts: &Facts, version: &Version) -> Option<Finding> {
         names => names.join(", "),
     };
     let what = format!("no DestinationRule defines subset {name} of {host} (it defines {known})");
-    let why = "its requests would go nowhere";
+    let why = "its requests would fail (503)";
     let subset = json!({"name": name, "labels": {"version": name}});
     Some(match rules.first() {
         Some(rule) => {
@@ -109,8 +113,10 @@ fn without_labels(facts: &Facts, version: &Version) -> Option<Finding> {
                 "subset {} of DestinationRule {} has no labels (spec.subsets[].labels)",
                 subset.name, subset.rule
             ),
-            "it holds every pod of the Service, the other version's too",
-            format!("labels that only its pods carry: kubectl edit destinationrule {rule} -n {namespace}"),
+            "it selects every pod of the Service, including the other version's",
+            format!(
+                "labels that only its pods have: kubectl edit destinationrule {rule} -n {namespace}"
+            ),
         )
         .with_snippet(yaml(&json!([
             {"name": subset.name, "labels": {"version": subset.name}}
@@ -131,14 +137,14 @@ fn overlap(facts: &Facts) -> Option<Finding> {
     let labels = |version: &Version| written(&version.selector().unwrap_or_default());
     Some(Finding::refuse(
         format!(
-            "{} pods are in both versions, pod {pod} for one: {} selects {}, {} selects {}",
+            "{} pods are in both versions, for example {pod}: {} selects {}, {} selects {}",
             shared.len(),
             stable.destination,
             labels(stable),
             canary.destination,
             labels(canary)
         ),
-        "whatever the weights, the same pods would answer",
+        "at any weight the same pods would get the requests",
         match (&stable.subset, &canary.subset) {
             (Some(one), Some(other)) if one.rule == other.rule => format!(
                 "labels in spec.subsets[].labels of DestinationRule {} that select different pods",
@@ -171,7 +177,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "refuse: no DestinationRule defines subset v2 of reviews.shop.svc.cluster.local (it defines v1): its requests would go nowhere (try: subset v2 with the labels of its pods in spec.subsets: kubectl edit destinationrule reviews -n shop)\n\
+                "refuse: no DestinationRule defines subset v2 of reviews.shop.svc.cluster.local (it defines v1): its requests would fail (503) (try: subset v2 with the labels of its pods in spec.subsets: kubectl edit destinationrule reviews -n shop)\n\
                  - labels:\n    version: v2\n  name: v2"
             ]
         );
@@ -186,7 +192,7 @@ mod tests {
         assert_eq!(told.len(), 2);
         assert_eq!(
             told[0],
-            "refuse: no DestinationRule defines subset v1 of reviews.shop.svc.cluster.local (it defines none): its requests would go nowhere (try: a DestinationRule with the labels of the versions' pods: kubectl apply -f -)\n\
+            "refuse: no DestinationRule defines subset v1 of reviews.shop.svc.cluster.local (it defines none): its requests would fail (503) (try: a DestinationRule with the labels of the versions' pods: kubectl apply -f -)\n\
              apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  name: reviews\n  namespace: shop\nspec:\n  host: reviews.shop.svc.cluster.local\n  subsets:\n  - labels:\n      version: v1\n    name: v1\n  - labels:\n      version: v2\n    name: v2"
         );
     }
@@ -200,7 +206,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "refuse: subset v2 of DestinationRule shop/reviews has no labels (spec.subsets[].labels): it holds every pod of the Service, the other version's too (try: labels that only its pods carry: kubectl edit destinationrule reviews -n shop)\n\
+                "refuse: subset v2 of DestinationRule shop/reviews has no labels (spec.subsets[].labels): it selects every pod of the Service, including the other version's (try: labels that only its pods have: kubectl edit destinationrule reviews -n shop)\n\
                  - labels:\n    version: v2\n  name: v2"
             ]
         );
@@ -216,7 +222,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "refuse: 3 pods are in both versions, pod reviews-v1-0 for one: v1 selects app=reviews,version=v1, v2 selects app=reviews: whatever the weights, the same pods would answer (try: labels in spec.subsets[].labels of DestinationRule shop/reviews that select different pods)"
+                "refuse: 3 pods are in both versions, for example reviews-v1-0: v1 selects app=reviews,version=v1, v2 selects app=reviews: at any weight the same pods would get the requests (try: labels in spec.subsets[].labels of DestinationRule shop/reviews that select different pods)"
             ]
         );
     }
@@ -234,7 +240,7 @@ mod tests {
         assert_eq!(
             told(check_metrics(&facts)),
             [
-                "refuse: \"reviews\" belongs to both versions: no verdict could be reached (try: subsets whose labels select different pods)"
+                "refuse: \"reviews\" belongs to both versions: the analysis would be inconclusive (try: subsets whose labels select different pods)"
             ]
         );
     }

@@ -16,12 +16,12 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         // The Role that a rollout needs is one of its namespace, so this is no mistake of the user's.
         findings.push(Finding {
             why: Some(
-                "they may not be listed in all namespaces, and one for the same host goes unnoticed there"
+                "listing them in all namespaces is forbidden, so one for the same host elsewhere is not found"
                     .into(),
             ),
             fix: Some("a ClusterRole with list on virtualservices and destinationrules".into()),
             ..Finding::ok(format!(
-                "virtualservices and destinationrules were looked at in {word} {} alone",
+                "virtualservices and destinationrules were checked only in {word} {}",
                 listed(&names)
             ))
         });
@@ -32,49 +32,49 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 fn finding(unread: &Unread) -> Finding {
     let (why, group, resource, verb) = match unread.source {
         Source::OtherRoutes => (
-            "whether another VirtualService answers for the same host is not checked",
+            "whether another VirtualService has the same host is not checked",
             "networking.istio.io",
             "virtualservices",
             "list",
         ),
         Source::Subsets => (
-            "which pods belong to a subset cannot be told without it",
+            "which pods belong to a subset is unknown without it",
             "networking.istio.io",
             "destinationrules",
             "list",
         ),
         Source::Rules => (
-            "whether sessions are bound to pods is not checked",
+            "session affinity is not checked",
             "networking.istio.io",
             "destinationrules",
             "list",
         ),
         Source::Elsewhere => (
-            "whether anything in other namespaces is in the way is not checked",
+            "conflicts with other namespaces are not checked",
             "",
             "",
             "",
         ),
         Source::Services => (
-            "which pods belong to a version cannot be told without it",
+            "which pods belong to a version is unknown without it",
             "",
             "services",
             "get",
         ),
         Source::Pods => (
-            "a version without its pods is not found in the metrics, nor seen to crash",
+            "without its pods a version is not found in the metrics, and crashes go unnoticed",
             "",
             "pods",
             "list",
         ),
         Source::Authentications => (
-            "whether the versions' proxies take what the DestinationRule's tls.mode sends is not checked",
+            "whether the versions' proxies accept the DestinationRule's tls.mode is not checked",
             "security.istio.io",
             "peerauthentications",
             "list",
         ),
         Source::Autoscalers => (
-            "whether stable can take everything back is not checked",
+            "whether stable can take all traffic after a rollback is not checked",
             "autoscaling",
             "horizontalpodautoscalers",
             "list",
@@ -85,7 +85,7 @@ fn finding(unread: &Unread) -> Finding {
             "namespaces",
             "get",
         ),
-        Source::Permissions => ("what we may do is not checked", "", "", ""),
+        Source::Permissions => ("permissions are not checked", "", "", ""),
     };
     let what = format!("cannot {}: {}", unread.error.attempted, unread.error.why);
     let essential = matches!(
@@ -95,7 +95,7 @@ fn finding(unread: &Unread) -> Finding {
     let rule = unread.error.kind == ErrorKind::Forbidden && !resource.is_empty();
     let fix = match (rule, unread.error.may_pass()) {
         (true, _) => role(&unread.namespace, &[verb], resource),
-        (false, true) => "again in a moment".to_owned(),
+        (false, true) => "the same command again in a moment".to_owned(),
         (false, false) => String::new(),
     };
     let finding = if essential {
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "ok: virtualservices and destinationrules were looked at in namespaces shop and web alone: they may not be listed in all namespaces, and one for the same host goes unnoticed there (try: a ClusterRole with list on virtualservices and destinationrules)"
+                "ok: virtualservices and destinationrules were checked only in namespaces shop and web: listing them in all namespaces is forbidden, so one for the same host elsewhere is not found (try: a ClusterRole with list on virtualservices and destinationrules)"
             ]
         );
     }
@@ -192,14 +192,14 @@ mod tests {
         assert_eq!(
             found(Source::Pods, ErrorKind::Forbidden),
             [
-                "refuse: cannot list things in namespace shop: no: a version without its pods is not found in the metrics, nor seen to crash (try: a Role in namespace shop with list on pods)\n\
+                "refuse: cannot list things in namespace shop: no: without its pods a version is not found in the metrics, and crashes go unnoticed (try: a Role in namespace shop with list on pods)\n\
                  - apiGroups: [\"\"]\n  resources: [\"pods\"]\n  verbs: [list]"
             ]
         );
         assert_eq!(
             found(Source::Autoscalers, ErrorKind::Unknown),
             [
-                "warn: cannot list things in namespace shop: no: whether stable can take everything back is not checked (try: again in a moment)"
+                "warn: cannot list things in namespace shop: no: whether stable can take all traffic after a rollback is not checked (try: the same command again in a moment)"
             ]
         );
     }

@@ -83,13 +83,13 @@ impl View for AnalysisView {
         writeln!(
             out,
             "{:<9}{:.0} to {:.0}",
-            "judged", self.period.from, self.period.to
+            "period", self.period.from, self.period.to
         )?;
         let versions = Versions {
             stable: stable.into(),
             canary: canary.into(),
         };
-        writeln!(out, "{:<9}{}", "counted", versions.tally(self.total))?;
+        writeln!(out, "{:<9}{}", "requests", versions.tally(self.total))?;
         if self.step != self.total {
             writeln!(out, "{:<9}{}", "step", versions.tally(self.step))?;
         }

@@ -1,4 +1,4 @@
-//! Where one rollout stands, at length.
+//! The status of one rollout in full.
 
 use std::io::{self, Write};
 
@@ -30,14 +30,14 @@ impl View for StatusRow {
         if let Some(lead) = &self.moves_with {
             field(
                 "With:",
-                &format!("moves with {}", escape(&lead.to_string())),
+                &format!("shifted together with {}", escape(&lead.to_string())),
             )?;
         }
         if !self.also.is_empty() {
             let also: Vec<_> = self.also.iter().map(ToString::to_string).collect();
             field(
                 "Also:",
-                &format!("{} move with it", escape(&also.join(", "))),
+                &format!("{} (shifted together)", escape(&also.join(", "))),
             )?;
         }
         if let Some(ladder) = ladder(self, palette) {
@@ -63,7 +63,7 @@ impl View for StatusRow {
         }
         if let (Some(run), Some(began)) = (&self.run, self.began) {
             let ago = age(self.at.duration_since(began));
-            field("Run:", &format!("{}, began {ago} ago", escape(run)))?;
+            field("Run:", &format!("{}, started {ago} ago", escape(run)))?;
         }
         if let Some(plan) = &self.plan {
             field("Plan:", &escape(plan))?;
@@ -107,9 +107,9 @@ impl StatusRow {
             let text = match route.state {
                 RouteState::AsSet => continue,
                 RouteState::Changed => "has other weights than the rollout set",
-                RouteState::Missing => "is gone or sends elsewhere",
+                RouteState::Missing => "was deleted or sends elsewhere",
             };
-            let text = format!("{} {text}; somebody else changed it", escape(&route.route));
+            let text = format!("{} {text}; changed by another client", escape(&route.route));
             writeln!(out, "{}", palette.paint(Tone::Bad, text))?;
         }
         Ok(())
@@ -119,17 +119,14 @@ impl StatusRow {
 fn phase(row: &StatusRow, palette: Palette) -> String {
     let (tone, words) = match row.phase {
         Standing::Idle => (Tone::Plain, "no rollout"),
-        Standing::Progressing => (Tone::Good, "the step is being judged"),
-        Standing::Waiting => (Tone::Caution, "the step is over and waits for promote"),
-        Standing::Paused => (Tone::Caution, "somebody asked to stay at this weight"),
+        Standing::Progressing => (Tone::Good, "analyzing the current step"),
+        Standing::Waiting => (Tone::Caution, "the step has passed, waiting for promote"),
+        Standing::Paused => (Tone::Caution, "holding at the current weight on request"),
         Standing::Tripped => (
             Tone::Bad,
-            "no traffic until a regression is confirmed or cleared",
+            "0 % until the regression is confirmed or a false alarm",
         ),
-        Standing::Damaged => (
-            Tone::Bad,
-            "the state cannot be read; traffic is as it was left",
-        ),
+        Standing::Damaged => (Tone::Bad, "the state cannot be read; weights unchanged"),
     };
     format!("{} ({words})", palette.paint(tone, row.phase.word()))
 }

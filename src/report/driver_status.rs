@@ -1,4 +1,4 @@
-//! Whether anybody drives a rollout, as its lease tells.
+//! Whether a driver is running, read from its lease.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -47,14 +47,16 @@ impl DriverStatus {
             (false, false) => Tone::Plain,
         };
         let absent = match (&self.holder, ago) {
-            (Some(_), Some(ago)) if self.alive => return (tone, format!("alive, seen {ago} ago")),
-            (Some(_), Some(ago)) => format!("not seen for {ago}"),
-            _ => "nobody".into(),
+            (Some(_), Some(ago)) if self.alive => {
+                return (tone, format!("running, seen {ago} ago"));
+            }
+            (Some(_), Some(ago)) => format!("no driver for {ago}"),
+            _ => "no driver".into(),
         };
         match judged {
             true => (
                 tone,
-                format!("{absent}: nothing is judged and nobody rolls back"),
+                format!("ORPHANED: {absent}, no analysis, no automatic rollback"),
             ),
             false => (tone, absent),
         }

@@ -1,4 +1,4 @@
-//! Who tells the story: what was said already, and the form of what is said next.
+//! Formats events as lines, and remembers what has been printed so that nothing is repeated.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use crate::report::escape;
 use crate::rollout::{Event, EventKind, Reason};
 use crate::verdict::Verdict;
 
-/// Tells the story of one or several rollouts.
+/// Formats the events of one or several rollouts.
 ///
-/// It remembers what it has said, so that nothing is said twice: looks at the metrics are passed over
-/// until something is different, weights are compared with the ones that were told last.
+/// Analyses of the metrics are left out until one differs from the last that was printed; weights are
+/// compared with the ones that were printed last.
 #[derive(Debug)]
 pub(super) struct EventFormatter {
     zone: TimeZone,
@@ -25,12 +25,10 @@ pub(super) struct EventFormatter {
     memories: BTreeMap<(String, String), RolloutMemory>,
 }
 
-/// What has been told of one rollout.
+/// What has been printed of one rollout.
 #[derive(Debug, Default)]
 pub(super) struct RolloutMemory {
     pub(super) versions: Versions,
-    /// When everything was still as it had been; unknown to a process that took over.
-    pub(super) untouched: Option<Timestamp>,
     pub(super) exposure: Option<Exposure>,
     pub(super) told: ToldWeights,
     pub(super) spoke: Option<Timestamp>,
@@ -44,7 +42,7 @@ pub(super) struct RolloutMemory {
 }
 
 impl EventFormatter {
-    /// A narrator that tells times in `zone` and breaks a silence after `heartbeat`.
+    /// Times of day are in `zone`; after `heartbeat` without a line, the next analysis is printed.
     pub(super) fn new(zone: TimeZone, heartbeat: Option<SignedDuration>) -> Self {
         Self {
             zone,
@@ -59,7 +57,7 @@ impl EventFormatter {
         self.named = true;
     }
 
-    /// What is to be said of `event`; often nothing.
+    /// The lines for `event`; often none.
     pub(super) fn tell(&mut self, event: &Event) -> Vec<Line> {
         let key = (event.namespace.clone(), event.name.clone());
         let memory = self.memories.entry(key.clone()).or_default();
@@ -139,7 +137,7 @@ impl EventText<'_> {
     }
 
     pub(super) fn head(&mut self, word: &str, tone: Tone, place: Place, text: String) {
-        let time = Some(self.time(self.event.at));
+        let time = Some(self.time());
         self.push(time, word, tone, place, text);
     }
 
@@ -171,15 +169,8 @@ impl EventText<'_> {
         format!("kubectl canary {verb} {name} -n {namespace}")
     }
 
-    /// The time of day, with the date if that is another day than the event's.
-    pub(super) fn time(&self, at: Timestamp) -> String {
-        let there = at.to_zoned(self.zone.clone());
-        let today = self.event.at.to_zoned(self.zone.clone()).date();
-        let form = if there.date() == today {
-            "%H:%M:%S"
-        } else {
-            "%Y-%m-%d %H:%M:%S"
-        };
-        there.strftime(form).to_string()
+    fn time(&self) -> String {
+        let at = self.event.at.to_zoned(self.zone.clone());
+        at.strftime("%H:%M:%S").to_string()
     }
 }

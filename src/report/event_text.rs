@@ -1,4 +1,10 @@
-//! Events told in words: the one place where an event becomes lines.
+//! The one place where an event becomes lines of text.
+
+use jiff::SignedDuration;
+
+use jiff::SignedDuration;
+
+use jiff::SignedDuration;
 
 use super::event_formatter::{EventText, RolloutMemory};
 use super::line::Place;
@@ -36,7 +42,7 @@ impl EventText<'_> {
                 let canary = &self.memory.versions.canary;
                 let text = match exposure {
                     Exposure::Mirror(_) => format!(
-                        "{} of {} requests mirrored to {canary}",
+                        "{canary} is receiving mirrored requests: {} of {}",
                         grouped(arrived),
                         grouped(stable)
                     ),
@@ -46,7 +52,7 @@ impl EventText<'_> {
                         grouped(arrived + stable)
                     ),
                 };
-                self.say("flowing", Tone::Plain, Some(*exposure), text);
+                self.say("traffic", Tone::Plain, Some(*exposure), text);
             }
             kind @ EventKind::Looked { .. } => self.looked(kind),
             EventKind::StepPassed {
@@ -72,8 +78,8 @@ impl EventText<'_> {
                         "{} {} in {}",
                         self.memory.versions.canary,
                         match shadow {
-                            None => "at 0 %",
-                            Some(_) => "gets no more copies",
+                            None => "set to 0 %",
+                            Some(_) => "gets no mirrored requests",
                         },
                         millis(*took_millis)
                     )),
@@ -90,7 +96,7 @@ impl EventText<'_> {
                         self.memory.versions.canary
                     )),
                 ]);
-                self.say("cleared", Tone::Good, Some(*exposure), text);
+                self.say("false alarm", Tone::Good, Some(*exposure), text);
             }
             EventKind::Regressed {
                 exposure,
@@ -104,13 +110,13 @@ impl EventText<'_> {
                 self.next(self.command("promote"));
             }
             EventKind::Paused { by } => {
-                let text = format!("by {}", escape(by));
+                let text = format!("requested by {}", escape(by));
                 self.say("paused", Tone::Caution, self.memory.exposure, text);
                 self.next(self.command("resume"));
             }
             EventKind::Continued { by } => {
-                let text = format!("by {}", escape(by));
-                self.say("continued", Tone::Plain, self.memory.exposure, text);
+                let text = format!("requested by {}", escape(by));
+                self.say("resumed", Tone::Plain, self.memory.exposure, text);
             }
             EventKind::Promoted { by, exposure } => {
                 let text = format!("by {}", escape(by));
@@ -130,18 +136,18 @@ impl EventText<'_> {
                     "metrics",
                     Tone::Good,
                     self.memory.exposure,
-                    format!("back after {after}"),
+                    format!("available again after {after}"),
                 );
             }
             EventKind::NoVerdict { reasons, policy } => {
                 self.memory.undecided = true;
                 let then = match policy {
                     OnStuck::Rollback => "rolling back",
-                    OnStuck::Hold => "holding the weight",
-                    OnStuck::Promote => "going on without a verdict, as asked",
+                    OnStuck::Hold => "holding the current weight",
+                    OnStuck::Promote => "continuing without a verdict, as requested",
                 };
                 let text = phrase::clauses([self.joined(reasons), Some(then.to_owned())]);
-                self.say("no verdict", Tone::Caution, self.memory.exposure, text);
+                self.say("inconclusive", Tone::Caution, self.memory.exposure, text);
             }
             EventKind::Drifted {
                 manager,
@@ -149,17 +155,17 @@ impl EventText<'_> {
                 policy,
             } => {
                 let then = match policy {
-                    OnDrift::Stop => "stopping, nothing is overwritten",
-                    OnDrift::Rollback => "restoring the original weights, as asked",
-                    OnDrift::Reassert => "setting the weights of the step again, as asked",
+                    OnDrift::Stop => "stopping, nothing overwritten",
+                    OnDrift::Rollback => "restoring the original weights, as requested",
+                    OnDrift::Reassert => "setting the step's weights again, as requested",
                 };
                 let manager = match manager.as_str() {
-                    "" => "an unknown manager".into(),
+                    "" => "an unknown field manager".into(),
                     name => escape(name),
                 };
-                let text = format!("by {manager}: {}; {then}", escape(what));
+                let text = format!("changed by {manager}: {}; {then}", escape(what));
                 self.memory.told = ToldWeights::default();
-                self.say("drifted", Tone::Bad, self.memory.exposure, text);
+                self.say("drift", Tone::Bad, self.memory.exposure, text);
             }
             EventKind::Retrying {
                 what,
@@ -170,7 +176,7 @@ impl EventText<'_> {
                 let text = format!("{}: {}; attempt {attempt}", escape(what), escape(why));
                 self.say("retrying", Tone::Caution, self.memory.exposure, text);
                 if let Some(command) = manual {
-                    self.add("by hand", Tone::Bad, escape(command).into());
+                    self.add("manually", Tone::Bad, escape(command).into());
                 }
             }
             EventKind::RollingBack { cause, exposure } => {
@@ -215,7 +221,6 @@ impl EventText<'_> {
                 stable: escape(stable).into(),
                 canary: escape(canary).into(),
             },
-            untouched: resumed_from.is_none().then_some(self.event.at),
             ..RolloutMemory::default()
         };
         let text = format!(
@@ -236,7 +241,7 @@ impl EventText<'_> {
         }
         if !skipped.is_empty() {
             let text = format!(
-                "{}, which {} has already",
+                "{}: {} already has it",
                 phrase::ladder(skipped),
                 self.memory.versions.canary
             );
@@ -244,11 +249,11 @@ impl EventText<'_> {
         }
         if !left_behind.is_empty() {
             let text = format!(
-                "{} on {}",
+                "{} stays on {}",
                 phrase::routes(left_behind),
                 self.memory.versions.stable
             );
-            self.add("stays", Tone::Caution, text);
+            self.add("excluded", Tone::Caution, text);
         }
         self.add("metrics", Tone::Plain, escape(prometheus).into());
     }
@@ -279,7 +284,7 @@ impl EventText<'_> {
                 Some(reasons) => format!("{label}: {reasons}"),
                 None => label.to_owned(),
             }),
-            old.map(|age| format!("newest sample {} s old", age / 1000)),
+            old.map(|age| format!("newest sample {} old", duration(age / 1000 * 1000))),
         ]);
         let tone = match verdict {
             Verdict::Healthy => Tone::Good,
@@ -287,7 +292,7 @@ impl EventText<'_> {
             Verdict::NotEnoughData => Tone::Plain,
             Verdict::MetricsUnavailable => Tone::Caution,
         };
-        self.say("watching", tone, Some(*exposure), text);
+        self.say("analyzing", tone, Some(*exposure), text);
     }
 
     fn passed(
@@ -330,17 +335,13 @@ impl EventText<'_> {
         self.memory.rolled_back = true;
         self.memory.exposure = None;
         let object = &self.object;
-        let state = match self.memory.untouched {
-            Some(at) => format!("{object} is as it was at {}, verified", self.time(at)),
-            None => format!("{object} has its original weights back, verified"),
-        };
-        let took = millis(took);
-        let done = match routes {
-            [] => format!("in {took}"),
-            routes => format!("in {took}: {}", self.memory.told.changes(routes)),
-        };
+        let state = format!(
+            "{object}: original weights{} restored and verified in {}",
+            phrase::restored(routes),
+            millis(took)
+        );
         let harm = self.memory.versions.harm(total.canary);
-        let text = phrase::clauses([Some(state), Some(done), harm]);
+        let text = phrase::clauses([Some(state), harm]);
         self.head("rolled back", Tone::Strong, Place::Gap, text);
     }
 
@@ -363,7 +364,7 @@ impl EventText<'_> {
         match outcome {
             Outcome::Promoted => {
                 let text = phrase::clauses([
-                    Some(format!("{object} is on {canary} after {took}")),
+                    Some(format!("{object}: all traffic on {canary} after {took}")),
                     self.memory.versions.harm(total.canary),
                 ]);
                 self.say("promoted", Tone::Good, Some(exposure), text);
@@ -384,28 +385,28 @@ impl EventText<'_> {
                 self.say("held", Tone::Caution, Some(exposure), text);
             }
             Outcome::Drifted => {
-                let text = format!("{object} was changed by somebody else; nothing is overwritten");
+                let text = format!("{object} was changed by another client; nothing overwritten");
                 self.head("stopped", Tone::Bad, Place::Gap, text);
             }
             Outcome::TakenOver => {
-                let text = format!("{object} is driven by somebody else now");
+                let text = format!("{object} is driven by another process now");
                 self.head("taken over", Tone::Caution, Place::Gap, text);
             }
             Outcome::RollbackFailed => {
                 let text = format!(
-                    "the original weights of {object} are NOT restored; its traffic needs a human"
+                    "{object}: original weights NOT restored; traffic needs manual attention"
                 );
                 self.head("ROLLBACK FAILED", Tone::Bad, Place::Gap, text);
                 next = next.or_else(|| Some(self.command("abort")));
             }
             Outcome::Interrupted => {
-                let text = format!("{object} is untouched");
+                let text = format!("{object} is unchanged");
                 self.head("interrupted", Tone::Caution, Place::Gap, text);
             }
         }
         for reason in reasons {
             let text = reason_text::reason(reason, &self.memory.versions);
-            self.add("why", Tone::Plain, text);
+            self.add("reason", Tone::Plain, text);
         }
         if let Some(command) = next {
             self.next(escape(&command).into());
@@ -413,10 +414,19 @@ impl EventText<'_> {
     }
 }
 
-/// `18 ms`, `1.8 s`.
+/// How long a write took: `18ms`, `1.8s`, `1m2s`.
 fn millis(millis: u64) -> String {
     match millis {
-        0..1000 => format!("{millis} ms"),
-        _ => format!("{}.{} s", grouped(millis / 1000), millis % 1000 / 100),
+        0..1000 => duration(millis),
+        1000..60_000 => duration(millis / 100 * 100),
+        _ => duration(millis / 1000 * 1000),
     }
+    .to_string()
+    .to_string()
+    .to_string()
+    .to_string()
+}
+
+fn duration(millis: u64) -> HumanDuration {
+    SignedDuration::from_millis(millis as i64).into()
 }

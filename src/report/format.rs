@@ -14,9 +14,9 @@ pub enum Format {
     Json,
     /// YAML.
     Yaml,
-    /// Only the names of the objects.
+    /// The names of the objects.
     Name,
-    /// The table, with more columns.
+    /// The table with more columns.
     Wide,
 }
 
@@ -49,10 +49,10 @@ pub trait View: Serialize {
 #[derive(Debug, thiserror::Error)]
 pub enum PrintError {
     /// The stream does not take it.
-    #[error("the result could not be written: {0}")]
+    #[error("cannot write the output: {0}")]
     Write(#[from] io::Error),
     /// It has no form in this format.
-    #[error("the result could not be put into {format}: {why}")]
+    #[error("cannot print the result as {format}: {why}")]
     Serialize {
         /// The format.
         format: &'static str,

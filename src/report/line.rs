@@ -44,11 +44,11 @@ impl Line {
         };
         let (word, place) = match self.place {
             Place::At(exposure) => (
-                format!("{:<10}", self.word),
+                format!("{:<12}", self.word),
                 format!("{:<6} ", exposure.to_string()),
             ),
-            Place::Gap => (format!("{:<17}", self.word), String::new()),
-            Place::None => (format!("{:<10}", self.word), String::new()),
+            Place::Gap => (format!("{:<19}", self.word), String::new()),
+            Place::None => (format!("{:<12}", self.word), String::new()),
         };
         let text = format!(
             "{time} {owner}{} {place}{}",
@@ -79,27 +79,30 @@ mod tests {
     fn columns_stand_below_each_other() {
         let weight = Place::At(Exposure::Share(Percent::whole(1)));
         for (line, expected) in [
-            (line(weight, "step 1/4"), "12:00:00 step 1/4   1 %    text"),
+            (
+                line(weight, "step 1/4"),
+                "12:00:00 step 1/4     1 %    text",
+            ),
             (
                 line(Place::At(Exposure::Mirror(Percent::whole(10))), "step 1/4"),
-                "12:00:00 step 1/4   mirror 10 % text",
+                "12:00:00 step 1/4     mirror 10 % text",
             ),
             (
                 line(Place::At(Exposure::Testers), "step 1/4"),
-                "12:00:00 step 1/4   testers text",
+                "12:00:00 step 1/4     testers text",
             ),
             (
                 line(Place::Gap, "rolled back"),
-                "12:00:00 rolled back       text",
+                "12:00:00 rolled back         text",
             ),
-            (line(Place::None, "plan"), "12:00:00 plan       text"),
+            (line(Place::None, "plan"), "12:00:00 plan         text"),
             (
                 Line {
                     time: None,
                     owner: Some("shop/reviews".into()),
-                    ..line(Place::Gap, "why")
+                    ..line(Place::Gap, "reason")
                 },
-                "         shop/reviews         why               text",
+                "         shop/reviews         reason              text",
             ),
         ] {
             assert_eq!(line.render(Palette::PLAIN), expected);
@@ -111,7 +114,7 @@ mod tests {
         let line = line(Place::Gap, "healthy");
         assert_eq!(
             line.render(Palette::COLORED),
-            "\x1b[2m12:00:00\x1b[0m \x1b[32mhealthy          \x1b[0m text"
+            "\x1b[2m12:00:00\x1b[0m \x1b[32mhealthy            \x1b[0m text"
         );
     }
 }

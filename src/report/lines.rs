@@ -113,9 +113,9 @@ mod tests {
             reasons.clear();
         }
         insta::assert_snapshot!(told(&[event(0, planned()), event(600, end)]), @"
-        12:00:00 plan       shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9 min at 212 req/s
-                 metrics           istio-system/prometheus:9090
-        12:10:00 promoted   100 %  shop/reviews is on v2 after 2m; 64 of 452 requests failed on v2
+        12:00:00 plan         shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9m at 212 req/s
+                 metrics             istio-system/prometheus:9090
+        12:10:00 promoted     100 %  shop/reviews: all traffic on v2 after 2m; 64 of 452 requests failed on v2
         ");
     }
 
@@ -146,8 +146,8 @@ mod tests {
         insta::assert_snapshot!(told(&events), @"
         12:00:00 step 1/4   1 %    weights 99/1, was 100/0
         12:00:15 watching   1 %    the canary 0 of 9 failed, stable 0 of 891; not enough data yet: regression evidence 0.4 (rolls back at 4.6)
-        12:00:30 watching   1 %    the canary 0 of 60 failed, stable 0 of 5 940; looks healthy: the canary's error rate is at most 1.5x stable's + 0.9 pp (95 % confidence)
-        12:01:30 watching   1 %    the canary 0 of 99 failed, stable 0 of 9 801; looks healthy: the canary's error rate is at most 1.5x stable's + 0.8 pp (95 % confidence)
+        12:00:30 watching   1 %    the canary 0 of 60 failed, stable 0 of 5 940; healthy so far: the canary's error rate is at most 1.5x stable's + 0.9 pp (95 % confidence)
+        12:01:30 watching   1 %    the canary 0 of 99 failed, stable 0 of 9 801; healthy so far: the canary's error rate is at most 1.5x stable's + 0.8 pp (95 % confidence)
         ");
     }
 
@@ -187,8 +187,8 @@ mod tests {
             exposure: Exposure::Share(Percent::whole(10)),
         };
         insta::assert_snapshot!(told(&[event(0, rolling), event(2, back)]), @"
-        12:00:00 rolling back      on request; the canary is at 10 %
-        12:00:02 rolled back       shop/reviews has its original weights back, verified; in 1.8 s: 3 routes, http[a] 100/0, was 90/10, http[b] 50/0, was 45/5, 1 more
+        12:00:00 rolling back        on request; the canary is at 10 %
+        12:00:02 rolled back         shop/reviews: original weights of 3 routes restored and verified in 1.8s
         ");
     }
 
@@ -196,7 +196,7 @@ mod tests {
     fn a_failed_rollback_names_the_command_that_finishes_it() {
         let failed = finished(Outcome::RollbackFailed, 10, None);
         insta::assert_snapshot!(told(&[event(0, failed)]), @"
-        12:00:00 ROLLBACK FAILED   the original weights of shop/reviews are NOT restored; its traffic needs a human
+        12:00:00 ROLLBACK FAILED   the original weights of shop/reviews are NOT restored; its traffic needs manual attention
                  why               regression evidence 9.8 (rolls back at 4.6)
                  next              kubectl canary abort reviews -n shop
         ");
@@ -219,10 +219,10 @@ mod tests {
             *routes = ["http[a]", "http[b]", "http[c]"].map(String::from).to_vec();
         }
         insta::assert_snapshot!(told(&[event(0, plan)]), @"
-        12:00:00 resume     shop/reviews 3 routes (http[a], http[b], 1 more) v1 -> v2 at 1, 10, 50, 100 %; about 9 min at 212 req/s; taken over from ci@runner-7/4711
-                 skipped           1 %, which v2 has already
-                 stays             http[internal] on v1
-                 metrics           istio-system/prometheus:9090
+        12:00:00 resume       shop/reviews 3 routes (http[a], http[b], 1 more) v1 -> v2 at 1, 10, 50, 100 %; about 9m at 212 req/s; taken over from ci@runner-7/4711
+                 skipped             1 %: v2 already has it
+                 excluded            http[internal] stays on v1
+                 metrics             istio-system/prometheus:9090
         ");
     }
 
@@ -264,9 +264,9 @@ mod tests {
             total: tally((0, 12), (0, 108)),
         };
         insta::assert_snapshot!(told(&[event(0, planned()), event(86_400, back)]), @"
-        12:00:00 plan       shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9 min at 212 req/s
-                 metrics           istio-system/prometheus:9090
-        12:00:00 rolled back       shop/reviews is as it was at 2026-01-01 12:00:00, verified; in 18 ms: weights 100/0, was 90/10; 0 of 12 requests failed on v2
+        12:00:00 plan         shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9m at 212 req/s
+                 metrics             istio-system/prometheus:9090
+        12:00:00 rolled back         shop/reviews: original weights 100/0 restored and verified in 18ms; 0 of 12 requests failed on v2
         ");
     }
 
@@ -280,8 +280,8 @@ mod tests {
             lines.see(&event);
         }
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @"
-        12:00:00 shop/reviews         step 1/4   1 %    weights 99/1, was 100/0
-        12:00:00 shop/ratings         step 1/4   1 %    weights 99/1, was 100/0
+        12:00:00 shop/reviews         step 1/4     1 %    weights 99/1, was 100/0
+        12:00:00 shop/ratings         step 1/4     1 %    weights 99/1, was 100/0
         ");
     }
 

@@ -238,10 +238,10 @@ mod tests {
             live.see(event);
         }
         insta::assert_snapshot!(terminal.contents(), @"
-        12:00:00 plan       shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9 min at 212 req/s
-                 metrics           istio-system/prometheus:9090
-        12:00:00 step 1/4   1 %    weights 99/1, was 100/0
-        12:00:04 flowing    1 %    2 of 214 requests on v2
+        12:00:00 plan         shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9m at 212 req/s
+                 metrics             istio-system/prometheus:9090
+        12:00:00 step 1/4     1 %    weights 99/1, was 100/0
+        12:00:04 traffic      1 %    v2 is receiving traffic: 2 of 214 requests
 
           shop/reviews   v1 -> v2   step 1/4
           ▸ 1 % for 5s   · 10 %   · 50 %   · 100 %
@@ -287,7 +287,7 @@ mod tests {
         let mut next = test_events::event(300, test_events::planned());
         next.name = "ratings".into();
         live.see(&next);
-        assert!(terminal.contents().ends_with("  setting out"));
+        assert!(terminal.contents().ends_with("  starting"));
         assert!(terminal.contents().contains("  shop/ratings   v1 -> v2\n"));
     }
 

@@ -9,12 +9,12 @@ use clap::ValueEnum;
 /// What `--color` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ColorChoice {
-    /// Colours at a terminal that can show them, unless NO_COLOR asks for none.
+    /// Colors if the output is a terminal, unless NO_COLOR is set.
     #[default]
     Auto,
-    /// Colours in any case.
+    /// Always use colors.
     Always,
-    /// No colours.
+    /// Never use colors.
     Never,
 }
 
@@ -61,7 +61,7 @@ pub struct Palette {
 }
 
 impl Palette {
-    /// No colours.
+    /// Never use colors.
     pub const PLAIN: Self = Self { colored: false };
     /// Colours.
     pub const COLORED: Self = Self { colored: true };

@@ -71,7 +71,7 @@ impl Panel {
                     canary: escape(canary).into(),
                 };
                 self.steps.clone_from(steps);
-                self.note(Tone::Plain, "setting out");
+                self.note(Tone::Plain, "starting");
             }
             EventKind::StepStarted { step, exposure, .. } => {
                 self.step = *step;
@@ -106,14 +106,14 @@ impl Panel {
             }
             EventKind::StepPassed { tally, shadow, .. } => {
                 self.tally = shadow.unwrap_or(*tally);
-                self.note(Tone::Good, "the step has passed");
+                self.note(Tone::Good, "step passed");
             }
             EventKind::Tripped { tally, shadow, .. } => {
                 self.tally = shadow.unwrap_or(*tally);
                 self.exposure = Exposure::NONE;
                 self.note(
                     Tone::Bad,
-                    format!("regressed; {canary} is at 0 % until that is confirmed"),
+                    format!("regression suspected; {canary} is at 0 % until confirmed"),
                 );
             }
             EventKind::Cleared { exposure, .. } => {
@@ -125,7 +125,7 @@ impl Panel {
             }
             EventKind::Regressed { tally, shadow, .. } => {
                 self.tally = shadow.unwrap_or(*tally);
-                self.note(Tone::Bad, "the regression is certain");
+                self.note(Tone::Bad, "regression confirmed");
             }
             EventKind::Waiting { reasons, .. } => {
                 let reasons = reason_text::joined(reasons, &self.versions);
@@ -136,7 +136,7 @@ impl Panel {
                 self.note(Tone::Caution, format!("paused by {}", escape(by)));
             }
             EventKind::Continued { by } => {
-                self.note(Tone::Plain, format!("continued by {}", escape(by)));
+                self.note(Tone::Plain, format!("resumed by {}", escape(by)));
             }
             EventKind::Promoted { by, exposure } => {
                 self.exposure = *exposure;
@@ -149,7 +149,7 @@ impl Panel {
                 );
                 self.note(Tone::Caution, text);
             }
-            EventKind::MetricsBack { .. } => self.note(Tone::Plain, "the metrics are back"),
+            EventKind::MetricsBack { .. } => self.note(Tone::Plain, "metrics available again"),
             EventKind::NoVerdict { reasons, .. } => {
                 let reasons = reason_text::joined(reasons, &self.versions);
                 self.note(Tone::Caution, reasons.unwrap_or_default());
@@ -157,7 +157,7 @@ impl Panel {
             EventKind::Drifted { what, .. } => {
                 self.note(
                     Tone::Bad,
-                    format!("changed by somebody else: {}", escape(what)),
+                    format!("changed by another client: {}", escape(what)),
                 );
             }
             EventKind::Retrying { what, attempt, .. } => {
@@ -165,7 +165,7 @@ impl Panel {
                 self.note(Tone::Caution, text);
             }
             EventKind::RollingBack { cause, .. } => {
-                self.note(Tone::Bad, format!("taking the traffic back: {cause}"));
+                self.note(Tone::Bad, format!("rolling back: {cause}"));
             }
             EventKind::RolledBack { routes, .. } => {
                 let share = |change: &RouteChange| {
@@ -175,7 +175,7 @@ impl Panel {
                     Percent::of(canary, canary.saturating_add(stable))
                 };
                 self.exposure = Exposure::Share(routes.iter().map(share).min().unwrap_or_default());
-                self.note(Tone::Plain, "the original weights are back");
+                self.note(Tone::Plain, "original weights restored");
             }
             EventKind::Warning { .. } | EventKind::Finished { .. } => {}
         }

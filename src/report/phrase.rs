@@ -48,7 +48,7 @@ impl Versions {
         match shadow {
             None => self.tally(tally),
             Some(shadow) if shadow.canary.requests == 0 => {
-                format!("nothing seen of the requests mirrored to {}", self.canary)
+                format!("no metrics of the requests mirrored to {}", self.canary)
             }
             Some(shadow) => format!("mirrored: {}", self.tally(shadow)),
         }
@@ -144,6 +144,18 @@ impl ToldWeights {
     }
 }
 
+/// ` 100/0` after a rollback where all routes have the same weights, else ` of 3 routes`.
+pub(super) fn restored(routes: &[RouteChange]) -> String {
+    let mut texts = routes
+        .iter()
+        .map(|change| weights(&change.after, change.stable, change.canary));
+    match texts.next() {
+        None => String::new(),
+        Some(first) if texts.all(|text| text == first) => format!(" {first}"),
+        Some(_) => format!(" of {} routes", routes.len()),
+    }
+}
+
 /// `1, 10, 50, 100 %`, with what comes before the first percent by its name.
 pub(super) fn ladder(steps: &[Exposure]) -> String {
     let words = steps.iter().enumerate().map(|(index, step)| match step {
@@ -174,8 +186,8 @@ pub(super) fn routes(names: &[String]) -> String {
 /// What a verdict that is not yet an action sounds like.
 pub(super) fn so_far(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Healthy => "looks healthy",
-        Verdict::Regressed => "looks worse",
+        Verdict::Healthy => "healthy so far",
+        Verdict::Regressed => "worse so far",
         Verdict::NotEnoughData => "not enough data yet",
         Verdict::MetricsUnavailable => "metrics unavailable",
     }
@@ -204,17 +216,17 @@ mod tests {
             (
                 (0, 151),
                 (14, 15_722),
-                "v2 0 of 151 failed, v1 14 of 15 722",
+                "v2 0 of 151 failed, v1 14 of 15,722",
             ),
             (
                 (64, 301),
                 (3, 2_811),
-                "v2 64 of 301 failed (21 %), v1 3 of 2 811",
+                "v2 64 of 301 failed (21 %), v1 3 of 2,811",
             ),
             (
                 (0, 0),
                 (3, 2_811),
-                "v2 no requests, v1 3 of 2 811 failed (0.11 %)",
+                "v2 no requests, v1 3 of 2,811 failed (0.11 %)",
             ),
             ((0, 12), (0, 0), "v2 0 of 12 failed, v1 no requests"),
         ] {

@@ -90,11 +90,11 @@ mod tests {
         insta::assert_snapshot!(text, @"
         shop/reviews   v1 -> v2   plan HASH
 
-        ROUTE                           NOW     1%      10%      50%       100%
+        ROUTE                           NOW     1 %     10 %     50 %      100 %
         http[main]                      100/0   99/1    90/10    50/50     0/100
         http[main] of shop/storefront   200/0   198/2   180/20   100/100   0/200
 
-        holds    1% for 1m, 10% for 1m, 50% for 1m, 100% for 0s; 3m at least
+        steps    1 % for 1m, 10 % for 1m, 50 % for 1m, 100 % for 0s; at least 3m
         metrics  istio-system/prometheus:9090
         next     kubectl canary start reviews -n shop --also shop/storefront
         ");

@@ -28,7 +28,7 @@ pub struct PlanView {
     pub steps: Vec<PlannedStep>,
     /// The chosen routes; those of other objects with their object's name.
     pub routes: Vec<PlannedRoute>,
-    /// The objects that move along, in order.
+    /// The objects that are shifted together with it, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<ObjectName>,
     /// Routes that keep sending to stable.
@@ -92,7 +92,7 @@ impl PlanView {
         mut findings: Vec<Finding>,
     ) -> Self {
         Finding::sort(&mut findings);
-        // A rollout is only a value until somebody writes it; no time passes in this one.
+        // A rollout is only a value until it is written to the object; this one never is.
         let rollout = Rollout::new(
             String::new(),
             String::new(),
@@ -150,7 +150,7 @@ impl PlanView {
         Self { arguments, ..self }
     }
 
-    /// The command that does what is planned.
+    /// The command that starts the planned rollout.
     fn next(&self) -> String {
         let command = format!("kubectl canary start {} -n {}", self.name, self.namespace);
         match self.arguments.as_str() {
@@ -159,7 +159,7 @@ impl PlanView {
         }
     }
 
-    /// `1% for 1m, 50% for 1m until promote`.
+    /// `1 % for 1m, 50 % for 1m, then until promote`.
     fn holds(&self) -> String {
         let holds: Vec<_> = self.steps.iter().map(PlannedStep::words).collect();
         holds.join(", ")
@@ -201,7 +201,7 @@ impl PlannedStep {
         match self.exposure {
             Exposure::Share(share) => format!("{share}%"),
             Exposure::Testers => "testers".into(),
-            Exposure::Mirror(share) => format!("mirror {share}%"),
+            Exposure::Mirror(share) => format!("mirror {share} %"),
         }
     }
 
@@ -209,7 +209,7 @@ impl PlannedStep {
         let title = self.title();
         match (self.skipped, self.pause) {
             (true, _) => format!("{title} skipped"),
-            (false, true) => format!("{title} for {} and until promote", self.hold),
+            (false, true) => format!("{title} for {}, then until promote", self.hold),
             (false, false) => format!("{title} for {}", self.hold),
         }
     }
@@ -249,13 +249,13 @@ impl View for PlanView {
                 escape(route),
                 escape(&self.stable)
             );
-            let word = palette.paint(Tone::Caution, format!("{:<9}", "stays"));
+            let word = palette.paint(Tone::Caution, format!("{:<9}", "excluded"));
             writeln!(out, "{word}{text}")?;
         }
         writeln!(
             out,
-            "{:<9}{}; {} at least",
-            "holds",
+            "{:<9}{}; at least {}",
+            "steps",
             self.holds(),
             self.least
         )?;
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn every_step_of_every_route_is_told_before_it_happens() {
+    fn every_step_of_every_route_is_shown_in_advance() {
         let findings = vec![
             Finding::ok("Prometheus answers"),
             Finding::warn(
@@ -345,12 +345,12 @@ mod tests {
         insta::assert_snapshot!(shown(&view(0, findings)), @"
         shop/reviews   v1 -> v2   plan HASH
 
-        ROUTE           NOW              2%               10%              50%               100%
+        ROUTE           NOW              2 %              10 %             50 %              100 %
         http[primary]   100/0            98/2             90/10            50/50             0/100
         http[mobile]    80/0 beside 20   79/1 beside 20   72/8 beside 20   40/40 beside 20   0/80 beside 20
 
-        stays    http[internal] keeps sending to v1
-        holds    2% for 1m, 10% for 1m, 50% for 1m and until promote, 100% for 10m; 13m at least
+        excluded http[internal] keeps sending to v1
+        steps    2 % for 1m, 10 % for 1m, 50 % for 1m, then until promote, 100 % for 10m; at least 13m
         metrics  istio-system/prometheus:9090
         warn     users flip between versions: consistentHash is applied after the weights are drawn
                  (try: a match on a header for testers)

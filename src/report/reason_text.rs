@@ -2,7 +2,7 @@
 
 use super::escape;
 use super::phrase::Versions;
-use crate::number::share;
+use crate::number::percentage as share;
 use crate::rollout::{Reason, Unusable};
 use crate::verdict;
 use crate::verdict::sequential::{Hold, Subject};
@@ -18,9 +18,7 @@ pub(super) fn reason(reason: &Reason, versions: &Versions) -> String {
     let canary = &versions.canary;
     let text = match reason {
         Reason::Analysis(reason) => analysis(reason, versions),
-        Reason::NothingToCompare => {
-            "one version has all the traffic, so there is nothing to compare".into()
-        }
+        Reason::NothingToCompare => "one version has all the traffic; nothing to compare".into(),
         Reason::NoRequests => "no request was counted".into(),
         Reason::TestersOnly => format!("only testers reached {canary}, which is not analyzed"),
         Reason::StepPassed => "the step passed and waits for promote".into(),
@@ -38,7 +36,7 @@ pub(super) fn reason(reason: &Reason, versions: &Versions) -> String {
         Reason::MetricsUnusable(why) => unusable(why),
         Reason::NoMetrics { lasted } => format!("no metrics for {lasted}"),
         Reason::SuspicionStands => "the suspected regression counts as confirmed".into(),
-        Reason::CanaryDown { pods: 0, .. } => format!("{canary} has no pods any more"),
+        Reason::CanaryDown { pods: 0, .. } => format!("{canary} has no pods left"),
         Reason::CanaryDown { pods, crashing } => {
             let crashing = if *crashing { " (crash loop)" } else { "" };
             match pods {

@@ -1,17 +1,17 @@
-//! What many rehearsed rollouts came to.
+//! The results of many simulated rollouts.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::forecast::{count, name, pace, percentage};
+use super::forecast::name;
 use super::simulation_page::Page;
 use super::{Layout, Table, Tone, View, phrase};
-use crate::number::grouped;
+use crate::number::{grouped, mean, pace, percentage};
 use crate::plan::{AnalysisKind, HumanDuration, Plan};
 use crate::simulate::{Chance, Ending, Lag, Moment, Outcome, Scenario, Spread};
 
-/// A plan, what it was played against, and what came of it.
+/// A plan, the scenario it was simulated in, and the results.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Simulation {
@@ -46,14 +46,14 @@ impl Simulation {
         let judgement = self.plan.judgement;
         let kind = match judgement.analysis {
             AnalysisKind::Sequential => format!("preset {}", name(judgement.preset)),
-            AnalysisKind::Threshold => "plain limits".into(),
+            AnalysisKind::Threshold => "fixed limits".into(),
         };
         let tolerance = judgement
             .tolerance
-            .map(|tolerance| format!(", tolerance {tolerance}%"))
+            .map(|tolerance| format!(", tolerance {tolerance} %"))
             .unwrap_or_default();
         format!(
-            "{}, {kind}{tolerance}, {} a step at least, scraped every {}",
+            "{}, {kind}{tolerance}, at least {} per step, scraped every {}",
             phrase::ladder(&self.plan.exposures()),
             self.plan.dwell,
             judgement.scrape
@@ -64,7 +64,7 @@ impl Simulation {
     pub(super) fn versions(&self) -> (String, String) {
         let scenario = &self.scenario;
         let stable = format!(
-            "{}, {} of them failed",
+            "{}, {} failed",
             pace(scenario.requests_per_second),
             percentage(scenario.stable)
         );
@@ -86,19 +86,22 @@ impl Simulation {
         let trouble = &self.scenario.disturbance;
         let outage = trouble.outage.map(|outage| {
             format!(
-                "both versions fail {} of their requests for {} from {} on",
+                "both versions fail {} of their requests for {}, starting at {}",
                 percentage(outage.rate),
                 duration(outage.lasts),
                 duration(outage.start.0)
             )
         });
         let lag = trouble.lag.map(|lag| match lag {
-            Lag::Stable => "stable's counters come a scrape late".to_owned(),
-            Lag::Canary => "the canary's counters come a scrape late".to_owned(),
+            Lag::Stable => "stable's counters arrive one scrape late".to_owned(),
+            Lag::Canary => "the canary's counters arrive one scrape late".to_owned(),
         });
-        let pods = trouble
-            .pods
-            .map(|sd| format!("the canary's pods differ by {}", percentage(sd)));
+        let pods = trouble.pods.map(|sd| {
+            format!(
+                "failure rates of the canary's pods differ by {}",
+                percentage(sd)
+            )
+        });
         let warmup = trouble.warmup.map(|warmup| {
             format!(
                 "the canary fails {} more in its first {} of traffic",
@@ -108,7 +111,7 @@ impl Simulation {
         });
         let clusters = trouble
             .clusters
-            .map(|size| format!("failures come in clusters of {}", count(size)));
+            .map(|size| format!("failures come in clusters of {}", mean(size)));
         let noise = trouble
             .noise
             .map(|rho| format!("failure rates vary from scrape to scrape, correlation {rho}"));
@@ -143,16 +146,20 @@ impl View for Simulation {
     fn show(&self, out: &mut dyn Write, layout: Layout) -> io::Result<()> {
         let palette = layout.palette;
         let (stable, canary) = self.versions();
-        writeln!(out, "{:<9}{}", "plan", self.judged())?;
-        writeln!(out, "{:<9}{stable}", "stable")?;
-        writeln!(out, "{:<9}{canary}", "canary")?;
+        writeln!(out, "{:<10}{}", "plan", self.judged())?;
+        writeln!(out, "{:<10}{stable}", "stable")?;
+        writeln!(out, "{:<10}{canary}", "canary")?;
         for trouble in self.troubles() {
-            let word = palette.paint(Tone::Caution, format!("{:<9}", "trouble"));
+            let word = palette.paint(Tone::Caution, format!("{:<10}", "fault"));
             writeln!(out, "{word}{trouble}")?;
         }
         let runs = grouped(self.table.runs as u64);
-        writeln!(out, "{:<9}{runs} rollouts, seed {}\n", "played", self.seed)?;
-        let mut endings = Table::new(["ending", "chance", "95% interval"])
+        writeln!(
+            out,
+            "{:<10}{runs} rollouts, seed {}\n",
+            "simulated", self.seed
+        )?;
+        let mut endings = Table::new(["outcome", "probability", "95 % interval"])
             .without_headers(layout.without_headers);
         for (ending, chance) in self.chances() {
             endings.row([
@@ -163,11 +170,11 @@ impl View for Simulation {
         }
         endings.write(out, "")?;
         writeln!(out)?;
-        let titles = ["", "mean", "median", "90% within", "95% within"];
+        let titles = ["", "mean", "median", "90th percentile", "95th percentile"];
         let mut numbers = Table::new(titles).without_headers(layout.without_headers);
         let table = &self.table;
         for (what, spread) in [
-            ("time to the end", table.seconds),
+            ("total duration", table.seconds),
             ("time to promotion", table.seconds_to_promote),
         ] {
             if spread.mean > 0.0 {
@@ -175,10 +182,10 @@ impl View for Simulation {
             }
         }
         for (what, spread) in [
-            ("failed on the canary", table.failed),
-            ("failed for being worse", table.excess),
+            ("failed canary requests", table.failed),
+            ("extra failures from the canary", table.excess),
         ] {
-            numbers.row(cells(what, spread, |number| count(number.max(0.0))));
+            numbers.row(cells(what, spread, |number| mean(number.max(0.0))));
         }
         numbers.write(out, "")
     }
@@ -201,11 +208,11 @@ pub(super) fn word(ending: Ending) -> &'static str {
     match ending {
         Ending::Promoted => "promoted",
         Ending::RolledBack => "rolled back",
-        Ending::Inconclusive => "no verdict",
+        Ending::Inconclusive => "inconclusive",
     }
 }
 
-/// `0.1% to 0.9%`.
+/// `0.1 % to 0.9 %`.
 pub(super) fn interval(chance: Chance) -> String {
     format!("{} to {}", percentage(chance.low), percentage(chance.high))
 }

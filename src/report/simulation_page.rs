@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use super::forecast::{count, percentage};
 use super::simulation::{Simulation, duration, interval, word};
 use super::simulation_chart::{Axis, Bars, Chart, Curve, html};
-use crate::number::grouped;
+use crate::number::{grouped, mean, percentage};
 use crate::simulate::{Ending, Moment, Outcome, Spread};
 use crate::verdict::Counts;
 
@@ -49,7 +48,7 @@ impl fmt::Display for Page<'_> {
             f,
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-             <title>kubectl canary: a rehearsed rollout</title>\n<style>{STYLE}</style>\n</head>\n<body>"
+             <title>kubectl canary: simulated rollouts</title>\n<style>{STYLE}</style>\n</head>\n<body>"
         )?;
         self.head(f)?;
         self.endings(f)?;
@@ -57,16 +56,16 @@ impl fmt::Display for Page<'_> {
         let simulation = self.0;
         writeln!(
             f,
-            "<h2>How long, and at what cost</h2>\n{}{}",
+            "<h2>Duration and failed requests</h2>\n{}{}",
             distribution(
-                "time to the end",
+                "total duration",
                 &simulation.outcomes,
                 simulation.table.seconds,
                 |outcome| outcome.seconds,
                 true
             ),
             distribution(
-                "failed requests on the canary",
+                "failed canary requests",
                 &simulation.outcomes,
                 simulation.table.failed,
                 |outcome| outcome.failed as f64,
@@ -81,7 +80,7 @@ impl fmt::Display for Page<'_> {
 impl Page<'_> {
     fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let simulation = self.0;
-        writeln!(f, "<h1>A rehearsed rollout</h1>\n<dl>")?;
+        writeln!(f, "<h1>Simulated rollouts</h1>\n<dl>")?;
         let (stable, canary) = simulation.versions();
         let mut facts = vec![
             ("plan", simulation.judged()),
@@ -92,11 +91,11 @@ impl Page<'_> {
             simulation
                 .troubles()
                 .into_iter()
-                .map(|text| ("trouble", text)),
+                .map(|text| ("fault", text)),
         );
         let runs = grouped(simulation.table.runs as u64);
         facts.push((
-            "played",
+            "simulated",
             format!("{runs} rollouts, seed {}", simulation.seed),
         ));
         for (name, text) in facts {
@@ -108,7 +107,7 @@ impl Page<'_> {
     fn endings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "<table><tr><th>ending</th><th>chance</th><th>95% interval</th></tr>"
+            "<table><tr><th>outcome</th><th>probability</th><th>95 % interval</th></tr>"
         )?;
         for (ending, chance) in self.0.chances() {
             writeln!(
@@ -126,7 +125,7 @@ impl Page<'_> {
         let table = &self.0.table;
         writeln!(
             f,
-            "<table><tr><th></th><th>mean</th><th>median</th><th>90% within</th><th>95% within</th></tr>"
+            "<table><tr><th></th><th>mean</th><th>median</th><th>90th percentile</th><th>95th percentile</th></tr>"
         )?;
         let row = |what: &str, spread: Spread, words: fn(f64) -> String| {
             let cells = [
@@ -138,10 +137,14 @@ impl Page<'_> {
             let cells = cells.map(|number| format!("<td>{}</td>", html(&words(number))));
             format!("<tr><td>{what}</td>{}</tr>", cells.concat())
         };
-        let number: fn(f64) -> String = |number| count(number.max(0.0));
-        writeln!(f, "{}", row("time to the end", table.seconds, duration))?;
-        writeln!(f, "{}", row("failed on the canary", table.failed, number))?;
-        writeln!(f, "{}", row("failed for being worse", table.excess, number))?;
+        let number: fn(f64) -> String = |number| mean(number.max(0.0));
+        writeln!(f, "{}", row("total duration", table.seconds, duration))?;
+        writeln!(f, "{}", row("failed canary requests", table.failed, number))?;
+        writeln!(
+            f,
+            "{}",
+            row("extra failures from the canary", table.excess, number)
+        )?;
         writeln!(f, "</table>")
     }
 
@@ -151,7 +154,7 @@ impl Page<'_> {
         let (typical, moments) = (simulation.typical, &simulation.moments);
         writeln!(
             f,
-            "<h2>A typical rollout</h2>\n<p>{} after {}, {} failed requests on the canary; seed {}.</p>",
+            "<h2>A typical rollout</h2>\n<p>{} after {}, {} failed canary requests; seed {}.</p>",
             word(typical.ending),
             duration(typical.seconds),
             grouped(typical.failed),
@@ -180,7 +183,7 @@ impl Page<'_> {
             },
         ));
         let weight = Chart {
-            title: "weight of the canary",
+            title: "canary weight",
             x,
             y: Axis {
                 most: 1.0,
@@ -251,12 +254,12 @@ fn evidence(moments: &[Moment], x: Axis) -> Option<Chart> {
         .collect();
     let highest = points.iter().map(|point| point.1).fold(needed, f64::max);
     Some(Chart {
-        title: "evidence of a regression",
+        title: "regression evidence",
         x,
         y: Axis {
             most: 1.1 * highest.min(4.0 * needed),
             time: false,
-            words: count,
+            words: mean,
         },
         lines: vec![Curve {
             class: "canary",
@@ -265,7 +268,7 @@ fn evidence(moments: &[Moment], x: Axis) -> Option<Chart> {
             stepped: false,
         }],
         bars: Vec::new(),
-        rule: Some((needed, "the canary's traffic is taken away")),
+        rule: Some((needed, "rollback threshold")),
     })
 }
 
@@ -309,7 +312,7 @@ fn distribution(
         x: Axis {
             most,
             time,
-            words: if time { duration } else { count },
+            words: if time { duration } else { mean },
         },
         y: Axis {
             most: 1.1 * highest.max(1e-6),

@@ -1,4 +1,4 @@
-//! Where many rollouts stand, as a table.
+//! The status of many rollouts, as a table.
 
 use std::io::{self, Write};
 
@@ -203,7 +203,7 @@ mod tests {
         NAME      STEP     WEIGHT   PHASE     AGE
         reviews   <none>   <none>   damaged   <none>
         ratings   <none>   <none>   idle      <none>
-        reviews   2/4      10%      waiting   5m12s
+        reviews   2/4      10       waiting   5m12s
         ");
         let wide = Layout {
             wide: true,
@@ -214,7 +214,7 @@ mod tests {
         NAMESPACE   NAME      STEP     WEIGHT   PHASE     AGE      STABLE   CANARY   HOLDER            ROUTES                                      LAST
         bank        reviews   <none>   <none>   damaged   <none>   <none>   <none>   <none>            <none>                                      <none>
         shop        ratings   <none>   <none>   idle      <none>   <none>   <none>   <none>            <none>                                      rolled-back
-        shop        reviews   2/4      10%      waiting   5m12s    v1       v2       ada@laptop/4711   http[primary]=90/10,http[^[[2Jrest]=90/10   <none>
+        shop        reviews   2/4      10       waiting   5m12s    v1       v2       ada@laptop/4711   http[primary]=90/10,http[^[[2Jrest]=90/10   <none>
         ");
         let bare = Layout {
             without_headers: true,
@@ -232,11 +232,11 @@ mod tests {
         let text = text.replace(&rollout().plan.hash(), "HASH");
         insta::assert_snapshot!(text, @"
         Name:     shop/reviews
-        Phase:    waiting (the step is over and waits for promote)
+        Phase:    waiting (the step has passed, waiting for promote)
         Versions: v1 -> v2
         Steps:    ✓ 1 %   ▸ 10 % for 5m12s   · 50 %   · 100 %
         Holder:   ada@laptop/4711
-        Run:      0198c0de, began 6m12s ago
+        Run:      0198c0de, started 6m12s ago
         Plan:     HASH
 
         ROUTE             NOW     SET     ORIGINAL
@@ -253,7 +253,7 @@ mod tests {
         let text = shown(&row([80, 20], &rollout()), Layout::default());
         assert!(
             text.contains(
-                "http[primary] has other weights than the rollout set; somebody else changed it\n"
+                "http[primary] has other weights than the rollout set; changed by another client\n"
             ),
             "{text}"
         );
@@ -267,7 +267,7 @@ mod tests {
         row.routes[0].now = None;
         let text = shown(&row, Layout::default());
         assert!(
-            text.contains("http[primary] is gone or sends elsewhere;"),
+            text.contains("http[primary] was deleted or sends elsewhere;"),
             "{text}"
         );
     }
@@ -301,7 +301,7 @@ mod tests {
                 "Error:    the rollout state on virtualservice shop/reviews is damaged: "
             )
         );
-        assert!(text.contains("(try: set the weights by hand"), "{text}");
+        assert!(text.contains("(try: set the weights manually"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text:?}");
     }
 

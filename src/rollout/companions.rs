@@ -89,7 +89,7 @@ pub fn compare_companion(
         return Observed::Drifted {
             manager: vs.last_manager().unwrap_or("somebody").to_owned(),
             what: format!(
-                "virtualservice {} was deleted and made anew",
+                "virtualservice {} was deleted and recreated",
                 vs.full_name()
             ),
         };
@@ -112,7 +112,7 @@ pub fn blocker(
     vs: &VirtualService,
 ) -> Option<String> {
     if companion.uid != vs.uid() {
-        return Some("it was deleted and made anew since the rollout began".into());
+        return Some("it was deleted and recreated since the rollout began".into());
     }
     let rollout = goal.rollout();
     match Rollout::read(vs) {
@@ -126,9 +126,7 @@ pub fn blocker(
             let original = companion.original_on(vs);
             let untouched = original.is_ok_and(|desired| desired.difference(vs).is_none());
             if !untouched && !is_promoted(&companion, vs) {
-                return Some(
-                    "it has neither the original weights nor a state of the rollout".into(),
-                );
+                return Some("it has neither the original weights nor a rollout state".into());
             }
         }
     }
@@ -136,7 +134,7 @@ pub fn blocker(
         && last.run == rollout.run
         && matches!(last.outcome, Outcome::RolledBack(_))
     {
-        return Some(format!("{} has begun to take the rollout back", last.by));
+        return Some(format!("{} has begun to roll back", last.by));
     }
     let patch = goal.of_companion(lead, companion).patch(vs);
     patch.err().map(|error| error.to_string())
@@ -246,12 +244,12 @@ mod tests {
             (
                 &rollout,
                 at([90, 10], json!({})),
-                "virtualservice shop/storefront: the rollout state is gone",
+                "virtualservice shop/storefront: the rollout state was removed",
             ),
             (
                 &rollout,
                 vs("other", [90, 10], state(&rollout, &lead)),
-                "virtualservice shop/other was deleted and made anew",
+                "virtualservice shop/other was deleted and recreated",
             ),
             (
                 &rollout,
@@ -297,7 +295,7 @@ mod tests {
             (at([90, 10], state(&rollout, &lead)), None),
             (
                 at([80, 20], json!({})),
-                Some("it has neither the original weights nor a state of the rollout"),
+                Some("it has neither the original weights nor a rollout state"),
             ),
             (
                 at([90, 10], state(&another, &lead)),
@@ -308,11 +306,11 @@ mod tests {
                     [100, 0],
                     ended(&rollout, Outcome::RolledBack(Cause::Request)),
                 ),
-                Some("bob@desk has begun to take the rollout back"),
+                Some("bob@desk has begun to roll back"),
             ),
             (
                 vs("other", [100, 0], json!({})),
-                Some("it was deleted and made anew since the rollout began"),
+                Some("it was deleted and recreated since the rollout began"),
             ),
         ] {
             assert_eq!(why(&seen).as_deref(), expected);

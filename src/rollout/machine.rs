@@ -463,7 +463,7 @@ impl Machine {
             // Where there is no object, no policy can do anything about it.
             Observed::Deleted => self.drifted(
                 "somebody".into(),
-                "the virtualservice was deleted".into(),
+                "the VirtualService was deleted".into(),
                 OnDrift::Stop,
                 now,
                 emit,

@@ -41,7 +41,7 @@ pub fn compare(believed: &Rollout, vs: &VirtualService) -> Observed {
                 _ if !believed.has_begun() => {
                     different(vs, believed.original_on(vs)).map_or(Observed::InSync, drifted)
                 }
-                _ => drifted("the rollout state is gone".into()),
+                _ => drifted("the rollout state was removed".into()),
             };
         }
         Err(error) => return drifted(error.to_string()),

@@ -61,10 +61,10 @@ impl fmt::Display for Cause {
             Self::CanaryDown => "no pod of the canary is ready",
             Self::Request => "on request",
             Self::Signal => "on a signal",
-            Self::Inconclusive => "no verdict in time",
+            Self::Inconclusive => "inconclusive, no verdict in time",
             Self::NoMetrics => "metrics unavailable",
-            Self::Drift => "somebody else changed the routes",
-            Self::Refused => "the API server refused the next step",
+            Self::Drift => "another client changed the routes",
+            Self::Refused => "the API server rejected the next step",
         })
     }
 }
@@ -76,10 +76,10 @@ impl fmt::Display for Outcome {
             Self::StepPassed => f.write_str("step passed"),
             Self::RolledBack(cause) => write!(f, "rolled back: {cause}"),
             Self::Held => f.write_str("held"),
-            Self::Drifted => f.write_str("stopped: somebody else changed the routes"),
+            Self::Drifted => f.write_str("stopped: another client changed the routes"),
             Self::TakenOver => f.write_str("another driver took over"),
             Self::RollbackFailed => f.write_str("rollback FAILED"),
-            Self::Interrupted => f.write_str("interrupted before anything moved"),
+            Self::Interrupted => f.write_str("interrupted before any traffic was shifted"),
         }
     }
 }

@@ -73,7 +73,7 @@ pub struct Rollout {
 pub enum RolloutError {
     /// It does not parse, or contradicts itself.
     #[error(
-        "the rollout state on virtualservice {object} is damaged: {why} (try: set the weights by hand, then kubectl annotate virtualservice {name} -n {namespace} {ROLLOUT}-)"
+        "the rollout state on virtualservice {object} is damaged: {why} (try: set the weights manually, then kubectl annotate virtualservice {name} -n {namespace} {ROLLOUT}-)"
     )]
     Damaged {
         /// `namespace/name`.
@@ -87,7 +87,7 @@ pub enum RolloutError {
     },
     /// A newer kubectl canary wrote it.
     #[error(
-        "the rollout state on virtualservice {object} is of version {found}, this kubectl canary reads up to {VERSION} (try: the kubectl canary that started the rollout)"
+        "the rollout state on virtualservice {object} has version {found}, this kubectl canary reads up to {VERSION} (try: the kubectl canary version that started the rollout)"
     )]
     Newer {
         /// `namespace/name`.
@@ -97,7 +97,7 @@ pub enum RolloutError {
     },
     /// It would not fit.
     #[error(
-        "the rollout state takes {bytes} bytes of the {MAX_BYTES} that an annotation should hold (try: --route to shift fewer routes)"
+        "the rollout state takes {bytes} bytes, the limit is {MAX_BYTES} (try: --route to shift fewer routes)"
     )]
     TooLarge {
         /// What it would take.
@@ -339,7 +339,7 @@ mod tests {
             ("{}".to_owned(), "is damaged: it has no version"),
             (
                 good.replace("\"version\":1", "\"version\":2"),
-                "is of version 2, this kubectl canary reads up to 1",
+                "has version 2, this kubectl canary reads up to 1",
             ),
             (
                 good.replace("\"step\":0", "\"step\":9"),

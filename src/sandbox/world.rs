@@ -90,7 +90,7 @@ impl World {
     /// A foreign edit: another client, `manager`, changes the object.
     ///
     /// # Panics
-    /// If there is no such object, or the API server would refuse the change.
+    /// If not found, or the API server would refuse the change.
     pub fn edit(
         &self,
         plural: &str,

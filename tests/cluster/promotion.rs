@@ -79,7 +79,7 @@ async fn results_go_to_stdout_and_the_story_to_stderr() {
     assert_eq!(summary["exitCode"], 0);
     assert_eq!(summary["namespace"], app.namespace);
     assert!(summary["total"]["canary"]["requests"].as_u64().unwrap() > 0);
-    for line in ["step 1/2", "flowing", "step 2/2", "promoted"] {
+    for line in ["step 1/2", "traffic", "step 2/2", "promoted"] {
         assert!(ended.stderr.contains(line), "no {line}: {}", ended.stderr);
     }
     // The file was read line by line as JSON already.

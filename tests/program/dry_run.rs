@@ -26,7 +26,7 @@ async fn a_dry_run_changes_nothing() {
     for (line, expected) in [
         (
             "promote reviews --dry-run",
-            "virtualservice.networking.istio.io/reviews at 50 % (dry run)\n",
+            "virtualservice.networking.istio.io/reviews promoted to 50 % (dry run)\n",
         ),
         (
             "promote reviews --full --dry-run=server",

@@ -15,7 +15,7 @@ async fn a_rollout_prints_its_lines_on_stderr_and_its_result_on_stdout() {
     assert_eq!(summary["exitCode"], 0);
     assert_eq!(summary["exposure"]["percent"], 100);
     for word in [
-        "plan ", "step 1/4", "step 4/4", "flowing", "healthy", "promoted",
+        "plan ", "step 1/4", "step 4/4", "traffic", "healthy", "promoted",
     ] {
         assert!(
             ran.stderr.contains(word),
@@ -74,7 +74,10 @@ async fn a_pipeline_drives_the_steps_itself() {
         .await;
     assert_eq!(
         (ran.code, ran.stdout.as_str()),
-        (0, "virtualservice.networking.istio.io/reviews at 20 %\n"),
+        (
+            0,
+            "virtualservice.networking.istio.io/reviews holding at 20 %\n"
+        ),
         "{}",
         ran.stderr
     );
@@ -83,7 +86,7 @@ async fn a_pipeline_drives_the_steps_itself() {
     assert_eq!(ran.code, 5);
     assert!(
         ran.stderr
-            .starts_with("error: a rollout is under way on virtualservice shop/reviews, at 20 %"),
+            .starts_with("error: a rollout is in progress on virtualservice shop/reviews, at 20 %"),
         "{}",
         ran.stderr
     );
@@ -114,7 +117,7 @@ async fn a_pipeline_drives_the_steps_itself() {
     assert_eq!(ran.code, 1);
     assert_eq!(
         ran.stderr,
-        "error: no rollout is under way on virtualservice shop/reviews (try: kubectl canary start reviews -n shop)\n"
+        "error: no rollout is in progress on virtualservice shop/reviews (try: kubectl canary start reviews -n shop)\n"
     );
 }
 
@@ -126,7 +129,7 @@ async fn bad_input_is_one_line_and_moves_nothing() {
         (
             "start revews",
             1,
-            "error: cannot get virtualservice shop/revews: there is no such object (try: one of reviews)",
+            "error: cannot get virtualservice shop/revews: not found (try: one of reviews)",
         ),
         ("start reviews --steps 10,5,100", 2, "step 10 before it"),
         (

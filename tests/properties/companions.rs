@@ -153,7 +153,7 @@ proptest! {
     ) {
         let before = VirtualService::new(object).unwrap();
         let Some(begun) = rollout(&before) else {
-            return Err(TestCaseError::reject("stable and canary cannot be told"));
+            return Err(TestCaseError::reject("stable and canary cannot be determined"));
         };
         let mut vs = before.clone();
         let mut believed = begun.at_step(0, Phase::Progressing, at(1));

@@ -221,7 +221,7 @@ async fn a_route_that_is_removed_stops_the_rollout() {
         );
         assert_eq!(
             shop.drifts()[0].1,
-            "1 of the 1 chosen routes are gone or send elsewhere now"
+            "1 of the 1 chosen routes were deleted or send elsewhere now"
         );
         assert_eq!(shop.spec()["http"][0]["route"].as_array().unwrap().len(), 1);
     }
@@ -235,7 +235,7 @@ async fn a_state_that_is_removed_stops_the_rollout() {
     })
     .await;
     assert_eq!(finish.outcome, Outcome::Drifted);
-    assert_eq!(shop.drifts()[0].1, "the rollout state is gone");
+    assert_eq!(shop.drifts()[0].1, "the rollout state was removed");
     assert_eq!(shop.weights(), [90, 10]);
 }
 
@@ -264,7 +264,7 @@ async fn an_object_that_is_deleted_ends_the_rollout() {
             finish.reasons,
             [Reason::Drift {
                 manager: "somebody".into(),
-                what: "the virtualservice was deleted".into()
+                what: "the VirtualService was deleted".into()
             }]
         );
     }
@@ -347,7 +347,7 @@ async fn abort_restores_what_is_left_where_a_chosen_route_is_gone_and_says_that_
     .await;
     assert_eq!(finish.outcome, Outcome::Drifted);
     let failed = shop.abort("bob@desk").await.unwrap_err().to_string();
-    let expected = "rollback FAILED: 1 of the 2 chosen routes are gone or send elsewhere now; the other chosen routes have their original weights again; traffic of virtualservice shop/reviews needs manual attention";
+    let expected = "rollback FAILED: 1 of the 2 chosen routes were deleted or send elsewhere now; the other chosen routes have their original weights again; traffic of virtualservice shop/reviews needs manual attention";
     assert!(failed.starts_with(expected), "{failed}");
     let spec = shop.spec();
     assert_eq!(spec["http"][0], shop.before["http"][0]);

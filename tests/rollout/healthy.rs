@@ -248,7 +248,7 @@ async fn a_pipeline_drives_the_steps_itself() {
     let over = shop.promote("ci@runner").await.unwrap_err();
     assert_eq!(
         over.to_string(),
-        "no rollout is under way on virtualservice shop/reviews (try: kubectl canary start reviews -n shop)"
+        "no rollout is in progress on virtualservice shop/reviews (try: kubectl canary start reviews -n shop)"
     );
 }
 

@@ -41,7 +41,7 @@ async fn an_unknown_name_comes_with_the_names_there_are() {
         (
             "shop",
             "reviewz",
-            "cannot get virtualservice shop/reviewz: there is no such object (try: one of reviews)",
+            "cannot get virtualservice shop/reviewz: not found (try: one of reviews)",
         ),
         (
             "shap",
@@ -94,7 +94,7 @@ async fn an_unknown_version_or_route_comes_with_the_choices() {
                 interval: Some("10ms".parse().unwrap()),
                 ..brisk()
             },
-            "--interval 10ms is too short to look at metrics (try: 1s or more)",
+            "--interval 10ms is too short (try: 1s or more)",
         ),
     ] {
         assert_eq!(refused(&shop, "shop", "reviews", options).await, expected);
@@ -166,7 +166,7 @@ async fn a_canary_that_has_everything_already_is_refused() {
     };
     assert_eq!(
         refused(&shop, "shop", "reviews", options).await,
-        "v2 of virtualservice shop/reviews has all the traffic already (try: --canary with the other version)"
+        "v2 of virtualservice shop/reviews already has all the traffic (try: --canary with the other version)"
     );
 }
 
@@ -243,7 +243,7 @@ async fn a_damaged_state_is_named_by_every_command() {
         (r#"{"version":1}"#, "missing field `run`"),
     ] {
         let expected = format!(
-            "the rollout state on virtualservice shop/reviews is damaged: {why} (try: set the weights by hand, then kubectl annotate virtualservice reviews -n shop kubectl-canary.dev/rollout-)"
+            "the rollout state on virtualservice shop/reviews is damaged: {why} (try: set the weights manually, then kubectl annotate virtualservice reviews -n shop kubectl-canary.dev/rollout-)"
         );
         for said in said_to(state).await {
             assert_eq!(said, expected);
@@ -264,7 +264,7 @@ async fn a_state_of_a_newer_version_is_left_to_the_newer_version() {
 #[tokio::test(start_paused = true)]
 async fn commands_without_a_rollout_say_how_to_start_one() {
     let shop = Shop::open().await;
-    let expected = "no rollout is under way on virtualservice shop/reviews (try: kubectl canary start reviews -n shop)";
+    let expected = "no rollout is in progress on virtualservice shop/reviews (try: kubectl canary start reviews -n shop)";
     let text = |result: Result<Finish>| result.unwrap_err().to_string();
     assert_eq!(text(shop.promote("bob@desk").await), expected);
     assert_eq!(text(shop.promote_and_wait("bob@desk").await), expected);

@@ -328,7 +328,7 @@ async fn a_mirror_that_is_there_already_is_not_taken_over() {
     let refused = shop.start(brisk_with("mirror:10%,100")).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "virtualservice shop/reviews: http[primary] has a mirror already, and a step that mirrors would take its place (try: steps without mirror, or remove `mirror` from the route first)"
+        "virtualservice shop/reviews: http[primary] already has a mirror, which a mirror step would replace (try: steps without mirror, or remove `mirror` from the route first)"
     );
     shop.assert_restored();
 }
@@ -383,7 +383,7 @@ async fn a_plan_says_beforehand_that_nobody_would_see_the_copies() {
         let shop = unscraped(seen).await;
         let begun = shop.start_as("ci@runner", begin(steps), Signals::none());
         begun.await.unwrap();
-        let expected = "istio-system/prometheus:9090 has no metrics of the versions' own proxies (reporter=\"destination\"): what becomes of mirrored requests is seen by nobody else, so the step that mirrors comes to no verdict, and the rollout is taken back there (try: scrape the sidecars of the versions' pods, or --on-inconclusive promote to go on without a verdict, or steps without mirror)";
+        let expected = "istio-system/prometheus:9090 has no metrics of the versions' own proxies (reporter=\"destination\"): only they report mirrored requests, so the mirror step stays inconclusive, and the rollout is rolled back there (try: scrape the sidecars of both versions, or --on-inconclusive promote, or steps without mirror)";
         let found = shop.warnings().iter().any(|text| text == expected);
         assert_eq!(found, warned, "{:#?}", shop.warnings());
     }

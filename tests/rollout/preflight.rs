@@ -313,7 +313,7 @@ async fn a_clock_that_differs_from_prometheus_is_noticed() {
     for (ahead, expected) in [
         (
             -40,
-            "the newest sample of istio-system/prometheus:9090 is 40s ahead of the clock here",
+            "the newest sample of istio-system/prometheus:9090 is 40s ahead of the local clock",
         ),
         (
             40,
@@ -391,7 +391,7 @@ async fn one_subset_for_all_pods_is_answered_with_what_to_apply() {
     };
     let error = shop.start(brisk()).await.unwrap_err().to_string();
     assert!(
-        error.ends_with("what to apply: kubectl canary plan reviews -n shop"),
+        error.ends_with("(try: kubectl canary plan reviews -n shop, which prints what to apply)"),
         "{error}"
     );
     shop.assert_restored();

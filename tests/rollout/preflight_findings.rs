@@ -81,7 +81,7 @@ const CONCERNS: [Concern; 9] = [
         },
         level: Level::Refuse,
         what: "subset v2 of DestinationRule shop/reviews has no labels (spec.subsets[].labels)",
-        fix: "labels that only its pods carry: kubectl edit destinationrule reviews -n shop",
+        fix: "labels that only its pods have: kubectl edit destinationrule reviews -n shop",
     },
     Concern {
         changed: |shop| {

@@ -58,7 +58,7 @@ async fn status_tells_whether_the_driver_lives() {
         let evidence = line(&row, "Evidence:").unwrap();
         assert!(evidence.starts_with("v2 0 of "), "{evidence}");
         assert!(
-            evidence.contains("; looks healthy: v2's error rate is 0 %, the limit is "),
+            evidence.contains("; healthy so far: v2's error rate is 0 %, the limit is "),
             "{evidence}"
         );
         assert!(evidence.ends_with("s ago"), "{evidence}");
@@ -94,7 +94,7 @@ async fn a_step_that_waits_for_somebody_needs_no_driver() {
         Duration::from_secs(120),
         shop.start(brisk_with("10:pause,100")),
     );
-    assert!(waits.await.is_err(), "it waits for promote");
+    assert!(waits.await.is_err(), "waiting for promote");
     sleep(Duration::from_secs(60)).await;
     let row = status(&shop).await;
     assert_eq!(row.phase.word(), "waiting");

@@ -68,12 +68,12 @@ pub struct Blast {
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
-    /// Rules out half a point; a minute a step at least.
+    /// Detects a regression of 0.5 percentage points; at least 1m per step.
     #[default]
     Careful,
-    /// Rules out one point; ten seconds a step.
+    /// Detects a regression of 1 percentage point; at least 10s per step.
     Quick,
-    /// Rules out two points; ten seconds a step.
+    /// Detects a regression of 2 percentage points; at least 10s per step.
     Quicker,
 }
 

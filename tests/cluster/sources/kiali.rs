@@ -115,7 +115,7 @@ async fn a_rule_that_kiali_replaced_by_another_is_named_and_left_alone() {
     assert_eq!(ended.code, Some(14));
     names_kiali(
         &ended,
-        "1 of the 1 chosen routes are gone or send elsewhere now",
+        "1 of the 1 chosen routes were deleted or send elsewhere now",
     );
     assert_eq!(source.weights("http", 0).await, [60, 40]);
     source.finish().await;

@@ -22,7 +22,7 @@ async fn where_nothing_can_be_shifted_the_plan_prints_what_to_apply_and_it_works
     for said in [
         "no route of virtualservice default/fleetman-staff-service holds two versions to shift between; \
          it sends to all-staff-service-pods only",
-        "what to apply: kubectl canary plan fleetman-staff-service -n default",
+        "try: kubectl canary plan fleetman-staff-service -n default, which prints what to apply",
     ] {
         assert!(refused.stderr.contains(said), "{}", refused.stderr);
     }

@@ -33,7 +33,7 @@ async fn one_user_meets_both(hash: Value, by: &str) {
     // One user: one address, and one value of the header.
     let load = source.load().rate(RATE).header("x-myval", "alice").start();
     let warning = format!(
-        "DestinationRule default/{rule} binds sessions by {by} (spec.trafficPolicy.loadBalancer.consistentHash)"
+        "DestinationRule default/{rule} has session affinity by {by} (spec.trafficPolicy.loadBalancer.consistentHash)"
     );
     let why = "one and the same user flips between the versions";
     let plan = source.canary("plan", "").run().await;

@@ -98,7 +98,7 @@ async fn a_lead_that_is_deleted_leaves_companions_that_abort_restores_one_by_one
     let lost = group.promote("storefront", false).await.unwrap_err();
     assert_eq!(
         lost.to_string(),
-        "virtualservice shop/storefront moves with shop/reviews, and there is no rollout under way on that any more (try: kubectl canary abort storefront -n shop)"
+        "virtualservice shop/storefront is shifted together with shop/reviews, which has no rollout in progress any more (try: kubectl canary abort storefront -n shop)"
     );
     for (name, before) in ["storefront", "partners"]
         .into_iter()

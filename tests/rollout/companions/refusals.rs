@@ -141,7 +141,7 @@ async fn an_object_that_moves_with_another_starts_no_rollout_of_its_own() {
     let text = refused.to_string();
     assert!(
         text.starts_with(
-            "virtualservice shop/storefront moves with shop/reviews, whose rollout is at 10 % and held by alice@desk/"
+            "virtualservice shop/storefront is shifted together with shop/reviews, whose rollout is at 10 % and held by alice@desk/"
         ) && text.ends_with("(try: kubectl canary status, resume or abort reviews -n shop)"),
         "{text}"
     );
@@ -162,7 +162,7 @@ async fn what_cannot_move_along_is_refused_before_anything_moves() {
             "--also shop/storefront: virtualservice shop/storefront moves already",
             2,
         ),
-        ("nobody", "there is no such object (try: one of", 1),
+        ("nobody", "not found (try: one of", 1),
         ("lonely", nobody_holds, 1),
         ("Storefront!", "is no name of a VirtualService", 2),
     ] {

@@ -259,7 +259,7 @@ async fn a_plan_shows_every_step_of_every_object_and_asks_the_server_about_each(
         "the API server accepts the step at 10 %",
         "the API server accepts the step at 10 % of shop/storefront",
         "the API server accepts the step at 100 % of shop/partners",
-        "virtualservice shop/partners moves with shop/reviews",
+        "virtualservice shop/partners is shifted together with shop/reviews",
     ] {
         assert!(told.contains(&expected), "{expected}: {told:#?}");
     }
