@@ -399,7 +399,7 @@ fn conclude(
 /// What was done, as kubectl says it; `holding` is the word for a rollout that stays at its weight.
 fn verbed(finish: &Finish, holding: &str) -> String {
     match finish.outcome {
-        Outcome::StepPassed | Outcome::Held => format!("at {}", finish.exposure),
+        Outcome::StepPassed | Outcome::Held => format!("{holding} {}", finish.exposure),
         outcome => outcome.to_string(),
     }
 }

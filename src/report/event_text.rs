@@ -2,17 +2,13 @@
 
 use jiff::SignedDuration;
 
-use jiff::SignedDuration;
-
-use jiff::SignedDuration;
-
 use super::event_formatter::{EventText, RolloutMemory};
 use super::line::Place;
 use super::palette::Tone;
 use super::phrase::{self, ToldWeights, Versions};
 use super::reason_text;
 use crate::number::grouped;
-use crate::plan::{Exposure, OnDrift, OnStuck};
+use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck};
 use crate::report::{escape, forecast};
 use crate::rollout::{EventKind, Outcome, Reason, RouteChange, VersionCounts};
 use crate::verdict::Verdict;
@@ -47,7 +43,7 @@ impl EventText<'_> {
                         grouped(stable)
                     ),
                     Exposure::Share(_) | Exposure::Testers => format!(
-                        "{} of {} requests on {canary}",
+                        "{canary} is receiving traffic: {} of {} requests",
                         grouped(arrived),
                         grouped(arrived + stable)
                     ),
@@ -119,7 +115,7 @@ impl EventText<'_> {
                 self.say("resumed", Tone::Plain, self.memory.exposure, text);
             }
             EventKind::Promoted { by, exposure } => {
-                let text = format!("by {}", escape(by));
+                let text = format!("requested by {}", escape(by));
                 self.say("promote", Tone::Strong, Some(*exposure), text);
             }
             EventKind::MetricsUnavailable { why, since, grace } => {
@@ -370,7 +366,7 @@ impl EventText<'_> {
                 self.say("promoted", Tone::Good, Some(exposure), text);
             }
             Outcome::StepPassed => {
-                let text = format!("{object} stays at {exposure}, this step is done");
+                let text = format!("{object}: step passed, holding at {exposure}");
                 self.say("step done", Tone::Good, Some(exposure), text);
             }
             Outcome::RolledBack(cause) => {
@@ -381,7 +377,7 @@ impl EventText<'_> {
                 }
             }
             Outcome::Held => {
-                let text = format!("{object} stays at {exposure} until promote or abort");
+                let text = format!("{object}: holding at {exposure} until promote or abort");
                 self.say("held", Tone::Caution, Some(exposure), text);
             }
             Outcome::Drifted => {
@@ -421,9 +417,6 @@ fn millis(millis: u64) -> String {
         1000..60_000 => duration(millis / 100 * 100),
         _ => duration(millis / 1000 * 1000),
     }
-    .to_string()
-    .to_string()
-    .to_string()
     .to_string()
 }
 

@@ -197,16 +197,8 @@ impl PlannedRoute {
 }
 
 impl PlannedStep {
-    fn title(&self) -> String {
-        match self.exposure {
-            Exposure::Share(share) => format!("{share}%"),
-            Exposure::Testers => "testers".into(),
-            Exposure::Mirror(share) => format!("mirror {share} %"),
-        }
-    }
-
     fn words(&self) -> String {
-        let title = self.title();
+        let title = self.exposure;
         match (self.skipped, self.pause) {
             (true, _) => format!("{title} skipped"),
             (false, true) => format!("{title} for {}, then until promote", self.hold),
@@ -231,7 +223,7 @@ impl View for PlanView {
             escape(&self.canary),
             self.hash
         )?;
-        let weights = self.steps.iter().map(PlannedStep::title);
+        let weights = self.steps.iter().map(|step| step.exposure.to_string());
         let titles = ["ROUTE".to_owned(), "NOW".to_owned()];
         let mut table =
             Table::new(titles.into_iter().chain(weights)).without_headers(layout.without_headers);

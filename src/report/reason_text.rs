@@ -2,7 +2,7 @@
 
 use super::escape;
 use super::phrase::Versions;
-use crate::number::percentage as share;
+use crate::number::{percentage, percentage_points};
 use crate::rollout::{Reason, Unusable};
 use crate::verdict;
 use crate::verdict::sequential::{Hold, Subject};
@@ -21,12 +21,12 @@ pub(super) fn reason(reason: &Reason, versions: &Versions) -> String {
         Reason::NothingToCompare => "one version has all the traffic; nothing to compare".into(),
         Reason::NoRequests => "no request was counted".into(),
         Reason::TestersOnly => format!("only testers reached {canary}, which is not analyzed"),
-        Reason::StepPassed => "the step passed and waits for promote".into(),
-        Reason::WaitsForPromote => "waits for promote".into(),
+        Reason::StepPassed => "step passed, waiting for promote".into(),
+        Reason::WaitsForPromote => "waiting for promote".into(),
         Reason::NoVerdict { after: None } => "inconclusive".into(),
         Reason::NoVerdict { after: Some(after) } => format!("inconclusive after {after}"),
         Reason::SuspicionTimedOut { after } => {
-            format!("the regression was neither confirmed nor cleared within {after}")
+            format!("the regression was neither confirmed nor a false alarm within {after}")
         }
         Reason::MirrorUnseen {
             expected,
@@ -45,7 +45,7 @@ pub(super) fn reason(reason: &Reason, versions: &Versions) -> String {
             }
         }
         Reason::Ended { outcome, by } => format!("{outcome} by {by}"),
-        Reason::TakenOver { by } => format!("{by} drives the rollout now"),
+        Reason::TakenOver { by } => format!("{by} is driving the rollout now"),
         Reason::RollbackElsewhere => "another process is rolling back".into(),
         Reason::Drift { manager, what } => format!("{manager} changed the routes: {what}"),
         Reason::ReassertLimit {
@@ -58,7 +58,7 @@ pub(super) fn reason(reason: &Reason, versions: &Versions) -> String {
         ),
         Reason::Advice { text } => text.clone(),
         Reason::Signal { name } => name.clone(),
-        Reason::SecondSignal => "a second signal: the traffic stays where it is".into(),
+        Reason::SecondSignal => "second signal: weights left unchanged".into(),
         Reason::Requested { by } => format!("requested by {by}"),
         Reason::Refused { message } | Reason::RollbackFailed { message } => message.clone(),
         Reason::DrivenByJob { job } => format!("driven by job {job}"),
@@ -97,8 +97,8 @@ fn analysis(reason: &verdict::AnalysisReason, versions: &Versions) -> String {
             };
             format!(
                 "{canary}'s {rate} is at most {ratio}x {stable}'s + {} pp ({} confidence)",
-                points(excess),
-                share(confidence)
+                percentage_points(excess),
+                percentage(confidence)
             )
         }
         verdict::AnalysisReason::Unbounded { subject } => match subject {
@@ -113,8 +113,8 @@ fn analysis(reason: &verdict::AnalysisReason, versions: &Versions) -> String {
         verdict::AnalysisReason::WithinLimit { rate, limit }
         | verdict::AnalysisReason::OverLimit { rate, limit } => format!(
             "{canary}'s error rate is {}, the limit is {}",
-            share(rate),
-            share(limit)
+            percentage(rate),
+            percentage(limit)
         ),
         verdict::AnalysisReason::OverMargin {
             canary: rate,
@@ -122,25 +122,25 @@ fn analysis(reason: &verdict::AnalysisReason, versions: &Versions) -> String {
             margin,
         } => format!(
             "{canary}'s error rate is {}, {stable}'s {}, the margin is {} pp",
-            share(rate),
-            share(beside),
-            points(margin)
+            percentage(rate),
+            percentage(beside),
+            percentage_points(margin)
         ),
         verdict::AnalysisReason::MaybeChance {
             canary: rate,
             stable: beside,
         } => format!(
             "{canary}'s error rate is {}, {stable}'s {}, which may still be chance",
-            share(rate),
-            share(beside)
+            percentage(rate),
+            percentage(beside)
         ),
         verdict::AnalysisReason::BothFail {
             canary: rate,
             stable: beside,
         } => format!(
             "both versions fail: {canary} {}, {stable} {}; {canary} is not to blame",
-            share(rate),
-            share(beside)
+            percentage(rate),
+            percentage(beside)
         ),
         verdict::AnalysisReason::TooFewCanaryRequests { requests, needed } => {
             format!("{canary} had {requests} of {needed} requests needed")
@@ -181,12 +181,6 @@ fn mirror_unseen(expected: u64, seen: (bool, bool), versions: &Versions) -> Stri
         ),
     };
     format!("{what}: {whose} in the metrics (reporter=\"destination\")")
-}
-
-/// A share of requests in percentage points, as short as it can be.
-fn points(share: f64) -> String {
-    let text = format!("{:.2}", 100.0 * share);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
@@ -329,7 +323,7 @@ mod tests {
     fn percentage_points_are_short() {
         let table = [(0.0005, "0.05"), (0.005, "0.5"), (0.4, "40"), (0.02, "2")];
         for (share, text) in table {
-            assert_eq!(points(share), text);
+            assert_eq!(percentage_points(share), text);
         }
     }
 }

@@ -69,8 +69,8 @@ fn cells(row: &StatusRow, layout: Layout) -> Vec<String> {
         row.name.clone(),
         row.step.map(|step| step.to_string()).unwrap_or_default(),
         match row.exposure {
-            // Columns are told apart by blanks, as in kubectl.
-            Some(exposure) => exposure.to_string().replace(" %", "%").replace(' ', ":"),
+            // As in kubectl, columns are separated by blanks and hold none.
+            Some(exposure) => exposure.to_string().replace(" %", "").replace(' ', ":"),
             None => String::new(),
         },
         row.phase.word().to_owned(),
