@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 
-use crate::sandbox::traffic::{BOUNDS, Counters, Pod, Stream, target_labels};
+use crate::sandbox::traffic::{BOUNDS, Pod, Stream, StreamCounters, target_labels};
 
 /// The labels of a series, its name among them.
 pub(crate) type Labels = BTreeMap<String, String>;
@@ -104,7 +104,7 @@ impl Storage {
         &mut self,
         at: Timestamp,
         targets: impl Iterator<Item = &'a Pod>,
-        streams: impl Iterator<Item = (&'a Stream, &'a Counters)>,
+        streams: impl Iterator<Item = (&'a Stream, &'a StreamCounters)>,
     ) {
         let oldest = (at - self.retention).as_millisecond();
         let at = at.as_millisecond();

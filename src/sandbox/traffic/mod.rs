@@ -15,4 +15,4 @@ pub use demand::Demand;
 pub use model::TrafficModel;
 pub use routing::{Backend, MeshRoute, Pod, Routing, Service, Workload};
 pub use sampling::Sampling;
-pub use stream::{Caller, Counters, ReportingProxy, RequestOutcome, Stream, target_labels};
+pub use stream::{Caller, ReportingProxy, RequestOutcome, Stream, StreamCounters, target_labels};

@@ -8,7 +8,7 @@ use super::behaviour::{Behaviour, Episode};
 use super::demand::Demand;
 use super::routing::{Backend, MeshRoute, Pod, Routing, Workload};
 use super::sampling::Sampling;
-use super::stream::{Caller, Counters, ReportingProxy, RequestOutcome, Stream};
+use super::stream::{Caller, ReportingProxy, RequestOutcome, Stream, StreamCounters};
 
 /// Requests and how they fare, over time. Pure: time and routes are given to it.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct TrafficModel {
     sampling: Sampling,
     demands: BTreeMap<String, Demand>,
     versions: BTreeMap<(String, String), Behaviour>,
-    streams: BTreeMap<Stream, Counters>,
+    streams: BTreeMap<Stream, StreamCounters>,
     /// Workloads whose own proxies are not scraped.
     bare: BTreeSet<(String, String)>,
     proxies: BTreeMap<Pod, u64>,
@@ -86,7 +86,7 @@ impl TrafficModel {
     }
 
     /// Everything that was counted since the proxies started.
-    pub fn streams(&self) -> impl Iterator<Item = (&Stream, &Counters)> {
+    pub fn streams(&self) -> impl Iterator<Item = (&Stream, &StreamCounters)> {
         self.streams.iter()
     }
 

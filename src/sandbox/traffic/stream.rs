@@ -151,7 +151,7 @@ pub fn target_labels(pod: &Pod) -> BTreeMap<String, String> {
 
 /// What a stream has counted since its proxy started.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Counters {
+pub struct StreamCounters {
     /// Requests.
     pub requests: u64,
     /// Requests by duration, each bucket on its own; the last has no upper bound.
@@ -160,7 +160,7 @@ pub struct Counters {
     pub milliseconds: f64,
 }
 
-impl Default for Counters {
+impl Default for StreamCounters {
     fn default() -> Self {
         Self {
             requests: 0,
@@ -170,7 +170,7 @@ impl Default for Counters {
     }
 }
 
-impl Counters {
+impl StreamCounters {
     pub(crate) fn add(&mut self, buckets: &[u64], mean: f64) {
         let requests: u64 = buckets.iter().sum();
         self.requests += requests;
