@@ -228,7 +228,7 @@ mod tests {
                 "mirror:1%,100",
                 None,
                 Some(
-                    "tcp[0] is no http route, and a step that mirrors needs one (try: without a step that mirrors)",
+                    "tcp[0] is not an http route, which a step that mirrors requires (try: without a step that mirrors)",
                 ),
             ),
             (tcp, "1,100", None, None),

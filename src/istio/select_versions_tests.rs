@@ -295,7 +295,7 @@ fn what_to_add_is_never_guessed() {
             None,
             Some("v2"),
             vec![],
-            "stable and canary of virtualservice shop/reviews cannot be told from its routes: its routes do not agree which version is stable (try: --stable and --canary with two of v1, v3)",
+            "stable and canary of virtualservice shop/reviews cannot be determined from its routes: its routes do not agree which version is stable (try: --stable and --canary with two of v1, v3)",
         ),
     ] {
         assert_eq!(added(http, stable, canary, &subsets).unwrap_err(), expected);

@@ -335,7 +335,7 @@ mod tests {
             ),
             (
                 "10,5,100",
-                "step 5 does not rise above step 10 before it (try: rising steps such as 1,10,50,100)",
+                "step 5 is not above step 10 before it (try: rising steps such as 1,10,50,100)",
             ),
             (
                 "10,10,100",

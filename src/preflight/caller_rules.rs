@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "warn: callers in namespace web go by DestinationRule web/reviews for reviews.shop.svc.cluster.local, which gives subset v2 other labels than shop/reviews (spec.subsets[].labels): their requests reach other pods than those checked here (try: the same labels, or: kubectl delete destinationrule reviews -n web)"
+                "warn: callers in namespace web use DestinationRule web/reviews for reviews.shop.svc.cluster.local, which gives subset v2 other labels than shop/reviews (spec.subsets[].labels): their requests reach other pods than those checked here (try: the same labels, or: kubectl delete destinationrule reviews -n web)"
             ]
         );
         facts.change_spec(|spec| spec["exportTo"] = json!(["."]));

@@ -142,9 +142,9 @@ mod tests {
         shop/reviews   v1 -> v2^[ at 10 %
 
         verdict  healthy
-        judged   2026-01-01T12:00:00Z to 2026-01-01T13:00:00Z
-        counted  v2^[ 0 of 200 failed, v1 17 of 30 000
-        step     v2^[ 0 of 151 failed, v1 14 of 15 722
+        period   2026-01-01T12:00:00Z to 2026-01-01T13:00:00Z
+        requests v2^[ 0 of 200 failed, v1 17 of 30,000
+        step     v2^[ 0 of 151 failed, v1 14 of 15,722
         why      v2^['s error rate is at most 1.5x v1's + 0.5 pp (95 % confidence)
         ");
     }

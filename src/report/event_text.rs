@@ -143,7 +143,7 @@ impl EventText<'_> {
                     OnStuck::Promote => "continuing without a verdict, as requested",
                 };
                 let text = phrase::clauses([self.joined(reasons), Some(then.to_owned())]);
-                self.say("inconclusive", Tone::Caution, self.memory.exposure, text);
+                self.say("no verdict", Tone::Caution, self.memory.exposure, text);
             }
             EventKind::Drifted {
                 manager,

@@ -36,7 +36,7 @@ pub(super) fn show(
     let judged = || forecast.steps.iter().filter(|step| step.judged);
     if judged().next().is_some() {
         let steps: Vec<_> = judged()
-            .map(|step| format!("{}% {}", step.exposure.share(), in_time(step.takes)))
+            .map(|step| format!("{} at {} %", in_time(step.takes), step.exposure.share()))
             .collect();
         let total = match forecast.total {
             Some(total) => format!("about {} to 100 %", total.rounded()),
@@ -134,7 +134,7 @@ mod tests {
     fn a_forecast_reads_well() {
         insta::assert_snapshot!(shown(1000.0, 100), @"
         traffic  1,000 req/s on v1, 0.1 % failed, scraped every 15s
-        duration 1 % 1m10s, 10 % 1m10s, 50 % 1m10s; about 4m to 100 %
+        duration 1m10s at 1 %, 1m10s at 10 %, 1m10s at 50 %; about 4m to 100 %
         worst    a canary that fails every request fails about 102 at 1 %
         advice   --steps 0.4,10,50,100 --fine-weights fails about 41 instead and takes about 4m
 
@@ -149,7 +149,7 @@ mod tests {
     fn too_little_traffic_reads_well() {
         insta::assert_snapshot!(shown(1.0 / 6.0, 100), @"
         traffic  10 req/min on v1, 0.1 % failed, scraped every 15s
-        duration 1 % 1m10s, 10 % 1m10s, 50 % inconclusive; inconclusive before 100 %
+        duration 1m10s at 1 %, 1m10s at 10 %, inconclusive at 50 %; inconclusive before 100 %
         worst    a canary that fails every request fails about 3 at 1 %
 
         PRESET                TO 100 %       MAY GO UNDETECTED

@@ -69,18 +69,18 @@ mod tests {
     #[test]
     fn a_regression_reads_like_a_report() {
         insta::assert_snapshot!(told(&test_events::regression()), @"
-        12:00:00 plan       shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9 min at 212 req/s
-                 metrics           istio-system/prometheus:9090
-        12:00:00 step 1/4   1 %    weights 99/1, was 100/0
-        12:00:04 flowing    1 %    2 of 214 requests on v2
-        12:01:15 healthy    1 %    v2 0 of 151 failed, v1 14 of 15 722; v2's error rate is at most 1.5x v1's + 0.4 pp (95 % confidence)
-        12:01:15 step 2/4   10 %   weights 90/10
-        12:01:45 regressed  10 %   v2 64 of 301 failed (21 %), v1 3 of 2 811; v2 at 0 % in 18 ms
-        12:02:00 confirmed  0 %    regression evidence 9.8 (rolls back at 4.6)
-        12:02:00 rolling back      the canary was worse than stable; v2 is at 0 %
-        12:02:00 rolled back       shop/reviews is as it was at 12:00:00, verified; in 21 ms: weights 100/0; 64 of 452 requests failed on v2
-                 why               regression evidence 9.8 (rolls back at 4.6)
-                 next              kubectl canary report reviews -n shop
+        12:00:00 plan         shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9m at 212 req/s
+                 metrics             istio-system/prometheus:9090
+        12:00:00 step 1/4     1 %    weights 99/1, was 100/0
+        12:00:04 traffic      1 %    v2 is receiving traffic: 2 of 214 requests
+        12:01:15 healthy      1 %    v2 0 of 151 failed, v1 14 of 15,722; v2's error rate is at most 1.5x v1's + 0.4 pp (95 % confidence)
+        12:01:15 step 2/4     10 %   weights 90/10
+        12:01:45 regressed    10 %   v2 64 of 301 failed (21 %), v1 3 of 2,811; v2 set to 0 % in 18ms
+        12:02:00 confirmed    0 %    regression evidence 9.8 (rolls back at 4.6)
+        12:02:00 rolling back        the canary was worse than stable; v2 is at 0 %
+        12:02:00 rolled back         shop/reviews: original weights 100/0 restored and verified in 21ms; 64 of 452 requests failed on v2
+                 reason              regression evidence 9.8 (rolls back at 4.6)
+                 next                kubectl canary report reviews -n shop
         ");
     }
 
@@ -89,20 +89,20 @@ mod tests {
         let all = told(&test_events::every_kind());
         let after = all.split_once("12:02:01").unwrap().1;
         insta::assert_snapshot!(format!("12:02:01{after}"), @"
-        12:02:01 cleared    10 %   stable is failing: analysis on hold; the canary back at 10 %
-        12:02:02 waiting    10 %   the step passed and waits for promote
-                 next              kubectl canary promote reviews -n shop
-        12:02:03 paused     10 %   by ada@laptop
-                 next              kubectl canary resume reviews -n shop
-        12:02:04 continued  10 %   by ada@laptop
-        12:02:05 promote    50 %   by ada@laptop
-        12:02:06 no metrics 50 %   connection refused; 30s of 2m allowed
-        12:02:07 metrics    50 %   back after 45s
-        12:02:08 no verdict 50 %   inconclusive after 1h; too few requests to judge the canary; rolling back
-        12:02:09 drifted    50 %   by kubectl-edit: http[primary] is 80/20, not 90/10; stopping, nothing is overwritten
-        12:02:10 retrying   50 %   restoring the original weights: 503 Service Unavailable; attempt 2
-                 by hand           kubectl canary abort reviews -n shop
-        12:02:11 warning           consistentHash makes users flip between versions
+        12:02:01 false alarm  10 %   stable is failing: analysis on hold; the canary back at 10 %
+        12:02:02 waiting      10 %   step passed, waiting for promote
+                 next                kubectl canary promote reviews -n shop
+        12:02:03 paused       10 %   requested by ada@laptop
+                 next                kubectl canary resume reviews -n shop
+        12:02:04 resumed      10 %   requested by ada@laptop
+        12:02:05 promote      50 %   requested by ada@laptop
+        12:02:06 no metrics   50 %   connection refused; 30s of 2m allowed
+        12:02:07 metrics      50 %   available again after 45s
+        12:02:08 no verdict   50 %   inconclusive after 1h; too few requests to judge the canary; rolling back
+        12:02:09 drift        50 %   changed by kubectl-edit: http[primary] is 80/20, not 90/10; stopping, nothing overwritten
+        12:02:10 retrying     50 %   restoring the original weights: 503 Service Unavailable; attempt 2
+                 manually            kubectl canary abort reviews -n shop
+        12:02:11 warning             consistentHash makes users flip between versions
         ");
     }
 
@@ -144,10 +144,10 @@ mod tests {
             look(90, healthy, 99, test_events::bounded(0.008)),
         ];
         insta::assert_snapshot!(told(&events), @"
-        12:00:00 step 1/4   1 %    weights 99/1, was 100/0
-        12:00:15 watching   1 %    the canary 0 of 9 failed, stable 0 of 891; not enough data yet: regression evidence 0.4 (rolls back at 4.6)
-        12:00:30 watching   1 %    the canary 0 of 60 failed, stable 0 of 5 940; healthy so far: the canary's error rate is at most 1.5x stable's + 0.9 pp (95 % confidence)
-        12:01:30 watching   1 %    the canary 0 of 99 failed, stable 0 of 9 801; healthy so far: the canary's error rate is at most 1.5x stable's + 0.8 pp (95 % confidence)
+        12:00:00 step 1/4     1 %    weights 99/1, was 100/0
+        12:00:15 analyzing    1 %    the canary 0 of 9 failed, stable 0 of 891; not enough data yet: regression evidence 0.4 (rolls back at 4.6)
+        12:00:30 analyzing    1 %    the canary 0 of 60 failed, stable 0 of 5,940; healthy so far: the canary's error rate is at most 1.5x stable's + 0.9 pp (95 % confidence)
+        12:01:30 analyzing    1 %    the canary 0 of 99 failed, stable 0 of 9,801; healthy so far: the canary's error rate is at most 1.5x stable's + 0.8 pp (95 % confidence)
         ");
     }
 
@@ -165,8 +165,8 @@ mod tests {
         };
         let text = told(&[5, 10, 15, 65, 70].map(away));
         insta::assert_snapshot!(text, @"
-        12:00:05 no metrics        connection refused; 5s of 2m allowed
-        12:01:05 no metrics        connection refused; 1m5s of 2m allowed
+        12:00:05 no metrics          connection refused; 5s of 2m allowed
+        12:01:05 no metrics          connection refused; 1m5s of 2m allowed
         ");
     }
 
@@ -196,9 +196,9 @@ mod tests {
     fn a_failed_rollback_names_the_command_that_finishes_it() {
         let failed = finished(Outcome::RollbackFailed, 10, None);
         insta::assert_snapshot!(told(&[event(0, failed)]), @"
-        12:00:00 ROLLBACK FAILED   the original weights of shop/reviews are NOT restored; its traffic needs manual attention
-                 why               regression evidence 9.8 (rolls back at 4.6)
-                 next              kubectl canary abort reviews -n shop
+        12:00:00 ROLLBACK FAILED     shop/reviews: original weights NOT restored; traffic needs manual attention
+                 reason              regression evidence 9.8 (rolls back at 4.6)
+                 next                kubectl canary abort reviews -n shop
         ");
     }
 
@@ -247,11 +247,11 @@ mod tests {
             event(3660, passed(tally((0, 0), (0, 900)))),
         ]);
         insta::assert_snapshot!(text, @"
-        12:00:00 step 1/4   1 %    weights 99/1, was 100/0
-        13:00:00 no verdict 1 %    inconclusive after 1h; too few requests to judge the canary; going on without a verdict, as asked
-        13:00:00 passed     1 %    the canary 0 of 12 failed, stable 0 of 1 188
-        13:00:00 step 2/4   10 %   weights 90/10
-        13:01:00 passed     1 %    the canary no requests, stable 0 of 900 failed
+        12:00:00 step 1/4     1 %    weights 99/1, was 100/0
+        13:00:00 no verdict   1 %    inconclusive after 1h; too few requests to judge the canary; continuing without a verdict, as requested
+        13:00:00 passed       1 %    the canary 0 of 12 failed, stable 0 of 1,188
+        13:00:00 step 2/4     10 %   weights 90/10
+        13:01:00 passed       1 %    the canary no requests, stable 0 of 900 failed
         ");
     }
 

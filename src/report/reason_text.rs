@@ -275,7 +275,7 @@ mod tests {
                     pods: 0,
                     crashing: false,
                 },
-                "v2 has no pods any more",
+                "v2 has no pods left",
             ),
             (
                 Reason::CanaryDown {

@@ -34,7 +34,7 @@ async fn a_dry_run_changes_nothing() {
         ),
         (
             "pause reviews --dry-run=client",
-            "virtualservice.networking.istio.io/reviews at 20 % (dry run)\n",
+            "virtualservice.networking.istio.io/reviews paused at 20 % (dry run)\n",
         ),
         (
             "abort reviews --dry-run=server",
