@@ -95,7 +95,7 @@ pub fn object_name(text: &str) -> Result<&str, CommandError> {
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
     if name.is_empty() || !name.bytes().all(valid) {
         return Err(CommandError::Usage(format!(
-            "{name:?} is no name of a VirtualService (try: kubectl get virtualservices)"
+            "{name:?} is not a valid VirtualService name (try: kubectl get virtualservices)"
         )));
     }
     Ok(name)

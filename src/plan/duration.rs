@@ -42,6 +42,12 @@ impl HumanDuration {
         Self(SignedDuration::from_secs(whole as i64))
     }
 
+    /// Without the fraction of a second.
+    #[must_use]
+    pub fn whole_seconds(self) -> Self {
+        Self(SignedDuration::from_secs(self.0.as_secs()))
+    }
+
     /// As jiff's duration, for arithmetic with timestamps.
     pub const fn signed(self) -> SignedDuration {
         self.0

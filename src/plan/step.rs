@@ -339,7 +339,7 @@ mod tests {
             ),
             (
                 "10,10,100",
-                "step 10 does not rise above step 10 before it (try: rising steps such as 1,10,50,100)",
+                "step 10 is not above step 10 before it (try: rising steps such as 1,10,50,100)",
             ),
             (
                 "1,200",

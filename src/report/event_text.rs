@@ -360,7 +360,10 @@ impl EventText<'_> {
         match outcome {
             Outcome::Promoted => {
                 let text = phrase::clauses([
-                    Some(format!("{object}: all traffic on {canary} after {took}")),
+                    Some(format!(
+                        "{object}: all traffic on {canary} after {}",
+                        took.whole_seconds()
+                    )),
                     self.memory.versions.harm(total.canary),
                 ]);
                 self.say("promoted", Tone::Good, Some(exposure), text);

@@ -185,7 +185,7 @@ async fn a_pod_that_comes_too_late_begins_nothing() {
     let error = asked.unwrap_err().to_string();
     assert!(
         error.starts_with("job shop/canary-reviews-")
-            && error.contains("did not begin the rollout of virtualservice shop/reviews within 2m, and will not any more"),
+            && error.contains("did not start the rollout of virtualservice shop/reviews within 2m and will not start it any more"),
         "{error}"
     );
     let waited = shop.world.clock().now().duration_since(began);
@@ -219,7 +219,7 @@ async fn a_job_that_fails_is_reported_with_the_last_words_of_its_pod() {
                 }]},
             }));
         });
-        let is_told = |shop: &Shop| shop.warnings().join("\n").contains("does not run yet");
+        let is_told = |shop: &Shop| shop.warnings().join("\n").contains("is not running yet");
         shop.until(is_told).await;
         shop.world.set(|stage| {
             stage.edit("pods", "shop", &format!("{name}-x"), "kubelet", |pod| {
@@ -240,7 +240,7 @@ async fn a_job_that_fails_is_reported_with_the_last_words_of_its_pod() {
     );
     let warnings = shop.warnings().join("\n");
     assert!(
-        warnings.contains("does not run yet: ImagePullBackOff: no such image"),
+        warnings.contains("is not running yet: ImagePullBackOff: no such image"),
         "{warnings}"
     );
     let error = asked.unwrap_err().to_string();
@@ -258,7 +258,7 @@ async fn nothing_is_created_where_the_job_could_not_run() {
     let error = asked.unwrap_err().to_string();
     assert_eq!(
         error,
-        "there is no serviceaccount shop/kubectl-canary (try: kubectl canary rbac -n shop --subject serviceaccount:kubectl-canary | kubectl apply -f -)"
+        "serviceaccount shop/kubectl-canary not found (try: kubectl canary rbac -n shop --subject serviceaccount:kubectl-canary | kubectl apply -f -)"
     );
     let writes = shop
         .world
@@ -279,7 +279,7 @@ async fn a_signal_while_the_job_is_awaited_says_how_to_stop_it() {
     let (asked, ()) = tokio::join!(detach(&shop, brisk_with("10,100"), queue), signal);
     let error = asked.unwrap_err().to_string();
     assert!(
-        error.contains("begins the rollout by itself (try: kubectl delete job canary-reviews-"),
+        error.contains("will still start the rollout (try: kubectl delete job canary-reviews-"),
         "{error}"
     );
     assert!(VirtualService::new(shop.object()).is_ok());

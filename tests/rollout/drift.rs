@@ -322,7 +322,7 @@ async fn an_edit_between_the_preflight_and_the_first_step_is_not_overwritten() {
         } else {
             assert_eq!(
                 finish.unwrap_err().to_string(),
-                "argocd changed virtualservice shop/reviews while the rollout started: http[primary] has weights 60/40, this rollout knows 100/0 (try: again)"
+                "argocd changed virtualservice shop/reviews while the rollout started: http[primary] has weights 60/40, this rollout knows 100/0 (try: the same command again)"
             );
             assert_eq!(shop.weights(), [60, 40]);
             assert_eq!(shop.annotation("rollout"), None);

@@ -56,7 +56,7 @@ async fn an_unknown_name_comes_with_the_names_there_are() {
         (
             "shop",
             "Reviews!",
-            "\"Reviews!\" is no name of a VirtualService (try: kubectl get virtualservices)",
+            "\"Reviews!\" is not a valid VirtualService name (try: kubectl get virtualservices)",
         ),
     ] {
         assert_eq!(refused(&shop, namespace, name, brisk()).await, expected);
@@ -152,7 +152,7 @@ async fn a_total_too_coarse_for_the_first_step_is_refused() {
     .await;
     assert_eq!(
         refused(&shop, "shop", "reviews", brisk()).await,
-        "virtualservice shop/reviews: http[primary] divides a total of 10, which is too coarse for a step of 1 % (try: --fine-weights, or a first step of 10 %)"
+        "virtualservice shop/reviews: http[primary] has weights that sum to 10, too coarse for a step of 1 % (try: --fine-weights, or a first step of 10 %)"
     );
 }
 
@@ -256,7 +256,7 @@ async fn a_state_of_a_newer_version_is_left_to_the_newer_version() {
     for said in said_to(r#"{"version":2,"steps":"as nobody knows them"}"#).await {
         assert_eq!(
             said,
-            "the rollout state on virtualservice shop/reviews is of version 2, this kubectl canary reads up to 1 (try: the kubectl canary that started the rollout)"
+            "the rollout state on virtualservice shop/reviews has version 2, this kubectl canary reads up to 1 (try: the kubectl canary version that started the rollout)"
         );
     }
 }

@@ -166,7 +166,7 @@ async fn another_virtual_service_for_the_host_is_refused() {
     }));
     start_refuses(
         &shop,
-        "virtualservice shop/legacy answers for reviews.shop.svc.cluster.local in the mesh too",
+        "virtualservice shop/legacy also has host reviews.shop.svc.cluster.local in the mesh",
     )
     .await;
 }
@@ -201,10 +201,8 @@ async fn sessions_that_are_bound_to_pods_are_a_warning_and_no_obstacle() {
     assert_eq!(finish.outcome, Outcome::Promoted);
     let warned = shop.warnings();
     assert!(
-        warned
-            .iter()
-            .any(|text| text.contains("header x-myval")
-                && text.contains("one and the same user flips")),
+        warned.iter().any(|text| text.contains("header x-myval")
+            && text.contains("the same user switches between versions")),
         "{warned:?}"
     );
 }
@@ -294,7 +292,7 @@ async fn a_port_that_hides_requests_is_a_warning() {
     edit(&shop, "services", "reviews", |service| {
         service["spec"]["ports"][0]["name"] = json!("tcp-web");
     });
-    let what = "port 80 of Service shop/reviews is \"tcp-web\" (spec.ports[0].name), which Istio takes for TCP";
+    let what = "port 80 of Service shop/reviews is \"tcp-web\" (spec.ports[0].name), which Istio treats as TCP";
     assert!(found(&shop, Level::Warn).await.contains(&what.into()));
 }
 
@@ -370,7 +368,7 @@ async fn the_webhook_may_say_no_to_a_plan_before_anything_is_written() {
     let refusal = &view.findings[0];
     assert_eq!(
         refusal.why.as_deref(),
-        Some("the step at 50 % could not be written")
+        Some("the step at 50 % would be rejected")
     );
     shop.assert_restored();
 }

@@ -188,7 +188,7 @@ async fn another_namespace_is_looked_at_where_that_is_allowed_and_else_it_is_sai
         }));
     })
     .await;
-    let other = "virtualservice legacy/old answers for shop.example.com at gateway shop/shop too (spec.hosts, spec.gateways)";
+    let other = "virtualservice legacy/old also has host shop.example.com at gateway shop/shop (spec.hosts, spec.gateways)";
     let unknown = "callers in namespace legacy go by DestinationRule legacy/override alone for reviews.shop.svc.cluster.local, which defines no subset v2 (spec.subsets)";
     assert_eq!(found(&shop, Level::Refuse).await, [other]);
     assert!(found(&shop, Level::Warn).await.contains(&unknown.into()));
@@ -258,7 +258,7 @@ async fn encryption_that_the_canarys_proxies_refuse_is_refused() {
     });
     start_refuses(
         &shop,
-        "DestinationRule shop/reviews (spec.subsets[1].trafficPolicy.tls.mode: DISABLE) sends plain text to canary v2, PeerAuthentication shop/default (spec.mtls.mode: STRICT) takes mutual TLS alone",
+        "DestinationRule shop/reviews (spec.subsets[1].trafficPolicy.tls.mode: DISABLE) sends plain text to canary v2, PeerAuthentication shop/default (spec.mtls.mode: STRICT) accepts only mutual TLS",
     )
     .await;
     assert_eq!(asked(&shop), 1);

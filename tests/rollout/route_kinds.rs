@@ -220,7 +220,7 @@ async fn steps_below_one_percent_run_on_a_larger_total_that_is_scaled_back() {
     let shop = shop_with(three([80, 0, 20])).await;
     let refused = shop.start(coarse).await.unwrap_err().to_string();
     assert!(
-        refused.contains("http[primary] divides a total of 80, which is too coarse for a step of 0.1 % (try: --fine-weights"),
+        refused.contains("http[primary] has weights that sum to 80, too coarse for a step of 0.1 % (try: --fine-weights"),
         "{refused}"
     );
     shop.assert_restored();

@@ -54,7 +54,7 @@ async fn a_plan_of_both_rules_shows_what_each_has_and_how_to_start_it() {
     };
     let text = planned(&shop, options).await;
     for line in [
-        "ROUTE     NOW     20%     100%",
+        "ROUTE     NOW     20 %    100 %",
         // On its way up a rollout takes nothing away from the canary.
         "http[0]   50/50   50/50   0/100",
         "http[1]   100/0   80/20   0/100",

@@ -53,7 +53,7 @@ async fn status_tells_whether_the_driver_lives() {
         shop.until_weight(10).await;
         sleep(Duration::from_secs(7)).await;
         let row = status(&shop).await;
-        assert_eq!(driver(&row).as_deref(), Some("alive, seen 2s ago"));
+        assert_eq!(driver(&row).as_deref(), Some("running, seen 2s ago"));
         assert_eq!(next(&row), ["promote", "pause", "abort"]);
         let evidence = line(&row, "Evidence:").unwrap();
         assert!(evidence.starts_with("v2 0 of "), "{evidence}");
@@ -74,9 +74,9 @@ async fn status_tells_whether_the_driver_lives() {
     sleep(Duration::from_secs(200)).await;
     let row = status(&shop).await;
     let words = driver(&row).unwrap();
-    assert!(words.starts_with("not seen for 3m2"), "{words}");
+    assert!(words.starts_with("ORPHANED: no driver for 3m2"), "{words}");
     assert!(
-        words.ends_with(": nothing is judged and nobody rolls back"),
+        words.ends_with(", no analysis, no automatic rollback"),
         "{words}"
     );
     assert_eq!(next(&row), ["resume", "abort"]);
@@ -100,7 +100,7 @@ async fn a_step_that_waits_for_somebody_needs_no_driver() {
     assert_eq!(row.phase.word(), "waiting");
     let words = driver(&row).unwrap();
     assert!(
-        words.starts_with("not seen for ") && !words.contains(':'),
+        words.starts_with("no driver for ") && !words.contains(':'),
         "{words}"
     );
     assert_eq!(next(&row), ["promote", "abort"]);

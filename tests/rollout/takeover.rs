@@ -249,7 +249,7 @@ async fn a_second_start_is_refused_with_who_holds_it_before_anything_moved() {
     assert_eq!(first.unwrap().outcome, Outcome::Promoted);
     let refused = second.unwrap_err().to_string();
     let expected = format!(
-        "virtualservice shop/reviews is driven by alice@desk/{} (try: kubectl canary status, promote, pause or abort, which work beside it)",
+        "virtualservice shop/reviews is driven by alice@desk/{} (try: kubectl canary status, promote, pause or abort)",
         std::process::id()
     );
     assert_eq!(refused, expected);
@@ -287,7 +287,7 @@ async fn two_starts_without_leases_cannot_both_begin() {
     outcomes.sort();
     assert_eq!(outcomes[0], "Promoted");
     assert!(
-        outcomes[1].starts_with("a rollout is under way"),
+        outcomes[1].starts_with("a rollout is in progress"),
         "{outcomes:?}"
     );
 }
@@ -302,7 +302,7 @@ async fn without_a_right_to_leases_it_goes_on_and_says_so() {
     assert!(
         warnings
             .iter()
-            .any(|text| text.contains("going on without a lease")),
+            .any(|text| text.contains("continuing without a lease")),
         "{warnings:?}"
     );
 }

@@ -250,7 +250,7 @@ async fn a_route_that_looks_at_the_header_itself_is_refused() {
     let refused = shop.start(matching(EMAIL, "10,100")).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "virtualservice shop/reviews: http[staff] has a match on the header cookie itself, so testers cannot be told by it (try: --match with another header, or --route without http[staff])"
+        "virtualservice shop/reviews: http[staff] already matches on header cookie, so it cannot select testers (try: --match with another header, or --route without http[staff])"
     );
     shop.assert_restored();
 }

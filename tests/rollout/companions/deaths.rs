@@ -102,7 +102,7 @@ async fn a_rollback_that_was_left_half_done_is_finished_and_never_turned_round()
     assert_eq!(group.canary(), [10, 8, 0]);
     let refused = group.resume("reviews").await.unwrap_err().to_string();
     assert!(
-        refused.contains("bob@desk has begun to take the rollout back"),
+        refused.contains("bob@desk has begun to roll back"),
         "{refused}"
     );
     assert_eq!(group.canary(), [10, 8, 0]);

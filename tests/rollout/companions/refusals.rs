@@ -154,17 +154,17 @@ async fn what_cannot_move_along_is_refused_before_anything_moves() {
     for (also, expected, code) in [
         (
             "reviews",
-            "--also reviews: virtualservice shop/reviews moves already (try: each object once)",
+            "--also reviews: virtualservice shop/reviews is listed twice (try: each object once)",
             2,
         ),
         (
             "storefront,shop/storefront",
-            "--also shop/storefront: virtualservice shop/storefront moves already",
+            "--also shop/storefront: virtualservice shop/storefront is listed twice",
             2,
         ),
         ("nobody", "not found (try: one of", 1),
         ("lonely", nobody_holds, 1),
-        ("Storefront!", "is no name of a VirtualService", 2),
+        ("Storefront!", "is not a valid VirtualService name", 2),
     ] {
         let group = Group::open().await;
         group.shop.world.apply(door(
