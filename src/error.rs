@@ -1,6 +1,6 @@
 //! Why a command did not do what was asked. Turned into an exit code in `cli` only.
 
-use crate::cluster::{CallError, ConnectionError, ErrorKind, LeaseError};
+use crate::cluster::{CallError, ConnectionError, ErrorKind, LeaseError, root_cause};
 use crate::istio::{DelegateError, SplitError, VersionsError};
 use crate::plan::{Exposure, Finding, Level, PlanError, PlanFileError};
 use crate::preflight::Proposal;
@@ -137,7 +137,7 @@ pub enum CommandError {
         manual: String,
     },
     /// A file or stream could not be used.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", root_cause(source))]
     Io {
         /// What was attempted.
         what: String,
@@ -244,6 +244,85 @@ impl From<std::io::Error> for CommandError {
         Self::Io {
             what: "cannot write the output".into(),
             source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{PlanFile, Steps, Testers};
+
+    fn refused() -> CallError {
+        CallError {
+            kind: ErrorKind::Forbidden,
+            attempted: "patch virtualservice shop/reviews".into(),
+            why: "forbidden".into(),
+        }
+    }
+
+    #[test]
+    fn a_message_keeps_its_last_advice() {
+        for (message, expected) in [
+            ("no advice", "no advice"),
+            ("one (try: this (or that))", "one (try: this (or that))"),
+            ("a (try: x); b (try: y (z)), c", "a; b (try: y (z)), c"),
+        ] {
+            assert_eq!(one_fix(message), expected);
+        }
+    }
+
+    #[test]
+    fn no_error_has_two_advices() {
+        let mut messages: Vec<String> = Vec::new();
+        for steps in [
+            "",
+            "abc",
+            "0,100",
+            "10,5,100",
+            "10",
+            "mirror:0%,100",
+            "10,mirror:1%,100",
+            "1:x,100",
+            "200",
+            "0.0001",
+        ] {
+            messages.push(steps.parse::<Steps>().unwrap_err().to_string());
+            let plan = format!(
+                "apiVersion: kubectl-canary.dev/v1\nkind: Rollout\nspec: {{steps: \"{steps}\"}}"
+            );
+            let source = PlanFile::parse(&plan).unwrap_err();
+            messages.push(
+                CommandError::PlanFile {
+                    file: "plan.yaml".into(),
+                    source,
+                }
+                .to_string(),
+            );
+        }
+        for testers in ["x", "header:=1", "cookie:(a"] {
+            messages.push(testers.parse::<Testers>().unwrap_err().to_string());
+        }
+        let failed = CommandError::RollbackFailed {
+            object: "shop/reviews".into(),
+            why: refused().to_string(),
+            manual: "kubectl edit virtualservice reviews -n shop".into(),
+        };
+        messages.push(one_fix(&failed.to_string()));
+        messages.push(CommandError::from(refused()).to_string());
+        messages.push(
+            CommandError::Preflight(vec![
+                Finding::refuse("one", "because", "this"),
+                Finding::refuse("two", "because", "that"),
+            ])
+            .to_string(),
+        );
+        for message in messages {
+            assert_eq!(message.matches("(try: ").count(), 1, "{message}");
+            assert!(
+                !message.contains("from_str") && !message.contains('\n'),
+                "{message}"
+            );
         }
     }
 }

@@ -81,8 +81,8 @@ fn usage_error(error: &clap::Error) -> String {
         } else if let Some(values) = values {
             fix = fix.or(Some(values.trim_end_matches(']').to_owned()));
         } else if let Some(line) = line.strip_prefix("Usage: ") {
-            let command = line.split(" [").next().unwrap_or(line);
-            usage = Some(command.split(" <").next().unwrap_or(command).to_owned());
+            let ends = [" [", " <", " -"].iter().filter_map(|end| line.find(end));
+            usage = Some(line[..ends.min().unwrap_or(line.len())].to_owned());
         } else if !line.starts_with("For more information") {
             message.push(line);
         }

@@ -135,7 +135,7 @@ impl CallError {
 
 /// The last cause, which is the one that the network or the system reports: what the layers of the client
 /// say before it (`client error (Connect)`) helps nobody who reads it.
-fn root_cause(error: &dyn Error) -> String {
+pub(crate) fn root_cause(error: &dyn Error) -> String {
     let mut root = error;
     while let Some(cause) = root.source() {
         root = cause;

@@ -2,11 +2,12 @@
 
 use clap::Args;
 use http::{HeaderValue, header::USER_AGENT};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::call::root_cause;
 use crate::plan::HumanDuration;
 
 /// kubectl's flags for reaching a cluster; names and meaning are kubectl's.
@@ -122,8 +123,14 @@ impl Connection {
     }
 
     async fn config(&self) -> Result<Config, ConnectionError> {
-        let refused =
-            |error: &dyn std::fmt::Display| ConnectionError::Kubeconfig(error.to_string());
+        let refused = |error: &KubeconfigError| {
+            ConnectionError::Kubeconfig(match error {
+                KubeconfigError::ReadConfig(cause, path) => {
+                    format!("cannot read {}: {}", path.display(), root_cause(cause))
+                }
+                other => other.to_string(),
+            })
+        };
         let options = KubeConfigOptions {
             context: self.context.clone(),
             cluster: self.cluster.clone(),

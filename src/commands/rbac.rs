@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn the_readme_names_every_right() {
         let readme = include_str!("../../README.md");
-        let rights = readme.split("## Rights").nth(1).unwrap();
+        let rights = readme.split("## Permissions").nth(1).unwrap();
         for (_, resource, verbs) in RULES.iter().chain(&DETACHING) {
             assert!(rights.contains(&format!("`{resource}`")), "{resource}");
             for verb in *verbs {

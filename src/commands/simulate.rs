@@ -31,7 +31,7 @@ pub struct Simulate {
     #[command(flatten)]
     pub imagined: Imagined,
     /// Number of rollouts to simulate.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = "Simulation")]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = runs, help_heading = "Simulation")]
     pub runs: u32,
     /// Random seed; the same seed gives the same results on every machine.
     #[arg(
@@ -111,6 +111,13 @@ pub enum LateCounters {
     Stable,
     /// The canary's.
     Canary,
+}
+
+fn runs(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(runs @ 1..=1_000_000) => Ok(runs),
+        _ => Err(format!("{text:?} is not a number from 1 to 1,000,000")),
+    }
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -101,7 +101,14 @@ impl PlanFile {
         let malformed = |error: serde_saphyr::Error| {
             let text = error.to_string();
             let line = text.lines().next().unwrap_or_default().trim();
-            PlanFileError::Malformed(line.trim_start_matches("error: ").to_owned())
+            let line = line.trim_start_matches("error: ");
+            // The parser's own advice is for who calls it, and its list of fields is a screen long.
+            let line = line.split(", expected one of").next().unwrap_or(line);
+            let line = line.split(" (try: ").next().unwrap_or(line);
+            PlanFileError::Malformed(match line.split_once(": multiple YAML documents") {
+                Some((place, _)) => format!("{place}: a second document, and a plan is one"),
+                None => line.to_owned(),
+            })
         };
         let head: Head = serde_saphyr::from_str(text).map_err(malformed)?;
         if head.api_version != format!("{GROUP}/{VERSION}") {

@@ -347,7 +347,7 @@ mod tests {
             ),
             (
                 "1,ten,100",
-                "step \"ten\": \"ten\" is not a percentage (try: 1, 0.5 or 10%) (try: --steps 1,10:5m,50:pause,100)",
+                "step \"ten\": \"ten\" is not a percentage (try: --steps 1,10:5m,50:pause,100)",
             ),
             (
                 "1,10:soon,100",

@@ -31,9 +31,43 @@ pub(super) struct Line {
     pub text: String,
 }
 
+/// The fewest columns that a text is wrapped into.
+const LEAST_ROOM: usize = 24;
+
 impl Line {
     /// The line as it is written, without a line break.
     pub(super) fn render(&self, palette: Palette) -> String {
+        let text = self.head(palette) + &self.text;
+        text.trim_end().to_owned()
+    }
+
+    /// The same for a terminal of `width` columns: what is longer goes on below, indented to its column.
+    ///
+    /// A command stays whole, so that it can be copied.
+    pub(super) fn render_within(&self, palette: Palette, width: usize) -> String {
+        let indent = self.head(Palette::PLAIN).chars().count();
+        let room = width.saturating_sub(indent);
+        if room < LEAST_ROOM || self.text.starts_with("kubectl ") {
+            return self.render(palette);
+        }
+        let mut rows = vec![String::new()];
+        for word in self.text.split(' ') {
+            let row = rows.last_mut().expect("there is a first row");
+            if row.is_empty() || row.chars().count() + 1 + word.chars().count() <= room {
+                if !row.is_empty() {
+                    row.push(' ');
+                }
+                row.push_str(word);
+            } else {
+                rows.push(word.to_owned());
+            }
+        }
+        let text = self.head(palette) + &rows.join(&format!("\n{}", " ".repeat(indent)));
+        text.trim_end().to_owned()
+    }
+
+    /// Everything before the text.
+    fn head(&self, palette: Palette) -> String {
         let time = match &self.time {
             Some(time) => palette.paint(Tone::Quiet, time),
             None => " ".repeat(8),
@@ -50,12 +84,7 @@ impl Line {
             Place::Gap => (format!("{:<19}", self.word), String::new()),
             Place::None => (format!("{:<12}", self.word), String::new()),
         };
-        let text = format!(
-            "{time} {owner}{} {place}{}",
-            palette.paint(self.tone, word),
-            self.text
-        );
-        text.trim_end().to_owned()
+        format!("{time} {owner}{} {place}", palette.paint(self.tone, word))
     }
 }
 
@@ -107,6 +136,30 @@ mod tests {
         ] {
             assert_eq!(line.render(Palette::PLAIN), expected);
         }
+    }
+
+    #[test]
+    fn a_narrow_terminal_wraps_at_words() {
+        let long = Line {
+            text: "v2 64 of 301 failed (21 %), v1 3 of 2,811; v2 set to 0 % in 18ms".into(),
+            ..line(Place::Gap, "regressed")
+        };
+        assert_eq!(
+            long.render_within(Palette::PLAIN, 70),
+            "12:00:00 regressed           v2 64 of 301 failed (21 %), v1 3 of 2,811;\n                             v2 set to 0 % in 18ms"
+        );
+        assert_eq!(
+            long.render_within(Palette::PLAIN, 200),
+            long.render(Palette::PLAIN)
+        );
+        let command = Line {
+            text: "kubectl canary abort reviews -n shop --timeout 5m".into(),
+            ..line(Place::Gap, "next")
+        };
+        assert_eq!(
+            command.render_within(Palette::PLAIN, 70),
+            command.render(Palette::PLAIN)
+        );
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Live<W> {
     otherwise: W,
     formatter: EventFormatter,
     palette: Palette,
+    /// The terminal's columns, where lines are wrapped.
+    width: fn() -> Option<usize>,
     shown: Option<Shown>,
 }
 
@@ -70,7 +72,12 @@ impl StepTime {
 impl Live<io::Stderr> {
     /// A live view on stderr, with times of day in `zone`.
     pub fn stderr(zone: TimeZone, palette: Palette) -> Self {
-        Self::new(ProgressDrawTarget::stderr(), io::stderr(), zone, palette)
+        let mut live = Self::new(ProgressDrawTarget::stderr(), io::stderr(), zone, palette);
+        live.width = || {
+            let (_, columns) = console::Term::stderr().size_checked()?;
+            Some(columns.into())
+        };
+        live
     }
 }
 
@@ -84,6 +91,7 @@ impl<W: Write + Send> Live<W> {
             otherwise,
             formatter: EventFormatter::new(zone, heartbeat),
             palette,
+            width: || None,
             shown: None,
         }
     }
@@ -136,7 +144,10 @@ impl<W> Live<W> {
 impl<W: Write + Send> Observer for Live<W> {
     fn see(&mut self, event: &Event) {
         for line in self.formatter.tell(event) {
-            let line = line.render(self.palette);
+            let line = match (self.width)() {
+                Some(width) => line.render_within(self.palette, width),
+                None => line.render(self.palette),
+            };
             self.print(&line);
         }
         let ours = |shown: &Shown| shown.panel.is_about(event);
