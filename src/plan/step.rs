@@ -355,7 +355,7 @@ mod tests {
             ),
             (
                 "1,50",
-                "the last step is 50 %, so the rollout would never end (try: add 100 as the last step, and 50:pause to wait before it)",
+                "the last step is 50 %, so the rollout would never complete (try: 100 as the last step, with 50:pause before it)",
             ),
         ] {
             assert_eq!(text.parse::<Steps>().unwrap_err().to_string(), expected);

@@ -146,7 +146,7 @@ mod tests {
         };
         assert_eq!(
             long.render_within(Palette::PLAIN, 70),
-            "12:00:00 regressed           v2 64 of 301 failed (21 %), v1 3 of 2,811;\n                             v2 set to 0 % in 18ms"
+            "12:00:00 regressed           v2 64 of 301 failed (21 %), v1 3 of\n                             2,811; v2 set to 0 % in 18ms"
         );
         assert_eq!(
             long.render_within(Palette::PLAIN, 200),

@@ -193,7 +193,7 @@ async fn a_pod_that_comes_too_late_begins_nothing() {
     let late = run_pod(&shop, &job(&shop).await, "canary-a").await;
     let late = late.unwrap_err().to_string();
     assert!(
-        late.contains("was to begin by 2026-01-01T12:03:00Z"),
+        late.contains("had to start by 2026-01-01T12:03:00Z"),
         "{late}"
     );
     assert_eq!(shop.object(), before);
@@ -245,7 +245,7 @@ async fn a_job_that_fails_is_reported_with_the_last_words_of_its_pod() {
     );
     let error = asked.unwrap_err().to_string();
     assert!(
-        error.contains("ended before the rollout of virtualservice shop/reviews began: exit code 4, error: cannot reach Prometheus (try: kubectl logs job/canary-reviews-"),
+        error.contains("ended before it started the rollout of virtualservice shop/reviews: exit code 4, error: cannot reach Prometheus (try: kubectl logs job/canary-reviews-"),
         "{error}"
     );
     shop.assert_restored();

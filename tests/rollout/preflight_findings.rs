@@ -189,7 +189,7 @@ async fn another_namespace_is_looked_at_where_that_is_allowed_and_else_it_is_sai
     })
     .await;
     let other = "virtualservice legacy/old also has host shop.example.com at gateway shop/shop (spec.hosts, spec.gateways)";
-    let unknown = "callers in namespace legacy go by DestinationRule legacy/override alone for reviews.shop.svc.cluster.local, which defines no subset v2 (spec.subsets)";
+    let unknown = "callers in namespace legacy use only DestinationRule legacy/override for reviews.shop.svc.cluster.local, which defines no subset v2 (spec.subsets)";
     assert_eq!(found(&shop, Level::Refuse).await, [other]);
     assert!(found(&shop, Level::Warn).await.contains(&unknown.into()));
     start_refuses(&shop, other).await;
