@@ -140,7 +140,7 @@ Exit codes:
   0 healthy, 10 regressed, 12 not enough data or metrics unavailable;
   no traffic is shifted")]
     Analyze(Box<Analyze>),
-    /// Simulate a plan against a simulated canary, without a cluster
+    /// Simulate rollouts of a plan, without a cluster
     #[command(after_help = "\
 Examples:
   # How often is a healthy canary promoted, and how fast?

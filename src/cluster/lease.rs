@@ -249,7 +249,7 @@ impl Lease {
                                 }
                                 Ok(Some(now)) => {
                                     let _ = tell.send(Some(
-                                        holder_of(&now).unwrap_or_else(|| "nobody".into()),
+                                        holder_of(&now).unwrap_or_else(|| "another process".into()),
                                     ));
                                     return;
                                 }

@@ -299,7 +299,7 @@ impl Driver<'_> {
             ObjectEvent::Deleted => {
                 let object = self.object(member).full_name();
                 let observed = Observed::Drifted {
-                    manager: "somebody".into(),
+                    manager: "another client".into(),
                     what: format!("virtualservice {object} was deleted"),
                 };
                 return self.see_on(member, observed);
@@ -317,7 +317,7 @@ impl Driver<'_> {
             Ok(CompanionState::Elsewhere) => {
                 let vs = self.object(member);
                 let observed = Observed::Drifted {
-                    manager: vs.last_manager().unwrap_or("somebody").to_owned(),
+                    manager: vs.last_manager().unwrap_or("another client").to_owned(),
                     what: format!(
                         "virtualservice {} has another state of the rollout than {}",
                         vs.full_name(),

@@ -98,7 +98,7 @@ impl DriverWrite<'_, '_> {
     /// Chosen routes are no longer there.
     fn routes_gone(&mut self, vs: &VirtualService, missing: &MissingRoutes) -> Action {
         let observed = Observed::Drifted {
-            manager: vs.last_manager().unwrap_or("somebody").to_owned(),
+            manager: vs.last_manager().unwrap_or("another client").to_owned(),
             what: match self.member {
                 Member::Lead => missing.to_string(),
                 Member::Companion(_) => format!("virtualservice {}: {missing}", vs.full_name()),

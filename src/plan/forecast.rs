@@ -112,19 +112,16 @@ impl Forecast {
     /// Whether a verdict can be had in time; if not, what to change.
     pub fn finding(&self, plan: &Plan) -> Option<Finding> {
         let stuck = self.steps.iter().find(|step| step.takes.is_none())?;
-        let rate = match self.requests_per_second {
-            rate if rate < 1.0 => format!("{:.0} requests a minute", 60.0 * rate),
-            rate => format!("{rate:.0} requests a second"),
-        };
+        let rate = crate::number::pace(self.requests_per_second);
         let what = format!(
-            "{rate} are too few for a verdict at {} % within {}",
+            "{rate} is too little for a verdict at {} % within {}",
             stuck.exposure.share(),
             plan.step_timeout
         );
         let why = match plan.on_inconclusive {
-            OnStuck::Rollback => "the traffic would be taken back from a healthy canary",
-            OnStuck::Hold => "it would hold there until promote",
-            OnStuck::Promote => "it would go on without a verdict",
+            OnStuck::Rollback => "a healthy canary would be rolled back",
+            OnStuck::Hold => "the rollout would hold there until promote",
+            OnStuck::Promote => "the rollout would continue without a verdict",
         };
         Some(Finding::warn(what, why, self.remedies(plan)))
     }

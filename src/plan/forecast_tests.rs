@@ -118,7 +118,7 @@ fn too_little_traffic_is_said_with_what_helps() {
     assert_eq!(total, None);
     assert_eq!(
         finding.what,
-        "10 requests a minute are too few for a verdict at 50 % within 1h"
+        "10 req/min is too little for a verdict at 50 % within 1h"
     );
     assert_eq!(
         finding.fix.unwrap(),

@@ -17,13 +17,13 @@ const NEEDS: [Need; 2] = [
     Need {
         resource: "virtualservices",
         verbs: &["get", "list", "watch", "patch"],
-        why: "no weight could be moved, and nobody's change noticed",
+        why: "weights could not be shifted, and changes by other clients not noticed",
         essential: true,
     },
     Need {
         resource: "leases",
         verbs: &["get", "create", "update"],
-        why: "the state on the object alone keeps a second driver out",
+        why: "only the state on the object keeps a second driver out",
         essential: false,
     },
 ];
@@ -99,10 +99,10 @@ mod tests {
             told(check(&facts)),
             [
                 "ok: may watch virtualservices in namespace shop",
-                "refuse: not allowed to patch virtualservices in namespace shop: no weight could be moved, and nobody's change noticed (try: a Role in namespace shop with get, list, watch and patch on virtualservices)\n\
+                "refuse: not allowed to patch virtualservices in namespace shop: weights could not be shifted, and changes by other clients not noticed (try: a Role in namespace shop with get, list, watch and patch on virtualservices)\n\
                  - apiGroups: [\"networking.istio.io\"]\n  resources: [\"virtualservices\"]\n  verbs: [get, list, watch, patch]",
                 "ok: may get leases in namespace shop",
-                "warn: not allowed to create and update leases in namespace shop: the state on the object alone keeps a second driver out (try: a Role in namespace shop with get, create and update on leases)\n\
+                "warn: not allowed to create and update leases in namespace shop: only the state on the object keeps a second driver out (try: a Role in namespace shop with get, create and update on leases)\n\
                  - apiGroups: [\"coordination.k8s.io\"]\n  resources: [\"leases\"]\n  verbs: [get, create, update]",
             ]
         );

@@ -87,7 +87,7 @@ pub fn compare_companion(
     let believed = believed.of_companion(lead, companion);
     if companion.uid != vs.uid() {
         return Observed::Drifted {
-            manager: vs.last_manager().unwrap_or("somebody").to_owned(),
+            manager: vs.last_manager().unwrap_or("another client").to_owned(),
             what: format!(
                 "virtualservice {} was deleted and recreated",
                 vs.full_name()

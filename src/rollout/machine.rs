@@ -462,7 +462,7 @@ impl Machine {
             }
             // Where there is no object, no policy can do anything about it.
             Observed::Deleted => self.drifted(
-                "somebody".into(),
+                "another client".into(),
                 "the VirtualService was deleted".into(),
                 OnDrift::Stop,
                 now,

@@ -29,7 +29,7 @@ pub enum Observed {
 /// Compares what `vs` shows with the rollout that one believes in.
 pub fn compare(believed: &Rollout, vs: &VirtualService) -> Observed {
     let drifted = |what: String| Observed::Drifted {
-        manager: vs.last_manager().unwrap_or("somebody").to_owned(),
+        manager: vs.last_manager().unwrap_or("another client").to_owned(),
         what,
     };
     let shown = match Rollout::read(vs) {

@@ -66,7 +66,7 @@ async fn too_little_traffic_for_a_verdict_is_said_before_the_start() {
     let warned = view
         .findings
         .iter()
-        .find(|finding| finding.what.contains("too few for a verdict"));
+        .find(|finding| finding.what.contains("too little for a verdict"));
     let warned = warned.unwrap_or_else(|| panic!("{:#?} {:#?}", view.findings, view.forecast));
     assert_eq!(warned.level, Level::Warn);
     assert!(warned.fix.as_ref().unwrap().contains("--tolerance"));

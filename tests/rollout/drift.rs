@@ -263,7 +263,7 @@ async fn an_object_that_is_deleted_ends_the_rollout() {
         assert_eq!(
             finish.reasons,
             [Reason::Drift {
-                manager: "somebody".into(),
+                manager: "another client".into(),
                 what: "the VirtualService was deleted".into()
             }]
         );

@@ -204,7 +204,7 @@ async fn another_namespace_is_looked_at_where_that_is_allowed_and_else_it_is_sai
         call.verb == "list" && call.path.contains("networking.istio.io")
     };
     assert_eq!(shop.world.calls()[before..].iter().filter(lists).count(), 4);
-    let limit = "virtualservices and destinationrules were looked at in namespace shop alone";
+    let limit = "virtualservices and destinationrules were checked only in namespace shop";
     assert!(found(&shop, Level::Ok).await.contains(&limit.into()));
     let finish = shop.start(brisk()).await.unwrap();
     assert_eq!(finish.outcome, Outcome::Promoted);
