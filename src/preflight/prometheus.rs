@@ -92,9 +92,13 @@ fn of(facts: &Facts, samples: &Samples) -> Finding {
     ))
 }
 
-/// Whole seconds are as much as anybody wants to know.
+/// In whole seconds from one second on.
 fn spoken(duration: SignedDuration) -> HumanDuration {
-    HumanDuration::from(SignedDuration::from_secs(duration.as_secs()))
+    let exact = HumanDuration::from(duration);
+    match duration.as_secs() {
+        0 => exact,
+        _ => exact.whole_seconds(),
+    }
 }
 
 #[cfg(test)]

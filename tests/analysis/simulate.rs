@@ -200,7 +200,7 @@ fn what_cannot_be_imagined_is_refused_before_anything_is_played() {
         ("--requests-per-second 0", "\"0\" is not a number above 0"),
         ("--noise 1", "\"1\" is not between 0 and 1"),
         ("--outage-at 5m", "--outage-rate"),
-        ("--runs 0", "0 is not in 1..=1000000"),
+        ("--runs 0", "is not a number from 1 to 1,000,000"),
     ] {
         let line = format!("kubectl-canary simulate {flags}");
         let error = Cli::try_parse_from(line.split_whitespace()).unwrap_err();
