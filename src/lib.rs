@@ -37,7 +37,7 @@ pub mod driver;
 mod error;
 pub mod istio;
 pub mod metrics;
-mod number;
+pub mod number;
 pub mod plan;
 pub mod preflight;
 pub mod report;

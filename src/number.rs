@@ -1,7 +1,7 @@
 //! Numbers as people read them: one form of a thousand, of a percentage and of a pace, everywhere.
 
 /// Digits in groups of three: `15,722`.
-pub(crate) fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {

@@ -1,8 +1,11 @@
-//! One cell of the grid: a scenario, driven by our rule or a peer's.
+//! One cell of the grid: a plan and a scenario, with our analysis or a peer's rule.
 
-use jiff::SignedDuration;
-use kubectl_canary::simulate::{Route, Scenario, Table, outcomes, run};
-use kubectl_canary::verdict::sequential::{History, Policy, Preset, Sequential};
+use kubectl_canary::driver::analysis;
+use kubectl_canary::number::grouped;
+use kubectl_canary::plan::{HumanDuration, Options, Plan};
+use kubectl_canary::simulate::{RunSummary, Scenario, SimulatedWorld, Simulator, simulate_many};
+use kubectl_canary::verdict::Analysis;
+use kubectl_canary::verdict::sequential::{History, Policy, Sequential};
 
 use crate::peers::{Kayenta, Threshold, Wald};
 
@@ -10,6 +13,8 @@ use crate::peers::{Kayenta, Threshold, Wald};
 pub const SEED: u64 = 20_260_101;
 /// Threads; they do not change the numbers.
 pub const THREADS: usize = 2;
+/// Wald's test never promotes: it stays at the last step before 100 % as long as this.
+const WALD_TIMEOUT: HumanDuration = HumanDuration::minutes(6 * 60);
 
 /// Whose rule decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,55 +28,86 @@ pub enum Rule {
     Wald,
 }
 
-/// The careful policy for a scrape interval in seconds, without the warm-up that no peer has.
-pub fn careful(scrape: f64) -> Policy {
-    Policy {
-        warmup: SignedDuration::ZERO,
-        ..Preset::Careful.policy(SignedDuration::from_secs_f64(scrape))
-    }
+/// The plan of these options for scrapes `seconds` apart; without the warm-up that no peer has, unless
+/// the options ask for one.
+pub fn plan(options: Options, seconds: u32) -> Plan {
+    let options = Options {
+        warmup: options.warmup.or(Some(HumanDuration::ZERO)),
+        ..options
+    };
+    Plan::measured(options, HumanDuration::seconds(seconds)).expect("the grid has good plans")
+}
+
+/// The plan of most cells: every option at its default, scrapes 15 s apart, no warm-up.
+pub fn usual_plan() -> Plan {
+    plan(Options::default(), 15)
 }
 
 /// `runs` rollouts of a scenario under a rule.
-pub fn table(rule: Rule, scenario: &Scenario, route: &Route, runs: usize) -> Table {
-    if rule == Rule::Ours {
-        return ours(scenario, route, &careful(route.scrape), runs);
-    }
-    let minute = (60.0 / route.scrape) as usize;
-    let bad = scenario.ratio * scenario.stable + scenario.added;
-    let drive = |seed| match rule {
-        Rule::Flagger => run(scenario, route, seed, |_| Threshold::flagger(minute)),
-        Rule::FlaggerTuned => run(scenario, route, seed, |_| Threshold::flagger_tuned()),
-        Rule::Argo => run(scenario, route, seed, |_| Threshold::argo(minute)),
-        Rule::ArgoTuned => run(scenario, route, seed, |_| Threshold::argo_tuned(minute)),
-        Rule::Kayenta => run(scenario, route, seed, |_| Kayenta::new(minute)),
-        Rule::Ours | Rule::Wald => {
-            let steps = (route.dwell / route.scrape) as usize;
-            run(scenario, route, seed, |_| {
-                Wald::new(scenario.stable, bad, 0.01, steps)
+pub fn summary(rule: Rule, scenario: &Scenario, plan: &Plan, runs: usize) -> RunSummary {
+    let scrape = plan.judgement.scrape.signed().as_secs_f64();
+    let minute = (60.0 / scrape) as usize;
+    match rule {
+        Rule::Ours => simulated(scenario, plan, runs, |world| {
+            analysis(plan, &History::from_windows(&world.history()))
+        }),
+        Rule::Flagger => theirs(scenario, plan, runs, || Threshold::flagger(minute)),
+        Rule::FlaggerTuned => theirs(scenario, plan, runs, Threshold::flagger_tuned),
+        Rule::Argo => theirs(scenario, plan, runs, || Threshold::argo(minute)),
+        Rule::ArgoTuned => theirs(scenario, plan, runs, || Threshold::argo_tuned(minute)),
+        Rule::Kayenta => theirs(scenario, plan, runs, || Kayenta::new(minute)),
+        Rule::Wald => {
+            let bad = scenario.ratio * scenario.stable + scenario.added;
+            let windows_a_step = (plan.dwell.signed().as_secs_f64() / scrape) as usize;
+            let patient = Plan {
+                step_timeout: WALD_TIMEOUT,
+                ..plan.clone()
+            };
+            theirs(scenario, &patient, runs, || {
+                Wald::new(scenario.stable, bad, 0.01, windows_a_step)
             })
         }
-    };
-    Table::of(&outcomes(runs, SEED, THREADS, drive))
+    }
 }
 
-/// `runs` rollouts under a policy of ours.
-pub fn ours(scenario: &Scenario, route: &Route, policy: &Policy, runs: usize) -> Table {
-    let drive = |seed| {
-        run(scenario, route, seed, |world| {
-            Sequential::new(policy.clone(), &History::from_windows(&world.history()))
-        })
-    };
-    Table::of(&outcomes(runs, SEED, THREADS, drive))
+/// `runs` rollouts under a policy that the plan's options cannot say.
+pub fn with_policy(scenario: &Scenario, plan: &Plan, policy: &Policy, runs: usize) -> RunSummary {
+    simulated(scenario, plan, runs, |world| {
+        let history = History::from_windows(&world.history());
+        Box::new(Sequential::new(policy.clone(), &history))
+    })
 }
 
-/// The same without a history of stable.
-pub fn without_history(scenario: &Scenario, route: &Route, runs: usize) -> Table {
-    let drive = |seed| {
-        run(scenario, route, seed, |_| {
-            Sequential::new(careful(route.scrape), &History::unknown())
-        })
+/// `runs` rollouts of a scenario of whose time before nothing is known.
+pub fn without_history(scenario: &Scenario, plan: &Plan, runs: usize) -> RunSummary {
+    simulated(scenario, plan, runs, |_| {
+        analysis(plan, &History::unknown())
+    })
+}
+
+fn theirs<A: Analysis + 'static>(
+    scenario: &Scenario,
+    plan: &Plan,
+    runs: usize,
+    rule: impl Fn() -> A + Sync,
+) -> RunSummary {
+    simulated(scenario, plan, runs, |_| Box::new(rule()))
+}
+
+fn simulated(
+    scenario: &Scenario,
+    plan: &Plan,
+    runs: usize,
+    analysis: impl Fn(&mut SimulatedWorld<'_>) -> Box<dyn Analysis> + Sync,
+) -> RunSummary {
+    let simulator = Simulator {
+        plan,
+        scenario,
+        canary_age: 0.0,
     };
-    Table::of(&outcomes(runs, SEED, THREADS, drive))
+    RunSummary::of(&simulate_many(runs, SEED, THREADS, |seed| {
+        simulator.run(seed, &analysis, &mut |_| {})
+    }))
 }
 
 /// Requests per second, for a reader.
@@ -79,7 +115,7 @@ pub fn per_second(value: f64) -> String {
     if value < 1.0 {
         "1/6".to_owned()
     } else {
-        whole(value)
+        grouped(value as u64)
     }
 }
 
@@ -101,17 +137,6 @@ pub fn amount(value: f64) -> String {
     if value < 100.0 {
         format!("{value:.1}")
     } else {
-        whole(value)
+        grouped(value.round() as u64)
     }
-}
-
-fn whole(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|chunk| std::str::from_utf8(chunk).expect("digits are ASCII"))
-        .collect();
-    groups.join(" ")
 }

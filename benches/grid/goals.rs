@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use kubectl_canary::simulate::Table;
+use kubectl_canary::simulate::RunSummary;
 
 use crate::cell::{amount, per_second, percent};
 
@@ -46,7 +46,7 @@ fn geometric(values: impl Iterator<Item = f64> + Clone) -> f64 {
 }
 
 impl Goals {
-    pub fn equal(&mut self, rps: f64, stable: f64, mine: &Table) {
+    pub fn equal(&mut self, rps: f64, stable: f64, mine: &RunSummary) {
         let share = mine.rolled_back.share;
         self.equal_worst = self.equal_worst.max(share);
         self.equal_runs += mine.runs;
@@ -68,7 +68,7 @@ impl Goals {
         }
     }
 
-    pub fn margin(&mut self, rps: f64, stable: f64, mine: &Table) {
+    pub fn margin(&mut self, rps: f64, stable: f64, mine: &RunSummary) {
         let share = mine.rolled_back.share;
         self.margin_worst = self.margin_worst.max(share);
         if share > 0.01 {
@@ -92,7 +92,7 @@ impl Goals {
     }
 
     /// `tables` are ours, Wald's, Flagger's, Argo's and Kayenta's.
-    pub fn worse(&mut self, rps: f64, stable: f64, name: &str, tables: [&Table; 5]) {
+    pub fn worse(&mut self, rps: f64, stable: f64, name: &str, tables: [&RunSummary; 5]) {
         let [mine, wald, flagger, argo, kayenta] = tables;
         let cell = format!("{}, {name}", cell(rps, stable));
         if mine.rolled_back.share >= 0.9 {
@@ -102,7 +102,7 @@ impl Goals {
             self.unjudged += 1;
         }
         if name == "100 %" && rps >= 1_000.0 {
-            let times = |theirs: &Table| theirs.excess.mean / mine.excess.mean;
+            let times = |theirs: &RunSummary| theirs.excess.mean / mine.excess.mean;
             self.flagger.push((cell.clone(), times(flagger)));
             self.argo.push((cell.clone(), times(argo)));
         }
@@ -119,11 +119,11 @@ impl Goals {
         }
     }
 
-    pub fn sampled(&mut self, mine: &Table, flagger: &Table) {
+    pub fn sampled(&mut self, mine: &RunSummary, flagger: &RunSummary) {
         self.sampled = Some((mine.excess.mean, flagger.excess.mean));
     }
 
-    pub fn fast(&mut self, rps: f64, mine: &Table) {
+    pub fn fast(&mut self, rps: f64, mine: &RunSummary) {
         self.fast
             .push((per_second(rps), mine.seconds_to_promote.median));
     }
@@ -196,7 +196,7 @@ impl Goals {
                 missed: below(worst.2 > 8.5, worst.1.clone()),
             },
             Goal {
-                text: "all requests failing at 1 000 req/s and more: at most 1/20 of Flagger's documented rule",
+                text: "all requests failing at 1,000 req/s and more: at most 1/20 of Flagger's documented rule",
                 measured: format!("1/{:.0} in the worst cell", flagger.1),
                 missed: below(flagger.1 < 20.0, flagger.0),
             },
@@ -206,9 +206,9 @@ impl Goals {
                 missed: below(argo.1 < 400.0, argo.0),
             },
             Goal {
-                text: "5 s scrapes and the advised first step at 10 000 req/s: at most 1/700 of Flagger",
+                text: "5 s scrapes and the advised first step at 10,000 req/s: at most 1/700 of Flagger",
                 measured: format!("{} against {}", amount(mine), amount(theirs)),
-                missed: below(theirs < 700.0 * mine, "10 000 req/s".to_owned()),
+                missed: below(theirs < 700.0 * mine, "10,000 req/s".to_owned()),
             },
             Goal {
                 text: "a canary that is 1 point worse or more: at most 3 % promoted",
@@ -222,12 +222,12 @@ impl Goals {
                 missed: self.promoted_missed,
             },
             Goal {
-                text: "equal versions promoted in 3 min at 1 000 req/s and more, in 10 min at 10 and more",
+                text: "equal versions promoted in 3 min at 1,000 req/s and more, in 10 min at 10 and more",
                 measured: "medians".to_owned(),
                 missed: self.slow_missed,
             },
             Goal {
-                text: "with 5 s scrapes in 1.5 min at 1 000 req/s and more",
+                text: "with 5 s scrapes in 1.5 min at 1,000 req/s and more",
                 measured: self
                     .fast
                     .iter()

@@ -64,16 +64,22 @@ fn measure(runs: usize) -> String {
 fn head(runs: usize) -> String {
     format!(
         "# The verdict, measured\n\n\
-         Written by `cargo bench --bench grid`; do not edit. All numbers are simulated: Poisson requests, a \
-         scrape every 15 s, steps of 1, 10 and 50 % with a dwell of 60 s and no bake unless said otherwise, \
-         the careful preset without warm-up, an hour's patience for a step. {runs} rollouts for each cell of \
-         worse canaries and of disturbances, four times as many of equal versions, twice as many on the \
-         margin, a quarter or half of them elsewhere and for peers; the seeds of a cell count up from {}. The peers' rules are modelled, not their tools: Flagger as documented (every minute 99 % of the \
-         last minute, five failed checks over the rollout) and tuned (every scrape, one failed check), Argo \
-         Rollouts' documented template (every five minutes 95 % by `irate`, more than three failures, steps \
-         of ten minutes) and tuned (every scrape 99 % of the last minute, one failure, steps of a minute), \
-         Kayenta's judge (ten minutes a step, Mann and Whitney at 98 %). Rates are percent of requests; \
-         \"points\" are percentage points.\n",
+         Written by `cargo bench --bench grid`; do not edit. All numbers are simulated: the machine that \
+         decides real rollouts runs the default plan (1, 10, 50 and 100 %, a minute a step at least, no bake) \
+         with the careful preset and without warm-up unless said otherwise. Requests are Poisson, scrapes \
+         come every 15 s from a random moment on, and the metrics are queried every 5 s, as `kubectl canary \
+         simulate` does it. What is known of stable's history is what a rollout reads: windows of its \
+         requests and failures, its pods not told apart.\n\n\
+         {runs} rollouts for each cell of worse canaries and of disturbances, four times as many of equal \
+         versions, twice as many on the margin, a quarter or half of them elsewhere and for peers; the seeds \
+         of a cell count up from {}. A rollout without a verdict ends with the plan's step timeout: an hour \
+         at a step, eight hours on the margin, six hours for Wald's test, which never promotes.\n\n\
+         The peers' rules are modelled, not their tools, and take the place of the analysis in the same \
+         machine: Flagger as documented (every minute 99 % of the last minute, five failed checks over the \
+         rollout) and tuned (every scrape, one failed check), Argo Rollouts' documented template (every five \
+         minutes 95 % by `irate`, more than three failures, steps of ten minutes) and tuned (every scrape \
+         99 % of the last minute, one failure, steps of a minute), Kayenta's judge (ten minutes a step, Mann \
+         and Whitney at 98 %). Rates are percent of requests; \"points\" are percentage points.\n",
         cell::SEED
     )
 }

@@ -1,4 +1,4 @@
-//! The rules that peers decide by, on the same windows and through the same seat.
+//! The rules that peers decide by, as analyses that the same machine asks.
 //!
 //! Only the rule is modelled, not the tool around it: no pods, no webhooks, no time to reconcile.
 
@@ -18,7 +18,7 @@ pub struct Threshold {
     pub range: usize,
     /// Share of requests that must succeed.
     pub success: f64,
-    /// Failed checks over the whole rollout at which it is taken back.
+    /// Failed checks over the whole rollout at which it is rolled back.
     pub failures: u32,
     /// Windows that a step lasts; `None` leaves it with the first check that passes.
     pub pause: Option<usize>,
@@ -198,7 +198,7 @@ impl Analysis for Kayenta {
     }
 }
 
-/// Wald's test between the true rates, which nobody knows: the least that any test needs. It never
+/// Wald's test between the true rates, which no test can know: the least that any test needs. It never
 /// promotes, but takes the steps after a minute each.
 pub struct Wald {
     stable: f64,

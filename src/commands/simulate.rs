@@ -12,8 +12,8 @@ use crate::error::CommandError;
 use crate::plan::{HumanDuration, Options, Percent, Plan};
 use crate::report::Simulation;
 use crate::simulate::{
-    Disturbance, Ending, Lag, Latency, Outage, Outcome, Rehearsal, Scenario, Table, Warmup, World,
-    outcomes,
+    Disturbance, DurationModel, Lag, Outage, RunEnding, RunSummary, Scenario, SimulatedRun,
+    SimulatedWorld, Simulator, Warmup, simulate_many,
 };
 use crate::verdict::Analysis;
 use crate::verdict::sequential::History;
@@ -29,7 +29,7 @@ pub struct Simulate {
     pub options: Options,
     /// The simulated canary.
     #[command(flatten)]
-    pub imagined: Imagined,
+    pub simulated: SimulatedVersions,
     /// Number of rollouts to simulate.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = runs, help_heading = "Simulation")]
     pub runs: u32,
@@ -49,7 +49,7 @@ pub struct Simulate {
 /// The simulated pair of versions, and the faults around them.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Simulated canary")]
-pub struct Imagined {
+pub struct SimulatedVersions {
     /// Requests per second to both versions together [default: 100].
     #[arg(long, value_name = "N", value_parser = positive)]
     pub requests_per_second: Option<f64>,
@@ -145,7 +145,7 @@ fn number(text: &str, wanted: &str, fits: impl Fn(f64) -> bool) -> Result<f64, S
     }
 }
 
-impl Imagined {
+impl SimulatedVersions {
     fn scenario(&self, durations: bool) -> Scenario {
         let usual = Scenario::default();
         let seconds = |duration: HumanDuration| duration.signed().as_secs_f64();
@@ -168,12 +168,15 @@ impl Imagined {
             added: (canary - stable).max(0.0),
             onset: self.regression_after.map_or(0.0, seconds),
             // A plan that ignores durations must not see any.
-            latency: self.slowdown.filter(|_| durations).map(|slowdown| Latency {
-                median_ms: 40.0,
-                spread: 0.8,
-                slowdown,
-                jitter: 0.02,
-            }),
+            latency: self
+                .slowdown
+                .filter(|_| durations)
+                .map(|slowdown| DurationModel {
+                    median_ms: 40.0,
+                    spread: 0.8,
+                    slowdown,
+                    jitter: 0.02,
+                }),
             disturbance: Disturbance {
                 outage: self.outage_rate.map(|rate| Outage {
                     start: (outage_at, outage_at),
@@ -199,16 +202,16 @@ impl Imagined {
     }
 }
 
-/// Plays the plan as often as asked; `tick` is called after each rollout.
+/// Runs the plan as often as asked; `tick` is called after each rollout.
 ///
 /// # Errors
-/// If the plan cannot be followed, or the page cannot be written.
+/// If the plan is invalid, or the page cannot be written.
 pub fn simulate(args: &Simulate, tick: &(dyn Fn() + Sync)) -> Result<Simulation, CommandError> {
     let mut options = args.options.clone();
     if let Some(path) = &args.filename {
         options = options.or(plan_file(path)?.spec);
     }
-    let scrape = args.imagined.scrape_interval;
+    let scrape = args.simulated.scrape_interval;
     let scrape = scrape.unwrap_or(HumanDuration::seconds(15));
     if scrape.unsigned().as_millis() < 100 {
         return Err(CommandError::Usage(format!(
@@ -224,38 +227,39 @@ pub fn simulate(args: &Simulate, tick: &(dyn Fn() + Sync)) -> Result<Simulation,
         })?),
         None => None,
     };
-    let scenario = args.imagined.scenario(plan.weighs_durations());
-    let rehearsal = Rehearsal {
+    let scenario = args.simulated.scenario(plan.weighs_durations());
+    let simulator = Simulator {
         plan: &plan,
         scenario: &scenario,
         canary_age: args
-            .imagined
+            .simulated
             .canary_age
             .map_or(0.0, |age| age.signed().as_secs_f64()),
     };
-    let judge = |world: &mut World<'_>| -> Box<dyn Analysis> {
-        let past = world.summed_history();
-        analysis(&plan, &History::from_windows(&past))
+    let analysis_of = |world: &mut SimulatedWorld<'_>| -> Box<dyn Analysis> {
+        analysis(&plan, &History::from_windows(&world.history()))
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let played = outcomes(args.runs as usize, args.seed, threads, |seed| {
-        let outcome = rehearsal.play(seed, judge, &mut |_| {});
+    let runs = simulate_many(args.runs as usize, args.seed, threads, |seed| {
+        let run = simulator.run(seed, analysis_of, &mut |_| {});
         tick();
-        outcome
+        run
     });
-    let typical = typical(&played);
+    let typical = typical(&runs);
     let typical_seed = args.seed.wrapping_add(typical as u64);
-    let mut moments = Vec::new();
-    rehearsal.play(typical_seed, judge, &mut |moment| moments.push(moment));
+    let mut readings = Vec::new();
+    simulator.run(typical_seed, analysis_of, &mut |reading| {
+        readings.push(reading)
+    });
     let simulation = Simulation {
         seed: args.seed,
-        table: Table::of(&played),
+        table: RunSummary::of(&runs),
         scenario,
         plan,
-        typical: played[typical],
+        typical: runs[typical],
         typical_seed,
-        moments,
-        outcomes: played,
+        readings,
+        runs,
     };
     if let (Some(mut file), Some(path)) = (page, &args.html) {
         file.write_all(simulation.page().as_bytes())
@@ -268,18 +272,22 @@ pub fn simulate(args: &Simulate, tick: &(dyn Fn() + Sync)) -> Result<Simulation,
 }
 
 /// The rollout in the middle of those that ended as most did.
-fn typical(outcomes: &[Outcome]) -> usize {
-    let of = |ending: Ending| {
-        let mut these: Vec<_> = (0..outcomes.len())
-            .filter(|&i| outcomes[i].ending == ending)
+fn typical(runs: &[SimulatedRun]) -> usize {
+    let of = |ending: RunEnding| {
+        let mut these: Vec<_> = (0..runs.len())
+            .filter(|&i| runs[i].ending == ending)
             .collect();
-        these.sort_by(|&a, &b| outcomes[a].seconds.total_cmp(&outcomes[b].seconds));
+        these.sort_by(|&a, &b| runs[a].seconds.total_cmp(&runs[b].seconds));
         these
     };
-    let most = [Ending::Promoted, Ending::RolledBack, Ending::Inconclusive]
-        .map(of)
-        .into_iter()
-        .max_by_key(Vec::len)
-        .unwrap_or_default();
+    let most = [
+        RunEnding::Promoted,
+        RunEnding::RolledBack,
+        RunEnding::Inconclusive,
+    ]
+    .map(of)
+    .into_iter()
+    .max_by_key(Vec::len)
+    .unwrap_or_default();
     most.get(most.len() / 2).copied().unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use super::simulation_page::Page;
 use super::{Layout, Table, Tone, View, phrase};
 use crate::number::{grouped, mean, pace, percentage};
 use crate::plan::{AnalysisKind, HumanDuration, Plan};
-use crate::simulate::{Chance, Ending, Lag, Moment, Outcome, Scenario, Spread};
+use crate::simulate::{Lag, Probability, Reading, RunEnding, Scenario, SimulatedRun, Spread};
 
 /// A plan, the scenario it was simulated in, and the results.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,21 +18,21 @@ pub struct Simulation {
     /// The seed of the first rollout; each later one has the next.
     pub seed: u64,
     /// Chances, times and failed requests.
-    pub table: crate::simulate::Table,
-    /// The imagined versions.
+    pub table: crate::simulate::RunSummary,
+    /// The simulated versions.
     pub scenario: Scenario,
     /// Every option decided.
     pub plan: Plan,
     /// What became of the rollout in the middle.
-    pub typical: Outcome,
+    pub typical: SimulatedRun,
     /// Its seed.
     pub typical_seed: u64,
     /// What it looked like.
     #[serde(skip)]
-    pub moments: Vec<Moment>,
+    pub readings: Vec<Reading>,
     /// What became of each rollout.
     #[serde(skip)]
-    pub outcomes: Vec<Outcome>,
+    pub runs: Vec<SimulatedRun>,
 }
 
 impl Simulation {
@@ -129,11 +129,11 @@ impl Simulation {
     }
 
     /// The endings with their chances.
-    pub(super) fn chances(&self) -> [(Ending, Chance); 3] {
+    pub(super) fn chances(&self) -> [(RunEnding, Probability); 3] {
         [
-            (Ending::Promoted, self.table.promoted),
-            (Ending::RolledBack, self.table.rolled_back),
-            (Ending::Inconclusive, self.table.inconclusive),
+            (RunEnding::Promoted, self.table.promoted),
+            (RunEnding::RolledBack, self.table.rolled_back),
+            (RunEnding::Inconclusive, self.table.inconclusive),
         ]
     }
 }
@@ -204,16 +204,16 @@ fn cells(what: &str, spread: Spread, words: impl Fn(f64) -> String) -> Vec<Strin
 }
 
 /// What an ending is called.
-pub(super) fn word(ending: Ending) -> &'static str {
+pub(super) fn word(ending: RunEnding) -> &'static str {
     match ending {
-        Ending::Promoted => "promoted",
-        Ending::RolledBack => "rolled back",
-        Ending::Inconclusive => "inconclusive",
+        RunEnding::Promoted => "promoted",
+        RunEnding::RolledBack => "rolled back",
+        RunEnding::Inconclusive => "inconclusive",
     }
 }
 
 /// `0.1 % to 0.9 %`.
-pub(super) fn interval(chance: Chance) -> String {
+pub(super) fn interval(chance: Probability) -> String {
     format!("{} to {}", percentage(chance.low), percentage(chance.high))
 }
 

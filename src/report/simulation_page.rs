@@ -5,7 +5,7 @@ use std::fmt;
 use super::simulation::{Simulation, duration, interval, word};
 use super::simulation_chart::{Axis, Bars, Chart, Curve, html};
 use crate::number::{grouped, mean, percentage};
-use crate::simulate::{Ending, Moment, Outcome, Spread};
+use crate::simulate::{Reading, RunEnding, SimulatedRun, Spread};
 use crate::verdict::Counts;
 
 /// Bins of a distribution.
@@ -59,16 +59,16 @@ impl fmt::Display for Page<'_> {
             "<h2>Duration and failed requests</h2>\n{}{}",
             distribution(
                 "total duration",
-                &simulation.outcomes,
+                &simulation.runs,
                 simulation.table.seconds,
-                |outcome| outcome.seconds,
+                |run| run.seconds,
                 true
             ),
             distribution(
                 "failed canary requests",
-                &simulation.outcomes,
+                &simulation.runs,
                 simulation.table.failed,
-                |outcome| outcome.failed as f64,
+                |run| run.failed as f64,
                 false
             )
         )?;
@@ -151,7 +151,7 @@ impl Page<'_> {
     /// The rollout in the middle, over time.
     fn typical(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let simulation = self.0;
-        let (typical, moments) = (simulation.typical, &simulation.moments);
+        let (typical, readings) = (simulation.typical, &simulation.readings);
         writeln!(
             f,
             "<h2>A typical rollout</h2>\n<p>{} after {}, {} failed canary requests; seed {}.</p>",
@@ -173,13 +173,13 @@ impl Page<'_> {
         };
         let mut weights: Vec<_> = vec![(0.0, first_share(simulation))];
         // A look sees the share until then; what it leads to shows at the next.
-        let later = moments.iter().zip(moments.iter().skip(1));
+        let later = readings.iter().zip(readings.iter().skip(1));
         weights.extend(later.map(|(now, next)| (now.at, next.share)));
         weights.push((
             typical.seconds,
             match typical.ending {
-                Ending::Promoted => 1.0,
-                Ending::RolledBack | Ending::Inconclusive => 0.0,
+                RunEnding::Promoted => 1.0,
+                RunEnding::RolledBack | RunEnding::Inconclusive => 0.0,
             },
         ));
         let weight = Chart {
@@ -197,8 +197,8 @@ impl Page<'_> {
             bars: Vec::new(),
             rule: None,
         };
-        let stable = rates(moments, |moment| moment.stable);
-        let canary = rates(moments, |moment| moment.canary);
+        let stable = rates(readings, |reading| reading.stable);
+        let canary = rates(readings, |reading| reading.canary);
         let highest = stable.iter().chain(&canary).map(|point| point.1);
         let rates = Chart {
             title: "failed requests",
@@ -216,7 +216,7 @@ impl Page<'_> {
             rule: None,
         };
         write!(f, "{weight}{rates}")?;
-        match evidence(moments, x) {
+        match evidence(readings, x) {
             Some(chart) => write!(f, "{chart}"),
             None => Ok(()),
         }
@@ -228,24 +228,24 @@ fn first_share(simulation: &Simulation) -> f64 {
 }
 
 /// The share of failed requests over the last few looks.
-fn rates(moments: &[Moment], of: impl Fn(&Moment) -> Counts) -> Vec<(f64, f64)> {
-    let mut points = Vec::with_capacity(moments.len());
-    for (i, moment) in moments.iter().enumerate() {
+fn rates(readings: &[Reading], of: impl Fn(&Reading) -> Counts) -> Vec<(f64, f64)> {
+    let mut points = Vec::with_capacity(readings.len());
+    for (i, reading) in readings.iter().enumerate() {
         let mut counts = Counts::default();
-        for recent in &moments[(i + 1).saturating_sub(SMOOTHED)..=i] {
+        for recent in &readings[(i + 1).saturating_sub(SMOOTHED)..=i] {
             counts += of(recent);
         }
-        points.extend(counts.failure_rate().map(|rate| (moment.at, rate)));
+        points.extend(counts.failure_rate().map(|rate| (reading.at, rate)));
     }
     points
 }
 
 /// The evidence of a regression and where it trips; nothing where none is weighed.
-fn evidence(moments: &[Moment], x: Axis) -> Option<Chart> {
+fn evidence(readings: &[Reading], x: Axis) -> Option<Chart> {
     let known = || {
-        moments.iter().filter_map(|moment| {
-            let evidence = moment.evidence.as_ref()?;
-            Some((moment.at, evidence))
+        readings.iter().filter_map(|reading| {
+            let evidence = reading.evidence.as_ref()?;
+            Some((reading.at, evidence))
         })
     };
     let needed = known().next_back()?.1.needed;
@@ -275,28 +275,28 @@ fn evidence(moments: &[Moment], x: Axis) -> Option<Chart> {
 /// How a quantity is distributed over all rollouts, by their endings.
 fn distribution(
     title: &'static str,
-    outcomes: &[Outcome],
+    runs: &[SimulatedRun],
     spread: Spread,
-    of: impl Fn(&Outcome) -> f64,
+    of: impl Fn(&SimulatedRun) -> f64,
     time: bool,
 ) -> Chart {
-    let mut values: Vec<f64> = outcomes.iter().map(&of).collect();
+    let mut values: Vec<f64> = runs.iter().map(&of).collect();
     values.sort_by(f64::total_cmp);
     let last = (SHOWN * values.len() as f64) as usize;
     let most = values.get(last).or(values.last()).copied();
     // Whole numbers below the number of bins get a bin each.
     let floor = if time { 1.0 } else { BINS as f64 };
     let most = most.unwrap_or_default().max(spread.median).max(floor) * 1.02;
-    let bin = |outcome: &Outcome| ((of(outcome) / most * BINS as f64) as usize).min(BINS - 1);
+    let bin = |run: &SimulatedRun| ((of(run) / most * BINS as f64) as usize).min(BINS - 1);
     let bars = [
-        (Ending::Promoted, "good"),
-        (Ending::RolledBack, "bad"),
-        (Ending::Inconclusive, "grey"),
+        (RunEnding::Promoted, "good"),
+        (RunEnding::RolledBack, "bad"),
+        (RunEnding::Inconclusive, "grey"),
     ]
     .map(|(ending, class)| {
         let mut heights = vec![0.0; BINS];
-        for outcome in outcomes.iter().filter(|outcome| outcome.ending == ending) {
-            heights[bin(outcome)] += 1.0 / outcomes.len() as f64;
+        for run in runs.iter().filter(|run| run.ending == ending) {
+            heights[bin(run)] += 1.0 / runs.len() as f64;
         }
         Bars {
             class,

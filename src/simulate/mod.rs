@@ -1,35 +1,34 @@
-//! Imagined rollouts: a pair of versions, their traffic and what goes wrong, driven through the same
-//! seat of the verdict that an engine drives.
+//! Simulated rollouts: a pair of versions, their traffic and what goes wrong, driven by the machine
+//! that decides real rollouts.
 //!
 //! Everything is seeded. The same seed gives the same rollout on every machine. Nothing here knows a
 //! cluster or a clock; an hour passes in less than a millisecond.
 //!
 //! ```
-//! use jiff::SignedDuration;
-//! use kubectl_canary::simulate::{Route, Scenario, Table, outcomes, run};
-//! use kubectl_canary::verdict::sequential::{History, Preset, Sequential};
+//! use kubectl_canary::plan::{Options, Plan};
+//! use kubectl_canary::simulate::{Scenario, Simulator, RunSummary, simulate_many};
+//! use kubectl_canary::verdict::sequential::{History, Sequential};
 //!
+//! let plan = Plan::resolve(Options::default()).unwrap();
 //! let scenario = Scenario { added: 0.05, ..Scenario::default() };
-//! let route = Route::default();
-//! let policy = Preset::Careful.policy(SignedDuration::from_secs(15));
-//! let table = Table::of(&outcomes(50, 1, 2, |seed| {
-//!     run(&scenario, &route, seed, |world| {
-//!         Sequential::new(policy.clone(), &History::from_windows(&world.history()))
-//!     })
+//! let simulator = Simulator { plan: &plan, scenario: &scenario, canary_age: 3600.0 };
+//! let summary = RunSummary::of(&simulate_many(50, 1, 2, |seed| {
+//!     let analysis = |history: &History| -> Box<dyn kubectl_canary::verdict::Analysis> {
+//!         Box::new(Sequential::new(plan.policy(), history))
+//!     };
+//!     simulator.run(seed, |world| analysis(&History::from_windows(&world.history())), &mut |_| {})
 //! }));
-//! assert!(table.rolled_back.share > 0.9);
+//! assert!(summary.rolled_back.share > 0.9);
 //! ```
 
-mod rollout;
 mod run;
 mod sampler;
 mod scenario;
-mod table;
+mod summary;
 mod world;
 
-pub use rollout::{Ending, Outcome, Route, run};
-pub use run::{Moment, Rehearsal};
+pub use run::{Reading, RunEnding, SimulatedRun, Simulator};
 pub use sampler::Sampler;
-pub use scenario::{Disturbance, Lag, Latency, Outage, Overload, Scenario, Warmup};
-pub use table::{Chance, Spread, Table, outcomes};
-pub use world::{Truth, World};
+pub use scenario::{Disturbance, DurationModel, Lag, Outage, Overload, Scenario, Warmup};
+pub use summary::{Probability, RunSummary, Spread, simulate_many};
+pub use world::{SimulatedWorld, Truth};

@@ -1,14 +1,14 @@
-//! A plan played against an imagined pair of versions, by the machine that decides real rollouts.
+//! A plan run against a simulated pair of versions, by the machine that decides real rollouts.
 //!
-//! What differs from [`run`](super::run) is time: scrapes come at a phase of their own, a look sees
-//! them a little later, and weights change in the middle of a window, as they do in a cluster.
+//! Time is as in a cluster: scrapes come at a phase of their own, the metrics are queried a little
+//! later, and weights change in the middle of a window.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use super::rollout::{Ending, Outcome};
 use super::sampler::Sampler;
 use super::scenario::Scenario;
-use super::world::{Truth, World, instant};
+use super::world::{SimulatedWorld, Truth, instant};
 use crate::istio::{Destination, Host};
 use crate::metrics::{Newest, Observation, Quality, Reporter};
 use crate::plan::Plan;
@@ -16,34 +16,65 @@ use crate::rollout::{Action, Cause, EventKind, Machine, Phase, Rollout, StopAt, 
 use crate::verdict::sequential::Evidence;
 use crate::verdict::{Analysis, Counts, Verdict, Window};
 
-/// After a change of weights the metrics are looked at again within this many seconds.
+/// After a change of weights the metrics are queried again within this many seconds.
 const SOON: f64 = 1.0;
-/// A rollout that goes back and forth is given up after this many times what its steps may take.
+/// A rollout that goes back and forth ends after this many times what its steps may take.
 const PATIENCE: f64 = 3.0;
-/// Tells the draws of the scrape's phase from those of the world.
+/// Mixed into the seed, so that the scrape's phase is drawn independently of the traffic.
 const PHASE: u64 = 0x0070_6861_7365;
 
-/// A plan and what it is played against.
+/// A plan and what it is run against.
 #[derive(Clone, Copy, Debug)]
-pub struct Rehearsal<'a> {
+pub struct Simulator<'a> {
     /// The plan; gates are opened as soon as their step has passed.
     pub plan: &'a Plan,
-    /// The imagined versions.
+    /// The simulated versions.
     pub scenario: &'a Scenario,
     /// How many seconds old the canary's pods are at the start.
     pub canary_age: f64,
 }
 
-/// What one look at the imagined metrics showed.
+/// How a rollout ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunEnding {
+    /// The canary has all the traffic.
+    Promoted,
+    /// The canary was rolled back as worse.
+    RolledBack,
+    /// It ended without a verdict.
+    Inconclusive,
+}
+
+/// What one rollout came to.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SimulatedRun {
+    /// How it ended.
+    pub ending: RunEnding,
+    /// After how many seconds.
+    pub seconds: f64,
+    /// Failed canary requests.
+    pub failed: u64,
+    /// Canary requests that failed because it is worse than stable.
+    pub excess: f64,
+    /// Requests to either version that failed because of the canary.
+    pub damage: f64,
+    /// Trips on the way, the last included.
+    pub trips: u32,
+    /// Steps back on the way.
+    pub retreats: u32,
+}
+
+/// What one query of the simulated metrics showed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Moment {
+pub struct Reading {
     /// Seconds since the start.
     pub at: f64,
     /// The canary's share until now.
     pub share: f64,
-    /// What stable did since the last look.
+    /// What stable did since the query before.
     pub stable: Counts,
-    /// What the canary did since the last look.
+    /// What the canary did since the query before.
     pub canary: Counts,
     /// What is known.
     pub verdict: Verdict,
@@ -51,35 +82,35 @@ pub struct Moment {
     pub evidence: Option<Box<Evidence>>,
 }
 
-impl Rehearsal<'_> {
-    /// Plays one rollout. `analysis` is made in a world that can tell its past; `watch` is told of
-    /// every look that showed something new.
-    pub fn play(
+impl Simulator<'_> {
+    /// Runs one rollout. `analysis` is made with access to stable's history; `watch` gets every query
+    /// that showed something new.
+    pub fn run(
         &self,
         seed: u64,
-        analysis: impl FnOnce(&mut World<'_>) -> Box<dyn Analysis>,
-        watch: &mut dyn FnMut(Moment),
-    ) -> Outcome {
+        analysis: impl FnOnce(&mut SimulatedWorld<'_>) -> Box<dyn Analysis>,
+        watch: &mut dyn FnMut(Reading),
+    ) -> SimulatedRun {
         let scrape = self.plan.judgement.scrape.signed().as_secs_f64();
-        let mut world = World::new(self.scenario, scrape, seed);
+        let mut world = SimulatedWorld::new(self.scenario, scrape, seed);
         let analysis = analysis(&mut world);
         let phase = scrape * Sampler::new(seed ^ PHASE).uniform();
-        let rollout = imagined(self.plan).at_step(0, Phase::Progressing, instant(0.0));
+        let rollout = unmoved(self.plan).at_step(0, Phase::Progressing, instant(0.0));
         let weight = rollout.exposure().share().share();
         let machine = Machine::new(rollout, analysis, StopAt::END)
             .with_canary_since(Some(instant(-self.canary_age)));
         let interval = self.plan.interval.signed().as_secs_f64();
-        Play {
+        Run {
             machine,
             world,
             scrape,
             interval,
             scraped: phase - scrape,
-            look: interval.min(SOON),
+            next_query: interval.min(SOON),
             weights: vec![(f64::NEG_INFINITY, 0.0), (0.0, weight)],
             undecided: false,
-            outcome: Outcome {
-                ending: Ending::Inconclusive,
+            run: SimulatedRun {
+                ending: RunEnding::Inconclusive,
                 seconds: 0.0,
                 failed: 0,
                 excess: 0.0,
@@ -88,10 +119,10 @@ impl Rehearsal<'_> {
                 retreats: 0,
             },
         }
-        .play_out(self.limit(), watch)
+        .to_end(self.limit(), watch)
     }
 
-    /// Seconds after which it is given up.
+    /// Seconds after which it ends, whatever the analysis says.
     fn limit(&self) -> f64 {
         let steps = 0..self.plan.len();
         let timeout = self.plan.step_timeout.signed().as_secs_f64();
@@ -100,60 +131,60 @@ impl Rehearsal<'_> {
     }
 }
 
-/// A rollout on no object: the machine asks only for its plan and its weights so far.
-fn imagined(plan: &Plan) -> Rollout {
+/// A rollout that belongs to no object: the machine needs only its plan and its weights so far.
+fn unmoved(plan: &Plan) -> Rollout {
     let version = |subset: &str| Destination {
-        host: Host::resolve("imagined", "imagined"),
+        host: Host::resolve("simulated", "simulated"),
         subset: Some(subset.into()),
         port: None,
     };
     Rollout::new(
-        "rehearsal".into(),
-        "rehearsal".into(),
+        "simulation".into(),
+        "simulation".into(),
         plan.clone(),
         (version("stable"), version("canary"), Vec::new()),
         instant(0.0),
     )
 }
 
-struct Play<'a> {
+struct Run<'a> {
     machine: Machine,
-    world: World<'a>,
+    world: SimulatedWorld<'a>,
     scrape: f64,
     interval: f64,
     /// When the last scrape was.
     scraped: f64,
-    /// When the next look is.
-    look: f64,
+    /// When the metrics are queried next.
+    next_query: f64,
     /// Since when the canary had which share; all but the newest may matter to the next window.
     weights: Vec<(f64, f64)>,
     undecided: bool,
-    outcome: Outcome,
+    run: SimulatedRun,
 }
 
-impl Play<'_> {
-    fn play_out(mut self, limit: f64, watch: &mut dyn FnMut(Moment)) -> Outcome {
+impl Run<'_> {
+    fn to_end(mut self, limit: f64, watch: &mut dyn FnMut(Reading)) -> SimulatedRun {
         let plan = &self.machine.rollout().plan;
         if plan.is_last(0) && plan.dwell_of(0).unsigned().is_zero() {
-            return self.ended(0.0, Ending::Promoted);
+            return self.ended(0.0, RunEnding::Promoted);
         }
-        while self.look < limit {
-            // Looks between two scrapes show nothing new, and would only cost time here.
-            while self.look < self.scraped + self.scrape {
-                self.look += self.interval;
+        while self.next_query < limit {
+            // Queries between two scrapes show nothing new, and would only cost time here.
+            while self.next_query < self.scraped + self.scrape {
+                self.next_query += self.interval;
             }
-            let now = self.look;
-            let action = self.look_at(now, watch);
-            self.look = now + self.interval;
+            let now = self.next_query;
+            let action = self.query(now, watch);
+            self.next_query = now + self.interval;
             if let Some(ending) = self.carry_out(action, now) {
                 return self.ended(now, ending);
             }
         }
-        self.outcome.seconds = limit;
-        self.outcome
+        self.run.seconds = limit;
+        self.run
     }
 
-    fn look_at(&mut self, now: f64, watch: &mut dyn FnMut(Moment)) -> Action {
+    fn query(&mut self, now: f64, watch: &mut dyn FnMut(Reading)) -> Action {
         let (mut windows, mut shadows) = (Vec::new(), Vec::new());
         while self.scraped + self.scrape <= now {
             let until = self.scraped + self.scrape;
@@ -190,7 +221,7 @@ impl Play<'_> {
             EventKind::NoVerdict { .. } => *undecided = true,
             EventKind::Looked {
                 verdict, evidence, ..
-            } => watch(Moment {
+            } => watch(Reading {
                 at: now,
                 share,
                 stable,
@@ -203,7 +234,7 @@ impl Play<'_> {
         self.machine.look(&observation, instant(now), &mut emit)
     }
 
-    /// What is scraped at `until`, booked to the share that the state then stands for.
+    /// What is scraped at `until`, with the share that the state then stands for.
     fn window(&mut self, until: f64) -> Window {
         let from = self.scraped;
         let mut stretches = Vec::with_capacity(2);
@@ -217,7 +248,7 @@ impl Play<'_> {
         let past = self.weights.iter().rposition(|weight| weight.0 <= until);
         self.weights.drain(..past.unwrap_or(0));
         let (window, truth) = self.world.window(from, &stretches);
-        self.suffer(truth);
+        self.add(truth);
         Window {
             share: self.machine.share_at(instant(until)),
             // The stretches may not add up to the last bit.
@@ -226,53 +257,53 @@ impl Play<'_> {
         }
     }
 
-    fn suffer(&mut self, truth: Truth) {
-        self.outcome.failed += truth.failed;
-        self.outcome.excess += truth.excess;
-        self.outcome.damage += truth.damage;
+    fn add(&mut self, truth: Truth) {
+        self.run.failed += truth.failed;
+        self.run.excess += truth.excess;
+        self.run.damage += truth.damage;
     }
 
-    /// The ending, if that was it.
-    fn carry_out(&mut self, action: Action, now: f64) -> Option<Ending> {
+    /// Carries an action out; returns the ending if it was the last.
+    fn carry_out(&mut self, action: Action, now: f64) -> Option<RunEnding> {
         match action {
             Action::Wait => None,
             Action::Write(next) => {
                 let before = self.machine.rollout();
-                self.outcome.trips += u32::from(next.phase == Phase::Tripped);
-                self.outcome.retreats += u32::from(next.step < before.step);
+                self.run.trips += u32::from(next.phase == Phase::Tripped);
+                self.run.retreats += u32::from(next.step < before.step);
                 let gate = next.phase == Phase::Waiting;
                 self.weights.push((now, next.exposure().share().share()));
                 self.machine.set_state(*next);
-                self.look = now + self.interval.min(SOON);
+                self.next_query = now + self.interval.min(SOON);
                 match gate {
-                    // Nobody comes to decide what the metrics did not.
-                    true if self.undecided => Some(Ending::Inconclusive),
+                    // Without a verdict the gate stays closed.
+                    true if self.undecided => Some(RunEnding::Inconclusive),
                     true => self.carry_out(next_step(self.machine.rollout(), instant(now)), now),
                     false => None,
                 }
             }
-            Action::Complete(_) => Some(Ending::Promoted),
+            Action::Complete(_) => Some(RunEnding::Promoted),
             Action::RollBack { cause, .. } => Some(match cause {
-                Cause::Regression | Cause::CanaryDown => Ending::RolledBack,
+                Cause::Regression | Cause::CanaryDown => RunEnding::RolledBack,
                 Cause::Request
                 | Cause::Signal
                 | Cause::Inconclusive
                 | Cause::NoMetrics
                 | Cause::Refused
-                | Cause::Drift => Ending::Inconclusive,
+                | Cause::Drift => RunEnding::Inconclusive,
             }),
-            Action::Leave(_) => Some(Ending::Inconclusive),
+            Action::Leave(_) => Some(RunEnding::Inconclusive),
         }
     }
 
-    fn ended(mut self, now: f64, ending: Ending) -> Outcome {
-        // What nobody has looked at yet has failed all the same.
+    fn ended(mut self, now: f64, ending: RunEnding) -> SimulatedRun {
+        // Requests since the last scrape have failed too.
         if now > self.scraped {
             self.window(now);
         }
-        self.outcome.ending = ending;
-        self.outcome.seconds = now;
-        self.outcome
+        self.run.ending = ending;
+        self.run.seconds = now;
+        self.run
     }
 }
 

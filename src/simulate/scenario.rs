@@ -1,4 +1,4 @@
-//! What is imagined: a pair of versions, their traffic, and what goes wrong.
+//! What is simulated: a pair of versions, their traffic, and what goes wrong.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ pub struct Scenario {
     /// The canary is only bad at this share of the traffic or above; 0 for always.
     pub bad_from_share: f64,
     /// How long requests take, if that is to be judged.
-    pub latency: Option<Latency>,
+    pub latency: Option<DurationModel>,
     /// What else happens.
     pub disturbance: Disturbance,
 }
@@ -43,7 +43,7 @@ impl Default for Scenario {
 /// Log-normal request durations.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Latency {
+pub struct DurationModel {
     /// Stable's median in milliseconds.
     pub median_ms: f64,
     /// Standard deviation of the logarithm.

@@ -3,22 +3,20 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::sampler::Sampler;
-use super::scenario::{Lag, Latency, Scenario};
+use super::scenario::{DurationModel, Lag, Scenario};
 use crate::verdict::sequential::History;
 use crate::verdict::{Counts, Slow, Window};
 
 /// Correlation time of drift, in seconds.
 const DRIFT: f64 = 300.0;
-/// Pods of the stable version, which the history tells apart.
-const PODS: usize = 4;
 /// Bounds of the latency histogram, in milliseconds.
 const BOUNDS: [f64; 12] = [
     1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
 ];
 
-/// The imagined traffic, scrape by scrape.
+/// The simulated traffic, scrape by scrape.
 #[derive(Clone, Debug)]
-pub struct World<'a> {
+pub struct SimulatedWorld<'a> {
     scenario: &'a Scenario,
     sampler: Sampler,
     scrape: f64,
@@ -62,7 +60,7 @@ pub struct Truth {
     pub damage: f64,
 }
 
-impl<'a> World<'a> {
+impl<'a> SimulatedWorld<'a> {
     /// A world that is drawn anew for each seed. `scrape` is in seconds.
     pub fn new(scenario: &'a Scenario, scrape: f64, seed: u64) -> Self {
         let mut sampler = Sampler::new(seed);
@@ -87,7 +85,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What stable did before the rollout, oldest first: as much as a history wants to see.
+    /// What stable did before the rollout, oldest first, as far back as a rollout reads it.
     pub fn history(&mut self) -> Vec<Window> {
         let within = |time: SignedDuration| time.as_secs_f64() / self.scrape;
         let most = (within(History::LONGEST) as usize).min(History::MOST_WINDOWS);
@@ -102,17 +100,13 @@ impl<'a> World<'a> {
         windows
     }
 
-    /// The same with its pods not told apart: what a rollout reads before it starts.
-    pub fn summed_history(&mut self) -> Vec<Window> {
-        summed(self.history())
-    }
-
-    /// What stable did in the last `seconds` before the rollout, oldest first, its pods not told
-    /// apart: what a rollout reads where stable is not older.
+    /// What stable did in the last `seconds` before the rollout, oldest first: what a rollout reads
+    /// where stable is not older.
     pub fn recent(&mut self, seconds: f64) -> Vec<Window> {
         let count = (seconds / self.scrape) as usize;
-        let past = (0..count).map(|i| self.past(i as f64 * self.scrape));
-        summed(past.collect())
+        (0..count)
+            .map(|i| self.past(i as f64 * self.scrape))
+            .collect()
     }
 
     fn past(&mut self, at: f64) -> Window {
@@ -120,14 +114,7 @@ impl<'a> World<'a> {
         let rate = (self.scenario.stable * self.drift.exp()).min(1.0);
         let rate = self.noisy(rate);
         let mean = self.scenario.requests_per_second * self.scrape;
-        let mut stable = Counts::default();
-        let pods = (0..PODS)
-            .map(|_| {
-                let counts = self.count(mean / PODS as f64, rate);
-                stable += counts;
-                counts.failures
-            })
-            .collect();
+        let stable = self.count(mean, rate);
         let slow = self.slow_counts(mean, 1.0);
         let slow = BOUNDS
             .iter()
@@ -143,20 +130,14 @@ impl<'a> World<'a> {
             start: instant(at - before),
             end: instant(at - before + self.scrape),
             stable,
-            stable_pods: pods,
             slow,
             ..Window::default()
         }
     }
 
-    /// The scrape from `at` seconds into the rollout on, with the canary at `share`, and what
-    /// happened in truth.
-    pub fn scrape(&mut self, at: f64, share: f64) -> (Window, Truth) {
-        self.window(at, &[(self.scrape, share)])
-    }
-
-    /// What is scraped of a time from `at` on in which the weights may change: stretches of seconds,
-    /// each with the canary's share. The window has the last of them.
+    /// What is scraped of the time from `at` seconds into the rollout on, and what happened in truth.
+    /// The weights may change in it: `stretches` are seconds, each with the canary's share. The window
+    /// has the last share.
     pub fn window(&mut self, at: f64, stretches: &[(f64, f64)]) -> (Window, Truth) {
         self.step_drift();
         let (mut stable, mut canary) = (Late::default(), Late::default());
@@ -179,7 +160,7 @@ impl<'a> World<'a> {
                 bound_ms,
                 stable,
                 canary,
-                stable_pods: Vec::new(),
+                ..Slow::default()
             })
             .collect();
         let window = Window {
@@ -195,7 +176,7 @@ impl<'a> World<'a> {
     }
 
     /// What the canary does with copies of this share of the requests of a window, seen beside stable.
-    /// Nobody suffers from it.
+    /// No user's request depends on it.
     pub fn copies(&mut self, at: f64, window: &Window, share: f64) -> Window {
         let seconds = window.length().as_secs_f64();
         let (_, _, canary) = self.rates(at, seconds, share);
@@ -304,7 +285,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Requests slower than each bound; empty if latency is not imagined.
+    /// Requests slower than each bound; empty if durations are not simulated.
     fn slow_counts(&mut self, mean: f64, slowdown: f64) -> Vec<Counts> {
         let Some(latency) = self.scenario.latency else {
             return Vec::new();
@@ -351,22 +332,15 @@ impl<'a> World<'a> {
     }
 }
 
-fn summed(mut windows: Vec<Window>) -> Vec<Window> {
-    for window in &mut windows {
-        window.stable_pods.clear();
-    }
-    windows
-}
-
 /// The share of requests faster than `bound`.
-fn below(bound: f64, median: f64, latency: Latency) -> f64 {
+fn below(bound: f64, median: f64, latency: DurationModel) -> f64 {
     let z = (bound / median).ln() / latency.spread;
     // The logistic approximation of the normal distribution is within 0.01 and monotonous, which is
-    // all that imagined latency needs.
+    // all that simulated latency needs.
     1.0 / (1.0 + (-1.702 * z).exp())
 }
 
-/// A moment `seconds` into an imagined rollout.
+/// The time `seconds` into a simulated rollout.
 pub(super) fn instant(seconds: f64) -> Timestamp {
     let origin = Timestamp::from_second(1_767_225_600).expect("the year 2026 is in range");
     origin + SignedDuration::from_secs_f64(seconds)

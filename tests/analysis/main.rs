@@ -1,4 +1,4 @@
-//! Rehearsals: plans played against imagined canaries, and pasts judged again.
+//! Plans run against simulated canaries, and histories judged again.
 
 mod analyze;
 mod baseline;

@@ -5,7 +5,7 @@ use kubectl_canary::cli::{Cli, Command};
 use kubectl_canary::commands::simulate;
 use kubectl_canary::report::{Layout, Simulation, View};
 
-/// `kubectl canary simulate` with these flags, played 200 times.
+/// `kubectl canary simulate` with these flags, run 200 times.
 fn simulated(flags: &str) -> Simulation {
     let line = format!("kubectl-canary simulate --runs 200 {flags}");
     let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
@@ -39,7 +39,7 @@ fn a_healthy_canary_is_promoted_and_a_broken_one_rolled_back() {
 }
 
 #[test]
-fn a_canary_that_is_worse_is_found_in_the_shadow_at_no_cost() {
+fn a_canary_that_is_worse_is_found_on_mirrored_requests_at_no_cost() {
     let steps = "--steps mirror:10%,1,10,50,100";
     for flags in ["--canary-errors 5%", "--canary-errors 100%"] {
         let table = simulated(&format!("{steps} {flags}")).table;
@@ -98,7 +98,7 @@ fn too_little_traffic_ends_as_the_plan_says() {
 }
 
 #[test]
-fn the_same_seed_plays_the_same_rollouts() {
+fn the_same_seed_gives_the_same_rollouts() {
     let one = simulated("--canary-errors 2% --seed 7");
     assert_eq!(
         shown(&one),
@@ -113,7 +113,7 @@ fn the_same_seed_plays_the_same_rollouts() {
 }
 
 #[test]
-fn the_forecast_says_what_the_rehearsal_shows() {
+fn the_forecast_says_what_the_simulation_shows() {
     use kubectl_canary::plan::Forecast;
     use kubectl_canary::verdict::sequential::Traffic;
     for (per_second, flags) in [
@@ -133,13 +133,13 @@ fn the_forecast_says_what_the_rehearsal_shows() {
         let forecast = Forecast::of(&simulation.plan, traffic, 0, 1000).unwrap();
         let ours = forecast.total.unwrap().signed().as_secs_f64();
         let median = simulation.table.seconds_to_promote.median;
-        println!("{per_second} {flags}: {ours} s forecast, {median} s rehearsed");
+        println!("{per_second} {flags}: {ours} s forecast, {median} s simulated");
         assert!((ours / median - 1.0).abs() < 0.25, "{ours} for {median}");
         let broken = simulated(&format!(
             "--requests-per-second {per_second} --canary-age 1h --canary-errors 100% {flags}"
         ));
         let (ours, mean) = (forecast.broken, broken.table.failed.mean);
-        println!("{per_second} {flags}: {ours} failed forecast, {mean} rehearsed");
+        println!("{per_second} {flags}: {ours} failed forecast, {mean} simulated");
         assert!((ours / mean - 1.0).abs() < 0.4, "{ours} for {mean}");
     }
 }
@@ -195,7 +195,7 @@ fn assert_balanced(page: &str) {
 }
 
 #[test]
-fn what_cannot_be_imagined_is_refused_before_anything_is_played() {
+fn what_cannot_be_simulated_is_refused_before_anything_runs() {
     for (flags, expected) in [
         ("--requests-per-second 0", "\"0\" is not a number above 0"),
         ("--noise 1", "\"1\" is not between 0 and 1"),

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use jiff::SignedDuration;
-use kubectl_canary::simulate::{Latency, Route, Scenario};
-use kubectl_canary::verdict::sequential::{Policy, Preset, Traffic};
+use kubectl_canary::plan::{Forecast, Options, Plan};
+use kubectl_canary::simulate::{DurationModel, Scenario};
+use kubectl_canary::verdict::sequential::{Preset, Traffic};
 
 use super::axes::{WORSE, minutes, scenario};
-use crate::cell::{Rule, amount, careful, ours, per_second, percent, table};
+use crate::cell::{Rule, amount, per_second, percent, plan, summary, usual_plan};
 use crate::goals::Goals;
 
 /// Scrape interval and first step.
@@ -27,11 +27,11 @@ pub fn sampling(runs: usize, goals: &mut Goals) -> String {
             };
             let _ = write!(page, "| {} | {name} |", per_second(rps));
             for advised in [false, true] {
-                for scrape in [15.0, 5.0, 1.0] {
-                    let route = sampled(rps, scrape, advised);
-                    let mine = table(Rule::Ours, &scenario, &route, runs);
-                    if advised && scrape == 5.0 && rps == 10_000.0 && name == WORSE[4].0 {
-                        let flagger = table(Rule::Flagger, &scenario, &Route::default(), runs);
+                for scrape in [15, 5, 1] {
+                    let plan = sampled(rps, scrape, advised);
+                    let mine = summary(Rule::Ours, &scenario, &plan, runs);
+                    if advised && scrape == 5 && rps == 10_000.0 && name == WORSE[4].0 {
+                        let flagger = summary(Rule::Flagger, &scenario, &usual_plan(), runs);
                         goals.sampled(&mine, &flagger);
                     }
                     let _ = write!(page, " {} |", amount(mine.excess.mean));
@@ -42,8 +42,8 @@ pub fn sampling(runs: usize, goals: &mut Goals) -> String {
     }
     page.push_str("\nEqual versions, 5 s scrapes:\n\n| req/s | promoted | minutes |\n|--|--|--|\n");
     for rps in [1_000.0, 10_000.0] {
-        let route = sampled(rps, 5.0, false);
-        let mine = table(Rule::Ours, &scenario(rps, 0.001), &route, runs);
+        let plan = sampled(rps, 5, false);
+        let mine = summary(Rule::Ours, &scenario(rps, 0.001), &plan, runs);
         goals.fast(rps, &mine);
         let _ = writeln!(
             page,
@@ -56,22 +56,21 @@ pub fn sampling(runs: usize, goals: &mut Goals) -> String {
     page
 }
 
-fn sampled(rps: f64, scrape: f64, advised: bool) -> Route {
-    let policy = careful(scrape);
+/// The usual steps, or those that `plan` advises for this traffic.
+fn sampled(rps: f64, scrape: u32, advised: bool) -> Plan {
+    let usual = plan(Options::default(), scrape);
     let traffic = Traffic {
         per_second: rps,
         failure_rate: 0.001,
     };
-    let first = if advised {
-        traffic.first_step(0.01, &policy)
-    } else {
-        0.01
-    };
-    Route {
-        steps: vec![first, 0.1, 0.5],
-        scrape,
-        dwell: policy.dwell.as_secs_f64(),
-        ..Route::default()
+    // Of 1,000 parts, so that a small step is not too fine for the weights.
+    let advice = Forecast::of(&usual, traffic, 0, 1_000).and_then(|forecast| forecast.smaller);
+    match advice {
+        Some(smaller) if advised => Plan {
+            steps: smaller.steps,
+            ..usual
+        },
+        _ => usual,
     }
 }
 
@@ -86,22 +85,18 @@ pub fn presets(runs: usize) -> String {
         ("quick", Preset::Quick),
         ("quicker", Preset::Quicker),
     ] {
+        let options = Options {
+            preset: Some(preset),
+            ..Options::default()
+        };
+        let plan = plan(options, 1);
         let _ = write!(page, "| {name} |");
         for added in [0.0, 0.005, 0.01, 0.02, 0.05, 0.2] {
-            let policy = Policy {
-                warmup: SignedDuration::ZERO,
-                ..preset.policy(SignedDuration::from_secs(1))
-            };
             let scenario = Scenario {
                 added,
                 ..scenario(200.0, 0.005)
             };
-            let route = Route {
-                scrape: 1.0,
-                dwell: policy.dwell.as_secs_f64(),
-                ..Route::default()
-            };
-            let mine = ours(&scenario, &route, &policy, runs);
+            let mine = summary(Rule::Ours, &scenario, &plan, runs);
             let _ = write!(
                 page,
                 " {} / {} ({:.0}) |",
@@ -127,7 +122,7 @@ pub fn latency(runs: usize) -> String {
         let _ = write!(page, "| {} |", per_second(rps));
         for slowdown in [1.0, 1.2, 1.5, 2.0, 5.0] {
             let scenario = Scenario {
-                latency: Some(Latency {
+                latency: Some(DurationModel {
                     median_ms: 40.0,
                     spread: 0.8,
                     slowdown,
@@ -135,7 +130,7 @@ pub fn latency(runs: usize) -> String {
                 }),
                 ..scenario(rps, 0.001)
             };
-            let mine = table(Rule::Ours, &scenario, &Route::default(), runs);
+            let mine = summary(Rule::Ours, &scenario, &usual_plan(), runs);
             let _ = write!(
                 page,
                 " {} / {} ({}) |",

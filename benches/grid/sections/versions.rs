@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use jiff::SignedDuration;
-use kubectl_canary::simulate::{Route, Scenario};
+use kubectl_canary::plan::{HumanDuration, Options};
+use kubectl_canary::simulate::Scenario;
 use kubectl_canary::verdict::sequential::Policy;
 
 use super::axes::{STABLE, TRAFFIC, WORSE, minutes, scenario};
-use crate::cell::{Rule, amount, careful, ours, per_second, percent, table};
+use crate::cell::{Rule, amount, per_second, percent, plan, summary, usual_plan, with_policy};
 use crate::goals::Goals;
 
 /// Equal versions.
@@ -17,11 +17,11 @@ pub fn healthy(runs: usize, goals: &mut Goals) -> String {
          | req/s | stable | kubectl canary | minutes | Flagger | tuned | Argo | tuned | Kayenta |\n\
          |--|--|--|--|--|--|--|--|--|\n",
     );
+    let plan = usual_plan();
     for rps in TRAFFIC {
         for stable in STABLE {
             let scenario = scenario(rps, stable);
-            let route = Route::default();
-            let mine = table(Rule::Ours, &scenario, &route, runs);
+            let mine = summary(Rule::Ours, &scenario, &plan, runs);
             goals.equal(rps, stable, &mine);
             let _ = write!(
                 page,
@@ -39,7 +39,7 @@ pub fn healthy(runs: usize, goals: &mut Goals) -> String {
                 Rule::ArgoTuned,
                 Rule::Kayenta,
             ] {
-                let theirs = table(rule, &scenario, &route, runs);
+                let theirs = summary(rule, &scenario, &plan, runs);
                 let _ = write!(
                     page,
                     " {} / {} |",
@@ -62,6 +62,7 @@ pub fn regressed(runs: usize, goals: &mut Goals) -> String {
          | req/s | stable | canary | back / promoted | excess | Wald | ratio | Flagger: promoted, excess | \
          Argo: promoted, excess | Kayenta: promoted, excess |\n|--|--|--|--|--|--|--|--|--|--|\n",
     );
+    let plan = usual_plan();
     for rps in TRAFFIC {
         for stable in STABLE {
             for (name, ratio, added) in WORSE {
@@ -70,12 +71,11 @@ pub fn regressed(runs: usize, goals: &mut Goals) -> String {
                     added,
                     ..scenario(rps, stable)
                 };
-                let route = Route::default();
-                let mine = table(Rule::Ours, &scenario, &route, runs);
-                let wald = table(Rule::Wald, &scenario, &route, runs);
-                let flagger = table(Rule::Flagger, &scenario, &route, runs / 4);
-                let argo = table(Rule::Argo, &scenario, &route, runs / 4);
-                let kayenta = table(Rule::Kayenta, &scenario, &route, runs / 4);
+                let mine = summary(Rule::Ours, &scenario, &plan, runs);
+                let wald = summary(Rule::Wald, &scenario, &plan, runs);
+                let flagger = summary(Rule::Flagger, &scenario, &plan, runs / 4);
+                let argo = summary(Rule::Argo, &scenario, &plan, runs / 4);
+                let kayenta = summary(Rule::Kayenta, &scenario, &plan, runs / 4);
                 let times = mine.excess.mean / wald.excess.mean;
                 goals.worse(rps, stable, name, [&mine, &wald, &flagger, &argo, &kayenta]);
                 let _ = write!(
@@ -114,6 +114,16 @@ pub fn margin(runs: usize, goals: &mut Goals) -> String {
         "\n## Exactly on the margin, for eight hours\n\nThe canary fails 1.25 times stable and 0.01 points \
          more; nothing is promoted. At most 1 % may be rolled back.\n\n| req/s | stable | rolled back |\n|--|--|--|\n",
     );
+    let options = Options {
+        steps: Some("50,60,100".parse().expect("steps")),
+        step_timeout: Some(HumanDuration::minutes(8 * 60)),
+        ..Options::default()
+    };
+    let plan = plan(options, 15);
+    let policy = Policy {
+        false_promotion: 0.0,
+        ..plan.policy()
+    };
     for rps in [1.0, 10.0, 100.0, 1_000.0] {
         for stable in [0.001, 0.01] {
             let scenario = Scenario {
@@ -121,17 +131,7 @@ pub fn margin(runs: usize, goals: &mut Goals) -> String {
                 added: 0.0001,
                 ..scenario(rps, stable)
             };
-            let route = Route {
-                steps: vec![0.5, 0.6],
-                limit: 8.0 * 3600.0,
-                ..Route::default()
-            };
-            let policy = Policy {
-                false_promotion: 0.0,
-                deadline: SignedDuration::from_hours(9),
-                ..careful(route.scrape)
-            };
-            let mine = ours(&scenario, &route, &policy, runs);
+            let mine = with_policy(&scenario, &plan, &policy, runs);
             goals.margin(rps, stable, &mine);
             let _ = writeln!(
                 page,

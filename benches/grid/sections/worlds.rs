@@ -3,11 +3,14 @@
 use std::fmt::Write;
 
 use jiff::SignedDuration;
-use kubectl_canary::simulate::{Disturbance, Lag, Outage, Overload, Route, Scenario, Warmup};
+use kubectl_canary::plan::{HumanDuration, Options};
+use kubectl_canary::simulate::{Disturbance, Lag, Outage, Overload, Scenario, Warmup};
 use kubectl_canary::verdict::sequential::Policy;
 
 use super::axes::{minutes, scenario};
-use crate::cell::{Rule, amount, careful, ours, per_second, percent, table, without_history};
+use crate::cell::{
+    Rule, amount, per_second, percent, plan, summary, usual_plan, with_policy, without_history,
+};
 use crate::goals::Goals;
 
 fn disturbances() -> Vec<(String, Disturbance)> {
@@ -69,10 +72,11 @@ fn disturbances() -> Vec<(String, Disturbance)> {
 /// Disturbed worlds around equal versions.
 pub fn disturbed(runs: usize, goals: &mut Goals) -> String {
     let mut page = String::from(
-        "\n## A healthy canary in a disturbed world\n\nRolled back in percent, the worst cell of 1 to 10 000 \
+        "\n## A healthy canary in a disturbed world\n\nRolled back in percent, the worst cell of 1 to 10,000 \
          requests per second and 0.1 and 1 %. Pods that differ are a real difference.\n\n\
          | disturbance | kubectl canary | worst at | without a history | Flagger | Argo |\n|--|--|--|--|--|--|\n",
     );
+    let plan = usual_plan();
     for (name, disturbance) in disturbances() {
         let (mut mine, mut bare, mut flagger, mut argo) = (0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64);
         let mut worst = String::from("-");
@@ -82,8 +86,7 @@ pub fn disturbed(runs: usize, goals: &mut Goals) -> String {
                     disturbance: disturbance.clone(),
                     ..scenario(rps, stable)
                 };
-                let route = Route::default();
-                let share = |rule, runs| table(rule, &scenario, &route, runs).rolled_back.share;
+                let share = |rule, runs| summary(rule, &scenario, &plan, runs).rolled_back.share;
                 let ours = share(Rule::Ours, runs);
                 goals.disturbed(&name, rps, stable, ours);
                 if ours > mine {
@@ -91,7 +94,7 @@ pub fn disturbed(runs: usize, goals: &mut Goals) -> String {
                     worst = format!("{} req/s, {} %", per_second(rps), percent(stable));
                 }
                 bare = bare.max(
-                    without_history(&scenario, &route, runs / 2)
+                    without_history(&scenario, &plan, runs / 2)
                         .rolled_back
                         .share,
                 );
@@ -128,12 +131,11 @@ pub fn warmup(runs: usize) -> String {
                 },
                 ..scenario(rps, 0.001)
             };
-            let route = Route::default();
-            let policy = Policy {
-                warmup: SignedDuration::from_secs(warmup),
-                ..careful(route.scrape)
+            let options = Options {
+                warmup: Some(HumanDuration::seconds(warmup)),
+                ..Options::default()
             };
-            let mine = ours(&scenario, &route, &policy, runs);
+            let mine = summary(Rule::Ours, &scenario, &plan(options, 15), runs);
             let _ = writeln!(
                 page,
                 "| {} | {warmup} s | {} % |",
@@ -150,9 +152,9 @@ pub fn overload(runs: usize) -> String {
     let mut page = String::from(
         "\n## Damage through what both versions share\n\nFrom a share of 20 % on the canary's traffic makes both \
          versions fail, 15 % of all requests at a share of a half, following the load within the inertia. \
-         Beside it, healthy canaries in an outage that has nothing to do with them. An hour at most. \
+         Beside it, healthy canaries in an outage that has nothing to do with them. An hour a step at most. \
          *Without* holds until the incident passes; *with* goes back a step when stable begins to fail within \
-         two minutes of an increase, and gives up after the third time. Rolled back / promoted / no verdict in \
+         two minutes of an increase, and ends after the third time. Rolled back / promoted / no verdict in \
          percent; mean requests failed because of the canary; median minutes.\n\n\
          | req/s | what | without | damage | minutes | with | damage | minutes |\n|--|--|--|--|--|--|--|--|\n",
     );
@@ -179,23 +181,20 @@ pub fn overload(runs: usize) -> String {
         ("no overload, outage 60 s of 50 %", outage(60.0, 0.5)),
         ("no overload, outage 300 s of 20 %", outage(300.0, 0.2)),
     ];
+    let plan = usual_plan();
     for rps in [10.0, 100.0, 1_000.0] {
         for (name, disturbance) in &cases {
             let scenario = Scenario {
                 disturbance: disturbance.clone(),
                 ..scenario(rps, 0.001)
             };
-            let route = Route {
-                limit: 3600.0,
-                ..Route::default()
-            };
             let _ = write!(page, "| {} | {name} |", per_second(rps));
             for blame in [0, 2] {
                 let policy = Policy {
                     blame: SignedDuration::from_mins(blame),
-                    ..careful(route.scrape)
+                    ..plan.policy()
                 };
-                let mine = ours(&scenario, &route, &policy, runs);
+                let mine = with_policy(&scenario, &plan, &policy, runs);
                 let _ = write!(
                     page,
                     " {} / {} / {} | {} | {} |",
@@ -218,6 +217,11 @@ pub fn bake(runs: usize) -> String {
         "\n## At 100 %\n\nTen minutes of bake, stable at 0.1 %. The outage hits both versions (20 % for 2 min).\n\n\
          | req/s | what | rolled back / promoted | excess failed |\n|--|--|--|--|\n",
     );
+    let options = Options {
+        bake: Some(HumanDuration::minutes(10)),
+        ..Options::default()
+    };
+    let plan = plan(options, 15);
     for rps in [100.0, 1_000.0] {
         let outage = Disturbance {
             outage: Some(Outage {
@@ -239,11 +243,7 @@ pub fn bake(runs: usize) -> String {
                 disturbance,
                 ..scenario(rps, 0.001)
             };
-            let route = Route {
-                bake: Some(600.0),
-                ..Route::default()
-            };
-            let mine = table(Rule::Ours, &scenario, &route, runs);
+            let mine = summary(Rule::Ours, &scenario, &plan, runs);
             let _ = writeln!(
                 page,
                 "| {} | {name} | {} / {} | {} |",

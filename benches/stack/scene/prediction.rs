@@ -4,7 +4,8 @@ use jiff::SignedDuration;
 use kubectl_canary::cli::{Cli, Command};
 use kubectl_canary::plan::{HumanDuration, Plan};
 use kubectl_canary::simulate::{
-    Latency, Moment, Outcome, Rehearsal, Scenario, Table, World, outcomes,
+    DurationModel, Reading, RunSummary, Scenario, SimulatedRun, SimulatedWorld, Simulator,
+    simulate_many,
 };
 use kubectl_canary::verdict::Analysis;
 use kubectl_canary::verdict::sequential::{AnalysisState, History, Sequential};
@@ -13,13 +14,13 @@ use clap::Parser;
 
 use super::case::{AGE, Case, RATE, SCRAPE, WATCHED};
 
-/// Rollouts imagined.
+/// Rollouts simulated.
 const RUNS: usize = 2_000;
 /// The seeds count up from here.
 const SEED: u64 = 20_260_101;
 /// The backends answer within a millisecond, more or less; durations are watched, and equal. The hiccups
-/// of a machine on which everything runs at once are not imagined.
-const DURATIONS: Latency = Latency {
+/// of a machine on which everything runs at once are not simulated.
+const DURATIONS: DurationModel = DurationModel {
     median_ms: 1.0,
     spread: 1.0,
     slowdown: 1.0,
@@ -27,10 +28,10 @@ const DURATIONS: Latency = Latency {
 };
 
 /// What is to be expected of a case.
-pub(super) struct Prediction(pub(super) Table);
+pub(super) struct Prediction(pub(super) RunSummary);
 
 impl Prediction {
-    /// Plays a case.
+    /// Simulates a case.
     pub(super) fn of(case: &Case) -> Self {
         let plan = plan(case.flags);
         let scenario = Scenario {
@@ -40,43 +41,46 @@ impl Prediction {
             latency: Some(DURATIONS),
             ..Scenario::default()
         };
-        let rehearsal = Rehearsal {
+        let simulator = Simulator {
             plan: &plan,
             scenario: &scenario,
             canary_age: AGE as f64,
         };
-        let judge = |world: &mut World<'_>| -> Box<dyn Analysis> {
+        let judge = |world: &mut SimulatedWorld<'_>| -> Box<dyn Analysis> {
             let past = History::from_windows(&world.recent(WATCHED as f64));
             Box::new(Sequential::new(plan.policy(), &past))
         };
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self(Table::of(&outcomes(RUNS, SEED, threads, |seed| {
-            play(&rehearsal, seed, judge)
-        })))
+        Self(RunSummary::of(&simulate_many(
+            RUNS,
+            SEED,
+            threads,
+            |seed| run(&simulator, seed, judge),
+        )))
     }
 }
 
 /// One rollout, its seconds until the canary lost its traffic or got it all.
-fn play(
-    rehearsal: &Rehearsal<'_>,
+fn run(
+    simulator: &Simulator<'_>,
     seed: u64,
-    judge: impl FnOnce(&mut World<'_>) -> Box<dyn Analysis>,
-) -> Outcome {
+    judge: impl FnOnce(&mut SimulatedWorld<'_>) -> Box<dyn Analysis>,
+) -> SimulatedRun {
     let mut tripped = None;
-    let mut watch = |moment: Moment| {
-        let confirms = moment
+    let mut watch = |reading: Reading| {
+        let confirms = reading
             .evidence
             .is_some_and(|evidence| evidence.state == AnalysisState::Confirming);
         tripped = match (confirms, tripped) {
-            (true, since) => since.or(Some(moment.at)),
-            // The look that confirms is the last.
+            (true, since) => since.or(Some(reading.at)),
+            // The query that confirms is the last.
             (false, _) => None,
         };
     };
-    let outcome = rehearsal.play(seed, judge, &mut watch);
-    Outcome {
-        seconds: tripped.unwrap_or(outcome.seconds),
-        ..outcome
+    let run = simulator.run(seed, judge, &mut watch);
+    SimulatedRun {
+        seconds: tripped.unwrap_or(run.seconds),
+        ..run
     }
 }
 

@@ -1,8 +1,8 @@
-//! Many imagined rollouts, and what became of them.
+//! Many simulated rollouts, and what became of them.
 
 use serde::{Deserialize, Serialize};
 
-use super::rollout::{Ending, Outcome};
+use super::run::{RunEnding, SimulatedRun};
 
 /// A number with the interval in which 95 % of the rollouts lie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct Spread {
 
 /// A chance with the 95 % interval that the number of rollouts leaves (Wilson's).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Chance {
+pub struct Probability {
     /// How often it happened, as a share.
     pub share: f64,
     /// The least it may be in truth.
@@ -36,15 +36,15 @@ pub struct Chance {
 /// What became of many rollouts of one scenario.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Table {
+pub struct RunSummary {
     /// Rollouts.
     pub runs: usize,
-    /// The canary's traffic was taken away for good.
-    pub rolled_back: Chance,
+    /// The canary was rolled back as worse.
+    pub rolled_back: Probability,
     /// The canary got all the traffic.
-    pub promoted: Chance,
-    /// No verdict in time.
-    pub inconclusive: Chance,
+    pub promoted: Probability,
+    /// It ended without a verdict.
+    pub inconclusive: Probability,
     /// Seconds to the end.
     pub seconds: Spread,
     /// Seconds to a promotion, where there was one.
@@ -59,35 +59,33 @@ pub struct Table {
     pub damage: Spread,
 }
 
-impl Table {
-    /// Sums outcomes up.
-    pub fn of(outcomes: &[Outcome]) -> Self {
+impl RunSummary {
+    /// Sums simulated rollouts up.
+    pub fn of(runs: &[SimulatedRun]) -> Self {
         let chance = |ending| {
-            let times = outcomes.iter().filter(|o| o.ending == ending).count();
-            Chance::of(times, outcomes.len())
+            let times = runs.iter().filter(|o| o.ending == ending).count();
+            Probability::of(times, runs.len())
         };
-        let ended = |ending: Ending| move |o: &&Outcome| o.ending == ending;
+        let ended = |ending: RunEnding| move |o: &&SimulatedRun| o.ending == ending;
         Self {
-            runs: outcomes.len(),
-            rolled_back: chance(Ending::RolledBack),
-            promoted: chance(Ending::Promoted),
-            inconclusive: chance(Ending::Inconclusive),
-            seconds: Spread::of(outcomes.iter().map(|o| o.seconds)),
+            runs: runs.len(),
+            rolled_back: chance(RunEnding::RolledBack),
+            promoted: chance(RunEnding::Promoted),
+            inconclusive: chance(RunEnding::Inconclusive),
+            seconds: Spread::of(runs.iter().map(|o| o.seconds)),
             seconds_to_promote: Spread::of(
-                outcomes
-                    .iter()
-                    .filter(ended(Ending::Promoted))
+                runs.iter()
+                    .filter(ended(RunEnding::Promoted))
                     .map(|o| o.seconds),
             ),
-            failed: Spread::of(outcomes.iter().map(|o| o.failed as f64)),
-            excess: Spread::of(outcomes.iter().map(|o| o.excess)),
+            failed: Spread::of(runs.iter().map(|o| o.failed as f64)),
+            excess: Spread::of(runs.iter().map(|o| o.excess)),
             excess_rolled_back: Spread::of(
-                outcomes
-                    .iter()
-                    .filter(ended(Ending::RolledBack))
+                runs.iter()
+                    .filter(ended(RunEnding::RolledBack))
                     .map(|o| o.excess),
             ),
-            damage: Spread::of(outcomes.iter().map(|o| o.damage)),
+            damage: Spread::of(runs.iter().map(|o| o.damage)),
         }
     }
 }
@@ -112,7 +110,7 @@ impl Spread {
     }
 }
 
-impl Chance {
+impl Probability {
     /// `times` of `runs`. Of no run nothing is known: 0 to 1.
     pub fn of(times: usize, runs: usize) -> Self {
         if runs == 0 {
@@ -142,12 +140,12 @@ impl Chance {
 
 /// Runs `times` rollouts on `threads` threads. Rollout `i` gets seed `first_seed + i`, so the threads
 /// do not change the result.
-pub fn outcomes(
+pub fn simulate_many(
     times: usize,
     first_seed: u64,
     threads: usize,
-    rollout: impl Fn(u64) -> Outcome + Sync,
-) -> Vec<Outcome> {
+    rollout: impl Fn(u64) -> SimulatedRun + Sync,
+) -> Vec<SimulatedRun> {
     let threads = threads.clamp(1, times.max(1));
     let part = times.div_ceil(threads);
     std::thread::scope(|scope| {
@@ -175,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_chance_of_none_in_many_is_not_none() {
-        let chance = Chance::of(0, 1000);
+        let chance = Probability::of(0, 1000);
         assert_eq!(chance.low, 0.0);
         assert!((0.003..0.005).contains(&chance.high));
     }
@@ -192,8 +190,8 @@ mod tests {
 
     #[test]
     fn threads_do_not_change_the_result() {
-        let outcome = |seed| Outcome {
-            ending: Ending::Promoted,
+        let run = |seed| SimulatedRun {
+            ending: RunEnding::Promoted,
             seconds: seed as f64,
             failed: 0,
             excess: 0.0,
@@ -201,6 +199,6 @@ mod tests {
             trips: 0,
             retreats: 0,
         };
-        assert_eq!(outcomes(7, 3, 1, outcome), outcomes(7, 3, 4, outcome));
+        assert_eq!(simulate_many(7, 3, 1, run), simulate_many(7, 3, 4, run));
     }
 }
