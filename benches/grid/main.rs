@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use goals::Goals;
+use kubectl_canary::number::grouped;
 
 /// Rollouts in a cell, unless told otherwise.
 const RUNS: usize = 1_000;
@@ -80,6 +81,7 @@ fn head(runs: usize) -> String {
          minutes 95 % by `irate`, more than three failures, steps of ten minutes) and tuned (every scrape \
          99 % of the last minute, one failure, steps of a minute), Kayenta's judge (ten minutes a step, Mann \
          and Whitney at 98 %). Rates are percent of requests; \"points\" are percentage points.\n",
-        cell::SEED
+        cell::SEED,
+        runs = grouped(runs as u64)
     )
 }

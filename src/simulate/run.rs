@@ -119,7 +119,7 @@ impl Simulator<'_> {
                 retreats: 0,
             },
         }
-        .to_end(self.limit(), watch)
+        .finish(self.limit(), watch)
     }
 
     /// Seconds after which it ends, whatever the analysis says.
@@ -163,7 +163,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn to_end(mut self, limit: f64, watch: &mut dyn FnMut(Reading)) -> SimulatedRun {
+    fn finish(mut self, limit: f64, watch: &mut dyn FnMut(Reading)) -> SimulatedRun {
         let plan = &self.machine.rollout().plan;
         if plan.is_last(0) && plan.dwell_of(0).unsigned().is_zero() {
             return self.ended(0.0, RunEnding::Promoted);
