@@ -68,7 +68,7 @@ impl Context<'_> {
         let refused = |error: MetricsError| CommandError::Usage(error.to_string());
         Ok(match &parsed {
             PrometheusAddress::Url(endpoint) => {
-                Box::new(HttpSource::new(endpoint, http::HeaderMap::new()).map_err(refused)?)
+                Box::new(HttpSource::new(endpoint).map_err(refused)?)
             }
             PrometheusAddress::Service(service) => {
                 Box::new(ServiceProxy::new(self.cluster.client().clone(), service))

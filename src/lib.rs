@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! cli → commands → sandbox → report → simulate → driver → discovery → context → error → preflight
-//!     → cluster → rollout → metrics → istio → plan → verdict → clock → number → signals
+//!     → cluster → rollout → metrics → istio → plan → verdict → clock → number → root_cause → signals
 //! ```
 //!
 //! A command of [`commands`] resolves flags and plan file once into a [`plan::Plan`]. [`discovery`]
@@ -42,6 +42,7 @@ pub mod plan;
 pub mod preflight;
 pub mod report;
 pub mod rollout;
+mod root_cause;
 #[cfg(feature = "demo")]
 pub mod sandbox;
 mod signals;

@@ -10,6 +10,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::plan::HumanDuration;
+use crate::root_cause::root_cause;
 
 /// What a failed call means for the one who made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,20 +131,6 @@ impl CallError {
             message => message.to_owned(),
         };
         Self::new(kind, attempted, why)
-    }
-}
-
-/// The last cause, which is the one that the network or the system reports: what the layers of the client
-/// say before it (`client error (Connect)`) helps nobody who reads it.
-pub(crate) fn root_cause(error: &dyn Error) -> String {
-    let mut root = error;
-    while let Some(cause) = root.source() {
-        root = cause;
-    }
-    let text = root.to_string();
-    match text.split_once(" (os error") {
-        Some((said, _)) => said.to_lowercase(),
-        None => text,
     }
 }
 

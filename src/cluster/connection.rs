@@ -7,8 +7,8 @@ use kube::{Client, Config};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::call::root_cause;
 use crate::plan::HumanDuration;
+use crate::root_cause::root_cause;
 
 /// kubectl's flags for reaching a cluster; names and meaning are kubectl's.
 #[derive(Args, Clone, Debug, Default)]

@@ -18,7 +18,6 @@ mod watch;
 mod workloads;
 
 pub use access::Permission;
-pub(crate) use call::root_cause;
 pub use call::{CallError, ErrorKind};
 pub use connection::{Connection, ConnectionError, connect};
 pub use dry_run::DryRun;

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::unread::role_rule;
 use super::{Facts, Samples};
-use crate::metrics::MetricsError;
+use crate::metrics::{MetricsError, RefusedBy};
 use crate::plan::{Finding, HumanDuration};
 
 /// After how many scrapes without a sample the metrics count as old.
@@ -24,12 +24,15 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 
 fn unavailable(error: &MetricsError) -> Finding {
     let finding = Finding::refuse(
-        error.to_string(),
+        error.what(),
         "without metrics there is no analysis",
         "--prometheus URL or NAMESPACE/SERVICE:PORT",
     );
     match error {
-        MetricsError::Forbidden { who, .. } if who.starts_with("the API server") => Finding {
+        MetricsError::Forbidden {
+            by: RefusedBy::ApiServer,
+            ..
+        } => Finding {
             fix: Some(
                 "a Role in Prometheus' namespace with get on services/proxy, or --prometheus URL"
                     .into(),
@@ -162,14 +165,14 @@ mod tests {
     fn metrics_that_do_not_answer_forbid_the_start() {
         let mut facts = facts();
         facts.samples = Some(Err(MetricsError::Forbidden {
-            who: "the API server".into(),
+            at: "mon/prometheus:9090".into(),
+            by: RefusedBy::ApiServer,
             message: "services \"prometheus\" is forbidden".into(),
-            advice: "a role with get on services/proxy",
         }));
         assert_eq!(
             told(check(&facts)),
             [
-                "refuse: the API server refuses: services \"prometheus\" is forbidden; try: a role with get on services/proxy: without metrics there is no analysis (try: a Role in Prometheus' namespace with get on services/proxy, or --prometheus URL)\n\
+                "refuse: the API server in front of mon/prometheus:9090 does not allow the query: services \"prometheus\" is forbidden: without metrics there is no analysis (try: a Role in Prometheus' namespace with get on services/proxy, or --prometheus URL)\n\
                  - apiGroups: [\"\"]\n  resources: [\"services/proxy\"]\n  verbs: [get]"
             ]
         );

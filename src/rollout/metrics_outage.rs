@@ -47,7 +47,7 @@ impl From<MetricsError> for Unusable {
     fn from(error: MetricsError) -> Self {
         Self::NoAnswer {
             error: error.kind().to_owned(),
-            message: error.to_string(),
+            message: error.what(),
         }
     }
 }

@@ -190,7 +190,7 @@ async fn a_prometheus_that_cannot_be_reached_is_refused() {
     };
     let text = refused(&shop, "shop", "reviews", options).await;
     assert!(
-        text.contains("monitoring/thanos:9090 is not there"),
+        text.contains("monitoring/thanos:9090 was not found"),
         "{text}"
     );
 }

@@ -1,74 +1,66 @@
-//! Why a question to Prometheus has no usable answer.
+//! Why a query to Prometheus has no usable answer.
 
-use std::error::Error;
+use std::fmt;
 use std::time::Duration;
 
-use thiserror::Error;
+use jiff::SignedDuration;
 
-/// Why there is no answer. No variant holds a URL with credentials, a header or a token.
+use crate::plan::HumanDuration;
+
+/// Why there is no answer.
 ///
 /// `at` is the address as it may be shown.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetricsError {
     /// No connection: refused, no such host, TLS failed, no route.
-    #[error("cannot reach {at}: {cause}; try: check the address and the network, or --prometheus")]
     Unreachable {
-        /// Who was asked.
+        /// The server that was asked.
         at: String,
-        /// What the network said.
+        /// The last cause, as the network or the system reports it.
         cause: String,
     },
     /// No answer in the time allowed.
-    #[error("{at} did not answer within {}; try: a longer --request-timeout", seconds(*after))]
     TimedOut {
-        /// Who was asked.
+        /// The server that was asked.
         at: String,
         /// The time allowed.
         after: Duration,
     },
     /// Credentials are missing or wrong (401).
-    #[error("{who} wants credentials{}; try: {advice}", colon(message))]
     Unauthorized {
-        /// Who said so: the API server, or Prometheus itself.
-        who: String,
+        /// The server that was asked.
+        at: String,
+        /// Who requires them.
+        by: RefusedBy,
         /// What it said.
         message: String,
-        /// What may help.
-        advice: &'static str,
     },
     /// The credentials are known but do not suffice (403).
-    #[error("{who} refuses{}; try: {advice}", colon(message))]
     Forbidden {
-        /// Who said so: the API server, or Prometheus itself.
-        who: String,
+        /// The server that was asked.
+        at: String,
+        /// Who does not allow it.
+        by: RefusedBy,
         /// What it said.
         message: String,
-        /// What may help.
-        advice: &'static str,
     },
     /// There is no such Service, or nothing at this path.
-    #[error(
-        "{at} is not there{}; try: --prometheus, or check namespace, name and port",
-        colon(message)
-    )]
     NotFound {
-        /// Who was asked.
+        /// The server that was asked.
         at: String,
         /// What was said.
         message: String,
     },
-    /// Prometheus understood the question and does not accept it.
-    #[error("{at} cannot take the query: {message}")]
+    /// Prometheus does not accept the query.
     BadQuery {
-        /// Who was asked.
+        /// The server that was asked.
         at: String,
         /// Prometheus' own words.
         message: String,
     },
     /// Prometheus tried and gave up: too many samples, a storage error, its own timeout.
-    #[error("{at} could not evaluate the query ({kind}): {message}")]
     QueryFailed {
-        /// Who was asked.
+        /// The server that was asked.
         at: String,
         /// Prometheus' own name for the problem.
         kind: String,
@@ -76,81 +68,145 @@ pub enum MetricsError {
         message: String,
     },
     /// It is down or overloaded, or has no endpoints (429, 502, 503, 504).
-    #[error("{at} is unavailable{}; try: again in a moment", colon(message))]
     Unavailable {
-        /// Who was asked.
+        /// The server that was asked.
         at: String,
         /// What was said.
         message: String,
     },
     /// Something answers that does not speak Prometheus' API.
-    #[error("{at} does not answer like Prometheus: {saw}; try: check port and path prefix")]
     NotPrometheus {
-        /// Who was asked.
+        /// The server that was asked.
         at: String,
         /// What came instead, shortened.
         saw: String,
     },
-    /// It sends the question elsewhere, which would carry credentials to another host.
-    #[error(
-        "{at} redirects to {to}, which is not followed; try: --prometheus with the final address"
-    )]
+    /// It sends the query to another host, which was not configured.
     Redirected {
-        /// Who was asked.
+        /// The server that was asked.
         at: String,
         /// Scheme and host of the other place.
         to: String,
     },
-    /// More came than one look may hold in memory.
-    #[error("{at} answers with more than {limit} MiB; try: a shorter range, or a narrower service")]
+    /// More came than one answer may hold in memory.
     TooLarge {
-        /// Who was asked.
+        /// The server that was asked.
         at: String,
-        /// The limit.
+        /// The limit in MiB.
         limit: u64,
     },
-    /// A result of a kind that is not counted here.
-    #[error("{at} answers with {what}, which cannot be counted; try: {advice}")]
-    Unsupported {
-        /// Who was asked.
+    /// Native histograms, which have no buckets to count.
+    NativeHistogram {
+        /// The server that was asked.
         at: String,
-        /// What came.
-        what: &'static str,
-        /// What may help.
-        advice: &'static str,
     },
     /// The client could not be built from what was given.
-    #[error("cannot prepare the client for {at}: {cause}")]
     Client {
-        /// Who was to be asked.
+        /// The server that was to be asked.
         at: String,
         /// What is wrong.
         cause: String,
     },
 }
 
-impl MetricsError {
-    /// Whether asking again may well succeed without anybody changing anything.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Unreachable { .. }
-            | Self::TimedOut { .. }
-            | Self::QueryFailed { .. }
-            | Self::Unavailable { .. } => true,
-            Self::Unauthorized { .. }
-            | Self::Forbidden { .. }
-            | Self::NotFound { .. }
-            | Self::BadQuery { .. }
-            | Self::NotPrometheus { .. }
-            | Self::Redirected { .. }
-            | Self::TooLarge { .. }
-            | Self::Unsupported { .. }
-            | Self::Client { .. } => false,
-        }
+impl std::error::Error for MetricsError {}
+
+impl fmt::Display for MetricsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (try: {})", self.what(), self.fix())
     }
 }
 
 impl MetricsError {
+    /// What was attempted and what came back, without what may help.
+    pub fn what(&self) -> String {
+        match self {
+            Self::Unreachable { at, cause } => format!("cannot reach {at}: {cause}"),
+            Self::TimedOut { at, after } => {
+                let after = SignedDuration::try_from(*after).unwrap_or(SignedDuration::MAX);
+                format!("{at} did not answer within {}", HumanDuration::from(after))
+            }
+            Self::Unauthorized { at, by, message } => {
+                let who = by.subject(at);
+                format!("{who} requires credentials{}", colon(message))
+            }
+            Self::Forbidden { at, by, message } => {
+                let who = by.subject(at);
+                format!("{who} does not allow the query{}", colon(message))
+            }
+            Self::NotFound { at, message } => format!("{at} was not found{}", colon(message)),
+            Self::BadQuery { at, message } => format!("{at} rejects the query: {message}"),
+            Self::QueryFailed { at, kind, message } => {
+                format!("{at} could not evaluate the query ({kind}): {message}")
+            }
+            Self::Unavailable { at, message } => format!("{at} is unavailable{}", colon(message)),
+            Self::NotPrometheus { at, saw } => {
+                format!("{at} does not answer like Prometheus: {saw}")
+            }
+            Self::Redirected { at, to } => {
+                format!("{at} redirects to {to}, which is not followed")
+            }
+            Self::TooLarge { at, limit } => format!("{at} answers with more than {limit} MiB"),
+            Self::NativeHistogram { at } => {
+                format!("{at} answers with native histograms, which cannot be counted")
+            }
+            Self::Client { at, cause } => format!("cannot create a client for {at}: {cause}"),
+        }
+    }
+
+    /// What may help.
+    fn fix(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } | Self::NotFound { .. } => {
+                "--prometheus URL or NAMESPACE/SERVICE:PORT"
+            }
+            Self::TimedOut { .. } | Self::Unavailable { .. } => {
+                "the same command again in a moment"
+            }
+            Self::Unauthorized {
+                by: RefusedBy::ApiServer,
+                ..
+            } => "kubectl auth whoami",
+            Self::Forbidden {
+                by: RefusedBy::ApiServer,
+                ..
+            } => "a Role in Prometheus' namespace with get on services/proxy, or --prometheus URL",
+            Self::Unauthorized {
+                by: RefusedBy::Prometheus,
+                ..
+            }
+            | Self::Forbidden {
+                by: RefusedBy::Prometheus,
+                ..
+            } => {
+                "--prometheus NAMESPACE/SERVICE:PORT to go through the API server, or the URL of a proxy that adds credentials"
+            }
+            Self::Unauthorized {
+                by: RefusedBy::PrometheusBehindApiServer,
+                ..
+            }
+            | Self::Forbidden {
+                by: RefusedBy::PrometheusBehindApiServer,
+                ..
+            } => {
+                "--prometheus with the URL of a proxy that adds credentials, since the API server passes none on"
+            }
+            Self::BadQuery { .. } => "--prometheus with Prometheus itself, not a proxy before it",
+            Self::QueryFailed { .. } => {
+                "the same command again in a moment, or a higher query limit in Prometheus"
+            }
+            Self::NotPrometheus { .. } => "--prometheus with the right port and path prefix",
+            Self::Redirected { .. } => "--prometheus with the final address",
+            Self::TooLarge { .. } => {
+                "a Telemetry resource that removes labels from istio_requests_total"
+            }
+            Self::NativeHistogram { .. } => {
+                "always_scrape_classic_histograms in Prometheus' scrape configuration"
+            }
+            Self::Client { .. } => "--prometheus with another URL",
+        }
+    }
+
     /// The kind of error in one word, for programs.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -165,65 +221,39 @@ impl MetricsError {
             Self::NotPrometheus { .. } => "not-prometheus",
             Self::Redirected { .. } => "redirected",
             Self::TooLarge { .. } => "too-large",
-            Self::Unsupported { .. } => "unsupported",
+            Self::NativeHistogram { .. } => "native-histogram",
             Self::Client { .. } => "client",
         }
     }
 }
 
-impl MetricsError {
-    /// The same with every secret taken out of what others said.
-    pub(crate) fn without(mut self, secrets: &[String]) -> Self {
-        for text in self.texts() {
-            for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-                if text.contains(secret.as_str()) {
-                    *text = text.replace(secret.as_str(), "***");
-                }
-            }
-        }
-        self
-    }
+/// Who turned a query away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedBy {
+    /// The API server, which did not pass the query on.
+    ApiServer,
+    /// Prometheus, or a proxy in front of it, asked at its URL.
+    Prometheus,
+    /// The same, asked through the API server.
+    PrometheusBehindApiServer,
+}
 
-    /// Every text that somebody else may have written.
-    fn texts(&mut self) -> Vec<&mut String> {
+impl RefusedBy {
+    /// The subject of a sentence about a query to `at`.
+    fn subject(self, at: &str) -> String {
         match self {
-            Self::Unreachable { at, cause } | Self::Client { at, cause } => vec![at, cause],
-            Self::Unauthorized { who, message, .. } | Self::Forbidden { who, message, .. } => {
-                vec![who, message]
-            }
-            Self::NotFound { at, message }
-            | Self::BadQuery { at, message }
-            | Self::Unavailable { at, message } => vec![at, message],
-            Self::QueryFailed { at, kind, message } => vec![at, kind, message],
-            Self::NotPrometheus { at, saw } => vec![at, saw],
-            Self::Redirected { at, to } => vec![at, to],
-            Self::TimedOut { at, .. }
-            | Self::TooLarge { at, .. }
-            | Self::Unsupported { at, .. } => {
-                vec![at]
-            }
+            Self::ApiServer => format!("the API server in front of {at}"),
+            Self::Prometheus | Self::PrometheusBehindApiServer => at.to_owned(),
         }
     }
 }
 
-/// The chain of causes in one line, without saying the same thing twice.
-pub(crate) fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        next = cause.source();
-    }
-    text
-}
-
-/// The beginning of a foreign text on one line, for a message.
-pub(crate) fn excerpt(text: &str) -> String {
+/// The beginning of a server's text on one line, for a message; empty for a web page.
+pub(super) fn excerpt(text: &str) -> String {
     const LONGEST: usize = 160;
+    if text.trim_start().starts_with('<') {
+        return String::new();
+    }
     let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.retain(|letter| !letter.is_control());
     if line.chars().count() > LONGEST {
@@ -231,6 +261,15 @@ pub(crate) fn excerpt(text: &str) -> String {
         line.push('…');
     }
     line
+}
+
+/// A server's text, or what it stands for when none of it is shown.
+pub(super) fn or_web_page(excerpt: String) -> String {
+    if excerpt.is_empty() {
+        "a web page or nothing".to_owned()
+    } else {
+        excerpt
+    }
 }
 
 fn colon(message: &str) -> String {
@@ -241,33 +280,63 @@ fn colon(message: &str) -> String {
     }
 }
 
-fn seconds(time: Duration) -> String {
-    format!("{} s", time.as_millis() as f64 / 1000.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_fragments_that_end_with_a_way_out() {
-        let error = MetricsError::TimedOut {
-            at: "istio-system/prometheus:9090".into(),
-            after: Duration::from_millis(2500),
-        };
-        assert_eq!(
-            error.to_string(),
-            "istio-system/prometheus:9090 did not answer within 2.5 s; try: a longer --request-timeout"
-        );
-        assert!(error.is_transient());
+    fn an_error_says_what_failed_where_and_what_may_help_once() {
+        let at = || "mon/prom:9090".to_owned();
+        let message = || "no".to_owned();
+        for (error, expected) in [
+            (
+                MetricsError::TimedOut {
+                    at: at(),
+                    after: Duration::from_millis(2500),
+                },
+                "mon/prom:9090 did not answer within 2.5s (try: the same command again in a moment)",
+            ),
+            (
+                MetricsError::Unauthorized {
+                    at: at(),
+                    by: RefusedBy::ApiServer,
+                    message: String::new(),
+                },
+                "the API server in front of mon/prom:9090 requires credentials (try: kubectl auth whoami)",
+            ),
+            (
+                MetricsError::Unauthorized {
+                    at: "https://prom.example.com".into(),
+                    by: RefusedBy::Prometheus,
+                    message: message(),
+                },
+                "https://prom.example.com requires credentials: no (try: --prometheus NAMESPACE/SERVICE:PORT to go through the API server, or the URL of a proxy that adds credentials)",
+            ),
+            (
+                MetricsError::Forbidden {
+                    at: at(),
+                    by: RefusedBy::PrometheusBehindApiServer,
+                    message: message(),
+                },
+                "mon/prom:9090 does not allow the query: no (try: --prometheus with the URL of a proxy that adds credentials, since the API server passes none on)",
+            ),
+            (
+                MetricsError::Forbidden {
+                    at: at(),
+                    by: RefusedBy::ApiServer,
+                    message: message(),
+                },
+                "the API server in front of mon/prom:9090 does not allow the query: no (try: a Role in Prometheus' namespace with get on services/proxy, or --prometheus URL)",
+            ),
+        ] {
+            assert_eq!(error.to_string(), expected);
+        }
     }
 
     #[test]
-    fn a_foreign_text_becomes_one_short_line() {
-        assert_eq!(
-            excerpt("<html>\n  <b>no\u{1b}[0m</b>"),
-            "<html> <b>no[0m</b>"
-        );
+    fn a_servers_text_becomes_one_short_line_and_a_web_page_none() {
+        assert_eq!(excerpt("no\u{1b}[0m\n  way"), "no[0m way");
         assert_eq!(excerpt(&"x".repeat(500)).chars().count(), 161);
+        assert_eq!(excerpt("\n<html>\n  <b>Sign in</b>"), "");
     }
 }

@@ -1,43 +1,41 @@
-//! An HTTP reply to a query, and who wrote it: Prometheus, the API server, or something in between.
+//! An HTTP reply to a query, written by Prometheus, the API server, or a proxy in between.
 
 use http::StatusCode;
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::error::MetricsError;
-use super::error::excerpt;
-use super::query_result::QueryResult;
-use super::query_result::{api_error, decode};
+use super::error::{MetricsError, RefusedBy, excerpt, or_web_page};
+use super::query_result::{QueryResult, api_error, decode};
 
-/// No reply may be larger; a look at a busy service is a few MiB.
-pub(crate) const LARGEST: usize = 64 << 20;
+/// No reply may be larger, in bytes; the samples of a busy service take a few MiB.
+pub(super) const LARGEST: usize = 64 << 20;
 
-/// What came back.
+/// What came back from the server.
 #[derive(Debug)]
-pub(crate) struct HttpReply {
-    pub(crate) status: StatusCode,
+pub(super) struct HttpReply {
+    pub(super) status: StatusCode,
     /// Where it sends the caller, if it does.
-    pub(crate) location: Option<String>,
-    pub(crate) body: Vec<u8>,
+    pub(super) location: Option<String>,
+    pub(super) body: Vec<u8>,
 }
 
-/// Who was asked, and over which way.
+/// The server that is asked, and the way to it.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(super) struct Asked {
     /// The address as it may be shown.
-    pub(crate) at: String,
-    pub(crate) transport: Transport,
+    pub(super) at: String,
+    pub(super) transport: Transport,
 }
 
-/// The way a query took.
+/// The way that a query takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
-    HttpSource,
+pub(super) enum Transport {
+    Direct,
     /// Through the API server, which writes replies of its own and passes no credentials on.
     ApiServer,
 }
 
-/// The API server's own words.
+/// How the API server reports an error.
 #[derive(Deserialize)]
 struct KubeStatus {
     kind: String,
@@ -45,12 +43,8 @@ struct KubeStatus {
     message: String,
 }
 
-const DIRECT_CREDENTIALS: &str = "a URL with user and password, or a header with a token";
-const PROXIED_CREDENTIALS: &str =
-    "--prometheus, since the API server passes no credentials on to Prometheus";
-
 impl Asked {
-    pub(crate) fn too_large(&self) -> MetricsError {
+    pub(super) fn too_large(&self) -> MetricsError {
         MetricsError::TooLarge {
             at: self.at.clone(),
             limit: (LARGEST >> 20) as u64,
@@ -60,7 +54,7 @@ impl Asked {
 
 impl HttpReply {
     /// The answer in it, or what kept it from being one.
-    pub(crate) fn read(self, asked: &Asked) -> Result<QueryResult, MetricsError> {
+    pub(super) fn read(self, asked: &Asked) -> Result<QueryResult, MetricsError> {
         let at = asked.at.clone();
         if self.status.is_success() {
             return decode(&self.body, &at);
@@ -69,30 +63,22 @@ impl HttpReply {
             && let Ok(status) = serde_json::from_slice::<KubeStatus>(&self.body)
             && status.kind == "Status"
         {
-            return Err(self.api_server_says(at, &excerpt(&status.message)));
+            return Err(self.by_api_server(at, excerpt(&status.message)));
         }
         if let Some(api_error) = api_error(&self.body) {
             return Err(api_error.into_error(at));
         }
-        Err(self.plain_words(at, asked.transport))
+        Err(self.by_prometheus(at, asked.transport))
     }
 
-    fn api_server_says(&self, at: String, message: &str) -> MetricsError {
-        let who = format!("the API server, asked for {at},");
-        let message = message.to_owned();
+    /// What a reply of the API server itself means.
+    fn by_api_server(&self, at: String, message: String) -> MetricsError {
+        let by = RefusedBy::ApiServer;
         match self.status {
-            StatusCode::UNAUTHORIZED => MetricsError::Unauthorized {
-                who,
-                message,
-                advice: "kubectl auth whoami",
-            },
-            StatusCode::FORBIDDEN => MetricsError::Forbidden {
-                who,
-                message,
-                advice: "a Role with get on services/proxy there, or --prometheus",
-            },
+            StatusCode::UNAUTHORIZED => MetricsError::Unauthorized { at, by, message },
+            StatusCode::FORBIDDEN => MetricsError::Forbidden { at, by, message },
             StatusCode::NOT_FOUND => MetricsError::NotFound { at, message },
-            status if is_for_now(status) || status.is_server_error() => {
+            status if is_temporary(status) || status.is_server_error() => {
                 MetricsError::Unavailable { at, message }
             }
             status => MetricsError::NotPrometheus {
@@ -102,52 +88,38 @@ impl HttpReply {
         }
     }
 
-    /// A reply that is neither Prometheus' nor the API server's envelope: a proxy, a login page, text.
-    fn plain_words(&self, at: String, transport: Transport) -> MetricsError {
-        let said = String::from_utf8_lossy(&self.body);
-        let is_html = said.trim_start().starts_with('<');
-        let message = if is_html {
-            String::new()
-        } else {
-            excerpt(&said)
-        };
-        let advice = match transport {
-            Transport::HttpSource => DIRECT_CREDENTIALS,
-            Transport::ApiServer => PROXIED_CREDENTIALS,
+    /// What a reply means that has neither Prometheus' nor the API server's form: a proxy's, a login page.
+    fn by_prometheus(&self, at: String, transport: Transport) -> MetricsError {
+        let message = excerpt(&String::from_utf8_lossy(&self.body));
+        let by = match transport {
+            Transport::Direct => RefusedBy::Prometheus,
+            Transport::ApiServer => RefusedBy::PrometheusBehindApiServer,
         };
         match self.status {
-            StatusCode::UNAUTHORIZED => MetricsError::Unauthorized {
-                who: at,
-                message,
-                advice,
-            },
-            StatusCode::FORBIDDEN => MetricsError::Forbidden {
-                who: at,
-                message,
-                advice,
-            },
+            StatusCode::UNAUTHORIZED => MetricsError::Unauthorized { at, by, message },
+            StatusCode::FORBIDDEN => MetricsError::Forbidden { at, by, message },
             StatusCode::NOT_FOUND => MetricsError::NotFound { at, message },
             status if status.is_redirection() => MetricsError::Redirected {
                 at,
-                to: self.destination(),
+                to: self.redirected_to(),
             },
-            status if is_for_now(status) => MetricsError::Unavailable {
+            status if is_temporary(status) => MetricsError::Unavailable {
                 at,
                 message: if message.is_empty() {
-                    status.to_string()
+                    format!("HTTP {status}")
                 } else {
                     message
                 },
             },
             status => MetricsError::NotPrometheus {
                 at,
-                saw: format!("HTTP {status}: {}", excerpt(&said)),
+                saw: format!("HTTP {status}: {}", or_web_page(message)),
             },
         }
     }
 
-    /// Scheme and host only: a login page's address carries state that is nobody's business.
-    fn destination(&self) -> String {
+    /// Scheme and host only: the address of a login page carries state that must not be shown.
+    fn redirected_to(&self) -> String {
         self.location
             .as_deref()
             .and_then(|location| Url::parse(location).ok())
@@ -158,8 +130,8 @@ impl HttpReply {
     }
 }
 
-/// Whether a status means "not now".
-fn is_for_now(status: StatusCode) -> bool {
+/// Whether the same request may well succeed later.
+fn is_temporary(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::REQUEST_TIMEOUT

@@ -9,7 +9,7 @@ mod query_result;
 mod service_proxy;
 
 pub use address::{AddressError, DEFAULT_ADDRESS, Endpoint, PrometheusAddress, ServiceAddress};
-pub use error::MetricsError;
+pub use error::{MetricsError, RefusedBy};
 pub use http_source::HttpSource;
 pub use query::{MetricSource, Query};
 pub use query_result::{Labels, QueryResult, Series};

@@ -1,4 +1,4 @@
-//! The seat of whoever answers questions about metrics.
+//! A Prometheus-compatible backend, and what it is asked.
 
 use std::time::Duration;
 
@@ -19,15 +19,15 @@ pub struct Query {
     pub within: Duration,
 }
 
-/// Answers instant queries: Prometheus itself, what stands in front of it, or an imagined world.
+/// Answers instant queries: Prometheus itself, a proxy in front of it, or a simulated one.
 pub trait MetricSource: Send + Sync {
-    /// Asks one question.
+    /// Asks one query.
     ///
     /// # Errors
     /// Every way of not answering has a name in [`MetricsError`]; none takes longer than `query.within`.
     fn ask<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Result<QueryResult, MetricsError>>;
 
-    /// Who answers, as it may be shown to anybody.
+    /// Its address, as messages show it.
     fn name(&self) -> String;
 }
 
@@ -42,7 +42,7 @@ impl Query {
         )
     }
 
-    /// What Prometheus is told to spend at most, so that it stops working when nobody waits any more.
+    /// What Prometheus is told to spend at most, so that it stops working once the client has given up.
     pub(crate) fn timeout(&self) -> String {
         format!("{}ms", self.within.as_millis().max(1))
     }

@@ -9,8 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::error::MetricsError;
-use super::error::excerpt;
+use super::error::{MetricsError, excerpt, or_web_page};
 
 /// Labels of a series.
 pub type Labels = BTreeMap<String, String>;
@@ -50,7 +49,7 @@ impl QueryResult {
 #[derive(Deserialize)]
 struct Envelope {
     status: Option<String>,
-    data: Option<Data>,
+    data: Option<ApiData>,
     #[serde(rename = "errorType")]
     error_type: Option<String>,
     error: Option<String>,
@@ -59,34 +58,34 @@ struct Envelope {
 }
 
 #[derive(Deserialize)]
-struct Data {
+struct ApiData {
     #[serde(rename = "resultType")]
     kind: String,
     result: Value,
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct ApiSeries {
     #[serde(default)]
     metric: Labels,
-    value: Option<Sample>,
+    value: Option<ApiSample>,
     #[serde(default)]
-    values: Vec<Sample>,
+    values: Vec<ApiSample>,
     histogram: Option<Value>,
     histograms: Option<Value>,
 }
 
 #[derive(Deserialize)]
-struct Sample(f64, String);
+struct ApiSample(f64, String);
 
 /// The problem Prometheus itself reports: what kind, and in which words.
-pub(crate) struct ApiError {
-    pub(crate) kind: String,
-    pub(crate) message: String,
+pub(super) struct ApiError {
+    pub(super) kind: String,
+    pub(super) message: String,
 }
 
-/// Reads the complaint out of an error envelope; `None` if the body is something else.
-pub(crate) fn api_error(body: &[u8]) -> Option<ApiError> {
+/// Reads the error out of an envelope; `None` if the body is something else.
+pub(super) fn api_error(body: &[u8]) -> Option<ApiError> {
     let envelope: Envelope = serde_json::from_slice(body).ok()?;
     (envelope.status.as_deref() == Some("error")).then(|| ApiError {
         kind: envelope.error_type.unwrap_or_default(),
@@ -95,7 +94,7 @@ pub(crate) fn api_error(body: &[u8]) -> Option<ApiError> {
 }
 
 impl ApiError {
-    pub(crate) fn into_error(self, at: String) -> MetricsError {
+    pub(super) fn into_error(self, at: String) -> MetricsError {
         let Self { kind, message } = self;
         match kind.as_str() {
             "bad_data" => MetricsError::BadQuery { at, message },
@@ -106,7 +105,7 @@ impl ApiError {
 }
 
 /// Decodes the body of a success.
-pub(crate) fn decode(body: &[u8], at: &str) -> Result<QueryResult, MetricsError> {
+pub(super) fn decode(body: &[u8], at: &str) -> Result<QueryResult, MetricsError> {
     if let Some(api_error) = api_error(body) {
         return Err(api_error.into_error(at.to_owned()));
     }
@@ -114,53 +113,39 @@ pub(crate) fn decode(body: &[u8], at: &str) -> Result<QueryResult, MetricsError>
         at: at.to_owned(),
         saw,
     };
-    let foreign = |_| not_prometheus(excerpt(&String::from_utf8_lossy(body)));
-    let envelope: Envelope = serde_json::from_slice(body).map_err(foreign)?;
+    let other = |_| not_prometheus(or_web_page(excerpt(&String::from_utf8_lossy(body))));
+    let envelope: Envelope = serde_json::from_slice(body).map_err(other)?;
     let data = match (envelope.status.as_deref(), envelope.data) {
         (Some("success"), Some(data)) => data,
         _ => return Err(not_prometheus("JSON without status and data".to_owned())),
     };
-    let unsupported = |what, advice| MetricsError::Unsupported {
-        at: at.to_owned(),
-        what,
-        advice,
+    let unreadable = |_| not_prometheus(format!("a {} of another form", excerpt(&data.kind)));
+    let read = |sample: &ApiSample| {
+        let read = sample.read();
+        read.ok_or_else(|| not_prometheus(format!("sample {:?}", excerpt(&sample.1))))
     };
     let series = match data.kind.as_str() {
-        "vector" | "matrix" => serde_json::from_value::<Vec<Entry>>(data.result)
-            .map_err(|problem| not_prometheus(excerpt(&problem.to_string())))?
+        "vector" | "matrix" => serde_json::from_value::<Vec<ApiSeries>>(data.result)
+            .map_err(unreadable)?
             .into_iter()
-            .map(|entry| {
-                if entry.histogram.is_some() || entry.histograms.is_some() {
-                    return Err(unsupported(
-                        "a native histogram",
-                        "a query for the classic series of this metric",
-                    ));
+            .map(|series| {
+                if series.histogram.is_some() || series.histograms.is_some() {
+                    return Err(MetricsError::NativeHistogram { at: at.to_owned() });
                 }
-                let samples = entry.values.iter().chain(&entry.value);
+                let samples = series.values.iter().chain(&series.value);
                 Ok(Series {
-                    samples: samples
-                        .map(|sample| {
-                            sample.read().ok_or_else(|| {
-                                not_prometheus(format!("sample {:?}", excerpt(&sample.1)))
-                            })
-                        })
-                        .collect::<Result<_, _>>()?,
-                    labels: entry.metric,
+                    samples: samples.map(read).collect::<Result<_, _>>()?,
+                    labels: series.metric,
                 })
             })
             .collect::<Result<_, _>>()?,
         "scalar" => {
-            let sample: Sample = serde_json::from_value(data.result)
-                .map_err(|problem| not_prometheus(excerpt(&problem.to_string())))?;
-            let read = sample
-                .read()
-                .ok_or_else(|| not_prometheus(format!("sample {:?}", excerpt(&sample.1))))?;
+            let sample = serde_json::from_value(data.result).map_err(unreadable)?;
             vec![Series {
                 labels: Labels::new(),
-                samples: vec![read],
+                samples: vec![read(&sample)?],
             }]
         }
-        "string" => return Err(unsupported("a string", "a query for series")),
         other => return Err(not_prometheus(format!("result type {:?}", excerpt(other)))),
     };
     Ok(QueryResult {
@@ -169,7 +154,7 @@ pub(crate) fn decode(body: &[u8], at: &str) -> Result<QueryResult, MetricsError>
     })
 }
 
-impl Sample {
+impl ApiSample {
     /// Timestamp and value; Prometheus keeps milliseconds and writes values as Go does.
     fn read(&self) -> Option<(Timestamp, f64)> {
         let value = match self.1.as_str() {
@@ -229,16 +214,9 @@ mod tests {
     fn what_cannot_be_counted_is_refused_by_name() {
         let native = r#"{"status":"success","data":{"resultType":"vector","result":[
             {"metric":{},"histogram":[1,{"count":"3","sum":"2"}]}]}}"#;
-        assert!(
-            read(native)
-                .unwrap_err()
-                .to_string()
-                .contains("native histogram")
-        );
-        let string = r#"{"status":"success","data":{"resultType":"string","result":[1,"a"]}}"#;
         assert!(matches!(
-            read(string),
-            Err(MetricsError::Unsupported { .. })
+            read(native),
+            Err(MetricsError::NativeHistogram { .. })
         ));
         for body in [
             "<html>login</html>",
@@ -247,20 +225,27 @@ mod tests {
             "null",
             r#"{"status":"success"}"#,
             r#"{"status":"success","data":{"resultType":"odd","result":[]}}"#,
+            r#"{"status":"success","data":{"resultType":"string","result":[1,"a"]}}"#,
+            r#"{"status":"success","data":{"resultType":"vector","result":{"a":1}}}"#,
             r#"{"status":"success","data":{"resultType":"scalar","result":[1,"abc"]}}"#,
             r#"{"status":"success","data":{"resultType":"scalar","result":[1e300,"1"]}}"#,
         ] {
-            let is_named = match read(body) {
-                Err(MetricsError::NotPrometheus { .. }) => true,
-                // A time that no calendar holds saturates and is refused by the range of timestamps.
-                other => panic!("{body}: {other:?}"),
-            };
-            assert!(is_named);
+            let error = read(body).unwrap_err();
+            assert!(
+                matches!(error, MetricsError::NotPrometheus { .. }),
+                "{body}: {error:?}"
+            );
+            // Neither the page nor the words of a parser are shown.
+            let text = error.to_string();
+            assert!(
+                !text.contains("<html>") && !text.contains("expected"),
+                "{text}"
+            );
         }
     }
 
     #[test]
-    fn complaints_keep_prometheus_words() {
+    fn errors_keep_prometheus_words() {
         let cases = [
             ("bad_data", "parse error: x", true),
             ("execution", "too many samples", false),

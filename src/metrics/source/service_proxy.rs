@@ -11,11 +11,11 @@ use reqwest::Url;
 
 use super::address::ServiceAddress;
 use super::error::MetricsError;
-use super::error::causes;
 use super::http_reply::{Asked, HttpReply, LARGEST, Transport};
 use super::http_source::USER_AGENT;
 use super::query::{MetricSource, Query};
 use super::query_result::QueryResult;
+use crate::root_cause::root_cause;
 
 /// Asks a Service in the cluster over the connection the API server already gives.
 ///
@@ -58,17 +58,17 @@ impl ServiceProxy {
             .body(Body::empty())
             .map_err(|problem| MetricsError::Client {
                 at: self.asked.at.clone(),
-                cause: problem.to_string(),
+                cause: root_cause(&problem),
             })?;
         let unreachable = |cause| MetricsError::Unreachable {
-            at: format!("the API server, asked for {}", self.asked.at),
+            at: format!("the API server in front of {}", self.asked.at),
             cause,
         };
         let response = self
             .client
             .send(request)
             .await
-            .map_err(|problem| unreachable(spoken(&problem)))?;
+            .map_err(|problem| unreachable(cause(&problem)))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, LARGEST)
             .collect()
@@ -77,7 +77,7 @@ impl ServiceProxy {
                 if problem.is::<http_body_util::LengthLimitError>() {
                     self.asked.too_large()
                 } else {
-                    unreachable(causes(problem.as_ref()))
+                    unreachable(root_cause(problem.as_ref()))
                 }
             })?;
         Ok(HttpReply {
@@ -98,11 +98,11 @@ impl ServiceProxy {
     }
 }
 
-/// What kube says, without what a login helper printed: that may hold a token.
-fn spoken(problem: &kube::Error) -> String {
+/// Why no answer came, without what a login helper printed: that may hold a token.
+fn cause(problem: &kube::Error) -> String {
     match problem {
-        kube::Error::Auth(_) => "the kubeconfig's credentials cannot be obtained".to_owned(),
-        other => causes(other),
+        kube::Error::Auth(_) => "the credential plugin of the kubeconfig failed".to_owned(),
+        other => root_cause(other),
     }
 }
 
@@ -142,6 +142,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::source::address::PrometheusAddress;
+    use crate::metrics::source::error::RefusedBy;
 
     type Seen = Arc<Mutex<Vec<Request<()>>>>;
 
@@ -207,11 +208,17 @@ mod tests {
 
         let forbidden = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"services \"http:prom:9090\" is forbidden","reason":"Forbidden","code":403}"#;
         let error = ask(403, forbidden).await;
-        assert!(matches!(&error, E::Forbidden { who, .. } if who.starts_with("the API server")));
+        assert!(matches!(
+            &error,
+            E::Forbidden {
+                by: RefusedBy::ApiServer,
+                ..
+            }
+        ));
         assert!(error.to_string().contains("services/proxy"), "{error}");
         assert!(
-            matches!(ask(403, "go away").await, E::Forbidden { who, advice, .. }
-            if who == "mon/prom:9090" && advice.contains("--prometheus"))
+            matches!(ask(403, "go away").await, E::Forbidden { at, by: RefusedBy::PrometheusBehindApiServer, .. }
+            if at == "mon/prom:9090")
         );
 
         let missing = r#"{"kind":"Status","status":"Failure","message":"services \"prom\" not found","code":404}"#;
