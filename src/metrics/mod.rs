@@ -1,9 +1,9 @@
 //! What both versions did, as Prometheus saw it.
 //!
 //! A [`MetricSource`] answers one [`Query`] at a time: [`HttpSource`] over HTTP, [`ServiceProxy`] through the API
-//! server, or an imagined world. The [`WindowCounter`] says what to ask and turns the answers into
-//! [windows](crate::verdict::Window) of counts with their [`Quality`]. All that chooses is pure: raw samples
-//! in, counts out, the same however often and when one looks.
+//! server, or a simulated one. The [`Collector`] says what to ask and turns the answers into
+//! [windows](crate::verdict::Window) of counts with their [`Quality`]. What it counts is pure: raw samples in,
+//! counts out, the same however often and whenever it asks.
 //!
 //! # RBAC
 //!

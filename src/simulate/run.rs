@@ -10,7 +10,7 @@ use super::sampler::Sampler;
 use super::scenario::Scenario;
 use super::world::{SimulatedWorld, Truth, instant};
 use crate::istio::{Destination, Host};
-use crate::metrics::{Newest, Observation, Quality, Reporter};
+use crate::metrics::{Newest, Observation, Quality};
 use crate::plan::Plan;
 use crate::rollout::{Action, Cause, EventKind, Machine, Phase, Rollout, StopAt, next_step};
 use crate::verdict::sequential::Evidence;
@@ -320,7 +320,6 @@ fn sound(windows: Vec<Window>, scrape: f64) -> Observation {
                 canary: newest,
             },
             scrape_interval: Some(jiff::SignedDuration::from_secs_f64(scrape)),
-            reporter: Some(Reporter::Source),
             warnings: Vec::new(),
             partial: false,
             versions_apart: Some(jiff::SignedDuration::ZERO),

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use kubectl_canary::istio::{VirtualService, select_versions};
-use kubectl_canary::metrics::{Newest, Observation, Quality, Reporter};
+use kubectl_canary::metrics::{Newest, Observation, Quality};
 use kubectl_canary::plan::{Exposure, Options, Percent, Plan};
 use kubectl_canary::rollout::{Action, Machine, Reason, StopAt};
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase, Rollout, Segment};
@@ -108,7 +108,6 @@ fn seen(from: i64, to: i64) -> Observation {
                 canary: Some(at(to)),
             },
             scrape_interval: Some(SignedDuration::from_secs(1)),
-            reporter: Some(Reporter::Source),
             warnings: Vec::new(),
             partial: false,
             versions_apart: None,

@@ -1,24 +1,24 @@
-//! Both counters as one: requests, and how many of them were slow.
+//! Requests and slow requests together.
 //!
-//! The two are asked at the same moment, so their windows are the same wherever the proxies report
+//! Both are asked for at the same moment, so their windows are the same wherever the proxies report
 //! durations along with requests. Requests lead: where durations do not answer, or not for a window,
 //! its requests still count and its durations say nothing.
 
 use std::time::Duration;
 
-use futures::future;
-use jiff::{SignedDuration, Timestamp};
+use futures::future::{OptionFuture, join};
+use jiff::Timestamp;
 
 use super::quality::Observation;
 use super::requests::Requests;
 use super::slow_requests::SlowRequests;
 use super::versions::Targets;
 use super::warning::MetricsWarning;
-use super::window_counter::{Counted, WindowCounter};
+use super::window_counter::{Classifier, Counted, WindowCounter};
 use crate::metrics::source::{MetricSource, MetricsError, Query, QueryResult};
 use crate::verdict::Window;
 
-/// The bounds of Istio's histogram of durations, in milliseconds, beyond which nobody waits.
+/// The bounds of Istio's histogram of durations, in milliseconds, up to the longest that callers wait for.
 pub const USUAL_BOUNDS: [f64; 14] = [
     0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
     30_000.0,
@@ -27,13 +27,19 @@ pub const USUAL_BOUNDS: [f64; 14] = [
 /// What both versions did, from a moment on.
 #[derive(Debug)]
 pub struct Collector {
-    requests: WindowCounter<Requests>,
-    slow: Option<WindowCounter<SlowRequests>>,
-    /// The same answers, read as the versions' own proxies saw it.
-    shadow: Option<Box<Self>>,
+    users: Counters,
+    /// The same answers as the versions' own proxies report them, mirrored requests included.
+    shadows: Option<Counters>,
 }
 
-/// The answers of one look.
+/// What is counted of the answers.
+#[derive(Debug)]
+struct Counters {
+    requests: WindowCounter<Requests>,
+    slow: Option<WindowCounter<SlowRequests>>,
+}
+
+/// The answers to the queries of one moment.
 #[derive(Debug)]
 pub struct Answers {
     requests: QueryResult,
@@ -61,46 +67,26 @@ impl Answers {
 }
 
 impl Collector {
-    /// Books that count what happens after `since`, and what was slower than `bounds` (milliseconds);
-    /// without bounds only requests.
+    /// Counts what happens after `since`, and what was slower than `bounds` (milliseconds); without bounds
+    /// only requests.
     pub fn new(targets: Targets, since: Timestamp, bounds: Vec<f64>) -> Self {
-        let has_durations = targets.counted().has_durations() && !bounds.is_empty();
-        let slow = has_durations
-            .then(|| WindowCounter::new(targets.clone(), since, SlowRequests::new(bounds)));
         Self {
-            requests: WindowCounter::new(targets, since, Requests::default()),
-            slow,
-            shadow: None,
+            users: Counters::new(targets, since, bounds),
+            shadows: None,
         }
     }
 
     /// The same for a rollout that mirrors requests: what becomes of the copies is counted as well, from
     /// the same answers.
     pub fn with_shadows(targets: Targets, since: Timestamp, bounds: Vec<f64>) -> Self {
-        let shadow = Self::new(targets.clone().seen_by_callees(), since, bounds.clone());
+        let shadows = Counters::new(targets.clone().seen_by_callees(), since, bounds.clone());
         Self {
-            shadow: Some(Box::new(shadow)),
+            shadows: Some(shadows),
             ..Self::new(targets, since, bounds)
         }
     }
 
-    /// How far the question at `now` reaches back.
-    pub fn range(&self, now: Timestamp) -> SignedDuration {
-        let own = self.requests.range(now);
-        self.shadow
-            .as_ref()
-            .map_or(own, |shadow| own.max(shadow.range(now)))
-    }
-
-    /// How far the question about durations at `now` reaches back.
-    fn range_of_durations(&self, now: Timestamp) -> Option<SignedDuration> {
-        let own = self.slow.as_ref()?.range(now);
-        let shadow = self.shadow.as_ref();
-        let shadow = shadow.and_then(|shadow| shadow.range_of_durations(now));
-        Some(shadow.map_or(own, |shadow| own.max(shadow)))
-    }
-
-    /// Asks for what has come since the last look: one query, or two at the same time.
+    /// Asks for what has come since the last answers: one query, or two at the same time.
     ///
     /// # Errors
     /// If requests cannot be had; durations alone failing is no error.
@@ -110,29 +96,60 @@ impl Collector {
         now: Timestamp,
         within: Duration,
     ) -> Result<Answers, MetricsError> {
-        let query = |text| Query {
-            text,
-            at: now,
-            within,
-        };
-        let requests = query(self.requests.query(self.range(now)));
-        let (Some(slow), Some(range)) = (&self.slow, self.range_of_durations(now)) else {
-            let requests = source.ask(&requests).await?;
-            return Ok(Answers {
-                requests,
-                slow: None,
-            });
-        };
-        let slow = query(slow.query(range));
-        let (requests, slow) = future::join(source.ask(&requests), source.ask(&slow)).await;
+        let (users, shadows) = (&self.users, self.shadows.as_ref());
+        let shadow_requests = shadows.map(|shadows| &shadows.requests);
+        let shadow_slow = shadows.and_then(|shadows| shadows.slow.as_ref());
+        let requests = query(&users.requests, shadow_requests, now, within);
+        let slow = users.slow.as_ref();
+        let slow = slow.map(|slow| query(slow, shadow_slow, now, within));
+        let slow_answer = OptionFuture::from(slow.as_ref().map(|slow| source.ask(slow)));
+        let (requests, slow) = join(source.ask(&requests), slow_answer).await;
         Ok(Answers {
             requests: requests?,
-            slow: Some(slow),
+            slow,
         })
     }
 
     /// Takes the answers and gives the windows that became complete with them.
+    ///
+    /// `share_at` tells the canary's share of users' requests at a time, 0 to 1.
     pub fn take(&mut self, answers: &Answers, share_at: impl Fn(Timestamp) -> f64) -> Observation {
+        self.users.take(answers, share_at)
+    }
+
+    /// Takes the same answers as the versions' own proxies report them; nothing unless requests are mirrored.
+    ///
+    /// `share_at` tells the part of what both versions got that the copies are at a time, 0 to 1.
+    pub fn take_shadows(
+        &mut self,
+        answers: &Answers,
+        share_at: impl Fn(Timestamp) -> f64,
+    ) -> Vec<Window> {
+        match &mut self.shadows {
+            Some(shadows) => shadows.take(answers, share_at).windows,
+            None => Vec::new(),
+        }
+    }
+
+    /// Whether any of the versions' own proxies has reported, as far as the answers so far tell.
+    pub fn callees_report(&self) -> bool {
+        let shadows = self.shadows.as_ref();
+        shadows.is_some_and(|shadows| shadows.requests.has_series())
+    }
+}
+
+impl Counters {
+    fn new(targets: Targets, since: Timestamp, bounds: Vec<f64>) -> Self {
+        let has_durations = targets.counted().has_durations() && !bounds.is_empty();
+        let slow = has_durations
+            .then(|| WindowCounter::new(targets.clone(), since, SlowRequests::new(bounds)));
+        Self {
+            requests: WindowCounter::new(targets, since, Requests::default()),
+            slow,
+        }
+    }
+
+    fn take(&mut self, answers: &Answers, share_at: impl Fn(Timestamp) -> f64) -> Observation {
         let Counted {
             mut windows,
             mut quality,
@@ -147,10 +164,10 @@ impl Collector {
                     window.slow = same.map(|same| same.slow.clone()).unwrap_or_default();
                 }
             }
-            (Some(_), Some(Err(error))) => quality.warnings.push(MetricsWarning::NoDurations {
-                why: error.to_string(),
-            }),
-            _ => {}
+            (Some(_), Some(Err(error))) => quality
+                .warnings
+                .push(MetricsWarning::NoDurations { why: error.what() }),
+            (Some(_) | None, _) => {}
         }
         Observation {
             windows,
@@ -158,24 +175,20 @@ impl Collector {
             quality,
         }
     }
+}
 
-    /// Takes the same answers as the versions' own proxies saw it; nothing unless requests are mirrored.
-    ///
-    /// `share_at` tells the part of what both versions got that the copies are at a time.
-    pub fn take_shadows(
-        &mut self,
-        answers: &Answers,
-        share_at: impl Fn(Timestamp) -> f64,
-    ) -> Vec<Window> {
-        match &mut self.shadow {
-            Some(shadow) => shadow.take(answers, share_at).windows,
-            None => Vec::new(),
-        }
-    }
-
-    /// Whether any of the versions' own proxies has reported, as far as the answers so far tell.
-    pub fn callees_report(&self) -> bool {
-        let shadow = self.shadow.as_ref();
-        shadow.is_some_and(|shadow| shadow.requests.has_series())
+/// One query that reaches back far enough for both counters, which read the same series.
+fn query<C: Classifier>(
+    users: &WindowCounter<C>,
+    shadows: Option<&WindowCounter<C>>,
+    now: Timestamp,
+    within: Duration,
+) -> Query {
+    let own = users.range(now);
+    let range = shadows.map_or(own, |shadows| own.max(shadows.range(now)));
+    Query {
+        text: users.query(range),
+        at: now,
+        within,
     }
 }

@@ -1,28 +1,28 @@
-//! Counters as they were scraped, cut into rounds.
+//! Counters as they were scraped, divided into intervals.
 //!
-//! # Rounds
+//! # Intervals
 //!
 //! A *target* is what Prometheus scrapes (a proxy); all its series are sampled at the same moments. Targets
-//! are scraped at different phases, so no single moment cuts all series between two samples. A round
-//! therefore has one cut per target: with `watermark` the end of the last round, each awaited target gives all
-//! it has up to and including its **first sample after `watermark`**, and the latest of these samples is the new
-//! edge. The round is complete as soon as every awaited target has one new sample, without waiting to see
-//! whether a faster target has more: what it has beyond its cut belongs to the next round. So
+//! are scraped at different phases, so no single moment lies between two samples of all series. An interval
+//! therefore has one end per target: with `watermark` the end of the last interval, each awaited target gives
+//! all it has up to and including its **first sample after `watermark`**, and the latest of these samples is
+//! the new watermark. The interval is complete as soon as every awaited target has one new sample, without
+//! waiting for more of a faster target: what it has beyond its end belongs to the next interval. So
 //!
-//! * every increase of every series is in exactly one round,
-//! * a round is at least one scrape interval long (the longest one among the targets),
-//! * and where rounds begin and end follows from the timestamps alone. Looking often, rarely or again
-//!   after a crash gives the same rounds, which is what makes the evidence repeatable.
+//! * every increase of every series is in exactly one interval,
+//! * an interval is at least one scrape interval long (the longest one among the targets),
+//! * and where intervals begin and end follows from the timestamps alone. Asking often, rarely or again
+//!   after a crash gives the same intervals, which is what makes the evidence repeatable.
 //!
-//! Awaited are the targets of the side that is counted which reported steadily by `watermark` and whose next
+//! Awaited are the targets of the counted reporter which reported steadily by `watermark` and whose next
 //! sample is not overdue. A target is overdue when it has none for one and a half of its own scrape
 //! intervals while others go on: a proxy that went away or missed a scrape must not hold up the verdict. If
-//! it comes back, what it counted meanwhile goes into a round after its return.
+//! it comes back, what it counted meanwhile goes into an interval after its return.
 //!
 //! The one assumption: a sample can be read no later than half a scrape interval (the shortest there is) after its
-//! timestamp. If
-//! Prometheus is slower, no request is lost or doubled, but two looks may cut differently. Everything below
-//! that asks what was there at a time therefore asks only for what must have been readable by then.
+//! timestamp. If Prometheus is slower, no request is lost or doubled, but the intervals may differ between two
+//! drivers. Everything below that asks what was there at a time therefore asks only for what must have been
+//! readable by then.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -36,20 +36,20 @@ use super::warning::MetricsWarning;
 use crate::metrics::source::Labels;
 use crate::metrics::source::{QueryResult, Series};
 
-/// How far before its beginning a tape listens, to know which targets and series were there already.
+/// How far before its beginning a log takes samples, to know which targets and series were there already.
 ///
-/// A fixed stretch rather than "whatever the first answer holds": otherwise two tapes of the same past,
+/// A fixed stretch rather than "whatever the first answer holds": otherwise two logs of the same time,
 /// begun by answers of different length, would differ. It is the time Prometheus itself looks back for a
 /// series that is still alive.
 pub(crate) const LEAD: SignedDuration = SignedDuration::from_mins(5);
 
-/// The series of one question, across all its answers.
+/// The series of one query, across all its answers.
 #[derive(Debug)]
 pub(crate) struct CounterLog {
     since: Timestamp,
     watermark: Option<Timestamp>,
-    /// The side that was counted last, and the edge from which on it is.
-    turned: Option<(Reporter, Timestamp)>,
+    /// Whose reports were counted last, and the watermark since when.
+    counted: Option<(Reporter, Timestamp)>,
     pub(crate) targets: Vec<ScrapeTarget>,
     names: HashMap<Labels, usize>,
     series: HashMap<Labels, Track>,
@@ -59,7 +59,7 @@ pub(crate) struct CounterLog {
 struct Track {
     target: usize,
     bin: Option<Bin>,
-    /// The newest sample that was looked at, whether it was a value or not.
+    /// The newest sample that was taken, whether it was a count or not.
     seen: Option<Timestamp>,
     last: Option<(Timestamp, f64)>,
     pending: VecDeque<Increase>,
@@ -72,10 +72,10 @@ struct Increase {
     by: f64,
 }
 
-/// What taking an answer brought to light.
+/// What was found while an answer was taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Intake {
-    /// Series that are counted for somebody.
+    /// Series that are counted for a version.
     pub(crate) series: usize,
     /// New samples that are no counter's value: NaN, infinite or negative.
     pub(crate) dropped: usize,
@@ -99,24 +99,24 @@ impl CounterLog {
         Self {
             since,
             watermark: None,
-            turned: None,
+            counted: None,
             targets: Vec::new(),
             names: HashMap::new(),
             series: HashMap::new(),
         }
     }
 
-    /// Takes the new samples of an answer. `book` says where a series belongs; it is asked once a series.
+    /// Takes the new samples of an answer. `classify` says where a series belongs; it is asked once a series.
     pub(crate) fn take(
         &mut self,
         answer: &QueryResult,
-        mut book: impl FnMut(&Labels) -> Option<Bin>,
+        mut classify: impl FnMut(&Labels) -> Option<Bin>,
     ) -> Intake {
         let mut intake = Intake::default();
         // All sample times first: whether a series is new on a target that is not must not depend on the
         // order in which an answer lists them.
         for series in &answer.series {
-            self.note_times(series, &mut book);
+            self.note_times(series, &mut classify);
         }
         for series in &answer.series {
             let dropped = self.note_values(series);
@@ -132,7 +132,7 @@ impl CounterLog {
         intake
     }
 
-    fn note_times(&mut self, series: &Series, book: &mut impl FnMut(&Labels) -> Option<Bin>) {
+    fn note_times(&mut self, series: &Series, classify: &mut impl FnMut(&Labels) -> Option<Bin>) {
         let horizon = self.horizon();
         if !self.series.contains_key(&series.labels) {
             let name = target_name(&series.labels);
@@ -142,7 +142,7 @@ impl CounterLog {
             });
             let track = Track {
                 target,
-                bin: book(&series.labels),
+                bin: classify(&series.labels),
                 seen: None,
                 last: None,
                 pending: VecDeque::new(),
@@ -156,8 +156,8 @@ impl CounterLog {
         for (time, value) in series.samples.iter().filter(|(time, _)| fresh(time)) {
             target.first = Some(target.first.map_or(*time, |first| first.min(*time)));
             target.samples.insert(*time);
-            // A sample that is no count shows that there was a scrape, not that anything is known of
-            // the party: metrics in which all are like that go stale.
+            // A sample that is not a count shows that there was a scrape, not that anything is known of
+            // the owner: metrics in which all are like that go stale.
             if let Some(bin) = track.bin.filter(|_| is_count(*value)) {
                 target.note((bin.reporter, bin.owner), *time);
             }
@@ -214,7 +214,7 @@ impl CounterLog {
         dropped
     }
 
-    /// The next complete round; `None` until there are samples for it.
+    /// The next complete interval; `None` until there are samples for it.
     pub(crate) fn next_interval(&mut self) -> Option<Interval> {
         loop {
             let is_first = self.watermark.is_none();
@@ -224,36 +224,36 @@ impl CounterLog {
                 match reporter.map(|reporter| (reporter, self.awaited(reporter, after))) {
                     Some((reporter, Awaited::All(ends))) => (reporter, ends),
                     Some((_, Awaited::Incomplete)) => return None,
-                    Some((_, Awaited::Nobody)) | None => self.first_comer(reporter, after)?,
+                    Some((_, Awaited::NoTarget)) | None => self.first_comer(reporter, after)?,
                 };
             let end = ends.values().max().copied()?;
-            let round = self.cut(reporter, after, end, &ends);
-            for (index, cut) in &ends {
+            let interval = self.close(reporter, after, end, &ends);
+            for (index, end) in &ends {
                 let taken = &mut self.targets[*index].taken;
-                *taken = (*taken).max(Some(*cut));
+                *taken = (*taken).max(Some(*end));
             }
             self.watermark = Some(end);
             self.prune(end);
-            // The first round reaches back before the beginning; it only finds the first edge.
+            // The first interval reaches back before the beginning; it only finds the first watermark.
             if !is_first {
-                return Some(round);
+                return Some(interval);
             }
         }
     }
 
-    /// The end of the last round.
+    /// The end of the last interval.
     pub(crate) fn watermark(&self) -> Option<Timestamp> {
         self.watermark
     }
 
-    /// The side that is counted now, if anything is.
+    /// Whose reports are counted now, if there are any.
     ///
-    /// What callers see comes first, since only they see a version that does not answer.
+    /// The callers' come first, since only they show a version that does not answer.
     pub(crate) fn reporter(&self) -> Option<Reporter> {
         self.reporter_where(|_, _| true)
     }
 
-    /// Time of the newest sample of a party on the side that is counted.
+    /// Time of the newest sample of an owner, of the reporter that is counted.
     pub(crate) fn newest_of(&self, owner: SeriesOwner) -> Option<Timestamp> {
         let key = (self.reporter()?, owner);
         let targets = self.targets.iter();
@@ -290,33 +290,34 @@ impl CounterLog {
         newest.max().copied()
     }
 
-    /// Takes from every series what belongs to this round.
-    fn cut(
+    /// Takes from every series what belongs to this interval.
+    fn close(
         &mut self,
         reporter: Reporter,
         start: Timestamp,
         end: Timestamp,
         ends: &IntervalEnds,
     ) -> Interval {
-        let mut round = Interval {
+        let mut interval = Interval {
             start,
             end,
             opened: start,
             reporter,
             sums: HashMap::new(),
         };
-        let turned = match self.turned {
+        let counted_since = match self.counted {
             Some((counted, since)) if counted == reporter => since,
             Some(_) | None => start,
         };
-        self.turned = Some((reporter, turned));
+        self.counted = Some((reporter, counted_since));
         for track in self.series.values_mut() {
             let Some(bin) = track.bin else {
                 continue;
             };
-            // The side that is not counted forgets; who is not part of this round keeps all for a later one.
+            // What the other reporter saw is dropped; a target without an end in this interval keeps all for
+            // a later one.
             let limit = match (bin.reporter == reporter, ends.get(&track.target)) {
-                (true, Some(cut)) => *cut,
+                (true, Some(end)) => *end,
                 (true, None) => continue,
                 (false, _) => end,
             };
@@ -324,18 +325,18 @@ impl CounterLog {
                 let Some(increase) = track.pending.pop_front() else {
                     break;
                 };
-                // What ended before this side was counted stands in the other's rounds.
-                let is_new = increase.from >= self.since && increase.to > turned;
+                // What ended before this reporter was counted is in intervals of the other one.
+                let is_new = increase.from >= self.since && increase.to > counted_since;
                 if bin.reporter == reporter && is_new {
-                    round.opened = round.opened.min(increase.from);
-                    *round.sums.entry((bin.owner, bin.bin)).or_default() += increase.by;
+                    interval.opened = interval.opened.min(increase.from);
+                    *interval.sums.entry((bin.owner, bin.bin)).or_default() += increase.by;
                 }
             }
         }
-        round
+        interval
     }
 
-    /// Lets go of sample times that no later round needs.
+    /// Drops sample times that no later interval needs.
     fn prune(&mut self, watermark: Timestamp) {
         for target in &mut self.targets {
             target.prune(watermark);

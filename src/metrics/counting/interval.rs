@@ -1,4 +1,4 @@
-//! What was counted between two cuts of a [log](super::log), and for whom.
+//! What was counted between two ends in a [counter log](super::counter_log), and for which version.
 
 use std::collections::HashMap;
 
@@ -6,25 +6,25 @@ use jiff::Timestamp;
 
 use super::versions::{Reporter, SeriesOwner};
 
-/// Where a series' increases are booked.
+/// What the increases of a series are counted as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Bin {
     pub(crate) reporter: Reporter,
     pub(crate) owner: SeriesOwner,
-    /// Which of the things counted: failures or not, or a bucket of a histogram.
+    /// Set by the classifier: failed or not, or a bucket of a histogram.
     pub(crate) bin: usize,
 }
 
-/// What was counted between two edges.
+/// What was counted between two watermarks.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Interval {
-    /// End of the round before.
+    /// End of the interval before.
     pub(crate) start: Timestamp,
-    /// The newest sample in this round.
+    /// The newest sample in this interval.
     pub(crate) end: Timestamp,
-    /// No request in this round is older. Earlier than `start` where targets are scraped at other phases.
+    /// No request in this interval is older. Earlier than `start` where targets are scraped at other phases.
     pub(crate) opened: Timestamp,
-    /// The side that was counted.
+    /// Whose reports were counted.
     pub(crate) reporter: Reporter,
     pub(crate) sums: HashMap<(SeriesOwner, usize), f64>,
 }

@@ -1,5 +1,5 @@
-//! Where a [log](super::log) is cut into rounds: whose samples a round waits for, and which side is
-//! counted.
+//! Where an interval of a [counter log](super::counter_log) ends: which targets' samples it waits for, and
+//! whose reports are counted.
 
 use std::collections::HashMap;
 
@@ -9,16 +9,16 @@ use super::counter_log::CounterLog;
 use super::target::{ScrapeTarget, USUAL_INTERVAL};
 use super::versions::{Reporter, SeriesOwner};
 
-/// Up to which sample each target gives, by its index.
+/// Up to which sample each target, by its index, is part of an interval.
 pub(crate) type IntervalEnds = HashMap<usize, Timestamp>;
 
 pub(crate) enum Awaited {
-    /// Everybody who is awaited has a new sample: up to where each gives, and those that went away.
+    /// Every awaited target has a new sample: where the interval ends for each, and for those that went away.
     All(IntervalEnds),
-    /// Somebody's sample is still to come.
+    /// At least one sample is still to come.
     Incomplete,
-    /// Nobody is there who could be waited for.
-    Nobody,
+    /// There is no target to wait for.
+    NoTarget,
 }
 
 impl CounterLog {
@@ -28,7 +28,7 @@ impl CounterLog {
         })
     }
 
-    /// The side to count, of the parties that are there: as `is_there` says of a target and its first sample.
+    /// Whose reports to count, of the owners that are there: as `is_there` says of a target and its first sample.
     pub(crate) fn reporter_where(
         &self,
         is_there: impl Fn(&ScrapeTarget, Timestamp) -> bool,
@@ -52,9 +52,9 @@ impl CounterLog {
         }
     }
 
-    /// Which targets the round after `after` waits for, and up to which sample each gives.
+    /// Which targets the interval after `after` waits for, and where it ends for each.
     pub(crate) fn awaited(&self, reporter: Reporter, after: Timestamp) -> Awaited {
-        // Anybody's sample shows that time went on.
+        // A sample of any target shows that time went on.
         let newest_sample = self.newest_sample();
         let mut ends = HashMap::new();
         let mut left = HashMap::new();
@@ -86,7 +86,7 @@ impl CounterLog {
         }
         match (is_complete, ends.is_empty()) {
             (false, _) => Awaited::Incomplete,
-            (true, true) => Awaited::Nobody,
+            (true, true) => Awaited::NoTarget,
             (true, false) => {
                 ends.extend(left);
                 Awaited::All(ends)
@@ -94,9 +94,9 @@ impl CounterLog {
         }
     }
 
-    /// Who reports first after a time at which nobody did, at the beginning or after a gap.
+    /// The target that reports first after a time without any, at the beginning or after a gap.
     ///
-    /// It counts once its next sample is there as well: then no other can turn up that was earlier.
+    /// It counts once its next sample is there as well: after that no earlier one can turn up.
     pub(crate) fn first_comer(
         &self,
         reporter: Option<Reporter>,
@@ -111,7 +111,7 @@ impl CounterLog {
             .flat_map(|reporter| {
                 let targets = self.targets.iter().enumerate();
                 targets.filter_map(|(index, target)| {
-                    // What it was sampled for before it reported for this side does not count.
+                    // Samples from before this reporter was seen in it do not count.
                     let since = target.since(*reporter)?;
                     let first = if since > after {
                         since

@@ -17,7 +17,7 @@ mod window_counter;
 pub use collector::{Answers, Collector, USUAL_BOUNDS};
 pub use quality::{Newest, Observation, Quality};
 pub use unit::Unit;
-pub use versions::{FailureRule, Reporter, ServiceKey, Targets, TargetsError, VersionSelector};
+pub use versions::{Reporter, ServiceKey, Targets, TargetsError, VersionSelector};
 pub use warning::MetricsWarning;
 
 #[cfg(test)]

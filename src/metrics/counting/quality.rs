@@ -1,4 +1,4 @@
-//! What a look at the metrics brought, and how far it can be trusted.
+//! The windows that an answer completed, and how far they can be trusted.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,9 +16,9 @@ const USUAL_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
 /// The windows that became complete with one answer, oldest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
-    /// What both versions did since the last look. Empty if no scrape came, or if the answer was partial.
+    /// What both versions did since the last answers. Empty if no scrape came, or if the answer was partial.
     pub windows: Vec<Window>,
-    /// The same as the versions' own proxies saw it, copies of requests included; empty unless requests
+    /// The same as the versions' own proxies report it, copies of requests included; empty unless requests
     /// are mirrored.
     pub shadows: Vec<Window>,
     /// How far it can be trusted.
@@ -43,8 +43,6 @@ pub struct Quality {
     pub newest: Newest,
     /// The longest scrape interval among the targets; `None` until one shows.
     pub scrape_interval: Option<SignedDuration>,
-    /// Who reports what is counted; `None` without a series of either version.
-    pub reporter: Option<Reporter>,
     /// What Prometheus warned of, and what was left out and why.
     pub warnings: Vec<MetricsWarning>,
     /// Whether a part of the data was missing. Then nothing of the answer was used.
@@ -63,8 +61,7 @@ impl Quality {
         partial: bool,
         series: usize,
     ) -> Self {
-        let reporter = log.reporter();
-        if reporter == Some(Reporter::Destination) {
+        if log.reporter() == Some(Reporter::Destination) {
             warnings.push(MetricsWarning::OnlyDestination);
         }
         let [stable, canary, unknown] = [
@@ -80,7 +77,6 @@ impl Quality {
                 canary,
             },
             scrape_interval: log.scrape_interval(),
-            reporter,
             warnings,
             partial,
             versions_apart: stable
@@ -137,7 +133,6 @@ mod tests {
                 canary: Some(at(990)),
             },
             scrape_interval: Some(SignedDuration::from_secs(15)),
-            reporter: Some(Reporter::Source),
             warnings: Vec::new(),
             partial: false,
             versions_apart: Some(SignedDuration::from_secs(10)),

@@ -4,19 +4,18 @@ use jiff::SignedDuration;
 
 use super::interval::Interval;
 use super::unattributed::{Named, Unattributed};
-use super::versions::{FailureRule, Reporter, SeriesOwner, Targets};
+use super::versions::{Reporter, SeriesOwner, Targets};
 use super::window_counter::Classifier;
 use crate::metrics::source::Labels;
 use crate::verdict::{Counts, Window};
 
-/// The bins of requests that went well, and that failed.
-const FINE: usize = 0;
+/// The bins of requests that succeeded, and that failed.
+const SUCCEEDED: usize = 0;
 const FAILED: usize = 1;
 
 /// Requests and failures of both versions.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    rule: FailureRule,
     unattributed: Unattributed,
 }
 
@@ -33,15 +32,15 @@ impl Classifier for Requests {
         _: (Reporter, SeriesOwner),
         labels: &Labels,
     ) -> Option<usize> {
-        let failed = targets.counted().is_failure(&self.rule, labels);
-        Some(if failed { FAILED } else { FINE })
+        let failed = targets.counted().is_failure(labels);
+        Some(if failed { FAILED } else { SUCCEEDED })
     }
 
     fn window(&mut self, interval: &Interval, share: f64) -> Window {
         let counts = |owner| {
             let failures = interval.sum(owner, FAILED);
             Counts {
-                requests: interval.sum(owner, FINE) + failures,
+                requests: interval.sum(owner, SUCCEEDED) + failures,
                 failures,
             }
         };

@@ -139,7 +139,7 @@ mod tests {
     use crate::metrics::source::{QueryResult, Series};
 
     fn targets() -> Targets {
-        let arm = |version: &str| VersionSelector {
+        let selector = |version: &str| VersionSelector {
             services: BTreeSet::from([ServiceKey {
                 name: "reviews".into(),
                 namespace: "shop".into(),
@@ -147,7 +147,7 @@ mod tests {
             versions: BTreeSet::from([version.to_owned()]),
             ..VersionSelector::default()
         };
-        Targets::new(arm("v1"), arm("v2")).unwrap()
+        Targets::new(selector("v1"), selector("v2")).unwrap()
     }
 
     fn counter(bounds: Vec<f64>) -> WindowCounter<SlowRequests> {

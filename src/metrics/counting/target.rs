@@ -23,18 +23,18 @@ const KEPT: usize = SPACINGS + 2;
 /// One thing that Prometheus scrapes: all its series are sampled at the same moments.
 #[derive(Debug, Default)]
 pub(crate) struct ScrapeTarget {
-    /// Sample times: the last few up to the edge, and all after it.
+    /// Sample times: the last few up to the watermark, and all after it.
     pub(crate) samples: BTreeSet<Timestamp>,
     pub(crate) first: Option<Timestamp>,
-    /// Up to where its samples are in a round, and so were certainly readable then.
+    /// Up to where its samples are in an interval, and so were certainly readable then.
     pub(crate) taken: Option<Timestamp>,
-    /// The first and the newest sample of a party's series.
+    /// The first and the newest sample of the series of an owner.
     pub(crate) first_of: HashMap<(Reporter, SeriesOwner), Timestamp>,
     pub(crate) newest_of: HashMap<(Reporter, SeriesOwner), Timestamp>,
 }
 
 impl ScrapeTarget {
-    /// Lets go of sample times up to `watermark` that no later round needs.
+    /// Drops sample times up to `watermark` that no later interval needs.
     pub(crate) fn prune(&mut self, watermark: Timestamp) {
         let keep = self.samples.range(..=watermark).rev().nth(KEPT).copied();
         if let Some(keep) = keep {
@@ -48,7 +48,7 @@ impl ScrapeTarget {
         later.next().copied()
     }
 
-    /// Notes a sample of a party's series.
+    /// Notes a sample of a series of this owner.
     pub(crate) fn note(&mut self, owner: (Reporter, SeriesOwner), time: Timestamp) {
         let first = self.first_of.entry(owner).or_insert(time);
         *first = (*first).min(time);
@@ -56,7 +56,7 @@ impl ScrapeTarget {
         *newest = (*newest).max(time);
     }
 
-    /// Since when it reports for a side.
+    /// Since when it has series of this reporter.
     pub(crate) fn since(&self, reporter: Reporter) -> Option<Timestamp> {
         let firsts = self.first_of.iter().filter(|((of, _), _)| *of == reporter);
         firsts.map(|(_, first)| *first).min()
@@ -120,7 +120,7 @@ impl Pace {
             .saturating_add(JITTER)
     }
 
-    /// Whether it is there for certain: not so if its newest sample comes after a gap.
+    /// Whether it certainly reports: not so if its newest sample comes after a gap.
     pub(crate) fn is_steady(&self) -> bool {
         self.newest.duration_since(self.sure) <= self.patience()
     }
@@ -167,7 +167,7 @@ pub(crate) fn target_name(labels: &Labels) -> Labels {
         .collect()
 }
 
-/// Whether a label says something about the request rather than about who was scraped.
+/// Whether a label is about the request rather than about the target.
 fn is_istio(name: &str) -> bool {
     name.starts_with("source_")
         || name.starts_with("destination_")

@@ -1,4 +1,4 @@
-//! Whose the requests are that reached nobody.
+//! Which version the requests belong to that reached no upstream.
 //!
 //! When no upstream can be chosen (no healthy endpoint, a circuit breaker that is open) only the caller's
 //! proxy reports, and it names no workload: a dead canary disappears from its own series and its failures
@@ -15,7 +15,7 @@
 //! noise of the draw: of 1 000 requests at 10 % the canary gets 100 give or take 9.5, so that 10 unknown
 //! failures, of which about 1 is the canary's, would land on it by the handful whenever it happened to get
 //! fewer, and never leave it when it got more. An open circuit breaker of the whole service would then roll
-//! back a healthy canary. So what is lacking counts only beyond two standard deviations. It is looked at in
+//! back a healthy canary. So what is lacking counts only beyond two standard deviations. It is computed over
 //! this window, where a canary that dies shows at once at high traffic, and since the weight changed, where
 //! it shows in time at low traffic.
 

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::versions::{FailureRule, label};
+use super::versions::label;
 use crate::metrics::source::Labels;
 
 /// Envoy's response flags of a connection that did not reach its upstream, or lost it.
 ///
-/// A connection that the caller broke off (`DC`) or that ended by itself is no failure of a version.
+/// A connection that the caller closed (`DC`) or that ended by itself is no failure of a version.
 const FAILURES: [&str; 12] = [
     "UF", "UH", "UO", "UC", "UT", "URX", "NR", "NC", "UAEX", "LR", "UMSDR", "UPE",
 ];
@@ -40,15 +40,27 @@ impl Unit {
         }
     }
 
-    /// Whether those with these labels failed; `rule` says which requests did.
-    pub(crate) fn is_failure(self, rule: &FailureRule, labels: &Labels) -> bool {
+    /// Whether those with these labels failed.
+    pub(super) fn is_failure(self, labels: &Labels) -> bool {
         match self {
-            Self::Requests => rule.is_failure(labels),
+            Self::Requests => is_failed_request(labels),
             Self::Connections => label(labels, "response_flags")
                 .split(',')
                 .any(|flag| FAILURES.contains(&flag.trim())),
         }
     }
+}
+
+/// Whether requests with these labels failed: Kiali's rule without the 4xx, which are the caller's fault.
+///
+/// These are an HTTP status of 500 to 599, no response at all (`response_code="0"`), and every gRPC status
+/// but OK. An absent gRPC status means a request that was not gRPC, so only a present one can fail.
+fn is_failed_request(labels: &Labels) -> bool {
+    let code = label(labels, "response_code");
+    let is_server_error =
+        code.len() == 3 && code.starts_with('5') && code.bytes().all(|b| b.is_ascii_digit());
+    let grpc = label(labels, "grpc_response_status").parse::<u16>();
+    is_server_error || code == "0" || grpc.is_ok_and(|status| (1..=16).contains(&status))
 }
 
 #[cfg(test)]
@@ -57,7 +69,6 @@ mod tests {
 
     #[test]
     fn connections_fail_by_their_flags_and_requests_by_their_codes() {
-        let rule = FailureRule::default();
         for (flags, code, connection, request) in [
             ("-", "200", false, false),
             ("", "", false, false),
@@ -72,8 +83,8 @@ mod tests {
                 [("response_flags", flags), ("response_code", code)]
                     .map(|(name, value)| (name.to_owned(), value.to_owned())),
             );
-            let failed = [Unit::Connections, Unit::Requests]
-                .map(|counted| counted.is_failure(&rule, &labels));
+            let failed =
+                [Unit::Connections, Unit::Requests].map(|counted| counted.is_failure(&labels));
             assert_eq!(failed, [connection, request], "{flags} {code}");
         }
     }

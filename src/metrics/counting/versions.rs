@@ -48,10 +48,10 @@ pub struct Targets {
     read_from: ReadFrom,
 }
 
-/// From where the two versions are looked at.
+/// Whose reports of the two versions are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum ReadFrom {
-    /// The callers', where they report: what users see.
+    /// The callers', where they report: what users get.
     #[default]
     Callers,
     /// The versions' own proxies alone, which see what is mirrored to them as well.
@@ -70,7 +70,7 @@ pub enum TargetsError {
          or one Deployment for each version"
     )]
     Indistinguishable,
-    /// Something is claimed by both.
+    /// A workload or a label that both versions have.
     #[error("{0:?} belongs to both versions; try: subsets whose labels select different pods")]
     Shared(String),
 }
@@ -85,7 +85,7 @@ pub enum Reporter {
     Destination,
 }
 
-/// Whom a series is counted for.
+/// Which version a series is counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SeriesOwner {
     /// The stable version.
@@ -94,43 +94,6 @@ pub enum SeriesOwner {
     Canary,
     /// The service of both, but no upstream was reached that could have had a version.
     Unknown,
-}
-
-/// Which requests failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailureRule {
-    /// Whether an HTTP status of 500 to 599 is a failure.
-    pub server_errors: bool,
-    /// Whether a request without a response (`response_code="0"`) is a failure.
-    pub no_response: bool,
-    /// The gRPC statuses that are failures, whatever the HTTP status says.
-    pub grpc: BTreeSet<u16>,
-}
-
-impl Default for FailureRule {
-    /// Kiali's rule without the 4xx, which are the caller's: 5xx, no response, and every gRPC status but OK.
-    fn default() -> Self {
-        Self {
-            server_errors: true,
-            no_response: true,
-            grpc: (1..=16).collect(),
-        }
-    }
-}
-
-impl FailureRule {
-    /// Whether requests with these labels failed.
-    ///
-    /// An absent gRPC status means a request that was not gRPC, so only a present one can fail.
-    pub fn is_failure(&self, labels: &Labels) -> bool {
-        let code = label(labels, "response_code");
-        let is_server_error =
-            code.len() == 3 && code.starts_with('5') && code.bytes().all(|b| b.is_ascii_digit());
-        let grpc = label(labels, "grpc_response_status").parse::<u16>();
-        (self.server_errors && is_server_error)
-            || (self.no_response && code == "0")
-            || grpc.is_ok_and(|status| self.grpc.contains(&status))
-    }
 }
 
 impl VersionSelector {
@@ -173,9 +136,12 @@ impl Targets {
     /// # Errors
     /// [`TargetsError`] if a version has no destination, or if a series could belong to both. Guessing
     /// would count one version's failures for the other.
-    pub fn new(stable: VersionSelector, canary: VersionSelector) -> Result<Self, TargetsError> {
-        for (name, arm) in [("stable", &stable), ("canary", &canary)] {
-            if arm.services.is_empty() && arm.hosts.is_empty() {
+    pub fn new(
+        mut stable: VersionSelector,
+        mut canary: VersionSelector,
+    ) -> Result<Self, TargetsError> {
+        for (name, version) in [("stable", &stable), ("canary", &canary)] {
+            if version.services.is_empty() && version.hosts.is_empty() {
                 return Err(TargetsError::Nowhere(name));
             }
         }
@@ -192,16 +158,8 @@ impl Targets {
             }
             // With workloads of one version only, the rule must be the same for both.
             if !by_workload {
-                let by_version_only = |arm: VersionSelector| VersionSelector {
-                    workloads: BTreeSet::new(),
-                    ..arm
-                };
-                return Ok(Self {
-                    stable: by_version_only(stable),
-                    canary: by_version_only(canary),
-                    counted: Unit::default(),
-                    read_from: ReadFrom::default(),
-                });
+                stable.workloads.clear();
+                canary.workloads.clear();
             }
         }
         Ok(Self {
@@ -251,7 +209,7 @@ impl Targets {
     ///
     /// A range selector without any function: the counters come as they were scraped, with their
     /// timestamps. `rate()` and `increase()` lose what a series held at its first scrape and invent
-    /// fractions of requests at the edges.
+    /// fractions of requests at both ends.
     pub(super) fn query(&self, metric: &str, more: &str, range: SignedDuration) -> String {
         let versions = [&self.stable, &self.canary];
         let services: BTreeSet<&ServiceKey> = versions
@@ -280,11 +238,11 @@ impl Targets {
         format!("{metric}{{{matchers}{more}}}[{}s]", range.as_secs().max(1))
     }
 
-    /// Whom a series is counted for, and from which side; `None` if it is nobody's.
+    /// Which version a series is counted for, and who reports it; `None` if it is not counted.
     ///
-    /// Aside stay: mirrored requests where they are marked as such (their answers reach nobody; Envoy adds
-    /// `-shadow` to the host), injected faults (`FI`, `DI`: somebody's experiment, not the version's doing), other versions, and
-    /// series whose reporter is not known.
+    /// Not counted are mirrored requests where they are marked as such (no user gets their answers; Envoy adds
+    /// `-shadow` to the host), injected faults (`FI`, `DI`: an experiment, not the version's doing), other
+    /// versions, and series whose reporter is not known.
     pub fn owner(&self, labels: &Labels) -> Option<(Reporter, SeriesOwner)> {
         let reporter = match label(labels, "reporter") {
             "source" | "waypoint" => Reporter::Source,
@@ -307,7 +265,7 @@ impl Targets {
         Some((reporter, owner))
     }
 
-    /// Whose requests those are that reached no upstream and so have no workload.
+    /// Which version requests belong to that reached no upstream and so have no workload.
     fn unreached(&self, labels: &Labels) -> Option<SeriesOwner> {
         let is_unreached = match label(labels, "destination_workload") {
             "unknown" => true,
@@ -326,7 +284,7 @@ impl Targets {
 
     fn is_mirrored(&self, labels: &Labels) -> bool {
         let host = label(labels, "destination_service");
-        let named = |arm: &VersionSelector| arm.hosts.contains(host);
+        let named = |version: &VersionSelector| version.hosts.contains(host);
         host.split(':')
             .next()
             .is_some_and(|host| host.ends_with("-shadow"))

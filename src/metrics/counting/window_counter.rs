@@ -1,4 +1,4 @@
-//! Answers in, windows out: whatever is counted of both versions, each of it once.
+//! Query results in, windows out: each request is counted once, whatever it is counted as.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,7 +13,7 @@ use crate::metrics::source::{Labels, QueryResult};
 const OVERLAP: SignedDuration = SignedDuration::from_mins(2);
 const OVERLAP_SCRAPES: i32 = 4;
 
-/// No question reaches back further: what Prometheus would have to read is bounded.
+/// No query reaches back further, so that what Prometheus has to read is bounded.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// What is counted of the series of one query.
@@ -39,7 +39,7 @@ pub(super) trait Classifier {
 
 /// Counts what both versions did from a moment on.
 ///
-/// Its windows follow from the timestamps of the samples alone, not from when one looked: the same past
+/// Its windows follow from the timestamps of the samples alone, not from when it was asked: the same time
 /// gives the same windows, in one answer or in many that overlap. So two counters of the same beginning
 /// have the same windows wherever the proxies report both counters, as Istio's do.
 #[derive(Debug)]
@@ -74,9 +74,9 @@ impl<C: Classifier> WindowCounter<C> {
         self.classifier.query(&self.targets, range)
     }
 
-    /// How far the question at `now` must reach back.
+    /// How far the query at `now` must reach back.
     ///
-    /// The first one reaches five minutes before the beginning, to know what was there already; a later one
+    /// The first one reaches five minutes before the beginning, to know which series there were; a later one
     /// overlaps the last window by two minutes or four scrapes, so that a sample that turned up late is not
     /// missed. After an outage it covers the whole of it.
     pub fn range(&self, now: Timestamp) -> SignedDuration {

@@ -6,7 +6,6 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::requests::Requests;
-use super::versions::Reporter;
 use super::versions::{ServiceKey, Targets, VersionSelector};
 use super::warning::MetricsWarning;
 use super::window_counter::{Counted, WindowCounter};
@@ -21,7 +20,7 @@ fn at(second: f64) -> Timestamp {
 }
 
 fn targets() -> Targets {
-    let arm = |workload: &str| VersionSelector {
+    let selector = |workload: &str| VersionSelector {
         services: BTreeSet::from([ServiceKey {
             name: "reviews".into(),
             namespace: "shop".into(),
@@ -29,7 +28,7 @@ fn targets() -> Targets {
         workloads: BTreeSet::from([workload.to_owned()]),
         ..VersionSelector::default()
     };
-    Targets::new(arm("v1"), arm("v2")).unwrap()
+    Targets::new(selector("v1"), selector("v2")).unwrap()
 }
 
 /// `instance reporter workload code`
@@ -122,7 +121,7 @@ fn windows_hold_what_was_counted_between_two_scrapes() {
         [(10., 25., (92, 2), (10, 0)), (25., 40., (90, 0), (10, 1))]
     );
     let quality = seen.quality;
-    assert_eq!(quality.reporter, Some(Reporter::Source));
+    assert_eq!(quality.warnings, []);
     assert_eq!(quality.scrape_interval, Some(SignedDuration::from_secs(15)));
     assert_eq!(quality.newest.canary, Some(at(40.)));
     assert_eq!(quality.versions_apart, Some(SignedDuration::ZERO));
@@ -238,14 +237,13 @@ fn the_callers_view_is_taken_and_never_added_to_the_other() {
         ("q destination v2 200", &steady),
     ]);
     assert_eq!(rows(&both.windows), [(10., 25., (10, 0), (0, 0))]);
-    assert_eq!(both.quality.reporter, Some(Reporter::Source));
+    assert_eq!(both.quality.warnings, []);
 
     let one = look(&[
         ("p destination v1 200", &steady),
         ("q destination v2 200", &steady),
     ]);
     assert_eq!(rows(&one.windows), [(10., 25., (10, 0), (10, 0))]);
-    assert_eq!(one.quality.reporter, Some(Reporter::Destination));
     assert_eq!(one.quality.warnings, [MetricsWarning::OnlyDestination]);
 }
 
@@ -323,7 +321,7 @@ fn metrics_that_are_no_counts_any_more_go_stale() {
 fn without_any_series_there_is_no_window_and_no_good_news() {
     let seen = look(&[]);
     assert!(seen.windows.is_empty());
-    assert_eq!(seen.quality.reporter, None);
+    assert_eq!(seen.quality.newest.overall, None);
     assert!(!seen.quality.is_sound(at(0.)));
 }
 
