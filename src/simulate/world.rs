@@ -160,7 +160,6 @@ impl<'a> SimulatedWorld<'a> {
                 bound_ms,
                 stable,
                 canary,
-                ..Slow::default()
             })
             .collect();
         let window = Window {

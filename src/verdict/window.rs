@@ -36,9 +36,6 @@ pub struct Slow {
     pub stable: Counts,
     /// What the canary did.
     pub canary: Counts,
-    /// Slow requests of each stable pod, in an order that is the same in all windows; may be empty.
-    #[serde(default)]
-    pub stable_pods: Vec<u64>,
 }
 
 /// Counts of stable and canary between two sample timestamps.
@@ -64,10 +61,6 @@ pub struct Window {
     /// Whether the versions' own proxies counted, to whom a copy of a request is one like any other.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_callees: bool,
-    /// Failures of each stable pod, in an order that is the same in all windows; may be empty.
-    /// Only a history before the rollout needs them: they tell clusters from fluctuation.
-    #[serde(default)]
-    pub stable_pods: Vec<u64>,
     /// Slow requests for each latency bound that was asked for; may be empty.
     #[serde(default)]
     pub slow: Vec<Slow>,

@@ -92,7 +92,6 @@ impl Classifier for SlowRequests {
                 bound_ms: *bound,
                 stable: counts(SeriesOwner::Stable),
                 canary: counts(SeriesOwner::Canary),
-                stable_pods: Vec::new(),
             })
         });
         SlowWindow {
@@ -159,7 +158,6 @@ mod tests {
             bound_ms,
             stable,
             canary,
-            stable_pods: Vec::new(),
         }
     }
 

@@ -57,16 +57,13 @@ impl Dispersion {
         }
     }
 
-    /// Estimates both numbers from bad counts per window and per series (pod), oldest first.
+    /// Estimates it from stable's bad counts in the windows of its history, oldest first.
     ///
-    /// Half the mean squared successive difference estimates a variance and is blind to slow drift.
-    /// With `D` that variance over the mean, of the totals (`T`) and of single series (`s`), both on
-    /// the same process: `κ = (D_T - D_s) / (μ_T - μ_s)`, `φ = D_s - κ μ_s`, each shrunk towards
-    /// Poisson with weight `Σ / (Σ + 20)`. Windows whose number of series differs from the first are
-    /// not used for the second scale. Fewer than two series cannot tell the two apart; then all of it
-    /// counts as clusters, which is the cautious reading. Fewer than two windows say nothing:
-    /// [`Dispersion::UNKNOWN`].
-    pub fn estimate(series: &[&[u64]], totals: &[u64]) -> Self {
+    /// Half the mean squared difference of neighbouring windows estimates the variance and does not
+    /// see slow drift. Variance over mean, shrunk towards Poisson with weight `Σ / (Σ + 20)`, counts as
+    /// clusters: totals alone cannot tell clusters from fluctuation, and this is the cautious reading.
+    /// Fewer than two windows say nothing: [`Dispersion::UNKNOWN`].
+    pub fn estimate(totals: &[u64]) -> Self {
         if totals.len() < 2 {
             return Self::UNKNOWN;
         }
@@ -75,27 +72,13 @@ impl Dispersion {
             return Self::POISSON;
         }
         let mean = sum / totals.len() as f64;
-        let ratio = half_squared_steps(totals.iter().copied()) / mean;
-        let width = series.first().map_or(0, |s| s.len());
-        let (cluster, fluctuation) = if width < 2 || series.iter().any(|s| s.len() != width) {
-            (ratio.max(1.0), 0.0)
-        } else {
-            let part = mean / width as f64;
-            let of_series = (0..width)
-                .map(|j| half_squared_steps(series.iter().map(|s| s[j])))
-                .sum::<f64>()
-                / width as f64;
-            let part_ratio = of_series / part;
-            let fluctuation = ((ratio - part_ratio) / (mean - part)).max(0.0);
-            ((part_ratio - fluctuation * part).max(1.0), fluctuation)
-        };
+        let ratio = half_squared_steps(totals) / mean;
         let belief = sum / (sum + SHRINK);
-        let cluster = belief * cluster + (1.0 - belief);
-        let fluctuation = belief * fluctuation;
+        let cluster = belief * ratio.max(1.0) + (1.0 - belief);
         Self {
             cluster: cluster.min(MAX_CLUSTER),
-            fluctuation: fluctuation.min(MAX_FLUCTUATION),
-            clamped: cluster > MAX_CLUSTER || fluctuation > MAX_FLUCTUATION,
+            fluctuation: 0.0,
+            clamped: cluster > MAX_CLUSTER,
         }
     }
 }
@@ -154,20 +137,13 @@ impl SpreadSeen {
     }
 }
 
-/// Mean of half the squared differences of neighbours.
-fn half_squared_steps(values: impl Iterator<Item = u64> + Clone) -> f64 {
-    let mut steps = 0_u32;
-    let mut sum = 0.0;
-    for (a, b) in values.clone().zip(values.skip(1)) {
-        let step = a as f64 - b as f64;
-        sum += 0.5 * step * step;
-        steps += 1;
-    }
-    if steps == 0 {
-        0.0
-    } else {
-        sum / f64::from(steps)
-    }
+/// Mean of half the squared differences of neighbours; 0 of fewer than two.
+fn half_squared_steps(values: &[u64]) -> f64 {
+    let squares = values.windows(2).map(|pair| {
+        let step = pair[0] as f64 - pair[1] as f64;
+        0.5 * step * step
+    });
+    squares.sum::<f64>() / values.len().saturating_sub(1).max(1) as f64
 }
 
 #[cfg(test)]
@@ -175,23 +151,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_series_counts_as_clusters() {
+    fn bursts_count_as_clusters() {
         let totals = [4, 0, 9, 2, 5, 0, 7, 3];
-        let dispersion = Dispersion::estimate(&[], &totals);
+        let dispersion = Dispersion::estimate(&totals);
         assert_eq!(dispersion.fluctuation, 0.0);
         assert!(dispersion.cluster > 2.0);
     }
 
     #[test]
     fn nothing_seen_is_not_the_same_as_nothing_bad() {
-        assert_eq!(Dispersion::estimate(&[], &[]), Dispersion::UNKNOWN);
-        assert_eq!(Dispersion::estimate(&[], &[0, 0, 0]), Dispersion::POISSON);
+        assert_eq!(Dispersion::estimate(&[]), Dispersion::UNKNOWN);
+        assert_eq!(Dispersion::estimate(&[0, 0, 0]), Dispersion::POISSON);
     }
 
     #[test]
     fn wild_histories_are_clamped_and_say_so() {
         let totals = [0, 1000, 0, 1000, 0, 1000];
-        let dispersion = Dispersion::estimate(&[], &totals);
+        let dispersion = Dispersion::estimate(&totals);
         assert_eq!(dispersion.cluster, MAX_CLUSTER);
         assert!(dispersion.clamped);
     }

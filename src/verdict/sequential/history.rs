@@ -100,22 +100,20 @@ fn relevant(windows: &[Window]) -> &[Window] {
 
 fn past_failures(windows: &[Window]) -> Past {
     let totals: Vec<u64> = windows.iter().map(|w| w.stable.failures).collect();
-    let pods: Vec<&[u64]> = windows.iter().map(|w| w.stable_pods.as_slice()).collect();
     Past {
         bad: totals.iter().sum(),
         requests: windows.iter().map(|w| w.stable.requests).sum(),
-        dispersion: Dispersion::estimate(&pods, &totals),
+        dispersion: Dispersion::estimate(&totals),
     }
 }
 
 fn past_slow(windows: &[Window], bound: f64) -> Past {
     let at_bound = || windows.iter().filter_map(|w| latency::at(w, bound));
     let totals: Vec<u64> = at_bound().map(|s| s.stable.failures).collect();
-    let pods: Vec<&[u64]> = at_bound().map(|s| s.stable_pods.as_slice()).collect();
     Past {
         bad: totals.iter().sum(),
         requests: at_bound().map(|s| s.stable.requests).sum(),
-        dispersion: Dispersion::estimate(&pods, &totals),
+        dispersion: Dispersion::estimate(&totals),
     }
 }
 

@@ -141,7 +141,6 @@ fn a_slower_canary_trips_on_latency_alone() {
         bound_ms: 250.0,
         stable: counts((7500, 75)),
         canary: counts((7500, 300)),
-        stable_pods: Vec::new(),
     };
     let window = Window {
         slow: vec![slow],
