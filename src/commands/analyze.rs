@@ -17,7 +17,7 @@ use crate::discovery::{Lookback, before};
 use crate::driver::{analysis, collector};
 use crate::error::CommandError;
 use crate::istio::{VirtualService, select_versions};
-use crate::metrics::MetricsError;
+use crate::metrics::{MetricsError, MetricsWarning};
 use crate::plan::{Exposure, HumanDuration, Options, Percent, Plan, Step, Steps};
 use crate::report::{AnalysisView, Period};
 use crate::rollout::{EventKind, Reason, Rollout, Segment, Unusable, VersionCounts};
@@ -118,6 +118,7 @@ struct Case {
 struct Finding {
     verdict: Verdict,
     reasons: Vec<Reason>,
+    warnings: Vec<MetricsWarning>,
     step: VersionCounts,
     total: VersionCounts,
     evidence: Option<Evidence>,
@@ -231,6 +232,7 @@ impl Case {
             total: finding.total,
             evidence: finding.evidence,
             reasons: finding.reasons,
+            warnings: finding.warnings,
         }
     }
 
@@ -271,6 +273,7 @@ impl Finding {
             step: VersionCounts::default(),
             total: VersionCounts::default(),
             evidence: None,
+            warnings: Vec::new(),
         }
     }
 
@@ -280,9 +283,11 @@ impl Finding {
             verdict,
             reasons,
             evidence,
+            warnings,
             ..
         } = event
         {
+            self.warnings = warnings;
             self.verdict = verdict;
             self.reasons = reasons;
             self.evidence = evidence.map(|evidence| *evidence);

@@ -12,7 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::metrics::{
-    Answers, Collector, MetricSource, MetricsError, Observation, Targets, USUAL_BOUNDS,
+    Answers, Collector, MetricSource, MetricsError, MetricsWarning, Observation, Targets,
+    USUAL_BOUNDS,
 };
 use crate::plan::HumanDuration;
 use crate::verdict::sequential::{History, Traffic};
@@ -120,12 +121,14 @@ pub async fn past_of(
 }
 
 /// What the metrics have of late.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Freshness {
     /// The newest sample there is, by Prometheus' clock, which may be ahead of the one here.
     pub newest: Option<Timestamp>,
     /// Whether the versions' own proxies report.
     pub callees_report: bool,
+    /// What limits what they show.
+    pub warnings: Vec<MetricsWarning>,
 }
 
 /// What the metrics have of late.
@@ -145,6 +148,7 @@ pub async fn recent(
     Ok(Freshness {
         newest: seen.quality.newest.overall,
         callees_report: collector.callees_report(),
+        warnings: seen.quality.warnings,
     })
 }
 

@@ -216,8 +216,9 @@ async fn look_back(
         source: metrics.name(),
         series: before.series,
         // An answer that came once is enough; what is not known of its age is not held against it.
-        newest: recent.and_then(|recent| recent.newest),
-        callees_report: recent.is_none_or(|recent| recent.callees_report),
+        newest: recent.as_ref().and_then(|recent| recent.newest),
+        callees_report: recent.as_ref().is_none_or(|recent| recent.callees_report),
+        warnings: recent.map(|recent| recent.warnings).unwrap_or_default(),
         scrape: before.scrape.map(HumanDuration::signed),
     });
     let samples = samples.map_err(Clone::clone);

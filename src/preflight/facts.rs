@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::version::{Version, version_selector};
 use crate::cluster::{CallError, Permission};
 use crate::istio::{RouteKind, VirtualService, Workloads};
-use crate::metrics::{MetricsError, Targets, TargetsError, Unit};
+use crate::metrics::{MetricsError, MetricsWarning, Targets, TargetsError, Unit};
 
 /// One moment of the cluster, as far as a rollout depends on it.
 #[derive(Clone, Debug)]
@@ -110,6 +110,8 @@ pub struct Samples {
     pub scrape: Option<SignedDuration>,
     /// Whether the versions' own proxies have reported of late (`reporter="destination"`).
     pub callees_report: bool,
+    /// What limits what they show.
+    pub warnings: Vec<MetricsWarning>,
 }
 
 impl Facts {

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::unread::role_rule;
 use super::{Facts, Samples};
-use crate::metrics::{MetricsError, RefusedBy};
+use crate::metrics::{MetricsError, MetricsWarning, RefusedBy};
 use crate::plan::{Finding, HumanDuration};
 
 /// After how many scrapes without a sample the metrics count as old.
@@ -18,8 +18,32 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     match &facts.samples {
         None => Vec::new(),
         Some(Err(error)) => vec![unavailable(error)],
-        Some(Ok(samples)) => vec![of(facts, samples)],
+        Some(Ok(samples)) => {
+            let warnings = samples.warnings.iter().map(limited);
+            std::iter::once(of(facts, samples))
+                .chain(warnings)
+                .collect()
+        }
     }
+}
+
+/// What a verdict would not see.
+fn limited(warning: &MetricsWarning) -> Finding {
+    let (why, fix) = match warning {
+        MetricsWarning::OnlyDestination => (
+            "a canary that answers nobody would show no requests at all",
+            "scrape the callers' proxies and gateways too (reporter=\"source\")",
+        ),
+        MetricsWarning::NoDurations { .. } => (
+            "a canary that is only slower would be promoted",
+            "scrape istio_request_duration_milliseconds_bucket, or --ignore-latency",
+        ),
+        MetricsWarning::SamplesLeftOut { .. } | MetricsWarning::Server { .. } => (
+            "a verdict rests on what is left",
+            "the logs of Prometheus and of what it scrapes",
+        ),
+    };
+    Finding::warn(warning.to_string(), why, fix)
 }
 
 fn unavailable(error: &MetricsError) -> Finding {
@@ -119,6 +143,7 @@ mod tests {
             newest: Some(facts.now - SignedDuration::from_secs(age)),
             scrape: scrape.map(SignedDuration::from_secs),
             callees_report: true,
+            warnings: Vec::new(),
         }));
         told(check(&facts))
     }
@@ -137,6 +162,32 @@ mod tests {
                 "ok: istio-system/prometheus:9090 has 8 series of the two versions, the newest sample 0s old"
             ]
         );
+    }
+
+    #[test]
+    fn what_a_verdict_would_not_see_is_a_warning() {
+        for (warning, expected) in [
+            (
+                MetricsWarning::OnlyDestination,
+                "warn: only the versions' own proxies report: requests that never reach them are not seen",
+            ),
+            (
+                MetricsWarning::NoDurations {
+                    why: "no answer".into(),
+                },
+                "warn: slow requests are not judged: no answer",
+            ),
+            (
+                MetricsWarning::Server {
+                    text: "a store is away".into(),
+                },
+                "warn: Prometheus warns: a store is away",
+            ),
+        ] {
+            let found = told(vec![limited(&warning)]);
+            assert!(found[0].starts_with(expected), "{found:?}");
+            assert_eq!(found[0].matches("(try: ").count(), 1, "{found:?}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::format::{Layout, View};
 use super::palette::Tone;
 use super::phrase::Versions;
 use super::reason_text;
+use crate::metrics::MetricsWarning;
 use crate::plan::Exposure;
 use crate::report::escape;
 use crate::rollout::{Reason, VersionCounts};
@@ -56,6 +57,8 @@ pub struct AnalysisView {
     pub evidence: Option<Evidence>,
     /// Why.
     pub reasons: Vec<Reason>,
+    /// What limits what the metrics show.
+    pub warnings: Vec<MetricsWarning>,
 }
 
 impl View for AnalysisView {
@@ -93,6 +96,15 @@ impl View for AnalysisView {
         if self.step != self.total {
             writeln!(out, "{:<9}{}", "step", versions.tally(self.step))?;
         }
+        for warning in &self.warnings {
+            let text = escape(&warning.to_string()).into_owned();
+            writeln!(
+                out,
+                "{:<9}{}",
+                "metrics",
+                palette.paint(Tone::Caution, text)
+            )?;
+        }
         for reason in &self.reasons {
             writeln!(
                 out,
@@ -129,7 +141,25 @@ mod tests {
             total: tally((0, 200), (17, 30_000)),
             evidence: None,
             reasons: vec![bounded(0.005)],
+            warnings: Vec::new(),
         }
+    }
+
+    #[test]
+    fn what_limits_the_metrics_is_said() {
+        let warnings = vec![MetricsWarning::SamplesLeftOut { samples: 2 }];
+        let mut out = Vec::new();
+        let limited = AnalysisView {
+            warnings,
+            ..view(Verdict::Healthy)
+        };
+        limited.show(&mut out, Layout::default()).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let expected = "\nmetrics  2 samples were no counts and are left out\n";
+        assert!(text.contains(expected), "{text}");
+        let json = serde_json::to_value(&limited).unwrap();
+        let expected = serde_json::json!([{"kind": "samples-left-out", "samples": 2}]);
+        assert_eq!(json["warnings"], expected);
     }
 
     #[test]

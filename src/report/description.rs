@@ -57,6 +57,9 @@ impl View for StatusRow {
             if let Some(seen) = driver.seen(&versions, self.at) {
                 field("Evidence:", &escape(&seen))?;
             }
+            for warning in driver.warnings() {
+                field("Metrics:", &palette.paint(Tone::Caution, escape(&warning)))?;
+            }
         }
         if let Some(by) = &self.by {
             field("Changed:", &format!("by {}", escape(by)))?;

@@ -62,6 +62,12 @@ impl DriverStatus {
         }
     }
 
+    /// What limits what the metrics showed it, in words.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+        let warnings = self.look.iter().flat_map(|look| &look.warnings);
+        warnings.map(ToString::to_string)
+    }
+
     /// What was seen last, in words.
     pub(super) fn seen(&self, versions: &Versions, now: Timestamp) -> Option<String> {
         let look = self.look.as_ref()?;

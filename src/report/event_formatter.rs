@@ -1,6 +1,7 @@
 //! Formats events as lines, and remembers what has been printed so that nothing is repeated.
 
 use std::collections::BTreeMap;
+use std::mem::Discriminant;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -8,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::line::{Line, Place};
 use super::palette::Tone;
 use super::phrase::{ToldWeights, Versions};
+use crate::metrics::MetricsWarning;
 use crate::plan::Exposure;
 use crate::report::escape;
 use crate::rollout::{Event, EventKind, Reason};
@@ -35,6 +37,8 @@ pub(super) struct RolloutMemory {
     pub(super) verdict: Option<Verdict>,
     /// The reasons that were given at this step so far.
     pub(super) given: Vec<Vec<Reason>>,
+    /// The kinds of warnings about the metrics that were given so far.
+    pub(super) warned: Vec<Discriminant<MetricsWarning>>,
     pub(super) tripped: bool,
     pub(super) undecided: bool,
     pub(super) rolled_back: bool,

@@ -2,11 +2,14 @@
 
 use jiff::SignedDuration;
 
+use std::mem::discriminant;
+
 use super::event_formatter::{EventText, RolloutMemory};
 use super::line::Place;
 use super::palette::Tone;
 use super::phrase::{self, ToldWeights, Versions};
 use super::reason_text;
+use crate::metrics::MetricsWarning;
 use crate::number::grouped;
 use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck};
 use crate::report::{escape, forecast};
@@ -264,11 +267,13 @@ impl EventText<'_> {
             tally,
             shadow,
             reasons,
+            warnings,
             sample_age_millis,
         } = kind
         else {
             return;
         };
+        self.warn_of_metrics(warnings);
         if !self.is_news(*verdict, reasons) {
             return;
         }
@@ -289,6 +294,23 @@ impl EventText<'_> {
             Verdict::MetricsUnavailable => Tone::Caution,
         };
         self.say("analyzing", tone, Some(*exposure), text);
+    }
+
+    /// What limits the metrics is said once, when it begins; the numbers in it are no news.
+    fn warn_of_metrics(&mut self, warnings: &[MetricsWarning]) {
+        for warning in warnings {
+            if self.memory.warned.contains(&discriminant(warning)) {
+                continue;
+            }
+            let text = escape(&warning.to_string()).into_owned();
+            self.head("metrics", Tone::Caution, Place::Gap, text);
+        }
+        for warning in warnings {
+            let kind = discriminant(warning);
+            if !self.memory.warned.contains(&kind) {
+                self.memory.warned.push(kind);
+            }
+        }
     }
 
     fn passed(

@@ -52,6 +52,7 @@ impl<W: Write + Send> Observer for Lines<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::MetricsWarning;
     use crate::plan::{Exposure, OnStuck, Percent};
     use crate::report::test_events::{self, change, event, finished, looked, planned, step, tally};
     use crate::rollout::{Cause, EventKind, Outcome, Reason};
@@ -82,6 +83,23 @@ mod tests {
                  reason              regression evidence 9.8 (rolls back at 4.6)
                  next                kubectl canary report reviews -n shop
         ");
+    }
+
+    #[test]
+    fn what_limits_the_metrics_is_said_once() {
+        let mut events = test_events::regression();
+        let mut given = 0;
+        for event in &mut events {
+            if let EventKind::Looked { warnings, .. } = &mut event.event {
+                given += 1;
+                *warnings = vec![MetricsWarning::SamplesLeftOut { samples: given }];
+            }
+        }
+        let text = told(&events);
+        assert!(given > 1, "{text}");
+        let line = "metrics           1 sample was no count and is left out\n";
+        assert_eq!(text.matches(line).count(), 1, "{text}");
+        assert!(!text.contains("samples were no counts"), "{text}");
     }
 
     #[test]

@@ -117,6 +117,7 @@ pub(super) fn looked(
         shadow: None,
         reasons: vec![reason],
         evidence: None,
+        warnings: Vec::new(),
         sample_age_millis: Some(900),
     }
 }

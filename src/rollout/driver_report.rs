@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Event, EventKind, VersionCounts};
 use super::reason::Reason;
+use crate::metrics::MetricsWarning;
 use crate::verdict::Verdict;
 
 /// The last look of a driver at the metrics. It stands on the driver's lease and is renewed with it, so
@@ -25,6 +26,9 @@ pub struct DriverReport {
     pub shadow: Option<VersionCounts>,
     /// Why.
     pub reasons: Vec<Reason>,
+    /// What limits what the metrics show.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<MetricsWarning>,
 }
 
 impl DriverReport {
@@ -35,6 +39,7 @@ impl DriverReport {
             tally,
             shadow,
             reasons,
+            warnings,
             ..
         } = &event.event
         else {
@@ -47,6 +52,7 @@ impl DriverReport {
             tally: *tally,
             shadow: *shadow,
             reasons: reasons.clone(),
+            warnings: warnings.clone(),
         })
     }
 

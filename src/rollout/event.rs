@@ -7,6 +7,7 @@ use super::metrics_outage::Unusable;
 use super::outcome::{Cause, Outcome};
 use super::reason::Reason;
 use crate::istio::{VirtualService, Weights};
+use crate::metrics::MetricsWarning;
 use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck};
 use crate::verdict::sequential::Evidence;
 use crate::verdict::{Counts, Verdict};
@@ -161,6 +162,8 @@ pub enum EventKind {
         /// The evidence behind it, where the analysis weighs any.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         evidence: Option<Box<Evidence>>,
+        /// What limits what the metrics show.
+        warnings: Vec<MetricsWarning>,
         /// How old the newest sample is, in milliseconds.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         sample_age_millis: Option<u64>,

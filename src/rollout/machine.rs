@@ -202,6 +202,7 @@ impl Machine {
             shadow: self.shadow(),
             reasons: self.reasons(),
             evidence: self.assessment.weighed().map(Box::new),
+            warnings: quality.warnings.clone(),
             sample_age_millis: quality
                 .age(now)
                 .and_then(|age| u64::try_from(age.as_millis()).ok()),

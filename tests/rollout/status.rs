@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use kubectl_canary::Signals;
 use kubectl_canary::commands::{self, Status, StatusAnswer};
+use kubectl_canary::metrics::MetricsWarning;
 use kubectl_canary::report::{Layout, StatusRow, View};
-use kubectl_canary::sandbox::Denial;
+use kubectl_canary::rollout::EventKind;
+use kubectl_canary::sandbox::{Denial, PrometheusFault, Rule};
+use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::harness::{Shop, brisk_with};
@@ -104,4 +107,39 @@ async fn a_step_that_waits_for_somebody_needs_no_driver() {
         "{words}"
     );
     assert_eq!(next(&row), ["promote", "abort"]);
+}
+
+/// What limits the metrics reaches whoever looks: `plan`, the lines (once), the events and `status`.
+#[tokio::test(start_paused = true)]
+async fn what_limits_the_metrics_is_said_wherever_somebody_looks() {
+    let shop = Shop::open().await;
+    let missing = PrometheusFault::Missing {
+        label: "reporter".into(),
+        value: "source".into(),
+    };
+    shop.world.faults().prometheus(Rule::new(missing));
+    let said = "only the versions' own proxies report: requests that never reach them are not seen";
+    let look = async {
+        shop.until_weight(10).await;
+        sleep(Duration::from_secs(7)).await;
+        let row = status(&shop).await;
+        assert_eq!(line(&row, "Metrics:").as_deref(), Some(said));
+        let look = serde_json::to_value(&row).unwrap()["driver"]["look"].clone();
+        assert_eq!(look["warnings"], json!([{"kind": "only-destination"}]));
+    };
+    let (finish, ()) = tokio::join!(shop.start(brisk_with("10:20s,100")), look);
+    finish.unwrap();
+    assert!(
+        shop.warnings().iter().any(|text| text.starts_with(said)),
+        "{:?}",
+        shop.warnings()
+    );
+    let looks = shop.told().into_iter().filter_map(|event| match event {
+        EventKind::Looked { warnings, .. } => Some(warnings),
+        _ => None,
+    });
+    let looks: Vec<_> = looks.collect();
+    assert!(looks.len() > 2);
+    let expected = [MetricsWarning::OnlyDestination];
+    assert!(looks.iter().all(|warnings| *warnings == expected));
 }

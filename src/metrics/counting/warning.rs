@@ -1,5 +1,7 @@
 //! What a person should know of the metrics although a verdict may rest on them.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,4 +30,22 @@ pub enum MetricsWarning {
         /// Its words.
         text: String,
     },
+}
+
+impl fmt::Display for MetricsWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OnlyDestination => f.write_str(
+                "only the versions' own proxies report: requests that never reach them are not seen",
+            ),
+            Self::NoDurations { why } => write!(f, "slow requests are not judged: {why}"),
+            Self::SamplesLeftOut { samples: 1 } => {
+                f.write_str("1 sample was no count and is left out")
+            }
+            Self::SamplesLeftOut { samples } => {
+                write!(f, "{samples} samples were no counts and are left out")
+            }
+            Self::Server { text } => write!(f, "Prometheus warns: {text}"),
+        }
+    }
 }
