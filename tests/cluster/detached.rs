@@ -169,7 +169,7 @@ async fn a_job_drives_with_the_printed_rights_and_survives_the_death_of_its_pod(
     let asked = asked.end().await;
     assert_eq!(asked.code, Some(0));
     assert!(
-        asked.stdout.ends_with("/reviews at 20 %\n"),
+        asked.stdout.ends_with("/reviews holding at 20 %\n"),
         "{}",
         asked.stdout
     );
