@@ -35,7 +35,7 @@ async fn one_user_meets_both(hash: Value, by: &str) {
     let warning = format!(
         "DestinationRule default/{rule} has session affinity by {by} (spec.trafficPolicy.loadBalancer.consistentHash)"
     );
-    let why = "one and the same user flips between the versions";
+    let why = "the same user switches between versions";
     let plan = source.canary("plan", "").run().await;
     assert_eq!(plan.code, Some(0));
     assert!(
