@@ -47,6 +47,8 @@ pub struct Baseline {
     pub series: usize,
     /// How far back that is.
     pub depth: HumanDuration,
+    /// What limits what the durations show, where they were read.
+    pub warnings: Vec<MetricsWarning>,
 }
 
 /// How far a past is looked at.
@@ -89,9 +91,12 @@ pub async fn before(
     let (requests, depth) = reader.requests(depth).await?;
     let mut history = History::from_windows(&requests.windows);
     let scrape = requests.quality.scrape_interval;
+    let mut warnings = Vec::new();
     if durations && let Some(scrape) = scrape {
         let back = (scrape * SCRAPES_OF_DURATIONS).min(History::SHORTEST);
-        history.slow = reader.durations(back).await?.slow;
+        let seen = reader.durations(back).await?;
+        history.slow = History::from_windows(&seen.windows).slow;
+        warnings = seen.quality.warnings;
     }
     Ok(Baseline {
         traffic: reader.traffic(&requests.windows, &history),
@@ -99,6 +104,7 @@ pub async fn before(
         scrape: scrape.map(HumanDuration::from),
         series: requests.quality.series,
         depth: depth.into(),
+        warnings,
     })
 }
 
@@ -252,12 +258,10 @@ impl Reader<'_> {
         }
     }
 
-    async fn durations(&self, back: SignedDuration) -> Result<History, MetricsError> {
+    async fn durations(&self, back: SignedDuration) -> Result<Observation, MetricsError> {
         let mut collector = self.collector(back, USUAL_BOUNDS.to_vec());
         let answers = self.ask(&collector).await?;
-        Ok(History::from_windows(
-            &of_the_past(&mut collector, &answers).windows,
-        ))
+        Ok(of_the_past(&mut collector, &answers))
     }
 
     /// Today's requests per second, and the failure rate of all that is known.

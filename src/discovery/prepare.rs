@@ -1,5 +1,7 @@
 //! From what was asked to a rollout that could start: everything decided, nothing moved.
 
+use std::mem::discriminant;
+
 use crate::discovery::Companions;
 use crate::discovery::object_to_change;
 use crate::preflight::{additions, unseen_copies};
@@ -11,7 +13,7 @@ use crate::discovery::{Baseline, Lookback, before, recent};
 use crate::discovery::{ClusterSnapshot, SnapshotScope};
 use crate::error::CommandError;
 use crate::istio::{Selection, Split, VersionQuery, VersionsError, VirtualService};
-use crate::metrics::{MetricSource, MetricsError, Targets, Unit};
+use crate::metrics::{MetricSource, MetricsError, MetricsWarning, Targets, Unit};
 use crate::plan::{Exposure, Finding, Forecast, HumanDuration, Options, Percent, Plan};
 use crate::preflight::{Proposal, Samples, inspect};
 use crate::rollout::{Group, Rollout};
@@ -218,11 +220,24 @@ async fn look_back(
         // An answer that came once is enough; what is not known of its age is not held against it.
         newest: recent.as_ref().and_then(|recent| recent.newest),
         callees_report: recent.as_ref().is_none_or(|recent| recent.callees_report),
-        warnings: recent.map(|recent| recent.warnings).unwrap_or_default(),
+        warnings: all_kinds(
+            recent.map(|recent| recent.warnings).unwrap_or_default(),
+            &before.warnings,
+        ),
         scrape: before.scrape.map(HumanDuration::signed),
     });
     let samples = samples.map_err(Clone::clone);
     (before.ok(), samples)
+}
+
+/// These warnings, and of `more` those of another kind: two reads of the same metrics differ in numbers.
+fn all_kinds(mut warnings: Vec<MetricsWarning>, more: &[MetricsWarning]) -> Vec<MetricsWarning> {
+    let known: Vec<_> = warnings.iter().map(discriminant).collect();
+    let more = more
+        .iter()
+        .filter(|more| !known.contains(&discriminant(more)));
+    warnings.extend(more.cloned());
+    warnings
 }
 
 fn forecast(rollout: &Rollout, first: usize, before: Option<&Baseline>) -> Option<Forecast> {

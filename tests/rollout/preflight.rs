@@ -7,7 +7,7 @@ use kubectl_canary::Signals;
 use kubectl_canary::clock::Clock;
 use kubectl_canary::cluster::{Cluster, DryRun};
 use kubectl_canary::commands::{self, PlanArgs, RolloutArgs};
-use kubectl_canary::plan::{Level, Options, PlanFile};
+use kubectl_canary::plan::{AnalysisKind, Finding, Level, Options, PlanFile};
 use kubectl_canary::report::PlanView;
 use kubectl_canary::rollout::{Event, Outcome};
 use kubectl_canary::sandbox::{ApiFault, Denial, PrometheusFault, Rule};
@@ -205,6 +205,24 @@ async fn sessions_that_are_bound_to_pods_are_a_warning_and_no_obstacle() {
             && text.contains("the same user switches between versions")),
         "{warned:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn durations_that_cannot_be_read_are_a_warning_and_no_obstacle() {
+    let shop = Shop::open().await;
+    let fault = Rule::new(PrometheusFault::ExecutionError).containing("duration_milliseconds");
+    shop.world.faults().prometheus(fault);
+    let options = Options {
+        analysis: Some(AnalysisKind::Sequential),
+        ..brisk()
+    };
+    let view = plan(&shop, options).await.unwrap();
+    let expected = "slow requests are not judged: istio-system/prometheus:9090 could not evaluate the query (execution)";
+    let warned = |finding: &&Finding| finding.what.starts_with(expected);
+    let finding = view.findings.iter().find(warned);
+    assert_eq!(finding.map(|finding| finding.level), Some(Level::Warn));
+    let text = format!("{finding:?}");
+    assert!(!text.contains("(try: "), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
