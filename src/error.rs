@@ -38,17 +38,18 @@ pub enum CommandError {
     Delegate(#[from] DelegateError),
     /// There is only one version to send to.
     #[error(
-        "{} (try: kubectl canary plan {name} -n {namespace}, which prints what to apply)",
-        without_fix(source)
+        "no route of virtualservice {namespace}/{name} holds two versions to shift between; it sends to {found} only (try: --add-destination with --canary {hint}, or kubectl canary plan {name} -n {namespace}, which prints what to apply)"
     )]
     NothingToShift {
         /// The name.
         name: String,
         /// The namespace.
         namespace: String,
-        /// What is missing.
-        source: Box<VersionsError>,
-        /// The objects that would mend it.
+        /// The one version.
+        found: String,
+        /// What could be the canary.
+        hint: String,
+        /// The objects that are missing.
         proposal: Box<Proposal>,
     },
     /// A step does not fit a route.
@@ -178,12 +179,6 @@ fn refusals(findings: &[Finding]) -> String {
         })
         .collect();
     lines.join("; ")
-}
-
-/// The message of an error whose advice another error replaces.
-fn without_fix(error: &impl std::fmt::Display) -> String {
-    let text = error.to_string();
-    text.split(" (try: ").next().unwrap_or_default().to_owned()
 }
 
 /// The message with its last `(try: …)` alone.

@@ -2,20 +2,17 @@
 
 use std::mem::discriminant;
 
-use crate::discovery::Companions;
-use crate::discovery::object_to_change;
-use crate::preflight::{additions, unseen_copies};
-
 use super::version_facts::VersionFacts;
 use crate::context::Context;
-use crate::discovery::is_under_way;
-use crate::discovery::{Baseline, Lookback, before, recent};
-use crate::discovery::{ClusterSnapshot, SnapshotScope};
+use crate::discovery::{
+    Baseline, ClusterSnapshot, Companions, Lookback, SnapshotScope, before, is_under_way,
+    object_to_change, recent,
+};
 use crate::error::CommandError;
 use crate::istio::{Selection, Split, VersionQuery, VersionsError, VirtualService};
 use crate::metrics::{MetricSource, MetricsError, MetricsWarning, Targets, Unit};
 use crate::plan::{Exposure, Finding, Forecast, HumanDuration, Options, Percent, Plan};
-use crate::preflight::{Proposal, Samples, inspect};
+use crate::preflight::{Proposal, Samples, additions, inspect, unseen_copies};
 use crate::rollout::{Group, Rollout};
 use crate::verdict::sequential::History;
 
@@ -243,7 +240,7 @@ fn all_kinds(mut warnings: Vec<MetricsWarning>, more: &[MetricsWarning]) -> Vec<
 fn forecast(rollout: &Rollout, first: usize, before: Option<&Baseline>) -> Option<Forecast> {
     let shared = rollout.all_routes().map(Split::shared).min()?;
     let mut plan = rollout.plan.clone();
-    // Nobody measures how long a connection takes to answer.
+    // There is no histogram of how long connections take.
     plan.judgement.ignore_latency |= rollout.counted() == Unit::Connections;
     Forecast::of(&plan, before?.traffic?, first, shared)
 }
@@ -298,13 +295,16 @@ fn nothing_to_shift(
     error: VersionsError,
     proposal: Option<Proposal>,
 ) -> CommandError {
-    match proposal {
-        None => error.into(),
-        Some(proposal) => CommandError::NothingToShift {
-            name: vs.name().to_owned(),
-            namespace: vs.namespace().to_owned(),
-            source: Box::new(error),
-            proposal: Box::new(proposal),
-        },
+    match (error, proposal) {
+        (VersionsError::OneVersion { found, hint, .. }, Some(proposal)) => {
+            CommandError::NothingToShift {
+                name: vs.name().to_owned(),
+                namespace: vs.namespace().to_owned(),
+                found,
+                hint,
+                proposal: Box::new(proposal),
+            }
+        }
+        (error, _) => error.into(),
     }
 }

@@ -38,7 +38,7 @@ async fn without_the_flag_the_error_names_it() {
     let refused = shop.start(brisk_with("1,100")).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "no route of virtualservice shop/reviews holds two versions to shift between; it sends to v1 only (try: kubectl canary plan reviews -n shop, which prints what to apply)"
+        "no route of virtualservice shop/reviews holds two versions to shift between; it sends to v1 only (try: --add-destination with --canary v2, or kubectl canary plan reviews -n shop, which prints what to apply)"
     );
     shop.assert_restored();
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kubectl_canary::Signals;
 use kubectl_canary::clock::Clock;
 use kubectl_canary::cluster::{Cluster, DryRun};
 use kubectl_canary::commands::{self, PlanArgs, RolloutArgs};
@@ -11,7 +10,7 @@ use kubectl_canary::plan::{AnalysisKind, Finding, Level, Options, PlanFile};
 use kubectl_canary::report::PlanView;
 use kubectl_canary::rollout::{Event, Outcome};
 use kubectl_canary::sandbox::{ApiFault, Denial, PrometheusFault, Rule};
-use kubectl_canary::{CommandError, Context};
+use kubectl_canary::{CommandError, Context, Signals};
 use serde_json::{Value, json};
 
 use crate::harness::{Shop, brisk, brisk_with};
@@ -407,7 +406,7 @@ async fn one_subset_for_all_pods_is_answered_with_what_to_apply() {
     };
     let error = shop.start(brisk()).await.unwrap_err().to_string();
     assert!(
-        error.ends_with("(try: kubectl canary plan reviews -n shop, which prints what to apply)"),
+        error.ends_with(", or kubectl canary plan reviews -n shop, which prints what to apply)"),
         "{error}"
     );
     shop.assert_restored();

@@ -153,7 +153,9 @@ async fn a_canary_that_is_added_shares_the_traffic_and_leaves_with_an_abort() {
     let refused = app.rollout("--steps 20,100").run().await;
     assert_eq!(refused.code, Some(1));
     assert!(
-        refused.stderr.contains("try: kubectl canary plan reviews"),
+        refused
+            .stderr
+            .contains("--add-destination with --canary v2"),
         "{}",
         refused.stderr
     );

@@ -1,10 +1,11 @@
 //! staff-service with one subset for all of its pods: nothing to shift, until it is written down what is.
 
+use std::time::Duration;
+
 use super::RATE;
 use super::shares::{assert_share, settled_at};
 use super::staff::{SAFE_AND_RISKY, staff_service};
 use crate::stack::Stack;
-use std::time::Duration;
 
 const ONE_SUBSET: &str = include_str!("objects/staff-one-subset.yaml");
 
@@ -22,7 +23,7 @@ async fn where_nothing_can_be_shifted_the_plan_prints_what_to_apply_and_it_works
     for said in [
         "no route of virtualservice default/fleetman-staff-service holds two versions to shift between; \
          it sends to all-staff-service-pods only",
-        "try: kubectl canary plan fleetman-staff-service -n default, which prints what to apply",
+        "or kubectl canary plan fleetman-staff-service -n default, which prints what to apply",
     ] {
         assert!(refused.stderr.contains(said), "{}", refused.stderr);
     }
