@@ -3,12 +3,11 @@
 
 use kubectl_canary::istio::{VersionQuery, VirtualService};
 use kubectl_canary::plan::{Options, Percent, Plan};
-use kubectl_canary::rollout::{Cause, LastRollout, Outcome, Phase, Rollout};
-use kubectl_canary::rollout::{Intent, Observed, compare};
+use kubectl_canary::rollout::{Cause, Intent, LastRollout, Outcome, Phase, Rollout};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::companions::{Move, a_move, at, patched};
+use crate::companions::{a_move, at, patched, play};
 use crate::route_kinds::virtual_service;
 use crate::seed::cases;
 
@@ -130,26 +129,7 @@ proptest! {
         let Some(begun) = rollout(&before, extras) else {
             return Err(TestCaseError::reject("it cannot be rolled out"));
         };
-        let last = begun.plan.len() - 1;
-        let mut vs = before.clone();
-        let mut believed = begun.at_step(0, Phase::Progressing, at(1));
-        for (number, made) in std::iter::once(Move::Step(0)).chain(moves).enumerate() {
-            let now = at(number + 1);
-            let next = match made {
-                Move::Step(step) => believed.at_step(step.min(last), Phase::Progressing, now),
-                Move::Pause => believed.in_phase(Phase::Paused, now),
-                Move::Wait => believed.in_phase(Phase::Waiting, now),
-                Move::Trip => believed.in_phase(Phase::Tripped, now),
-                Move::Clear => believed.cleared(now),
-            };
-            let intent = Intent::State(Box::new(next.clone()));
-            vs = patched(&vs, intent.patch(&vs).unwrap());
-            prop_assert!(intent.is_done(&vs));
-            prop_assert_eq!(Rollout::read(&vs).unwrap(), Some(next.clone()));
-            prop_assert_eq!(compare(&next, &vs), Observed::InSync);
-            check(&before, &vs, &next)?;
-            believed = next;
-        }
+        let vs = play(&before, &begun, moves, check)?;
 
         // From here on only the object is known.
         let found = Rollout::read(&vs).unwrap().unwrap();
@@ -159,6 +139,7 @@ proptest! {
         prop_assert!(intent.is_done(&restored));
         prop_assert_eq!(restored.spec().to_string(), before.spec().to_string(), "to the byte");
 
+        let last = found.plan.len() - 1;
         let done = found.at_step(last, Phase::Progressing, at(100));
         let ending = LastRollout::of(&done, Outcome::Promoted, "bob@desk", at(100));
         let intent = Intent::Complete(Box::new(done.clone()), ending);

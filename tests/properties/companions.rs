@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use json_patch::{Patch, PatchOperation};
 use kubectl_canary::istio::{VirtualService, select_versions};
 use kubectl_canary::plan::{Options, Percent, Plan};
-use kubectl_canary::rollout::{Cause, LastRollout, Outcome, Phase, Rollout};
-use kubectl_canary::rollout::{Intent, Observed, compare};
+use kubectl_canary::rollout::{
+    Cause, Intent, LastRollout, Observed, Outcome, Phase, Rollout, compare,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -142,6 +143,36 @@ fn check(
     Ok(())
 }
 
+/// The object after a rollout has begun on it and made these moves; `check` sees it after each.
+pub fn play(
+    before: &VirtualService,
+    begun: &Rollout,
+    moves: Vec<Move>,
+    check: impl Fn(&VirtualService, &VirtualService, &Rollout) -> Result<(), TestCaseError>,
+) -> Result<VirtualService, TestCaseError> {
+    let last = begun.plan.len() - 1;
+    let mut vs = before.clone();
+    let mut believed = begun.at_step(0, Phase::Progressing, at(1));
+    for (number, made) in std::iter::once(Move::Step(0)).chain(moves).enumerate() {
+        let now = at(number + 1);
+        let next = match made {
+            Move::Step(step) => believed.at_step(step.min(last), Phase::Progressing, now),
+            Move::Pause => believed.in_phase(Phase::Paused, now),
+            Move::Wait => believed.in_phase(Phase::Waiting, now),
+            Move::Trip => believed.in_phase(Phase::Tripped, now),
+            Move::Clear => believed.cleared(now),
+        };
+        let intent = Intent::State(Box::new(next.clone()));
+        vs = patched(&vs, intent.patch(&vs).unwrap());
+        prop_assert!(intent.is_done(&vs));
+        prop_assert_eq!(Rollout::read(&vs).unwrap(), Some(next.clone()));
+        prop_assert_eq!(compare(&next, &vs), Observed::InSync);
+        check(before, &vs, &next)?;
+        believed = next;
+    }
+    Ok(vs)
+}
+
 proptest! {
     #![proptest_config(cases(512))]
 
@@ -155,25 +186,7 @@ proptest! {
         let Some(begun) = rollout(&before) else {
             return Err(TestCaseError::reject("stable and canary cannot be determined"));
         };
-        let mut vs = before.clone();
-        let mut believed = begun.at_step(0, Phase::Progressing, at(1));
-        for (number, made) in std::iter::once(Move::Step(0)).chain(moves).enumerate() {
-            let now = at(number + 1);
-            let next = match made {
-                Move::Step(step) => believed.at_step(step, Phase::Progressing, now),
-                Move::Pause => believed.in_phase(Phase::Paused, now),
-                Move::Wait => believed.in_phase(Phase::Waiting, now),
-                Move::Trip => believed.in_phase(Phase::Tripped, now),
-                Move::Clear => believed.cleared(now),
-            };
-            let intent = Intent::State(Box::new(next.clone()));
-            vs = patched(&vs, intent.patch(&vs).unwrap());
-            prop_assert!(intent.is_done(&vs));
-            prop_assert_eq!(Rollout::read(&vs).unwrap(), Some(next.clone()));
-            prop_assert_eq!(compare(&next, &vs), Observed::InSync);
-            check(&before, &vs, &next)?;
-            believed = next;
-        }
+        let vs = play(&before, &begun, moves, check)?;
 
         // From here on only the object is known.
         let found = Rollout::read(&vs).unwrap().unwrap();

@@ -1,14 +1,16 @@
 //! A trip, and what becomes of it: the machine with an analysis that follows a script.
 
+use std::sync::{Arc, Mutex};
+
 use jiff::{SignedDuration, Timestamp};
 use kubectl_canary::istio::{VirtualService, select_versions};
 use kubectl_canary::metrics::{Newest, Observation, Quality};
 use kubectl_canary::plan::{Exposure, Options, Percent, Plan};
-use kubectl_canary::rollout::{Action, Machine, Reason, StopAt};
-use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase, Rollout, Segment};
+use kubectl_canary::rollout::{
+    Action, Cause, EventKind, Machine, Outcome, Phase, Reason, Rollout, Segment, StopAt,
+};
 use kubectl_canary::verdict::{self, Analysis, Counts, Decision, StepContext, Verdict, Window};
 use serde_json::json;
-use std::sync::{Arc, Mutex};
 
 /// What an analysis was told, in order.
 type Heard = Arc<Mutex<Vec<String>>>;
@@ -122,6 +124,20 @@ fn look(machine: &mut Machine, observation: &Observation, second: i64) -> (Actio
     (action, events)
 }
 
+/// The regression is what the action rolls back for.
+fn assert_is_rollback(action: &Action) {
+    assert!(
+        matches!(
+            action,
+            Action::RollBack {
+                cause: Cause::Regression,
+                ..
+            }
+        ),
+        "{action:?}"
+    );
+}
+
 fn written(action: Action) -> Rollout {
     match action {
         Action::Write(next) => *next,
@@ -165,16 +181,7 @@ fn a_certain_regression_is_final_whatever_comes_after_it() {
 fn a_regression_counts_even_where_the_answer_is_too_old_to_promote() {
     let (mut machine, _) = machine(rollout(), vec![Decision::Rollback(why())]);
     let (action, _) = look(&mut machine, &seen(0, 1), 60);
-    assert!(
-        matches!(
-            action,
-            Action::RollBack {
-                cause: Cause::Regression,
-                ..
-            }
-        ),
-        "{action:?}"
-    );
+    assert_is_rollback(&action);
 
     let (mut machine, _) = self::machine(rollout(), vec![Decision::Advance(why())]);
     let (action, _) = look(&mut machine, &seen(0, 1), 60);
@@ -227,16 +234,7 @@ fn a_trip_that_nothing_clears_or_confirms_ends_in_a_rollback() {
     machine.set_state(tripped);
     assert_eq!(look(&mut machine, &seen(1, 2), 2).0, Action::Wait);
     let (action, _) = look(&mut machine, &seen(600, 601), 601);
-    assert!(
-        matches!(
-            action,
-            Action::RollBack {
-                cause: Cause::Regression,
-                ..
-            }
-        ),
-        "{action:?}"
-    );
+    assert_is_rollback(&action);
     assert_eq!(
         machine.reasons(),
         [Reason::SuspicionTimedOut {
