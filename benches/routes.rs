@@ -8,8 +8,7 @@ use json_patch::PatchOperation;
 use kubectl_canary::istio::{VersionQuery, VirtualService};
 use kubectl_canary::plan::{Options, Plan};
 use kubectl_canary::report::PlanView;
-use kubectl_canary::rollout::{Intent, Observed, compare};
-use kubectl_canary::rollout::{Phase, Rollout};
+use kubectl_canary::rollout::{Intent, Observed, Phase, Rollout, compare};
 use serde_json::{Value, json};
 
 /// A VirtualService with so many routes of three destinations each.

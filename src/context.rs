@@ -2,12 +2,11 @@
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
+use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::metrics::{HttpSource, MetricSource, MetricsError, PrometheusAddress, ServiceProxy};
 use crate::rollout::{Event, EventKind, Observer};
 use crate::signals::Signals;
-
-use crate::error::CommandError;
 
 /// The world outside, as it is handed to a command.
 pub struct Context<'a> {
@@ -33,7 +32,7 @@ impl Context<'_> {
         format!("{}/{}", self.actor, std::process::id())
     }
 
-    /// Tells whoever listens what happened in run `run` on `vs`.
+    /// Tells the observer what happened in run `run` on `vs`.
     pub fn emit(&mut self, vs: &VirtualService, run: &str, event: EventKind) {
         let event = Event::new(self.clock.now(), vs, run, event);
         self.observer.see(&event);

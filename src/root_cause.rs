@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// The last cause, which is the one that the network or the system reports: what the layers of the client
-/// say before it (`client error (Connect)`) helps nobody who reads it.
+/// say before it (`client error (Connect)`) does not help its reader.
 pub(crate) fn root_cause(error: &dyn Error) -> String {
     let mut root = error;
     while let Some(cause) = root.source() {

@@ -81,7 +81,7 @@ impl Signals {
         })
     }
 
-    /// Signals that somebody else sends: tests, and the demo.
+    /// Signals from within the process: tests, and the demo.
     pub fn from_queue(queue: mpsc::UnboundedReceiver<Signal>) -> Self {
         Self {
             queue,

@@ -18,7 +18,7 @@ use crate::istio::VirtualService;
 const COMPLETER: &str = "kubectl_complete-canary";
 /// cobra's directive "no file names".
 const NO_FILES: &str = ":4";
-/// Nobody waits longer for the TAB key.
+/// A completion that takes longer feels broken.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Commands whose first argument is a VirtualService.
 const TAKE_A_NAME: [&str; 7] = [

@@ -269,7 +269,7 @@ async fn carry_out(
     }
 }
 
-/// Shows one rollout until it ends; the exit code is that of its end, whoever drove it.
+/// Shows one rollout until it ends; the exit code is that of its end, whichever process drove it.
 async fn follow(
     context: &mut Context<'_>,
     name: &str,

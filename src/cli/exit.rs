@@ -27,7 +27,7 @@ pub enum Exit {
     NoVerdict,
     /// 13: the weight stays, waiting for `promote`.
     Waiting,
-    /// 14: somebody else changed the weights or routes.
+    /// 14: another client changed the weights or routes.
     Drifted,
     /// 20: the rollback FAILED; traffic needs manual attention.
     RollbackFailed,

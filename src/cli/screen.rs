@@ -53,7 +53,7 @@ impl Screen {
         Ok(Self { tee, fault })
     }
 
-    /// Nobody listens.
+    /// No renderer at all.
     pub fn silent() -> Self {
         Self {
             tee: Tee::new(),

@@ -1,11 +1,12 @@
 //! From kubectl's own flags to a client.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::Args;
 use http::{HeaderValue, header::USER_AGENT};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
-use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::plan::HumanDuration;
 use crate::root_cause::root_cause;

@@ -25,7 +25,7 @@ pub enum JobStanding {
     },
     /// It is done.
     Complete,
-    /// Somebody deleted it.
+    /// It was deleted.
     Gone,
 }
 

@@ -6,8 +6,7 @@ use futures::StreamExt;
 use kube::core::WatchEvent;
 
 use super::call::CallError;
-use super::virtual_services::Cluster;
-use super::virtual_services::version_of;
+use super::virtual_services::{Cluster, version_of};
 use super::watch::{Events, connect};
 use crate::istio::VirtualService;
 

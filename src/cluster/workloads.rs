@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::core::ObjectList;
-use kube::core::Request;
 use kube::core::params::{GetParams, ListParams};
+use kube::core::{ObjectList, Request};
 
 use super::{CallError, Cluster, ErrorKind};
 use crate::istio::{Destination, Subset, Workloads};

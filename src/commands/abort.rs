@@ -3,10 +3,8 @@
 use clap::Args;
 
 use crate::context::Context;
-use crate::discovery::{is_under_way, moves_with};
-use crate::discovery::{lead_of, on_delegate};
-use crate::driver::rollback_failed;
-use crate::driver::{Finish, Initiator, RollbackRequest, roll_back_group};
+use crate::discovery::{is_under_way, lead_of, moves_with, on_delegate};
+use crate::driver::{Finish, Initiator, RollbackRequest, roll_back_group, rollback_failed};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::plan::{Exposure, HumanDuration};

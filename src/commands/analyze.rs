@@ -3,7 +3,6 @@
 //! The windows of that time are fed to the machine that decides rollouts, so a rollout that is
 //! replayed comes to the evidence of the process that lived through it.
 
-use crate::discovery::RolloutRequest;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,17 +10,16 @@ use jiff::Timestamp;
 
 use super::rollout_args::RolloutArgs;
 use crate::context::Context;
-use crate::discovery::VersionFacts;
-use crate::discovery::past_of;
-use crate::discovery::{Lookback, before};
+use crate::discovery::{Lookback, RolloutRequest, VersionFacts, before, past_of};
 use crate::driver::{analysis, collector};
 use crate::error::CommandError;
 use crate::istio::{VirtualService, select_versions};
 use crate::metrics::{MetricsError, MetricsWarning};
 use crate::plan::{Exposure, HumanDuration, Options, Percent, Plan, Step, Steps};
 use crate::report::{AnalysisView, Period};
-use crate::rollout::{EventKind, Reason, Rollout, Segment, Unusable, VersionCounts};
-use crate::rollout::{Machine, StopAt};
+use crate::rollout::{
+    EventKind, Machine, Reason, Rollout, Segment, StopAt, Unusable, VersionCounts,
+};
 use crate::verdict::Verdict;
 use crate::verdict::sequential::Evidence;
 
@@ -147,7 +145,7 @@ impl Case {
         })
     }
 
-    /// Two versions at weights that nobody moves, judged as the last step before 100 % would be.
+    /// Two versions at weights that no rollout moves, judged as the last step before 100 % would be.
     async fn at_rest(
         context: &Context<'_>,
         vs: &VirtualService,
@@ -257,7 +255,7 @@ impl Case {
         observation.shadows = collector.take_shadows(&answers, |at| machine.exposure_at(at));
         let mut finding = Finding::without(Verdict::NotEnoughData, None);
         let mut hear = |event| finding.hear(event);
-        // What the machine would do about it is for whoever drives.
+        // What the machine would do about it is for its driver.
         let _ = machine.look(&observation, to, &mut hear);
         finding.step = machine.step();
         finding.total = machine.total();

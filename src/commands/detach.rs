@@ -1,16 +1,14 @@
 //! `start --detach`: a Job in the cluster drives, and goes on wherever it is moved to.
 
-use crate::discovery::RolloutRequest;
 use std::time::Duration;
 
 use super::resume::replace;
 use super::rollout_args::RolloutArgs;
 use super::start::{Start, start};
 use super::status::marked_object;
-use crate::cluster::JobPlan;
-use crate::cluster::{JobStanding, ObjectEvent, Watch};
+use crate::cluster::{JobPlan, JobStanding, ObjectEvent, Watch};
 use crate::context::Context;
-use crate::discovery::{ReadyRollout, prepare};
+use crate::discovery::{ReadyRollout, RolloutRequest, prepare};
 use crate::driver::{Finish, announce_start};
 use crate::error::CommandError;
 use crate::istio::VirtualService;

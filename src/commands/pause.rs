@@ -3,14 +3,11 @@
 use clap::Args;
 
 use crate::context::Context;
-use crate::discovery::on_delegate;
-use crate::discovery::{is_tripped, under_way};
-use crate::driver::Finish;
-use crate::driver::change;
+use crate::discovery::{is_tripped, on_delegate, under_way};
+use crate::driver::{Finish, change};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
-use crate::rollout::Intent;
-use crate::rollout::{EventKind, Outcome, Phase, Reason};
+use crate::rollout::{EventKind, Intent, Outcome, Phase, Reason};
 
 /// What `pause` takes.
 #[derive(Args, Clone, Debug, Default)]

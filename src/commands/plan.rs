@@ -10,8 +10,7 @@ use crate::error::CommandError;
 use crate::istio::{Selection, VirtualService};
 use crate::plan::Finding;
 use crate::report::PlanView;
-use crate::rollout::Intent;
-use crate::rollout::Phase;
+use crate::rollout::{Intent, Phase};
 
 /// What `plan` takes.
 #[derive(Args, Clone, Debug, Default)]

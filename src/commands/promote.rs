@@ -4,15 +4,13 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::context::Context;
-use crate::discovery::on_delegate;
-use crate::discovery::{is_tripped, under_way};
-use crate::driver::Finish;
-use crate::driver::take_over;
-use crate::driver::{Changed, change};
+use crate::discovery::{is_tripped, on_delegate, under_way};
+use crate::driver::{Changed, Finish, change, take_over};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
-use crate::rollout::{Action, Intent, StopAt, next_step};
-use crate::rollout::{EventKind, LastRollout, Outcome, Phase, Rollout};
+use crate::rollout::{
+    Action, EventKind, Intent, LastRollout, Outcome, Phase, Rollout, StopAt, next_step,
+};
 
 /// What `promote` takes.
 #[derive(Args, Clone, Debug, Default)]

@@ -33,7 +33,7 @@ const RULES: [(&str, &str, &[&str]); 8] = [
     ("security.istio.io", "peerauthentications", &["list"]),
 ];
 
-/// What `start --detach` does besides, on behalf of whoever calls it.
+/// What `start --detach` does besides, on behalf of its caller.
 const DETACHING: [(&str, &str, &[&str]); 2] = [
     ("", "serviceaccounts", &["get"]),
     ("batch", "jobs", &["get", "create"]),

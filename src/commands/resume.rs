@@ -1,20 +1,15 @@
 //! `resume`: let a paused rollout go on, and take over one whose driver died.
 
-use crate::driver::take_over;
-
 use clap::Args;
 
 use super::drive::Drive;
 use crate::cluster::Lease;
 use crate::context::Context;
-use crate::discovery::on_delegate;
-use crate::discovery::under_way;
-use crate::driver::Finish;
-use crate::driver::{Changed, change};
+use crate::discovery::{on_delegate, under_way};
+use crate::driver::{Changed, Finish, change, take_over};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
-use crate::rollout::{Action, Intent, StopAt, enter};
-use crate::rollout::{EventKind, LastRollout, Outcome, Phase};
+use crate::rollout::{Action, EventKind, Intent, LastRollout, Outcome, Phase, StopAt, enter};
 
 /// What `resume` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -54,7 +49,7 @@ async fn resume_one(
             let vs = context.cluster.virtual_service(&namespace, name).await?;
             under_way(&vs)?;
             let lease = Lease::of(&context.cluster, &vs, &context.clock);
-            // Whoever may not look at leases judges by the annotation alone; taking over asks again.
+            // Without the right to leases the annotation alone must do; taking over asks again.
             Ok(lease.live_holder().await.ok().flatten().is_some())
         })
         .await?;
@@ -72,7 +67,7 @@ async fn resume_one(
             held @ (Phase::Waiting | Phase::Tripped) => held,
         };
         let next = rollout.in_phase(phase, now);
-        // Only what moves together stands at a last step that nobody has to watch.
+        // Only a group stands at a last step that needs no analysis: its companions may be behind.
         let ends = next.plan.is_last(next.step) && !next.also.is_empty();
         Ok(
             match (ends && phase == Phase::Progressing).then(|| enter(next.clone())) {
@@ -88,7 +83,7 @@ async fn resume_one(
 }
 
 /// Goes on in the place of a driver of the same run that died, without changing where the rollout
-/// stands: what somebody paused stays paused.
+/// stands: a paused rollout stays paused.
 ///
 /// RBAC: as `start`.
 ///

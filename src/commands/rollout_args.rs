@@ -1,11 +1,11 @@
 //! What is to be rolled out, and how: flags and plan file as one.
 
-use crate::context::object_name;
-use crate::discovery::RolloutRequest;
-use clap::Args;
 use std::path::{Path, PathBuf};
 
-use crate::context::Context;
+use clap::Args;
+
+use crate::context::{Context, object_name};
+use crate::discovery::RolloutRequest;
 use crate::error::CommandError;
 use crate::plan::{Options, PlanFile, shell_word};
 

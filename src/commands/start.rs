@@ -105,7 +105,7 @@ pub async fn start(
     let vs = group.lead.clone();
     let last = LastRollout::read(&vs).filter(|last| last.run == next.run);
     let outcome = last.map(|last| last.outcome);
-    // What is not whole yet needs somebody who sees to it that it is.
+    // A group that has not moved as a whole needs a driver that completes the step.
     if args.no_wait && whole {
         guard.release().await;
         let outcome = outcome.unwrap_or(Outcome::StepPassed);

@@ -5,8 +5,7 @@ use clap::Args;
 
 use super::list::rows;
 use crate::cluster::Lease;
-use crate::context::Context;
-use crate::context::object_name;
+use crate::context::{Context, object_name};
 use crate::discovery::delegate_with_rollout;
 use crate::error::CommandError;
 use crate::istio::VirtualService;

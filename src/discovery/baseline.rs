@@ -3,24 +3,23 @@
 //! The newest half hour first, then as much again, and so on until enough failures were seen. Every
 //! question is bounded by what the ones before it showed, and all of them together by time.
 
-use crate::context::Context;
-use crate::error::CommandError;
-use crate::plan::{AnalysisKind, Plan};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
+use crate::context::Context;
+use crate::error::CommandError;
 use crate::metrics::{
     Answers, Collector, MetricSource, MetricsError, MetricsWarning, Observation, Targets,
     USUAL_BOUNDS,
 };
-use crate::plan::HumanDuration;
+use crate::plan::{AnalysisKind, HumanDuration, Plan};
 use crate::verdict::sequential::{History, Traffic};
 use crate::verdict::{Counts, Window};
 
 /// A scrape is stored a little after the moment it is dated, so the newest one may be missing from the
-/// past that a start sees and be there for whoever replays it. Before this it has settled.
+/// past that a start sees and be there for a replay. Before this it has settled.
 const SETTLED: SignedDuration = SignedDuration::from_millis(500);
 /// How many scrapes of durations are looked at.
 const SCRAPES_OF_DURATIONS: i32 = 120;

@@ -1,14 +1,12 @@
 //! The objects that are to move along: found, divided and checked before anything moves.
 
 use super::snapshot::ClusterSnapshot;
-use crate::context::Context;
-use crate::context::name_with_namespace;
+use crate::context::{Context, name_with_namespace};
 use crate::discovery::is_under_way;
 use crate::error::CommandError;
 use crate::istio::{Selection, VersionQuery, VirtualService};
 use crate::plan::{Finding, Options, Percent, Plan};
-use crate::preflight::additions;
-use crate::preflight::{Facts, inspect_companion};
+use crate::preflight::{Facts, additions, inspect_companion};
 use crate::rollout::{Companion, Rollout, route_of};
 
 /// What is to move along with a lead, in the order in which it was named.

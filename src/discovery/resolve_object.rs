@@ -2,8 +2,7 @@
 //! from a companion to its lead.
 
 use crate::cluster::ErrorKind;
-use crate::context::Context;
-use crate::context::object_name;
+use crate::context::{Context, object_name};
 use crate::error::CommandError;
 use crate::istio::{Delegate, VirtualService, delegate_of};
 use crate::plan::Finding;
@@ -50,7 +49,7 @@ pub async fn on_delegate<T>(
 /// left it already: one of the same namespace.
 async fn lead_that_names(context: &Context<'_>, vs: &VirtualService) -> Option<VirtualService> {
     let listed = context.cluster.virtual_services(Some(vs.namespace()));
-    // Whoever may not list them has to name the lead.
+    // Without the right to list them the user has to name the lead.
     let all = listed.await.unwrap_or_default();
     all.into_iter().find(|other| {
         let rollout = Rollout::read(other).ok().flatten();

@@ -9,10 +9,9 @@ use serde_json::Value;
 
 use crate::cluster::{CallError, Cluster, ErrorKind, Permission};
 use crate::istio::{Destination, Host, Route, Selection, Subset, VirtualService};
-use crate::preflight::is_set;
-use crate::preflight::meant;
-use crate::preflight::{Facts, Grant, Proposal, Role, Source, Unread, Version};
-use crate::preflight::{carries, selector};
+use crate::preflight::{
+    Facts, Grant, Proposal, Role, Source, Unread, Version, carries, is_set, meant, selector,
+};
 
 /// The permissions that a rollout needs beside those to read.
 const PERMISSIONS: [Permission; 5] = [

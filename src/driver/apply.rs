@@ -170,7 +170,7 @@ pub(super) trait Purpose {
         Ok(Next::Done(now))
     }
 
-    /// The object is not what it was: nothing was written, or somebody else wrote after it.
+    /// The object is not what it was: nothing was written, or another client wrote after it.
     async fn changed(&mut self, now: VirtualService, intent: &Intent) -> Result<Next, Self::Stop>;
 
     /// The write failed for good.
@@ -181,7 +181,7 @@ pub(super) trait Purpose {
         None
     }
 
-    /// A signal came. `sent` says whether a PATCH was on its way whose answer is not known. Whoever finds
+    /// A signal came. `sent` says whether a PATCH was on its way whose answer is not known. A purpose that finds
     /// out that the write was made returns the object.
     async fn interrupted(
         &mut self,
@@ -316,7 +316,7 @@ enum Written {
     Done(VirtualService),
     /// The object is not what it was taken for; nothing was written. This is what it is now.
     Changed(VirtualService),
-    /// Nothing was written, or nobody can tell; trying again is safe.
+    /// Nothing was written, or the outcome is unknown; trying again is safe.
     Failed(CallError),
 }
 

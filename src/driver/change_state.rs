@@ -1,4 +1,4 @@
-//! Changing the state of a rollout under way by one guarded PATCH an object, whoever drives it.
+//! Changing the state of a rollout under way by one guarded PATCH an object, with or without a driver.
 
 use super::apply::{Failure, Next, Purpose, Retry, apply};
 use super::read_companions::companions;
@@ -38,14 +38,14 @@ where
     let mut change = Change {
         context,
         decide,
-        companions: Vec::new(),
+        group: Group::of_lead(vs.clone()),
         intent: None,
     };
     let lead = apply(&cluster, Retry::COMMAND, vs, &mut change).await?;
     let Change {
-        companions, intent, ..
+        mut group, intent, ..
     } = change;
-    let mut group = Group { lead, companions };
+    group.lead = lead;
     if let Some(intent) = &intent {
         match sync_companions(&cluster, &mut group, intent).await {
             Ok(_) | Err(SyncError::MovedOn) => {}
@@ -59,7 +59,8 @@ where
 struct Change<'a, 'c, F> {
     context: &'a mut Context<'c>,
     decide: F,
-    companions: Vec<VirtualService>,
+    /// The objects that the last decision rests on.
+    group: Group,
     intent: Option<Intent>,
 }
 
@@ -72,16 +73,15 @@ where
     async fn intent(&mut self, vs: &VirtualService) -> Result<Option<Intent>, CommandError> {
         let cluster = &self.context.cluster;
         let rollout = under_way(vs)?;
-        self.companions = companions(cluster, &rollout).await?;
+        self.group = Group {
+            lead: vs.clone(),
+            companions: companions(cluster, &rollout).await?,
+        };
         self.intent = (self.decide)(vs, rollout)?;
         let Some(intent) = &self.intent else {
             return Ok(None);
         };
-        let group = Group {
-            lead: vs.clone(),
-            companions: self.companions.clone(),
-        };
-        if let Some((companion, why)) = group.blocker(intent) {
+        if let Some((companion, why)) = self.group.blocker(intent) {
             return Err(CommandError::Conflict(format!(
                 "virtualservice {} cannot be patched together with {}: {why} (try: {})",
                 companion.full_name(),

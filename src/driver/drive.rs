@@ -141,8 +141,8 @@ impl Driver<'_> {
                     Ok(_) => self.wait().await,
                     Err(action) => action,
                 },
-                Action::Write(next) => self.take_step(*next).await,
-                Action::Complete(next) => self.complete(*next).await,
+                Action::Write(next) => merged(self.take_step(*next).await),
+                Action::Complete(next) => merged(self.complete(*next).await),
                 Action::RollBack { cause, overwrite } => {
                     let outcome = self.roll_back(cause, overwrite).await;
                     return self.finish(outcome);
@@ -313,7 +313,7 @@ impl Driver<'_> {
             Err(action) => action,
             // What cannot be told now is met by the next patch.
             Ok(CompanionState::InSync | CompanionState::Unknown) => Action::Wait,
-            // Nothing of ours is on its way, so somebody has put an earlier state back.
+            // Nothing of ours is on its way, so another client has put an earlier state back.
             Ok(CompanionState::Elsewhere) => {
                 let vs = self.object(member);
                 let observed = Observed::Drifted {
@@ -419,7 +419,7 @@ impl Driver<'_> {
         self.machine.rollout().plan.interval.unsigned()
     }
 
-    /// A canary that answers nobody leaves few traces in the metrics; its pods tell.
+    /// A canary that answers no request leaves few traces in the metrics; its pods tell.
     async fn check_pods(&mut self) -> Action {
         self.next_pod_check = Instant::now() + self.interval().max(POD_CHECK);
         let canary = self.machine.rollout().canary.clone();
@@ -476,11 +476,8 @@ impl Driver<'_> {
         Ok(changes)
     }
 
-    async fn take_step(&mut self, next: Rollout) -> Action {
-        self.try_step(next).await.unwrap_or_else(|action| action)
-    }
-
-    async fn try_step(&mut self, next: Rollout) -> Result<Action, Action> {
+    /// Writes the state of a step, or says what is to be done instead.
+    async fn take_step(&mut self, next: Rollout) -> Result<Action, Action> {
         let before = self.machine.rollout().clone();
         let began = Instant::now();
         let intent = Intent::State(Box::new(next.clone()));
@@ -514,13 +511,8 @@ impl Driver<'_> {
         Ok(self.machine.after_write())
     }
 
-    async fn complete(&mut self, next: Rollout) -> Action {
-        self.try_complete(next)
-            .await
-            .unwrap_or_else(|action| action)
-    }
-
-    async fn try_complete(&mut self, next: Rollout) -> Result<Action, Action> {
+    /// Ends the rollout at its last step, or says what is to be done instead.
+    async fn complete(&mut self, next: Rollout) -> Result<Action, Action> {
         let began = Instant::now();
         let last = LastRollout::of(&next, Outcome::Promoted, &next.holder, self.clock.now());
         let intent = Intent::Complete(Box::new(next.clone()), last);
@@ -658,6 +650,13 @@ impl Driver<'_> {
             next: finish.next_command(self.group.lead()),
         });
         finish
+    }
+}
+
+/// What comes next, whether the write was made or not.
+fn merged(next: Result<Action, Action>) -> Action {
+    match next {
+        Ok(action) | Err(action) => action,
     }
 }
 

@@ -30,7 +30,7 @@ impl Purpose for DriverWrite<'_, '_> {
     async fn changed(&mut self, now: VirtualService, intent: &Intent) -> Result<Next, Action> {
         self.driver.object_is(self.member, now).await?;
         let vs = self.driver.object(self.member).clone();
-        // Somebody else may have brought a companion there, or to the very end, meanwhile.
+        // Another process may have brought a companion there, or to its end, meanwhile.
         let is_companion = self.member != Member::Lead;
         Ok(match is_companion && is_in_place(intent, &vs) {
             true => Next::Done(vs),

@@ -23,7 +23,7 @@ use crate::signals::{Signal, Signals};
 pub struct Begun {
     /// The objects; the lead holds the state.
     pub group: Group,
-    /// Whether all of them have taken the first step; if not, whoever drives finds out why.
+    /// Whether all of them have taken the first step; if not, the driver finds out why.
     pub whole: bool,
 }
 
@@ -31,7 +31,7 @@ pub struct Begun {
 /// is over already where that step was all.
 ///
 /// # Errors
-/// Traffic is untouched then, or as it was again, or the error says that nobody can tell.
+/// Traffic is untouched then, or as it was again, or the error says that the outcome is unknown.
 pub async fn begin(
     context: &mut Context<'_>,
     mut group: Group,
@@ -62,7 +62,7 @@ pub async fn begin(
         mut routes, found, ..
     } = first;
     if found {
-        // It stands on the lead; nobody has looked at the others since.
+        // It stands on the lead; the others have not been read since.
         let whole = group.companions.is_empty();
         return Ok(Begun { group, whole });
     }
@@ -76,7 +76,7 @@ pub async fn begin(
 
 /// Takes the same step on the companions; where one of them cannot, rolls back what has moved.
 ///
-/// A signal ends it with `None`: whoever drives finds in the lead's state where the others belong.
+/// A signal ends it with `None`: a driver finds in the lead's state where the others belong.
 async fn bring_companions(
     context: &mut Context<'_>,
     group: &mut Group,

@@ -23,13 +23,13 @@ const PROMOTION_RETRIES: u32 = 3;
 /// On whose behalf traffic is rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Initiator {
-    /// The driver's: it stops where another driver took over, and where somebody changed the weights
+    /// The driver's: it stops where another driver took over, and where another client changed the weights
     /// unless its policy says to write over that.
     Driver {
         /// Whether it does.
         overwrite: bool,
     },
-    /// A person's: the original weights are restored whatever they are now and whoever drives.
+    /// A person's: the original weights are restored whatever they are now, with or without a driver.
     Person,
 }
 
@@ -78,7 +78,7 @@ pub enum RollbackError {
     /// Another driver has it; it will do what is needed.
     #[error("{0} is driving the rollout now")]
     TakenOver(String),
-    /// Somebody else changed the routes, and nobody said to write over that.
+    /// Another client changed the routes, and the policy does not overwrite that.
     #[error("{manager} changed the routes: {what}")]
     Drifted {
         /// The field manager that wrote last.
@@ -86,7 +86,7 @@ pub enum RollbackError {
         /// What is different.
         what: String,
     },
-    /// Somebody ended the rollout in another way meanwhile.
+    /// The rollout was ended in another way meanwhile.
     #[error("the rollout has ended: {}", .0.outcome)]
     Ended(Box<LastRollout>),
     /// There is nothing left to restore.
@@ -195,7 +195,7 @@ impl Purpose for Restore<'_> {
 }
 
 impl Restore<'_> {
-    /// What can be restored: everything, or what is left of the chosen routes, unless somebody else's
+    /// What can be restored: everything, or what is left of the chosen routes, unless other clients'
     /// changes are not to be touched at all.
     fn goal(&self, vs: &VirtualService) -> Result<Intent, RollbackError> {
         let rollout = Box::new(self.rollout.clone());
@@ -244,7 +244,7 @@ impl Restore<'_> {
         let initiator = self.request.initiator;
         match (compare(&self.rollout, &vs), initiator) {
             (Observed::InSync, _) => {}
-            // Somebody promoted or paused meanwhile: rolling back goes first.
+            // A promote or pause came between: rolling back goes first.
             (Observed::Advanced(shown), _) => self.rollout = *shown,
             (Observed::Ended(last), _) => return self.ended(last, vs),
             (Observed::HolderChanged(holder), Initiator::Driver { .. }) => {

@@ -30,7 +30,7 @@ type Emit<'a> = dyn FnMut(EventKind) + Send + 'a;
 #[error("{}", told(.0))]
 pub struct GroupNotRestored(pub Vec<NotRestored>);
 
-/// One object that does not have its original weights, or that nobody can tell of.
+/// One object that does not have its original weights, or of which it is not known.
 #[derive(Debug)]
 pub struct NotRestored {
     /// `namespace/name`.
@@ -54,7 +54,7 @@ fn told(left: &[NotRestored]) -> String {
 }
 
 impl GroupNotRestored {
-    /// The one error that counts: what needs manual attention before what somebody else looks after.
+    /// The one error that counts: what needs manual attention before what another driver looks after.
     pub fn into_error(mut self) -> RollbackError {
         let text = self.to_string();
         let at = |severe: &dyn Fn(&RollbackError) -> bool| {
@@ -88,7 +88,7 @@ impl GroupNotRestored {
 
 /// Rolls a group back and tells of it: the original weights of `rollout` on its lead and its companions.
 ///
-/// Companions that nobody has read yet are read. `total` is what was seen over all steps, as far as the
+/// Companions that have not been read yet are read. `total` is what was seen over all steps, as far as the
 /// caller knows.
 ///
 /// # Errors

@@ -27,7 +27,7 @@ pub enum SyncError {
         /// What it said last.
         why: String,
     },
-    /// Somebody else moved the lead meanwhile, and has the companions to look after now.
+    /// Another process moved the lead meanwhile, and is responsible for the companions now.
     #[error("another client advanced the rollout")]
     MovedOn,
 }

@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use super::destination::{Destination, Host};
 use super::route::{Route, RouteId, RouteKind, RouteRef};
-use super::split::route_alike;
-use super::split::{Split, Weights};
+use super::split::{Split, Weights, route_alike};
 use super::tester_rules::TesterRules;
 use super::virtual_service::VirtualService;
 use crate::plan::{Exposure, Percent, Testers};
@@ -216,7 +215,7 @@ impl DesiredRoute {
     fn is_exactly(&self, route: &Route, rule: &Value) -> bool {
         let shadow = match &self.shadow {
             Shadow::Nothing => true,
-            // Somebody else's mirror is not ours to take away.
+            // A mirror that the rollout did not set stays.
             Shadow::Gone(destination) => rule.get("mirror") != Some(destination),
             Shadow::There(destination, share) => is_shadow(rule, destination, *share),
         };
@@ -294,7 +293,7 @@ impl<'vs> Index<'vs> {
         let alike = self.0.get(&split.id)?.iter();
         let route = alike.filter(|route| split.is_of(route)).nth(split.nth)?;
         let grown = route.targets.len() > split.original.len();
-        // Somebody else may have put another destination in the place of ours.
+        // Another client may have replaced our destination.
         let is_ours = !grown
             || route
                 .targets

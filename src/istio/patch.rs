@@ -159,7 +159,7 @@ fn patch_mirror(
         }
         Shadow::Gone(_) => {}
     }
-    // `test` against null is "is absent", so a mirror that somebody sets meanwhile is noticed.
+    // `test` against null is "is absent", so a mirror that is set meanwhile is noticed.
     for key in KEYS {
         let present = rule.get(key).cloned().unwrap_or_default();
         tests.push(test(format!("{at}/{key}"), present));
@@ -204,7 +204,7 @@ fn annotate(
         return;
     }
     if !vs.has_annotations() {
-        // The API server takes `test` against null as "is absent", so a map that somebody adds
+        // The API server takes `test` against null as "is absent", so a map that is added
         // meanwhile is not written over.
         tests.push(test(MAP.into(), Value::Null));
         let sets = |(_, edit): &(_, AnnotationEdit)| matches!(edit, AnnotationEdit::Set(_));

@@ -34,7 +34,7 @@ impl RouteKind {
     }
 }
 
-/// Where a route stands right now. Positions move when somebody inserts a rule; [`RouteId`] does not.
+/// Where a route stands right now. Positions move when a rule is inserted; [`RouteId`] does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouteRef {
     /// The list.

@@ -1,9 +1,10 @@
 //! Which versions and routes are chosen, and what is said where that cannot be told.
 
+use serde_json::{Value, json};
+
 use super::destination::Host;
 use super::virtual_service::VirtualService;
 use super::{VersionQuery, select_versions};
-use serde_json::{Value, json};
 
 fn vs(http: Value) -> VirtualService {
     VirtualService::new(json!({

@@ -126,7 +126,7 @@ mod tests {
             "--on-signal=hold",
         ];
         let options = parsed(&given);
-        // An option that somebody adds has to be added here as well.
+        // A new option has to be added here as well.
         let said = serde_json::to_value(&options).unwrap();
         let flags = <Command as clap::CommandFactory>::command();
         let known = flags.get_arguments().filter(|flag| flag.get_id() != "help");

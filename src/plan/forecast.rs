@@ -79,7 +79,7 @@ pub struct PresetForecast {
     /// The failure rate up to which a canary may be promoted; one that fails more is, at each step,
     /// with a chance of at most 5 %. `None` where there is no verdict at all.
     pub overlooks: Option<f64>,
-    /// The excess of slow requests that is not ruled out then; `None` where nobody looks at it.
+    /// The excess of slow requests that is not ruled out then; `None` where latency is ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlooks_slow: Option<f64>,
 }

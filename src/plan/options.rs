@@ -242,7 +242,7 @@ impl Options {
     /// These options, completed by `fallback` where they are silent.
     #[must_use]
     pub fn or(self, fallback: Self) -> Self {
-        // Destructured, so that an option somebody adds cannot be forgotten here.
+        // Destructured, so that a new option cannot be forgotten here.
         let Self {
             stable,
             canary,

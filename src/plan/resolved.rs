@@ -8,7 +8,7 @@ use super::{
 };
 use crate::verdict::sequential::Preset;
 
-/// Where Prometheus is when nobody says: Istio's own addon, through the API server.
+/// Where Prometheus is by default: Istio's own addon, through the API server.
 const DEFAULT_PROMETHEUS: &str = "istio-system/prometheus:9090";
 
 /// How often Istio's own Prometheus scrapes, until it is known how often this one does.

@@ -6,8 +6,7 @@ use super::facts::Facts;
 use super::host_conflicts::{is_only_mesh, is_seen_in};
 use super::rules::{ELSEWHERE, ROOT, in_force, is_private, name_of};
 use super::version::Version;
-use crate::istio::Host;
-use crate::istio::Subset;
+use crate::istio::{Host, Subset};
 use crate::plan::Finding;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {

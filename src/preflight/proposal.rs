@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 
 use super::rules::{name_of, rules_of};
 use super::version::carries;
-use crate::istio::Subset;
-use crate::istio::{Destination, Route, VirtualService};
+use crate::istio::{Destination, Route, Subset, VirtualService};
 
 /// Labels that differ from pod to pod, or from one rollout of a Deployment to the next.
 const PASSING: [&str; 4] = [

@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 
 use super::facts::Facts;
 use super::version::{Role, Version};
-use crate::istio::Subset;
-use crate::istio::{Destination, Host, RouteKind, VirtualService};
+use crate::istio::{Destination, Host, RouteKind, Subset, VirtualService};
 use crate::plan::{Finding, Level};
 
 /// Service `reviews` in namespace `shop`, subsets v1 and v2 with three ready pods each.

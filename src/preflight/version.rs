@@ -5,8 +5,7 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 
-use crate::istio::Destination;
-use crate::istio::{Subset, Workloads};
+use crate::istio::{Destination, Subset, Workloads};
 use crate::metrics::{ServiceKey, VersionSelector};
 
 /// What a version is in the rollout.

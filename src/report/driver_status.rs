@@ -4,8 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::phrase::{self, Versions};
-use super::reason_text;
-use super::{Tone, age};
+use super::{Tone, age, reason_text};
 use crate::cluster::LeaseStatus;
 use crate::rollout::DriverReport;
 
@@ -27,7 +26,7 @@ pub struct DriverStatus {
 }
 
 impl DriverStatus {
-    /// What `status` means at `now` to somebody who asks about `run`.
+    /// What `status` means at `now` for run `run`.
     pub fn of(status: LeaseStatus, run: Option<&str>, now: Timestamp) -> Self {
         let look = status.look.as_deref().and_then(DriverReport::read);
         Self {
@@ -38,7 +37,7 @@ impl DriverStatus {
         }
     }
 
-    /// In words, and how they sound where the canary is `judged` only as long as somebody drives.
+    /// In words, and how they sound where the canary is `judged` only as long as a driver is alive.
     pub(super) fn words(&self, judged: bool, now: Timestamp) -> (Tone, String) {
         let ago = self.renewed.map(|renewed| age(now.duration_since(renewed)));
         let tone = match (self.alive, judged) {

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 /// Takes the power out of every character that a terminal would obey.
 ///
-/// Names, reasons and error messages come from the cluster, and whoever may write an annotation or
-/// answer a query could otherwise rewrite the screen of whoever reads it. Line breaks and tabs become
+/// Names, reasons and error messages come from the cluster, and anyone who may write an annotation or
+/// answer a query could otherwise rewrite the reader's screen. Line breaks and tabs become
 /// a space, so that a record stays one line; other control characters are shown in caret notation;
 /// marks that reorder text become U+FFFD.
 pub fn escape(text: &str) -> Cow<'_, str> {

@@ -1,8 +1,8 @@
 //! The one place where an event becomes lines of text.
 
-use jiff::SignedDuration;
-
 use std::mem::discriminant;
+
+use jiff::SignedDuration;
 
 use super::event_formatter::{EventText, RolloutMemory};
 use super::line::Place;
@@ -298,18 +298,12 @@ impl EventText<'_> {
 
     /// What limits the metrics is said once, when it begins; the numbers in it are no news.
     fn warn_of_metrics(&mut self, warnings: &[MetricsWarning]) {
-        for warning in warnings {
-            if self.memory.warned.contains(&discriminant(warning)) {
-                continue;
-            }
+        let given = self.memory.warned.clone();
+        let is_news = |warning: &&MetricsWarning| !given.contains(&discriminant(*warning));
+        for warning in warnings.iter().filter(is_news) {
             let text = escape(&warning.to_string()).into_owned();
             self.head("metrics", Tone::Caution, Place::Gap, text);
-        }
-        for warning in warnings {
-            let kind = discriminant(warning);
-            if !self.memory.warned.contains(&kind) {
-                self.memory.warned.push(kind);
-            }
+            self.memory.warned.push(discriminant(warning));
         }
     }
 

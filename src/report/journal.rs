@@ -130,7 +130,7 @@ impl<W: Write> Journal<W> {
     fn write(&mut self, event: &Event) -> io::Result<()> {
         let mut line = serde_json::to_vec(event)?;
         line.push(b'\n');
-        // One write a line, so that whoever follows the file never sees half of one.
+        // One write a line, so that a reader of the growing file never sees half of one.
         self.out.write_all(&line)?;
         self.out.flush()
     }

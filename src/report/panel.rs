@@ -4,8 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::ladder::{Ladder, StepPosition};
 use super::phrase::{self, Versions};
-use super::reason_text;
-use super::{Palette, Tone, escape};
+use super::{Palette, Tone, escape, reason_text};
 use crate::number::{grouped, rate};
 use crate::plan::{Exposure, Percent};
 use crate::rollout::{Event, EventKind, RouteChange, VersionCounts};

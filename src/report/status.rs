@@ -23,7 +23,7 @@ pub enum Standing {
     Progressing,
     /// A step is over; `promote` takes the next.
     Waiting,
-    /// Somebody asked to stay at this weight.
+    /// Held at this weight by `pause`.
     Paused,
     /// The canary gets nothing until a regression is confirmed or cleared.
     Tripped,

@@ -7,7 +7,7 @@ use crate::rollout::{Event, Observer};
 pub struct Tee(Vec<Box<dyn Observer>>);
 
 impl Tee {
-    /// A fan that feeds nobody yet.
+    /// One without observers.
     pub fn new() -> Self {
         Self::default()
     }

@@ -12,12 +12,12 @@ use crate::plan::HumanDuration;
 pub struct StopAt {
     /// Stop when the step has passed, without taking the next.
     pub one_step: bool,
-    /// Stop where somebody has to promote, instead of waiting for it.
+    /// Stop at a gate, instead of waiting for `promote`.
     pub leave_at_gate: bool,
 }
 
 impl StopAt {
-    /// To the end, waiting wherever somebody has to promote.
+    /// To the end, waiting at every gate.
     pub const END: Self = Self {
         one_step: false,
         leave_at_gate: false,
@@ -37,14 +37,14 @@ pub enum Action {
     RollBack {
         /// Why.
         cause: Cause,
-        /// Whether somebody else's weights may be overwritten, because the policy says so.
+        /// Whether other clients' weights may be overwritten, because the policy says so.
         overwrite: bool,
     },
     /// Leave the object as it is and end.
     Leave(Outcome),
 }
 
-/// The action that takes `rollout` one step further, whoever does it.
+/// The action that takes `rollout` one step further, for a driver and for `promote` alike.
 pub fn next_step(rollout: &Rollout, now: Timestamp) -> Action {
     if rollout.plan.is_last(rollout.step) {
         return Action::Complete(Box::new(rollout.clone()));

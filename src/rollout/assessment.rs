@@ -14,8 +14,9 @@ use super::segment::Segment;
 use super::state::Rollout;
 use crate::metrics::Reporter;
 use crate::plan::Exposure;
-use crate::verdict::sequential;
-use crate::verdict::{Analysis, AnalysisReason, Counts, Decision, StepContext, Verdict, Window};
+use crate::verdict::{
+    Analysis, AnalysisReason, Counts, Decision, StepContext, Verdict, Window, sequential,
+};
 
 /// Whether the canary is under suspicion. It outlasts the window that raised it: windows that come in
 /// the same answer must not make anybody forget.
@@ -136,7 +137,7 @@ impl Assessment {
         }
     }
 
-    /// Forgets the last decision: somebody moved the rollout, and only later windows count for it.
+    /// Forgets the last decision: the rollout was moved, and only later windows count for it.
     pub fn start_over(&mut self) {
         self.decision = None;
     }

@@ -1,6 +1,6 @@
 //! What the companions of a lead are to be, and how they stand to it.
 //!
-//! The lead goes first and comes to rest last: its state says where all are going, so whoever finds
+//! The lead goes first and comes to rest last: its state says where all are going, so a process that finds
 //! a companion behind it knows what is left to do. Every companion is fenced by its own state in the
 //! same way as the lead is.
 

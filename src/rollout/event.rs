@@ -218,24 +218,24 @@ pub enum EventKind {
         /// Why.
         reasons: Vec<Reason>,
     },
-    /// The weight stays until somebody promotes or aborts.
+    /// The weight stays until `promote` or `abort`.
     Waiting {
         /// What the canary gets.
         exposure: Exposure,
         /// Why.
         reasons: Vec<Reason>,
     },
-    /// Somebody paused the rollout.
+    /// The rollout was paused.
     Paused {
         /// Who.
         by: String,
     },
-    /// Somebody let it go on.
+    /// The rollout was resumed.
     Continued {
         /// Who.
         by: String,
     },
-    /// Somebody moved the rollout with `promote`.
+    /// The rollout was moved by `promote`.
     Promoted {
         /// Who.
         by: String,
@@ -263,7 +263,7 @@ pub enum EventKind {
         /// What is done.
         policy: OnStuck,
     },
-    /// Somebody else changed the weights or routes.
+    /// Another client changed the weights or routes.
     Drifted {
         /// The field manager that wrote last.
         manager: String,

@@ -8,8 +8,8 @@ use crate::istio::{Split, VirtualService};
 pub struct Group {
     /// The object with the rollout's state.
     pub lead: VirtualService,
-    /// The companions, in the order in which the rollout names them; empty as long as nobody has
-    /// read them.
+    /// The companions, in the order in which the rollout names them; empty as long as they
+    /// have not been read.
     pub companions: Vec<VirtualService>,
 }
 

@@ -24,7 +24,7 @@ pub enum Intent {
     Complete(Box<Rollout>, LastRollout),
     /// The original weights, and the rollout over.
     Restore(Box<Rollout>, LastRollout),
-    /// The original weights of those chosen routes that are still there. The state stays, for somebody
+    /// The original weights of those chosen routes that are still there. The state stays, for another process
     /// has to look after the others, be they routes or objects.
     RestoreRest(Box<Rollout>),
 }
@@ -58,7 +58,7 @@ impl Intent {
             Self::State(rollout) => {
                 let mut edits = vec![(ROLLOUT, AnnotationEdit::Set(rollout.to_annotation()?))];
                 // Before its first step a companion has no state that would tell a rollback from no
-                // rollout at all. What a rollback leaves there does, to whoever is late.
+                // rollout at all. What a rollback leaves there does, to a driver that is late.
                 if rollout.lead.is_some() {
                     edits.push((LAST, AnnotationEdit::Keep));
                 }

@@ -2,23 +2,22 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::event::{EventKind, VersionCounts};
-use super::outcome::{Cause, Outcome};
-use super::segment::Phase;
-use super::state::Rollout;
-use crate::metrics::{Observation, Reporter};
-use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, Plan};
-use crate::verdict::{Analysis, Decision};
-
 use super::action::{Action, StopAt, next_step};
 use super::assessment::{Alarm, Assessment};
 use super::drift;
+use super::event::{EventKind, VersionCounts};
 use super::metrics_outage::{MetricsOutage, Unusable};
 use super::mirror::MirrorStep;
 use super::observed::Observed;
+use super::outcome::{Cause, Outcome};
 use super::reason::Reason;
 use super::reassert_limit::ReassertLimit;
+use super::segment::Phase;
+use super::state::Rollout;
 use super::stuck::{self, Blackout};
+use crate::metrics::{Observation, Reporter};
+use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, Plan};
+use crate::verdict::{Analysis, Decision};
 
 /// Decides what a rollout does next. The limits and reasons of drift, deadlines, metrics outages and
 /// mirrored requests are in files of their own.
@@ -123,7 +122,7 @@ impl Machine {
     }
 
     /// The canary's share that was in force until a time, 0 to 1. What is scraped at the very moment
-    /// of a change is of the time before it, as it was for whoever looked then.
+    /// of a change is of the time before it, as it was for an analysis at that time.
     pub fn share_at(&self, at: Timestamp) -> f64 {
         self.exposure_in_force(at).share().share()
     }

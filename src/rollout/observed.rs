@@ -1,4 +1,4 @@
-//! What an object shows to somebody who believes something about it. Pure.
+//! The object, compared with the state that this process last knew. Pure.
 
 use super::last_rollout::LastRollout;
 use super::state::Rollout;
@@ -9,11 +9,11 @@ use crate::istio::{DesiredRoutes, FIELD_MANAGER, MissingRoutes, VirtualService};
 pub enum Observed {
     /// State and weights are as believed.
     InSync,
-    /// Somebody moved the same rollout by `promote`, `pause` or `resume`; weights and state agree.
+    /// The same rollout was moved by `promote`, `pause` or `resume`; weights and state agree.
     Advanced(Box<Rollout>),
     /// The rollout is over.
     Ended(LastRollout),
-    /// Somebody else drives it now.
+    /// Another driver has it now.
     HolderChanged(String),
     /// Weights or routes are not what the state says.
     Drifted {
@@ -60,7 +60,7 @@ pub fn compare(believed: &Rollout, vs: &VirtualService) -> Observed {
 }
 
 /// Whether `vs`, the lead of several objects, has its original weights from one of us while its state
-/// stays: somebody is taking the rollout back, and is not done with the companions.
+/// stays: another process is rolling back, and is not done with the companions.
 pub fn is_on_its_way_back(believed: &Rollout, vs: &VirtualService) -> bool {
     let is_ours = || match Rollout::read(vs) {
         Ok(Some(shown)) => shown.run == believed.run && shown.holder == believed.holder,

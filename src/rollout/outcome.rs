@@ -18,7 +18,7 @@ pub enum Cause {
     Regression,
     /// No pod of the canary is ready.
     CanaryDown,
-    /// Somebody asked for it.
+    /// A user asked for it.
     Request,
     /// Ctrl-C or SIGTERM.
     Signal,
@@ -26,7 +26,7 @@ pub enum Cause {
     Inconclusive,
     /// The metrics stayed away.
     NoMetrics,
-    /// Somebody else changed the routes, and the policy says to go back.
+    /// Another client changed the routes, and the policy says to go back.
     Drift,
     /// The API server, or a webhook behind it, does not take the next step.
     Refused,
@@ -42,9 +42,9 @@ pub enum Outcome {
     StepPassed,
     /// The original weights are back.
     RolledBack(Cause),
-    /// The weight stays until somebody promotes or aborts.
+    /// The weight stays until `promote` or `abort`.
     Held,
-    /// Somebody else changed the weights or routes; nothing was overwritten.
+    /// Another client changed the weights or routes; nothing was overwritten.
     Drifted,
     /// Another driver took over.
     TakenOver,

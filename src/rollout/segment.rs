@@ -13,7 +13,7 @@ pub enum Phase {
     Progressing,
     /// The step is over; `promote` takes the next.
     Waiting,
-    /// Somebody asked to stay at this weight.
+    /// Held at this weight by `pause`.
     Paused,
     /// The canary looked bad and gets nothing until that is confirmed or cleared.
     Tripped,

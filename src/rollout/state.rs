@@ -232,7 +232,7 @@ impl Rollout {
         !self.history.is_empty()
     }
 
-    /// The phase that follows when a trip is cleared: what somebody held stays held.
+    /// The phase that follows when a trip is cleared: a held rollout stays held.
     #[must_use]
     pub fn cleared(&self, now: Timestamp) -> Self {
         self.in_phase(self.after_trip.unwrap_or(Phase::Progressing), now)

@@ -15,11 +15,10 @@ use super::faults::{ApiFault, FaultContext};
 use super::request_log::Call;
 use super::state::WorldState;
 use super::world::{PROMETHEUS, World};
-use crate::sandbox::api::AccessAttempt;
-use crate::sandbox::api::ApiStatus;
-use crate::sandbox::api::ResourceKind;
-use crate::sandbox::api::{self, Request, WatchLine, WatchStream};
-use crate::sandbox::api::{ApiRoute, ProxyTarget, QueryParams};
+use crate::sandbox::api::{
+    self, AccessAttempt, ApiRoute, ApiStatus, ProxyTarget, QueryParams, Request, ResourceKind,
+    WatchLine, WatchStream,
+};
 use crate::sandbox::prometheus::{PrometheusFault, Question};
 
 /// The body of an answer: whole, or as the lines of a watch.

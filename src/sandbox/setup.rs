@@ -7,11 +7,7 @@ use super::faults::Faults;
 use super::mesh::Scrapes;
 use super::state::WorldState;
 use super::workloads::Pods;
-use crate::sandbox::api::ApiStatus;
-use crate::sandbox::api::Denial;
-use crate::sandbox::api::ObjectSelector;
-use crate::sandbox::api::Write;
-use crate::sandbox::api::{ResourceKind, split_version};
+use crate::sandbox::api::{ApiStatus, Denial, ObjectSelector, ResourceKind, Write, split_version};
 use crate::sandbox::traffic::TrafficModel;
 
 /// Who writes the set-up.

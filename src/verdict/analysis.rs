@@ -52,7 +52,7 @@ pub enum Decision {
     /// or more weight may be what hurts. The step before begins again.
     Retreat(Vec<AnalysisReason>),
     /// The step's deadline has passed without a verdict. It is asked again after every later window,
-    /// so that whoever holds here still hears of a trip.
+    /// so that a rollout that holds here still learns of a trip.
     Inconclusive(Vec<AnalysisReason>),
 }
 

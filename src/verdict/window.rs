@@ -40,7 +40,7 @@ pub struct Slow {
 
 /// Counts of stable and canary between two sample timestamps.
 ///
-/// The bounds are those of samples in Prometheus, not the moments at which somebody looked, so the
+/// The bounds are those of samples in Prometheus, not the moments of the analysis, so the
 /// same past always yields the same windows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Window {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kubectl_canary::CommandError;
 use kubectl_canary::cli::Exit;
 use kubectl_canary::commands::{self, Analyze, RolloutArgs};
 use kubectl_canary::driver::Finish;
@@ -13,7 +12,7 @@ use kubectl_canary::rollout::{EventKind, Outcome};
 use kubectl_canary::sandbox::{ApiFault, PrometheusFault, Rule};
 use kubectl_canary::verdict::Verdict;
 use kubectl_canary::verdict::sequential::Evidence;
-use kubectl_canary::{Signal, Signals};
+use kubectl_canary::{CommandError, Signal, Signals};
 
 use crate::harness::{Shop, signals, start};
 

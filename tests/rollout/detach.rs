@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use clap::Parser;
 use jiff::SignedDuration;
-use kubectl_canary::CommandError;
 use kubectl_canary::cli::{Cli, Command};
 use kubectl_canary::commands::{self, Carried, Detach, Detached, Start};
 use kubectl_canary::istio::VirtualService;
 use kubectl_canary::plan::Options;
 use kubectl_canary::rollout::{Outcome, Phase};
-use kubectl_canary::{Signal, Signals};
+use kubectl_canary::{CommandError, Signal, Signals};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 

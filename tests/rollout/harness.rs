@@ -10,11 +10,9 @@ use kubectl_canary::commands::{self, Abort, Promote, Resume, RolloutArgs, Start}
 use kubectl_canary::driver::Finish;
 use kubectl_canary::istio::VirtualService;
 use kubectl_canary::plan::{AnalysisKind, HumanDuration, Options};
-use kubectl_canary::rollout::{Event, EventKind, Rollout};
-use kubectl_canary::rollout::{Observed, compare};
+use kubectl_canary::rollout::{Event, EventKind, Observed, Rollout, compare};
 use kubectl_canary::sandbox::{Call, Setup, World, fixtures};
-use kubectl_canary::{CommandError, Context};
-use kubectl_canary::{Signal, Signals};
+use kubectl_canary::{CommandError, Context, Signal, Signals};
 use serde_json::Value;
 use tokio::sync::mpsc;
 

@@ -1,14 +1,14 @@
 //! What cannot be done is refused in one line that names the way out, and traffic stays untouched.
 
+use kubectl_canary::Signals;
+use kubectl_canary::commands::{self, RolloutArgs, Start};
+use kubectl_canary::driver::Finish;
 use kubectl_canary::plan::Options;
 use kubectl_canary::rollout::Outcome;
 use kubectl_canary::sandbox::{Denial, PrometheusFault, Rule};
 use serde_json::json;
 
 use crate::harness::{Result, Shop, brisk};
-use kubectl_canary::Signals;
-use kubectl_canary::commands::{self, RolloutArgs, Start};
-use kubectl_canary::driver::Finish;
 
 /// What `start NAME -n NAMESPACE` says with these options; traffic must be untouched.
 async fn refused(shop: &Shop, namespace: &str, name: &str, options: Options) -> String {

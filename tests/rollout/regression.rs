@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use kubectl_canary::Signals;
 use kubectl_canary::commands::Start;
 use kubectl_canary::plan::Options;
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase, Reason};
 use kubectl_canary::sandbox::fixtures;
-use kubectl_canary::verdict;
+use kubectl_canary::{Signals, verdict};
 
 use crate::harness::{Shop, brisk, brisk_with, start};
 

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kubectl_canary::CommandError;
-use kubectl_canary::Signal;
 use kubectl_canary::plan::{OnSignal, Options};
 use kubectl_canary::rollout::{Cause, Outcome, Phase};
 use kubectl_canary::sandbox::{ApiFault, PrometheusFault, Rule};
+use kubectl_canary::{CommandError, Signal};
 
 use crate::harness::{Dice, Result, Shop, brisk, brisk_with, signals};
 

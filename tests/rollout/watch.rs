@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use kubectl_canary::CommandError;
 use kubectl_canary::commands::{self, Glance};
 use kubectl_canary::report::StatusRow;
 use kubectl_canary::rollout::{Cause, Outcome};
 use kubectl_canary::sandbox::{ApiFault, Rule};
-use kubectl_canary::{Signal, Signals};
+use kubectl_canary::{CommandError, Signal, Signals};
 
 use crate::harness::{Shop, brisk_with, signals};
 

@@ -1,5 +1,6 @@
 //! What the simulation of the same plan at the same rates comes to.
 
+use clap::Parser;
 use jiff::SignedDuration;
 use kubectl_canary::cli::{Cli, Command};
 use kubectl_canary::plan::{HumanDuration, Plan};
@@ -9,8 +10,6 @@ use kubectl_canary::simulate::{
 };
 use kubectl_canary::verdict::Analysis;
 use kubectl_canary::verdict::sequential::{AnalysisState, History, Sequential};
-
-use clap::Parser;
 
 use super::case::{AGE, Case, RATE, SCRAPE, WATCHED};
 

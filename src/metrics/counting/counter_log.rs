@@ -33,8 +33,7 @@ use super::interval_end::{Awaited, IntervalEnds};
 use super::target::{ScrapeTarget, target_name};
 use super::versions::{Reporter, SeriesOwner};
 use super::warning::MetricsWarning;
-use crate::metrics::source::Labels;
-use crate::metrics::source::{QueryResult, Series};
+use crate::metrics::source::{Labels, QueryResult, Series};
 
 /// How far before its beginning a log takes samples, to know which targets and series were there already.
 ///

@@ -91,7 +91,7 @@ mod tests {
                 ],
                 &[10.0, 50.0, 100.0, 250.0],
             ),
-            // What nobody feels is not watched.
+            // Differences too short for a user to feel are not watched.
             (&[(0.5, 0.9), (1.0, 0.2), (5.0, 0.001), (10.0, 0.0)], &[5.0]),
             (&[(1.0, 0.2), (5.0, 0.0), (10.0, 0.0)], &[5.0]),
             (&[(1.0, 0.2)], &[]),

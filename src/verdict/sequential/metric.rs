@@ -7,13 +7,12 @@ use super::block::{Arm, Margin};
 use super::dispersion::{Dispersion, SpreadSeen};
 use super::guard::Guard;
 use super::history::Past;
-use super::latency;
-use super::mixture;
 use super::policy::Policy;
 use super::promotion::Promotion;
 use super::regression::{Regression, Terms};
 use super::stable_rate::StableRate;
 use super::traffic_split::MetricCounts;
+use super::{latency, mixture};
 use crate::verdict::{Counts, Window};
 
 /// Room for a canary that is warming up, as a share of requests.

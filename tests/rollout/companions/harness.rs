@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use kubectl_canary::CommandError;
-use kubectl_canary::Signals;
 use kubectl_canary::commands::{
     self, Abort, Pause, PlanArgs, Promote, Resume, Status, StatusAnswer,
 };
@@ -13,6 +11,7 @@ use kubectl_canary::plan::{HumanDuration, Options};
 use kubectl_canary::report::PlanView;
 use kubectl_canary::rollout::Rollout;
 use kubectl_canary::sandbox::{ApiFault, Rule};
+use kubectl_canary::{CommandError, Signals};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use kubectl_canary::CommandError;
-use kubectl_canary::Signals;
 use kubectl_canary::rollout::{Outcome, Rollout};
 use kubectl_canary::sandbox::{ApiFault, Rule};
+use kubectl_canary::{CommandError, Signals};
 
 use super::harness::{Group, OBJECTS, together};
 use crate::harness::Dice;

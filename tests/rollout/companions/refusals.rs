@@ -1,11 +1,10 @@
 //! An object that cannot be patched together with the others.
 
 use jiff::SignedDuration;
-use kubectl_canary::CommandError;
 use kubectl_canary::plan::Options;
 use kubectl_canary::rollout::{Cause, Outcome, Reason};
 use kubectl_canary::sandbox::ApiFault;
-use kubectl_canary::{Signal, Signals};
+use kubectl_canary::{CommandError, Signal, Signals};
 use serde_json::json;
 
 use super::harness::{Group, OBJECTS, door, together};

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kubectl_canary::CommandError;
 use kubectl_canary::commands::Start;
 use kubectl_canary::plan::Options;
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase, Reason};
 use kubectl_canary::sandbox::{ApiFault, Rule};
-use kubectl_canary::{Signal, Signals};
+use kubectl_canary::{CommandError, Signal, Signals};
 use serde_json::json;
 
 use super::harness::{Group, OBJECTS, door, together};

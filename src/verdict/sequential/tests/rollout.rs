@@ -3,9 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::verdict::analysis::{Analysis, Decision, StepContext};
-use crate::verdict::sequential::Sequential;
 use crate::verdict::sequential::dispersion::Dispersion;
-use crate::verdict::sequential::{History, Past, Policy, Preset};
+use crate::verdict::sequential::{History, Past, Policy, Preset, Sequential};
 use crate::verdict::{Counts, Window};
 
 pub(super) const SCRAPE: i64 = 15;
