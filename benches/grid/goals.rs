@@ -60,9 +60,10 @@ impl Goals {
             r if r >= 10.0 => 600.0,
             _ => f64::INFINITY,
         };
-        if mine.seconds_to_promote.median > limit || limit.is_finite() && mine.promoted.share < 0.5
+        if mine.seconds_to_promote.unwrap_or_default().median > limit
+            || limit.is_finite() && mine.promoted.share < 0.5
         {
-            let minutes = mine.seconds_to_promote.median / 60.0;
+            let minutes = mine.seconds_to_promote.unwrap_or_default().median / 60.0;
             self.slow_missed
                 .push(format!("{}: {minutes:.1} min", cell(rps, stable)));
         }
@@ -124,8 +125,10 @@ impl Goals {
     }
 
     pub fn fast(&mut self, rps: f64, mine: &RunSummary) {
-        self.fast
-            .push((per_second(rps), mine.seconds_to_promote.median));
+        self.fast.push((
+            per_second(rps),
+            mine.seconds_to_promote.unwrap_or_default().median,
+        ));
     }
 
     fn ratio(&self, from: f64, to: f64) -> f64 {

@@ -95,7 +95,7 @@ pub(crate) async fn measure(stack: &Stack, figures: &mut Figures) {
     }
     for (number, pair) in steps.windows(2).enumerate() {
         let looks = ended.events.iter().filter(|event| {
-            let is_look = matches!(event.event, EventKind::Looked { .. });
+            let is_look = matches!(event.event, EventKind::Analyzed { .. });
             is_look && event.at > pair[0] && event.at < pair[1]
         });
         let goal = format!(

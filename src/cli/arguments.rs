@@ -8,7 +8,8 @@ use crate::cluster::{Connection, DryRun};
 #[cfg(feature = "demo")]
 use crate::commands::Demo;
 use crate::commands::{
-    Abort, Analyze, List, Pause, PlanArgs, Promote, Rbac, Resume, Simulate, Start, Status,
+    Abort, Analyze, List, Pause, PlanArgs, Promote, Rbac, Resume, SchemaArgs, Simulate, Start,
+    Status,
 };
 use crate::report::{ColorChoice, Format};
 
@@ -161,6 +162,15 @@ Examples:
   # Allow a group to start rollouts, including detached ones
   kubectl canary rbac -n shop --subject group:developers --detach")]
     Rbac(Rbac),
+    /// Print the JSON schema of a document: plan file, event, output of a command
+    #[command(after_help = "\
+Examples:
+  # List the documents
+  kubectl canary schema
+
+  # Check a plan file in an editor or a pipeline
+  kubectl canary schema plan-file > plan-file.schema.json")]
+    Schema(SchemaArgs),
     /// Watch a rollout and a rollback without a cluster
     #[cfg(feature = "demo")]
     Demo(Demo),

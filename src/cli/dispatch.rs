@@ -110,7 +110,10 @@ async fn dispatch(cli: Cli) -> Result<Exit, CommandError> {
         #[cfg(feature = "demo")]
         Command::Demo(args) => run_demo(&args, &output).await,
         Command::Simulate(args) => run_simulate(&args, &output),
-        Command::Plan(args) if args.schema => print_schema(),
+        Command::Schema(args) => {
+            say(&commands::schema(args))?;
+            Ok(Exit::Done)
+        }
         command => with_cluster(command, &connection, &output).await,
     }
 }
@@ -184,7 +187,6 @@ async fn carry_out(
             let args = PlanArgs {
                 rollout: start.args.rollout,
                 dry_run,
-                schema: false,
             };
             plan(context, &args, output).await
         }
@@ -263,7 +265,7 @@ async fn carry_out(
             print_objects(&list, output)?;
             Ok(Exit::Done)
         }
-        Command::Simulate(_) => Ok(Exit::Done),
+        Command::Simulate(_) | Command::Schema(_) => Ok(Exit::Done),
         #[cfg(feature = "demo")]
         Command::Demo(_) => Ok(Exit::Done),
     }
@@ -369,6 +371,7 @@ fn dry_run_of(command: &Command) -> DryRun {
         | Command::Plan(_)
         | Command::Analyze(_)
         | Command::Simulate(_)
+        | Command::Schema(_)
         | Command::Rbac(_) => DryRun::None,
         #[cfg(feature = "demo")]
         Command::Demo(_) => DryRun::None,
@@ -421,13 +424,6 @@ fn show<T: View>(view: &T, output: &Output, namespaced: bool) -> Result<Exit, Co
 fn say(text: &str) -> Result<(), CommandError> {
     writeln!(io::stdout().lock(), "{text}")?;
     Ok(())
-}
-
-fn print_schema() -> Result<Exit, CommandError> {
-    let schema =
-        serde_json::to_string_pretty(&crate::plan::PlanFile::schema()).map_err(io::Error::other)?;
-    say(&schema)?;
-    Ok(Exit::Done)
 }
 
 /// Who acts: `user@host`.

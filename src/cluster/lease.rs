@@ -27,7 +27,7 @@ const DURATION: Duration = Duration::from_secs(15);
 pub const RENEW: Duration = Duration::from_secs(5);
 
 /// The annotation with which a driver tells what it saw last.
-const LOOK: &str = "kubectl-canary.dev/look";
+const REPORT: &str = "kubectl-canary.dev/driver-report";
 
 /// How long giving it back may take.
 const RELEASE: Duration = Duration::from_secs(2);
@@ -76,8 +76,8 @@ pub struct LeaseReport(Arc<Mutex<Option<String>>>);
 
 impl LeaseReport {
     /// Writes over what stood there.
-    pub fn write(&self, look: String) {
-        *self.lock() = Some(look);
+    pub fn write(&self, report: String) {
+        *self.lock() = Some(report);
     }
 
     fn read(&self) -> Option<String> {
@@ -98,7 +98,7 @@ pub struct LeaseStatus {
     /// When it was renewed last, by the holder's clock.
     pub renewed: Option<Timestamp>,
     /// The last report that the driver wrote on the lease.
-    pub look: Option<String>,
+    pub report: Option<String>,
 }
 
 impl LeaseStatus {
@@ -162,7 +162,7 @@ impl Lease {
         Ok(LeaseStatus {
             holder: record.as_ref().and_then(holder_of),
             renewed: spec.and_then(|spec| Some(spec.renew_time.as_ref()?.0)),
-            look: record.and_then(|record| record.metadata.annotations?.remove(LOOK)),
+            report: record.and_then(|record| record.metadata.annotations?.remove(REPORT)),
         })
     }
 
@@ -323,7 +323,7 @@ impl Lease {
         &self,
         record: &Record,
         holder: Option<&str>,
-        look: Option<String>,
+        report: Option<String>,
     ) -> Result<Record, CallError> {
         let mut record = record.clone();
         let now = MicroTime(self.clock.now());
@@ -337,10 +337,10 @@ impl Lease {
         spec.renew_time = Some(now);
         record.metadata.managed_fields = None;
         let annotations = record.metadata.annotations.get_or_insert_default();
-        match look {
-            Some(look) => annotations.insert(LOOK.to_owned(), look),
+        match report {
+            Some(report) => annotations.insert(REPORT.to_owned(), report),
             // The report of another driver is not this one's.
-            None => annotations.remove(LOOK),
+            None => annotations.remove(REPORT),
         };
         let attempted = format!("update lease {}", self.name);
         bounded(

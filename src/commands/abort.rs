@@ -8,9 +8,7 @@ use crate::driver::{Finish, Initiator, RollbackRequest, roll_back_group, rollbac
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::plan::{Exposure, HumanDuration};
-use crate::rollout::{
-    Cause, EventKind, Group, LastRollout, ObjectName, Outcome, Reason, Rollout, VersionCounts,
-};
+use crate::rollout::{Cause, EventKind, Group, LastRollout, ObjectName, Outcome, Reason, Rollout};
 
 /// What `abort` takes.
 #[derive(Args, Clone, Debug)]
@@ -52,7 +50,7 @@ async fn abort_one(
         .virtual_service(&context.namespace, name)
         .await?;
     let Some(rollout) = Rollout::read(&vs)? else {
-        let ending = LastRollout::read(&vs);
+        let ending = LastRollout::read(&vs).ok().flatten();
         if let Some(ending) = &ending
             && let Some((lead, rollout)) = lead_of(context, &ending.run, &ending.lead).await
         {
@@ -87,14 +85,14 @@ async fn abort_one(
         initiator: Initiator::Person,
         timeout: timeout.unsigned(),
     };
-    let (group, total) = (Group::of_lead(vs), VersionCounts::default());
+    let group = Group::of_lead(vs);
     let mut tell = |event| context.emit(&group.lead, &rollout.run, event);
-    let restored = roll_back_group(&request, &group, &rollout, total, &mut tell).await;
+    let restored = roll_back_group(&request, &group, &rollout, None, &mut tell).await;
     let restored = restored.map_err(|error| rollback_failed(&group.lead, error))?;
     let finish = Finish {
         outcome: Outcome::RolledBack(Cause::Request),
         exposure: Exposure::Share(rollout.original_share()),
-        total: VersionCounts::default(),
+        total_counts: None,
         rollback: Some(restored.took),
         reasons: vec![Reason::Requested {
             by: actor.to_string(),

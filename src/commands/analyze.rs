@@ -71,7 +71,7 @@ pub async fn analyze(context: &Context<'_>, args: &Analyze) -> Result<AnalysisVi
     }
     let case = match (Rollout::read(&vs)?, from) {
         (Some(rollout), None) => {
-            let (began, depth) = (rollout.began, Lookback::of(rollout.past));
+            let (began, depth) = (rollout.began, Lookback::of(rollout.lookback));
             Case::under_way(context, rollout, began, depth, to).await?
         }
         (Some(rollout), Some(from)) => {
@@ -117,8 +117,8 @@ struct Finding {
     verdict: Verdict,
     reasons: Vec<Reason>,
     warnings: Vec<MetricsWarning>,
-    step: VersionCounts,
-    total: VersionCounts,
+    step_counts: Option<VersionCounts>,
+    total_counts: Option<VersionCounts>,
     evidence: Option<Evidence>,
 }
 
@@ -217,7 +217,7 @@ impl Case {
             false => Exposure::Share(rollout.original_share()),
         };
         AnalysisView {
-            version: 1,
+            version: AnalysisView::VERSION,
             namespace: vs.namespace().to_owned(),
             name: vs.name().to_owned(),
             stable: rollout.stable.to_string(),
@@ -226,8 +226,8 @@ impl Case {
             exposure,
             period: self.period,
             verdict: finding.verdict,
-            step: finding.step,
-            total: finding.total,
+            step_counts: finding.step_counts,
+            total_counts: finding.total_counts,
             evidence: finding.evidence,
             reasons: finding.reasons,
             warnings: finding.warnings,
@@ -257,8 +257,8 @@ impl Case {
         let mut hear = |event| finding.hear(event);
         // What the machine would do about it is for its driver.
         let _ = machine.look(&observation, to, &mut hear);
-        finding.step = machine.step();
-        finding.total = machine.total();
+        finding.step_counts = machine.total_counts().map(|_| machine.step_counts());
+        finding.total_counts = machine.total_counts();
         Ok(finding)
     }
 }
@@ -268,8 +268,8 @@ impl Finding {
         Self {
             verdict,
             reasons: why.into_iter().collect(),
-            step: VersionCounts::default(),
-            total: VersionCounts::default(),
+            step_counts: None,
+            total_counts: None,
             evidence: None,
             warnings: Vec::new(),
         }
@@ -277,7 +277,7 @@ impl Finding {
 
     fn hear(&mut self, event: EventKind) {
         // What else there is to hear is about driving.
-        if let EventKind::Looked {
+        if let EventKind::Analyzed {
             verdict,
             reasons,
             evidence,

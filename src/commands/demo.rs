@@ -128,7 +128,7 @@ pub async fn demo(
     if !matches!(broken.outcome, Outcome::RolledBack(_)) {
         return Ok(broken.outcome);
     }
-    let failed_requests = broken.total.canary.failures;
+    let failed_requests = broken.total_counts.unwrap_or_default().canary.failures;
     narrate(&format!(
         "\nDone: v2 was promoted to 100 %, and the broken release was rolled back\nautomatically after {failed_requests} failed requests."
     ));

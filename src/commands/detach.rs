@@ -104,7 +104,10 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
         )))
     })?;
     let now = context.clock.now();
-    let (rollout, outcome) = match (Rollout::read(&vs)?, LastRollout::read(&vs)) {
+    let (rollout, outcome) = match (
+        Rollout::read(&vs)?,
+        LastRollout::of_run(&vs, &prepared.rollout.run),
+    ) {
         (Some(rollout), _) => (rollout, Outcome::StepPassed),
         (None, Some(ending)) => (prepared.rollout, ending.outcome),
         (None, None) => (prepared.rollout, Outcome::StepPassed),
@@ -179,8 +182,7 @@ async fn begun(
 
 fn tells_of(vs: &VirtualService, run: &str) -> bool {
     let under_way = Rollout::read(vs).ok().flatten();
-    under_way.is_some_and(|rollout| rollout.run == run)
-        || LastRollout::read(vs).is_some_and(|ending| ending.run == run)
+    under_way.is_some_and(|rollout| rollout.run == run) || LastRollout::of_run(vs, run).is_some()
 }
 
 /// What a pod of a Job does: begins the run that it is to drive, or goes on with it in the place of a
@@ -200,7 +202,7 @@ pub async fn carry_on(
     } = args.rollout.resolve(context)?;
     run.clone_into(&mut context.run);
     let vs = marked_object(context, &namespace, &name).await?;
-    if let Some(ending) = LastRollout::read(&vs).filter(|ending| ending.run == run) {
+    if let Some(ending) = LastRollout::of_run(&vs, run) {
         return Ok(Carried::Ended(ending.outcome));
     }
     let driven = if Rollout::read(&vs)?.is_some_and(|rollout| rollout.run == run) {

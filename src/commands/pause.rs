@@ -43,7 +43,7 @@ async fn pause_one(
         Phase::Tripped => Err(is_tripped(vs)),
         Phase::Progressing => {
             let mut next = rollout.in_phase(Phase::Paused, now);
-            next.by = Some(by.clone());
+            next.changed_by = Some(by.clone());
             Ok(Some(Intent::State(Box::new(next))))
         }
     })

@@ -21,9 +21,6 @@ pub struct PlanArgs {
     /// Must be "none", "client", or "server". If server, submit every step without persisting it.
     #[arg(long, value_name = "STRATEGY", default_value = "none", default_missing_value = "client", num_args = 0..=1, require_equals = true)]
     pub dry_run: DryRun,
-    /// Print the JSON schema of a plan file.
-    #[arg(long)]
-    pub schema: bool,
 }
 
 /// Describes the rollout that `start` would begin with the same arguments.

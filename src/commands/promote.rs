@@ -96,8 +96,11 @@ fn further(rollout: &Rollout, full: bool, by: &str, now: Timestamp) -> Intent {
             Intent::Complete(next, ending)
         }
         Action::Write(next) => {
-            let by = Some(by.to_owned());
-            Intent::State(Box::new(Rollout { by, ..*next }))
+            let changed_by = Some(by.to_owned());
+            Intent::State(Box::new(Rollout {
+                changed_by,
+                ..*next
+            }))
         }
         Action::Wait | Action::RollBack { .. } | Action::Leave(_) => {
             unreachable!("the next step of a rollout is written or ends it")

@@ -68,7 +68,7 @@ async fn resume_one(
         };
         let next = rollout.in_phase(phase, now);
         // Only a group stands at a last step that needs no analysis: its companions may be behind.
-        let ends = next.plan.is_last(next.step) && !next.also.is_empty();
+        let ends = next.plan.is_last(next.step) && !next.companions.is_empty();
         Ok(
             match (ends && phase == Phase::Progressing).then(|| enter(next.clone())) {
                 Some(Action::Complete(next)) => {
@@ -122,13 +122,13 @@ async fn continue_beside(
         }
         let mut next = rollout.in_phase(Phase::Progressing, now);
         next.since = now;
-        next.by = Some(by.clone());
+        next.changed_by = Some(by.clone());
         Ok(Some(Intent::State(Box::new(next))))
     })
     .await?;
     let vs = group.lead;
     let rollout = under_way(&vs)?;
-    context.emit(&vs, &rollout.run, EventKind::Continued { by });
+    context.emit(&vs, &rollout.run, EventKind::Resumed { by });
     Ok((
         vs,
         Finish::without_driving(rollout, Outcome::StepPassed, now),

@@ -245,19 +245,20 @@ pub fn simulate(args: &Simulate, tick: &(dyn Fn() + Sync)) -> Result<Simulation,
         tick();
         run
     });
-    let typical = typical(&runs);
-    let typical_seed = args.seed.wrapping_add(typical as u64);
+    let median = median_run(&runs);
+    let median_run_seed = args.seed.wrapping_add(median as u64);
     let mut readings = Vec::new();
-    simulator.run(typical_seed, analysis_of, &mut |reading| {
+    simulator.run(median_run_seed, analysis_of, &mut |reading| {
         readings.push(reading)
     });
     let simulation = Simulation {
         seed: args.seed,
-        table: RunSummary::of(&runs),
+        version: Simulation::VERSION,
+        summary: RunSummary::of(&runs),
         scenario,
         plan,
-        typical: runs[typical],
-        typical_seed,
+        median_run: runs[median],
+        median_run_seed,
         readings,
         runs,
     };
@@ -272,7 +273,7 @@ pub fn simulate(args: &Simulate, tick: &(dyn Fn() + Sync)) -> Result<Simulation,
 }
 
 /// The rollout in the middle of those that ended as most did.
-fn typical(runs: &[SimulatedRun]) -> usize {
+fn median_run(runs: &[SimulatedRun]) -> usize {
     let of = |ending: RunEnding| {
         let mut these: Vec<_> = (0..runs.len())
             .filter(|&i| runs[i].ending == ending)

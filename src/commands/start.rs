@@ -103,7 +103,7 @@ pub async fn start(
         }
     };
     let vs = group.lead.clone();
-    let last = LastRollout::read(&vs).filter(|last| last.run == next.run);
+    let last = LastRollout::of_run(&vs, &next.run);
     let outcome = last.map(|last| last.outcome);
     // A group that has not moved as a whole needs a driver that completes the step.
     if args.no_wait && whole {

@@ -54,7 +54,7 @@ pub async fn status(context: &Context<'_>, args: &Status) -> Result<StatusAnswer
         None => row,
     };
     let mut found = Vec::new();
-    for ObjectName { namespace, name } in &row.also {
+    for ObjectName { namespace, name } in &row.companions {
         // One that cannot be read is named, if not described.
         found.extend(context.cluster.virtual_service(namespace, name).await);
     }
@@ -70,7 +70,7 @@ pub(super) async fn driver_of(
     row: &StatusRow,
 ) -> Option<DriverStatus> {
     // A companion's driver has the lease of the lead.
-    if row.holder.is_none() || row.moves_with.is_some() {
+    if row.holder.is_none() || row.lead.is_some() {
         return None;
     }
     let lease = Lease::of(&context.cluster, vs, &context.clock);

@@ -111,7 +111,7 @@ impl Companions {
         known: &[Finding],
     ) -> Vec<Finding> {
         let mut findings: Vec<Finding> = Vec::new();
-        let companions = lead.1.also.iter();
+        let companions = lead.1.companions.iter();
         for ((vs, selection), companion) in self.members.iter().zip(companions) {
             let cluster = &context.cluster;
             let around = ClusterSnapshot::look(cluster, vs).await;

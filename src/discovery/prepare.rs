@@ -11,7 +11,7 @@ use crate::discovery::{
 use crate::error::CommandError;
 use crate::istio::{Selection, Split, VersionQuery, VersionsError, VirtualService};
 use crate::metrics::{MetricSource, MetricsError, MetricsWarning, Targets, Unit};
-use crate::plan::{Exposure, Finding, Forecast, HumanDuration, Options, Percent, Plan};
+use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan};
 use crate::preflight::{Proposal, Samples, additions, inspect, unseen_copies};
 use crate::rollout::{Group, Rollout};
 use crate::verdict::sequential::History;
@@ -36,8 +36,6 @@ pub struct ReadyRollout {
     pub rollout: Rollout,
     /// The first step.
     pub first: usize,
-    /// Steps that the canary's share is above already.
-    pub skipped: Vec<Exposure>,
     /// Routes that keep sending to stable.
     pub left_behind: Vec<String>,
     /// What is known of the two versions, if the metrics distinguish them.
@@ -121,8 +119,7 @@ pub async fn prepare(
     let companions = Companions::gather(context, &vs, &options, &plan, &selection).await?;
     let mut left_behind = selection.left_behind.clone();
     left_behind.extend(companions.left_behind());
-    let (mut rollout, first, skipped) =
-        first_step(context, &vs, plan, selection.clone(), &companions)?;
+    let (mut rollout, first) = first_step(context, &vs, plan, selection.clone(), &companions)?;
     let question = SnapshotScope {
         vs: &vs,
         selection: &selection,
@@ -157,7 +154,7 @@ pub async fn prepare(
     if let Some(scrape) = before.as_ref().and_then(|before| before.scrape) {
         rollout.plan = Plan::measured(options, scrape)?;
     }
-    rollout.past = before.as_ref().map(|before| before.depth);
+    rollout.lookback = before.as_ref().map(|before| before.depth);
     let forecast = forecast(&rollout, first, before.as_ref());
     findings.extend(
         forecast
@@ -179,7 +176,6 @@ pub async fn prepare(
         },
         rollout,
         first,
-        skipped,
         left_behind,
         versions,
         forecast,
@@ -251,7 +247,7 @@ fn first_step(
     plan: Plan,
     selection: Selection,
     companions: &Companions,
-) -> Result<(Rollout, usize, Vec<Exposure>), CommandError> {
+) -> Result<(Rollout, usize), CommandError> {
     let rollout = Rollout::new(
         context.run.clone(),
         context.holder(),
@@ -267,7 +263,6 @@ fn first_step(
         .iter()
         .position(|step| step.exposure.share() >= share)
         .unwrap_or(steps.len() - 1);
-    let skipped: Vec<_> = steps[..first].iter().map(|step| step.exposure).collect();
     if share == Percent::HUNDRED {
         return Err(CommandError::Conflict(format!(
             "{} of virtualservice {} already has all the traffic (try: --canary with the other version)",
@@ -286,7 +281,7 @@ fn first_step(
         }
     }
     companions.check_step(steps[first].exposure.share())?;
-    Ok((rollout, first, skipped))
+    Ok((rollout, first))
 }
 
 /// The error, and with it what to apply, where that is known.

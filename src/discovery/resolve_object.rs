@@ -54,7 +54,7 @@ async fn lead_that_names(context: &Context<'_>, vs: &VirtualService) -> Option<V
     all.into_iter().find(|other| {
         let rollout = Rollout::read(other).ok().flatten();
         rollout.is_some_and(|rollout| {
-            let mut also = rollout.also.iter();
+            let mut also = rollout.companions.iter();
             also.any(|companion| companion.object.names(vs))
         })
     })

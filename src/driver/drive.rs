@@ -61,8 +61,8 @@ pub async fn drive(context: &mut Context<'_>, guard: LeaseGuard, input: DriveInp
     } = input;
     let (report, listener) = (guard.report(), &mut *context.observer);
     let mut observer = |event: &Event| {
-        if let Some(look) = DriverReport::of(event) {
-            report.write(look.to_annotation());
+        if let Some(seen) = DriverReport::of(event) {
+            report.write(seen.to_annotation());
         }
         listener.see(event);
     };
@@ -235,7 +235,7 @@ impl Driver<'_> {
             let rollout = self.machine.rollout();
             let routes = match member {
                 Member::Lead => &rollout.routes,
-                Member::Companion(index) => &rollout.also[index].routes,
+                Member::Companion(index) => &rollout.companions[index].routes,
             };
             let kinds: Vec<_> = routes.iter().map(|split| split.kind).collect();
             let advice = owner::peace(self.object(member), &kinds);
@@ -338,7 +338,7 @@ impl Driver<'_> {
         now: VirtualService,
     ) -> Result<CompanionState, Action> {
         let rollout = self.machine.rollout().clone();
-        let Some(companion) = rollout.also.get(index) else {
+        let Some(companion) = rollout.companions.get(index) else {
             return Ok(CompanionState::InSync);
         };
         let member = Member::Companion(index);
@@ -349,7 +349,7 @@ impl Driver<'_> {
             }
             Observed::Ended(LastRollout {
                 outcome: outcome @ Outcome::RolledBack(cause),
-                by,
+                changed_by: by,
                 ..
             }) => {
                 self.group.set(member, now);
@@ -462,7 +462,7 @@ impl Driver<'_> {
     /// Brings every companion, in order, to what `goal` means for it.
     async fn bring_companions(&mut self, goal: &Intent) -> Result<Vec<RouteChange>, Action> {
         let mut changes = Vec::new();
-        let companions = goal.rollout().also.clone();
+        let companions = goal.rollout().companions.clone();
         for (index, companion) in companions.iter().enumerate().take(self.group.companions()) {
             let member = Member::Companion(index);
             let intent = goal.of_companion(self.group.lead(), companion);
@@ -483,7 +483,8 @@ impl Driver<'_> {
         let intent = Intent::State(Box::new(next.clone()));
         let mut changes = intent.changes(self.group.lead()).unwrap_or_default();
         self.write(Member::Lead, &intent).await?;
-        let (tally, shadow) = (self.machine.step(), self.machine.shadow());
+        let (step_counts, mirror_counts) =
+            (self.machine.step_counts(), self.machine.mirror_counts());
         self.machine.set_state(next);
         let reasons = self.machine.reasons();
         changes.extend(self.sync().await?);
@@ -493,12 +494,12 @@ impl Driver<'_> {
         let event = match (before.phase, rollout.phase) {
             (_, Phase::Tripped) => EventKind::Tripped {
                 exposure: before.exposure(),
-                tally,
-                shadow,
+                step_counts,
+                mirror_counts,
                 reasons,
                 took_millis,
             },
-            (Phase::Tripped, Phase::Progressing) => EventKind::Cleared {
+            (Phase::Tripped, Phase::Progressing) => EventKind::FalseAlarm {
                 exposure: rollout.exposure(),
                 reasons,
             },
@@ -563,7 +564,7 @@ impl Driver<'_> {
             },
             timeout: rollout.plan.rollback_timeout.unsigned(),
         };
-        let (group, total) = (self.group.seen(), self.machine.total());
+        let (group, total) = (self.group.seen(), self.machine.total_counts());
         let observer = &mut *self.observer;
         let mut emit = |event| {
             observer.see(&Event::new(clock.now(), &group.lead, &rollout.run, event));
@@ -633,7 +634,7 @@ impl Driver<'_> {
         let finish = Finish {
             outcome,
             exposure: exposure_after(outcome, &rollout),
-            total: self.machine.total(),
+            total_counts: self.machine.total_counts(),
             rollback: self.rollback,
             reasons: self.machine.reasons(),
             signal: self.signal,
@@ -645,7 +646,7 @@ impl Driver<'_> {
             outcome,
             exposure: finish.exposure,
             took: HumanDuration::from(took),
-            total: finish.total,
+            total_counts: finish.total_counts,
             reasons: finish.reasons.clone(),
             next: finish.next_command(self.group.lead()),
         });
@@ -672,7 +673,7 @@ pub(super) fn step_started(
 ) -> EventKind {
     EventKind::StepStarted {
         step: rollout.step + 1,
-        steps: rollout.plan.len(),
+        step_count: rollout.plan.len(),
         exposure: rollout.exposure(),
         routes,
         took_millis,

@@ -19,7 +19,7 @@ pub struct Finish {
     /// The rollout as it stood last.
     pub rollout: Rollout,
     /// What was seen over all steps.
-    pub total: VersionCounts,
+    pub total_counts: Option<VersionCounts>,
     /// From the decision to roll back to restored weights.
     pub rollback: Option<Duration>,
     /// Why.
@@ -36,7 +36,7 @@ impl Finish {
         Self {
             outcome,
             exposure: exposure_after(outcome, &rollout),
-            total: VersionCounts::default(),
+            total_counts: None,
             rollback: None,
             reasons: Vec::new(),
             signal: None,
@@ -49,17 +49,20 @@ impl Finish {
     pub fn summary(&self, vs: &VirtualService, exit_code: u8) -> Summary {
         let rollout = &self.rollout;
         Summary {
-            object: format!("virtualservice.networking.istio.io/{}", vs.name()),
+            version: Summary::VERSION,
             namespace: vs.namespace().to_owned(),
+            name: vs.name().to_owned(),
+            stable: rollout.stable.to_string(),
+            canary: rollout.canary.to_string(),
             run: rollout.run.clone(),
             outcome: self.outcome,
             exit_code,
             exposure: self.exposure,
             step: rollout.step + 1,
-            steps: rollout.plan.len(),
+            step_count: rollout.plan.len(),
             began: rollout.began,
             ended: self.at,
-            total: self.total,
+            total_counts: self.total_counts,
             rollback_millis: self.rollback.map(millis),
             reasons: self.reasons.clone(),
         }

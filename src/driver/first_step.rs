@@ -185,7 +185,7 @@ impl Purpose for FirstStep<'_, '_> {
 /// Whether the object tells of this very rollout, under way or over.
 fn is_ours(next: &Rollout, now: &VirtualService) -> Result<bool, CommandError> {
     let shown = Rollout::read(now)?;
-    let ended = LastRollout::read(now).is_some_and(|last| last.run == next.run);
+    let ended = LastRollout::of_run(now, &next.run).is_some();
     Ok(ended || shown.is_some_and(|shown| shown.run == next.run && shown.holder == next.holder))
 }
 

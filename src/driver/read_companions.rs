@@ -14,7 +14,7 @@ pub async fn companions(
     cluster: &Cluster,
     rollout: &Rollout,
 ) -> Result<Vec<VirtualService>, CallError> {
-    let objects = rollout.also.iter().map(|companion| &companion.object);
+    let objects = rollout.companions.iter().map(|companion| &companion.object);
     let found = objects.map(|object| cluster.virtual_service(&object.namespace, &object.name));
     join_all(found).await.into_iter().collect()
 }

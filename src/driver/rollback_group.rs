@@ -88,7 +88,7 @@ impl GroupNotRestored {
 
 /// Rolls a group back and tells of it: the original weights of `rollout` on its lead and its companions.
 ///
-/// Companions that have not been read yet are read. `total` is what was seen over all steps, as far as the
+/// Companions that have not been read yet are read. `total_counts` is what was seen over all steps, as far as the
 /// caller knows.
 ///
 /// # Errors
@@ -98,7 +98,7 @@ pub async fn roll_back_group(
     request: &RollbackRequest<'_>,
     group: &Group,
     rollout: &Rollout,
-    total: VersionCounts,
+    total_counts: Option<VersionCounts>,
     emit: &mut Emit<'_>,
 ) -> Result<Restored, GroupNotRestored> {
     let cause = request.cause;
@@ -111,7 +111,7 @@ pub async fn roll_back_group(
         cause,
         routes: restored.changes.clone(),
         took_millis: millis(restored.took),
-        total,
+        total_counts,
     });
     Ok(restored)
 }
@@ -132,7 +132,7 @@ async fn restore_group(
         error,
     };
     let alone = |error| GroupNotRestored(vec![of_lead(error)]);
-    if rollout.also.is_empty() {
+    if rollout.companions.is_empty() {
         let restored = roll_back(request, Extent::Alone, lead.clone(), rollout, emit).await;
         return restored.map_err(alone);
     }
@@ -141,7 +141,7 @@ async fn restore_group(
     let mut running = FuturesUnordered::new();
     let mut done = Vec::new();
     let seen = group.companions.iter().cloned().map(Some);
-    let members = rollout.also.iter().zip(seen.chain(repeat(None)));
+    let members = rollout.companions.iter().zip(seen.chain(repeat(None)));
     for (companion, seen) in members.collect::<Vec<_>>().into_iter().rev() {
         running.push(restore_companion(
             request, lead, rollout, companion, seen, emit,
@@ -265,7 +265,7 @@ fn nothing_to_do(
             other.holder
         )))),
         Ok(None) => {
-            let last = LastRollout::read(vs).filter(|last| last.run == own.run);
+            let last = LastRollout::of_run(vs, &own.run);
             let back = last.is_some_and(|e| matches!(e.outcome, Outcome::RolledBack(_)));
             (back && is_original()).then(|| Ok(as_it_is()))
         }

@@ -44,7 +44,7 @@ pub async fn sync_companions(
 ) -> Result<Vec<RouteChange>, SyncError> {
     let rollout = goal.rollout().clone();
     let mut changes = Vec::new();
-    for (companion, vs) in rollout.also.iter().zip(&mut group.companions) {
+    for (companion, vs) in rollout.companions.iter().zip(&mut group.companions) {
         let before = vs.clone();
         let mut sync = Sync {
             cluster,
@@ -60,7 +60,7 @@ pub async fn sync_companions(
         changes.extend(changes_of(&sync.intent, &before));
     }
     if matches!(goal, Intent::Complete(..))
-        && !rollout.also.is_empty()
+        && !rollout.companions.is_empty()
         && !goal.is_done(&group.lead)
     {
         let mut end = EndOnLead {

@@ -86,7 +86,7 @@ async fn survey(
     let rollout = under_way(&vs)?;
     let metrics = context.metrics(&rollout.plan.prometheus)?;
     let mut versions = VersionFacts::read(context, &rollout).await?;
-    let lookback = Lookback::of(rollout.past);
+    let lookback = Lookback::of(rollout.lookback);
     let (plan, targets) = (&rollout.plan, &versions.targets);
     versions.history = past_of(context, plan, targets, rollout.began, lookback).await?;
     let guard = lock(context, &vs, &rollout.run).await?;

@@ -7,7 +7,7 @@ use super::rollback_group::{GroupNotRestored, NotRestored, roll_back_group};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::istio::{VirtualService, shift};
-use crate::rollout::{Cause, Group, Rollout, VersionCounts};
+use crate::rollout::{Cause, Group, Rollout};
 use crate::signals::Signals;
 
 /// Restores the original weights of all objects.
@@ -32,8 +32,7 @@ pub async fn undo_start(
     let mut signals = std::mem::replace(&mut context.signals, Signals::none());
     let mut tell = |event| context.emit(&group.lead, &rollout.run, event);
     let restored = {
-        let total = VersionCounts::default();
-        let back = roll_back_group(&request, &group, rollout, total, &mut tell);
+        let back = roll_back_group(&request, &group, rollout, None, &mut tell);
         tokio::select! {
             biased;
             restored = back => Some(restored),

@@ -12,6 +12,7 @@ mod feasibility;
 mod patch;
 mod route;
 pub(crate) mod route_groups;
+pub use route_groups::RouteGroup;
 mod select_versions;
 #[cfg(test)]
 mod select_versions_tests;

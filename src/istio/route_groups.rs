@@ -3,6 +3,7 @@
 //! Five hundred routes must fit into the eight kilobytes that the state may take. Most of them have the
 //! same weights at the same positions, so all that each needs of its own is its identity.
 
+use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -14,17 +15,22 @@ const NTH: char = '*';
 /// Behind such a number.
 const END: char = ';';
 
-/// Routes of one kind with the same weights at the same positions.
-#[derive(Debug, Serialize, Deserialize)]
-struct RouteGroup {
+/// Routes of one kind with the same original weights, stable and canary at the same positions.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RouteGroup {
+    /// The list of the spec that they stand in; `http` if it is absent.
     #[serde(default = "http", skip_serializing_if = "is_http")]
     kind: RouteKind,
+    /// The position of stable in the lists of weights, from 0.
     stable: usize,
+    /// The position of the canary, from 0.
     canary: usize,
-    /// Said once more, so that a list of weights that lost one is not taken for it.
+    /// Whether the rollout adds the canary as a destination.
     #[serde(default, skip_serializing_if = "is_false")]
     adds: bool,
+    /// The weights before the rollout; `null` where none was written.
     original: Weights,
+    /// By what all weights are multiplied while the rollout runs.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     scale: i64,
     /// The identities, one behind the other; `*1;` behind the second of those that are alike.

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How much a finding weighs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// As it should be.
@@ -17,20 +20,17 @@ pub enum Level {
 }
 
 /// One thing that was looked at, with the way out where there is something to be done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// How much it weighs.
     pub level: Level,
     /// What was found.
     pub what: String,
     /// Why that matters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// What to do about it, as a command where that is possible.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
     /// The YAML that the fix speaks of, ready to be copied.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snippet: Option<String>,
 }
 
@@ -115,7 +115,7 @@ mod tests {
         assert!(Finding::refuses(&findings));
         assert_eq!(
             serde_json::to_string(&findings[0]).unwrap(),
-            r#"{"level":"ok","what":"metrics answer"}"#
+            r#"{"level":"ok","what":"metrics answer","why":null,"fix":null,"snippet":null}"#
         );
     }
 

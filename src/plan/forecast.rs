@@ -1,6 +1,7 @@
 //! What is to be expected of a plan under known traffic, before anything moves.
 
 use jiff::SignedDuration;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{AnalysisKind, Exposure, Finding, HumanDuration, OnStuck, Percent, Plan, Steps};
@@ -15,7 +16,7 @@ const LEAST: f64 = 3.0;
 const NEVER: SignedDuration = SignedDuration::from_hours(24 * 365);
 
 /// How long a rollout of an equal canary takes, and what a worse one could do. Good to a quarter.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Forecast {
     /// Requests per second to both versions together.
@@ -33,15 +34,13 @@ pub struct Forecast {
     /// The percentage of that step.
     pub broken_at: Percent,
     /// A smaller first step, where it spares much.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub smaller: Option<SmallerStep>,
     /// What each preset would make of the same steps; empty where none is used.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub presets: Vec<PresetForecast>,
 }
 
 /// One step before 100 %.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ForecastStep {
     /// What the canary gets.
@@ -53,7 +52,7 @@ pub struct ForecastStep {
 }
 
 /// A first step that costs less.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SmallerStep {
     /// The steps with the smaller one first.
@@ -67,7 +66,7 @@ pub struct SmallerStep {
 }
 
 /// What a preset would make of the plan.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PresetForecast {
     /// The preset.
@@ -80,7 +79,6 @@ pub struct PresetForecast {
     /// with a chance of at most 5 %. `None` where there is no verdict at all.
     pub overlooks: Option<f64>,
     /// The excess of slow requests that is not ruled out then; `None` where latency is ignored.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub overlooks_slow: Option<f64>,
 }
 

@@ -1,5 +1,6 @@
 //! The plan: every option decided.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -15,7 +16,7 @@ const DEFAULT_PROMETHEUS: &str = "istio-system/prometheus:9090";
 const USUAL_SCRAPE: HumanDuration = HumanDuration::seconds(15);
 
 /// A complete rollout plan. It travels in the object's annotation, so that any machine can go on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// The ladder.
@@ -50,7 +51,7 @@ pub struct Plan {
 }
 
 /// How the canary is judged, and the limits that go with it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Judgement {
     /// By evidence, or by plain limits.

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::format::{Layout, View};
@@ -16,17 +17,17 @@ use crate::rollout::{Reason, VersionCounts};
 use crate::verdict::Verdict;
 use crate::verdict::sequential::Evidence;
 
-/// A stretch of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// A period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Period {
-    /// From then on.
+    /// Its start.
     pub from: Timestamp,
-    /// Until then.
+    /// Its end.
     pub to: Timestamp,
 }
 
 /// What `analyze` found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AnalysisView {
     /// The format's version.
@@ -39,26 +40,29 @@ pub struct AnalysisView {
     pub stable: String,
     /// The canary.
     pub canary: String,
-    /// The rollout under way, if that is what was judged.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The rollout in progress; `null` where a period was analyzed without one.
     pub run: Option<String>,
     /// What the canary gets now.
     pub exposure: Exposure,
-    /// The time that was judged.
+    /// The period that was analyzed.
     pub period: Period,
     /// What is known.
     pub verdict: Verdict,
-    /// What was counted since the present step began.
-    pub step: VersionCounts,
-    /// What was counted over the whole time.
-    pub total: VersionCounts,
-    /// The evidence, where the analysis weighs any.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What was counted since the present step began; `null` where no metrics were read.
+    pub step_counts: Option<VersionCounts>,
+    /// What was counted over the whole period; `null` where no metrics were read.
+    pub total_counts: Option<VersionCounts>,
+    /// The evidence; `null` where the analysis weighs none.
     pub evidence: Option<Evidence>,
     /// Why.
     pub reasons: Vec<Reason>,
     /// What limits what the metrics show.
     pub warnings: Vec<MetricsWarning>,
+}
+
+impl AnalysisView {
+    /// The version of the format.
+    pub const VERSION: u32 = 1;
 }
 
 impl View for AnalysisView {
@@ -92,9 +96,14 @@ impl View for AnalysisView {
             stable: stable.into(),
             canary: canary.into(),
         };
-        writeln!(out, "{:<9}{}", "requests", versions.tally(self.total))?;
-        if self.step != self.total {
-            writeln!(out, "{:<9}{}", "step", versions.tally(self.step))?;
+        if let Some(total) = self.total_counts {
+            writeln!(out, "{:<9}{}", "requests", versions.requests(total))?;
+        }
+        if let Some(step) = self
+            .step_counts
+            .filter(|_| self.step_counts != self.total_counts)
+        {
+            writeln!(out, "{:<9}{}", "step", versions.requests(step))?;
         }
         for warning in &self.warnings {
             let text = escape(&warning.to_string()).into_owned();
@@ -121,7 +130,7 @@ impl View for AnalysisView {
 mod tests {
     use super::*;
     use crate::plan::Percent;
-    use crate::report::test_events::{bounded, tally};
+    use crate::report::test_events::{bounded, version_counts};
 
     fn view(verdict: Verdict) -> AnalysisView {
         AnalysisView {
@@ -137,8 +146,8 @@ mod tests {
                 to: "2026-01-01T13:00:00Z".parse().unwrap(),
             },
             verdict,
-            step: tally((0, 151), (14, 15_722)),
-            total: tally((0, 200), (17, 30_000)),
+            step_counts: Some(version_counts((0, 151), (14, 15_722))),
+            total_counts: Some(version_counts((0, 200), (17, 30_000))),
             evidence: None,
             reasons: vec![bounded(0.005)],
             warnings: Vec::new(),
@@ -183,7 +192,7 @@ mod tests {
     fn programs_read_the_same_in_json() {
         let json = serde_json::to_value(view(Verdict::NotEnoughData)).unwrap();
         assert_eq!(json["verdict"], "not-enough-data");
-        assert_eq!(json["total"]["canary"]["requests"], 200);
+        assert_eq!(json["totalCounts"]["canary"]["requests"], 200);
         assert_eq!(json["exposure"]["percent"], 10);
     }
 }

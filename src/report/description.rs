@@ -27,17 +27,17 @@ impl View for StatusRow {
                 &format!("{} -> {}", escape(stable), escape(canary)),
             )?;
         }
-        if let Some(lead) = &self.moves_with {
+        if let Some(lead) = &self.lead {
             field(
                 "With:",
                 &format!("shifted together with {}", escape(&lead.to_string())),
             )?;
         }
-        if !self.also.is_empty() {
-            let also: Vec<_> = self.also.iter().map(ToString::to_string).collect();
+        if !self.companions.is_empty() {
+            let companions: Vec<_> = self.companions.iter().map(ToString::to_string).collect();
             field(
                 "Also:",
-                &format!("{} (shifted together)", escape(&also.join(", "))),
+                &format!("{} (shifted together)", escape(&companions.join(", "))),
             )?;
         }
         if let Some(ladder) = ladder(self, palette) {
@@ -57,24 +57,34 @@ impl View for StatusRow {
             if let Some(seen) = driver.seen(&versions, self.at) {
                 field("Evidence:", &escape(&seen))?;
             }
+            if let Some(error) = &driver.report_error {
+                field("Evidence:", &palette.paint(Tone::Caution, escape(error)))?;
+            }
             for warning in driver.warnings() {
                 field("Metrics:", &palette.paint(Tone::Caution, escape(&warning)))?;
             }
         }
-        if let Some(by) = &self.by {
+        if let Some(by) = &self.changed_by {
             field("Changed:", &format!("by {}", escape(by)))?;
         }
         if let (Some(run), Some(began)) = (&self.run, self.began) {
             let ago = age(self.at.duration_since(began));
             field("Run:", &format!("{}, started {ago} ago", escape(run)))?;
         }
-        if let Some(plan) = &self.plan {
+        if let Some(plan) = &self.plan_hash {
             field("Plan:", &escape(plan))?;
         }
         if let Some(last) = &self.last {
             let ago = age(self.at.duration_since(last.at));
-            let text = format!("{}, {ago} ago by {}", last.outcome, escape(&last.by));
+            let text = format!(
+                "{}, {ago} ago by {}",
+                last.outcome,
+                escape(&last.changed_by)
+            );
             field("Last:", &text)?;
+        }
+        if let Some(error) = &self.last_error {
+            field("Last:", &palette.paint(Tone::Caution, escape(error)))?;
         }
         if let Some(error) = &self.error {
             field("Error:", &palette.paint(Tone::Bad, escape(error)))?;
@@ -136,9 +146,10 @@ fn phase(row: &StatusRow, palette: Palette) -> String {
 
 fn ladder(row: &StatusRow, palette: Palette) -> Option<String> {
     let (exposure, step, time) = (row.exposure?, row.step?, row.age()?);
+    let steps: Vec<_> = row.steps.iter().map(|step| step.exposure).collect();
     let standpoint = StepPosition {
-        steps: &row.steps,
-        step: step.number,
+        steps: &steps,
+        step,
         exposure,
         tone: Tone::Strong,
     };

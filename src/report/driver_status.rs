@@ -1,6 +1,7 @@
 //! Whether a driver is running, read from its lease.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::phrase::{self, Versions};
@@ -8,30 +9,37 @@ use super::{Tone, age, reason_text};
 use crate::cluster::LeaseStatus;
 use crate::rollout::DriverReport;
 
-/// What one look at the lease told.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// What the Lease tells of the driver.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DriverStatus {
     /// Who has the lease.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
     /// When it was renewed last, by the holder's clock.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub renewed: Option<Timestamp>,
     /// Whether that is no longer ago than a lease lasts, by this machine's clock.
     pub alive: bool,
-    /// What it saw last, at most a renewal old while it is alive.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub look: Option<DriverReport>,
+    /// Its last analysis of this run, at most a renewal old while it is alive.
+    pub report: Option<DriverReport>,
+    /// Why its last analysis cannot be read, if there is one.
+    pub report_error: Option<String>,
 }
 
 impl DriverStatus {
     /// What `status` means at `now` for run `run`.
     pub fn of(status: LeaseStatus, run: Option<&str>, now: Timestamp) -> Self {
-        let look = status.look.as_deref().and_then(DriverReport::read);
+        let report = status.report.as_deref().map(DriverReport::read);
+        let (report, error) = match report.transpose() {
+            Ok(report) => (report, None),
+            Err(error) => (
+                None,
+                Some(format!("the driver's report cannot be read: {error}")),
+            ),
+        };
         Self {
             alive: status.is_live(now),
-            look: look.filter(|look| run == Some(&look.run)),
+            report: report.filter(|report| run == Some(&report.run)),
+            report_error: error,
             holder: status.holder,
             renewed: status.renewed,
         }
@@ -63,22 +71,22 @@ impl DriverStatus {
 
     /// What limits what the metrics showed it, in words.
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
-        let warnings = self.look.iter().flat_map(|look| &look.warnings);
+        let warnings = self.report.iter().flat_map(|report| &report.warnings);
         warnings.map(ToString::to_string)
     }
 
     /// What was seen last, in words.
     pub(super) fn seen(&self, versions: &Versions, now: Timestamp) -> Option<String> {
-        let look = self.look.as_ref()?;
-        let verdict = phrase::so_far(look.verdict);
-        let verdict = match reason_text::joined(&look.reasons, versions) {
+        let report = self.report.as_ref()?;
+        let verdict = phrase::so_far(report.verdict);
+        let verdict = match reason_text::joined(&report.reasons, versions) {
             Some(reasons) => format!("{verdict}: {reasons}"),
             None => verdict.to_owned(),
         };
         Some(phrase::clauses([
-            Some(versions.counts(look.tally, look.shadow)),
+            Some(versions.counts(report.step_counts, report.mirror_counts)),
             Some(verdict),
-            Some(format!("{} ago", age(now.duration_since(look.at)))),
+            Some(format!("{} ago", age(now.duration_since(report.at)))),
         ]))
     }
 }

@@ -11,7 +11,7 @@ use super::phrase::{self, ToldWeights, Versions};
 use super::reason_text;
 use crate::metrics::MetricsWarning;
 use crate::number::grouped;
-use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck};
+use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, PlannedStep};
 use crate::report::{escape, forecast};
 use crate::rollout::{EventKind, Outcome, Reason, RouteChange, VersionCounts};
 use crate::verdict::Verdict;
@@ -22,7 +22,7 @@ impl EventText<'_> {
             kind @ EventKind::Planned { .. } => self.planned(kind),
             EventKind::StepStarted {
                 step,
-                steps,
+                step_count,
                 exposure,
                 routes,
                 took_millis: _,
@@ -30,13 +30,13 @@ impl EventText<'_> {
                 self.begin(*exposure);
                 let text = self.memory.told.changes(routes);
                 self.say(
-                    &format!("step {step}/{steps}"),
+                    &format!("step {step}/{step_count}"),
                     Tone::Strong,
                     Some(*exposure),
                     text,
                 );
             }
-            EventKind::Flowing { exposure, seen } => {
+            EventKind::TrafficSeen { exposure, seen } => {
                 let (stable, arrived) = (seen.stable.requests, seen.canary.requests);
                 let canary = &self.memory.versions.canary;
                 let text = match exposure {
@@ -53,30 +53,30 @@ impl EventText<'_> {
                 };
                 self.say("traffic", Tone::Plain, Some(*exposure), text);
             }
-            kind @ EventKind::Looked { .. } => self.looked(kind),
+            kind @ EventKind::Analyzed { .. } => self.looked(kind),
             EventKind::StepPassed {
                 step: _,
                 exposure,
-                tally,
-                shadow,
+                step_counts,
+                mirror_counts,
                 reasons,
-            } => self.passed(*exposure, (*tally, *shadow), reasons),
+            } => self.passed(*exposure, (*step_counts, *mirror_counts), reasons),
             EventKind::Tripped {
                 exposure,
-                tally,
-                shadow,
+                step_counts,
+                mirror_counts,
                 reasons,
                 took_millis,
             } => {
                 self.memory.tripped = true;
                 self.memory.told = ToldWeights::default();
                 let text = phrase::clauses([
-                    Some(self.memory.versions.counts(*tally, *shadow)),
+                    Some(self.memory.versions.counts(*step_counts, *mirror_counts)),
                     self.joined(reasons),
                     Some(format!(
                         "{} {} in {}",
                         self.memory.versions.canary,
-                        match shadow {
+                        match mirror_counts {
                             None => "set to 0 %",
                             Some(_) => "gets no mirrored requests",
                         },
@@ -86,7 +86,7 @@ impl EventText<'_> {
                 self.say("regressed", Tone::Bad, Some(*exposure), text);
                 self.memory.exposure = Some(Exposure::NONE);
             }
-            EventKind::Cleared { exposure, reasons } => {
+            EventKind::FalseAlarm { exposure, reasons } => {
                 self.begin(*exposure);
                 let text = phrase::clauses([
                     self.joined(reasons),
@@ -99,10 +99,10 @@ impl EventText<'_> {
             }
             EventKind::Regressed {
                 exposure,
-                tally,
-                shadow,
+                step_counts,
+                mirror_counts,
                 reasons,
-            } => self.regressed(*exposure, (*tally, *shadow), reasons),
+            } => self.regressed(*exposure, (*step_counts, *mirror_counts), reasons),
             EventKind::Waiting { exposure, reasons } => {
                 let text = self.joined(reasons).unwrap_or_default();
                 self.say("waiting", Tone::Caution, Some(*exposure), text);
@@ -113,7 +113,7 @@ impl EventText<'_> {
                 self.say("paused", Tone::Caution, self.memory.exposure, text);
                 self.next(self.command("resume"));
             }
-            EventKind::Continued { by } => {
+            EventKind::Resumed { by } => {
                 let text = format!("requested by {}", escape(by));
                 self.say("resumed", Tone::Plain, self.memory.exposure, text);
             }
@@ -121,11 +121,11 @@ impl EventText<'_> {
                 let text = format!("requested by {}", escape(by));
                 self.say("promote", Tone::Strong, Some(*exposure), text);
             }
-            EventKind::MetricsUnavailable { why, since, grace } => {
+            EventKind::MetricsUnavailable { why, lasted, grace } => {
                 let reason = Reason::MetricsUnusable(why.clone());
                 if self.is_news(Verdict::MetricsUnavailable, std::slice::from_ref(&reason)) {
                     let why = reason_text::reason(&reason, &self.memory.versions);
-                    let text = format!("{why}; {since} of {grace} allowed");
+                    let text = format!("{why}; {lasted} of {grace} allowed");
                     self.say("no metrics", Tone::Caution, self.memory.exposure, text);
                 }
             }
@@ -186,8 +186,8 @@ impl EventText<'_> {
                 cause: _,
                 routes,
                 took_millis,
-                total,
-            } => self.rolled_back(routes, *took_millis, *total),
+                total_counts,
+            } => self.rolled_back(routes, *took_millis, *total_counts),
             EventKind::Warning { text } => {
                 self.head("warning", Tone::Caution, Place::Gap, escape(text).into());
             }
@@ -206,7 +206,6 @@ impl EventText<'_> {
             routes,
             left_behind,
             steps,
-            skipped,
             prometheus,
             expected,
             requests_per_second,
@@ -228,7 +227,7 @@ impl EventText<'_> {
             phrase::routes(routes),
             self.memory.versions.stable,
             self.memory.versions.canary,
-            phrase::ladder(steps)
+            phrase::ladder(&exposures(steps))
         );
         let text = phrase::clauses([Some(text), forecast::brief(*expected, *requests_per_second)]);
         match resumed_from {
@@ -238,10 +237,12 @@ impl EventText<'_> {
                 self.head("resume", Tone::Strong, Place::None, text);
             }
         }
+        let skipped = steps.iter().filter(|step| step.skipped);
+        let skipped: Vec<_> = skipped.copied().collect();
         if !skipped.is_empty() {
             let text = format!(
                 "{}: {} already has it",
-                phrase::ladder(skipped),
+                phrase::ladder(&exposures(&skipped)),
                 self.memory.versions.canary
             );
             self.add("skipped", Tone::Plain, text);
@@ -258,14 +259,14 @@ impl EventText<'_> {
     }
 
     fn looked(&mut self, kind: &EventKind) {
-        let EventKind::Looked {
+        let EventKind::Analyzed {
             step: _,
-            steps: _,
+            step_count: _,
             evidence: _,
             exposure,
             verdict,
-            tally,
-            shadow,
+            step_counts,
+            mirror_counts,
             reasons,
             warnings,
             sample_age_millis,
@@ -280,7 +281,7 @@ impl EventText<'_> {
         let old = sample_age_millis.filter(|age| *age >= 60_000);
         let label = phrase::so_far(*verdict);
         let text = phrase::clauses([
-            Some(self.memory.versions.counts(*tally, *shadow)),
+            Some(self.memory.versions.counts(*step_counts, *mirror_counts)),
             Some(match self.joined(reasons) {
                 Some(reasons) => format!("{label}: {reasons}"),
                 None => label.to_owned(),
@@ -310,15 +311,16 @@ impl EventText<'_> {
     fn passed(
         &mut self,
         exposure: Exposure,
-        (tally, shadow): (VersionCounts, Option<VersionCounts>),
+        (step_counts, mirror_counts): (VersionCounts, Option<VersionCounts>),
         reasons: &[Reason],
     ) {
         let text = phrase::clauses([
-            Some(self.memory.versions.counts(tally, shadow)),
+            Some(self.memory.versions.counts(step_counts, mirror_counts)),
             self.joined(reasons),
         ]);
         // Who went on for want of a verdict, or without a request, was not found healthy.
-        let judged = shadow.unwrap_or(tally).canary.requests > 0 && exposure != Exposure::Testers;
+        let judged = mirror_counts.unwrap_or(step_counts).canary.requests > 0
+            && exposure != Exposure::Testers;
         if self.memory.undecided || !judged {
             self.say("passed", Tone::Caution, Some(exposure), text);
         } else {
@@ -329,10 +331,10 @@ impl EventText<'_> {
     fn regressed(
         &mut self,
         exposure: Exposure,
-        (tally, shadow): (VersionCounts, Option<VersionCounts>),
+        (step_counts, mirror_counts): (VersionCounts, Option<VersionCounts>),
         reasons: &[Reason],
     ) {
-        let counts = self.memory.versions.counts(tally, shadow);
+        let counts = self.memory.versions.counts(step_counts, mirror_counts);
         // The counts were told when it tripped, and the canary has had nothing since.
         if self.memory.tripped {
             let text = self.joined(reasons).unwrap_or(counts);
@@ -343,7 +345,12 @@ impl EventText<'_> {
         }
     }
 
-    fn rolled_back(&mut self, routes: &[RouteChange], took: u64, total: VersionCounts) {
+    fn rolled_back(
+        &mut self,
+        routes: &[RouteChange],
+        took: u64,
+        total_counts: Option<VersionCounts>,
+    ) {
         self.memory.rolled_back = true;
         self.memory.exposure = None;
         let object = &self.object;
@@ -352,7 +359,7 @@ impl EventText<'_> {
             phrase::restored(routes),
             millis(took)
         );
-        let harm = self.memory.versions.harm(total.canary);
+        let harm = self.memory.versions.harm(total_counts);
         let text = phrase::clauses([Some(state), harm]);
         self.head("rolled back", Tone::Strong, Place::Gap, text);
     }
@@ -362,7 +369,7 @@ impl EventText<'_> {
             outcome,
             exposure,
             took,
-            total,
+            total_counts,
             reasons,
             next,
         } = kind
@@ -380,7 +387,7 @@ impl EventText<'_> {
                         "{object}: all traffic on {canary} after {}",
                         took.whole_seconds()
                     )),
-                    self.memory.versions.harm(total.canary),
+                    self.memory.versions.harm(*total_counts),
                 ]);
                 self.say("promoted", Tone::Good, Some(exposure), text);
             }
@@ -427,6 +434,10 @@ impl EventText<'_> {
             self.next(escape(&command).into());
         }
     }
+}
+
+fn exposures(steps: &[PlannedStep]) -> Vec<Exposure> {
+    steps.iter().map(|step| step.exposure).collect()
 }
 
 /// How long a write took: `18ms`, `1.8s`, `1m2s`.

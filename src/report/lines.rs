@@ -54,7 +54,9 @@ mod tests {
     use super::*;
     use crate::metrics::MetricsWarning;
     use crate::plan::{Exposure, OnStuck, Percent};
-    use crate::report::test_events::{self, change, event, finished, looked, planned, step, tally};
+    use crate::report::test_events::{
+        self, change, event, finished, looked, planned, step, version_counts,
+    };
     use crate::rollout::{Cause, EventKind, Outcome, Reason};
     use crate::verdict::{self, Verdict};
 
@@ -90,9 +92,9 @@ mod tests {
         let mut events = test_events::regression();
         let mut given = 0;
         events.extend(events.clone());
-        events.retain(|event| matches!(event.event, EventKind::Looked { .. }));
+        events.retain(|event| matches!(event.event, EventKind::Analyzed { .. }));
         for event in &mut events {
-            if let EventKind::Looked { warnings, .. } = &mut event.event {
+            if let EventKind::Analyzed { warnings, .. } = &mut event.event {
                 given += 1;
                 *warnings = vec![MetricsWarning::SamplesLeftOut { samples: given }];
             }
@@ -144,7 +146,13 @@ mod tests {
         let look = |at, verdict, canary, reason: Reason| {
             event(
                 at,
-                looked(1, 1, verdict, tally((0, canary), (0, canary * 99)), reason),
+                looked(
+                    1,
+                    1,
+                    verdict,
+                    version_counts((0, canary), (0, canary * 99)),
+                    reason,
+                ),
             )
         };
         let too_few = |requests| {
@@ -178,7 +186,7 @@ mod tests {
                 at,
                 EventKind::MetricsUnavailable {
                     why: test_events::refused(),
-                    since: jiff::SignedDuration::from_secs(at).into(),
+                    lasted: jiff::SignedDuration::from_secs(at).into(),
                     grace: "2m".parse().unwrap(),
                 },
             )
@@ -200,7 +208,7 @@ mod tests {
                 change("http[c]", [9, 1], [10, 0]),
             ],
             took_millis: 1_840,
-            total: tally((0, 0), (0, 0)),
+            total_counts: Some(version_counts((0, 0), (0, 0))),
         };
         let rolling = EventKind::RollingBack {
             cause: Cause::Request,
@@ -227,14 +235,14 @@ mod tests {
         let mut plan = planned();
         if let EventKind::Planned {
             resumed_from,
-            skipped,
+            steps,
             left_behind,
             routes,
             ..
         } = &mut plan
         {
             *resumed_from = Some("ci@runner-7/4711".into());
-            *skipped = vec![Exposure::Share(Percent::whole(1))];
+            steps[0].skipped = true;
             *left_behind = vec!["http[internal]".into()];
             *routes = ["http[a]", "http[b]", "http[c]"].map(String::from).to_vec();
         }
@@ -248,11 +256,11 @@ mod tests {
 
     #[test]
     fn a_step_that_passed_for_want_of_a_verdict_is_not_called_healthy() {
-        let passed = |tally| EventKind::StepPassed {
+        let passed = |step_counts| EventKind::StepPassed {
             step: 1,
             exposure: Exposure::Share(Percent::whole(1)),
-            tally,
-            shadow: None,
+            step_counts,
+            mirror_counts: None,
             reasons: vec![],
         };
         let stuck = EventKind::NoVerdict {
@@ -262,9 +270,9 @@ mod tests {
         let text = told(&[
             event(0, step(1, 1, [100, 0], [99, 1])),
             event(3600, stuck),
-            event(3600, passed(tally((0, 12), (0, 1_188)))),
+            event(3600, passed(version_counts((0, 12), (0, 1_188)))),
             event(3600, step(2, 10, [99, 1], [90, 10])),
-            event(3660, passed(tally((0, 0), (0, 900)))),
+            event(3660, passed(version_counts((0, 0), (0, 900)))),
         ]);
         insta::assert_snapshot!(text, @"
         12:00:00 step 1/4     1 %    weights 99/1, was 100/0
@@ -281,7 +289,7 @@ mod tests {
             cause: Cause::NoMetrics,
             routes: vec![change("http[primary]", [90, 10], [100, 0])],
             took_millis: 18,
-            total: tally((0, 12), (0, 108)),
+            total_counts: Some(version_counts((0, 12), (0, 108))),
         };
         insta::assert_snapshot!(told(&[event(0, planned()), event(86_400, back)]), @"
         12:00:00 plan         shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9m at 212 req/s

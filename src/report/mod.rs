@@ -10,6 +10,7 @@
 mod age;
 mod analysis_view;
 mod description;
+mod document;
 mod driver_status;
 mod escape;
 mod event_formatter;
@@ -40,6 +41,7 @@ mod test_events;
 
 pub use age::age;
 pub use analysis_view::{AnalysisView, Period};
+pub use document::Document;
 pub use driver_status::DriverStatus;
 pub use escape::escape;
 pub use format::{Format, Layout, PrintError, View, object, print};
@@ -47,9 +49,9 @@ pub use journal::{Journal, JournalError, JournalFault, Recording};
 pub use lines::Lines;
 pub use live::Live;
 pub use palette::{ColorChoice, Palette, Terminal, Tone};
-pub use plan_view::{PlanView, PlannedRoute, PlannedStep};
+pub use plan_view::{PlanView, PlannedRoute};
 pub use simulation::Simulation;
-pub use status::{RouteState, RouteStatus, Standing, StatusRow, StepOf};
+pub use status::{RouteState, RouteStatus, Standing, StatusRow};
 pub use status_list::StatusList;
 pub use table::Table;
 pub use tee::Tee;

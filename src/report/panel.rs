@@ -20,7 +20,7 @@ pub(super) struct Panel {
     step: usize,
     exposure: Exposure,
     since: Timestamp,
-    tally: VersionCounts,
+    step_counts: VersionCounts,
     tone: Tone,
     note: String,
 }
@@ -42,7 +42,7 @@ impl Panel {
             step: 0,
             exposure: Exposure::NONE,
             since: event.at,
-            tally: VersionCounts::default(),
+            step_counts: VersionCounts::default(),
             tone: Tone::Plain,
             note: String::new(),
         };
@@ -69,7 +69,7 @@ impl Panel {
                     stable: escape(stable).into(),
                     canary: escape(canary).into(),
                 };
-                self.steps.clone_from(steps);
+                self.steps = steps.iter().map(|step| step.exposure).collect();
                 self.note(Tone::Plain, "starting");
             }
             EventKind::StepStarted { step, exposure, .. } => {
@@ -77,20 +77,20 @@ impl Panel {
                 self.begin(*exposure, event.at);
                 self.note(Tone::Plain, "waiting for the first requests");
             }
-            EventKind::Flowing { seen, .. } => {
-                self.tally = *seen;
+            EventKind::TrafficSeen { seen, .. } => {
+                self.step_counts = *seen;
                 self.note(Tone::Plain, phrase::so_far(Verdict::NotEnoughData));
             }
-            EventKind::Looked {
+            EventKind::Analyzed {
                 step,
                 verdict,
-                tally,
-                shadow,
+                step_counts,
+                mirror_counts,
                 reasons,
                 ..
             } => {
                 self.step = *step;
-                self.tally = shadow.unwrap_or(*tally);
+                self.step_counts = mirror_counts.unwrap_or(*step_counts);
                 let tone = match verdict {
                     Verdict::Healthy => Tone::Good,
                     Verdict::Regressed => Tone::Bad,
@@ -103,27 +103,39 @@ impl Panel {
                     None => self.note(tone, label),
                 }
             }
-            EventKind::StepPassed { tally, shadow, .. } => {
-                self.tally = shadow.unwrap_or(*tally);
+            EventKind::StepPassed {
+                step_counts,
+                mirror_counts,
+                ..
+            } => {
+                self.step_counts = mirror_counts.unwrap_or(*step_counts);
                 self.note(Tone::Good, "step passed");
             }
-            EventKind::Tripped { tally, shadow, .. } => {
-                self.tally = shadow.unwrap_or(*tally);
+            EventKind::Tripped {
+                step_counts,
+                mirror_counts,
+                ..
+            } => {
+                self.step_counts = mirror_counts.unwrap_or(*step_counts);
                 self.exposure = Exposure::NONE;
                 self.note(
                     Tone::Bad,
                     format!("regression suspected; {canary} is at 0 % until confirmed"),
                 );
             }
-            EventKind::Cleared { exposure, .. } => {
+            EventKind::FalseAlarm { exposure, .. } => {
                 self.begin(*exposure, event.at);
                 self.note(
                     Tone::Good,
                     format!("cleared; {canary} is back at {exposure}"),
                 );
             }
-            EventKind::Regressed { tally, shadow, .. } => {
-                self.tally = shadow.unwrap_or(*tally);
+            EventKind::Regressed {
+                step_counts,
+                mirror_counts,
+                ..
+            } => {
+                self.step_counts = mirror_counts.unwrap_or(*step_counts);
                 self.note(Tone::Bad, "regression confirmed");
             }
             EventKind::Waiting { reasons, .. } => {
@@ -134,16 +146,16 @@ impl Panel {
             EventKind::Paused { by } => {
                 self.note(Tone::Caution, format!("paused by {}", escape(by)));
             }
-            EventKind::Continued { by } => {
+            EventKind::Resumed { by } => {
                 self.note(Tone::Plain, format!("resumed by {}", escape(by)));
             }
             EventKind::Promoted { by, exposure } => {
                 self.exposure = *exposure;
                 self.note(Tone::Plain, format!("promoted by {}", escape(by)));
             }
-            EventKind::MetricsUnavailable { why, since, grace } => {
+            EventKind::MetricsUnavailable { why, lasted, grace } => {
                 let text = format!(
-                    "metrics unavailable for {since} of {grace}: {}",
+                    "metrics unavailable for {lasted} of {grace}: {}",
                     escape(&reason_text::unusable(why))
                 );
                 self.note(Tone::Caution, text);
@@ -183,7 +195,7 @@ impl Panel {
     fn begin(&mut self, exposure: Exposure, now: Timestamp) {
         self.exposure = exposure;
         self.since = now;
-        self.tally = VersionCounts::default();
+        self.step_counts = VersionCounts::default();
     }
 
     fn note(&mut self, tone: Tone, note: impl Into<String>) {
@@ -238,8 +250,8 @@ impl Panel {
             ]
         };
         let rows = [
-            cells(&self.versions.stable, self.tally.stable),
-            cells(&self.versions.canary, self.tally.canary),
+            cells(&self.versions.stable, self.step_counts.stable),
+            cells(&self.versions.canary, self.step_counts.canary),
         ];
         let width = |column: usize| {
             let widths = rows.iter().map(|row| row[column].chars().count());

@@ -30,8 +30,8 @@ impl Default for Versions {
 
 impl Versions {
     /// `v2 64 of 301 failed (21 %), v1 3 of 2 811`.
-    pub(super) fn tally(&self, tally: VersionCounts) -> String {
-        let (stable, canary) = (tally.stable, tally.canary);
+    pub(super) fn requests(&self, step_counts: VersionCounts) -> String {
+        let (stable, canary) = (step_counts.stable, step_counts.canary);
         let mut text = format!("{} {}", self.canary, failed(canary));
         text.push_str(", ");
         text.push_str(&self.stable);
@@ -44,18 +44,23 @@ impl Versions {
     }
 
     /// Of mirrored requests, where there are any, else of users': never both in one number.
-    pub(super) fn counts(&self, tally: VersionCounts, shadow: Option<VersionCounts>) -> String {
-        match shadow {
-            None => self.tally(tally),
-            Some(shadow) if shadow.canary.requests == 0 => {
+    pub(super) fn counts(
+        &self,
+        step_counts: VersionCounts,
+        mirror_counts: Option<VersionCounts>,
+    ) -> String {
+        match mirror_counts {
+            None => self.requests(step_counts),
+            Some(mirror_counts) if mirror_counts.canary.requests == 0 => {
                 format!("no metrics of the requests mirrored to {}", self.canary)
             }
-            Some(shadow) => format!("mirrored: {}", self.tally(shadow)),
+            Some(mirror_counts) => format!("mirrored: {}", self.requests(mirror_counts)),
         }
     }
 
     /// `64 of 452 requests failed on v2`; nothing where the canary had none.
-    pub(super) fn harm(&self, canary: Counts) -> Option<String> {
+    pub(super) fn harm(&self, total_counts: Option<VersionCounts>) -> Option<String> {
+        let canary = total_counts?.canary;
         (canary.requests > 0).then(|| {
             let of = part(canary);
             let requests = if canary.requests == 1 {
@@ -201,7 +206,7 @@ pub(super) fn clauses(parts: impl IntoIterator<Item = Option<String>>) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::test_events::{change, tally};
+    use crate::report::test_events::{change, version_counts};
 
     fn versions() -> Versions {
         Versions {
@@ -230,7 +235,10 @@ mod tests {
             ),
             ((0, 12), (0, 0), "v2 0 of 12 failed, v1 no requests"),
         ] {
-            assert_eq!(versions().tally(tally(canary, stable)), expected);
+            assert_eq!(
+                versions().requests(version_counts(canary, stable)),
+                expected
+            );
         }
     }
 

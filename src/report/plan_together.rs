@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::plan_view::{PlanView, PlannedRoute, least, stages};
+use super::plan_view::{PlanView, PlannedRoute, minimum, stages};
 use crate::istio::{Selection, VirtualService};
 use crate::rollout::{Companion, Rollout, route_of};
 
@@ -39,13 +39,10 @@ impl PlanView {
                     ..route
                 }
             }));
-            self.also.push(companion.object.clone());
+            self.companions.push(companion.object.clone());
         }
-        let already = rollout.original_share();
-        for step in &mut self.steps {
-            step.skipped = step.exposure.share() < already;
-        }
-        self.least = least(&self.steps);
+        self.steps = self.plan.planned_steps(rollout.original_share());
+        self.minimum = minimum(&self.steps);
         self
     }
 }
@@ -86,7 +83,9 @@ mod tests {
         let view = view([100, 0], [200, 0]);
         let mut out = Vec::new();
         view.show(&mut out, Layout::default()).unwrap();
-        let text = String::from_utf8(out).unwrap().replace(&view.hash, "HASH");
+        let text = String::from_utf8(out)
+            .unwrap()
+            .replace(&view.plan_hash, "HASH");
         insta::assert_snapshot!(text, @"
         shop/reviews   v1 -> v2   plan HASH
 
@@ -99,7 +98,7 @@ mod tests {
         next     kubectl canary start reviews -n shop --also shop/storefront
         ");
         let json = serde_json::to_value(&view).unwrap();
-        assert_eq!(json["also"], json!(["shop/storefront"]));
+        assert_eq!(json["companions"], json!(["shop/storefront"]));
     }
 
     #[test]
@@ -111,6 +110,6 @@ mod tests {
             skipped(view([80, 20], [80, 20])),
             [true, true, false, false]
         );
-        assert_eq!(view([80, 20], [100, 0]).least.to_string(), "3m");
+        assert_eq!(view([80, 20], [100, 0]).minimum.to_string(), "3m");
     }
 }

@@ -3,15 +3,16 @@
 use std::io::{self, Write};
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Layout, Palette, Table, Tone, View, escape, forecast, phrase};
 use crate::istio::{Selection, Split, VirtualService, Weights};
-use crate::plan::{Exposure, Finding, Forecast, HumanDuration, Level, Plan};
+use crate::plan::{Finding, Forecast, HumanDuration, Level, Plan, PlannedStep};
 use crate::rollout::{ObjectName, Phase, Rollout};
 
 /// A plan on an object, before anything has moved.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanView {
     /// The format's version.
@@ -28,22 +29,19 @@ pub struct PlanView {
     pub steps: Vec<PlannedStep>,
     /// The chosen routes; those of other objects with their object's name.
     pub routes: Vec<PlannedRoute>,
-    /// The objects that are shifted together with it, in order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub also: Vec<ObjectName>,
+    /// The companions that are shifted together with it, in the order in which they are patched.
+    pub companions: Vec<ObjectName>,
     /// Routes that keep sending to stable.
     pub left_behind: Vec<String>,
-    /// The least time that the whole takes, waits for people aside.
-    pub least: HumanDuration,
+    /// The minimum time of the whole, pauses aside.
+    pub minimum: HumanDuration,
     /// Every option decided.
     pub plan: Plan,
     /// A digest of the plan.
-    pub hash: String,
-    /// What is to be expected, if the traffic is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_hash: String,
+    /// What is to be expected; `null` where the traffic is not known.
     pub forecast: Option<Forecast>,
     /// The flags that the plan was asked for with, as a shell takes them.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub arguments: String,
     /// What preflight found.
     pub findings: Vec<Finding>,
@@ -51,22 +49,8 @@ pub struct PlanView {
     pub refused: bool,
 }
 
-/// One step.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PlannedStep {
-    /// What the canary gets.
-    pub exposure: Exposure,
-    /// The least time at it.
-    pub hold: HumanDuration,
-    /// Whether it waits for `promote` when it has passed.
-    pub pause: bool,
-    /// Whether it changes nothing, because the canary has that share already.
-    pub skipped: bool,
-}
-
 /// One route.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedRoute {
     /// `http[primary]`.
@@ -107,30 +91,20 @@ impl PlanView {
         let stages = stages(&rollout);
         let routes = selection.splits.iter();
         let routes = routes.map(|split| PlannedRoute::of(vs, split, &stages));
-        let already = rollout.original_share();
-        let steps = plan.steps.as_slice().iter().enumerate();
-        let steps: Vec<_> = steps
-            .map(|(index, step)| PlannedStep {
-                exposure: step.exposure,
-                hold: plan.dwell_of(index),
-                pause: step.pause,
-                // One that equals the share is judged before the next.
-                skipped: step.exposure.share() < already,
-            })
-            .collect();
+        let steps = plan.planned_steps(rollout.original_share());
         Self {
             version: 1,
             namespace: vs.namespace().to_owned(),
             name: vs.name().to_owned(),
             stable: selection.stable.to_string(),
             canary: selection.canary.to_string(),
-            least: least(&steps),
+            minimum: minimum(&steps),
             steps,
             routes: routes.collect(),
-            also: Vec::new(),
+            companions: Vec::new(),
             left_behind: selection.left_behind.clone(),
             plan: plan.clone(),
-            hash: plan.hash(),
+            plan_hash: plan.hash(),
             refused: Finding::refuses(&findings),
             forecast: None,
             arguments: String::new(),
@@ -161,7 +135,7 @@ impl PlanView {
 
     /// `1 % for 1m, 50 % for 1m, then until promote`.
     fn holds(&self) -> String {
-        let holds: Vec<_> = self.steps.iter().map(PlannedStep::words).collect();
+        let holds: Vec<_> = self.steps.iter().map(hold).collect();
         holds.join(", ")
     }
 }
@@ -173,8 +147,8 @@ pub(super) fn stages(rollout: &Rollout) -> Vec<Rollout> {
         .collect()
 }
 
-/// The least time that all steps take.
-pub(super) fn least(steps: &[PlannedStep]) -> HumanDuration {
+/// The minimum time of all steps together.
+pub(super) fn minimum(steps: &[PlannedStep]) -> HumanDuration {
     let holds = steps.iter().filter(|step| !step.skipped);
     let holds = holds.map(|step| step.hold.signed());
     holds
@@ -196,14 +170,12 @@ impl PlannedRoute {
     }
 }
 
-impl PlannedStep {
-    fn words(&self) -> String {
-        let title = self.exposure;
-        match (self.skipped, self.pause) {
-            (true, _) => format!("{title} skipped"),
-            (false, true) => format!("{title} for {}, then until promote", self.hold),
-            (false, false) => format!("{title} for {}", self.hold),
-        }
+fn hold(step: &PlannedStep) -> String {
+    let title = step.exposure;
+    match (step.skipped, step.pause) {
+        (true, _) => format!("{title} skipped"),
+        (false, true) => format!("{title} for {}, then until promote", step.hold),
+        (false, false) => format!("{title} for {}", step.hold),
     }
 }
 
@@ -221,7 +193,7 @@ impl View for PlanView {
             palette.paint(Tone::Strong, escape(&object)),
             escape(&self.stable),
             escape(&self.canary),
-            self.hash
+            self.plan_hash
         )?;
         let weights = self.steps.iter().map(|step| step.exposure.to_string());
         let titles = ["ROUTE".to_owned(), "NOW".to_owned()];
@@ -249,7 +221,7 @@ impl View for PlanView {
             "{:<9}{}; at least {}",
             "steps",
             self.holds(),
-            self.least
+            self.minimum
         )?;
         writeln!(out, "{:<9}{}", "metrics", escape(&self.plan.prometheus))?;
         if let Some(expected) = &self.forecast {
@@ -321,7 +293,7 @@ mod tests {
         let mut out = Vec::new();
         view.show(&mut out, Layout::default()).unwrap();
         let text = String::from_utf8(out).unwrap();
-        text.replace(&view.hash, "HASH")
+        text.replace(&view.plan_hash, "HASH")
     }
 
     #[test]
@@ -361,7 +333,7 @@ mod tests {
             "the step that equals it is judged"
         );
         assert_eq!(view.routes[0].steps[0], view.routes[0].now);
-        assert_eq!(view.least.to_string(), "12m");
+        assert_eq!(view.minimum.to_string(), "12m");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::forecast::name;
@@ -12,21 +13,23 @@ use crate::plan::{AnalysisKind, HumanDuration, Plan};
 use crate::simulate::{Lag, Probability, Reading, RunEnding, Scenario, SimulatedRun, Spread};
 
 /// A plan, the scenario it was simulated in, and the results.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Simulation {
+    /// The format's version.
+    pub version: u32,
     /// The seed of the first rollout; each later one has the next.
     pub seed: u64,
     /// Chances, times and failed requests.
-    pub table: crate::simulate::RunSummary,
+    pub summary: crate::simulate::RunSummary,
     /// The simulated versions.
     pub scenario: Scenario,
     /// Every option decided.
     pub plan: Plan,
     /// What became of the rollout in the middle.
-    pub typical: SimulatedRun,
+    pub median_run: SimulatedRun,
     /// Its seed.
-    pub typical_seed: u64,
+    pub median_run_seed: u64,
     /// What it looked like.
     #[serde(skip)]
     pub readings: Vec<Reading>,
@@ -36,6 +39,9 @@ pub struct Simulation {
 }
 
 impl Simulation {
+    /// The version of the format.
+    pub const VERSION: u32 = 1;
+
     /// One page with pictures, which needs nothing but itself.
     pub fn page(&self) -> String {
         Page(self).to_string()
@@ -131,9 +137,9 @@ impl Simulation {
     /// The endings with their chances.
     pub(super) fn chances(&self) -> [(RunEnding, Probability); 3] {
         [
-            (RunEnding::Promoted, self.table.promoted),
-            (RunEnding::RolledBack, self.table.rolled_back),
-            (RunEnding::Inconclusive, self.table.inconclusive),
+            (RunEnding::Promoted, self.summary.promoted),
+            (RunEnding::RolledBack, self.summary.rolled_back),
+            (RunEnding::Inconclusive, self.summary.inconclusive),
         ]
     }
 }
@@ -153,7 +159,7 @@ impl View for Simulation {
             let word = palette.paint(Tone::Caution, format!("{:<10}", "fault"));
             writeln!(out, "{word}{trouble}")?;
         }
-        let runs = grouped(self.table.runs as u64);
+        let runs = grouped(self.summary.runs as u64);
         writeln!(
             out,
             "{:<10}{runs} rollouts, seed {}\n",
@@ -172,12 +178,12 @@ impl View for Simulation {
         writeln!(out)?;
         let titles = ["", "mean", "median", "90th percentile", "95th percentile"];
         let mut numbers = Table::new(titles).without_headers(layout.without_headers);
-        let table = &self.table;
+        let table = &self.summary;
         for (what, spread) in [
-            ("total duration", table.seconds),
+            ("total duration", Some(table.seconds)),
             ("time to promotion", table.seconds_to_promote),
         ] {
-            if spread.mean > 0.0 {
+            if let Some(spread) = spread {
                 numbers.row(cells(what, spread, duration));
             }
         }

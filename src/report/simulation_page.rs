@@ -60,14 +60,14 @@ impl fmt::Display for Page<'_> {
             distribution(
                 "total duration",
                 &simulation.runs,
-                simulation.table.seconds,
+                simulation.summary.seconds,
                 |run| run.seconds,
                 true
             ),
             distribution(
                 "failed canary requests",
                 &simulation.runs,
-                simulation.table.failed,
+                simulation.summary.failed,
                 |run| run.failed as f64,
                 false
             )
@@ -93,7 +93,7 @@ impl Page<'_> {
                 .into_iter()
                 .map(|text| ("fault", text)),
         );
-        let runs = grouped(simulation.table.runs as u64);
+        let runs = grouped(simulation.summary.runs as u64);
         facts.push((
             "simulated",
             format!("{runs} rollouts, seed {}", simulation.seed),
@@ -122,7 +122,7 @@ impl Page<'_> {
     }
 
     fn numbers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let table = &self.0.table;
+        let table = &self.0.summary;
         writeln!(
             f,
             "<table><tr><th></th><th>mean</th><th>median</th><th>90th percentile</th><th>95th percentile</th></tr>"
@@ -151,14 +151,14 @@ impl Page<'_> {
     /// The rollout in the middle, over time.
     fn typical(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let simulation = self.0;
-        let (typical, readings) = (simulation.typical, &simulation.readings);
+        let (typical, readings) = (simulation.median_run, &simulation.readings);
         writeln!(
             f,
             "<h2>A typical rollout</h2>\n<p>{} after {}, {} failed canary requests; seed {}.</p>",
             word(typical.ending),
             duration(typical.seconds),
             grouped(typical.failed),
-            simulation.typical_seed
+            simulation.median_run_seed
         )?;
         let x = Axis {
             most: typical.seconds.max(1.0),

@@ -1,20 +1,19 @@
 //! Where a rollout stands, read from nothing but the object.
 
-use std::fmt;
-
 use jiff::{SignedDuration, Timestamp};
-use serde::{Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::{DriverStatus, phrase};
 use crate::istio::{Split, VirtualService, Weights};
-use crate::plan::Exposure;
+use crate::plan::{Exposure, PlannedStep};
 use crate::rollout::{LastRollout, ObjectName, Phase, Rollout, route_of};
 
 /// The version of the format that programs read.
 const VERSION: u32 = 1;
 
 /// What is under way on an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// Nothing.
@@ -56,29 +55,8 @@ impl From<Phase> for Standing {
     }
 }
 
-/// A step among others: `2/4`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StepOf {
-    /// The step, from 1.
-    pub number: usize,
-    /// The number of steps.
-    pub steps: usize,
-}
-
-impl fmt::Display for StepOf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.number, self.steps)
-    }
-}
-
-impl Serialize for StepOf {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// Whether a chosen route is as the rollout left it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RouteState {
     /// It has the weights that were set.
@@ -90,7 +68,7 @@ pub enum RouteState {
 }
 
 /// One chosen route.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteStatus {
     /// `http[primary]`; a route that is gone has only its digest.
@@ -102,7 +80,6 @@ pub struct RouteStatus {
     /// The position of the canary in the lists.
     pub canary: usize,
     /// The weights now.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub now: Option<Weights>,
     /// The weights that the state stands for.
     pub set: Weights,
@@ -111,7 +88,7 @@ pub struct RouteStatus {
 }
 
 /// Where one rollout stands.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusRow {
     /// The format's version.
@@ -122,8 +99,10 @@ pub struct StatusRow {
     pub name: String,
     /// What is under way.
     pub phase: Standing,
-    /// The step it is at, `2/4`.
-    pub step: Option<StepOf>,
+    /// The step it is at, from 1.
+    pub step: Option<usize>,
+    /// The number of steps.
+    pub step_count: Option<usize>,
     /// What the canary gets now.
     pub exposure: Option<Exposure>,
     /// The stable version.
@@ -140,25 +119,24 @@ pub struct StatusRow {
     pub run: Option<String>,
     /// Who drives it.
     pub holder: Option<String>,
-    /// Whether that one is alive, where its lease was looked at.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Whether the driver is running; `null` where the Lease was not read.
     pub driver: Option<DriverStatus>,
     /// Who changed it last, if that was not the driver.
-    pub by: Option<String>,
+    pub changed_by: Option<String>,
     /// A digest of the plan.
-    pub plan: Option<String>,
-    /// The ladder of the plan.
-    pub steps: Vec<Exposure>,
+    pub plan_hash: Option<String>,
+    /// The steps of the plan; empty without a rollout.
+    pub steps: Vec<PlannedStep>,
     /// The chosen routes; those of other objects with their object's name, where these were looked at.
     pub routes: Vec<RouteStatus>,
-    /// The objects that move with this one.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub also: Vec<ObjectName>,
-    /// The object that this one moves with.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub moves_with: Option<ObjectName>,
+    /// The companions that are shifted together with this object.
+    pub companions: Vec<ObjectName>,
+    /// The lead of the group, if this object is a companion.
+    pub lead: Option<ObjectName>,
     /// How the last rollout ended.
     pub last: Option<LastRollout>,
+    /// Why the last rollout's record cannot be read.
+    pub last_error: Option<String>,
     /// Why the state cannot be read.
     pub error: Option<String>,
     /// The commands that come next.
@@ -187,12 +165,20 @@ impl StatusRow {
     }
 
     fn idle(vs: &VirtualService, now: Timestamp) -> Self {
+        let (last, last_error) = match LastRollout::read(vs) {
+            Ok(last) => (last, None),
+            Err(error) => (
+                None,
+                Some(format!("the last rollout's record cannot be read: {error}")),
+            ),
+        };
         Self {
             version: VERSION,
             namespace: vs.namespace().to_owned(),
             name: vs.name().to_owned(),
             phase: Standing::Idle,
             step: None,
+            step_count: None,
             exposure: None,
             stable: None,
             canary: None,
@@ -202,13 +188,14 @@ impl StatusRow {
             run: None,
             holder: None,
             driver: None,
-            by: None,
-            plan: None,
+            changed_by: None,
+            plan_hash: None,
             steps: Vec::new(),
             routes: Vec::new(),
-            also: Vec::new(),
-            moves_with: None,
-            last: LastRollout::read(vs),
+            companions: Vec::new(),
+            lead: None,
+            last,
+            last_error,
             error: None,
             next: vec![command("plan", vs), command("start", vs)],
             at: now,
@@ -216,7 +203,6 @@ impl StatusRow {
     }
 
     fn driven(self, vs: &VirtualService, rollout: &Rollout) -> Self {
-        let steps = rollout.plan.steps.as_slice();
         let routes = rollout.routes.iter();
         let now = self.at;
         let next: &[&str] = match rollout.phase {
@@ -227,10 +213,8 @@ impl StatusRow {
         };
         Self {
             phase: rollout.phase.into(),
-            step: Some(StepOf {
-                number: rollout.step + 1,
-                steps: steps.len(),
-            }),
+            step: Some(rollout.step + 1),
+            step_count: Some(rollout.plan.len()),
             exposure: Some(rollout.exposure()),
             stable: Some(rollout.stable.to_string()),
             canary: Some(rollout.canary.to_string()),
@@ -239,18 +223,18 @@ impl StatusRow {
             began: Some(rollout.began),
             run: Some(rollout.run.clone()),
             holder: Some(rollout.holder.clone()),
-            by: rollout.by.clone(),
-            plan: Some(rollout.plan.hash()),
-            steps: rollout.plan.exposures(),
+            changed_by: rollout.changed_by.clone(),
+            plan_hash: Some(rollout.plan.hash()),
+            steps: rollout.plan.planned_steps(rollout.original_share()),
             routes: routes
                 .map(|split| RouteStatus::of(vs, rollout, split))
                 .collect(),
-            also: rollout
-                .also
+            companions: rollout
+                .companions
                 .iter()
                 .map(|companion| companion.object.clone())
                 .collect(),
-            moves_with: rollout.lead.clone(),
+            lead: rollout.lead.clone(),
             next: next.iter().map(|verb| command(verb, vs)).collect(),
             ..self
         }
@@ -277,7 +261,7 @@ impl StatusRow {
         let Ok(Some(rollout)) = Rollout::read(vs) else {
             return self;
         };
-        for companion in &rollout.also {
+        for companion in &rollout.companions {
             let Some(other) = found.iter().find(|vs| companion.object.names(vs)) else {
                 continue;
             };

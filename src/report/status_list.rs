@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::status::StatusRow;
@@ -9,7 +10,7 @@ use super::{Layout, Table, View, age, escape};
 use crate::rollout::Outcome;
 
 /// Where many rollouts stand.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusList {
     /// The format's version.
@@ -47,7 +48,7 @@ impl View for StatusList {
         if layout.wide {
             titles.extend(["STABLE", "CANARY", "HOLDER", "ROUTES", "LAST"]);
         }
-        let together = layout.wide && self.items.iter().any(|row| company(row).is_some());
+        let together = layout.wide && self.items.iter().any(|row| group(row).is_some());
         if together {
             titles.push("WITH");
         }
@@ -55,7 +56,7 @@ impl View for StatusList {
         for row in &self.items {
             let mut cells = cells(row, layout);
             if together {
-                cells.push(company(row).unwrap_or_default());
+                cells.push(group(row).unwrap_or_default());
             }
             table.row(cells);
         }
@@ -67,7 +68,7 @@ fn cells(row: &StatusRow, layout: Layout) -> Vec<String> {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let mut cells = vec![
         row.name.clone(),
-        row.step.map(|step| step.to_string()).unwrap_or_default(),
+        steps(row),
         match row.exposure {
             // As in kubectl, columns are separated by blanks and hold none.
             Some(exposure) => exposure.to_string().replace(" %", "").replace(' ', ":"),
@@ -98,9 +99,17 @@ fn cells(row: &StatusRow, layout: Layout) -> Vec<String> {
     cells
 }
 
-/// What an object moves with, if there is anything.
-fn company(row: &StatusRow) -> Option<String> {
-    let objects = row.moves_with.iter().chain(&row.also);
+/// The current step among all: `2/4`.
+fn steps(row: &StatusRow) -> String {
+    match (row.step, row.step_count) {
+        (Some(step), Some(count)) => format!("{step}/{count}"),
+        _ => String::new(),
+    }
+}
+
+/// The objects that an object is shifted together with, if there are any.
+fn group(row: &StatusRow) -> Option<String> {
+    let objects = row.lead.iter().chain(&row.companions);
     let objects: Vec<_> = objects.map(ToString::to_string).collect();
     (!objects.is_empty()).then(|| objects.join(","))
 }
@@ -122,9 +131,10 @@ fn short(outcome: Outcome) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::LeaseStatus;
     use crate::istio::{VirtualService, select_versions};
     use crate::plan::{Options, Plan};
-    use crate::report::{Format, RouteState, print};
+    use crate::report::{DriverStatus, Format, RouteState, print};
     use crate::rollout::{Cause, LAST, LastRollout, Phase, ROLLOUT, Rollout};
     use jiff::{SignedDuration, Timestamp};
     use serde_json::{Value, json};
@@ -306,12 +316,34 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_a_newer_version_is_called_that() {
+        let newer = json!({"version": 2, "outcome": "superb"}).to_string();
+        let vs = vs([100, 0], json!({LAST: newer}));
+        let lease = LeaseStatus {
+            holder: None,
+            renewed: None,
+            report: Some(json!({"version": 3}).to_string()),
+        };
+        let driver = DriverStatus::of(lease, None, now());
+        let row = StatusRow::of(&vs, now()).with_driver(&vs, driver);
+        let text = shown(&row, Layout::default());
+        for expected in [
+            "the last rollout's record cannot be read: it has version 2, this kubectl canary reads up to 1",
+            "the driver's report cannot be read: it has version 3, this kubectl canary reads up to 1",
+        ] {
+            assert!(text.contains(expected), "{text}");
+        }
+        let json = serde_json::to_value(&row).unwrap();
+        assert_eq!(json["last"], Value::Null);
+    }
+
+    #[test]
     fn programs_read_the_same_in_json() {
         let row = row([90, 10], &rollout());
         let json = serde_json::to_value(&row).unwrap();
         assert_eq!(json["version"], 1);
         assert_eq!(json["phase"], "waiting");
-        assert_eq!(json["step"], "2/4");
+        assert_eq!((&json["step"], &json["stepCount"]), (&json!(2), &json!(4)));
         assert_eq!(json["exposure"], json!({"kind": "share", "percent": 10}));
         assert_eq!(json["ageSeconds"], 312);
         assert_eq!(json["routes"][0]["now"], json!([90, 10]));

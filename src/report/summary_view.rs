@@ -2,18 +2,17 @@
 
 use std::io::{self, Write};
 
-use super::{Layout, View, escape};
+use super::{Layout, View, escape, object};
 use crate::rollout::Summary;
 
 impl View for Summary {
     fn names(&self) -> Vec<&str> {
-        let name = self.object.rsplit_once('/').map(|(_, name)| name);
-        vec![name.unwrap_or(&self.object)]
+        vec![&self.name]
     }
 
     /// One line in kubectl's manner; what led to it was told by the lines.
     fn show(&self, out: &mut dyn Write, _: Layout) -> io::Result<()> {
-        writeln!(out, "{} {}", escape(&self.object), self.outcome)
+        writeln!(out, "{} {}", escape(&object(&self.name)), self.outcome)
     }
 }
 
@@ -21,24 +20,27 @@ impl View for Summary {
 mod tests {
     use super::*;
     use crate::plan::Exposure;
-    use crate::report::{Format, object, print};
-    use crate::rollout::{Cause, Outcome, VersionCounts};
+    use crate::report::{Format, print};
+    use crate::rollout::{Cause, Outcome};
 
     #[test]
     fn a_result_is_one_line_or_a_name_or_json() {
         let at = "2026-01-01T12:00:00Z".parse().unwrap();
         let summary = Summary {
-            object: object("reviews"),
+            version: Summary::VERSION,
             namespace: "shop".into(),
+            name: "reviews".into(),
+            stable: "v1".into(),
+            canary: "v2".into(),
             run: "0198c0de".into(),
             outcome: Outcome::RolledBack(Cause::Regression),
             exit_code: 10,
             exposure: Exposure::NONE,
             step: 2,
-            steps: 4,
+            step_count: 4,
             began: at,
             ended: at,
-            total: VersionCounts::default(),
+            total_counts: None,
             rollback_millis: Some(21),
             reasons: vec![],
         };

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::plan::{Exposure, OnDrift, OnStuck, Percent};
+use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, Percent, PlannedStep};
 use crate::rollout::{
     Cause, Event, EventKind, Outcome, Reason, RouteChange, Unusable, VersionCounts,
 };
@@ -23,7 +23,7 @@ pub(super) fn event(seconds: i64, event: EventKind) -> Event {
 }
 
 /// Failures and requests of canary and stable.
-pub(super) fn tally(canary: (u64, u64), stable: (u64, u64)) -> VersionCounts {
+pub(super) fn version_counts(canary: (u64, u64), stable: (u64, u64)) -> VersionCounts {
     let counts = |(failures, requests)| Counts { requests, failures };
     VersionCounts {
         stable: counts(stable),
@@ -49,9 +49,13 @@ pub(super) fn planned() -> EventKind {
         routes: vec!["http[primary]".into()],
         left_behind: vec![],
         steps: [1, 10, 50, 100]
-            .map(|step| Exposure::Share(Percent::whole(step)))
+            .map(|step| PlannedStep {
+                exposure: Exposure::Share(Percent::whole(step)),
+                hold: HumanDuration::minutes(1),
+                pause: false,
+                skipped: false,
+            })
             .to_vec(),
-        skipped: vec![],
         prometheus: "istio-system/prometheus:9090".into(),
         expected: Some("9m4s".parse().unwrap()),
         requests_per_second: Some(212.4),
@@ -62,7 +66,7 @@ pub(super) fn planned() -> EventKind {
 pub(super) fn step(step: usize, weight: u32, before: [i64; 2], after: [i64; 2]) -> EventKind {
     EventKind::StepStarted {
         step,
-        steps: 4,
+        step_count: 4,
         exposure: Exposure::Share(Percent::whole(weight)),
         routes: vec![change("http[primary]", before, after)],
         took_millis: 12,
@@ -105,16 +109,16 @@ pub(super) fn looked(
     step: usize,
     weight: u32,
     verdict: Verdict,
-    tally: VersionCounts,
+    step_counts: VersionCounts,
     reason: Reason,
 ) -> EventKind {
-    EventKind::Looked {
+    EventKind::Analyzed {
         step,
-        steps: 4,
+        step_count: 4,
         exposure: Exposure::Share(Percent::whole(weight)),
         verdict,
-        tally,
-        shadow: None,
+        step_counts,
+        mirror_counts: None,
         reasons: vec![reason],
         evidence: None,
         warnings: Vec::new(),
@@ -127,7 +131,7 @@ pub(super) fn finished(outcome: Outcome, weight: u32, next: Option<&str>) -> Eve
         outcome,
         exposure: Exposure::Share(Percent::whole(weight)),
         took: "2m".parse().unwrap(),
-        total: tally((64, 452), (17, 18_533)),
+        total_counts: Some(version_counts((64, 452), (17, 18_533))),
         reasons: vec![evidence(9.8)],
         next: next.map(str::to_owned),
     }
@@ -141,9 +145,9 @@ pub(super) fn regression() -> Vec<Event> {
         event(0, step(1, 1, [100, 0], [99, 1])),
         event(
             4,
-            EventKind::Flowing {
+            EventKind::TrafficSeen {
                 exposure: Exposure::Share(Percent::whole(1)),
-                seen: tally((0, 2), (0, 212)),
+                seen: version_counts((0, 2), (0, 212)),
             },
         ),
         event(
@@ -152,7 +156,7 @@ pub(super) fn regression() -> Vec<Event> {
                 1,
                 1,
                 Verdict::NotEnoughData,
-                tally((0, 2), (0, 212)),
+                version_counts((0, 2), (0, 212)),
                 unbounded(),
             ),
         ),
@@ -161,8 +165,8 @@ pub(super) fn regression() -> Vec<Event> {
             EventKind::StepPassed {
                 step: 1,
                 exposure: Exposure::Share(Percent::whole(1)),
-                tally: tally((0, 151), (14, 15_722)),
-                shadow: None,
+                step_counts: version_counts((0, 151), (14, 15_722)),
+                mirror_counts: None,
                 reasons: vec![bounded(0.004)],
             },
         ),
@@ -171,8 +175,8 @@ pub(super) fn regression() -> Vec<Event> {
             105,
             EventKind::Tripped {
                 exposure: Exposure::Share(ten),
-                tally: tally((64, 301), (3, 2_811)),
-                shadow: None,
+                step_counts: version_counts((64, 301), (3, 2_811)),
+                mirror_counts: None,
                 reasons: vec![],
                 took_millis: 18,
             },
@@ -181,8 +185,8 @@ pub(super) fn regression() -> Vec<Event> {
             120,
             EventKind::Regressed {
                 exposure: Exposure::Share(ten),
-                tally: tally((64, 301), (3, 2_811)),
-                shadow: None,
+                step_counts: version_counts((64, 301), (3, 2_811)),
+                mirror_counts: None,
                 reasons: vec![evidence(9.8)],
             },
         ),
@@ -199,7 +203,7 @@ pub(super) fn regression() -> Vec<Event> {
                 cause: Cause::Regression,
                 routes: vec![change("http[primary]", [100, 0], [100, 0])],
                 took_millis: 21,
-                total: tally((64, 452), (17, 18_533)),
+                total_counts: Some(version_counts((64, 452), (17, 18_533))),
             },
         ),
         event(
@@ -218,7 +222,7 @@ pub(super) fn every_kind() -> Vec<Event> {
     let ten = Percent::whole(10);
     let mut events = regression();
     let others = [
-        EventKind::Cleared {
+        EventKind::FalseAlarm {
             exposure: Exposure::Share(ten),
             reasons: vec![
                 verdict::AnalysisReason::OnHold {
@@ -234,7 +238,7 @@ pub(super) fn every_kind() -> Vec<Event> {
         EventKind::Paused {
             by: "ada@laptop".into(),
         },
-        EventKind::Continued {
+        EventKind::Resumed {
             by: "ada@laptop".into(),
         },
         EventKind::Promoted {
@@ -243,7 +247,7 @@ pub(super) fn every_kind() -> Vec<Event> {
         },
         EventKind::MetricsUnavailable {
             why: refused(),
-            since: "30s".parse().unwrap(),
+            lasted: "30s".parse().unwrap(),
             grace: "2m".parse().unwrap(),
         },
         EventKind::MetricsBack {
@@ -281,15 +285,15 @@ fn number_of(kind: &EventKind) -> u8 {
     match kind {
         EventKind::Planned { .. } => 0,
         EventKind::StepStarted { .. } => 1,
-        EventKind::Flowing { .. } => 2,
-        EventKind::Looked { .. } => 3,
+        EventKind::TrafficSeen { .. } => 2,
+        EventKind::Analyzed { .. } => 3,
         EventKind::StepPassed { .. } => 4,
         EventKind::Tripped { .. } => 5,
-        EventKind::Cleared { .. } => 6,
+        EventKind::FalseAlarm { .. } => 6,
         EventKind::Regressed { .. } => 7,
         EventKind::Waiting { .. } => 8,
         EventKind::Paused { .. } => 9,
-        EventKind::Continued { .. } => 10,
+        EventKind::Resumed { .. } => 10,
         EventKind::Promoted { .. } => 11,
         EventKind::MetricsUnavailable { .. } => 12,
         EventKind::MetricsBack { .. } => 13,

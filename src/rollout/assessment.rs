@@ -51,8 +51,8 @@ pub struct Assessment {
     /// What the canary gets at the step that the analysis is at.
     at: Exposure,
     step: VersionCounts,
-    shadow: VersionCounts,
-    total: VersionCounts,
+    mirror_counts: VersionCounts,
+    total_counts: Option<VersionCounts>,
     alarm: Alarm,
     decision: Option<Decision>,
     reasons: Vec<AnalysisReason>,
@@ -67,8 +67,8 @@ impl Assessment {
             // Steps for testers may come before any that is judged.
             at: Exposure::Testers,
             step: VersionCounts::default(),
-            shadow: VersionCounts::default(),
-            total: VersionCounts::default(),
+            mirror_counts: VersionCounts::default(),
+            total_counts: None,
             alarm: Alarm::Quiet,
             decision: None,
             reasons: Vec::new(),
@@ -87,18 +87,18 @@ impl Assessment {
     }
 
     /// What was counted since the step began, while the canary had its weight.
-    pub fn step(&self) -> VersionCounts {
+    pub fn step_counts(&self) -> VersionCounts {
         self.step
     }
 
     /// What was counted of mirrored requests since the step began, and of stable beside them.
-    pub fn shadow(&self) -> VersionCounts {
-        self.shadow
+    pub fn mirror_counts(&self) -> VersionCounts {
+        self.mirror_counts
     }
 
-    /// What was counted over all steps.
-    pub fn total(&self) -> VersionCounts {
-        self.total
+    /// What was counted over all steps; nothing as long as no metrics were read.
+    pub fn total_counts(&self) -> Option<VersionCounts> {
+        self.total_counts
     }
 
     pub fn alarm(&self) -> Alarm {
@@ -169,13 +169,13 @@ impl Assessment {
             .is_some_and(|segment| segment.exposure == self.at && window.lies_after(segment.since));
         match reporter {
             Reporter::Source => {
-                self.total += counts;
+                *self.total_counts.get_or_insert_default() += counts;
                 if is_of_step {
                     self.step += counts;
                 }
             }
             Reporter::Destination if is_of_step && reporter_of(self.at) == reporter => {
-                self.shadow += counts
+                self.mirror_counts += counts
             }
             Reporter::Destination => {}
         }
@@ -233,7 +233,7 @@ impl Assessment {
         }
         self.at = exposure;
         self.step = VersionCounts::default();
-        self.shadow = VersionCounts::default();
+        self.mirror_counts = VersionCounts::default();
         self.analysis.begin_step(context(rollout, segment));
     }
 }

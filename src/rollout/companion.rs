@@ -7,14 +7,16 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::state::Rollout;
-use crate::istio::{Split, VirtualService, route_groups};
+use crate::istio::{RouteGroup, Split, VirtualService, route_groups};
 
 /// A VirtualService by namespace and name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
 pub struct ObjectName {
     /// The namespace.
     pub namespace: String,
@@ -77,7 +79,7 @@ impl From<ObjectName> for String {
 }
 
 /// Another object that moves with the lead, as the lead remembers it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Companion {
     /// Its name.
@@ -86,6 +88,7 @@ pub struct Companion {
     pub uid: String,
     /// Its chosen routes with their original weights.
     #[serde(with = "route_groups")]
+    #[schemars(with = "Vec<RouteGroup>")]
     pub routes: Vec<Split>,
 }
 
@@ -103,8 +106,8 @@ impl Companion {
 impl Rollout {
     /// The same with these companions, in the order in which they are to be patched.
     #[must_use]
-    pub fn with_companions(self, also: Vec<Companion>) -> Self {
-        Self { also, ..self }
+    pub fn with_companions(self, companions: Vec<Companion>) -> Self {
+        Self { companions, ..self }
     }
 
     /// The state of one of the companions, while `lead` has this one.
@@ -112,7 +115,7 @@ impl Rollout {
     pub fn of_companion(&self, lead: &VirtualService, companion: &Companion) -> Self {
         Self {
             routes: companion.routes.clone(),
-            also: Vec::new(),
+            companions: Vec::new(),
             lead: Some(ObjectName::of(lead)),
             ..self.clone()
         }
@@ -120,7 +123,10 @@ impl Rollout {
 
     /// Every chosen route, those of the companions included.
     pub fn all_routes(&self) -> impl Iterator<Item = &Split> {
-        let theirs = self.also.iter().flat_map(|companion| &companion.routes);
+        let theirs = self
+            .companions
+            .iter()
+            .flat_map(|companion| &companion.routes);
         self.routes.iter().chain(theirs)
     }
 }
@@ -185,7 +191,7 @@ mod tests {
         let lead = rollout(2);
         let now = lead.began;
         let lead = lead.at_step(1, Phase::Progressing, now);
-        let of_companion = lead.of_companion(&vs("reviews", json!({})), &lead.also[1]);
+        let of_companion = lead.of_companion(&vs("reviews", json!({})), &lead.companions[1]);
         let text = of_companion.to_annotation().unwrap();
         let companion = vs("gateway-1", json!({ROLLOUT: text}));
         let read = Rollout::read(&companion).unwrap().unwrap();
@@ -201,7 +207,10 @@ mod tests {
     #[test]
     fn without_companions_the_state_says_nothing_of_them() {
         let text = rollout(0).to_annotation().unwrap();
-        assert!(!text.contains("also") && !text.contains("lead"), "{text}");
+        assert!(
+            !text.contains("companions") && !text.contains("lead"),
+            "{text}"
+        );
     }
 
     #[test]

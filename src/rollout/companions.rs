@@ -48,7 +48,7 @@ impl Intent {
     pub fn before_companions(&self, stored: bool) -> Self {
         match self {
             // A dry run stores nothing, so nothing can be built upon the state.
-            Self::Complete(rollout, _) if !rollout.also.is_empty() && stored => {
+            Self::Complete(rollout, _) if !rollout.companions.is_empty() && stored => {
                 Self::State(rollout.clone())
             }
             intent => intent.clone(),
@@ -64,17 +64,15 @@ pub fn is_in_place(intent: &Intent, vs: &VirtualService) -> bool {
 
 /// Whether the rollout has ended well on this companion, ahead of its lead.
 fn is_promoted(rollout: &Rollout, vs: &VirtualService) -> bool {
-    let ended = matches!(
-        LastRollout::read(vs),
-        Some(LastRollout { run, outcome: Outcome::Promoted, .. }) if run == rollout.run
-    );
-    let last = rollout.plan.is_last(rollout.step);
+    let last = LastRollout::of_run(vs, &rollout.run);
+    let ended = last.is_some_and(|last| last.outcome == Outcome::Promoted);
+    let is_last = rollout.plan.is_last(rollout.step);
     let promoted = || {
         rollout
             .promoted_on(vs)
             .map(|desired| desired.difference(vs))
     };
-    ended && last && vs.annotation(ROLLOUT).is_none() && promoted() == Ok(None)
+    ended && is_last && vs.annotation(ROLLOUT).is_none() && promoted() == Ok(None)
 }
 
 /// Compares what a companion shows with the lead's rollout that one believes in.
@@ -130,11 +128,10 @@ pub fn blocker(
             }
         }
     }
-    if let Some(last) = LastRollout::read(vs)
-        && last.run == rollout.run
+    if let Some(last) = LastRollout::of_run(vs, &rollout.run)
         && matches!(last.outcome, Outcome::RolledBack(_))
     {
-        return Some(format!("{} has begun to roll back", last.by));
+        return Some(format!("{} has begun to roll back", last.changed_by));
     }
     let patch = goal.of_companion(lead, companion).patch(vs);
     patch.err().map(|error| error.to_string())
@@ -191,7 +188,7 @@ mod tests {
     }
 
     fn state(rollout: &Rollout, lead: &VirtualService) -> Value {
-        let own = rollout.of_companion(lead, &rollout.also[0]);
+        let own = rollout.of_companion(lead, &rollout.companions[0]);
         json!({ROLLOUT: own.to_annotation().unwrap()})
     }
 
@@ -207,7 +204,7 @@ mod tests {
         let sight = |rollout: &Rollout, vs: &VirtualService| match compare_companion(
             rollout,
             &lead,
-            &rollout.also[0],
+            &rollout.companions[0],
             vs,
         ) {
             Observed::InSync => "as believed".to_owned(),
@@ -284,7 +281,7 @@ mod tests {
     fn what_keeps_a_companion_from_moving_is_known_before_it_is_tried() {
         let (rollout, lead) = rollout();
         let goal = Intent::State(Box::new(rollout.clone()));
-        let why = |vs: &VirtualService| blocker(&goal, &lead, &rollout.also[0], vs);
+        let why = |vs: &VirtualService| blocker(&goal, &lead, &rollout.companions[0], vs);
         let at = |weights, annotations| vs("storefront", weights, annotations);
         let another = Rollout {
             run: "other".into(),
@@ -322,7 +319,9 @@ mod tests {
         let (rollout, lead) = rollout();
         let goal = Intent::State(Box::new(rollout.clone()));
         let seen = vs("storefront", [100, 0], ended(&rollout, Outcome::Promoted));
-        let patch = goal.of_companion(&lead, &rollout.also[0]).patch(&seen);
+        let patch = goal
+            .of_companion(&lead, &rollout.companions[0])
+            .patch(&seen);
         let patch = serde_json::to_string(&patch.unwrap()).unwrap();
         let tested =
             r#"{"op":"test","path":"/metadata/annotations/kubectl-canary.dev~1last","value""#;

@@ -34,16 +34,17 @@ pub fn respond(
 
 /// The event of a `promote`, `pause` or `resume` by another process, which made `before` into `now`.
 pub fn advanced(before: &Rollout, now: &Rollout) -> Option<EventKind> {
-    let by = now.by.clone().unwrap_or_else(|| "another client".into());
+    let by = now
+        .changed_by
+        .clone()
+        .unwrap_or_else(|| "another client".into());
     match now.phase {
         Phase::Paused if before.phase != Phase::Paused => Some(EventKind::Paused { by }),
         _ if before.step != now.step => Some(EventKind::Promoted {
             by,
             exposure: now.exposure(),
         }),
-        Phase::Progressing if before.phase != Phase::Progressing => {
-            Some(EventKind::Continued { by })
-        }
+        Phase::Progressing if before.phase != Phase::Progressing => Some(EventKind::Resumed { by }),
         Phase::Progressing | Phase::Waiting | Phase::Paused | Phase::Tripped => None,
     }
 }

@@ -1,18 +1,22 @@
-//! What a driver saw last, for those who ask about it elsewhere.
+//! The last analysis of a driver, for `status` on other machines.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Event, EventKind, VersionCounts};
 use super::reason::Reason;
+use super::record::{Unreadable, read_record};
 use crate::metrics::MetricsWarning;
 use crate::verdict::Verdict;
 
-/// The last look of a driver at the metrics. It stands on the driver's lease and is renewed with it, so
-/// that it costs no request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The last analysis of a driver. It stands on the driver's Lease and is written when that is renewed
+/// anyway, so that it costs no request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DriverReport {
+    /// The format's version.
+    pub version: u32,
     /// The run.
     pub run: String,
     /// When.
@@ -20,24 +24,25 @@ pub struct DriverReport {
     /// What is known.
     pub verdict: Verdict,
     /// What was counted since the step began.
-    pub tally: VersionCounts,
-    /// What was counted of mirrored requests, where any are mirrored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shadow: Option<VersionCounts>,
+    pub step_counts: VersionCounts,
+    /// The same of mirrored requests; `null` where none are mirrored.
+    pub mirror_counts: Option<VersionCounts>,
     /// Why.
     pub reasons: Vec<Reason>,
     /// What limits what the metrics show.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<MetricsWarning>,
 }
 
 impl DriverReport {
-    /// The look that an event tells of, if it does.
+    /// The version of the format that this binary writes, and the newest that it reads.
+    pub const VERSION: u32 = 1;
+
+    /// The report of an event, if that is an analysis.
     pub fn of(event: &Event) -> Option<Self> {
-        let EventKind::Looked {
+        let EventKind::Analyzed {
             verdict,
-            tally,
-            shadow,
+            step_counts,
+            mirror_counts,
             reasons,
             warnings,
             ..
@@ -46,11 +51,12 @@ impl DriverReport {
             return None;
         };
         Some(Self {
+            version: Self::VERSION,
             run: event.run.clone(),
             at: event.at,
             verdict: *verdict,
-            tally: *tally,
-            shadow: *shadow,
+            step_counts: *step_counts,
+            mirror_counts: *mirror_counts,
             reasons: reasons.clone(),
             warnings: warnings.clone(),
         })
@@ -58,11 +64,14 @@ impl DriverReport {
 
     /// The annotation's text.
     pub fn to_annotation(&self) -> String {
-        serde_json::to_string(self).expect("a look is plain data with string keys")
+        serde_json::to_string(self).expect("a report is plain data with string keys")
     }
 
-    /// A look by its annotation; one that cannot be read is none, since nothing depends on it.
-    pub fn read(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+    /// Reads the annotation's text.
+    ///
+    /// # Errors
+    /// If it is damaged or of a newer version. Nothing depends on it but what is shown.
+    pub fn read(text: &str) -> Result<Self, Unreadable> {
+        read_record(text, Self::VERSION)
     }
 }

@@ -1,6 +1,7 @@
 //! The one stream of events that every renderer draws from.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::metrics_outage::Unusable;
@@ -8,7 +9,7 @@ use super::outcome::{Cause, Outcome};
 use super::reason::Reason;
 use crate::istio::{VirtualService, Weights};
 use crate::metrics::MetricsWarning;
-use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck};
+use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, PlannedStep};
 use crate::verdict::sequential::Evidence;
 use crate::verdict::{Counts, Verdict};
 
@@ -25,10 +26,10 @@ impl<F: FnMut(&Event) + Send> Observer for F {
 }
 
 /// Something that happened in a rollout.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// The format's version; raised when a field is added.
+    /// The format's version.
     pub version: u32,
     /// When.
     pub at: Timestamp,
@@ -57,7 +58,7 @@ impl Event {
 }
 
 /// Requests of both versions over some time, side by side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VersionCounts {
     /// The stable version's.
     pub stable: Counts,
@@ -73,7 +74,7 @@ impl std::ops::AddAssign for VersionCounts {
 }
 
 /// The weights of one route before and after.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RouteChange {
     /// `http[primary]`.
     pub route: String,
@@ -88,9 +89,9 @@ pub struct RouteChange {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(
-    tag = "type",
+    tag = "kind",
     rename_all = "kebab-case",
     rename_all_fields = "camelCase"
 )]
@@ -105,20 +106,15 @@ pub enum EventKind {
         routes: Vec<String>,
         /// Routes that keep sending to stable.
         left_behind: Vec<String>,
-        /// The ladder.
-        steps: Vec<Exposure>,
-        /// Steps passed over, because the canary has that share already.
-        skipped: Vec<Exposure>,
+        /// The steps.
+        steps: Vec<PlannedStep>,
         /// Where the metrics come from.
         prometheus: String,
         /// The time to 100 % that was forecast, waits for people aside.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
         expected: Option<HumanDuration>,
         /// Requests per second to both versions before.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
         requests_per_second: Option<f64>,
         /// Whether this takes over a rollout under way, and from whom.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
         resumed_from: Option<String>,
     },
     /// The weights of a step are set.
@@ -126,7 +122,7 @@ pub enum EventKind {
         /// The step, from 1.
         step: usize,
         /// The number of steps.
-        steps: usize,
+        step_count: usize,
         /// What the canary gets.
         exposure: Exposure,
         /// What changed.
@@ -135,37 +131,34 @@ pub enum EventKind {
         took_millis: u64,
     },
     /// Requests are arriving at the canary: the data plane took the weights.
-    Flowing {
+    TrafficSeen {
         /// What the canary gets, as set.
         exposure: Exposure,
         /// What was seen since.
         seen: VersionCounts,
     },
     /// The metrics were looked at.
-    Looked {
+    Analyzed {
         /// The step, from 1.
         step: usize,
         /// The number of steps.
-        steps: usize,
+        step_count: usize,
         /// What the canary gets.
         exposure: Exposure,
         /// What is known.
         verdict: Verdict,
         /// What was counted since the step began.
-        tally: VersionCounts,
-        /// What was counted of requests mirrored to the canary since the step began, and of stable
-        /// beside them; what is mirrored reaches no user and is in no other count.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        shadow: Option<VersionCounts>,
+        step_counts: VersionCounts,
+        /// The same of requests mirrored to the canary, and of stable beside them; `null` where none
+        /// are mirrored. They reach no user and are in no other count.
+        mirror_counts: Option<VersionCounts>,
         /// Why.
         reasons: Vec<Reason>,
         /// The evidence behind it, where the analysis weighs any.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
         evidence: Option<Box<Evidence>>,
         /// What limits what the metrics show.
         warnings: Vec<MetricsWarning>,
         /// How old the newest sample is, in milliseconds.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
         sample_age_millis: Option<u64>,
     },
     /// The step has passed.
@@ -175,11 +168,10 @@ pub enum EventKind {
         /// What the canary gets.
         exposure: Exposure,
         /// What was counted since the step began.
-        tally: VersionCounts,
-        /// What was counted of requests mirrored to the canary since the step began, and of stable
-        /// beside them; what is mirrored reaches no user and is in no other count.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        shadow: Option<VersionCounts>,
+        step_counts: VersionCounts,
+        /// The same of requests mirrored to the canary, and of stable beside them; `null` where none
+        /// are mirrored. They reach no user and are in no other count.
+        mirror_counts: Option<VersionCounts>,
         /// Why.
         reasons: Vec<Reason>,
     },
@@ -188,18 +180,17 @@ pub enum EventKind {
         /// What the canary got before.
         exposure: Exposure,
         /// What was counted since the step began.
-        tally: VersionCounts,
-        /// What was counted of requests mirrored to the canary since the step began, and of stable
-        /// beside them; what is mirrored reaches no user and is in no other count.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        shadow: Option<VersionCounts>,
+        step_counts: VersionCounts,
+        /// The same of requests mirrored to the canary, and of stable beside them; `null` where none
+        /// are mirrored. They reach no user and are in no other count.
+        mirror_counts: Option<VersionCounts>,
         /// Why.
         reasons: Vec<Reason>,
         /// From the verdict to the weights, in milliseconds.
         took_millis: u64,
     },
     /// The trip is cleared: back to the step's weight.
-    Cleared {
+    FalseAlarm {
         /// What the canary gets now.
         exposure: Exposure,
         /// Why.
@@ -210,11 +201,10 @@ pub enum EventKind {
         /// What the canary got when it was found.
         exposure: Exposure,
         /// What was counted since the step began.
-        tally: VersionCounts,
-        /// What was counted of requests mirrored to the canary since the step began, and of stable
-        /// beside them; what is mirrored reaches no user and is in no other count.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        shadow: Option<VersionCounts>,
+        step_counts: VersionCounts,
+        /// The same of requests mirrored to the canary, and of stable beside them; `null` where none
+        /// are mirrored. They reach no user and are in no other count.
+        mirror_counts: Option<VersionCounts>,
         /// Why.
         reasons: Vec<Reason>,
     },
@@ -231,7 +221,7 @@ pub enum EventKind {
         by: String,
     },
     /// The rollout was resumed.
-    Continued {
+    Resumed {
         /// Who.
         by: String,
     },
@@ -247,7 +237,7 @@ pub enum EventKind {
         /// Why.
         why: Unusable,
         /// For how long already.
-        since: HumanDuration,
+        lasted: HumanDuration,
         /// For how long that is allowed.
         grace: HumanDuration,
     },
@@ -281,7 +271,6 @@ pub enum EventKind {
         /// Which attempt comes next, from 2.
         attempt: u32,
         /// The command that does the same by hand, where traffic depends on it.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
         manual: Option<String>,
     },
     /// Traffic is being taken back.
@@ -300,7 +289,7 @@ pub enum EventKind {
         /// From the decision to restored weights, in milliseconds.
         took_millis: u64,
         /// What was seen over all steps.
-        total: VersionCounts,
+        total_counts: Option<VersionCounts>,
     },
     /// Something to know that changes nothing.
     Warning {
@@ -316,11 +305,10 @@ pub enum EventKind {
         /// How long the rollout took.
         took: HumanDuration,
         /// What was seen over all steps.
-        total: VersionCounts,
+        total_counts: Option<VersionCounts>,
         /// Why.
         reasons: Vec<Reason>,
         /// The command that comes next, if there is one.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
         next: Option<String>,
     },
 }

@@ -27,7 +27,7 @@ impl Group {
         &'a self,
         rollout: &'a Rollout,
     ) -> impl Iterator<Item = (&'a Companion, &'a VirtualService)> {
-        rollout.also.iter().zip(&self.companions)
+        rollout.companions.iter().zip(&self.companions)
     }
 
     /// The chosen routes by name; those of companions with their object's name.
@@ -66,7 +66,7 @@ impl Group {
 
     /// The first companion that `intent` could not be applied to, and why, as far as the objects tell.
     pub fn blocker(&self, intent: &Intent) -> Option<(&VirtualService, String)> {
-        let known = intent.rollout().also.iter();
+        let known = intent.rollout().companions.iter();
         known
             .zip(&self.companions)
             .find_map(|(companion, vs)| Some((vs, blocker(intent, &self.lead, companion, vs)?)))

@@ -1,10 +1,12 @@
 //! What stays on the object when a rollout is over.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::companion::ObjectName;
 use super::outcome::Outcome;
+use super::record::{Unreadable, read_record};
 use super::state::Rollout;
 use crate::istio::VirtualService;
 
@@ -12,47 +14,65 @@ use crate::istio::VirtualService;
 pub const LAST: &str = "kubectl-canary.dev/last";
 
 /// The end of a rollout, short, so that a GitOps diff stays small.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastRollout {
     /// The format's version.
     pub version: u32,
     /// The run.
     pub run: String,
+    /// The stable version.
+    pub stable: String,
+    /// The canary.
+    pub canary: String,
     /// How it ended.
     pub outcome: Outcome,
     /// When.
     pub at: Timestamp,
     /// Who ended it.
-    pub by: String,
-    /// What ran: a digest of the plan.
-    pub plan: String,
-    /// The object that this one moved with, if it did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_by: String,
+    /// A digest of the plan.
+    pub plan_hash: String,
+    /// The lead of the group that this object was a companion in, if it was.
     pub lead: Option<ObjectName>,
 }
 
 impl LastRollout {
+    /// The version of the format that this binary writes, and the newest that it reads.
+    pub const VERSION: u32 = 1;
+
     /// The end of `rollout`.
     pub fn of(rollout: &Rollout, outcome: Outcome, by: &str, at: Timestamp) -> Self {
         Self {
-            version: 1,
+            version: Self::VERSION,
             run: rollout.run.clone(),
+            stable: rollout.stable.to_string(),
+            canary: rollout.canary.to_string(),
             outcome,
             at,
-            by: by.to_owned(),
-            plan: rollout.plan.hash(),
+            changed_by: by.to_owned(),
+            plan_hash: rollout.plan.hash(),
             lead: rollout.lead.clone(),
         }
     }
 
-    /// The last ending on `vs`; one that cannot be read is no ending, since nothing depends on it.
-    pub fn read(vs: &VirtualService) -> Option<Self> {
-        serde_json::from_str(vs.annotation(LAST)?).ok()
+    /// How the last rollout on `vs` ended, if there was one.
+    ///
+    /// # Errors
+    /// If the record is damaged or of a newer version. Nothing depends on it but what is shown.
+    pub fn read(vs: &VirtualService) -> Result<Option<Self>, Unreadable> {
+        let text = vs.annotation(LAST);
+        text.map(|text| read_record(text, Self::VERSION))
+            .transpose()
+    }
+
+    /// How run `run` ended on `vs`, if that is its last rollout and can be read.
+    pub fn of_run(vs: &VirtualService, run: &str) -> Option<Self> {
+        Self::read(vs).ok()?.filter(|last| last.run == run)
     }
 
     /// The annotation's text.
     pub fn to_annotation(&self) -> String {
-        serde_json::to_string(self).expect("an ending is plain data with string keys")
+        serde_json::to_string(self).expect("the record of an end is plain data with string keys")
     }
 }

@@ -66,13 +66,13 @@ impl Machine {
     }
 
     /// What was counted since the step began.
-    pub fn step(&self) -> VersionCounts {
-        self.assessment.step()
+    pub fn step_counts(&self) -> VersionCounts {
+        self.assessment.step_counts()
     }
 
-    /// What was counted over all steps.
-    pub fn total(&self) -> VersionCounts {
-        self.assessment.total()
+    /// What was counted over all steps; nothing as long as no metrics were read.
+    pub fn total_counts(&self) -> Option<VersionCounts> {
+        self.assessment.total_counts()
     }
 
     /// Why the last decision was made.
@@ -103,8 +103,8 @@ impl Machine {
 
     /// What was counted since the step began of requests mirrored to the canary, and of stable beside
     /// them; `None` at a step that mirrors nothing.
-    pub fn shadow(&self) -> Option<VersionCounts> {
-        self.mirror().map(|step| step.shadow)
+    pub fn mirror_counts(&self) -> Option<VersionCounts> {
+        self.mirror().map(|step| step.mirror_counts)
     }
 
     /// What is known of the step, where it mirrors requests.
@@ -112,8 +112,8 @@ impl Machine {
         let share = self.plan().exposure(self.rollout.step).mirrored()?;
         Some(MirrorStep {
             share,
-            users: self.step(),
-            shadow: self.assessment.shadow(),
+            users: self.step_counts(),
+            mirror_counts: self.assessment.mirror_counts(),
         })
     }
 
@@ -183,22 +183,22 @@ impl Machine {
             let after = HumanDuration::from(now.duration_since(since));
             emit(EventKind::MetricsBack { after });
         }
-        let tally = self.step();
-        let seen = self.shadow().unwrap_or(tally);
+        let step_counts = self.step_counts();
+        let seen = self.mirror_counts().unwrap_or(step_counts);
         if !self.traffic_seen && seen.canary.requests > 0 {
             self.traffic_seen = true;
-            emit(EventKind::Flowing {
+            emit(EventKind::TrafficSeen {
                 exposure: self.rollout.exposure(),
                 seen,
             });
         }
-        emit(EventKind::Looked {
+        emit(EventKind::Analyzed {
             step: self.rollout.step + 1,
-            steps: self.plan().len(),
+            step_count: self.plan().len(),
             exposure: self.rollout.exposure(),
             verdict: self.assessment.verdict(&self.rollout),
-            tally,
-            shadow: self.shadow(),
+            step_counts,
+            mirror_counts: self.mirror_counts(),
             reasons: self.reasons(),
             evidence: self.assessment.weighed().map(Box::new),
             warnings: quality.warnings.clone(),
@@ -233,8 +233,8 @@ impl Machine {
     fn regressed(&self, cause: Cause, emit: &mut dyn FnMut(EventKind)) -> Action {
         emit(EventKind::Regressed {
             exposure: self.rollout.exposure(),
-            tally: self.step(),
-            shadow: self.shadow(),
+            step_counts: self.step_counts(),
+            mirror_counts: self.mirror_counts(),
             reasons: self.reasons(),
         });
         Action::RollBack {
@@ -289,8 +289,8 @@ impl Machine {
             emit(EventKind::StepPassed {
                 step: self.rollout.step + 1,
                 exposure: self.rollout.exposure(),
-                tally: self.step(),
-                shadow: self.shadow(),
+                step_counts: self.step_counts(),
+                mirror_counts: self.mirror_counts(),
                 reasons: self.reasons(),
             });
         }
@@ -408,7 +408,7 @@ impl Machine {
         if is_news {
             emit(EventKind::MetricsUnavailable {
                 why: why.clone(),
-                since: lasted,
+                lasted,
                 grace,
             });
         }
@@ -448,7 +448,7 @@ impl Machine {
                 let outcome = last.outcome;
                 self.override_reason(Reason::Ended {
                     outcome,
-                    by: last.by,
+                    by: last.changed_by,
                 });
                 Action::Leave(outcome)
             }
@@ -511,9 +511,11 @@ impl Machine {
     pub fn suspects_pods(&self) -> bool {
         let expected = match self.rollout.exposure().mirrored() {
             Some(_) => self.mirror().map_or(0.0, |step| step.expected()),
-            None => self.step().stable.requests as f64 * self.rollout.exposure().share().share(),
+            None => {
+                self.step_counts().stable.requests as f64 * self.rollout.exposure().share().share()
+            }
         };
-        let canary = self.shadow().unwrap_or(self.step()).canary;
+        let canary = self.mirror_counts().unwrap_or(self.step_counts()).canary;
         self.outage.lasts()
             || canary.requests == 0 && expected >= 5.0
             || canary.requests > 0 && canary.failures == canary.requests

@@ -19,13 +19,13 @@ pub struct MirrorStep {
     /// What users sent.
     pub users: VersionCounts,
     /// What the versions' own proxies report: mirrored requests at the canary, users' at stable.
-    pub shadow: VersionCounts,
+    pub mirror_counts: VersionCounts,
 }
 
 impl MirrorStep {
     /// Whether a version's own proxy reports nothing, so that there is nothing to compare.
     pub fn is_unseen(&self) -> bool {
-        self.shadow.canary.requests == 0 || self.shadow.stable.requests == 0
+        self.mirror_counts.canary.requests == 0 || self.mirror_counts.stable.requests == 0
     }
 
     /// The mirrored requests that stable's requests must have come to.
@@ -47,8 +47,8 @@ impl MirrorStep {
     pub fn unseen(&self) -> Reason {
         Reason::MirrorUnseen {
             expected: self.expected().round() as u64,
-            stable_seen: self.shadow.stable.requests > 0,
-            canary_seen: self.shadow.canary.requests > 0,
+            stable_seen: self.mirror_counts.stable.requests > 0,
+            canary_seen: self.mirror_counts.canary.requests > 0,
         }
     }
 }
@@ -73,7 +73,7 @@ mod tests {
             let step = MirrorStep {
                 share: Percent::whole(10),
                 users,
-                shadow: VersionCounts::default(),
+                mirror_counts: VersionCounts::default(),
             };
             let (least, scrape) = (seconds(10), seconds(5));
             assert_eq!(step.is_overdue(seconds(elapsed), least, scrape), overdue);

@@ -35,8 +35,8 @@ pub fn compare(believed: &Rollout, vs: &VirtualService) -> Observed {
     let shown = match Rollout::read(vs) {
         Ok(Some(shown)) => shown,
         Ok(None) => {
-            return match LastRollout::read(vs) {
-                Some(last) if last.run == believed.run => Observed::Ended(last),
+            return match LastRollout::of_run(vs, &believed.run) {
+                Some(last) => Observed::Ended(last),
                 // Nothing of ours was there yet, so only the weights can have become others.
                 _ if !believed.has_begun() => {
                     different(vs, believed.original_on(vs)).map_or(Observed::InSync, drifted)
@@ -71,7 +71,7 @@ pub fn is_on_its_way_back(believed: &Rollout, vs: &VirtualService) -> bool {
             .original_on(vs)
             .is_ok_and(|desired| desired.is_exactly(vs))
     };
-    !believed.also.is_empty()
+    !believed.companions.is_empty()
         && vs.last_manager() == Some(FIELD_MANAGER)
         && is_original()
         && is_ours()

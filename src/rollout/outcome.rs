@@ -10,7 +10,7 @@ use super::event::VersionCounts;
 use super::reason::Reason;
 use crate::plan::Exposure;
 
-/// Why traffic was taken back.
+/// Why it was rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
@@ -24,9 +24,9 @@ pub enum Cause {
     Signal,
     /// A step's time was up without a verdict.
     Inconclusive,
-    /// The metrics stayed away.
+    /// The metrics were unavailable for too long.
     NoMetrics,
-    /// Another client changed the routes, and the policy says to go back.
+    /// Another client changed the routes, and the policy is to roll back.
     Drift,
     /// The API server, or a webhook behind it, does not take the next step.
     Refused,
@@ -34,7 +34,7 @@ pub enum Cause {
 
 /// How it ended. Each has an exit code of its own in the one table of `cli`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(tag = "kind", content = "cause", rename_all = "kebab-case")]
 pub enum Outcome {
     /// The canary has all the traffic.
     Promoted,
@@ -84,14 +84,20 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The result of a run, for `-o json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The result of `start`, `resume`, `promote`, `pause` and `abort`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// `virtualservice.networking.istio.io/NAME`.
-    pub object: String,
-    /// Its namespace.
+    /// The format's version.
+    pub version: u32,
+    /// The VirtualService's namespace.
     pub namespace: String,
+    /// The VirtualService's name.
+    pub name: String,
+    /// The stable version.
+    pub stable: String,
+    /// The canary.
+    pub canary: String,
     /// The run.
     pub run: String,
     /// How it ended.
@@ -103,16 +109,20 @@ pub struct Summary {
     /// The step it ended at, from 1.
     pub step: usize,
     /// The number of steps.
-    pub steps: usize,
+    pub step_count: usize,
     /// When it began.
     pub began: Timestamp,
     /// When it ended.
     pub ended: Timestamp,
-    /// What was seen over all steps.
-    pub total: VersionCounts,
-    /// From the decision to take traffic back to restored weights, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What was counted over all steps; `null` where this process read no metrics.
+    pub total_counts: Option<VersionCounts>,
+    /// From the decision to roll back to restored weights, in milliseconds; `null` without a rollback.
     pub rollback_millis: Option<u64>,
     /// Why.
     pub reasons: Vec<Reason>,
+}
+
+impl Summary {
+    /// The version of the format that this binary writes.
+    pub const VERSION: u32 = 1;
 }

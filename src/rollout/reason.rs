@@ -33,7 +33,6 @@ pub enum Reason {
     /// The step ends without a verdict; the reasons that follow say why.
     NoVerdict {
         /// The step's time, where that is up.
-        #[serde(skip_serializing_if = "Option::is_none", default)]
         after: Option<HumanDuration>,
     },
     /// A suspected regression was neither confirmed nor cleared in the step's time.

@@ -1,12 +1,13 @@
 //! Where a rollout stands, and what its weights were over time.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Exposure;
 
 /// Where a rollout stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// The step is being judged.
@@ -19,8 +20,8 @@ pub enum Phase {
     Tripped,
 }
 
-/// A stretch of time at one weight: what a later run needs to rebuild the evidence.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A period at one weight: what another process needs to rebuild the evidence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Segment {
     /// What the canary got.
     pub exposure: Exposure,

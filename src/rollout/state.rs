@@ -3,12 +3,16 @@
 //! It moves in the same patch as the weights, so the two never disagree, and it holds all that
 //! another machine needs to go on or to go back.
 
+use std::num::NonZeroUsize;
+
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::companion::{Companion, ObjectName};
+use super::record::{Unreadable, read_record};
 use super::segment::{Phase, Segment};
-use crate::istio::{Destination, RouteKind, Split, VirtualService, route_groups};
+use crate::istio::{Destination, RouteGroup, RouteKind, Split, VirtualService, route_groups};
 use crate::metrics::Unit;
 use crate::plan::{Exposure, HumanDuration, Percent, Plan};
 
@@ -22,7 +26,7 @@ const VERSION: u32 = 1;
 const MAX_BYTES: usize = 8 * 1024;
 
 /// A rollout under way.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
     /// The format's version.
@@ -31,21 +35,23 @@ pub struct Rollout {
     pub run: String,
     /// Where it stands.
     pub phase: Phase,
-    /// The step it is at, from 0.
+    /// The step it is at, from 0; the annotation counts from 1, as everything that is read does.
+    #[serde(with = "from_one")]
+    #[schemars(with = "NonZeroUsize")]
     pub step: usize,
     /// Since when it is at this step.
     pub since: Timestamp,
     /// When it began.
     pub began: Timestamp,
-    /// How far the stable version's past was looked at before it began. Whoever goes on with the
-    /// rollout, or replays it, looks at the same.
+    /// How long before the start stable's metrics were read; a driver that resumes the rollout, and
+    /// `analyze`, read the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub past: Option<HumanDuration>,
+    pub lookback: Option<HumanDuration>,
     /// Who drives it.
     pub holder: String,
     /// Who changed it last, if that was not the driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
+    pub changed_by: Option<String>,
     /// What is being done.
     pub plan: Plan,
     /// The version that carried the traffic.
@@ -54,16 +60,17 @@ pub struct Rollout {
     pub canary: Destination,
     /// The chosen routes with their original weights; those that are divided alike stand together.
     #[serde(with = "route_groups")]
+    #[schemars(with = "Vec<RouteGroup>")]
     pub routes: Vec<Split>,
     /// The weights so far; none as long as nothing was written.
     pub history: Vec<Segment>,
-    /// Where a trip that is cleared leads back to, if that is not [`Phase::Progressing`].
+    /// The phase after a false alarm, if that is not [`Phase::Progressing`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after_trip: Option<Phase>,
-    /// The objects that move with this one, in the order in which they are patched.
+    pub resume_to: Option<Phase>,
+    /// The objects that are shifted together with this one, in the order in which they are patched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub also: Vec<Companion>,
-    /// The object that this one moves with; only a companion's state names one.
+    pub companions: Vec<Companion>,
+    /// The lead of the group; only a companion's state names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lead: Option<ObjectName>,
 }
@@ -122,16 +129,16 @@ impl Rollout {
             step: 0,
             since: now,
             began: now,
-            past: None,
+            lookback: None,
             holder,
-            by: None,
+            changed_by: None,
             plan,
             stable,
             canary,
             routes: route_groups::in_order(&routes),
             history: Vec::new(),
-            after_trip: None,
-            also: Vec::new(),
+            resume_to: None,
+            companions: Vec::new(),
             lead: None,
         }
     }
@@ -150,20 +157,13 @@ impl Rollout {
             name: vs.name().to_owned(),
             why,
         };
-        let value: serde_json::Value =
-            serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
-        match value.get("version").and_then(serde_json::Value::as_u64) {
-            Some(found) if found > u64::from(VERSION) => {
-                return Err(RolloutError::Newer {
-                    object: vs.full_name(),
-                    found,
-                });
-            }
-            Some(_) => {}
-            None => return Err(damaged("it has no version".into())),
-        }
-        let rollout: Self =
-            serde_json::from_value(value).map_err(|error| damaged(error.to_string()))?;
+        let rollout: Self = read_record(text, VERSION).map_err(|error| match error {
+            Unreadable::Newer { found, .. } => RolloutError::Newer {
+                object: vs.full_name(),
+                found,
+            },
+            Unreadable::Damaged(why) => damaged(why),
+        })?;
         rollout.check().map_err(damaged)?;
         Ok(Some(rollout))
     }
@@ -235,7 +235,7 @@ impl Rollout {
     /// The phase that follows when a trip is cleared: a held rollout stays held.
     #[must_use]
     pub fn cleared(&self, now: Timestamp) -> Self {
-        self.in_phase(self.after_trip.unwrap_or(Phase::Progressing), now)
+        self.in_phase(self.resume_to.unwrap_or(Phase::Progressing), now)
     }
 
     /// Goes to a step at `now`; the caller writes it.
@@ -245,8 +245,8 @@ impl Rollout {
         next.step = step;
         next.phase = phase;
         next.since = now;
-        next.by = None;
-        next.after_trip = None;
+        next.changed_by = None;
+        next.resume_to = None;
         next.note_exposure(now);
         next
     }
@@ -255,14 +255,14 @@ impl Rollout {
     #[must_use]
     pub fn in_phase(&self, phase: Phase, now: Timestamp) -> Self {
         let mut next = self.clone();
-        next.after_trip = match (phase, self.phase) {
+        next.resume_to = match (phase, self.phase) {
             (Phase::Tripped, Phase::Waiting | Phase::Paused) => Some(self.phase),
-            (Phase::Tripped, Phase::Tripped) => self.after_trip,
+            (Phase::Tripped, Phase::Tripped) => self.resume_to,
             (Phase::Tripped, Phase::Progressing)
             | (Phase::Progressing | Phase::Waiting | Phase::Paused, _) => None,
         };
         next.phase = phase;
-        next.by = None;
+        next.changed_by = None;
         next.note_exposure(now);
         next
     }
@@ -281,6 +281,21 @@ impl Rollout {
     /// The command that takes the traffic back by hand, whatever became of this process.
     pub fn abort_command(vs: &VirtualService) -> String {
         format!("kubectl canary abort {} -n {}", vs.name(), vs.namespace())
+    }
+}
+
+/// A position from 0 here and from 1 in the annotation.
+mod from_one {
+    use std::num::NonZeroUsize;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(step: &usize, serializer: S) -> Result<S::Ok, S::Error> {
+        (step + 1).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+        Ok(NonZeroUsize::deserialize(deserializer)?.get() - 1)
     }
 }
 
@@ -342,7 +357,7 @@ mod tests {
                 "has version 2, this kubectl canary reads up to 1",
             ),
             (
-                good.replace("\"step\":0", "\"step\":9"),
+                good.replace("\"step\":1", "\"step\":10"),
                 "is damaged: it is at step 10 of 4",
             ),
             (good.replace("[100,0]", "[-5,0]"), "make no sense"),

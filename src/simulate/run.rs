@@ -4,6 +4,7 @@
 //! later, and weights change in the middle of a window.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sampler::Sampler;
@@ -35,7 +36,7 @@ pub struct Simulator<'a> {
 }
 
 /// How a rollout ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunEnding {
     /// The canary has all the traffic.
@@ -47,7 +48,8 @@ pub enum RunEnding {
 }
 
 /// What one rollout came to.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct SimulatedRun {
     /// How it ended.
     pub ending: RunEnding,
@@ -219,7 +221,7 @@ impl Run<'_> {
         let share = self.weights.last().map_or(0.0, |weight| weight.1);
         let mut emit = |event| match event {
             EventKind::NoVerdict { .. } => *undecided = true,
-            EventKind::Looked {
+            EventKind::Analyzed {
                 verdict, evidence, ..
             } => watch(Reading {
                 at: now,

@@ -1,9 +1,10 @@
 //! What is simulated: a pair of versions, their traffic, and what goes wrong.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A pair of versions under traffic.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Scenario {
     /// Requests per second to both versions together.
@@ -41,7 +42,7 @@ impl Default for Scenario {
 }
 
 /// Log-normal request durations.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DurationModel {
     /// Stable's median in milliseconds.
@@ -56,7 +57,7 @@ pub struct DurationModel {
 }
 
 /// What goes wrong beside the versions themselves. All of it may happen at once.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Disturbance {
     /// Both versions fail together.
@@ -79,7 +80,7 @@ pub struct Disturbance {
 }
 
 /// Both versions fail together for a while.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Outage {
     /// Earliest and latest start, in seconds into the rollout; uniform between.
@@ -91,7 +92,7 @@ pub struct Outage {
 }
 
 /// Whose counters arrive a scrape late.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lag {
     /// Stable's.
@@ -101,7 +102,7 @@ pub enum Lag {
 }
 
 /// A canary that has to warm up.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Warmup {
     /// For how many seconds.
@@ -111,7 +112,7 @@ pub struct Warmup {
 }
 
 /// A shared resource that the canary's traffic exhausts.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Overload {
     /// Share of the traffic from which it hurts.

@@ -1,11 +1,12 @@
 //! Many simulated rollouts, and what became of them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::run::{RunEnding, SimulatedRun};
 
 /// A number with the interval in which 95 % of the rollouts lie.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Spread {
     /// The mean.
@@ -23,7 +24,7 @@ pub struct Spread {
 }
 
 /// A chance with the 95 % interval that the number of rollouts leaves (Wilson's).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Probability {
     /// How often it happened, as a share.
     pub share: f64,
@@ -34,7 +35,7 @@ pub struct Probability {
 }
 
 /// What became of many rollouts of one scenario.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunSummary {
     /// Rollouts.
@@ -47,14 +48,14 @@ pub struct RunSummary {
     pub inconclusive: Probability,
     /// Seconds to the end.
     pub seconds: Spread,
-    /// Seconds to a promotion, where there was one.
-    pub seconds_to_promote: Spread,
+    /// Seconds to a promotion; `null` where there was none.
+    pub seconds_to_promote: Option<Spread>,
     /// Failed canary requests.
     pub failed: Spread,
     /// Canary requests that failed because it is worse than stable.
     pub excess: Spread,
-    /// The same over the rollouts that were rolled back.
-    pub excess_rolled_back: Spread,
+    /// The same over the rollouts that were rolled back; `null` where none was.
+    pub excess_rolled_back: Option<Spread>,
     /// Requests to either version that failed because of the canary.
     pub damage: Spread,
 }
@@ -66,47 +67,47 @@ impl RunSummary {
             let times = runs.iter().filter(|o| o.ending == ending).count();
             Probability::of(times, runs.len())
         };
+        let spread =
+            |of: fn(&SimulatedRun) -> f64| Spread::of(runs.iter().map(of)).unwrap_or_default();
         let ended = |ending: RunEnding| move |o: &&SimulatedRun| o.ending == ending;
         Self {
             runs: runs.len(),
             rolled_back: chance(RunEnding::RolledBack),
             promoted: chance(RunEnding::Promoted),
             inconclusive: chance(RunEnding::Inconclusive),
-            seconds: Spread::of(runs.iter().map(|o| o.seconds)),
+            seconds: spread(|o| o.seconds),
             seconds_to_promote: Spread::of(
                 runs.iter()
                     .filter(ended(RunEnding::Promoted))
                     .map(|o| o.seconds),
             ),
-            failed: Spread::of(runs.iter().map(|o| o.failed as f64)),
-            excess: Spread::of(runs.iter().map(|o| o.excess)),
+            failed: spread(|o| o.failed as f64),
+            excess: spread(|o| o.excess),
             excess_rolled_back: Spread::of(
                 runs.iter()
                     .filter(ended(RunEnding::RolledBack))
                     .map(|o| o.excess),
             ),
-            damage: Spread::of(runs.iter().map(|o| o.damage)),
+            damage: spread(|o| o.damage),
         }
     }
 }
 
 impl Spread {
-    /// Of no value: all 0.
-    pub fn of(values: impl Iterator<Item = f64>) -> Self {
+    /// Of no value there is none.
+    pub fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.collect();
         values.sort_by(f64::total_cmp);
-        let Some(last) = values.len().checked_sub(1) else {
-            return Self::default();
-        };
+        let last = values.len().checked_sub(1)?;
         let at = |share: f64| values[(share * last as f64).round() as usize];
-        Self {
+        Some(Self {
             mean: values.iter().sum::<f64>() / values.len() as f64,
             median: at(0.5),
             low: at(0.025),
             nine_in_ten: at(0.9),
             nineteen_in_twenty: at(0.95),
             high: at(0.975),
-        }
+        })
     }
 }
 
@@ -180,12 +181,12 @@ mod tests {
 
     #[test]
     fn a_spread_has_its_middle_and_ends() {
-        let spread = Spread::of((0..=1000).map(f64::from));
+        let spread = Spread::of((0..=1000).map(f64::from)).unwrap();
         assert_eq!(
             (spread.low, spread.median, spread.high),
             (25.0, 500.0, 975.0)
         );
-        assert_eq!(Spread::of(std::iter::empty()), Spread::default());
+        assert_eq!(Spread::of(std::iter::empty()), None);
     }
 
     #[test]

@@ -63,7 +63,7 @@ async fn start_gated(shop: &Shop) -> Finish {
 fn last_look(shop: &Shop) -> (Verdict, Evidence) {
     let mut told = shop.told().into_iter().rev();
     let found = told.find_map(|event| match event {
-        EventKind::Looked {
+        EventKind::Analyzed {
             verdict,
             evidence: Some(evidence),
             ..
@@ -107,7 +107,7 @@ async fn the_past_of_a_rollout_has_the_evidence_of_the_run_that_lived_through_it
         (Verdict::Healthy, Verdict::Healthy)
     );
     assert_eq!(Exit::from(view.verdict), Exit::Done);
-    assert_eq!(view.total, finish.total);
+    assert_eq!(view.total_counts, finish.total_counts);
     assert_eq!(view.exposure.to_string(), "50 %");
 }
 
@@ -141,7 +141,7 @@ async fn a_replay_looks_as_far_back_as_the_run_did() {
     let hang = Rule::new(PrometheusFault::Hang).containing("[3901s]");
     shop.world.faults().prometheus(hang.times(1));
     start_gated(&shop).await;
-    assert_eq!(shop.rollout().unwrap().past.unwrap().to_string(), "1h");
+    assert_eq!(shop.rollout().unwrap().lookback.unwrap().to_string(), "1h");
     let (_, evidence) = last_look(&shop);
     let view = whole(&shop).await;
     assert_same(view.evidence.as_ref().unwrap(), &evidence);
@@ -205,7 +205,10 @@ async fn a_gate_after_the_fact_finds_what_a_rollout_would_have_found() {
         assert_eq!(Exit::from(view.verdict), exit);
         assert_eq!(view.run, None);
         assert_eq!(view.exposure.to_string(), "10 %");
-        assert!(view.total.canary.requests > 9_000, "{view:#?}");
+        assert!(
+            view.total_counts.unwrap().canary.requests > 9_000,
+            "{view:#?}"
+        );
         // Before the split there was nothing to judge.
         let before = Analyze {
             from: Some(shop.after(-850)),
@@ -226,7 +229,7 @@ async fn a_part_of_a_rollout_is_judged_by_itself() {
     tokio::time::sleep(Duration::from_secs(300)).await;
     let view = analyze(&shop, ago("4m")).await.unwrap();
     assert_eq!(view.verdict, Verdict::Healthy, "{view:#?}");
-    let half = view.total.canary.requests as f64 / (200.0 * 240.0);
+    let half = view.total_counts.unwrap().canary.requests as f64 / (200.0 * 240.0);
     assert!((0.4..0.52).contains(&half), "{view:#?}");
 }
 

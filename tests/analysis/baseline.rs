@@ -54,7 +54,7 @@ async fn begun(shop: &Shop) -> (Rollout, Vec<u64>, Duration) {
 }
 
 fn past(rollout: &Rollout) -> String {
-    rollout.past.expect("it says so").to_string()
+    rollout.lookback.expect("it says so").to_string()
 }
 
 #[tokio::test(start_paused = true)]

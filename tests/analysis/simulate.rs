@@ -32,7 +32,7 @@ fn a_healthy_canary_is_promoted_and_a_broken_one_rolled_back() {
         ("--analysis threshold --canary-errors 20%", 0.0, 0.99),
         ("--steps 1,10:pause,50,100", 0.99, 0.0),
     ] {
-        let table = simulated(flags).table;
+        let table = simulated(flags).summary;
         assert!(table.promoted.share >= promoted, "{flags}: {table:?}");
         assert!(table.rolled_back.share >= rolled_back, "{flags}: {table:?}");
     }
@@ -42,14 +42,14 @@ fn a_healthy_canary_is_promoted_and_a_broken_one_rolled_back() {
 fn a_canary_that_is_worse_is_found_on_mirrored_requests_at_no_cost() {
     let steps = "--steps mirror:10%,1,10,50,100";
     for flags in ["--canary-errors 5%", "--canary-errors 100%"] {
-        let table = simulated(&format!("{steps} {flags}")).table;
+        let table = simulated(&format!("{steps} {flags}")).summary;
         assert!(table.rolled_back.share >= 0.99, "{flags}: {table:?}");
         assert!(table.failed.nineteen_in_twenty == 0.0, "{flags}: {table:?}");
         let seconds = table.seconds.nineteen_in_twenty;
         assert!(seconds < 300.0, "{flags}: {table:?}");
     }
     let simulation = simulated(steps);
-    let table = &simulation.table;
+    let table = &simulation.summary;
     assert!(table.rolled_back.share <= 0.01, "{table:?}");
     assert!(table.promoted.share >= 0.98, "{table:?}");
     let words = shown(&simulation);
@@ -59,7 +59,7 @@ fn a_canary_that_is_worse_is_found_on_mirrored_requests_at_no_cost() {
 #[test]
 fn a_shared_outage_holds_a_rollout_and_does_not_end_it() {
     for late in ["", "--late-counters stable", "--late-counters canary"] {
-        let table = simulated(&format!("--outage-rate 30% {late}")).table;
+        let table = simulated(&format!("--outage-rate 30% {late}")).summary;
         assert!(table.rolled_back.share <= 0.01, "{late}: {table:?}");
         assert!(table.promoted.share >= 0.98, "{late}: {table:?}");
     }
@@ -67,7 +67,7 @@ fn a_shared_outage_holds_a_rollout_and_does_not_end_it() {
 
 #[test]
 fn a_regression_that_starts_late_is_found_while_the_canary_is_watched() {
-    let table = simulated("--canary-errors 10% --regression-after 4m --bake 30m").table;
+    let table = simulated("--canary-errors 10% --regression-after 4m --bake 30m").summary;
     assert!(table.rolled_back.share >= 0.99, "{table:?}");
     assert!(table.seconds.low >= 240.0, "{table:?}");
 }
@@ -76,7 +76,7 @@ fn a_regression_that_starts_late_is_found_while_the_canary_is_watched() {
 fn cold_starts_get_the_room_that_the_plan_gives() {
     let rolled_back = |flags: &str| {
         let flags = format!("--requests-per-second 5000 --cold-errors 5% {flags}");
-        simulated(&flags).table.rolled_back.share
+        simulated(&flags).summary.rolled_back.share
     };
     assert!(rolled_back("") <= 0.01);
     assert!(rolled_back("--warmup 0s") >= 0.9);
@@ -88,7 +88,7 @@ fn cold_starts_get_the_room_that_the_plan_gives() {
 fn too_little_traffic_ends_as_the_plan_says() {
     for (policy, promoted) in [("rollback", 0.0), ("hold", 0.0), ("promote", 1.0)] {
         let flags = "--requests-per-second 0.1 --step-timeout 10m --on-inconclusive";
-        let table = simulated(&format!("{flags} {policy}")).table;
+        let table = simulated(&format!("{flags} {policy}")).summary;
         assert!(
             (table.promoted.share - promoted).abs() < 0.01,
             "{policy}: {table:?}"
@@ -132,13 +132,17 @@ fn the_forecast_says_what_the_simulation_shows() {
         };
         let forecast = Forecast::of(&simulation.plan, traffic, 0, 1000).unwrap();
         let ours = forecast.total.unwrap().signed().as_secs_f64();
-        let median = simulation.table.seconds_to_promote.median;
+        let median = simulation
+            .summary
+            .seconds_to_promote
+            .unwrap_or_default()
+            .median;
         println!("{per_second} {flags}: {ours} s forecast, {median} s simulated");
         assert!((ours / median - 1.0).abs() < 0.25, "{ours} for {median}");
         let broken = simulated(&format!(
             "--requests-per-second {per_second} --canary-age 1h --canary-errors 100% {flags}"
         ));
-        let (ours, mean) = (forecast.broken, broken.table.failed.mean);
+        let (ours, mean) = (forecast.broken, broken.summary.failed.mean);
         println!("{per_second} {flags}: {ours} failed forecast, {mean} simulated");
         assert!((ours / mean - 1.0).abs() < 0.4, "{ours} for {mean}");
     }

@@ -31,7 +31,7 @@ async fn pause_promote_and_resume_work_beside_the_driver() {
 
     assert_eq!(app.canary("resume reviews").run().await.code, Some(0));
     driver
-        .until(|event| matches!(event, EventKind::Continued { .. }))
+        .until(|event| matches!(event, EventKind::Resumed { .. }))
         .await;
     driver
         .until(|event| matches!(event, EventKind::Waiting { .. }))

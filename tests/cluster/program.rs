@@ -191,7 +191,7 @@ impl Running {
     /// Waits until the canary has got requests at this percentage.
     pub(crate) async fn until_flowing_at(&mut self, percentage: &str) {
         self.until(|event| {
-            matches!(event, EventKind::Flowing { exposure, .. } if exposure.share().to_string() == percentage)
+            matches!(event, EventKind::TrafficSeen { exposure, .. } if exposure.share().to_string() == percentage)
         })
         .await;
     }

@@ -78,7 +78,12 @@ async fn results_go_to_stdout_and_the_story_to_stderr() {
     assert_eq!(summary["outcome"], "promoted");
     assert_eq!(summary["exitCode"], 0);
     assert_eq!(summary["namespace"], app.namespace);
-    assert!(summary["total"]["canary"]["requests"].as_u64().unwrap() > 0);
+    assert!(
+        summary["totalCounts"]["canary"]["requests"]
+            .as_u64()
+            .unwrap()
+            > 0
+    );
     for line in ["step 1/2", "traffic", "step 2/2", "promoted"] {
         assert!(ended.stderr.contains(line), "no {line}: {}", ended.stderr);
     }

@@ -33,7 +33,7 @@ fn direct(stack: &Stack, words: &str) -> String {
 
 fn looked(event: &EventKind) -> Option<&Evidence> {
     match event {
-        EventKind::Looked { evidence, .. } => evidence.as_deref(),
+        EventKind::Analyzed { evidence, .. } => evidence.as_deref(),
         _ => None,
     }
 }
@@ -74,7 +74,7 @@ async fn an_outage_of_both_versions_is_waited_for_and_is_not_the_canarys_fault()
     assert_eq!(ended.steps(), ["20", "100"]);
     assert!(!ended.told(is_bad_news), "{:?}", ended.events);
     let reasons = |event: &EventKind| match event {
-        EventKind::Looked { reasons, .. } => reasons.iter().any(|reason| {
+        EventKind::Analyzed { reasons, .. } => reasons.iter().any(|reason| {
             let hold = Hold::Incident;
             *reason == Reason::Analysis(verdict::AnalysisReason::OnHold { hold })
         }),
@@ -154,7 +154,7 @@ async fn a_canary_that_never_fails_beside_a_stable_that_does_is_promoted() {
 /// The evidence at the last look, and the time of the newest sample that it rests on.
 fn last_look(events: &[Event]) -> (Evidence, Timestamp) {
     let found = events.iter().rev().find_map(|event| match &event.event {
-        EventKind::Looked {
+        EventKind::Analyzed {
             evidence: Some(evidence),
             sample_age_millis: Some(age),
             ..

@@ -2,5 +2,6 @@
 //! and how it ends.
 
 mod dry_run;
+mod formats;
 mod harness;
 mod output;

@@ -1,6 +1,5 @@
 //! Results on stdout, the rest on stderr, and an exit code for each end.
 
-use kubectl_canary::plan::PlanFile;
 use serde_json::Value;
 
 use crate::harness::Shop;
@@ -11,7 +10,7 @@ async fn a_rollout_prints_its_lines_on_stderr_and_its_result_on_stdout() {
     let ran = shop.run("start reviews -o json", &shop.brief()).await;
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let summary: Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert_eq!(summary["outcome"], "promoted");
+    assert_eq!(summary["outcome"]["kind"], "promoted");
     assert_eq!(summary["exitCode"], 0);
     assert_eq!(summary["exposure"]["percent"], 100);
     for word in [
@@ -55,7 +54,7 @@ async fn a_regression_ends_with_exit_code_10_and_the_spec_as_it_was() {
     let kinds: Vec<String> = journal
         .lines()
         .map(|line| {
-            serde_json::from_str::<Value>(line).unwrap()["event"]["type"]
+            serde_json::from_str::<Value>(line).unwrap()["event"]["kind"]
                 .as_str()
                 .unwrap()
                 .to_owned()
@@ -170,10 +169,6 @@ async fn bad_input_is_one_line_and_moves_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_file_says_the_same_as_flags() {
     let shop = Shop::open().await;
-    let schema = shop.run("plan --schema", &[]).await;
-    let schema: Value = serde_json::from_str(&schema.stdout).unwrap();
-    assert_eq!(schema, serde_json::to_value(PlanFile::schema()).unwrap());
-
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("canary.yaml");
     let brief = shop.brief();

@@ -1,15 +1,17 @@
 //! The stage that the tests play on: the shop, its processes, a recorder of events.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use jsonschema::Validator;
 use kubectl_canary::clock::Clock;
 use kubectl_canary::cluster::Cluster;
 use kubectl_canary::commands::{self, Abort, Promote, Resume, RolloutArgs, Start};
 use kubectl_canary::driver::Finish;
 use kubectl_canary::istio::VirtualService;
 use kubectl_canary::plan::{AnalysisKind, HumanDuration, Options};
+use kubectl_canary::report::Document;
 use kubectl_canary::rollout::{Event, EventKind, Observed, Rollout, compare};
 use kubectl_canary::sandbox::{Call, Setup, World, fixtures};
 use kubectl_canary::{CommandError, Context, Signal, Signals};
@@ -29,6 +31,23 @@ pub struct Shop {
 
 /// What a command that drives or moves a rollout comes to.
 pub type Result<T = Finish> = std::result::Result<T, CommandError>;
+
+static EVENT: LazyLock<Validator> = LazyLock::new(|| validator(Document::Event));
+static ROLLOUT: LazyLock<Validator> = LazyLock::new(|| validator(Document::Rollout));
+
+fn validator(document: Document) -> Validator {
+    let schema = serde_json::to_value(document.schema()).unwrap();
+    jsonschema::validator_for(&schema).unwrap()
+}
+
+/// Fails unless the text is of the schema that programs read it by.
+#[track_caller]
+fn assert_is(schema: &Validator, text: &str) {
+    let value = serde_json::from_str(text).unwrap();
+    if let Err(error) = schema.validate(&value) {
+        panic!("{}: {error} in {text}", error.instance_path());
+    }
+}
 
 impl Shop {
     /// The shop: 200 requests a second, all on v1, one minute of history.
@@ -89,6 +108,9 @@ impl Shop {
 
     /// The rollout on the object.
     pub fn rollout(&self) -> Option<Rollout> {
+        if let Some(text) = self.annotation("rollout") {
+            assert_is(&ROLLOUT, &text);
+        }
         Rollout::read(&VirtualService::new(self.object()).unwrap()).unwrap()
     }
 
@@ -213,7 +235,10 @@ impl Shop {
         command: impl AsyncFnOnce(&mut Context<'_>) -> T,
     ) -> T {
         let events = Arc::clone(&self.events);
-        let mut observer = move |event: &Event| events.lock().unwrap().push(event.clone());
+        let mut observer = move |event: &Event| {
+            assert_is(&EVENT, &serde_json::to_string(event).unwrap());
+            events.lock().unwrap().push(event.clone());
+        };
         let client = self.world.client_as(actor, "shop");
         let mut context = Context {
             cluster: Cluster::new(client, Duration::from_secs(10)),

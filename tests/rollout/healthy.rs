@@ -56,7 +56,7 @@ async fn the_last_windows_of_a_step_do_not_pass_the_next() {
         .told()
         .into_iter()
         .filter_map(|event| match event {
-            EventKind::StepPassed { tally, .. } => Some(tally.canary.requests),
+            EventKind::StepPassed { step_counts, .. } => Some(step_counts.canary.requests),
             _ => None,
         })
         .collect();

@@ -50,11 +50,11 @@ fn first_passed(shop: &Shop) -> (Exposure, VersionCounts, Option<VersionCounts>,
     let passed = shop.told().into_iter().find_map(|event| match event {
         EventKind::StepPassed {
             exposure,
-            tally,
-            shadow,
+            step_counts,
+            mirror_counts,
             reasons,
             ..
-        } => Some((exposure, tally, shadow, reasons)),
+        } => Some((exposure, step_counts, mirror_counts, reasons)),
         _ => None,
     });
     passed.expect("a step has passed")
@@ -79,19 +79,19 @@ async fn a_canary_that_does_well_in_the_shadow_goes_on_after_the_least_time() {
         let finish = shop.start(options).await.unwrap();
         assert_eq!(finish.outcome, Outcome::Promoted, "{:#?}", shop.told());
         assert_eq!(shop.climbed(), ["0", "10", "100"]);
-        let (exposure, users, shadow, reasons) = first_passed(&shop);
+        let (exposure, users, mirror_counts, reasons) = first_passed(&shop);
         assert_eq!(exposure, Exposure::Mirror(Percent::whole(10)));
         assert_eq!(
             users.canary,
             Counts::default(),
             "a copy is nobody's request"
         );
-        let shadow = shadow.expect("copies were counted");
-        let expected = shadow.stable.requests as f64 * 0.1;
-        assert!(shadow.stable.requests > 3_000, "{shadow:?}");
+        let mirror_counts = mirror_counts.expect("copies were counted");
+        let expected = mirror_counts.stable.requests as f64 * 0.1;
+        assert!(mirror_counts.stable.requests > 3_000, "{mirror_counts:?}");
         assert!(
-            (shadow.canary.requests as f64 - expected).abs() < 0.3 * expected,
-            "{shadow:?}"
+            (mirror_counts.canary.requests as f64 - expected).abs() < 0.3 * expected,
+            "{mirror_counts:?}"
         );
         assert!(
             reasons
@@ -125,7 +125,7 @@ async fn a_canary_that_fails_in_the_shadow_never_gets_a_users_request() {
             shop.told()
         );
         assert!(shop.climbed().iter().all(|step| step == "0"));
-        assert_eq!(finish.total.canary, Counts::default());
+        assert_eq!(finish.total_counts.unwrap().canary, Counts::default());
         let first = shop.when(|event| matches!(event, EventKind::StepStarted { .. }));
         let found = shop.when(|event| matches!(event, EventKind::Regressed { .. }));
         let took = found.duration_since(first).as_secs();
@@ -135,12 +135,16 @@ async fn a_canary_that_fails_in_the_shadow_never_gets_a_users_request() {
             version == Some("v2")
         });
         assert_eq!(at_canary, 0, "not one request of a user");
-        let shadow = shop.told().into_iter().find_map(|event| match event {
-            EventKind::Regressed { shadow, tally, .. } => Some((shadow, tally.canary)),
+        let mirror_counts = shop.told().into_iter().find_map(|event| match event {
+            EventKind::Regressed {
+                mirror_counts,
+                step_counts,
+                ..
+            } => Some((mirror_counts, step_counts.canary)),
             _ => None,
         });
-        let (shadow, users) = shadow.expect("it says that the canary is worse");
-        assert!(shadow.unwrap().canary.failures > 0);
+        let (mirror_counts, users) = mirror_counts.expect("it says that the canary is worse");
+        assert!(mirror_counts.unwrap().canary.failures > 0);
         assert_eq!(users, Counts::default());
         shop.assert_restored();
     }
@@ -164,7 +168,7 @@ async fn a_canary_that_is_slow_in_the_shadow_is_taken_back_by_the_evidence() {
         "{:#?}",
         shop.told().last()
     );
-    assert_eq!(finish.total.canary, Counts::default());
+    assert_eq!(finish.total_counts.unwrap().canary, Counts::default());
     shop.assert_restored();
 }
 
@@ -291,8 +295,8 @@ async fn a_run_that_is_resumed_in_the_shadow_knows_what_was_seen_there() {
     tokio::time::sleep(std::time::Duration::from_secs(60)).await;
     let finish = shop.resume("bob@desk").await.unwrap();
     assert_eq!(finish.outcome, Outcome::Promoted, "{:#?}", shop.told());
-    let (_, _, shadow, _) = first_passed(&shop);
-    let copies = shadow.unwrap().canary.requests;
+    let (_, _, mirror_counts, _) = first_passed(&shop);
+    let copies = mirror_counts.unwrap().canary.requests;
     assert!(copies > 800, "a minute of copies at 20 a second: {copies}");
 }
 

@@ -31,7 +31,6 @@ async fn plan_with(
             ..RolloutArgs::default()
         },
         dry_run,
-        schema: false,
     };
     shop.act("alice@desk", Signals::none(), async |context| {
         commands::plan(context, &args).await

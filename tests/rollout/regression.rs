@@ -28,7 +28,7 @@ async fn a_failing_canary_is_rolled_back_to_the_exact_spec() {
     let finish = shop.start(brisk()).await.unwrap();
     assert_eq!(finish.outcome, REGRESSED, "{:#?}", shop.told());
     shop.assert_restored();
-    assert!(finish.total.canary.failures > 0);
+    assert!(finish.total_counts.unwrap().canary.failures > 0);
     assert!(
         matches!(
             &finish.reasons[..],
@@ -40,7 +40,7 @@ async fn a_failing_canary_is_rolled_back_to_the_exact_spec() {
     assert_eq!(finish.exposure.to_string(), "0 %");
     let last = shop.annotation("last").unwrap();
     assert!(
-        last.contains(r#""outcome":{"rolled-back":"regression"}"#),
+        last.contains(r#""outcome":{"kind":"rolled-back","cause":"regression"}"#),
         "{last}"
     );
 }

@@ -30,7 +30,6 @@ async fn planned(shop: &Shop, options: Options) -> String {
             ..RolloutArgs::default()
         },
         dry_run: DryRun::None,
-        schema: false,
     };
     let view = shop
         .act("alice@desk", Signals::none(), async |context| {

@@ -67,7 +67,7 @@ async fn status_tells_whether_the_driver_lives() {
         assert!(evidence.ends_with("s ago"), "{evidence}");
         let driver = row.driver.unwrap();
         assert!(driver.holder.unwrap().starts_with("alice@"));
-        assert_eq!(driver.look.map(|look| look.run), row.run);
+        assert_eq!(driver.report.map(|report| report.run), row.run);
     };
     // It dies without a word when that has been seen.
     tokio::select! {
@@ -124,7 +124,7 @@ async fn what_limits_the_metrics_is_said_wherever_somebody_looks() {
         sleep(Duration::from_secs(7)).await;
         let row = status(&shop).await;
         assert_eq!(line(&row, "Metrics:").as_deref(), Some(said));
-        let look = serde_json::to_value(&row).unwrap()["driver"]["look"].clone();
+        let look = serde_json::to_value(&row).unwrap()["driver"]["report"].clone();
         assert_eq!(look["warnings"], json!([{"kind": "only-destination"}]));
     };
     let (finish, ()) = tokio::join!(shop.start(brisk_with("10:20s,100")), look);
@@ -135,7 +135,7 @@ async fn what_limits_the_metrics_is_said_wherever_somebody_looks() {
         shop.warnings()
     );
     let looks = shop.told().into_iter().filter_map(|event| match event {
-        EventKind::Looked { warnings, .. } => Some(warnings),
+        EventKind::Analyzed { warnings, .. } => Some(warnings),
         _ => None,
     });
     let looks: Vec<_> = looks.collect();

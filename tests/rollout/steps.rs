@@ -39,10 +39,12 @@ async fn steps_below_the_canarys_share_are_passed_over() {
     assert_eq!(finish.outcome, Outcome::Promoted);
     assert_eq!(shop.climbed(), ["50", "100"]);
     let skipped = shop.told().into_iter().find_map(|event| match event {
-        EventKind::Planned { skipped, .. } => Some(skipped),
+        EventKind::Planned { steps, .. } => Some(steps),
         _ => None,
     });
-    let skipped: Vec<_> = skipped.unwrap().iter().map(ToString::to_string).collect();
+    let skipped = skipped.unwrap();
+    let skipped = skipped.iter().filter(|step| step.skipped);
+    let skipped: Vec<_> = skipped.map(|step| step.exposure.to_string()).collect();
     assert_eq!(skipped, ["1 %", "10 %"]);
 }
 

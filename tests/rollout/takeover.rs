@@ -88,14 +88,17 @@ async fn pause_and_resume_beside_a_live_driver_hold_and_let_go() {
         tokio::time::sleep(Duration::from_secs(120)).await;
         assert_eq!(shop.weights(), [90, 10]);
         assert_eq!(shop.rollout().unwrap().phase, Phase::Paused);
-        assert_eq!(shop.rollout().unwrap().by.as_deref(), Some("bob@desk"));
+        assert_eq!(
+            shop.rollout().unwrap().changed_by.as_deref(),
+            Some("bob@desk")
+        );
         let resumed = shop.resume("bob@desk").await.unwrap();
         assert_eq!(resumed.outcome, Outcome::StepPassed);
     };
     let (finish, ()) = tokio::join!(driver, other);
     assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
     let told = shop.told();
-    for expected in ["Paused", "Continued"] {
+    for expected in ["Paused", "Resumed"] {
         let count = told
             .iter()
             .filter(|event| format!("{event:?}").starts_with(expected))
@@ -175,7 +178,11 @@ async fn a_resumed_rollout_knows_what_the_first_driver_saw() {
         .fails_from(now, 0.5);
     let finish = shop.resume("bob@desk").await.unwrap();
     assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Regression));
-    assert!(finish.total.canary.requests > 1500, "{:?}", finish.total);
+    assert!(
+        finish.total_counts.unwrap().canary.requests > 1500,
+        "{:?}",
+        finish.total_counts
+    );
     shop.assert_restored();
 }
 

@@ -86,7 +86,7 @@ async fn a_rollout_with_testers_is_driven_to_its_end_and_leaves_no_rule() {
     assert_eq!(finish.outcome, Outcome::Promoted, "{:#?}", shop.told());
     assert_eq!(shop.climbed(), ["0", "10", "100"]);
     assert_eq!(names(&shop), ["primary"]);
-    assert!(finish.total.canary.requests > 0);
+    assert!(finish.total_counts.unwrap().canary.requests > 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -194,7 +194,7 @@ fn a_cleared_trip_goes_on_with_the_step_it_had() {
     let (mut machine, heard) = machine(rollout(), lines);
     let tripped = written(look(&mut machine, &seen(0, 1), 1).0);
     machine.set_state(tripped);
-    assert_eq!(machine.step().canary.requests, 10);
+    assert_eq!(machine.step_counts().canary.requests, 10);
     let (action, _) = look(&mut machine, &seen(1, 2), 2);
     let cleared = written(action);
     assert_eq!((cleared.phase, cleared.step), (Phase::Progressing, 0));
@@ -207,9 +207,9 @@ fn a_cleared_trip_goes_on_with_the_step_it_had() {
         "the step does not begin anew"
     );
     assert_eq!(
-        machine.step().canary.requests,
+        machine.step_counts().canary.requests,
         30,
-        "and what was counted while the weight was 0 is not in its tally"
+        "and what was counted while the weight was 0 is not in its step_counts"
     );
 }
 
@@ -276,8 +276,12 @@ fn a_resumed_run_hears_the_same_steps_and_windows_as_the_first() {
     assert_eq!(action, Action::Wait);
     let expected = "step 10,1,2,3,4,5,6,7,8,step 50,9,10,11,step 10,12,13,14,step 50,15,16";
     assert_eq!(heard.lock().unwrap().join(","), expected);
-    assert_eq!(machine.step().canary.requests, 20, "of the last stage only");
-    assert_eq!(machine.total().canary.requests, 160);
+    assert_eq!(
+        machine.step_counts().canary.requests,
+        20,
+        "of the last stage only"
+    );
+    assert_eq!(machine.total_counts().unwrap().canary.requests, 160);
 }
 
 #[test]
@@ -384,9 +388,9 @@ fn copies_are_never_charged_to_users_where_only_callees_report() {
     let (action, _) = look(&mut machine, &seen, 16);
     assert_eq!(action, Action::Wait);
     // Three seconds at 10 % before, then the three that are two seconds after it.
-    assert_eq!(machine.total().canary.requests, 60);
-    assert_eq!(machine.total().stable.requests, 15 * 90);
-    assert_eq!(machine.step().canary.requests, 30);
+    assert_eq!(machine.total_counts().unwrap().canary.requests, 60);
+    assert_eq!(machine.total_counts().unwrap().stable.requests, 15 * 90);
+    assert_eq!(machine.step_counts().canary.requests, 30);
     let expected = "step 10,1,2,3,step 9,4,5,6,7,8,9,10,step 10,13,14,15";
     let heard = heard.lock().unwrap().join(",");
     assert_eq!(heard, expected);

@@ -68,7 +68,7 @@ async fn a_view_in_place_hears_from_the_driver_as_often_as_that_tells_something(
                 commands::follow(context, "reviews", tick, &mut |row| {
                     let driver = row.driver.as_ref();
                     assert!(driver.is_none_or(|driver| driver.alive));
-                    evidence += usize::from(driver.is_some_and(|driver| driver.look.is_some()));
+                    evidence += usize::from(driver.is_some_and(|driver| driver.report.is_some()));
                     Ok(())
                 })
                 .await

@@ -50,7 +50,7 @@ pub fn sampling(runs: usize, goals: &mut Goals) -> String {
             "| {} | {} % | {} |",
             per_second(rps),
             percent(mine.promoted.share),
-            minutes(mine.seconds_to_promote.median)
+            minutes(mine.seconds_to_promote.unwrap_or_default().median)
         );
     }
     page

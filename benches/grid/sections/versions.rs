@@ -30,7 +30,7 @@ pub fn healthy(runs: usize, goals: &mut Goals) -> String {
                 percent(stable),
                 percent(mine.rolled_back.share),
                 percent(mine.promoted.share),
-                minutes(mine.seconds_to_promote.median)
+                minutes(mine.seconds_to_promote.unwrap_or_default().median)
             );
             for rule in [
                 Rule::Flagger,

@@ -153,7 +153,7 @@ fn taken_away(events: &[Event]) -> Option<Timestamp> {
             EventKind::Tripped { .. } | EventKind::RolledBack { .. } => {
                 at.get_or_insert(event.at);
             }
-            EventKind::Cleared { .. } => at = None,
+            EventKind::FalseAlarm { .. } => at = None,
             _ => {}
         }
     }

@@ -24,7 +24,7 @@ pub enum Hold {
 
 /// Where the analysis stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(tag = "kind", content = "hold", rename_all = "kebab-case")]
 pub enum AnalysisState {
     /// No step has begun.
     Waiting,

@@ -24,7 +24,11 @@ const GUARD_ROOM_SLOW: f64 = 0.02;
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "kind",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
 pub enum Subject {
     /// Failed requests.
     Failures,

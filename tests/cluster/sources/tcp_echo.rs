@@ -97,7 +97,7 @@ async fn connections_go_from_v1_over_80_20_to_v2_and_are_what_is_judged() {
         "shifting weights breaks no connection"
     );
     assert_eq!(source.weights("tcp", 0).await, [0, 100]);
-    let judged = |event: &EventKind| matches!(event, EventKind::Finished { total, .. } if total.canary.requests > 100);
+    let judged = |event: &EventKind| matches!(event, EventKind::Finished { total_counts: Some(total), .. } if total.canary.requests > 100);
     assert!(ended.told(judged), "{:?}", ended.events);
     source.finish().await;
 }

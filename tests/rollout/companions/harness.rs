@@ -270,7 +270,6 @@ impl Group {
         let args = PlanArgs {
             rollout: start(options).rollout,
             dry_run: kubectl_canary::cluster::DryRun::Server,
-            schema: false,
         };
         self.shop
             .act("alice@desk", Signals::none(), async |context| {

@@ -182,9 +182,9 @@ async fn promote_pause_and_resume_on_a_companion_act_on_all() {
         assert_eq!(group.canary(), [50, 40, 100]);
         group.resume("partners").await.unwrap();
         let status = group.status("partners").await;
-        assert_eq!(status.moves_with.unwrap().to_string(), "shop/reviews");
+        assert_eq!(status.lead.unwrap().to_string(), "shop/reviews");
         let status = group.status("reviews").await;
-        let also: Vec<_> = status.also.iter().map(ToString::to_string).collect();
+        let also: Vec<_> = status.companions.iter().map(ToString::to_string).collect();
         assert_eq!(also, ["shop/storefront", "shop/partners"]);
         let routes: Vec<_> = status.routes.iter().map(|r| r.route.as_str()).collect();
         assert_eq!(
@@ -235,7 +235,7 @@ async fn promote_without_a_driver_moves_all_and_a_refusal_takes_all_back() {
 async fn a_plan_shows_every_step_of_every_object_and_asks_the_server_about_each() {
     let group = Group::open().await;
     let view = group.plan(together("10,100")).await.unwrap();
-    let also: Vec<_> = view.also.iter().map(ToString::to_string).collect();
+    let also: Vec<_> = view.companions.iter().map(ToString::to_string).collect();
     assert_eq!(also, ["shop/storefront", "shop/partners"]);
     let routes: Vec<_> = view
         .routes
