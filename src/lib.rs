@@ -27,19 +27,22 @@
 //!   of date; the Lease only shows who drives.
 //! - **No data is never good news.** [`verdict::Verdict`] has four values, and each has a policy.
 
+// The pages are for maintainers, made with --document-private-items.
+#![allow(rustdoc::private_intra_doc_links)]
+
 pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod commands;
 mod context;
-pub mod discovery;
+mod discovery;
 pub mod driver;
 mod error;
 pub mod istio;
 pub mod metrics;
 pub mod number;
 pub mod plan;
-pub mod preflight;
+mod preflight;
 pub mod report;
 pub mod rollout;
 mod root_cause;

@@ -19,7 +19,7 @@ use crate::driver::Finish;
 use crate::error::{CommandError, one_fix};
 use crate::istio::VirtualService;
 use crate::preflight::Proposal;
-use crate::report::{Format, PrintError, View, escape, object, print};
+use crate::report::{Format, PrintError, StatusList, View, escape, object, print};
 use crate::rollout::Outcome;
 use crate::signals::Signals;
 
@@ -247,12 +247,12 @@ async fn carry_out(
             let view = commands::status(context, &args).await?;
             match view {
                 StatusAnswer::One(view) => show(&*view, output, false),
-                StatusAnswer::Many(view) => show(&view, output, args.all_namespaces),
+                StatusAnswer::Many(view) => show_list(&view, output, args.all_namespaces),
             }
         }
         Command::List(args) => {
             let view = commands::list(context, &args).await?;
-            show(&view, output, args.all_namespaces)
+            show_list(&view, output, args.all_namespaces)
         }
         Command::Plan(args) => plan(context, &args, output).await,
         Command::Analyze(args) => {
@@ -419,6 +419,17 @@ fn show<T: View>(view: &T, output: &Output, namespaced: bool) -> Result<Exit, Co
         },
     )?;
     Ok(Exit::Done)
+}
+
+/// Shows a list, and on stderr what its table has no room for.
+fn show_list(list: &StatusList, output: &Output, namespaced: bool) -> Result<Exit, CommandError> {
+    let exit = show(list, output, namespaced)?;
+    if let None | Some(Format::Wide) = output.format {
+        for error in list.errors() {
+            let _ = writeln!(io::stderr(), "warning: {error}");
+        }
+    }
+    Ok(exit)
 }
 
 fn say(text: &str) -> Result<(), CommandError> {

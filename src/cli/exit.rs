@@ -163,7 +163,7 @@ impl From<Exit> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::FINAL;
+    use crate::cluster::job_manifest::FINAL;
 
     #[test]
     fn only_what_is_no_result_lets_a_job_try_again() {

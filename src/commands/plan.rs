@@ -60,7 +60,7 @@ pub async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<PlanView, Co
 async fn ask_server(context: &Context<'_>, prepared: &mut ReadyRollout) {
     let now = context.clock.now();
     let cluster = context.cluster.clone().with_dry_run(DryRun::Server);
-    for step in prepared.first..prepared.rollout.plan.len() {
+    for step in prepared.first..prepared.rollout.plan.step_count() {
         let exposure = prepared.rollout.plan.exposure(step);
         let intent = Intent::State(Box::new(prepared.rollout.at_step(
             step,

@@ -85,7 +85,7 @@ async fn promote_one(
 /// What the rollout becomes by being promoted.
 fn further(rollout: &Rollout, full: bool, by: &str, now: Timestamp) -> Intent {
     let action = if full {
-        let last = rollout.plan.len() - 1;
+        let last = rollout.plan.step_count() - 1;
         Action::Complete(Box::new(rollout.at_step(last, Phase::Progressing, now)))
     } else {
         next_step(rollout, now)

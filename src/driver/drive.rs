@@ -673,7 +673,7 @@ pub(super) fn step_started(
 ) -> EventKind {
     EventKind::StepStarted {
         step: rollout.step + 1,
-        step_count: rollout.plan.len(),
+        step_count: rollout.plan.step_count(),
         exposure: rollout.exposure(),
         routes,
         took_millis,

@@ -59,7 +59,7 @@ impl Finish {
             exit_code,
             exposure: self.exposure,
             step: rollout.step + 1,
-            step_count: rollout.plan.len(),
+            step_count: rollout.plan.step_count(),
             began: rollout.began,
             ended: self.at,
             total_counts: self.total_counts,

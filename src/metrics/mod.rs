@@ -13,4 +13,4 @@ mod counting;
 mod source;
 
 pub use counting::*;
-pub use source::*;
+pub(crate) use source::*;

@@ -91,7 +91,7 @@ impl Forecast {
         }
         let outlook = Outlook { traffic, first };
         let steps = outlook.steps(plan);
-        let judged = (first..plan.len()).find(|&step| plan.exposure(step).is_share())?;
+        let judged = (first..plan.step_count()).find(|&step| plan.exposure(step).is_share())?;
         let broken_at = plan.exposure(judged).share();
         let broken = outlook.broken(plan, broken_at);
         Some(Self {
@@ -130,7 +130,7 @@ impl Forecast {
                 per_second: self.requests_per_second,
                 failure_rate: self.failure_rate,
             },
-            first: plan.len() - 1 - self.steps.len(),
+            first: plan.step_count() - 1 - self.steps.len(),
         };
         let mut remedies = Vec::new();
         let mut patient = plan.clone();
@@ -178,7 +178,7 @@ impl Outlook {
     }
 
     fn steps(self, plan: &Plan) -> Vec<ForecastStep> {
-        let compared = self.first..plan.len() - 1;
+        let compared = self.first..plan.step_count() - 1;
         compared
             .map(|index| ForecastStep {
                 exposure: plan.exposure(index),
@@ -207,8 +207,8 @@ impl Outlook {
             AnalysisKind::Sequential => {
                 let mut policy = plan.policy();
                 policy.dwell = dwell;
-                let next =
-                    (index + 2 < plan.len()).then(|| plan.exposure(index + 1).share().share());
+                let next = (index + 2 < plan.step_count())
+                    .then(|| plan.exposure(index + 1).share().share());
                 let (time, excess) = self.traffic.time_in_step(share, next, &policy)?;
                 match judgement.max_error_rate {
                     Some(_) => (time.max(counted), excess),
@@ -297,7 +297,7 @@ impl Outlook {
 
     /// The excess of failures that the last comparison does not rule out.
     fn left_open(self, plan: &Plan) -> Option<f64> {
-        let mut compared = self.first..plan.len() - 1;
+        let mut compared = self.first..plan.step_count() - 1;
         let last = compared.rfind(|&step| plan.exposure(step).is_share())?;
         self.in_step(plan, last).map(|(_, excess)| excess)
     }

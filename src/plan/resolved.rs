@@ -228,18 +228,13 @@ impl Plan {
     }
 
     /// The number of steps.
-    pub fn len(&self) -> usize {
+    pub fn step_count(&self) -> usize {
         self.steps.as_slice().len()
-    }
-
-    /// Never: a plan has at least one step.
-    pub fn is_empty(&self) -> bool {
-        self.steps.as_slice().is_empty()
     }
 
     /// Whether this is the step at 100 %.
     pub fn is_last(&self, step: usize) -> bool {
-        step + 1 == self.len()
+        step + 1 == self.step_count()
     }
 
     /// The least time at a step: what the step says, at 100 % the bake, else the plan's dwell.

@@ -34,7 +34,7 @@ pub fn additions(vs: &VirtualService, rollout: &Rollout) -> Vec<Finding> {
             "requests with {testers} go to {canary} by a rule of its own until the rollout ends; no analysis of testers before step 1"
         )));
     }
-    let steps = 0..rollout.plan.len();
+    let steps = 0..rollout.plan.step_count();
     for share in steps.filter_map(|step| rollout.plan.exposure(step).mirrored()) {
         findings.push(Finding::ok(format!(
             "{share} % of the requests are mirrored to {canary} before step 1 and analyzed by what its own proxies report; users get no mirrored responses"

@@ -29,13 +29,13 @@ mod test_facts;
 mod unread;
 mod version;
 
-pub use additions::{additions, unseen_copies};
+pub(crate) use additions::{additions, unseen_copies};
 pub(crate) use ambient::is_bare;
-pub use facts::{Facts, Grant, Samples, Source, Unread};
-pub use inspection::{inspect, inspect_companion};
+pub(crate) use facts::{Facts, Grant, Samples, Source, Unread};
+pub(crate) use inspection::{inspect, inspect_companion};
 pub(crate) use mtls::is_set;
-pub use proposal::Proposal;
+pub(crate) use proposal::Proposal;
 pub(crate) use rules::meant;
 pub(crate) use version::version_selector;
-pub use version::{Role, Version};
+pub(crate) use version::{Role, Version};
 pub(crate) use version::{carries, selector};

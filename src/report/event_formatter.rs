@@ -1,6 +1,5 @@
 //! Formats events as lines, and remembers what has been printed so that nothing is repeated.
 
-use std::collections::BTreeMap;
 use std::mem::Discriminant;
 
 use jiff::tz::TimeZone;
@@ -15,7 +14,7 @@ use crate::report::escape;
 use crate::rollout::{Event, EventKind, Reason};
 use crate::verdict::Verdict;
 
-/// Formats the events of one or several rollouts.
+/// Formats the events of one rollout after the other.
 ///
 /// Analyses of the metrics are left out until one differs from the last that was printed; weights are
 /// compared with the ones that were printed last.
@@ -23,8 +22,7 @@ use crate::verdict::Verdict;
 pub(super) struct EventFormatter {
     zone: TimeZone,
     heartbeat: Option<SignedDuration>,
-    named: bool,
-    memories: BTreeMap<(String, String), RolloutMemory>,
+    memory: RolloutMemory,
 }
 
 /// What has been printed of one rollout.
@@ -51,37 +49,28 @@ impl EventFormatter {
         Self {
             zone,
             heartbeat,
-            named: false,
-            memories: BTreeMap::new(),
+            memory: RolloutMemory::default(),
         }
-    }
-
-    /// Names the VirtualService on every line.
-    pub(super) fn name_everybody(&mut self) {
-        self.named = true;
     }
 
     /// The lines for `event`; often none.
     pub(super) fn tell(&mut self, event: &Event) -> Vec<Line> {
-        let key = (event.namespace.clone(), event.name.clone());
-        let memory = self.memories.entry(key.clone()).or_default();
         let mut text = EventText {
             event,
             object: escape(&format!("{}/{}", event.namespace, event.name)).into_owned(),
             zone: &self.zone,
             heartbeat: self.heartbeat,
-            named: self.named,
-            memory,
+            memory: &mut self.memory,
             lines: Vec::new(),
         };
         text.tell();
         let lines = text.lines;
         if !lines.is_empty() {
-            memory.spoke = Some(event.at);
+            self.memory.spoke = Some(event.at);
         }
-        // A process may drive thousands, one after the other.
+        // The same stream may show another rollout after this one.
         if matches!(event.event, EventKind::Finished { .. }) {
-            self.memories.remove(&key);
+            self.memory = RolloutMemory::default();
         }
         lines
     }
@@ -93,7 +82,6 @@ pub(super) struct EventText<'a> {
     pub(super) object: String,
     zone: &'a TimeZone,
     heartbeat: Option<SignedDuration>,
-    named: bool,
     pub(super) memory: &'a mut RolloutMemory,
     lines: Vec<Line>,
 }
@@ -160,7 +148,6 @@ impl EventText<'_> {
     fn push(&mut self, time: Option<String>, word: &str, tone: Tone, place: Place, text: String) {
         self.lines.push(Line {
             time,
-            owner: self.named.then(|| self.object.clone()),
             word: word.to_owned(),
             tone,
             place,

@@ -1,16 +1,11 @@
 //! The events themselves, one JSON object a line.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Deserialize;
-
 use crate::rollout::{Event, Observer};
-
-/// The newest version of an event that this binary reads.
-const NEWEST: u32 = 1;
 
 /// Appends every event to a file, and leaves nothing in a buffer.
 ///
@@ -38,41 +33,14 @@ impl JournalFault {
     }
 }
 
-/// A journal that cannot be written or read.
+/// A journal that cannot be opened for writing.
 #[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// The file cannot be opened for writing.
-    #[error(
-        "cannot write events to {path}: {source} (try: a file in a directory that you may write to)"
-    )]
-    Create {
-        /// The file.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file cannot be read.
-    #[error("cannot read events: {0}")]
-    Read(#[from] io::Error),
-    /// A newer kubectl canary wrote it.
-    #[error(
-        "line {line} holds an event of version {found}, this kubectl canary reads up to {NEWEST} (try: the kubectl canary that wrote it)"
-    )]
-    Newer {
-        /// The line, from 1.
-        line: usize,
-        /// The version found.
-        found: u64,
-    },
-}
-
-/// What a journal holds.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Recording {
-    /// The events, in the order in which they were written.
-    pub events: Vec<Event>,
-    /// Lines that hold no event, from 1: what a process wrote when it died.
-    pub damaged: Vec<usize>,
+#[error(
+    "cannot write events to {path}: {source} (try: a file in a directory that you may write to)"
+)]
+pub struct JournalError {
+    path: String,
+    source: io::Error,
 }
 
 impl Journal<File> {
@@ -93,7 +61,7 @@ impl Journal<File> {
             }
             Ok(file)
         };
-        let file = open().map_err(|source| JournalError::Create {
+        let file = open().map_err(|source| JournalError {
             path: path.display().to_string(),
             source,
         })?;
@@ -144,52 +112,16 @@ impl<W: Write + Send> Observer for Journal<W> {
     }
 }
 
-impl Recording {
-    /// Reads a journal back.
-    ///
-    /// # Errors
-    /// If it cannot be read, or is of a newer version. A line that holds no event is no error: it is
-    /// what a killed process leaves behind.
-    pub fn read(journal: impl BufRead) -> Result<Self, JournalError> {
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u64,
-        }
-        let mut recording = Self::default();
-        for (index, line) in journal.split(b'\n').enumerate() {
-            let (line, number) = (line?, index + 1);
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            match serde_json::from_slice::<Versioned>(&line) {
-                Ok(Versioned { version }) if version > u64::from(NEWEST) => {
-                    return Err(JournalError::Newer {
-                        line: number,
-                        found: version,
-                    });
-                }
-                Ok(_) | Err(_) => match serde_json::from_slice(&line) {
-                    Ok(event) => recording.events.push(event),
-                    Err(_) => recording.damaged.push(number),
-                },
-            }
-        }
-        Ok(recording)
-    }
-
-    /// Reads a journal's file back.
-    ///
-    /// # Errors
-    /// As [`Recording::read`].
-    pub fn open(path: &Path) -> Result<Self, JournalError> {
-        Self::read(io::BufReader::new(File::open(path)?))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::test_events;
+
+    /// The events of a journal, line by line.
+    fn read(path: &Path) -> Vec<serde_json::Result<Event>> {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().map(serde_json::from_str).collect()
+    }
 
     #[test]
     fn every_kind_of_event_comes_back_as_it_went() {
@@ -204,9 +136,8 @@ mod tests {
             }
             assert!(journal.fault().take().is_none());
         }
-        let recording = Recording::open(&path).unwrap();
-        assert_eq!(recording.events, events);
-        assert_eq!(recording.damaged, [0; 0]);
+        let found: Vec<_> = read(&path).into_iter().map(Result::unwrap).collect();
+        assert_eq!(found, events);
     }
 
     #[test]
@@ -217,7 +148,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
         for (index, event) in test_events::regression().iter().enumerate() {
             journal.see(event);
-            assert_eq!(Recording::open(&path).unwrap().events.len(), index + 1);
+            assert_eq!(read(&path).len(), index + 1);
         }
     }
 
@@ -241,19 +172,11 @@ mod tests {
         let line = serde_json::to_string(&events[0]).unwrap();
         std::fs::write(&path, format!("{line}\n{}", &line[..40])).unwrap();
         Journal::create(&path).unwrap().see(&events[1]);
-        let recording = Recording::open(&path).unwrap();
-        assert_eq!(recording.events, events[..2]);
-        assert_eq!(recording.damaged, [2]);
-    }
-
-    #[test]
-    fn a_newer_journal_is_not_half_understood() {
-        let text = "{\"version\":2,\"event\":{\"type\":\"unheard-of\"}}\n";
-        let error = Recording::read(text.as_bytes()).unwrap_err().to_string();
-        assert!(
-            error.starts_with("line 1 holds an event of version 2"),
-            "{error}"
-        );
+        let found = read(&path);
+        assert_eq!(found.len(), 3);
+        assert_eq!(found[0].as_ref().unwrap(), &events[0]);
+        assert!(found[1].is_err(), "the line that was torn");
+        assert_eq!(found[2].as_ref().unwrap(), &events[1]);
     }
 
     #[test]

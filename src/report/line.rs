@@ -19,8 +19,6 @@ pub(super) enum Place {
 pub(super) struct Line {
     /// The time of day; a line that goes on with the one above has none.
     pub time: Option<String>,
-    /// Whose line it is, where several rollouts share a stream.
-    pub owner: Option<String>,
     /// What happened.
     pub word: String,
     /// What that means.
@@ -72,10 +70,6 @@ impl Line {
             Some(time) => palette.paint(Tone::Quiet, time),
             None => " ".repeat(8),
         };
-        let owner = match &self.owner {
-            Some(owner) => format!("{owner:<20} "),
-            None => String::new(),
-        };
         let (word, place) = match self.place {
             Place::At(exposure) => (
                 format!("{:<12}", self.word),
@@ -84,7 +78,7 @@ impl Line {
             Place::Gap => (format!("{:<19}", self.word), String::new()),
             Place::None => (format!("{:<12}", self.word), String::new()),
         };
-        format!("{time} {owner}{} {place}", palette.paint(self.tone, word))
+        format!("{time} {} {place}", palette.paint(self.tone, word))
     }
 }
 
@@ -96,7 +90,6 @@ mod tests {
     fn line(place: Place, word: &str) -> Line {
         Line {
             time: Some("12:00:00".into()),
-            owner: None,
             word: word.into(),
             tone: Tone::Good,
             place,
@@ -128,10 +121,9 @@ mod tests {
             (
                 Line {
                     time: None,
-                    owner: Some("shop/reviews".into()),
                     ..line(Place::Gap, "reason")
                 },
-                "         shop/reviews         reason              text",
+                "         reason              text",
             ),
         ] {
             assert_eq!(line.render(Palette::PLAIN), expected);

@@ -31,13 +31,6 @@ impl<W: Write + Send> Lines<W> {
             palette,
         }
     }
-
-    /// Names the VirtualService on every line: for several rollouts in one stream.
-    #[must_use]
-    pub fn named(mut self) -> Self {
-        self.formatter.name_everybody();
-        self
-    }
 }
 
 impl<W: Write + Send> Observer for Lines<W> {
@@ -295,21 +288,6 @@ mod tests {
         12:00:00 plan         shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9m at 212 req/s
                  metrics             istio-system/prometheus:9090
         12:00:00 rolled back         shop/reviews: original weights 100/0 restored and verified in 18ms; 0 of 12 requests failed on v2
-        ");
-    }
-
-    #[test]
-    fn several_rollouts_are_told_apart() {
-        let mut out = Vec::new();
-        let mut lines = Lines::new(&mut out, TimeZone::UTC, Palette::PLAIN).named();
-        for name in ["reviews", "ratings"] {
-            let mut event = event(0, step(1, 1, [100, 0], [99, 1]));
-            event.name = name.into();
-            lines.see(&event);
-        }
-        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @"
-        12:00:00 shop/reviews         step 1/4     1 %    weights 99/1, was 100/0
-        12:00:00 shop/ratings         step 1/4     1 %    weights 99/1, was 100/0
         ");
     }
 

@@ -96,14 +96,6 @@ impl<W: Write + Send> Live<W> {
         }
     }
 
-    /// Names the VirtualService on every line: for several rollouts on one screen, of which the panel
-    /// follows one after the other.
-    #[must_use]
-    pub fn named(mut self) -> Self {
-        self.formatter.name_everybody();
-        self
-    }
-
     /// Prints a line above the panel, or without one.
     ///
     /// indicatif swallows lines while it hides, so it is asked each time.

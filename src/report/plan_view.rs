@@ -142,7 +142,7 @@ impl PlanView {
 
 /// The rollout at each of its steps.
 pub(super) fn stages(rollout: &Rollout) -> Vec<Rollout> {
-    (0..rollout.plan.len())
+    (0..rollout.plan.step_count())
         .map(|step| rollout.at_step(step, Phase::Progressing, rollout.began))
         .collect()
 }

@@ -214,7 +214,7 @@ impl StatusRow {
         Self {
             phase: rollout.phase.into(),
             step: Some(rollout.step + 1),
-            step_count: Some(rollout.plan.len()),
+            step_count: Some(rollout.plan.step_count()),
             exposure: Some(rollout.exposure()),
             stable: Some(rollout.stable.to_string()),
             canary: Some(rollout.canary.to_string()),

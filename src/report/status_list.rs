@@ -134,7 +134,8 @@ mod tests {
     use crate::cluster::LeaseStatus;
     use crate::istio::{VirtualService, select_versions};
     use crate::plan::{Options, Plan};
-    use crate::report::{DriverStatus, Format, RouteState, print};
+    use crate::report::status::RouteState;
+    use crate::report::{DriverStatus, Format, print};
     use crate::rollout::{Cause, LAST, LastRollout, Phase, ROLLOUT, Rollout};
     use jiff::{SignedDuration, Timestamp};
     use serde_json::{Value, json};

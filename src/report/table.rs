@@ -48,11 +48,6 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Whether there are no rows.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// Writes the table, each line after `indent`.
     ///
     /// # Errors

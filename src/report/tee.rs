@@ -15,13 +15,6 @@ impl Tee {
     /// Feeds `observer` too.
     ///
     /// What must not be lost comes first: a journal before a screen.
-    #[must_use]
-    pub fn with(mut self, observer: impl Observer + 'static) -> Self {
-        self.push(Box::new(observer));
-        self
-    }
-
-    /// Feeds `observer` too.
     pub fn push(&mut self, observer: Box<dyn Observer>) {
         self.0.push(observer);
     }
@@ -45,9 +38,13 @@ mod tests {
     fn everybody_sees_everything_in_order() {
         let (first, seen) = mpsc::channel();
         let second = first.clone();
-        let mut tee = Tee::new()
-            .with(move |event: &Event| first.send(("first", event.at)).unwrap())
-            .with(move |event: &Event| second.send(("second", event.at)).unwrap());
+        let mut tee = Tee::new();
+        tee.push(Box::new(move |event: &Event| {
+            first.send(("first", event.at)).unwrap()
+        }));
+        tee.push(Box::new(move |event: &Event| {
+            second.send(("second", event.at)).unwrap()
+        }));
         let events = test_events::every_kind();
         for event in &events {
             tee.see(event);

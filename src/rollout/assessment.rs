@@ -257,11 +257,11 @@ fn has_copies(rollout: &Rollout, window: &Window) -> bool {
 
 fn context(rollout: &Rollout, segment: &Segment) -> StepContext {
     let plan = &rollout.plan;
-    let index = (0..plan.len())
+    let index = (0..plan.step_count())
         .find(|&index| plan.exposure(index) == segment.exposure)
         .unwrap_or(rollout.step);
     // Testers are no part of the requests, so what matters is the step after theirs.
-    let mut next = (index + 1..plan.len()).map(|index| plan.exposure(index));
+    let mut next = (index + 1..plan.step_count()).map(|index| plan.exposure(index));
     StepContext {
         share: segment.exposure.canary_part(),
         next_share: next

@@ -194,7 +194,7 @@ impl Machine {
         }
         emit(EventKind::Analyzed {
             step: self.rollout.step + 1,
-            step_count: self.plan().len(),
+            step_count: self.plan().step_count(),
             exposure: self.rollout.exposure(),
             verdict: self.assessment.verdict(&self.rollout),
             step_counts,

@@ -169,11 +169,11 @@ impl Rollout {
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.step >= self.plan.len() {
+        if self.step >= self.plan.step_count() {
             return Err(format!(
                 "it is at step {} of {}",
                 self.step + 1,
-                self.plan.len()
+                self.plan.step_count()
             ));
         }
         if self.routes.is_empty() {

@@ -28,7 +28,7 @@ mod resolve;
 mod served;
 mod setup;
 mod state;
-pub mod traffic;
+pub(crate) mod traffic;
 mod workloads;
 mod world;
 
@@ -36,11 +36,10 @@ mod world;
 mod tests;
 
 pub use api::Denial;
-pub use faults::{ApiFault, Faults, Rule};
-pub use mesh::Scrapes;
+pub use faults::{ApiFault, Rule};
 pub use prometheus::PrometheusFault;
 pub use request_log::Call;
 pub use served::Served;
 pub use setup::Setup;
-pub use workloads::{Deployment, Pods};
+pub(crate) use workloads::Deployment;
 pub use world::World;

@@ -27,8 +27,9 @@ mod scenario;
 mod summary;
 mod world;
 
-pub use run::{Reading, RunEnding, SimulatedRun, Simulator};
-pub use sampler::Sampler;
+pub(crate) use run::RunEnding;
+pub use run::{Reading, SimulatedRun, Simulator};
 pub use scenario::{Disturbance, DurationModel, Lag, Outage, Overload, Scenario, Warmup};
-pub use summary::{Probability, RunSummary, Spread, simulate_many};
-pub use world::{SimulatedWorld, Truth};
+pub(crate) use summary::Probability;
+pub use summary::{RunSummary, Spread, simulate_many};
+pub use world::SimulatedWorld;

@@ -126,7 +126,7 @@ impl Simulator<'_> {
 
     /// Seconds after which it ends, whatever the analysis says.
     fn limit(&self) -> f64 {
-        let steps = 0..self.plan.len();
+        let steps = 0..self.plan.step_count();
         let timeout = self.plan.step_timeout.signed().as_secs_f64();
         let seconds = steps.map(|step| timeout + self.plan.dwell_of(step).signed().as_secs_f64());
         PATIENCE * seconds.sum::<f64>()

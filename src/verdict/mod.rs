@@ -11,6 +11,7 @@ mod with_limit;
 
 pub use analysis::{Analysis, Decision, StepContext, Verdict};
 pub use reason::AnalysisReason;
-pub use threshold::{Limits, ThresholdGate};
-pub use window::{Counts, Slow, Window};
-pub use with_limit::WithLimit;
+pub(crate) use threshold::{Limits, ThresholdGate};
+pub(crate) use window::Slow;
+pub use window::{Counts, Window};
+pub(crate) use with_limit::WithLimit;

@@ -1,6 +1,6 @@
 //! Results on stdout, the rest on stderr, and an exit code for each end.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::Shop;
 
@@ -187,4 +187,19 @@ async fn a_plan_file_says_the_same_as_flags() {
     let ran = shop.run("plan --steps 5,100 -o json -f", &[path]).await;
     let plan: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(plan["plan"]["steps"], "5,100", "flags win");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_says_on_stderr_what_is_wrong_with_a_state_that_cannot_be_read() {
+    let shop = Shop::open().await;
+    let torn = |vs: &mut Value| {
+        vs["metadata"]["annotations"] = json!({"kubectl-canary.dev/rollout": "torn"});
+    };
+    shop.world
+        .edit("virtualservices", "shop", "reviews", "meddler", torn);
+    let ran = shop.run("list", &[]).await;
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("damaged"), "{}", ran.stdout);
+    let expected = "warning: the rollout state on virtualservice shop/reviews is damaged";
+    assert!(ran.stderr.contains(expected), "{}", ran.stderr);
 }

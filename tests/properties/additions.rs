@@ -139,7 +139,7 @@ proptest! {
         prop_assert!(intent.is_done(&restored));
         prop_assert_eq!(restored.spec().to_string(), before.spec().to_string(), "to the byte");
 
-        let last = found.plan.len() - 1;
+        let last = found.plan.step_count() - 1;
         let done = found.at_step(last, Phase::Progressing, at(100));
         let ending = LastRollout::of(&done, Outcome::Promoted, "bob@desk", at(100));
         let intent = Intent::Complete(Box::new(done.clone()), ending);

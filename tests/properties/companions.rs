@@ -150,7 +150,7 @@ pub fn play(
     moves: Vec<Move>,
     check: impl Fn(&VirtualService, &VirtualService, &Rollout) -> Result<(), TestCaseError>,
 ) -> Result<VirtualService, TestCaseError> {
-    let last = begun.plan.len() - 1;
+    let last = begun.plan.step_count() - 1;
     let mut vs = before.clone();
     let mut believed = begun.at_step(0, Phase::Progressing, at(1));
     for (number, made) in std::iter::once(Move::Step(0)).chain(moves).enumerate() {

@@ -14,10 +14,10 @@ mod versions;
 mod warning;
 mod window_counter;
 
-pub use collector::{Answers, Collector, USUAL_BOUNDS};
+pub(crate) use collector::{Answers, Collector, USUAL_BOUNDS};
 pub use quality::{Newest, Observation, Quality};
-pub use unit::Unit;
-pub use versions::{Reporter, ServiceKey, Targets, TargetsError, VersionSelector};
+pub(crate) use unit::Unit;
+pub(crate) use versions::{Reporter, ServiceKey, Targets, TargetsError, VersionSelector};
 pub use warning::MetricsWarning;
 
 #[cfg(test)]

@@ -194,16 +194,6 @@ impl Targets {
         self.counted
     }
 
-    /// The stable version.
-    pub fn stable(&self) -> &VersionSelector {
-        &self.stable
-    }
-
-    /// The canary.
-    pub fn canary(&self) -> &VersionSelector {
-        &self.canary
-    }
-
     /// The raw samples of `metric` for both versions over the last `range`; `more` are further matchers,
     /// each of which starts with a comma.
     ///

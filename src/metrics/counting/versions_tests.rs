@@ -216,5 +216,5 @@ fn versions_that_cannot_be_told_apart_are_refused() {
     );
     // Workloads known for one version only: both are told apart by the label.
     let mixed = Targets::new(selector("a", &["w"], &["v1"]), selector("a", &[], &["v2"])).unwrap();
-    assert!(mixed.stable().workloads.is_empty());
+    assert!(mixed.stable.workloads.is_empty());
 }

@@ -8,9 +8,9 @@ mod query;
 mod query_result;
 mod service_proxy;
 
-pub use address::{AddressError, DEFAULT_ADDRESS, Endpoint, PrometheusAddress, ServiceAddress};
-pub use error::{MetricsError, RefusedBy};
-pub use http_source::HttpSource;
-pub use query::{MetricSource, Query};
-pub use query_result::{Labels, QueryResult, Series};
-pub use service_proxy::ServiceProxy;
+pub(crate) use address::{DEFAULT_ADDRESS, PrometheusAddress};
+pub(crate) use error::{MetricsError, RefusedBy};
+pub(crate) use http_source::HttpSource;
+pub(crate) use query::{MetricSource, Query};
+pub(crate) use query_result::{Labels, QueryResult, Series};
+pub(crate) use service_proxy::ServiceProxy;

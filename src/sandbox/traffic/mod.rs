@@ -10,9 +10,8 @@ mod routing;
 mod sampling;
 mod stream;
 
-pub use behaviour::{BOUNDS, Behaviour, Episode, FailureMode, ResponseTime};
-pub use demand::Demand;
-pub use model::TrafficModel;
-pub use routing::{Backend, MeshRoute, Pod, Routing, Service, Workload};
-pub use sampling::Sampling;
-pub use stream::{Caller, ReportingProxy, RequestOutcome, Stream, StreamCounters, target_labels};
+pub(crate) use behaviour::BOUNDS;
+pub(crate) use model::TrafficModel;
+pub(crate) use routing::{Backend, MeshRoute, Pod, Routing, Service, Workload};
+pub(crate) use sampling::Sampling;
+pub(crate) use stream::{Stream, StreamCounters, target_labels};

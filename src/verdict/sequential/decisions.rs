@@ -82,11 +82,6 @@ impl Sequential {
         }
     }
 
-    /// What it goes by.
-    pub fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
     fn tallies(&self, window: &Window) -> Vec<MetricCounts> {
         self.metrics.iter().map(|m| m.tally(window)).collect()
     }

@@ -53,9 +53,4 @@ impl Guard {
         self.mixture.share_out();
         evidence
     }
-
-    /// The highest canary rate that is left in peace.
-    pub fn limit(&self) -> f64 {
-        self.limit
-    }
 }

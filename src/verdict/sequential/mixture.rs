@@ -20,7 +20,7 @@ pub const SLOW: Alternatives = [1.2, 1.5, 2.5, 5.0, 12.0, 40.0, f64::INFINITY];
 /// The log-wealth of the experts, together 1 (0 nats) at the start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mixture {
-    wealth: [f64; EXPERTS],
+    pub(super) wealth: [f64; EXPERTS],
     windows: u32,
 }
 
@@ -85,10 +85,5 @@ impl Mixture {
             *wealth = top + (low - top).exp().ln_1p();
         }
         self.windows = self.windows.saturating_add(1);
-    }
-
-    /// The log-wealth of each expert, in nats.
-    pub fn wealth(&self) -> &[f64; EXPERTS] {
-        &self.wealth
     }
 }

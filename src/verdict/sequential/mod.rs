@@ -75,34 +75,35 @@
 //!
 //! The expected growth of the evidence for a request tells the time to a verdict: [`forecast`].
 
-pub mod alignment;
-pub mod block;
+pub(crate) mod alignment;
+pub(crate) mod block;
 mod confirmation;
 mod decisions;
-pub mod dispersion;
-pub mod evidence;
-pub mod forecast;
-pub mod guard;
-pub mod history;
+pub(crate) mod dispersion;
+pub(crate) mod evidence;
+pub(crate) mod forecast;
+pub(crate) mod guard;
+pub(crate) mod history;
 mod incident;
 mod judgement;
-pub mod latency;
+pub(crate) mod latency;
 mod metric;
-pub mod mixture;
-pub mod policy;
-pub mod promotion;
-pub mod regression;
-pub mod stable_rate;
+pub(crate) mod mixture;
+pub(crate) mod policy;
+pub(crate) mod promotion;
+pub(crate) mod regression;
+pub(crate) mod stable_rate;
 mod step_record;
 #[cfg(test)]
 mod tests;
-pub mod traffic_split;
+pub(crate) mod traffic_split;
 #[cfg(test)]
 mod vectors;
 
 pub use decisions::Sequential;
-pub use evidence::{AnalysisState, Evidence, Hold, MetricEvidence};
+pub use evidence::{AnalysisState, Evidence, Hold};
 pub use forecast::Traffic;
-pub use history::{History, Past};
-pub use metric::Subject;
-pub use policy::{Blast, Policy, Preset, Tolerance};
+pub use history::History;
+pub(crate) use metric::Subject;
+pub(crate) use policy::Tolerance;
+pub use policy::{Policy, Preset};

@@ -129,7 +129,7 @@ fn trajectories() {
             }
             process.learn(&tally);
             let experts = list(&row["experts_after"]);
-            for (ours, theirs) in process.mixture.wealth().iter().zip(experts) {
+            for (ours, theirs) in process.mixture.wealth.iter().zip(experts) {
                 close(*ours, theirs, name);
             }
             let (bad, requests) = process.stable_rate.counts();

@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::verdict::analysis::{Analysis, Decision, StepContext};
 use crate::verdict::sequential::dispersion::Dispersion;
-use crate::verdict::sequential::{History, Past, Policy, Preset, Sequential};
+use crate::verdict::sequential::history::Past;
+use crate::verdict::sequential::{History, Policy, Preset, Sequential};
 use crate::verdict::{Counts, Window};
 
 pub(super) const SCRAPE: i64 = 15;

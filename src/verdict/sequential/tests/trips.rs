@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use super::rollout::{Rollout, counts, history, policy};
 use crate::verdict::analysis::{Analysis, Decision, Verdict};
 use crate::verdict::sequential::dispersion::Dispersion;
-use crate::verdict::sequential::{AnalysisState, History, Hold, Past, Policy, Subject};
+use crate::verdict::sequential::history::Past;
+use crate::verdict::sequential::{AnalysisState, History, Hold, Policy, Subject};
 use crate::verdict::{Slow, Window};
 
 #[test]
