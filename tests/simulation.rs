@@ -208,3 +208,78 @@ fn a_canary_that_errs_while_it_starts_gets_the_room_it_is_given() {
         runs,
     );
 }
+
+/// Ordinary conditions in which the counters say less than they seem to.
+#[test]
+fn what_feeds_the_test_does_not_blame_a_healthy_canary() {
+    let none = Disturbance::default;
+    let worlds = [
+        Disturbance {
+            unreached: Some(0.001),
+            ..none()
+        },
+        Disturbance {
+            unreached: Some(0.001),
+            realised: Some(0.9),
+            ..none()
+        },
+        Disturbance {
+            response_time: Some(15.0),
+            ..none()
+        },
+    ];
+    for disturbance in worlds {
+        for per_second in [100.0, 1e3, 1e4] {
+            let scenario = Scenario {
+                stable: 0.005,
+                disturbance: disturbance.clone(),
+                ..scenario(per_second)
+            };
+            let runs = 60;
+            let table = rollouts(&scenario, &plan(HumanDuration::ZERO), runs);
+            at_most(1, table.rolled_back.share, runs);
+        }
+    }
+}
+
+/// Requests that are counted late do not hide a canary that fails.
+#[test]
+fn a_worse_canary_among_slow_successes_is_found() {
+    let scenario = Scenario {
+        added: 0.02,
+        disturbance: Disturbance {
+            response_time: Some(15.0),
+            ..Disturbance::default()
+        },
+        ..scenario(1e3)
+    };
+    let table = rollouts(&scenario, &plan(HumanDuration::ZERO), 30);
+    at_most(0, table.promoted.share, 30);
+    assert!(table.rolled_back.share > 0.95, "{:?}", table.rolled_back);
+}
+
+/// `--max-error-rate` at twice what both versions fail.
+#[test]
+fn an_absolute_limit_keeps_the_bound() {
+    let options = Options {
+        max_error_rate: Some("1".parse().unwrap()),
+        warmup: Some(HumanDuration::ZERO),
+        ..Options::default()
+    };
+    let plan = Plan::resolve(options).unwrap();
+    for per_second in [10.0, 100.0, 1e3] {
+        let scenario = Scenario {
+            stable: 0.005,
+            ..scenario(per_second)
+        };
+        let runs = 100;
+        let table = rollouts(&scenario, &plan, runs);
+        at_most(2, table.rolled_back.share, runs);
+        let worse = Scenario {
+            added: 0.05,
+            ..scenario
+        };
+        let table = rollouts(&worse, &plan, 30);
+        at_most(0, table.promoted.share, 30);
+    }
+}

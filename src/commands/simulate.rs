@@ -89,6 +89,12 @@ pub struct SimulatedVersions {
     /// Age of the canary's pods when the rollout starts [default: 0s].
     #[arg(long, value_name = "DURATION")]
     pub canary_age: Option<HumanDuration>,
+    /// Error rate of the whole service by requests that reach no upstream, whose version is not known.
+    #[arg(long, value_name = "PERCENT")]
+    pub unreached_errors: Option<Percent>,
+    /// How long successful requests take; failures come at once [default: no time].
+    #[arg(long, value_name = "DURATION")]
+    pub response_time: Option<HumanDuration>,
     /// Mean size of failure clusters [default: failures are independent].
     #[arg(long, value_name = "N", value_parser = clustered)]
     pub clusters: Option<f64>,
@@ -196,6 +202,9 @@ impl SimulatedVersions {
                     added: added.share(),
                 }),
                 overload: None,
+                unreached: self.unreached_errors.map(Percent::share),
+                realised: None,
+                response_time: self.response_time.map(seconds),
             },
             ..usual
         }

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::metrics::{
-    Answers, Collector, MetricSource, MetricsError, MetricsWarning, Observation, Targets,
-    USUAL_BOUNDS,
+    Answers, Collector, MetricSource, MetricsError, MetricsWarning, MixedLabel, Observation,
+    Targets, USUAL_BOUNDS,
 };
 use crate::plan::{AnalysisKind, HumanDuration, Plan};
 use crate::verdict::sequential::{History, Traffic};
@@ -94,7 +94,9 @@ pub async fn before(
     if durations && let Some(scrape) = scrape {
         let back = (scrape * SCRAPES_OF_DURATIONS).min(History::SHORTEST);
         let seen = reader.durations(back).await?;
-        history.slow = History::from_windows(&seen.windows).slow;
+        let of_durations = History::from_windows(&seen.windows);
+        history.slow = of_durations.slow;
+        history.longest = of_durations.longest;
         warnings = seen.quality.warnings;
     }
     Ok(Baseline {
@@ -132,6 +134,10 @@ pub struct Freshness {
     pub newest: Option<Timestamp>,
     /// Whether the versions' own proxies report.
     pub callees_report: bool,
+    /// Whether no series tells a success from a failure.
+    pub no_codes: bool,
+    /// A label with several values where it should have one.
+    pub mixed: Option<MixedLabel>,
     /// What limits what they show.
     pub warnings: Vec<MetricsWarning>,
 }
@@ -153,6 +159,8 @@ pub async fn recent(
     Ok(Freshness {
         newest: seen.quality.newest.overall,
         callees_report: collector.callees_report(),
+        no_codes: seen.quality.no_codes,
+        mixed: seen.quality.mixed,
         warnings: seen.quality.warnings,
     })
 }

@@ -128,7 +128,11 @@ pub async fn prepare(
     };
     let mut facts = snapshot.gather(&context.cluster, question).await;
     let targets = facts.targets().ok();
-    let targets = targets.map(|targets| targets.counting(rollout.counted()));
+    let targets = targets.map(|targets| {
+        targets
+            .counting(rollout.counted())
+            .within(&rollout.plan.query_scope)
+    });
     let before = match &targets {
         Some(targets) => {
             let (before, samples) = look_back(context, metrics.as_ref(), targets, &rollout).await;
@@ -213,6 +217,8 @@ async fn look_back(
         // An answer that came once is enough; what is not known of its age is not held against it.
         newest: recent.as_ref().and_then(|recent| recent.newest),
         callees_report: recent.as_ref().is_none_or(|recent| recent.callees_report),
+        no_codes: recent.as_ref().is_some_and(|recent| recent.no_codes),
+        mixed: recent.as_ref().and_then(|recent| recent.mixed.clone()),
         warnings: all_kinds(
             recent.map(|recent| recent.warnings).unwrap_or_default(),
             &before.warnings,

@@ -46,7 +46,9 @@ impl VersionFacts {
         let targets = targets.map_err(|error| CommandError::Conflict(error.to_string()))?;
         Ok(Self {
             subsets,
-            targets: targets.counting(rollout.counted()),
+            targets: targets
+                .counting(rollout.counted())
+                .within(&rollout.plan.query_scope),
             canary_pods,
             canary_since,
             history: History::unknown(),

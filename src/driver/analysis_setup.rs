@@ -4,27 +4,25 @@ use crate::discovery::VersionFacts;
 use crate::metrics::Collector;
 use crate::plan::{AnalysisKind, Plan};
 use crate::rollout::Rollout;
-use crate::verdict::sequential::{History, Sequential};
+use crate::verdict::sequential::{ErrorLimit, History, Sequential};
 use crate::verdict::{Analysis, Limits, ThresholdGate, WithLimit};
 
 /// The analysis of a plan, knowing the past.
 pub fn analysis(plan: &Plan, history: &History) -> Box<dyn Analysis> {
     let judgement = plan.judgement;
-    let limits = |max_error_rate, margin| Limits {
-        max_error_rate,
-        margin,
-        min_requests: judgement.min_requests,
-    };
     match (judgement.analysis, judgement.max_error_rate) {
-        (AnalysisKind::Threshold, rate) => {
-            let rate = rate.map_or(1.0, |rate| rate.share());
-            Box::new(ThresholdGate::new(limits(rate, judgement.margin.share())))
-        }
+        (AnalysisKind::Threshold, rate) => Box::new(ThresholdGate::new(Limits {
+            max_error_rate: rate.map_or(1.0, |rate| rate.share()),
+            margin: judgement.margin.share(),
+            min_requests: judgement.min_requests,
+        })),
         (AnalysisKind::Sequential, None) => Box::new(Sequential::new(plan.policy(), history)),
-        (AnalysisKind::Sequential, Some(rate)) => Box::new(WithLimit::new(
-            Box::new(Sequential::new(plan.policy(), history)),
-            ThresholdGate::new(limits(rate.share(), 1.0)),
-        )),
+        (AnalysisKind::Sequential, Some(rate)) => {
+            let least = judgement.min_requests;
+            let (limit, rest) = ErrorLimit::new(rate.share(), least, plan.policy(), history);
+            let comparison = Sequential::new(rest, history);
+            Box::new(WithLimit::new(Box::new(comparison), limit))
+        }
     }
 }
 

@@ -39,4 +39,4 @@ pub(crate) use versions_error::VersionsError;
 pub(crate) use virtual_service::FIELD_MANAGER;
 pub use virtual_service::VirtualService;
 pub(crate) use workloads::Workloads;
-pub(crate) use workloads::workload_name;
+pub(crate) use workloads::workload_names;

@@ -29,9 +29,7 @@ impl Workloads {
         for pod in pods {
             found.pods += 1;
             let labels = pod.metadata.labels.as_ref();
-            if let Some(name) = workload_name(pod) {
-                found.names.insert(name);
-            }
+            found.names.extend(workload_names(pod));
             if let Some(version) = labels.and_then(|labels| labels.get("version")) {
                 found.versions.insert(version.clone());
             }
@@ -48,25 +46,51 @@ impl Workloads {
     }
 }
 
-/// The workload as Istio names it: the owner, and for a ReplicaSet of a Deployment that Deployment.
-pub(crate) fn workload_name(pod: &Pod) -> Option<String> {
+/// The workload under every name that a version of Istio gives it, the newest's first.
+///
+/// As `GetDeployMetaFromPod` and `GetWorkloadMetaFromPod` of istio/istio have it: the controller's own
+/// name, of which only these are taken further: a ReplicaSet of a Deployment or, since Istio 1.22, of an
+/// Argo Rollout; a ReplicationController of OpenShift's DeploymentConfig; a Job of a CronJob. Since 1.25 a
+/// label names the workload before all that.
+pub(crate) fn workload_names(pod: &Pod) -> Vec<String> {
+    let label = |name: &str| pod.metadata.labels.as_ref()?.get(name).cloned();
+    let mut names = Vec::from_iter(label("service.istio.io/workload-name"));
     let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
     let Some(owner) = owners
         .iter()
         .find(|owner| owner.controller == Some(true))
         .or(owners.first())
     else {
-        return pod.metadata.name.clone();
+        names.extend(pod.metadata.name.clone());
+        return names;
     };
-    let hash = pod
-        .metadata
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get("pod-template-hash"));
-    match hash.and_then(|hash| owner.name.strip_suffix(&format!("-{hash}"))) {
-        Some(deployment) if owner.kind == "ReplicaSet" => Some(deployment.to_owned()),
-        _ => Some(owner.name.clone()),
+    let without = |hash: Option<String>| {
+        let name = owner.name.strip_suffix(&format!("-{}", hash?))?;
+        (!name.is_empty()).then(|| name.to_owned())
+    };
+    match owner.kind.as_str() {
+        "ReplicaSet" => names.extend(
+            without(label("pod-template-hash"))
+                .or_else(|| without(label("rollouts-pod-template-hash"))),
+        ),
+        "ReplicationController" => names.extend(label("deploymentconfig")),
+        "Job" => names.extend(cron_job(&owner.name).map(str::to_owned)),
+        _ => {}
     }
+    // Versions of Istio that know less of it stop at the owner.
+    let known = matches!(owner.kind.as_str(), "ReplicaSet")
+        && without(label("pod-template-hash")).is_some();
+    if !known {
+        names.push(owner.name.clone());
+    }
+    names
+}
+
+/// The CronJob of a Job, whose name ends in the minute or the second of its run.
+fn cron_job(job: &str) -> Option<&str> {
+    let (name, time) = job.rsplit_once('-')?;
+    let is_time = (8..=10).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit());
+    (is_time && !name.is_empty()).then_some(name)
 }
 
 fn is_ready(pod: &Pod) -> bool {
@@ -135,5 +159,50 @@ mod tests {
         assert_eq!(found.versions, BTreeSet::from(["risky".to_owned()]));
         assert_eq!((found.pods, found.ready, found.crashing), (2, 1, 1));
         assert!(!found.is_down());
+    }
+
+    #[test]
+    fn a_workload_has_the_name_that_istio_gives_it() {
+        let names = |owner: Option<(&str, &str)>, labels: serde_json::Value| {
+            let owner = owner.map(|(kind, name)| {
+                json!([{"apiVersion": "v1", "kind": kind, "name": name, "uid": "1", "controller": true}])
+            });
+            let metadata = json!({"name": "p-x7f", "labels": labels, "ownerReferences": owner});
+            workload_names(&serde_json::from_value(json!({"metadata": metadata})).unwrap())
+        };
+        for (owner, labels, expected) in [
+            (None, json!({}), vec!["p-x7f"]),
+            (
+                Some(("ReplicaSet", "web-6f7")),
+                json!({"pod-template-hash": "6f7"}),
+                vec!["web"],
+            ),
+            // Since 1.22; before, Istio did not know Argo Rollouts.
+            (
+                Some(("ReplicaSet", "web-6f7")),
+                json!({"rollouts-pod-template-hash": "6f7"}),
+                vec!["web", "web-6f7"],
+            ),
+            (Some(("ReplicaSet", "web-6f7")), json!({}), vec!["web-6f7"]),
+            (
+                Some(("ReplicationController", "web-3")),
+                json!({"deploymentconfig": "web"}),
+                vec!["web", "web-3"],
+            ),
+            (
+                Some(("Job", "nightly-28912345")),
+                json!({}),
+                vec!["nightly", "nightly-28912345"],
+            ),
+            (Some(("Job", "once")), json!({}), vec!["once"]),
+            (Some(("StatefulSet", "db")), json!({}), vec!["db"]),
+            (
+                Some(("ReplicaSet", "web-6f7")),
+                json!({"pod-template-hash": "6f7", "service.istio.io/workload-name": "shop-web"}),
+                vec!["shop-web", "web"],
+            ),
+        ] {
+            assert_eq!(names(owner, labels), expected, "{owner:?}");
+        }
     }
 }

@@ -117,6 +117,7 @@ mod tests {
             "--margin=1",
             "--min-requests=20",
             "--prometheus=monitoring/prometheus:9090",
+            "--query-scope=cluster=prod",
             "--step-timeout=20m",
             "--metrics-grace=3m",
             "--rollback-timeout=5m",

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HumanDuration, Percent, Steps, Testers};
+use super::{HumanDuration, Percent, ScopeLabel, Steps, Testers};
 use crate::verdict::sequential::Preset;
 
 /// The options of a rollout; whatever is absent falls back to the plan file, then to the default.
@@ -150,6 +150,12 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<String>,
 
+    /// Label that the series must have, such as `cluster=prod` where one store holds several clusters, or
+    /// `cluster=*` to count all of them; may be repeated.
+    #[arg(long, value_name = "LABEL=VALUE", help_heading = "Analysis")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub query_scope: Vec<ScopeLabel>,
+
     /// Maximum time in a step without a verdict [default: 60m].
     #[arg(long, value_name = "DURATION", help_heading = "Failure policies")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -265,6 +271,7 @@ impl Options {
             margin,
             min_requests,
             prometheus,
+            query_scope,
             step_timeout,
             metrics_grace,
             rollback_timeout,
@@ -299,6 +306,11 @@ impl Options {
             margin: margin.or(fallback.margin),
             min_requests: min_requests.or(fallback.min_requests),
             prometheus: prometheus.or(fallback.prometheus),
+            query_scope: if query_scope.is_empty() {
+                fallback.query_scope
+            } else {
+                query_scope
+            },
             step_timeout: step_timeout.or(fallback.step_timeout),
             metrics_grace: metrics_grace.or(fallback.metrics_grace),
             rollback_timeout: rollback_timeout.or(fallback.rollback_timeout),

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AnalysisKind, Exposure, HumanDuration, OnDrift, OnSignal, OnStuck, Options, Percent, Step,
-    Steps, Testers,
+    AnalysisKind, Exposure, HumanDuration, OnDrift, OnSignal, OnStuck, Options, Percent,
+    ScopeLabel, Step, Steps, Testers,
 };
 use crate::verdict::sequential::Preset;
 
@@ -34,6 +34,9 @@ pub struct Plan {
     pub judgement: Judgement,
     /// Prometheus' address, never with credentials in it.
     pub prometheus: String,
+    /// What the series must have that are this cluster's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub query_scope: Vec<ScopeLabel>,
     /// Longest time in a step without a verdict.
     pub step_timeout: HumanDuration,
     /// Longest time without usable metrics.
@@ -164,6 +167,7 @@ impl Plan {
             prometheus: options
                 .prometheus
                 .unwrap_or_else(|| DEFAULT_PROMETHEUS.into()),
+            query_scope: options.query_scope,
             step_timeout: options.step_timeout.unwrap_or(HumanDuration::minutes(60)),
             metrics_grace: options.metrics_grace.unwrap_or(HumanDuration::minutes(2)),
             rollback_timeout: options

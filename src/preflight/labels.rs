@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Facts, Version};
-use crate::istio::workload_name;
+use crate::istio::workload_names;
 use crate::plan::Finding;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
@@ -16,7 +16,8 @@ fn of(version: &Version) -> Option<Finding> {
             let labels = pod.metadata.labels.as_ref();
             labels.is_none_or(|labels| !labels.contains_key(key))
         });
-        bare.filter_map(workload_name).collect::<BTreeSet<_>>()
+        let names = bare.filter_map(|pod| workload_names(pod).into_iter().next());
+        names.collect::<BTreeSet<_>>()
     };
     let missing: Vec<_> = ["app", "version"]
         .into_iter()

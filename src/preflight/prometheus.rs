@@ -4,8 +4,8 @@ use jiff::SignedDuration;
 
 use super::unread::role_rule;
 use super::{Facts, Samples};
-use crate::metrics::{MetricsError, MetricsWarning, RefusedBy};
-use crate::plan::{Finding, HumanDuration};
+use crate::metrics::{MetricsError, MetricsWarning, MixedLabel, RefusedBy};
+use crate::plan::{Finding, HumanDuration, shell_word};
 
 /// After how many scrapes without a sample the metrics count as old.
 const OLD_AFTER: i32 = 3;
@@ -37,6 +37,10 @@ fn limited(warning: &MetricsWarning) -> Finding {
         MetricsWarning::NoDurations { .. } => (
             "a canary that is only slower would be promoted",
             "scrape istio_request_duration_milliseconds_bucket, or --ignore-latency",
+        ),
+        MetricsWarning::SomeWithoutCode => (
+            "a canary that fails could be promoted",
+            "keep the label response_code: Telemetry tagOverrides, metric_relabel_configs",
         ),
         MetricsWarning::SamplesLeftOut { .. } | MetricsWarning::Server { .. } => (
             "a verdict rests on what is left",
@@ -80,6 +84,19 @@ fn of(facts: &Facts, samples: &Samples) -> Finding {
             "send traffic, or check that the proxies are scraped",
         );
     }
+    if let Some(mixed) = &samples.mixed {
+        return of_several(source, mixed);
+    }
+    if samples.no_codes {
+        return Finding::refuse(
+            format!(
+                "no series of {} in {source} has a readable response_code",
+                samples.counted.metric()
+            ),
+            "failures cannot be told from successes, and any canary would look healthy",
+            "keep the label response_code: Telemetry tagOverrides, metric_relabel_configs",
+        );
+    }
     let every = match samples.scrape {
         Some(scrape) => format!(", scraped every {}", spoken(scrape)),
         None => String::new(),
@@ -119,6 +136,28 @@ fn of(facts: &Facts, samples: &Samples) -> Finding {
     ))
 }
 
+/// A store in which a label that should have one value has several.
+fn of_several(source: &str, mixed: &MixedLabel) -> Finding {
+    let MixedLabel { label, values, .. } = mixed;
+    let first = values.first().map_or("VALUE", String::as_str);
+    let flag = format!("--query-scope {}", shell_word(&format!("{label}={first}")));
+    let (why, fix) = match mixed.copies {
+        true => (
+            "every request would count that often, and evidence with it",
+            flag,
+        ),
+        false => (
+            "failures in another cluster would be this canary's",
+            format!("{flag}, or {label}=* to count all of them"),
+        ),
+    };
+    let what = match mixed.copies {
+        true => format!("{source} has the same series under several values of {label}"),
+        false => format!("{source} has series with several values of {label}"),
+    };
+    Finding::refuse(format!("{what}: {}", values.join(", ")), why, fix)
+}
+
 /// In whole seconds from one second on.
 fn spoken(duration: SignedDuration) -> HumanDuration {
     let exact = HumanDuration::from(duration);
@@ -143,6 +182,8 @@ mod tests {
             newest: Some(facts.now - SignedDuration::from_secs(age)),
             scrape: scrape.map(SignedDuration::from_secs),
             callees_report: true,
+            no_codes: false,
+            mixed: None,
             warnings: Vec::new(),
         }));
         told(check(&facts))
@@ -208,6 +249,53 @@ mod tests {
             found(8, -40, Some(15)),
             [
                 "warn: the newest sample of istio-system/prometheus:9090 is 40s ahead of the local clock: every analysis would be that late (try: timedatectl set-ntp true, on this machine or where Prometheus runs)"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_store_of_several_clusters_or_replicas_forbids_the_start() {
+        let refused = |label: &str, copies| {
+            let values = vec!["a".to_owned(), "b c".to_owned()];
+            let mixed = MixedLabel {
+                label: label.into(),
+                values,
+                copies,
+            };
+            told(vec![of_several("mon/prometheus:9090", &mixed)])
+        };
+        assert_eq!(
+            refused("cluster", false),
+            [
+                "refuse: mon/prometheus:9090 has series with several values of cluster: a, b c: failures in another cluster would be this canary's (try: --query-scope cluster=a, or cluster=* to count all of them)"
+            ]
+        );
+        assert_eq!(
+            refused("replica", true),
+            [
+                "refuse: mon/prometheus:9090 has the same series under several values of replica: a, b c: every request would count that often, and evidence with it (try: --query-scope replica=a)"
+            ]
+        );
+    }
+
+    #[test]
+    fn metrics_without_response_codes_forbid_the_start() {
+        let mut facts = facts();
+        facts.samples = Some(Ok(Samples {
+            counted: Unit::Requests,
+            source: "mon/prometheus:9090".into(),
+            series: 8,
+            newest: None,
+            scrape: None,
+            callees_report: true,
+            no_codes: true,
+            mixed: None,
+            warnings: Vec::new(),
+        }));
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "refuse: no series of istio_requests_total in mon/prometheus:9090 has a readable response_code: failures cannot be told from successes, and any canary would look healthy (try: keep the label response_code: Telemetry tagOverrides, metric_relabel_configs)"
             ]
         );
     }

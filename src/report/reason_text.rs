@@ -74,6 +74,15 @@ pub(super) fn unusable(why: &Unusable) -> String {
             format!("the answer is incomplete: {}", warnings.join("; "))
         }
         Unusable::NoSeries => "there are no series of either version".into(),
+        Unusable::Mixed { mixed } => format!(
+            "the series have several values of {}: {}",
+            mixed.label,
+            mixed.values.join(", ")
+        ),
+        Unusable::NoCodes => {
+            "no series has a readable response_code, so failures cannot be told from successes"
+                .into()
+        }
         Unusable::Stale { age } => format!("the newest sample is {age} old"),
         Unusable::Skewed => {
             "the samples of the two versions are more than a scrape interval apart".into()
@@ -158,6 +167,7 @@ fn on_hold(hold: Hold, Versions { stable, canary }: &Versions) -> String {
             let named = if stable == "stable" { "" } else { " (stable)" };
             format!("{stable}{named} is failing: analysis on hold")
         }
+        Hold::Mixed => "requests sent before the weights changed are still being answered".into(),
         Hold::NotItsShare => format!("{canary} gets less traffic than its weight promises"),
         Hold::Disputed => "both versions failed together three times in this step".into(),
         Hold::Unsteady => {

@@ -124,14 +124,31 @@ impl Simulation {
         let drift = trouble
             .drift
             .map(|sd| format!("both rates drift together by a factor of e^{sd}"));
+        let unreached = trouble
+            .unreached
+            .map(|rate| format!("{} of all requests reach no upstream", percentage(rate)));
+        let response_time = trouble
+            .response_time
+            .map(|seconds| format!("requests that succeed take {}", duration(seconds)));
         let slower = self
             .scenario
             .latency
             .map(|latency| format!("the canary is {} times slower", latency.slowdown));
-        [outage, lag, pods, warmup, clusters, noise, drift, slower]
-            .into_iter()
-            .flatten()
-            .collect()
+        [
+            outage,
+            lag,
+            pods,
+            warmup,
+            clusters,
+            noise,
+            drift,
+            unreached,
+            response_time,
+            slower,
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// The endings with their chances.

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::{MetricsError, Quality};
+use crate::metrics::{MetricsError, MixedLabel, Quality};
 use crate::plan::HumanDuration;
 
 /// How often the same problem is reported again.
@@ -34,6 +34,13 @@ pub enum Unusable {
     },
     /// Neither version has a series.
     NoSeries,
+    /// A label has several values where it should have one: several clusters, or copies of one.
+    Mixed {
+        /// The label and its values.
+        mixed: MixedLabel,
+    },
+    /// No series has a readable response code, so that failures look like successes.
+    NoCodes,
     /// The newest sample is too old.
     Stale {
         /// How old it is.
@@ -63,6 +70,10 @@ impl Unusable {
             })
         } else if quality.series == 0 {
             Some(Self::NoSeries)
+        } else if let Some(mixed) = quality.mixed.clone() {
+            Some(Self::Mixed { mixed })
+        } else if quality.no_codes {
+            Some(Self::NoCodes)
         } else if quality.is_stale(now) {
             let age = quality.age(now).unwrap_or_default().into();
             Some(Self::Stale { age })

@@ -77,6 +77,13 @@ pub struct Disturbance {
     pub warmup: Option<Warmup>,
     /// The canary overloads what both versions share.
     pub overload: Option<Overload>,
+    /// Share of all requests that fail without reaching an upstream, so that no version is named.
+    pub unreached: Option<f64>,
+    /// The canary gets this part of what its weight says: kept connections, sticky callers.
+    pub realised: Option<f64>,
+    /// Seconds that a request takes that succeeds; failures come at once, and each is counted when it
+    /// ends.
+    pub response_time: Option<f64>,
 }
 
 /// Both versions fail together for a while.

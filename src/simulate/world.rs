@@ -4,14 +4,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::sampler::Sampler;
 use super::scenario::{DurationModel, Lag, Scenario};
+use crate::metrics::{Named, ShareOfWindow, Unattributed};
 use crate::verdict::sequential::History;
 use crate::verdict::{Counts, Slow, Window};
 
 /// Correlation time of drift, in seconds.
 const DRIFT: f64 = 300.0;
 /// Bounds of the latency histogram, in milliseconds.
-const BOUNDS: [f64; 12] = [
-    1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
+const BOUNDS: [f64; 13] = [
+    1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0,
 ];
 
 /// The simulated traffic, scrape by scrape.
@@ -26,6 +27,17 @@ pub struct SimulatedWorld<'a> {
     load: f64,
     traffic_began: Option<f64>,
     late: Option<Late>,
+    unattributed: Unattributed,
+    /// When requests were sent under which share, as far back as they may still be answered.
+    sent: Vec<Stretch>,
+}
+
+/// A time of constant weights, in seconds into the rollout.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    from: f64,
+    until: f64,
+    share: f64,
 }
 
 /// One version's counts of a scrape.
@@ -82,6 +94,8 @@ impl<'a> SimulatedWorld<'a> {
             load: 0.0,
             traffic_began: None,
             late: None,
+            unattributed: Unattributed::default(),
+            sent: Vec::new(),
         }
     }
 
@@ -115,7 +129,10 @@ impl<'a> SimulatedWorld<'a> {
         let rate = self.noisy(rate);
         let mean = self.scenario.requests_per_second * self.scrape;
         let stable = self.count(mean, rate);
-        let slow = self.slow_counts(mean, 1.0);
+        let slow = match self.scenario.disturbance.response_time {
+            Some(seconds) => all_take(seconds, stable),
+            None => self.slow_counts(mean, 1.0),
+        };
         let slow = BOUNDS
             .iter()
             .zip(slow)
@@ -144,9 +161,31 @@ impl<'a> SimulatedWorld<'a> {
         let mut truth = Truth::default();
         let (mut now, mut last) = (at, 0.0);
         for &(seconds, share) in stretches {
-            self.stretch(now, seconds, share, [&mut stable, &mut canary], &mut truth);
+            let realised = share * self.scenario.disturbance.realised.unwrap_or(1.0);
+            self.stretch(
+                now,
+                seconds,
+                realised,
+                [&mut stable, &mut canary],
+                &mut truth,
+            );
+            self.sent.push(Stretch {
+                from: now,
+                until: now + seconds,
+                share: realised,
+            });
             now += seconds;
             last = share;
+        }
+        if let Some(took) = self.scenario.disturbance.response_time {
+            self.answer(at - took, now - took, [&mut stable, &mut canary]);
+        }
+        if let Some(rate) = self.scenario.disturbance.unreached {
+            let share = ShareOfWindow {
+                at_end: last,
+                before: stretches.first().map_or(last, |first| first.1),
+            };
+            self.leave_unreached(rate, now - at, share, [&mut stable, &mut canary]);
         }
         let (stable, canary) = match self.scenario.disturbance.lag {
             None => (stable, canary),
@@ -172,6 +211,56 @@ impl<'a> SimulatedWorld<'a> {
             ..Window::default()
         };
         (window, truth)
+    }
+
+    /// Counts the successes of what was sent between two times.
+    fn answer(&mut self, from: f64, until: f64, [stable, canary]: [&mut Late; 2]) {
+        let scenario = self.scenario;
+        let rate = scenario.requests_per_second;
+        let canary_rate = scenario.ratio * scenario.stable + scenario.added;
+        let mut sent = std::mem::take(&mut self.sent);
+        // Before the rollout stable had everything.
+        let before = Stretch {
+            from: f64::NEG_INFINITY,
+            until: 0.0,
+            share: 0.0,
+        };
+        for part in sent.iter().chain([&before]) {
+            let seconds = part.until.min(until) - part.from.max(from);
+            if seconds > 0.0 {
+                let mean = rate * seconds;
+                let [of_stable, of_canary] = [
+                    mean * (1.0 - part.share) * (1.0 - scenario.stable),
+                    mean * part.share * (1.0 - canary_rate),
+                ]
+                .map(|mean| self.sampler.poisson(mean));
+                stable.counts.requests += of_stable;
+                canary.counts.requests += of_canary;
+            }
+        }
+        sent.retain(|part| part.until > from);
+        self.sent = sent;
+    }
+
+    /// Requests that reach no upstream, put to a version as the metrics put them.
+    fn leave_unreached(
+        &mut self,
+        rate: f64,
+        seconds: f64,
+        share: ShareOfWindow,
+        [stable, canary]: [&mut Late; 2],
+    ) {
+        let mean = self.scenario.requests_per_second * seconds * rate;
+        let requests = self.sampler.poisson(mean);
+        let named = Named {
+            stable: stable.counts,
+            canary: canary.counts,
+            unknown: Counts {
+                requests,
+                failures: requests,
+            },
+        };
+        (stable.counts, canary.counts) = self.unattributed.assign(named, share);
     }
 
     /// What the canary does with copies of this share of the requests of a window, seen beside stable.
@@ -211,8 +300,13 @@ impl<'a> SimulatedWorld<'a> {
         let (usual, stable, canary) = self.rates(at, seconds, share);
         let mean = self.scenario.requests_per_second * seconds;
         let (noisy_stable, noisy_canary) = (self.noisy(stable), self.noisy(canary));
-        let stable_counts = self.count(mean * (1.0 - share), noisy_stable);
-        let canary_counts = self.count(mean * share, noisy_canary);
+        let mut stable_counts = self.count(mean * (1.0 - share), noisy_stable);
+        let mut canary_counts = self.count(mean * share, noisy_canary);
+        if self.scenario.disturbance.response_time.is_some() {
+            // Only what failed has ended.
+            stable_counts.requests = stable_counts.failures;
+            canary_counts.requests = canary_counts.failures;
+        }
         let slowdown = self.scenario.latency.map_or(1.0, |l| l.slowdown);
         stable_did.add(stable_counts, self.slow_counts(mean * (1.0 - share), 1.0));
         canary_did.add(canary_counts, self.slow_counts(mean * share, slowdown));
@@ -329,6 +423,18 @@ impl<'a> SimulatedWorld<'a> {
             }
         })
     }
+}
+
+/// Requests slower than each bound where all that succeed take so many seconds.
+fn all_take(seconds: f64, counts: Counts) -> Vec<Counts> {
+    let slow = |bound: &f64| Counts {
+        requests: counts.requests,
+        failures: match seconds * 1000.0 > *bound {
+            true => counts.requests - counts.failures,
+            false => 0,
+        },
+    };
+    BOUNDS.iter().map(slow).collect()
 }
 
 /// The share of requests faster than `bound`.

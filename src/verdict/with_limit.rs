@@ -1,19 +1,18 @@
 //! An absolute limit beside the comparison: both must be content.
 
 use super::analysis::{Analysis, Decision, StepContext};
-use super::threshold::ThresholdGate;
 use super::window::Window;
-use crate::verdict::sequential::Evidence;
+use crate::verdict::sequential::{ErrorLimit, Evidence};
 
 /// Compares with stable, and besides holds the canary to a limit of its own.
 pub struct WithLimit {
     comparison: Box<dyn Analysis>,
-    limit: ThresholdGate,
+    limit: ErrorLimit,
 }
 
 impl WithLimit {
     /// `comparison`, and `limit` beside it.
-    pub fn new(comparison: Box<dyn Analysis>, limit: ThresholdGate) -> Self {
+    pub fn new(comparison: Box<dyn Analysis>, limit: ErrorLimit) -> Self {
         Self { comparison, limit }
     }
 }
@@ -51,7 +50,7 @@ impl Analysis for WithLimit {
 mod tests {
     use super::*;
     use crate::verdict::analysis::Verdict;
-    use crate::verdict::threshold::Limits;
+    use crate::verdict::sequential::{History, Preset};
     use crate::verdict::window::Counts;
     use jiff::{SignedDuration, Timestamp};
 
@@ -66,11 +65,8 @@ mod tests {
     }
 
     fn decide(comparison: Decision, share: f64, requests: u64, failures: u64) -> Decision {
-        let limit = ThresholdGate::new(Limits {
-            max_error_rate: 0.01,
-            margin: 1.0,
-            min_requests: 100,
-        });
+        let policy = Preset::Careful.policy(SignedDuration::from_secs(15));
+        let (limit, _) = ErrorLimit::new(0.01, 100, policy, &History::unknown());
         let mut both = WithLimit::new(Box::new(Says(comparison)), limit);
         both.begin_step(StepContext {
             share: 0.1,
@@ -96,8 +92,10 @@ mod tests {
         for (compared, share, requests, failures, expected) in [
             (Decision::Advance(why()), 0.1, 200, 0, "Advance"),
             (Decision::Advance(why()), 0.1, 99, 0, "Stay"),
-            (Decision::Advance(why()), 0.1, 200, 9, "Rollback"),
-            (stay.clone(), 0.1, 200, 9, "Rollback"),
+            // Over the limit, and it may still be chance.
+            (Decision::Advance(why()), 0.1, 200, 3, "Stay"),
+            (Decision::Advance(why()), 0.1, 200, 40, "Rollback"),
+            (stay.clone(), 0.1, 200, 40, "Rollback"),
             (stay, 0.1, 200, 0, "Stay"),
             (Decision::Trip(why()), 0.1, 200, 9, "Trip"),
             (Decision::Resume(why()), 0.0, 200, 9, "Resume"),

@@ -30,7 +30,7 @@ fn ranges(shop: &Shop, from: usize) -> Vec<u64> {
     let queries = calls[from..].iter().map(|call| call.query.as_str());
     let requests = queries.filter(|query| query.contains("query=istio_requests_total"));
     let ranges = requests.filter_map(|query| {
-        let (_, rest) = query.split_once("%5B")?;
+        let (_, rest) = query.rsplit_once("%5B")?;
         rest.split_once("s%5D")?.0.parse().ok()
     });
     ranges.collect()

@@ -23,3 +23,4 @@ mod takeover;
 mod testers;
 mod trip;
 mod watch;
+mod wild_metrics;

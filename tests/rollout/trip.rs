@@ -114,6 +114,8 @@ fn seen(from: i64, to: i64) -> Observation {
             partial: false,
             versions_apart: None,
             series: 2,
+            no_codes: false,
+            mixed: None,
         },
     }
 }

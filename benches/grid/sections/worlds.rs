@@ -59,6 +59,32 @@ fn disturbances() -> Vec<(String, Disturbance)> {
             list.push((name, Disturbance { lag, ..none() }));
         }
     }
+    for unreached in [1e-3, 1e-2] {
+        list.push((
+            format!("{} % of all requests reach no upstream", percent(unreached)),
+            Disturbance {
+                unreached: Some(unreached),
+                ..none()
+            },
+        ));
+    }
+    list.push((
+        "0.1 % reach no upstream, the canary gets 90 % of its weight".to_owned(),
+        Disturbance {
+            unreached: Some(1e-3),
+            realised: Some(0.9),
+            ..none()
+        },
+    ));
+    for seconds in [2.0, 15.0, 20.0] {
+        list.push((
+            format!("successes take {seconds} s, failures none"),
+            Disturbance {
+                response_time: Some(seconds),
+                ..none()
+            },
+        ));
+    }
     for sd in [0.1, 0.3] {
         let pods = Some(sd);
         list.push((

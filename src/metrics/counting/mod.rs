@@ -4,6 +4,7 @@ mod collector;
 mod counter_log;
 mod interval;
 mod interval_end;
+mod mixed_stores;
 mod quality;
 mod requests;
 mod slow_requests;
@@ -15,7 +16,9 @@ mod warning;
 mod window_counter;
 
 pub(crate) use collector::{Answers, Collector, USUAL_BOUNDS};
+pub(crate) use mixed_stores::MixedLabel;
 pub use quality::{Newest, Observation, Quality};
+pub(crate) use unattributed::{Named, ShareOfWindow, Unattributed};
 pub(crate) use unit::Unit;
 pub(crate) use versions::{Reporter, ServiceKey, Targets, TargetsError, VersionSelector};
 pub use warning::MetricsWarning;

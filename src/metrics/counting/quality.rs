@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::counter_log::CounterLog;
+use super::mixed_stores::MixedLabel;
 use super::versions::{Reporter, SeriesOwner};
 use super::warning::MetricsWarning;
 use crate::verdict::Window;
@@ -36,6 +37,37 @@ pub struct Newest {
     pub canary: Option<Timestamp>,
 }
 
+/// How much of what is counted tells a success from a failure by its labels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Readable {
+    /// Series that do, and that do not.
+    series: [usize; 2],
+    /// Requests of the newest window that do, and that do not.
+    newest: Option<[u64; 2]>,
+}
+
+impl Readable {
+    /// Notes one series.
+    pub(crate) fn note(&mut self, is_readable: bool) {
+        self.series[usize::from(!is_readable)] += 1;
+    }
+
+    /// Notes a window; one without requests says nothing new.
+    pub(crate) fn note_window(&mut self, readable: u64, unreadable: u64) {
+        if readable + unreadable > 0 {
+            self.newest = Some([readable, unreadable]);
+        }
+    }
+
+    /// Whether some do, and some do not.
+    fn both(self) -> [bool; 2] {
+        match self.newest {
+            Some(requests) => requests.map(|requests| requests > 0),
+            None => self.series.map(|series| series > 0),
+        }
+    }
+}
+
 /// How far an observation can be trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quality {
@@ -51,6 +83,10 @@ pub struct Quality {
     pub versions_apart: Option<SignedDuration>,
     /// Series that are counted.
     pub series: usize,
+    /// Whether no series tells a success from a failure, so that all look fine.
+    pub no_codes: bool,
+    /// A label with several values where it should have one: of several clusters, or copies.
+    pub mixed: Option<MixedLabel>,
 }
 
 impl Quality {
@@ -83,7 +119,26 @@ impl Quality {
                 .zip(canary)
                 .map(|(stable, canary)| stable.duration_since(canary).abs()),
             series,
+            no_codes: false,
+            mixed: None,
         }
+    }
+
+    /// The same with what is known of the stores behind it.
+    #[must_use]
+    pub(crate) fn with_stores(self, mixed: Option<MixedLabel>) -> Self {
+        Self { mixed, ..self }
+    }
+
+    /// The same with what is known of the codes; some without one are a warning.
+    #[must_use]
+    pub(crate) fn with_codes(mut self, readable: Readable) -> Self {
+        match readable.both() {
+            [true, true] => self.warnings.push(MetricsWarning::SomeWithoutCode),
+            [false, true] => self.no_codes = true,
+            [_, false] => {}
+        }
+        self
     }
 
     /// What Prometheus itself warned of.
@@ -115,7 +170,11 @@ impl Quality {
 
     /// Whether a verdict may rest on it at `now`: whole, fresh, and of the same time for both versions.
     pub fn is_sound(&self, now: Timestamp) -> bool {
-        !self.partial && !self.is_stale(now) && !self.is_skewed()
+        !self.partial
+            && !self.no_codes
+            && self.mixed.is_none()
+            && !self.is_stale(now)
+            && !self.is_skewed()
     }
 }
 
@@ -137,6 +196,8 @@ mod tests {
             partial: false,
             versions_apart: Some(SignedDuration::from_secs(10)),
             series: 2,
+            no_codes: false,
+            mixed: None,
         };
         assert!(good.is_sound(at(1045)));
         assert!(!good.is_sound(at(1046)));
@@ -145,6 +206,11 @@ mod tests {
             ..good.clone()
         };
         assert!(!partial.is_sound(at(1000)));
+        let without_codes = Quality {
+            no_codes: true,
+            ..good.clone()
+        };
+        assert!(!without_codes.is_sound(at(1000)));
         let skewed = Quality {
             versions_apart: Some(SignedDuration::from_secs(16)),
             ..good.clone()

@@ -3,20 +3,23 @@
 use jiff::SignedDuration;
 
 use super::interval::Interval;
-use super::unattributed::{Named, Unattributed};
+use super::quality::Readable;
+use super::unattributed::{Named, ShareOfWindow, Unattributed};
 use super::versions::{Reporter, SeriesOwner, Targets};
 use super::window_counter::Classifier;
 use crate::metrics::source::Labels;
 use crate::verdict::{Counts, Window};
 
-/// The bins of requests that succeeded, and that failed.
+/// The bins of requests that succeeded, that failed, and of which nobody can say.
 const SUCCEEDED: usize = 0;
 const FAILED: usize = 1;
+const UNREADABLE: usize = 2;
 
 /// Requests and failures of both versions.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     unattributed: Unattributed,
+    readable: Readable,
 }
 
 impl Classifier for Requests {
@@ -32,11 +35,21 @@ impl Classifier for Requests {
         _: (Reporter, SeriesOwner),
         labels: &Labels,
     ) -> Option<usize> {
-        let failed = targets.counted().is_failure(labels);
-        Some(if failed { FAILED } else { SUCCEEDED })
+        let unit = targets.counted();
+        let is_readable = unit.is_readable(labels);
+        self.readable.note(is_readable);
+        Some(match (is_readable, unit.is_failure(labels)) {
+            (false, _) => UNREADABLE,
+            (true, true) => FAILED,
+            (true, false) => SUCCEEDED,
+        })
     }
 
-    fn window(&mut self, interval: &Interval, share: f64) -> Window {
+    fn readable(&self) -> Readable {
+        self.readable
+    }
+
+    fn window(&mut self, interval: &Interval, share: ShareOfWindow) -> Window {
         let counts = |owner| {
             let failures = interval.sum(owner, FAILED);
             Counts {
@@ -44,6 +57,15 @@ impl Classifier for Requests {
                 failures,
             }
         };
+        let owners = [
+            SeriesOwner::Stable,
+            SeriesOwner::Canary,
+            SeriesOwner::Unknown,
+        ];
+        let unreadable = owners.map(|owner| interval.sum(owner, UNREADABLE));
+        let readable = owners.map(|owner| counts(owner).requests);
+        self.readable
+            .note_window(readable.iter().sum(), unreadable.iter().sum());
         let named = Named {
             stable: counts(SeriesOwner::Stable),
             canary: counts(SeriesOwner::Canary),
@@ -54,7 +76,7 @@ impl Classifier for Requests {
             start: interval.start,
             end: interval.end,
             opened: Some(interval.opened),
-            share,
+            share: share.at_end,
             stable,
             canary,
             by_callees: interval.reporter == Reporter::Destination,

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::interval::Interval;
+use super::unattributed::ShareOfWindow;
 use super::versions::{Reporter, SeriesOwner, Targets, label, quoted};
 use super::window_counter::Classifier;
 use crate::metrics::source::Labels;
@@ -72,7 +73,7 @@ impl Classifier for SlowRequests {
         Some(bin)
     }
 
-    fn window(&mut self, interval: &Interval, _: f64) -> SlowWindow {
+    fn window(&mut self, interval: &Interval, _: ShareOfWindow) -> SlowWindow {
         let bounds = self.bounds.iter().enumerate();
         let slow = bounds.filter_map(|(place, bound)| {
             let bin = place + 1;

@@ -40,6 +40,20 @@ impl Unit {
         }
     }
 
+    /// Whether the labels tell a success from a failure.
+    ///
+    /// A Telemetry override or a relabeling may have removed the code, and then every request looks fine.
+    pub(super) fn is_readable(self, labels: &Labels) -> bool {
+        match self {
+            Self::Requests => {
+                let code = label(labels, "response_code");
+                code == "0" || is_status(code) || !label(labels, "grpc_response_status").is_empty()
+            }
+            // A connection that went well has no flag.
+            Self::Connections => true,
+        }
+    }
+
     /// Whether those with these labels failed.
     pub(super) fn is_failure(self, labels: &Labels) -> bool {
         match self {
@@ -53,19 +67,53 @@ impl Unit {
 
 /// Whether requests with these labels failed: Kiali's rule without the 4xx, which are the caller's fault.
 ///
-/// These are an HTTP status of 500 to 599, no response at all (`response_code="0"`), and every gRPC status
+/// These are an HTTP status of 500 to 599, also where codes are grouped (`5xx`), no response at all (`response_code="0"`), and every gRPC status
 /// but OK. An absent gRPC status means a request that was not gRPC, so only a present one can fail.
 fn is_failed_request(labels: &Labels) -> bool {
     let code = label(labels, "response_code");
-    let is_server_error =
-        code.len() == 3 && code.starts_with('5') && code.bytes().all(|b| b.is_ascii_digit());
+    let is_server_error = code.starts_with('5') && is_status(code);
     let grpc = label(labels, "grpc_response_status").parse::<u16>();
     is_server_error || code == "0" || grpc.is_ok_and(|status| (1..=16).contains(&status))
+}
+
+/// An HTTP status such as `404`, or a group of them such as `4xx`.
+fn is_status(code: &str) -> bool {
+    let (class, rest) = code.split_at_checked(1).unwrap_or_default();
+    let is_group = rest.eq_ignore_ascii_case("xx");
+    let is_code = rest.len() == 2 && rest.bytes().all(|byte| byte.is_ascii_digit());
+    matches!(class, "1" | "2" | "3" | "4" | "5") && (is_group || is_code)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_code_is_read_in_every_spelling_and_its_absence_is_no_success() {
+        for (code, grpc, readable, failed) in [
+            ("200", "", true, false),
+            ("503", "", true, true),
+            ("5xx", "", true, true),
+            ("5XX", "", true, true),
+            ("4xx", "", true, false),
+            ("0", "", true, true),
+            ("", "13", true, true),
+            ("", "0", true, false),
+            ("", "", false, false),
+            ("unknown", "", false, false),
+            ("5", "", false, false),
+            ("5000", "", false, false),
+            ("é00", "", false, false),
+        ] {
+            let labels = Labels::from(
+                [("response_code", code), ("grpc_response_status", grpc)]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned())),
+            );
+            let unit = Unit::Requests;
+            let found = (unit.is_readable(&labels), unit.is_failure(&labels));
+            assert_eq!(found, (readable, failed), "{code:?} {grpc:?}");
+        }
+    }
 
     #[test]
     fn connections_fail_by_their_flags_and_requests_by_their_codes() {

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::unit::Unit;
 use crate::metrics::source::Labels;
+use crate::plan::ScopeLabel;
 
 /// A Service, as the labels `destination_service_name` and `destination_service_namespace` name it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,8 +26,8 @@ pub struct ServiceKey {
 /// One version, as it was found from the route, the subset and the pods.
 ///
 /// A series belongs to it if its destination is one of `services` or `hosts`, and its workload is one of
-/// `workloads`; without known workloads its version must be one of `versions`; without those the service
-/// alone decides, which is right for a route with two hosts.
+/// `workloads`. Without known workloads, or where a series has lost that label, its version must be one of
+/// `versions`; without those the service alone decides, which is right for a route with two hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionSelector {
     /// The Services its destinations name.
@@ -35,7 +36,8 @@ pub struct VersionSelector {
     pub hosts: BTreeSet<String>,
     /// Workloads behind it, as `destination_workload` names them.
     pub workloads: BTreeSet<String>,
-    /// Values of the pods' label `version`, as `destination_version` names them.
+    /// Values of the pods' label `version`, as `destination_version` names them, or where that label is
+    /// missing `destination_canonical_revision`.
     pub versions: BTreeSet<String>,
 }
 
@@ -46,6 +48,7 @@ pub struct Targets {
     canary: VersionSelector,
     counted: Unit,
     read_from: ReadFrom,
+    scope: Vec<ScopeLabel>,
 }
 
 /// Whose reports of the two versions are counted.
@@ -114,15 +117,45 @@ impl VersionSelector {
     }
 
     fn claims(&self, labels: &Labels) -> bool {
+        let workload = label(labels, "destination_workload");
         self.serves(labels)
-            && if !self.workloads.is_empty() {
-                self.workloads
-                    .contains(label(labels, "destination_workload"))
-            } else if !self.versions.is_empty() {
-                self.versions.contains(label(labels, "destination_version"))
-            } else {
-                true
+            && match (self.workloads.is_empty(), self.versions.is_empty()) {
+                (false, true) => self.workloads.contains(workload),
+                (false, false) if !workload.is_empty() => self.workloads.contains(workload),
+                (_, false) => self.versions.contains(version(labels)),
+                (true, true) => true,
             }
+    }
+
+    /// Whether the caller's proxy meant this destination by the host it was asked for, in any spelling that
+    /// resolves to it.
+    ///
+    /// Where no cluster was found for a request (`NR`, `NC`) Istio's filter has nothing but `:authority` to
+    /// name the service by, with the namespace `unknown`.
+    fn is_asked_for(&self, labels: &Labels) -> bool {
+        let host = label(labels, "destination_service");
+        let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+        self.services.iter().any(|service| {
+            match host.strip_prefix(service.name.as_str()) {
+                // A short name is looked up where the caller is.
+                Some("") => label(labels, "source_workload_namespace") == service.namespace,
+                Some(rest) => {
+                    let namespace = rest.strip_prefix('.');
+                    namespace == Some(service.namespace.as_str())
+                        || namespace == Some(&format!("{}.svc", service.namespace))
+                }
+                None => false,
+            }
+        })
+    }
+
+    /// Whether a request that reached no upstream was for this version's destination.
+    fn was_meant(&self, labels: &Labels) -> bool {
+        let nowhere = matches!(
+            label(labels, "destination_service_namespace"),
+            "unknown" | ""
+        );
+        self.serves(labels) || nowhere && self.is_asked_for(labels)
     }
 
     fn shares_destinations(&self, other: &Self) -> bool {
@@ -156,6 +189,11 @@ impl Targets {
             if let Some(both) = ours.intersection(theirs).next() {
                 return Err(TargetsError::Shared(both.clone()));
             }
+            // A label that does not tell them apart is no fall-back either.
+            if by_workload && !stable.versions.is_disjoint(&canary.versions) {
+                stable.versions.clear();
+                canary.versions.clear();
+            }
             // With workloads of one version only, the rule must be the same for both.
             if !by_workload {
                 stable.workloads.clear();
@@ -167,6 +205,7 @@ impl Targets {
             canary,
             counted: Unit::default(),
             read_from: ReadFrom::default(),
+            scope: Vec::new(),
         })
     }
 
@@ -174,6 +213,20 @@ impl Targets {
     #[must_use]
     pub fn counting(self, counted: Unit) -> Self {
         Self { counted, ..self }
+    }
+
+    /// The same, of the series with these labels alone.
+    #[must_use]
+    pub fn within(self, scope: &[ScopeLabel]) -> Self {
+        Self {
+            scope: scope.to_vec(),
+            ..self
+        }
+    }
+
+    /// What settles whose series of a store they are.
+    pub(super) fn scope(&self) -> &[ScopeLabel] {
+        &self.scope
     }
 
     /// The same as the versions' own proxies see them, copies of requests included.
@@ -210,8 +263,10 @@ impl Targets {
         let matchers = if hosts.is_empty() {
             let names: BTreeSet<&str> = services.iter().map(|s| s.name.as_str()).collect();
             let spaces: BTreeSet<&str> = services.iter().map(|s| s.namespace.as_str()).collect();
+            // Up to Istio 1.22 a request without an upstream has the namespace `unknown`, and in every
+            // version one without a cluster, whose name is then the host that was asked for.
             format!(
-                "destination_service_name=~\"{}\",destination_service_namespace=~\"{}\"",
+                "destination_service_name=~\"({})([.:].*)?\",destination_service_namespace=~\"{}|unknown\"",
                 quoted(&alternatives(names)),
                 quoted(&alternatives(spaces)),
             )
@@ -225,14 +280,20 @@ impl Targets {
             let all: Vec<String> = services.chain(hosts).collect();
             format!("destination_service=~\"{}\"", quoted(&all.join("|")))
         };
-        format!("{metric}{{{matchers}{more}}}[{}s]", range.as_secs().max(1))
+        let scope = self.scope.iter().filter_map(|label| {
+            let value = label.value.as_deref()?;
+            Some(format!(",{}=\"{}\"", label.name, quoted(value)))
+        });
+        let scope = scope.collect::<String>();
+        let seconds = range.as_secs().max(1);
+        format!("{metric}{{{matchers}{scope}{more}}}[{seconds}s]")
     }
 
     /// Which version a series is counted for, and who reports it; `None` if it is not counted.
     ///
     /// Not counted are mirrored requests where they are marked as such (no user gets their answers; Envoy adds
-    /// `-shadow` to the host), injected faults (`FI`, `DI`: an experiment, not the version's doing), other
-    /// versions, and series whose reporter is not known.
+    /// `-shadow` to the host), injected aborts (`FI`: no version answered), other versions, and series whose
+    /// reporter is not known. A request that was delayed on purpose (`DI`) was answered by its version.
     pub fn owner(&self, labels: &Labels) -> Option<(Reporter, SeriesOwner)> {
         let reporter = match label(labels, "reporter") {
             "source" | "waypoint" => Reporter::Source,
@@ -259,10 +320,11 @@ impl Targets {
     fn unreached(&self, labels: &Labels) -> Option<SeriesOwner> {
         let is_unreached = match label(labels, "destination_workload") {
             "unknown" => true,
-            "" => matches!(label(labels, "destination_version"), "unknown" | ""),
+            // Istio gives requests without an upstream the revision `latest`.
+            "" => matches!(version(labels), "" | "latest"),
             _ => false,
         };
-        match (self.stable.serves(labels), self.canary.serves(labels)) {
+        match (self.stable.was_meant(labels), self.canary.was_meant(labels)) {
             _ if !is_unreached => None,
             (true, true) => Some(SeriesOwner::Unknown),
             // With two hosts the host itself says where the request should have gone.
@@ -286,7 +348,19 @@ impl Targets {
 fn is_injected(labels: &Labels) -> bool {
     label(labels, "response_flags")
         .split(',')
-        .any(|flag| matches!(flag, "FI" | "DI"))
+        .any(|flag| flag == "FI")
+}
+
+/// The version of the pods that answered, by the first label that says it.
+fn version(labels: &Labels) -> &str {
+    let said = |name| match label(labels, name) {
+        "unknown" => "",
+        version => version,
+    };
+    match said("destination_version") {
+        "" => said("destination_canonical_revision"),
+        version => version,
+    }
 }
 
 pub(crate) fn label<'a>(labels: &'a Labels, name: &str) -> &'a str {

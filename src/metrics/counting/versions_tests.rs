@@ -42,7 +42,7 @@ fn one_query_asks_for_both_and_escapes_everything() {
     .unwrap();
     assert_eq!(
         one.query("istio_requests_total", "", SignedDuration::from_secs(120)),
-        r#"istio_requests_total{destination_service_name=~"reviews",destination_service_namespace=~"shop"}[120s]"#
+        r#"istio_requests_total{destination_service_name=~"(reviews)([.:].*)?",destination_service_namespace=~"shop|unknown"}[120s]"#
     );
     let mut outside = selector("reviews-v2", &[], &[]);
     outside.hosts = set(&[r#"a.b"} or vector(1) or x{y="\"#]);
@@ -85,7 +85,46 @@ fn series_go_to_the_version_that_claims_them() {
         ),
         ("destination_workload=reviews-v1 reporter=odd", None),
         ("destination_workload=reviews-v1 response_flags=FI", None),
-        ("destination_workload=reviews-v1 response_flags=UF,DI", None),
+        // Delayed on purpose, and answered by its version.
+        (
+            "destination_workload=reviews-v1 response_flags=DI",
+            Some(Stable),
+        ),
+        (
+            "destination_workload=unknown response_flags=DC,DI",
+            Some(Unknown),
+        ),
+        // The label was dropped at the scrape.
+        ("destination_version=v2", Some(Canary)),
+        ("destination_canonical_revision=v2", Some(Canary)),
+        ("destination_version=v3", None),
+        // No healthy upstream, by Istio's filter up to 1.22: the cluster names the service alone.
+        (
+            "destination_workload=unknown destination_version=unknown destination_canonical_revision=latest \
+             destination_service_namespace=unknown response_flags=UH",
+            Some(Unknown),
+        ),
+        // No cluster, in any version: there is only the host that the caller asked for.
+        (
+            "destination_workload=unknown destination_service_namespace=unknown response_flags=NC \
+             destination_service=reviews destination_service_name=reviews source_workload_namespace=shop",
+            Some(Unknown),
+        ),
+        (
+            "destination_workload=unknown destination_service_namespace=unknown response_flags=NR \
+             destination_service=reviews.shop:9080 destination_service_name=reviews.shop:9080",
+            Some(Unknown),
+        ),
+        (
+            "destination_workload=unknown destination_service_namespace=unknown response_flags=NC \
+             destination_service=reviews destination_service_name=reviews source_workload_namespace=bank",
+            None,
+        ),
+        (
+            "destination_workload=unknown destination_service_namespace=unknown response_flags=NC \
+             destination_service=reviews.bank destination_service_name=reviews.bank",
+            None,
+        ),
         (
             "destination_workload=reviews-v1 response_flags=UF,URX",
             Some(Stable),
@@ -182,7 +221,7 @@ fn failures_are_what_the_rule_says() {
         ("response_code=503 response_flags=UH", true),
         ("response_code=0 response_flags=DC", true),
         ("response_code=50", false),
-        ("response_code=5xx", false),
+        ("response_code=5xx", true),
         ("", false),
     ] {
         assert_eq!(Unit::Requests.is_failure(&labels(text)), expected, "{text}");

@@ -20,6 +20,9 @@ pub enum MetricsWarning {
         /// Why, in the words of the metrics' error.
         why: String,
     },
+    /// Some requests have no readable response code and are left out: their failures would look like
+    /// successes.
+    SomeWithoutCode,
     /// Samples were no counts (NaN, infinite or negative) and are left out.
     SamplesLeftOut {
         /// How many.
@@ -39,6 +42,9 @@ impl fmt::Display for MetricsWarning {
                 "only the versions' own proxies report: requests that never reach them are not seen",
             ),
             Self::NoDurations { why } => write!(f, "slow requests are not judged: {why}"),
+            Self::SomeWithoutCode => {
+                f.write_str("some requests have no readable response_code and are left out")
+            }
             Self::SamplesLeftOut { samples: 1 } => {
                 f.write_str("1 sample was no count and is left out")
             }

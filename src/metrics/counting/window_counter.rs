@@ -4,7 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::counter_log::{CounterLog, LEAD};
 use super::interval::{Bin, Interval};
-use super::quality::Quality;
+use super::mixed_stores::MixedStores;
+use super::quality::{Quality, Readable};
+use super::unattributed::ShareOfWindow;
 use super::versions::{Reporter, SeriesOwner, Targets};
 use super::warning::MetricsWarning;
 use crate::metrics::source::{Labels, QueryResult};
@@ -12,6 +14,10 @@ use crate::metrics::source::{Labels, QueryResult};
 /// An answer always overlaps what was counted before by this, and by four scrapes if that is more.
 const OVERLAP: SignedDuration = SignedDuration::from_mins(2);
 const OVERLAP_SCRAPES: i32 = 4;
+
+/// How long proxies take at most to follow weights that were set: until then requests still go by the
+/// weights before.
+const PROPAGATION: SignedDuration = SignedDuration::from_secs(5);
 
 /// No query reaches back further, so that what Prometheus has to read is bounded.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -33,8 +39,13 @@ pub(super) trait Classifier {
         labels: &Labels,
     ) -> Option<usize>;
 
-    /// What an interval comes to, at the canary's share that was in force, 0 to 1.
-    fn window(&mut self, interval: &Interval, share: f64) -> Self::Window;
+    /// Of how many series so far the labels tell a success from a failure.
+    fn readable(&self) -> Readable {
+        Readable::default()
+    }
+
+    /// What an interval comes to, at the canary's share that was in force.
+    fn window(&mut self, interval: &Interval, share: ShareOfWindow) -> Self::Window;
 }
 
 /// Counts what both versions did from a moment on.
@@ -48,6 +59,7 @@ pub(super) struct WindowCounter<C> {
     classifier: C,
     since: Timestamp,
     log: CounterLog,
+    stores: MixedStores,
 }
 
 /// The windows that became complete with one answer, and how far they can be trusted.
@@ -66,6 +78,7 @@ impl<C: Classifier> WindowCounter<C> {
             classifier,
             since,
             log: CounterLog::new(since),
+            stores: MixedStores::default(),
         }
     }
 
@@ -107,9 +120,11 @@ impl<C: Classifier> WindowCounter<C> {
         let partial = answer.is_partial();
         if !partial {
             let (targets, classifier) = (&self.targets, &mut self.classifier);
+            let stores = &mut self.stores;
             let intake = self.log.take(answer, |labels| {
                 let (reporter, owner) = targets.owner(labels)?;
                 let bin = classifier.bin(targets, (reporter, owner), labels)?;
+                stores.note(labels, targets.scope());
                 Some(Bin {
                     reporter,
                     owner,
@@ -119,14 +134,21 @@ impl<C: Classifier> WindowCounter<C> {
             series = intake.series;
             warnings.extend(intake.warning());
             while let Some(interval) = self.log.next_interval() {
-                let share = share_at(interval.end);
+                let share = ShareOfWindow {
+                    at_end: share_at(interval.end),
+                    before: share_at(interval.opened - PROPAGATION),
+                };
                 windows.push(self.classifier.window(&interval, share));
             }
         }
-        Counted {
-            windows,
-            quality: Quality::of(&self.log, warnings, partial, series),
+        let quality = Quality::of(&self.log, warnings, partial, series)
+            .with_codes(self.classifier.readable())
+            .with_stores(self.stores.mixed());
+        if quality.no_codes || quality.mixed.is_some() {
+            // All of it would count as successes, or count for another cluster's canary.
+            windows.clear();
         }
+        Counted { windows, quality }
     }
 
     /// Whether there are series that are counted.

@@ -253,7 +253,7 @@ fn a_dead_canary_is_found_among_the_unknown() {
         ("a source v1 200", &[(-5., 0.), (10., 0.), (25., 9000.)]),
         ("a source unknown 503", &[(25., 1000.)]),
     ]);
-    assert_eq!(rows(&seen.windows), [(10., 25., (9060, 60), (940, 940))]);
+    assert_eq!(rows(&seen.windows), [(10., 25., (9090, 90), (910, 910))]);
 }
 
 #[test]

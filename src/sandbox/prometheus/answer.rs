@@ -261,7 +261,16 @@ impl Question<'_> {
         } else if self.has(&PrometheusFault::Partial) {
             result.into_iter().step_by(2).collect()
         } else {
-            result
+            self.faults
+                .iter()
+                .fold(result, |result, fault| match fault {
+                    PrometheusFault::Relabelled { label, value } => {
+                        relabelled(result, label, value)
+                    }
+                    PrometheusFault::Grouped => grouped(result),
+                    PrometheusFault::Copied { label, values } => copied(&result, label, values),
+                    _ => result,
+                })
         }
     }
 
@@ -286,6 +295,67 @@ impl Question<'_> {
             .map(|at| Some(at.as_millisecond()))
             .map_err(|_| format!("cannot parse {text:?} to a valid timestamp"))
     }
+}
+
+/// Every series with another value of a label, or without it.
+fn relabelled(mut result: Vec<Value>, label: &str, value: &Option<String>) -> Vec<Value> {
+    for series in &mut result {
+        if let Some(labels) = series["metric"].as_object_mut() {
+            labels.remove(label);
+            if let Some(value) = value {
+                labels.insert(label.to_owned(), json!(value));
+            }
+        }
+    }
+    summed(result)
+}
+
+/// Series with the same labels as one.
+fn summed(result: Vec<Value>) -> Vec<Value> {
+    let mut sums: BTreeMap<String, (Value, BTreeMap<String, f64>)> = BTreeMap::new();
+    for mut series in result {
+        let metric = series["metric"].take();
+        let (_, sum) = sums
+            .entry(metric.to_string())
+            .or_insert_with(|| (metric, BTreeMap::new()));
+        for point in series["values"].as_array().into_iter().flatten() {
+            let number = point[1].as_str().and_then(|text| text.parse::<f64>().ok());
+            *sum.entry(point[0].to_string()).or_default() += number.unwrap_or_default();
+        }
+    }
+    let series = sums.into_values().map(|(metric, sum)| {
+        let values = sum.into_iter().map(|(at, value)| {
+            let at: Value = serde_json::from_str(&at).expect("it was a number");
+            json!([at, text(value)])
+        });
+        json!({"metric": metric, "values": values.collect::<Vec<_>>()})
+    });
+    series.collect()
+}
+
+/// Codes of three digits as their class.
+fn grouped(mut result: Vec<Value>) -> Vec<Value> {
+    for series in &mut result {
+        let code = &mut series["metric"]["response_code"];
+        if let Some(class) = code.as_str().filter(|code| code.len() == 3) {
+            *code = json!(format!("{}xx", &class[..1]));
+        }
+    }
+    // What has one group is one counter.
+    summed(result)
+}
+
+/// Every series once for each value of a label.
+fn copied(result: &[Value], label: &str, values: &[String]) -> Vec<Value> {
+    let pairs = values
+        .iter()
+        .flat_map(|value| result.iter().map(move |series| (value, series)));
+    let copies = pairs.map(|(value, series)| {
+        let mut copy = series.clone();
+        copy["metric"][label] = json!(value);
+        copy
+    });
+    copies.collect()
 }
 
 /// A duration in seconds or with units, in milliseconds.

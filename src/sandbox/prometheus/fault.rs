@@ -33,6 +33,23 @@ pub enum PrometheusFault {
         /// The label's value.
         value: String,
     },
+    /// The label was removed, or has this value everywhere; series that become one are summed, as Istio's
+    /// proxies do it.
+    Relabelled {
+        /// The label's name.
+        label: String,
+        /// Its value; `None` where it was removed.
+        value: Option<String>,
+    },
+    /// Response codes are grouped as `2xx` and so on.
+    Grouped,
+    /// Every series is there once for each value of this label: stores without deduplication.
+    Copied {
+        /// The label's name.
+        label: String,
+        /// Its values.
+        values: Vec<String>,
+    },
     /// The series with this label are late by one scrape.
     Late {
         /// The label's name.

@@ -1,6 +1,6 @@
 //! The analysis itself: a state machine that only windows and steps move (section 8).
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::confirmation::Confirmation;
 use super::evidence::Hold;
@@ -24,6 +24,8 @@ const QUIET: f64 = std::f64::consts::LN_2;
 const LOST: i32 = 3;
 /// Weight of the past in the smoothed number of requests in a window.
 const SMOOTHING: f64 = 0.75;
+/// In a window this many times as long as requests take, those sent before do not matter.
+const MIXED: i32 = 5;
 /// Windows after a retreat before 100 % is tried again.
 const HALF_OPEN: u32 = 4;
 
@@ -53,6 +55,10 @@ pub struct Sequential {
     pub(super) overloads: u32,
     pub(super) half_open: bool,
     pub(super) alone: f64,
+    /// How long requests take that were sent before the weights changed.
+    pub(super) longest: SignedDuration,
+    /// Whether the last window held such requests.
+    pub(super) mixed: bool,
 }
 
 impl Sequential {
@@ -79,6 +85,8 @@ impl Sequential {
             overloads: 0,
             half_open: false,
             alone: 0.0,
+            longest: history.longest,
+            mixed: false,
         }
     }
 
@@ -96,7 +104,29 @@ impl Sequential {
         age.is_some_and(|age| age - window.length() < self.policy.warmup)
     }
 
+    /// Whether requests sent before the weights changed may end in `window`, enough of them to tilt it.
+    ///
+    /// A request is counted when it ends. Failures that come at once are counted with the weights that
+    /// they were sent under, successes that take long with those of a later time: after every increase
+    /// a healthy canary looks worse than it is, and after a decrease better.
+    fn is_mixed(&self, window: &Window) -> bool {
+        let Some(step) = &self.step else {
+            return false;
+        };
+        self.longest > window.length() / MIXED && window.start < step.since + self.longest
+    }
+
+    /// Bets nothing on a window, which is always allowed.
+    fn pass_over(&mut self, window: &Window) -> Decision {
+        self.mixed = true;
+        if let Some(step) = &mut self.step {
+            step.counted += window.length().min(self.policy.scrape * LOST);
+        }
+        Decision::Stay(Verdict::NotEnoughData, self.reasons())
+    }
+
     fn compare(&mut self, window: &Window) -> Decision {
+        self.mixed = false;
         let warm = self.warm(window);
         let tallies = self.tallies(window);
         self.review(&tallies);
@@ -108,6 +138,10 @@ impl Sequential {
             step.count(window, tallies[0].exposure().canary);
         }
         if self.total() >= self.policy.trip() && self.leader().seen >= LEAST_BAD {
+            if self.step.as_ref().is_some_and(StepRecord::is_disputed) {
+                // To and fro without end would be no answer either.
+                return Decision::Inconclusive(self.reasons());
+            }
             self.phase = AnalysisPhase::Confirming;
             return Decision::Trip(self.reasons());
         }
@@ -268,6 +302,9 @@ impl Analysis for Sequential {
         self.last_end = Some(window.end);
         match self.phase {
             AnalysisPhase::Waiting => Decision::Stay(Verdict::NotEnoughData, self.reasons()),
+            AnalysisPhase::Comparing | AnalysisPhase::Baking if self.is_mixed(window) => {
+                self.pass_over(window)
+            }
             AnalysisPhase::Comparing | AnalysisPhase::Baking => self.compare(window),
             AnalysisPhase::Confirming => self.confirm(window),
         }

@@ -12,6 +12,8 @@ use crate::verdict::{AnalysisReason, Counts};
 pub enum Hold {
     /// Both versions fail more than usual.
     Incident,
+    /// Requests sent before the weights changed are still being answered.
+    Mixed,
     /// The canary does not get the traffic its weight promises.
     NotItsShare,
     /// Too many trips were cleared in this step.

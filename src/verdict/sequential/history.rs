@@ -39,6 +39,9 @@ pub struct History {
     pub failures: Past,
     /// Slow requests at each bound in milliseconds that tells something.
     pub slow: Vec<(f64, Past)>,
+    /// How long nearly all requests took at most: the least bound of the histogram that 98 % were
+    /// answered within, or its last one; zero where there is no histogram.
+    pub longest: SignedDuration,
 }
 
 impl History {
@@ -56,6 +59,7 @@ impl History {
         Self {
             failures: Past::UNKNOWN,
             slow: Vec::new(),
+            longest: SignedDuration::ZERO,
         }
     }
 
@@ -66,13 +70,15 @@ impl History {
         if windows.is_empty() {
             return Self::unknown();
         }
-        let slow = latency::choose(&latency::tails(windows))
+        let tails = latency::tails(windows);
+        let slow = latency::choose(&tails)
             .into_iter()
             .map(|bound| (bound, past_slow(windows, bound)))
             .collect();
         Self {
             failures: past_failures(windows),
             slow,
+            longest: latency::longest(&tails),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::regression::combine;
 use super::step_record::StepRecord;
 use crate::verdict::AnalysisReason;
 
-/// Cleared trips in a step, retreats from 100 % and steps back from an overload, after which it holds.
+/// Retreats from 100 % and steps back from an overload after which it holds.
 const PATIENCE: u32 = 3;
 /// Excess to rule out before 100 % is tried again.
 const HALF_OPEN_TOLERANCE: f64 = 0.005;
@@ -74,9 +74,11 @@ impl Sequential {
         let step = self.step.as_ref()?;
         if self.incident.ongoing() && !step.alone() {
             Some(Hold::Incident)
+        } else if self.mixed {
+            Some(Hold::Mixed)
         } else if step.starved() {
             Some(Hold::NotItsShare)
-        } else if step.resumes >= PATIENCE {
+        } else if step.is_disputed() {
             Some(Hold::Disputed)
         } else if self.retreats >= PATIENCE {
             Some(Hold::Unsteady)

@@ -1,11 +1,15 @@
 //! Which bounds of a latency histogram to watch (section 5).
 
+use jiff::SignedDuration;
+
 use crate::verdict::{Slow, Window};
 
 /// Shares of slow requests for which a bound is looked for.
 const WANTED: [f64; 4] = [0.5, 0.1, 0.01, 0.001];
 /// A bound that nearly every request exceeds says nothing about getting slower.
 const USELESS: f64 = 0.95;
+/// So few requests that are still under way hardly change a rate.
+const LATE: f64 = 0.02;
 /// Nobody waits for less, in milliseconds, and any stall of a machine shows in it.
 const LEAST_MS: f64 = 5.0;
 
@@ -38,6 +42,13 @@ pub fn tails(windows: &[Window]) -> Vec<(f64, f64)> {
         .filter(|&(_, requests, _)| requests > 0)
         .map(|(bound, requests, late)| (bound, late as f64 / requests as f64))
         .collect()
+}
+
+/// How long all but [`LATE`] of the requests took at most, by the bounds of the histogram.
+pub fn longest(tails: &[(f64, f64)]) -> SignedDuration {
+    let within = tails.iter().find(|(_, share)| *share <= LATE);
+    let bound = within.or(tails.last()).map_or(0.0, |(bound, _)| *bound);
+    SignedDuration::from_secs_f64(bound / 1000.0)
 }
 
 /// The bounds of 5 ms and more whose share of slow requests is closest, as a ratio, to 50, 10, 1 and

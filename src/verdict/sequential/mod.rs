@@ -80,6 +80,7 @@ pub(crate) mod block;
 mod confirmation;
 mod decisions;
 pub(crate) mod dispersion;
+mod error_limit;
 pub(crate) mod evidence;
 pub(crate) mod forecast;
 pub(crate) mod guard;
@@ -101,6 +102,7 @@ pub(crate) mod traffic_split;
 mod vectors;
 
 pub use decisions::Sequential;
+pub(crate) use error_limit::ErrorLimit;
 pub use evidence::{AnalysisState, Evidence, Hold};
 pub use forecast::Traffic;
 pub use history::History;

@@ -14,6 +14,9 @@ const SHARE: f64 = 0.7;
 const STARVED: f64 = 0.5;
 const STARVED_AFTER: f64 = 50.0;
 
+/// Cleared trips in a step after which it holds.
+const DISPUTED_AFTER: u32 = 3;
+
 /// The present step: its counts and its clocks, which only windows advance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepRecord {
@@ -74,6 +77,11 @@ impl StepRecord {
         self.since = now;
         self.windows = 0;
         self.resumes += 1;
+    }
+
+    /// So many trips of this step were cleared that another would settle nothing.
+    pub fn is_disputed(&self) -> bool {
+        self.resumes >= DISPUTED_AFTER
     }
 
     /// The dwell is over.

@@ -32,6 +32,7 @@ pub(super) fn history() -> History {
             dispersion: Dispersion::POISSON,
         },
         slow: Vec::new(),
+        longest: SignedDuration::ZERO,
     }
 }
 
