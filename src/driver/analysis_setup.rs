@@ -10,6 +10,11 @@ use crate::verdict::{Analysis, Limits, ThresholdGate, WithLimit};
 /// The analysis of a plan, knowing the past.
 pub fn analysis(plan: &Plan, history: &History) -> Box<dyn Analysis> {
     let judgement = plan.judgement;
+    let mut history = history.clone();
+    if judgement.ignore_client_errors {
+        history.refusals = None;
+    }
+    let history = &history;
     match (judgement.analysis, judgement.max_error_rate) {
         (AnalysisKind::Threshold, rate) => Box::new(ThresholdGate::new(Limits {
             max_error_rate: rate.map_or(1.0, |rate| rate.share()),

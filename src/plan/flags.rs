@@ -112,6 +112,7 @@ mod tests {
             "--preset=quicker",
             "--tolerance=0.25",
             "--ignore-latency",
+            "--ignore-client-errors",
             "--warmup=1m30s",
             "--max-error-rate=5%",
             "--margin=1",

@@ -115,6 +115,12 @@ pub struct Options {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ignore_latency: bool,
 
+    /// Leave answers of 400 to 499 aside; by default a canary that gives many more of them than stable is a
+    /// regression, too.
+    #[arg(long, help_heading = "Analysis")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_client_errors: bool,
+
     /// How long new canary pods may have cold-start errors [default: 30s].
     #[arg(long, value_name = "DURATION", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -171,7 +177,7 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_timeout: Option<HumanDuration>,
 
-    /// What to do when a step times out without a verdict [default: rollback].
+    /// What to do when a step times out without a verdict [default: hold].
     #[arg(long, value_name = "POLICY", help_heading = "Failure policies")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_inconclusive: Option<OnStuck>,
@@ -266,6 +272,7 @@ impl Options {
             preset,
             tolerance,
             ignore_latency,
+            ignore_client_errors,
             warmup,
             max_error_rate,
             margin,
@@ -301,6 +308,7 @@ impl Options {
             preset: preset.or(fallback.preset),
             tolerance: tolerance.or(fallback.tolerance),
             ignore_latency: ignore_latency || fallback.ignore_latency,
+            ignore_client_errors: ignore_client_errors || fallback.ignore_client_errors,
             warmup: warmup.or(fallback.warmup),
             max_error_rate: max_error_rate.or(fallback.max_error_rate),
             margin: margin.or(fallback.margin),

@@ -67,6 +67,9 @@ pub struct Judgement {
     /// Whether durations are left out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ignore_latency: bool,
+    /// Whether answers of 400 to 499 are left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ignore_client_errors: bool,
     /// How long young canary pods are given room.
     pub warmup: HumanDuration,
     /// How often Prometheus scrapes, as far as is known.
@@ -155,6 +158,7 @@ impl Plan {
                 preset,
                 tolerance: options.tolerance,
                 ignore_latency: options.ignore_latency,
+                ignore_client_errors: options.ignore_client_errors,
                 warmup: options.warmup.unwrap_or(HumanDuration::seconds(30)),
                 scrape,
                 max_error_rate: options.max_error_rate.or(match analysis {
@@ -173,7 +177,7 @@ impl Plan {
             rollback_timeout: options
                 .rollback_timeout
                 .unwrap_or(HumanDuration::minutes(10)),
-            on_inconclusive: options.on_inconclusive.unwrap_or(OnStuck::Rollback),
+            on_inconclusive: options.on_inconclusive.unwrap_or(OnStuck::Hold),
             on_no_metrics: options.on_no_metrics.unwrap_or(OnStuck::Rollback),
             on_drift: options.on_drift.unwrap_or(OnDrift::Stop),
             on_signal: options.on_signal.unwrap_or(OnSignal::Rollback),

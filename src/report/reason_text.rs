@@ -102,6 +102,9 @@ fn analysis(reason: &verdict::AnalysisReason, versions: &Versions) -> String {
         } => {
             let rate = match subject {
                 Subject::Failures => "error rate".to_owned(),
+                Subject::FailedWith { status } => format!("rate of {status}"),
+                Subject::FailedOtherwise => "rate of other failures".to_owned(),
+                Subject::Refusals => "rate of 4xx".to_owned(),
                 Subject::SlowerThan { bound_ms } => format!("rate of requests over {bound_ms} ms"),
             };
             format!(
@@ -111,13 +114,26 @@ fn analysis(reason: &verdict::AnalysisReason, versions: &Versions) -> String {
             )
         }
         verdict::AnalysisReason::Unbounded { subject } => match subject {
-            Subject::Failures => format!("too few requests to judge {canary}"),
             Subject::SlowerThan { bound_ms } => {
                 format!("too few requests to judge how many of {canary}'s take over {bound_ms} ms")
             }
+            Subject::Failures
+            | Subject::FailedWith { .. }
+            | Subject::FailedOtherwise
+            | Subject::Refusals => format!("too few requests to judge {canary}"),
         },
-        verdict::AnalysisReason::RegressionEvidence { evidence, needed } => {
-            format!("regression evidence {evidence:.1} (rolls back at {needed:.1})")
+        verdict::AnalysisReason::RegressionEvidence {
+            subject,
+            evidence,
+            needed,
+        } => {
+            let of = match subject {
+                Subject::Failures | Subject::FailedOtherwise => String::new(),
+                Subject::FailedWith { status } => format!(" from {status}"),
+                Subject::Refusals => " from 4xx responses".into(),
+                Subject::SlowerThan { bound_ms } => format!(" from requests over {bound_ms} ms"),
+            };
+            format!("regression evidence{of} {evidence:.1} (rolls back at {needed:.1})")
         }
         verdict::AnalysisReason::WithinLimit { rate, limit }
         | verdict::AnalysisReason::OverLimit { rate, limit } => format!(
@@ -238,6 +254,7 @@ mod tests {
             ),
             (
                 RegressionEvidence {
+                    subject: Subject::Failures,
                     evidence: 2.81,
                     needed: 4.605,
                 },

@@ -90,7 +90,11 @@ pub(super) fn unbounded() -> Reason {
 
 pub(super) fn evidence(evidence: f64) -> Reason {
     let needed = 4.6;
-    Reason::Analysis(verdict::AnalysisReason::RegressionEvidence { evidence, needed })
+    Reason::Analysis(verdict::AnalysisReason::RegressionEvidence {
+        subject: Subject::Failures,
+        evidence,
+        needed,
+    })
 }
 
 pub(super) fn no_verdict() -> Vec<Reason> {

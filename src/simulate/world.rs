@@ -6,8 +6,10 @@ use super::sampler::Sampler;
 use super::scenario::{DurationModel, Lag, Scenario};
 use crate::metrics::{Named, ShareOfWindow, Unattributed};
 use crate::verdict::sequential::History;
-use crate::verdict::{Counts, Slow, Window};
+use crate::verdict::{Counts, OfStatus, Slow, StatusCode, Window};
 
+/// The status of whatever fails.
+const FAILED: StatusCode = StatusCode::Http(500);
 /// Correlation time of drift, in seconds.
 const DRIFT: f64 = 300.0;
 /// Bounds of the latency histogram, in milliseconds.
@@ -147,6 +149,12 @@ impl<'a> SimulatedWorld<'a> {
             start: instant(at - before),
             end: instant(at - before + self.scrape),
             stable,
+            failed_with: vec![OfStatus {
+                status: FAILED,
+                stable: stable.failures,
+                canary: 0,
+            }],
+            refused_with: Some(Vec::new()),
             slow,
             ..Window::default()
         }
@@ -192,6 +200,11 @@ impl<'a> SimulatedWorld<'a> {
             Some(Lag::Stable) => (self.delay(stable), canary),
             Some(Lag::Canary) => (stable, self.delay(canary)),
         };
+        let failed_with = vec![OfStatus {
+            status: FAILED,
+            stable: stable.counts.failures,
+            canary: canary.counts.failures,
+        }];
         let slow = BOUNDS
             .iter()
             .zip(stable.slow.into_iter().zip(canary.slow))
@@ -207,6 +220,8 @@ impl<'a> SimulatedWorld<'a> {
             share: last,
             stable: stable.counts,
             canary: canary.counts,
+            failed_with,
+            refused_with: Some(Vec::new()),
             slow,
             ..Window::default()
         };

@@ -5,13 +5,15 @@
 mod analysis;
 mod reason;
 pub mod sequential;
+mod status_code;
 mod threshold;
 mod window;
 mod with_limit;
 
 pub use analysis::{Analysis, Decision, StepContext, Verdict};
 pub use reason::AnalysisReason;
+pub use status_code::StatusCode;
 pub(crate) use threshold::{Limits, ThresholdGate};
 pub(crate) use window::Slow;
-pub use window::{Counts, Window};
+pub use window::{Counts, OfStatus, Window};
 pub(crate) use with_limit::WithLimit;

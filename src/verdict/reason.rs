@@ -38,6 +38,8 @@ pub enum AnalysisReason {
     },
     /// How much speaks for a regression.
     RegressionEvidence {
+        /// What speaks loudest.
+        subject: Subject,
         /// In nats.
         evidence: f64,
         /// What it takes to roll back, in nats.

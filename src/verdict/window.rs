@@ -4,6 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::status_code::StatusCode;
+
 /// Requests of one version in one window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
@@ -38,6 +40,17 @@ pub struct Slow {
     pub canary: Counts,
 }
 
+/// How many requests of each version were answered with a status.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OfStatus {
+    /// The status.
+    pub status: StatusCode,
+    /// Of the stable version.
+    pub stable: u64,
+    /// Of the canary.
+    pub canary: u64,
+}
+
 /// Counts of stable and canary between two sample timestamps.
 ///
 /// The bounds are those of samples in Prometheus, not the moments of the analysis, so the
@@ -61,6 +74,12 @@ pub struct Window {
     /// Whether the versions' own proxies counted, to whom a copy of a request is one like any other.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_callees: bool,
+    /// The failures by their status, in order; those that reached no upstream have none.
+    #[serde(default)]
+    pub failed_with: Vec<OfStatus>,
+    /// Answers of 400 to 499, which are no failures, by their status; `None` where statuses are not known.
+    #[serde(default)]
+    pub refused_with: Option<Vec<OfStatus>>,
     /// Slow requests for each latency bound that was asked for; may be empty.
     #[serde(default)]
     pub slow: Vec<Slow>,

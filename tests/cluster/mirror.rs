@@ -30,7 +30,7 @@ async fn copies_reach_the_canary_and_no_user_and_unseen_they_are_no_good_news() 
     app.take_counts().await;
     let load = app.load().rate(200.0).start();
     let words = format!(
-        "--steps mirror:20%:5s,50,100 --prometheus {}",
+        "--steps mirror:20%:5s,50,100 --on-inconclusive rollback --prometheus {}",
         stack.description.prometheus.url
     );
     let ended = app.rollout(&words).run().await;

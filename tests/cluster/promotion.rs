@@ -75,7 +75,7 @@ async fn results_go_to_stdout_and_the_story_to_stderr() {
     assert_eq!(ended.code, Some(0));
     let summary: Value =
         serde_json::from_str(&ended.stdout).expect("stdout holds JSON and no more");
-    assert_eq!(summary["outcome"], "promoted");
+    assert_eq!(summary["outcome"]["kind"], "promoted");
     assert_eq!(summary["exitCode"], 0);
     assert_eq!(summary["namespace"], app.namespace);
     assert!(

@@ -94,7 +94,10 @@ async fn a_canary_whose_series_never_appear_is_never_promoted() {
     let meddler = Meddler::start(&stack).await;
     meddler.turn(Mischief::NoCanary);
     tokio::time::sleep(WATCHED).await;
-    let words = judged(&meddler.url, "--steps 20,100 --dwell 5s --step-timeout 15s");
+    let words = judged(
+        &meddler.url,
+        "--steps 20,100 --dwell 5s --step-timeout 15s --on-inconclusive rollback",
+    );
     let ended = app.canary(&words).run().await;
     assert_eq!(ended.code, Some(12));
     assert_eq!(ended.steps(), ["20"], "no data is never good news");

@@ -10,7 +10,7 @@ use kubectl_canary::cluster::Cluster;
 use kubectl_canary::commands::{self, Abort, Promote, Resume, RolloutArgs, Start};
 use kubectl_canary::driver::Finish;
 use kubectl_canary::istio::VirtualService;
-use kubectl_canary::plan::{AnalysisKind, HumanDuration, Options};
+use kubectl_canary::plan::{AnalysisKind, HumanDuration, OnStuck, Options};
 use kubectl_canary::report::Document;
 use kubectl_canary::rollout::{Event, EventKind, Observed, Rollout, compare};
 use kubectl_canary::sandbox::{Call, Setup, World, fixtures};
@@ -358,6 +358,8 @@ pub fn brisk() -> Options {
         interval: Some("1s".parse().unwrap()),
         analysis: Some(AnalysisKind::Threshold),
         min_requests: Some(10),
+        // A test that waits for a verdict is to end without one.
+        on_inconclusive: Some(OnStuck::Rollback),
         ..Options::default()
     }
 }

@@ -57,7 +57,7 @@ async fn a_plan_of_both_rules_shows_what_each_has_and_how_to_start_it() {
         // On its way up a rollout takes nothing away from the canary.
         "http[0]   50/50   50/50   0/100",
         "http[1]   100/0   80/20   0/100",
-        "next     kubectl canary start reviews -n shop --add-destination --analysis threshold --canary v2 --dwell 5s --interval 1s --min-requests 10 --stable v1 --steps 20,100",
+        "next     kubectl canary start reviews -n shop --add-destination --analysis threshold --canary v2 --dwell 5s --interval 1s --min-requests 10 --on-inconclusive rollback --stable v1 --steps 20,100",
     ] {
         assert!(
             text.lines().any(|found| found.trim_end() == line),

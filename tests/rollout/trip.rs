@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use jiff::{SignedDuration, Timestamp};
 use kubectl_canary::istio::{VirtualService, select_versions};
 use kubectl_canary::metrics::{Newest, Observation, Quality};
-use kubectl_canary::plan::{Exposure, Options, Percent, Plan};
+use kubectl_canary::plan::{Exposure, OnStuck, Options, Percent, Plan};
 use kubectl_canary::rollout::{
     Action, Cause, EventKind, Machine, Outcome, Phase, Reason, Rollout, Segment, StopAt,
 };
@@ -290,6 +290,7 @@ fn a_resumed_run_hears_the_same_steps_and_windows_as_the_first() {
 fn a_deadline_counts_from_when_the_driver_took_over() {
     let mut resumed = rollout();
     resumed.since = at(1000);
+    resumed.plan.on_inconclusive = OnStuck::Rollback;
     let (mut machine, _) = machine(resumed, vec![]);
     assert_eq!(look(&mut machine, &seen(998, 1001), 1001).0, Action::Wait);
     let (action, events) = look(&mut machine, &seen(1599, 1600), 1600);

@@ -163,3 +163,61 @@ async fn requests_that_were_delayed_on_purpose_count() {
     let finish = shop.start(impatient()).await.unwrap();
     assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Regression));
 }
+
+/// Short, and by evidence.
+fn by_evidence(words: &[&str]) -> Options {
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: Options,
+    }
+    let usual = "start --preset quick --dwell 10s --warmup 0s --interval 1s --steps 10,100";
+    let words = usual.split(' ').chain(words.iter().copied());
+    <Command as clap::Parser>::parse_from(words).options
+}
+
+/// A lost route, a broken login: no failure by any rule, and no user is served.
+#[tokio::test(start_paused = true)]
+async fn a_canary_that_answers_404_to_everything_is_rolled_back() {
+    for (flags, outcome) in [
+        (&[][..], Outcome::RolledBack(Cause::Regression)),
+        (&["--ignore-client-errors"][..], Outcome::Promoted),
+    ] {
+        let shop = Shop::open().await;
+        shop.world
+            .traffic()
+            .version("shop", "reviews-v2")
+            .fails(1.0)
+            .failing_as("404", "-");
+        let finish = shop.start(by_evidence(flags)).await.unwrap();
+        assert_eq!(finish.outcome, outcome, "{flags:?}");
+        if outcome != Outcome::Promoted {
+            assert!(
+                shop.told()
+                    .iter()
+                    .any(|event| matches!(event, EventKind::Regressed { reasons, .. }
+                    if format!("{reasons:?}").contains("Refusals"))),
+                "{:#?}",
+                finish.reasons
+            );
+            shop.assert_restored();
+        }
+    }
+}
+
+/// Callers get things wrong, and hit both versions alike.
+#[tokio::test(start_paused = true)]
+async fn client_errors_of_both_versions_are_no_regression() {
+    let shop = Shop::open_with(|stage| {
+        for version in ["reviews-v1", "reviews-v2"] {
+            stage
+                .traffic()
+                .version("shop", version)
+                .fails(0.1)
+                .failing_as("404", "-");
+        }
+    })
+    .await;
+    let finish = shop.start(by_evidence(&[])).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::Promoted);
+}

@@ -1,25 +1,72 @@
 //! What is counted of requests, or of connections: how many there were, and how many failed.
 
+use std::collections::BTreeSet;
+
 use jiff::SignedDuration;
 
 use super::interval::Interval;
 use super::quality::Readable;
 use super::unattributed::{Named, ShareOfWindow, Unattributed};
+use super::unit::Unit;
 use super::versions::{Reporter, SeriesOwner, Targets};
 use super::window_counter::Classifier;
 use crate::metrics::source::Labels;
-use crate::verdict::{Counts, Window};
+use crate::verdict::{Counts, OfStatus, StatusCode, Window};
 
-/// The bins of requests that succeeded, that failed, and of which nobody can say.
+/// The bins of requests that succeeded, that failed, and of which nobody can say. To the first two the
+/// number of a status may be added, from [`STATUS`] on in steps of [`KINDS`].
 const SUCCEEDED: usize = 0;
 const FAILED: usize = 1;
 const UNREADABLE: usize = 2;
+const KINDS: usize = 4;
+const STATUS: usize = KINDS;
+/// Where the numbers of gRPC's statuses begin.
+const GRPC: usize = 1000;
+
+fn number(status: StatusCode) -> usize {
+    KINDS
+        * match status {
+            StatusCode::Http(code) => usize::from(code),
+            StatusCode::Grpc(status) => GRPC + usize::from(status),
+        }
+}
+
+fn status(bin: usize) -> Option<StatusCode> {
+    let number = bin.checked_sub(STATUS)? / KINDS;
+    let code = |number: usize| u16::try_from(number).ok();
+    match number.checked_sub(GRPC) {
+        Some(grpc) => code(grpc).map(StatusCode::Grpc),
+        None => code(number).map(StatusCode::Http),
+    }
+}
+
+/// What succeeded or failed, whatever the status.
+fn sum_of(interval: &Interval, owner: SeriesOwner, kind: usize) -> u64 {
+    let bins = interval.sums.keys().filter(|(of, _)| *of == owner);
+    let bins = bins.filter(|(_, bin)| bin % KINDS == kind);
+    bins.map(|(_, bin)| interval.sum(owner, *bin)).sum()
+}
+
+fn by_status(interval: &Interval, kind: usize) -> Vec<OfStatus> {
+    let bins = interval.sums.keys().map(|(_, bin)| *bin);
+    let bins: BTreeSet<usize> = bins.filter(|bin| bin % KINDS == kind).collect();
+    let counted = bins.into_iter().filter_map(|bin| {
+        Some(OfStatus {
+            status: status(bin)?,
+            stable: interval.sum(SeriesOwner::Stable, bin),
+            canary: interval.sum(SeriesOwner::Canary, bin),
+        })
+    });
+    counted.collect()
+}
 
 /// Requests and failures of both versions.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     unattributed: Unattributed,
     readable: Readable,
+    /// Whether what is counted has a status at all.
+    has_status: bool,
 }
 
 impl Classifier for Requests {
@@ -36,12 +83,16 @@ impl Classifier for Requests {
         labels: &Labels,
     ) -> Option<usize> {
         let unit = targets.counted();
+        self.has_status = unit == Unit::Requests;
         let is_readable = unit.is_readable(labels);
         self.readable.note(is_readable);
+        let status = unit
+            .status(labels)
+            .map_or(0, |status| STATUS + number(status));
         Some(match (is_readable, unit.is_failure(labels)) {
             (false, _) => UNREADABLE,
-            (true, true) => FAILED,
-            (true, false) => SUCCEEDED,
+            (true, true) => FAILED + status,
+            (true, false) => SUCCEEDED + status,
         })
     }
 
@@ -51,9 +102,9 @@ impl Classifier for Requests {
 
     fn window(&mut self, interval: &Interval, share: ShareOfWindow) -> Window {
         let counts = |owner| {
-            let failures = interval.sum(owner, FAILED);
+            let failures = sum_of(interval, owner, FAILED);
             Counts {
-                requests: interval.sum(owner, SUCCEEDED) + failures,
+                requests: sum_of(interval, owner, SUCCEEDED) + failures,
                 failures,
             }
         };
@@ -80,6 +131,8 @@ impl Classifier for Requests {
             stable,
             canary,
             by_callees: interval.reporter == Reporter::Destination,
+            failed_with: by_status(interval, FAILED),
+            refused_with: self.has_status.then(|| by_status(interval, SUCCEEDED)),
             ..Window::default()
         }
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::versions::label;
 use crate::metrics::source::Labels;
+use crate::verdict::StatusCode;
 
 /// Envoy's response flags of a connection that did not reach its upstream, or lost it.
 ///
@@ -54,6 +55,15 @@ impl Unit {
         }
     }
 
+    /// The status of an answer that was no success, or an error of the caller's; `None` for a success and
+    /// for what has no status.
+    pub(super) fn status(self, labels: &Labels) -> Option<StatusCode> {
+        match self {
+            Self::Requests => status_of_request(labels),
+            Self::Connections => None,
+        }
+    }
+
     /// Whether those with these labels failed.
     pub(super) fn is_failure(self, labels: &Labels) -> bool {
         match self {
@@ -74,6 +84,24 @@ fn is_failed_request(labels: &Labels) -> bool {
     let is_server_error = code.starts_with('5') && is_status(code);
     let grpc = label(labels, "grpc_response_status").parse::<u16>();
     is_server_error || code == "0" || grpc.is_ok_and(|status| (1..=16).contains(&status))
+}
+
+fn status_of_request(labels: &Labels) -> Option<StatusCode> {
+    let code = label(labels, "response_code");
+    let grpc = label(labels, "grpc_response_status").parse::<u16>();
+    let grpc = grpc.ok().filter(|status| (1..=16).contains(status));
+    let http = match code {
+        "0" => Some(0),
+        _ if !is_status(code) => None,
+        _ if code.ends_with(['x', 'X']) => code[..1].parse().ok(),
+        _ => code.parse().ok(),
+    };
+    let told = |code: &u16| *code == 0 || (4..=5).contains(code) || (400..=599).contains(code);
+    match (http.filter(told), grpc) {
+        (Some(code), _) => Some(StatusCode::Http(code)),
+        (None, Some(status)) => Some(StatusCode::Grpc(status)),
+        (None, None) => None,
+    }
 }
 
 /// An HTTP status such as `404`, or a group of them such as `4xx`.

@@ -16,6 +16,8 @@ use crate::verdict::window::Window;
 
 /// Bad canary requests without which nothing trips.
 const LEAST_BAD: f64 = 3.0;
+/// Part of the evidence that answers of 400 to 499 get.
+const REFUSALS_WEIGHT: f64 = 0.1;
 /// Part of the evidence that each latency bound gets.
 const SLOW_WEIGHT: f64 = 0.1;
 /// Evidence above which a step is not left, in nats.
@@ -65,14 +67,37 @@ impl Sequential {
     /// An analysis that has seen only the stable version's history.
     pub fn new(policy: Policy, history: &History) -> Self {
         let slow = history.slow.len() as f64 * SLOW_WEIGHT;
-        let failures = Metric::new(Subject::Failures, 1.0 - slow, &history.failures);
+        let refusals = history
+            .refusals
+            .map(|past| Metric::new(Subject::Refusals, REFUSALS_WEIGHT, &past));
+        let weight = 1.0 - slow - refusals.as_ref().map_or(0.0, |metric| metric.weight);
+        // Half for all failures together, half for each status by itself: a rise of one status is drowned
+        // in a sum of others, and a rise of many in none.
+        let statuses = &history.statuses;
+        let whole = if statuses.is_empty() {
+            weight
+        } else {
+            weight / 2.0
+        };
+        let each = (weight - whole) / (statuses.len() + 1) as f64;
+        let failures = Metric::new(Subject::Failures, whole, &history.failures);
+        let strata = statuses
+            .iter()
+            .map(|(status, past)| Metric::new(Subject::FailedWith { status: *status }, each, past));
+        let otherwise =
+            (!statuses.is_empty()).then(|| Metric::otherwise(each, &history.failures, statuses));
         let incident = Incident::new(failures.regression.as_ref().map(|r| r.stable_rate.rate()));
         let slow = history.slow.iter().map(|(bound, past)| {
             let subject = Subject::SlowerThan { bound_ms: *bound };
             Metric::new(subject, SLOW_WEIGHT, past)
         });
         Self {
-            metrics: std::iter::once(failures).chain(slow).collect(),
+            metrics: std::iter::once(failures)
+                .chain(strata)
+                .chain(otherwise)
+                .chain(refusals)
+                .chain(slow)
+                .collect(),
             policy,
             confirmation: Confirmation::default(),
             incident,

@@ -74,6 +74,8 @@ pub struct Evidence {
     pub state: AnalysisState,
     /// Evidence that the canary is worse, in nats, all metrics together.
     pub evidence: f64,
+    /// The metric that speaks loudest against the canary.
+    pub leader: Subject,
     /// What it takes to trip, in nats.
     pub needed: f64,
     /// Evidence against the canary while it is alone at 100 %, in nats.
@@ -113,6 +115,7 @@ impl Evidence {
         // Evidence that is shown as 0.0 is left out, unless there is no other reason.
         if evidence >= 0.05 || reasons.is_empty() {
             reasons.push(AnalysisReason::RegressionEvidence {
+                subject: self.leader,
                 evidence: evidence.max(0.0),
                 needed: self.needed,
             });
@@ -144,6 +147,7 @@ mod tests {
         let mut evidence = Evidence {
             state: AnalysisState::Held(Hold::Incident),
             evidence: 3.12,
+            leader: Subject::Failures,
             needed: 4.605,
             alone: None,
             confidence: 0.95,
@@ -180,6 +184,7 @@ mod tests {
                     hold: Hold::Incident
                 },
                 AnalysisReason::RegressionEvidence {
+                    subject: Subject::Failures,
                     evidence: 3.12,
                     needed: 4.605
                 },
@@ -200,6 +205,7 @@ mod tests {
                     subject: Subject::SlowerThan { bound_ms: 250.0 }
                 },
                 AnalysisReason::RegressionEvidence {
+                    subject: Subject::Failures,
                     evidence: 0.5,
                     needed: 4.605
                 },

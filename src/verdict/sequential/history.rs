@@ -1,11 +1,16 @@
 //! What the stable version did before the rollout: nuisance quantities, never evidence (section 5).
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
 
 use super::dispersion::Dispersion;
 use super::latency;
 use super::stable_rate::StableRate;
-use crate::verdict::Window;
+use crate::verdict::{StatusCode, Window};
+
+/// Statuses of failures that are told apart; the others are one more.
+const STATUSES: usize = 4;
 
 /// One metric's past on the stable version.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,6 +44,10 @@ pub struct History {
     pub failures: Past,
     /// Slow requests at each bound in milliseconds that tells something.
     pub slow: Vec<(f64, Past)>,
+    /// Failures by their status, the most frequent first; at most [`STATUSES`].
+    pub statuses: Vec<(StatusCode, Past)>,
+    /// Answers of 400 to 499; `None` where they are not known.
+    pub refusals: Option<Past>,
     /// How long nearly all requests took at most: the least bound of the histogram that 98 % were
     /// answered within, or its last one; zero where there is no histogram.
     pub longest: SignedDuration,
@@ -59,6 +68,8 @@ impl History {
         Self {
             failures: Past::UNKNOWN,
             slow: Vec::new(),
+            statuses: Vec::new(),
+            refusals: None,
             longest: SignedDuration::ZERO,
         }
     }
@@ -78,6 +89,8 @@ impl History {
         Self {
             failures: past_failures(windows),
             slow,
+            statuses: past_statuses(windows),
+            refusals: past_refusals(windows),
             longest: latency::longest(&tails),
         }
     }
@@ -105,7 +118,41 @@ fn relevant(windows: &[Window]) -> &[Window] {
 }
 
 fn past_failures(windows: &[Window]) -> Past {
-    let totals: Vec<u64> = windows.iter().map(|w| w.stable.failures).collect();
+    past_of(windows, |window| window.stable.failures)
+}
+
+/// The most frequent statuses of failures, each with its past.
+fn past_statuses(windows: &[Window]) -> Vec<(StatusCode, Past)> {
+    let mut totals: BTreeMap<StatusCode, u64> = BTreeMap::new();
+    for of in windows.iter().flat_map(|window| &window.failed_with) {
+        *totals.entry(of.status).or_default() += of.stable;
+    }
+    let mut totals: Vec<_> = totals.into_iter().filter(|(_, bad)| *bad > 0).collect();
+    totals.sort_by_key(|(status, bad)| (std::cmp::Reverse(*bad), *status));
+    totals.truncate(STATUSES);
+    let past = |status| past_of(windows, |window| status_of(window, status));
+    totals
+        .into_iter()
+        .map(|(status, _)| (status, past(status)))
+        .collect()
+}
+
+fn status_of(window: &Window, status: StatusCode) -> u64 {
+    let same = window.failed_with.iter().filter(|of| of.status == status);
+    same.map(|of| of.stable).sum()
+}
+
+fn past_refusals(windows: &[Window]) -> Option<Past> {
+    let known = windows.iter().any(|window| window.refused_with.is_some());
+    let refused = |window: &Window| {
+        let statuses = window.refused_with.iter().flatten();
+        statuses.map(|of| of.stable).sum()
+    };
+    known.then(|| past_of(windows, refused))
+}
+
+fn past_of(windows: &[Window], bad: impl Fn(&Window) -> u64) -> Past {
+    let totals: Vec<u64> = windows.iter().map(bad).collect();
     Past {
         bad: totals.iter().sum(),
         requests: windows.iter().map(|w| w.stable.requests).sum(),

@@ -29,6 +29,7 @@ impl Sequential {
         Evidence {
             state: self.state(),
             evidence: self.total(),
+            leader: self.leader().subject,
             needed: self.policy.trip(),
             alone: (self.phase == AnalysisPhase::Baking).then_some(self.alone),
             confidence: 1.0 - self.policy.false_promotion,

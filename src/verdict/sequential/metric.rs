@@ -13,13 +13,14 @@ use super::regression::{Regression, Terms};
 use super::stable_rate::StableRate;
 use super::traffic_split::MetricCounts;
 use super::{latency, mixture};
-use crate::verdict::{Counts, Window};
+use crate::verdict::{Counts, OfStatus, StatusCode, Window};
 
 /// Room for a canary that is warming up, as a share of requests.
 const WARMUP_ROOM: f64 = 0.1;
 /// Room over the stable rate while the canary is alone.
 const GUARD_ROOM: f64 = 0.005;
-/// The same for the share of slow requests, which moves with the load.
+/// The same for the share of slow requests, which moves with the load, and of refusals, which moves with
+/// the callers.
 const GUARD_ROOM_SLOW: f64 = 0.02;
 
 /// What is counted.
@@ -32,6 +33,15 @@ const GUARD_ROOM_SLOW: f64 = 0.02;
 pub enum Subject {
     /// Failed requests.
     Failures,
+    /// Requests that failed with this status.
+    FailedWith {
+        /// The status.
+        status: StatusCode,
+    },
+    /// Requests that failed with any status that no other metric counts.
+    FailedOtherwise,
+    /// Answers of 400 to 499.
+    Refusals,
     /// Requests that took longer than a bound of the histogram.
     SlowerThan {
         /// The bound in milliseconds.
@@ -58,6 +68,8 @@ pub struct Metric {
     pub guard: Option<Guard>,
     /// Bad canary requests so far.
     pub seen: f64,
+    /// The statuses that are counted elsewhere, of [`Subject::FailedOtherwise`] alone.
+    elsewhere: Vec<StatusCode>,
 }
 
 impl Metric {
@@ -72,7 +84,32 @@ impl Metric {
             promotion: Promotion::default(),
             guard: None,
             seen: 0.0,
+            elsewhere: Vec::new(),
         }
+    }
+
+    /// Failures with any status but these.
+    pub fn otherwise(weight: f64, failures: &Past, statuses: &[(StatusCode, Past)]) -> Self {
+        let known: u64 = statuses.iter().map(|(_, past)| past.bad).sum();
+        let past = Past {
+            bad: failures.bad.saturating_sub(known),
+            ..*failures
+        };
+        Self {
+            elsewhere: statuses.iter().map(|(status, _)| *status).collect(),
+            ..Self::new(Subject::FailedOtherwise, weight, &past)
+        }
+    }
+
+    fn failed_otherwise(&self, window: &Window) -> (Counts, Counts) {
+        let known = window.failed_with.iter();
+        let known = known.filter(|of| self.elsewhere.contains(&of.status));
+        let (stable, canary) = of_status(window, known);
+        let rest = |all: Counts, known: Counts| Counts {
+            failures: all.failures.saturating_sub(known.failures),
+            ..all
+        };
+        (rest(window.stable, stable), rest(window.canary, canary))
     }
 
     /// This metric's counts in a window. A latency bound that the window lacks has no requests, and
@@ -80,6 +117,12 @@ impl Metric {
     pub fn tally(&self, window: &Window) -> MetricCounts {
         let (stable, canary) = match self.subject {
             Subject::Failures => (window.stable, window.canary),
+            Subject::FailedWith { status } => {
+                let same = window.failed_with.iter().filter(|of| of.status == status);
+                of_status(window, same)
+            }
+            Subject::FailedOtherwise => self.failed_otherwise(window),
+            Subject::Refusals => of_status(window, window.refused_with.iter().flatten()),
             Subject::SlowerThan { bound_ms } => latency::at(window, bound_ms)
                 .map(|slow| (slow.stable, slow.canary))
                 .unwrap_or_default(),
@@ -94,7 +137,10 @@ impl Metric {
     /// The terms of a bet; a canary that is `warm`ing up is given room.
     pub fn terms(&self, policy: &Policy, warm: bool) -> Terms {
         let (margin, alternatives) = match self.subject {
-            Subject::Failures => (policy.failures, mixture::ERRORS),
+            Subject::Failures | Subject::FailedWith { .. } | Subject::FailedOtherwise => {
+                (policy.failures, mixture::ERRORS)
+            }
+            Subject::Refusals => (policy.refusals, mixture::ERRORS),
             Subject::SlowerThan { .. } => (policy.slow, mixture::SLOW),
         };
         let offset = if warm {
@@ -162,6 +208,9 @@ impl Metric {
     pub fn tolerance(&self, failures: f64, policy: &Policy) -> f64 {
         match self.subject {
             Subject::Failures => failures,
+            // Failures of all statuses together are ruled out already, and how many requests the callers
+            // get wrong is not for the canary to prove.
+            Subject::FailedWith { .. } | Subject::FailedOtherwise | Subject::Refusals => 1.0,
             Subject::SlowerThan { .. } => policy.slow_excess(failures),
         }
     }
@@ -169,8 +218,8 @@ impl Metric {
     /// Starts the watch at 100 % from the stable rate known now.
     pub fn freeze(&mut self) {
         let room = match self.subject {
-            Subject::Failures => GUARD_ROOM,
-            Subject::SlowerThan { .. } => GUARD_ROOM_SLOW,
+            Subject::Failures | Subject::FailedWith { .. } | Subject::FailedOtherwise => GUARD_ROOM,
+            Subject::Refusals | Subject::SlowerThan { .. } => GUARD_ROOM_SLOW,
         };
         self.guard = self
             .regression
@@ -185,6 +234,20 @@ impl Metric {
             guard.observe(tally.canary, terms.dispersion, &terms.alternatives)
         })
     }
+}
+
+/// What was answered with some statuses, of all requests of a window.
+fn of_status<'a>(
+    window: &Window,
+    statuses: impl Iterator<Item = &'a OfStatus>,
+) -> (Counts, Counts) {
+    let (mut stable, mut canary) = (window.stable, window.canary);
+    (stable.failures, canary.failures) = (0, 0);
+    for of in statuses {
+        stable.failures += of.stable;
+        canary.failures += of.canary;
+    }
+    (stable, canary)
 }
 
 fn arm(counts: Counts) -> Arm {

@@ -21,6 +21,9 @@ pub struct Policy {
     pub failures: Margin,
     /// What is not worse, for the share of slow requests.
     pub slow: Margin,
+    /// What is not worse, for the share of answers of 400 to 499: those are the callers' mistakes, which
+    /// hit both versions alike, and callers differ.
+    pub refusals: Margin,
     /// Factor on the stable rate that promotion allows on top of its excess.
     pub promotion_ratio: f64,
     /// Excess that must be ruled out before a step is left.
@@ -111,6 +114,10 @@ impl Preset {
             slow: Margin {
                 ratio: 1.25,
                 offset: 0.001,
+            },
+            refusals: Margin {
+                ratio: 1.5,
+                offset: 0.02,
             },
             promotion_ratio: 1.5,
             tolerance,

@@ -32,6 +32,8 @@ pub(super) fn history() -> History {
             dispersion: Dispersion::POISSON,
         },
         slow: Vec::new(),
+        statuses: Vec::new(),
+        refusals: None,
         longest: SignedDuration::ZERO,
     }
 }
