@@ -12,7 +12,7 @@ use crate::error::CommandError;
 use crate::istio::{Selection, Split, VersionQuery, VersionsError, VirtualService};
 use crate::metrics::{MetricSource, MetricsError, MetricsWarning, Targets, Unit};
 use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan};
-use crate::preflight::{Proposal, Samples, additions, inspect, unseen_copies};
+use crate::preflight::{Proposal, Samples, additions, inspect, unanalyzed, unseen_copies};
 use crate::rollout::{Group, Rollout};
 use crate::verdict::sequential::History;
 
@@ -150,6 +150,7 @@ pub async fn prepare(
         .as_ref()
         .and_then(|samples| samples.as_ref().ok());
     findings.extend(samples.and_then(|samples| unseen_copies(&rollout.plan, samples)));
+    findings.extend(unanalyzed(&rollout.plan, first, options.unanalyzed));
     let of_company = companions.inspect(context, (&vs, &rollout), &facts, &findings);
     findings.extend(of_company.await);
     let workloads = facts.canary_workloads();

@@ -107,6 +107,7 @@ mod tests {
             "--steps=mirror:10%,0.5,10:5m,50:pause,100",
             "--dwell=90s",
             "--bake=1m",
+            "--unanalyzed",
             "--interval=2s",
             "--analysis=threshold",
             "--preset=quicker",

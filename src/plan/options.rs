@@ -90,6 +90,11 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bake: Option<HumanDuration>,
 
+    /// Start although the plan moves all traffic without any analysis.
+    #[arg(long, help_heading = "Steps")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unanalyzed: bool,
+
     /// How often to query the metrics [default: the scrape interval, 1s to 5s].
     #[arg(long, value_name = "DURATION", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -267,6 +272,7 @@ impl Options {
             steps,
             dwell,
             bake,
+            unanalyzed,
             interval,
             analysis,
             preset,
@@ -303,6 +309,7 @@ impl Options {
             steps: steps.or(fallback.steps),
             dwell: dwell.or(fallback.dwell),
             bake: bake.or(fallback.bake),
+            unanalyzed: unanalyzed || fallback.unanalyzed,
             interval: interval.or(fallback.interval),
             analysis: analysis.or(fallback.analysis),
             preset: preset.or(fallback.preset),

@@ -26,6 +26,7 @@ mod session_affinity;
 mod subsets;
 #[cfg(test)]
 mod test_facts;
+mod unanalyzed;
 mod unread;
 mod version;
 
@@ -36,6 +37,7 @@ pub(crate) use inspection::{inspect, inspect_companion};
 pub(crate) use mtls::is_set;
 pub(crate) use proposal::Proposal;
 pub(crate) use rules::meant;
+pub(crate) use unanalyzed::unanalyzed;
 pub(crate) use version::version_selector;
 pub(crate) use version::{Role, Version};
 pub(crate) use version::{carries, selector};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kubectl_canary::Signals;
+use kubectl_canary::plan::Options;
 use kubectl_canary::sandbox::Call;
 
 use crate::harness::{Shop, brisk, brisk_with, start};
@@ -24,6 +25,14 @@ fn spoken(call: &Call) -> String {
 /// The calls from the `from`th on.
 fn since(shop: &Shop, from: usize) -> Vec<String> {
     shop.world.calls()[from..].iter().map(spoken).collect()
+}
+
+/// Straight to 100 %.
+fn unanalyzed() -> Options {
+    Options {
+        unanalyzed: true,
+        ..brisk_with("100")
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -51,7 +60,7 @@ async fn a_rollout_makes_one_patch_a_step_and_keeps_one_watch() {
 #[tokio::test(start_paused = true)]
 async fn the_preflight_asks_before_the_first_patch() {
     let shop = Shop::open().await;
-    shop.start(brisk_with("100")).await.unwrap();
+    shop.start(unanalyzed()).await.unwrap();
     assert_eq!(
         since(&shop, 0),
         [

@@ -67,7 +67,7 @@ async fn a_service_whose_names_all_differ_is_shifted_from_10_percent_to_100() {
 
     // The metrics know workloads and labels, which are neither subsets nor tags.
     let summary: Value = serde_json::from_str(&ended.stdout).expect("stdout holds JSON");
-    let judged = &summary["total"];
+    let judged = &summary["totalCounts"];
     for (version, role) in SAFE_AND_RISKY.into_iter().zip(["stable", "canary"]) {
         let (of, answered) = (judged[role]["requests"].as_u64(), sent.answered(version));
         println!("{role}: {of:?} judged of {answered} answered");
