@@ -65,10 +65,7 @@ const NOT_PURE: [(&str, &str); 1] = [(
 )];
 
 /// Type names that stand for two things, and why both may stay.
-const TWINS: [(&str, &str); 2] = [
-    ("Visitor", "serde's own word, private to a parser"),
-    ("Finding", "of the preflight; private to `analyze`"),
-];
+const TWINS: [(&str, &str); 1] = [("Visitor", "serde's own word, private to a parser")];
 
 /// Files that import one another, and why that may stay.
 const CIRCLES: [(&str, &str); 7] = [

@@ -277,10 +277,10 @@ async fn follow(
     name: &str,
     output: &Output,
 ) -> Result<Exit, CommandError> {
-    let mut output_of_watch = WatchOutput::of_one(output);
-    let tick = output_of_watch.tick();
-    let outcome = commands::follow(context, name, tick, &mut |row| output_of_watch.one(row)).await;
-    output_of_watch.leave();
+    let mut shown = WatchOutput::of_one(output);
+    let tick = shown.tick();
+    let outcome = commands::follow(context, name, tick, &mut |row| shown.one(row)).await;
+    shown.leave();
     let Some(outcome) = outcome? else {
         return Ok(Exit::Done);
     };
@@ -297,9 +297,9 @@ async fn watch(
     all: bool,
     output: &Output,
 ) -> Result<Exit, CommandError> {
-    let mut output_of_watch = WatchOutput::of_many(output, all_namespaces);
+    let mut shown = WatchOutput::of_many(output, all_namespaces);
     commands::follow_all(context, all_namespaces, all, &mut |glance| {
-        output_of_watch.many(&glance)
+        shown.many(&glance)
     })
     .await?;
     Ok(Exit::Done)

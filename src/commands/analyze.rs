@@ -113,7 +113,7 @@ struct Case {
 }
 
 /// What came of it.
-struct Finding {
+struct Judged {
     verdict: Verdict,
     reasons: Vec<Reason>,
     warnings: Vec<MetricsWarning>,
@@ -203,12 +203,12 @@ impl Case {
     }
 
     async fn judge(self, context: &Context<'_>, vs: &VirtualService) -> AnalysisView {
-        let finding = if self.rollout.history.is_empty() {
-            Finding::without(Verdict::NotEnoughData, Some(Reason::NothingToCompare))
+        let judged = if self.rollout.history.is_empty() {
+            Judged::without(Verdict::NotEnoughData, Some(Reason::NothingToCompare))
         } else {
             self.replay(context).await.unwrap_or_else(|error| {
                 let why = Reason::MetricsUnusable(error);
-                Finding::without(Verdict::MetricsUnavailable, Some(why))
+                Judged::without(Verdict::MetricsUnavailable, Some(why))
             })
         };
         let rollout = &self.rollout;
@@ -225,17 +225,17 @@ impl Case {
             run: self.under_way.then(|| rollout.run.clone()),
             exposure,
             period: self.period,
-            verdict: finding.verdict,
-            step_counts: finding.step_counts,
-            total_counts: finding.total_counts,
-            evidence: finding.evidence,
-            reasons: finding.reasons,
-            warnings: finding.warnings,
+            verdict: judged.verdict,
+            step_counts: judged.step_counts,
+            total_counts: judged.total_counts,
+            evidence: judged.evidence,
+            reasons: judged.reasons,
+            warnings: judged.warnings,
         }
     }
 
     /// Feeds the whole period to the machine at once.
-    async fn replay(&self, context: &Context<'_>) -> Result<Finding, Unusable> {
+    async fn replay(&self, context: &Context<'_>) -> Result<Judged, Unusable> {
         if let Some(error) = &self.no_history {
             return Err(error.clone().into());
         }
@@ -253,17 +253,17 @@ impl Case {
             .with_canary_since(self.versions.canary_since);
         let mut observation = collector.take(&answers, |at| machine.share_at(at));
         observation.shadows = collector.take_shadows(&answers, |at| machine.exposure_at(at));
-        let mut finding = Finding::without(Verdict::NotEnoughData, None);
-        let mut hear = |event| finding.hear(event);
+        let mut judged = Judged::without(Verdict::NotEnoughData, None);
+        let mut hear = |event| judged.hear(event);
         // What the machine would do about it is for its driver.
         let _ = machine.look(&observation, to, &mut hear);
-        finding.step_counts = machine.total_counts().map(|_| machine.step_counts());
-        finding.total_counts = machine.total_counts();
-        Ok(finding)
+        judged.step_counts = machine.total_counts().map(|_| machine.step_counts());
+        judged.total_counts = machine.total_counts();
+        Ok(judged)
     }
 }
 
-impl Finding {
+impl Judged {
     fn without(verdict: Verdict, why: Option<Reason>) -> Self {
         Self {
             verdict,

@@ -3,25 +3,16 @@
 use super::drive::step_started;
 use crate::context::Context;
 use crate::discovery::ReadyRollout;
-use crate::plan::Level;
+use crate::plan::{Forecast, Level};
 use crate::rollout::{EventKind, Group, Phase, Reason, Rollout};
 
 /// Tells what is about to start, with every warning of the preflight.
 pub fn announce_start(context: &mut Context<'_>, ready: &ReadyRollout) {
     let (lead, rollout) = (&ready.group.lead, &ready.rollout);
+    let left_behind = ready.left_behind.clone();
     let forecast = ready.forecast.as_ref();
-    let planned = EventKind::Planned {
-        stable: rollout.stable.to_string(),
-        canary: rollout.canary.to_string(),
-        routes: ready.group.route_names(rollout),
-        left_behind: ready.left_behind.clone(),
-        steps: rollout.plan.planned_steps(rollout.original_share()),
-        prometheus: rollout.plan.prometheus.clone(),
-        expected: forecast.and_then(|forecast| forecast.total),
-        requests_per_second: forecast.map(|forecast| forecast.requests_per_second),
-        resumed_from: None,
-    };
-    context.emit(lead, &rollout.run, planned);
+    let event = planned(&ready.group, rollout, left_behind, forecast, None);
+    context.emit(lead, &rollout.run, event);
     for finding in &ready.findings {
         if finding.level == Level::Warn {
             let text = finding.to_string();
@@ -37,18 +28,9 @@ pub fn announce_takeover(
     before: &Rollout,
     rollout: &Rollout,
 ) {
-    let planned = EventKind::Planned {
-        stable: rollout.stable.to_string(),
-        canary: rollout.canary.to_string(),
-        routes: group.route_names(rollout),
-        left_behind: Vec::new(),
-        steps: rollout.plan.planned_steps(rollout.original_share()),
-        prometheus: rollout.plan.prometheus.clone(),
-        expected: None,
-        requests_per_second: None,
-        resumed_from: Some(before.holder.clone()),
-    };
-    context.emit(&group.lead, &rollout.run, planned);
+    let from = Some(before.holder.clone());
+    let event = planned(group, rollout, Vec::new(), None, from);
+    context.emit(&group.lead, &rollout.run, event);
     let event = match rollout.phase {
         Phase::Waiting => EventKind::Waiting {
             exposure: rollout.exposure(),
@@ -59,4 +41,24 @@ pub fn announce_takeover(
         }
     };
     context.emit(&group.lead, &rollout.run, event);
+}
+
+fn planned(
+    group: &Group,
+    rollout: &Rollout,
+    left_behind: Vec<String>,
+    forecast: Option<&Forecast>,
+    resumed_from: Option<String>,
+) -> EventKind {
+    EventKind::Planned {
+        stable: rollout.stable.to_string(),
+        canary: rollout.canary.to_string(),
+        routes: group.route_names(rollout),
+        left_behind,
+        steps: rollout.plan.planned_steps(rollout.original_share()),
+        prometheus: rollout.plan.prometheus.clone(),
+        expected: forecast.and_then(|forecast| forecast.total),
+        requests_per_second: forecast.map(|forecast| forecast.requests_per_second),
+        resumed_from,
+    }
 }

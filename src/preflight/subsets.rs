@@ -32,7 +32,8 @@ pub(super) fn check_metrics(facts: &Facts) -> Vec<Finding> {
         return Vec::new();
     }
     let text = error.to_string();
-    let (what, fix) = text.split_once("; try: ").unwrap_or((&text, ""));
+    let (what, fix) = text.split_once(" (try: ").unwrap_or((&text, ""));
+    let fix = fix.trim_end_matches(')');
     vec![Finding::refuse(
         what,
         "the analysis would be inconclusive",

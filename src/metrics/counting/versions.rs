@@ -69,12 +69,12 @@ pub enum TargetsError {
     Nowhere(&'static str),
     /// Nothing separates the two.
     #[error(
-        "nothing in the metrics tells canary from stable; try: a label version on the pods that differs, \
-         or one Deployment for each version"
+        "nothing in the metrics tells canary from stable (try: a label version on the pods that differs, \
+         or one Deployment for each version)"
     )]
     Indistinguishable,
     /// A workload or a label that both versions have.
-    #[error("{0:?} belongs to both versions; try: subsets whose labels select different pods")]
+    #[error("{0:?} belongs to both versions (try: subsets whose labels select different pods)")]
     Shared(String),
 }
 
