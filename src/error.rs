@@ -126,7 +126,7 @@ pub enum CommandError {
     /// Weights or state on the object are not what the command needs.
     #[error("{0}")]
     Conflict(String),
-    /// Traffic could not be taken back.
+    /// The original weights could not be restored.
     #[error(
         "rollback FAILED: {why}; traffic of virtualservice {object} needs manual attention (try: {manual})"
     )]

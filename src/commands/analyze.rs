@@ -252,7 +252,7 @@ impl Case {
         let mut machine = Machine::new(self.rollout.clone(), analysis(plan, history), StopAt::END)
             .with_canary_since(self.versions.canary_since);
         let mut observation = collector.take(&answers, |at| machine.share_at(at));
-        observation.shadows = collector.take_shadows(&answers, |at| machine.exposure_at(at));
+        observation.mirrored = collector.take_mirrored(&answers, |at| machine.exposure_at(at));
         let mut judged = Judged::without(Verdict::NotEnoughData, None);
         let mut hear = |event| judged.hear(event);
         // What the machine would do about it is for its driver.

@@ -63,7 +63,7 @@ pub async fn demo(
     let world = World::new(Clock::System);
     world.set(|stage| {
         fixtures::shop(stage);
-        // As many pods of either version: whoever looks on for the first time shall not wonder about
+        // As many pods of either version: who watches for the first time shall not wonder about
         // a warning that is not what is shown.
         Deployment {
             namespace: "shop",

@@ -151,11 +151,11 @@ pub async fn recent(
     targets: &Targets,
     now: Timestamp,
 ) -> Result<Freshness, MetricsError> {
-    let mut collector = Collector::with_shadows(targets.clone(), now, Vec::new());
+    let mut collector = Collector::with_mirrored(targets.clone(), now, Vec::new());
     // Asked as of our now, a Prometheus whose clock is ahead would leave out its newest samples.
     let answers = collector.ask(metrics, now + AHEAD, DEADLINE).await?;
     let seen = of_the_past(&mut collector, &answers);
-    collector.take_shadows(&answers, |_| 0.0);
+    collector.take_mirrored(&answers, |_| 0.0);
     Ok(Freshness {
         newest: seen.quality.newest.overall,
         callees_report: collector.callees_report(),
@@ -260,7 +260,7 @@ impl Reader<'_> {
         }
         Observation {
             windows,
-            shadows: Vec::new(),
+            mirrored: Vec::new(),
             quality: quality.expect("there is a newest part"),
         }
     }

@@ -39,7 +39,7 @@ pub fn collector(rollout: &Rollout, versions: &VersionFacts) -> Collector {
     let bounds = slow.map(|(bound, _)| *bound).collect();
     let targets = versions.targets.clone();
     if rollout.plan.mirrors() {
-        Collector::with_shadows(targets, since, bounds)
+        Collector::with_mirrored(targets, since, bounds)
     } else {
         Collector::new(targets, since, bounds)
     }

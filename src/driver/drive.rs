@@ -399,8 +399,8 @@ impl Driver<'_> {
             Ok(answers) => {
                 let (machine, collector) = (&self.machine, &mut self.collector);
                 let mut observation = collector.take(&answers, |at| machine.share_at(at));
-                observation.shadows =
-                    collector.take_shadows(&answers, |at| machine.exposure_at(at));
+                observation.mirrored =
+                    collector.take_mirrored(&answers, |at| machine.exposure_at(at));
                 self.with_machine(|machine, emit| machine.look(&observation, now, emit))
             }
             Err(error) => {

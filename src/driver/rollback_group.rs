@@ -25,7 +25,7 @@ const STAGGER: Duration = Duration::from_secs(1);
 
 type Emit<'a> = dyn FnMut(EventKind) + Send + 'a;
 
-/// Traffic that could not be taken back, object by object.
+/// Objects whose original weights could not be restored.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", told(.0))]
 pub struct GroupNotRestored(pub Vec<NotRestored>);

@@ -34,7 +34,7 @@ pub struct DesiredRoute {
     /// What becomes of a canary that the rollout adds.
     pub addition: Addition,
     /// What becomes of a mirror that the rollout sets.
-    pub shadow: Shadow,
+    pub mirror: MirrorEdit,
 }
 
 /// A destination that the rollout adds to a route.
@@ -50,13 +50,13 @@ pub enum Addition {
 
 /// A mirror that the rollout sets.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Shadow {
+pub enum MirrorEdit {
     /// The rollout never mirrors here.
-    Nothing,
+    Keep,
     /// This destination gets copies of so many requests.
-    There(Value, Percent),
+    Set(Value, Percent),
     /// This destination gets none, or no longer.
-    Gone(Value),
+    Remove(Value),
 }
 
 /// What a shape is drawn from.
@@ -143,10 +143,10 @@ impl DesiredRoutes {
                     (true, true) => Addition::There(destination.clone()),
                     (true, false) => Addition::Gone,
                 },
-                shadow: match target.exposure.mirrored() {
-                    Some(share) if is_http => Shadow::There(destination, share),
-                    None if is_http && target.mirrors => Shadow::Gone(destination),
-                    Some(_) | None => Shadow::Nothing,
+                mirror: match target.exposure.mirrored() {
+                    Some(share) if is_http => MirrorEdit::Set(destination, share),
+                    None if is_http && target.mirrors => MirrorEdit::Remove(destination),
+                    Some(_) | None => MirrorEdit::Keep,
                 },
             });
         }
@@ -202,24 +202,24 @@ impl DesiredRoute {
             ));
         }
         let mirrored = is_mirrored(rule);
-        match &self.shadow {
-            Shadow::Nothing => None,
-            Shadow::Gone(_) => mirrored
+        match &self.mirror {
+            MirrorEdit::Keep => None,
+            MirrorEdit::Remove(_) => mirrored
                 .then(|| format!("{route} mirrors requests, which this rollout did not set")),
-            Shadow::There(destination, share) => (!is_shadow(rule, destination, *share)).then(|| {
+            MirrorEdit::Set(destination, share) => (!is_shadow(rule, destination, *share)).then(|| {
                 format!("{route} does not mirror {share} % of its requests to the canary, as this rollout set")
             }),
         }
     }
 
     fn is_exactly(&self, route: &Route, rule: &Value) -> bool {
-        let shadow = match &self.shadow {
-            Shadow::Nothing => true,
+        let mirror = match &self.mirror {
+            MirrorEdit::Keep => true,
             // A mirror that the rollout did not set stays.
-            Shadow::Gone(destination) => rule.get("mirror") != Some(destination),
-            Shadow::There(destination, share) => is_shadow(rule, destination, *share),
+            MirrorEdit::Remove(destination) => rule.get("mirror") != Some(destination),
+            MirrorEdit::Set(destination, share) => is_shadow(rule, destination, *share),
         };
-        route.weights() == self.weights && shadow
+        route.weights() == self.weights && mirror
     }
 }
 

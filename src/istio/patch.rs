@@ -7,7 +7,7 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, TestOperation};
 use serde_json::{Value, json};
 
-use super::desired::{Addition, DesiredRoute, DesiredRoutes, Shadow, mirror_percentage};
+use super::desired::{Addition, DesiredRoute, DesiredRoutes, MirrorEdit, mirror_percentage};
 use super::tester_rules::TesterRules;
 use super::virtual_service::VirtualService;
 
@@ -125,14 +125,14 @@ fn patch_route(
     if desired.addition == Addition::Gone && there > desired.weights.len() {
         changes.push(remove(format!("{at}/route/{}", desired.weights.len())));
     }
-    patch_mirror(rule, &at, &desired.shadow, tests, changes);
+    patch_mirror(rule, &at, &desired.mirror, tests, changes);
 }
 
 /// Sets or takes away the mirror of one route.
 fn patch_mirror(
     rule: &Value,
     at: &str,
-    shadow: &Shadow,
+    mirror: &MirrorEdit,
     tests: &mut Vec<PatchOperation>,
     changes: &mut Vec<PatchOperation>,
 ) {
@@ -147,17 +147,17 @@ fn patch_mirror(
             None => changes.push(remove(path)),
         }
     };
-    match shadow {
-        Shadow::Nothing => return,
-        Shadow::There(destination, share) => {
+    match mirror {
+        MirrorEdit::Keep => return,
+        MirrorEdit::Set(destination, share) => {
             set(KEYS[0], Some(destination.clone()));
             set(KEYS[1], Some(mirror_percentage(*share)));
         }
-        Shadow::Gone(destination) if rule.get(KEYS[0]) == Some(destination) => {
+        MirrorEdit::Remove(destination) if rule.get(KEYS[0]) == Some(destination) => {
             set(KEYS[0], None);
             set(KEYS[1], None);
         }
-        Shadow::Gone(_) => {}
+        MirrorEdit::Remove(_) => {}
     }
     // `test` against null is "is absent", so a mirror that is set meanwhile is noticed.
     for key in KEYS {
@@ -255,7 +255,7 @@ mod tests {
             canary: 1,
             weights: weights.to_vec(),
             addition: Addition::Nothing,
-            shadow: Shadow::Nothing,
+            mirror: MirrorEdit::Keep,
         }
     }
 
@@ -385,7 +385,7 @@ mod tests {
         let canary = json!({"host": "reviews", "subset": "v2"});
         let share = crate::plan::Percent::whole(10);
         let mirrored = DesiredRoute {
-            shadow: Shadow::There(canary.clone(), share),
+            mirror: MirrorEdit::Set(canary.clone(), share),
             ..one(&vs, &[Some(100), Some(0)])
         };
         let patch = serde_json::to_value(shift(&vs, &only(mirrored), &[]).unwrap()).unwrap();

@@ -33,8 +33,8 @@ impl TesterRules {
         };
         if let Some(fields) = rule.as_object_mut() {
             // A tester's request is answered once, by the canary.
-            for shadow in ["mirror", "mirrors", "mirrorPercentage"] {
-                fields.remove(shadow);
+            for mirror in ["mirror", "mirrors", "mirrorPercentage"] {
+                fields.remove(mirror);
             }
             let blocks = fields.get("match").and_then(Value::as_array).cloned();
             let mut blocks = blocks.unwrap_or_default();

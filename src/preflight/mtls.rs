@@ -246,7 +246,7 @@ fn taken(facts: &Facts, version: &Version, pod: &Pod) -> (Taken, Option<FieldPat
             "STRICT" => Taken::Mesh,
             "DISABLE" => Taken::Plain,
             "PERMISSIVE" => Taken::Both,
-            // Whoever comes next decides.
+            // The next in order decides.
             _ => continue,
         };
         let place = FieldPath {

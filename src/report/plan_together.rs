@@ -25,9 +25,9 @@ impl PlanView {
             selection.canary.clone(),
             selection.splits.clone(),
         );
-        let nobody = String::new();
+        let none = String::new();
         let began = Timestamp::UNIX_EPOCH;
-        let rollout = Rollout::new(nobody.clone(), nobody, self.plan.clone(), whom, began)
+        let rollout = Rollout::new(none.clone(), none, self.plan.clone(), whom, began)
             .with_companions(also.collect());
         let stages = stages(&rollout);
         for (companion, vs) in company {

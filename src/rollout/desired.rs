@@ -26,7 +26,7 @@ impl Rollout {
     /// The routes that are no longer there.
     pub fn desired_on(&self, vs: &VirtualService) -> Result<DesiredRoutes, MissingRoutes> {
         let weights = |split: &Split| self.weights_of(split);
-        // A canary that looks bad gets nothing, be it from testers or in their shadow.
+        // A canary that looks bad gets nothing, be it from testers or in their mirror.
         let gets_something = self.phase != Phase::Tripped;
         self.desired_routes(vs, &weights, true, self.exposure(), gets_something)
     }

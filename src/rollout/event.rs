@@ -273,7 +273,7 @@ pub enum EventKind {
         /// The command that does the same by hand, where traffic depends on it.
         manual: Option<String>,
     },
-    /// Traffic is being taken back.
+    /// A rollback begins.
     RollingBack {
         /// Why.
         cause: Cause,

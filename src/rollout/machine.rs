@@ -164,7 +164,7 @@ impl Machine {
             .windows
             .iter()
             .map(|seen| (seen, Reporter::Source));
-        let callees = observation.shadows.iter();
+        let callees = observation.mirrored.iter();
         let callees = callees.map(|seen| (seen, Reporter::Destination));
         let mut windows: Vec<_> = users.chain(callees).collect();
         windows.sort_by_key(|(window, _)| window.end);

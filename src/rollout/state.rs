@@ -278,7 +278,7 @@ impl Rollout {
         }
     }
 
-    /// The command that takes the traffic back by hand, whatever became of this process.
+    /// The command that rolls back by hand, whatever became of this process.
     pub fn abort_command(vs: &VirtualService) -> String {
         format!("kubectl canary abort {} -n {}", vs.name(), vs.namespace())
     }

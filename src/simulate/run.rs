@@ -187,7 +187,7 @@ impl Run<'_> {
     }
 
     fn query(&mut self, now: f64, watch: &mut dyn FnMut(Reading)) -> Action {
-        let (mut windows, mut shadows) = (Vec::new(), Vec::new());
+        let (mut windows, mut mirrored) = (Vec::new(), Vec::new());
         while self.scraped + self.scrape <= now {
             let until = self.scraped + self.scrape;
             let window = self.window(until);
@@ -200,7 +200,7 @@ impl Run<'_> {
                     .mirrored()
                     .unwrap_or_default();
                 let copies = self.world.copies(self.scraped, &window, share.share());
-                shadows.push(Window {
+                mirrored.push(Window {
                     share: self.machine.exposure_at(window.end),
                     ..copies
                 });
@@ -214,7 +214,7 @@ impl Run<'_> {
             canary += window.canary;
         }
         let observation = Observation {
-            shadows,
+            mirrored,
             ..sound(windows, self.scrape)
         };
         let undecided = &mut self.undecided;
@@ -314,7 +314,7 @@ fn sound(windows: Vec<Window>, scrape: f64) -> Observation {
     let newest: Option<Timestamp> = windows.last().map(|window| window.end);
     Observation {
         windows,
-        shadows: Vec::new(),
+        mirrored: Vec::new(),
         quality: Quality {
             newest: Newest {
                 overall: newest,

@@ -1,4 +1,4 @@
-//! Shadow traffic before the first percent.
+//! MirrorEdit traffic before the first percent.
 
 use kubectl_canary::Signals;
 use kubectl_canary::commands::{self, Start};

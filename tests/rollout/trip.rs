@@ -102,7 +102,7 @@ fn seen(from: i64, to: i64) -> Observation {
     });
     Observation {
         windows: windows.collect(),
-        shadows: Vec::new(),
+        mirrored: Vec::new(),
         quality: Quality {
             newest: Newest {
                 overall: Some(at(to)),
@@ -387,7 +387,7 @@ fn copies_are_never_charged_to_users_where_only_callees_report() {
         window.by_callees = true;
     }
     // What the callees saw, copies included, is looked at beside it.
-    seen.shadows = seen.windows.clone();
+    seen.mirrored = seen.windows.clone();
     let (action, _) = look(&mut machine, &seen, 16);
     assert_eq!(action, Action::Wait);
     // Three seconds at 10 % before, then the three that are two seconds after it.

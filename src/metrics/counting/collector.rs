@@ -29,7 +29,7 @@ pub const USUAL_BOUNDS: [f64; 14] = [
 pub struct Collector {
     users: Counters,
     /// The same answers as the versions' own proxies report them, mirrored requests included.
-    shadows: Option<Counters>,
+    mirrored: Option<Counters>,
 }
 
 /// What is counted of the answers.
@@ -72,16 +72,16 @@ impl Collector {
     pub fn new(targets: Targets, since: Timestamp, bounds: Vec<f64>) -> Self {
         Self {
             users: Counters::new(targets, since, bounds),
-            shadows: None,
+            mirrored: None,
         }
     }
 
     /// The same for a rollout that mirrors requests: what becomes of the copies is counted as well, from
     /// the same answers.
-    pub fn with_shadows(targets: Targets, since: Timestamp, bounds: Vec<f64>) -> Self {
-        let shadows = Counters::new(targets.clone().seen_by_callees(), since, bounds.clone());
+    pub fn with_mirrored(targets: Targets, since: Timestamp, bounds: Vec<f64>) -> Self {
+        let mirrored = Counters::new(targets.clone().seen_by_callees(), since, bounds.clone());
         Self {
-            shadows: Some(shadows),
+            mirrored: Some(mirrored),
             ..Self::new(targets, since, bounds)
         }
     }
@@ -96,9 +96,9 @@ impl Collector {
         now: Timestamp,
         within: Duration,
     ) -> Result<Answers, MetricsError> {
-        let (users, shadows) = (&self.users, self.shadows.as_ref());
-        let shadow_requests = shadows.map(|shadows| &shadows.requests);
-        let shadow_slow = shadows.and_then(|shadows| shadows.slow.as_ref());
+        let (users, mirrored) = (&self.users, self.mirrored.as_ref());
+        let shadow_requests = mirrored.map(|mirrored| &mirrored.requests);
+        let shadow_slow = mirrored.and_then(|mirrored| mirrored.slow.as_ref());
         let requests = query(&users.requests, shadow_requests, now, within);
         let slow = users.slow.as_ref();
         let slow = slow.map(|slow| query(slow, shadow_slow, now, within));
@@ -120,21 +120,21 @@ impl Collector {
     /// Takes the same answers as the versions' own proxies report them; nothing unless requests are mirrored.
     ///
     /// `share_at` tells the part of what both versions got that the copies are at a time, 0 to 1.
-    pub fn take_shadows(
+    pub fn take_mirrored(
         &mut self,
         answers: &Answers,
         share_at: impl Fn(Timestamp) -> f64,
     ) -> Vec<Window> {
-        match &mut self.shadows {
-            Some(shadows) => shadows.take(answers, share_at).windows,
+        match &mut self.mirrored {
+            Some(mirrored) => mirrored.take(answers, share_at).windows,
             None => Vec::new(),
         }
     }
 
     /// Whether any of the versions' own proxies has reported, as far as the answers so far tell.
     pub fn callees_report(&self) -> bool {
-        let shadows = self.shadows.as_ref();
-        shadows.is_some_and(|shadows| shadows.requests.has_series())
+        let mirrored = self.mirrored.as_ref();
+        mirrored.is_some_and(|mirrored| mirrored.requests.has_series())
     }
 }
 
@@ -171,7 +171,7 @@ impl Counters {
         }
         Observation {
             windows,
-            shadows: Vec::new(),
+            mirrored: Vec::new(),
             quality,
         }
     }
@@ -180,12 +180,12 @@ impl Counters {
 /// One query that reaches back far enough for both counters, which read the same series.
 fn query<C: Classifier>(
     users: &WindowCounter<C>,
-    shadows: Option<&WindowCounter<C>>,
+    mirrored: Option<&WindowCounter<C>>,
     now: Timestamp,
     within: Duration,
 ) -> Query {
     let own = users.range(now);
-    let range = shadows.map_or(own, |shadows| own.max(shadows.range(now)));
+    let range = mirrored.map_or(own, |mirrored| own.max(mirrored.range(now)));
     Query {
         text: users.query(range),
         at: now,

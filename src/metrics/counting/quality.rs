@@ -21,7 +21,7 @@ pub struct Observation {
     pub windows: Vec<Window>,
     /// The same as the versions' own proxies report it, copies of requests included; empty unless requests
     /// are mirrored.
-    pub shadows: Vec<Window>,
+    pub mirrored: Vec<Window>,
     /// How far it can be trusted.
     pub quality: Quality,
 }
