@@ -20,9 +20,10 @@ use crate::metrics::{Collector, MetricSource};
 use crate::plan::{HumanDuration, OnDrift, OnSignal};
 use crate::preflight::owner;
 use crate::rollout::{
-    Action, Cause, DriverReport, Event, EventKind, Group, Intent, LastRollout, Machine, Observed,
-    Observer, Outcome, Phase, Reason, Rollout, RouteChange, StopAt, Unusable, changes_of, compare,
-    compare_companion, is_in_place, is_on_its_way_back,
+    Action, Cause, Drift, DriverReport, Event, EventKind, ForeignChange, Group, Intent,
+    LastRollout, Machine, ObjectName, Observed, Observer, Outcome, Phase, Reason, Rollout,
+    RouteChange, StopAt, Unusable, changes_of, compare, compare_companion, is_in_place,
+    is_on_its_way_back,
 };
 use crate::signals::{Signal, Signals};
 
@@ -297,10 +298,9 @@ impl Driver<'_> {
         let member = Member::Companion(index);
         let vs = match event {
             ObjectEvent::Deleted => {
-                let object = self.object(member).full_name();
                 let observed = Observed::Drifted {
                     manager: "another client".into(),
-                    what: format!("virtualservice {object} was deleted"),
+                    drift: Drift::from(ForeignChange::Deleted).of_companion(self.object(member)),
                 };
                 return self.see_on(member, observed);
             }
@@ -318,11 +318,10 @@ impl Driver<'_> {
                 let vs = self.object(member);
                 let observed = Observed::Drifted {
                     manager: vs.last_manager().unwrap_or("another client").to_owned(),
-                    what: format!(
-                        "virtualservice {} has another state of the rollout than {}",
-                        vs.full_name(),
-                        self.group.lead().full_name()
-                    ),
+                    drift: Drift::from(ForeignChange::OtherState {
+                        lead: ObjectName::of(self.group.lead()),
+                    })
+                    .of_companion(vs),
                 };
                 self.see_on(member, observed)
             }
@@ -607,8 +606,8 @@ impl Driver<'_> {
                 self.see(Observed::Ended(*last));
                 outcome
             }
-            Err(RollbackError::Drifted { manager, what }) => {
-                self.see(Observed::Drifted { manager, what });
+            Err(RollbackError::Drifted { manager, drift }) => {
+                self.see(Observed::Drifted { manager, drift });
                 Outcome::Drifted
             }
             Err(error @ (RollbackError::Impossible(_) | RollbackError::OutOfTime(_))) => {

@@ -4,9 +4,9 @@ use super::apply::{Failure, Next, Purpose};
 use super::drive::Driver;
 use super::watched_group::Member;
 use crate::cluster::{CallError, ErrorKind};
-use crate::istio::{MissingRoutes, VirtualService};
+use crate::istio::{MissingRoutes, RouteDifference, VirtualService};
 use crate::rollout::{
-    Action, Cause, EventKind, Intent, Observed, Outcome, Phase, WriteError, is_in_place,
+    Action, Cause, Drift, EventKind, Intent, Observed, Outcome, Phase, WriteError, is_in_place,
 };
 use crate::signals::{Signal, Signals};
 
@@ -48,7 +48,7 @@ impl Purpose for DriverWrite<'_, '_> {
             }
             Failure::Call(error) => self.driver.refused(&error.to_string()),
             Failure::Unwritable(WriteError::MissingRoutes(missing)) => {
-                self.routes_gone(vs, &missing)
+                self.routes_gone(vs, missing)
             }
             Failure::Unwritable(error @ (WriteError::State(_) | WriteError::TooLarge(_))) => {
                 self.driver.refused(&error.to_string())
@@ -96,12 +96,13 @@ impl Purpose for DriverWrite<'_, '_> {
 
 impl DriverWrite<'_, '_> {
     /// Chosen routes are no longer there.
-    fn routes_gone(&mut self, vs: &VirtualService, missing: &MissingRoutes) -> Action {
+    fn routes_gone(&mut self, vs: &VirtualService, missing: MissingRoutes) -> Action {
+        let drift = Drift::from(RouteDifference::from(missing));
         let observed = Observed::Drifted {
             manager: vs.last_manager().unwrap_or("another client").to_owned(),
-            what: match self.member {
-                Member::Lead => missing.to_string(),
-                Member::Companion(_) => format!("virtualservice {}: {missing}", vs.full_name()),
+            drift: match self.member {
+                Member::Lead => drift,
+                Member::Companion(_) => drift.of_companion(vs),
             },
         };
         // Not even a policy that sets weights again can write to a route that is not there.

@@ -197,8 +197,8 @@ fn still_as_it_was(rollout: &Rollout, now: VirtualService) -> Result<VirtualServ
     let object = now.full_name();
     match compare(rollout, &now) {
         Observed::InSync => Ok(now),
-        Observed::Drifted { manager, what } => Err(CommandError::Conflict(format!(
-            "{manager} changed virtualservice {object} while the rollout started: {what} (try: the same command again)"
+        Observed::Drifted { manager, drift } => Err(CommandError::Conflict(format!(
+            "{manager} changed virtualservice {object} while the rollout started: {drift} (try: the same command again)"
         ))),
         Observed::Advanced(_)
         | Observed::HolderChanged(_)

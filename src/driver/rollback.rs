@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::cluster::{CallError, Cluster, ErrorKind};
 use crate::istio::{MissingRoutes, VirtualService};
 use crate::rollout::{
-    Cause, EventKind, Intent, LastRollout, Observed, Outcome, Rollout, RouteChange, compare,
+    Cause, Drift, EventKind, Intent, LastRollout, Observed, Outcome, Rollout, RouteChange, compare,
     is_on_its_way_back,
 };
 
@@ -79,12 +79,12 @@ pub enum RollbackError {
     #[error("{0} is driving the rollout now")]
     TakenOver(String),
     /// Another client changed the routes, and the policy does not overwrite that.
-    #[error("{manager} changed the routes: {what}")]
+    #[error("{manager} changed the routes: {drift}")]
     Drifted {
         /// The field manager that wrote last.
         manager: String,
         /// What is different.
-        what: String,
+        drift: Drift,
     },
     /// The rollout was ended in another way meanwhile.
     #[error("the rollout has ended: {}", .0.outcome)]
@@ -251,8 +251,8 @@ impl Restore<'_> {
                 return Err(RollbackError::TakenOver(holder));
             }
             (Observed::Drifted { .. }, _) if is_on_its_way_back(&self.rollout, &vs) => {}
-            (Observed::Drifted { manager, what }, Initiator::Driver { overwrite: false }) => {
-                return Err(RollbackError::Drifted { manager, what });
+            (Observed::Drifted { manager, drift }, Initiator::Driver { overwrite: false }) => {
+                return Err(RollbackError::Drifted { manager, drift });
             }
             (Observed::HolderChanged(_), Initiator::Person) | (Observed::Drifted { .. }, _) => {
                 if let Ok(Some(shown)) = Rollout::read(&vs)

@@ -17,7 +17,7 @@ use super::rollback::{Extent, Restored, RollbackError, RollbackRequest, roll_bac
 use crate::cluster::ErrorKind;
 use crate::istio::VirtualService;
 use crate::rollout::{
-    Companion, EventKind, Group, LastRollout, Outcome, Rollout, VersionCounts, route_of,
+    Companion, Drift, EventKind, Group, LastRollout, Outcome, Rollout, VersionCounts, route_of,
 };
 
 /// How long the next object waits for the one before it.
@@ -77,9 +77,12 @@ impl GroupNotRestored {
             RollbackError::Impossible(_) | RollbackError::OutOfTime(_) if !left.is_lead => {
                 RollbackError::Impossible(text)
             }
-            RollbackError::Drifted { manager, what } if !left.is_lead => RollbackError::Drifted {
+            RollbackError::Drifted { manager, drift } if !left.is_lead => RollbackError::Drifted {
                 manager,
-                what: format!("virtualservice {}: {what}", left.object),
+                drift: Drift {
+                    object: left.object.parse().ok(),
+                    ..drift
+                },
             },
             error => error,
         }
@@ -302,6 +305,7 @@ mod tests {
     use super::*;
     use crate::istio::select_versions;
     use crate::plan::{Options, Plan};
+    use crate::rollout::ForeignChange;
     use serde_json::json;
 
     fn left(is_lead: bool, error: RollbackError) -> NotRestored {
@@ -331,7 +335,7 @@ mod tests {
     fn what_needs_a_human_counts_before_what_somebody_else_looks_after() {
         let drifted = || RollbackError::Drifted {
             manager: "argocd".into(),
-            what: "http[0] has weights 1/2".into(),
+            drift: ForeignChange::StateRemoved.into(),
         };
         let impossible = || RollbackError::Impossible("it is gone".into());
         let taken = || RollbackError::TakenOver("bob@desk/2".into());
@@ -343,7 +347,7 @@ mod tests {
             ),
             (
                 vec![(false, drifted()), (true, impossible())],
-                "virtualservice shop/storefront: argocd changed the routes: http[0] has weights 1/2; it is gone",
+                "virtualservice shop/storefront: argocd changed the routes: the rollout state was removed; it is gone",
             ),
             (
                 vec![(false, drifted()), (true, taken())],
@@ -351,11 +355,11 @@ mod tests {
             ),
             (
                 vec![(true, drifted())],
-                "argocd changed the routes: http[0] has weights 1/2",
+                "argocd changed the routes: the rollout state was removed",
             ),
             (
                 vec![(false, drifted())],
-                "argocd changed the routes: virtualservice shop/storefront: http[0] has weights 1/2",
+                "argocd changed the routes: virtualservice shop/storefront: the rollout state was removed",
             ),
         ] {
             let errors = errors.into_iter();

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::destination::{Destination, Host};
+use super::difference::RouteDifference;
 use super::route::{Route, RouteId, RouteKind, RouteRef};
 use super::split::{Split, Weights, route_alike};
 use super::tester_rules::TesterRules;
@@ -88,6 +89,15 @@ pub struct MissingRoutes {
     chosen: usize,
 }
 
+impl From<MissingRoutes> for RouteDifference {
+    fn from(missing: MissingRoutes) -> Self {
+        Self::RoutesMissing {
+            missing: missing.missing,
+            chosen: missing.chosen,
+        }
+    }
+}
+
 impl DesiredRoutes {
     /// Draws the shape for the chosen routes of `vs`.
     ///
@@ -159,7 +169,7 @@ impl DesiredRoutes {
     }
 
     /// What of `vs` is not as it shall be, as far as requests notice.
-    pub fn difference(&self, vs: &VirtualService) -> Option<String> {
+    pub fn difference(&self, vs: &VirtualService) -> Option<RouteDifference> {
         let routes = by_place(vs);
         let of_routes = self.routes.iter().find_map(|form| {
             let route = routes.get(&form.at)?;
@@ -185,30 +195,28 @@ impl DesiredRoutes {
 }
 
 impl DesiredRoute {
-    fn difference(&self, route: &Route, rule: &Value) -> Option<String> {
+    fn difference(&self, route: &Route, rule: &Value) -> Option<RouteDifference> {
         let found = route.weights();
-        let list = |weights: &[Option<i64>]| {
-            let weights: Vec<_> = weights
-                .iter()
-                .map(|weight| weight.unwrap_or(0).to_string())
-                .collect();
-            weights.join("/")
-        };
+        let name = route.to_string();
         if !route_alike(&found, &self.weights) {
-            return Some(format!(
-                "{route} has weights {}, this rollout knows {}",
-                list(&found),
-                list(&self.weights)
-            ));
+            return Some(RouteDifference::Weights {
+                route: name,
+                found,
+                expected: self.weights.clone(),
+            });
         }
-        let mirrored = is_mirrored(rule);
         match &self.mirror {
             MirrorEdit::Keep => None,
-            MirrorEdit::Remove(_) => mirrored
-                .then(|| format!("{route} mirrors requests, which this rollout did not set")),
-            MirrorEdit::Set(destination, share) => (!is_shadow(rule, destination, *share)).then(|| {
-                format!("{route} does not mirror {share} % of its requests to the canary, as this rollout set")
-            }),
+            MirrorEdit::Remove(_) => {
+                is_mirrored(rule).then_some(RouteDifference::Mirrored { route: name })
+            }
+            MirrorEdit::Set(destination, share) => {
+                let missing = RouteDifference::NotMirrored {
+                    route: name,
+                    percent: *share,
+                };
+                (!is_shadow(rule, destination, *share)).then_some(missing)
+            }
         }
     }
 

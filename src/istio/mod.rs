@@ -8,6 +8,7 @@
 mod delegate;
 mod desired;
 mod destination;
+mod difference;
 mod feasibility;
 mod patch;
 mod route;
@@ -28,6 +29,7 @@ pub(crate) use delegate::{Delegate, DelegateError, delegate_of};
 pub(crate) use desired::{DesiredRoutes, MissingRoutes};
 pub(crate) use desired::{RouteTarget, TesterTarget};
 pub(crate) use destination::{Destination, Host};
+pub use difference::RouteDifference;
 pub(crate) use patch::{AnnotationEdit, TooLarge, shift};
 pub(crate) use route::{Route, RouteKind};
 pub use select_versions::{Selection, select_versions};

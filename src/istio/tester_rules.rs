@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::difference::RouteDifference;
 use super::route::Route;
 use super::split::SplitError;
 use super::virtual_service::VirtualService;
@@ -99,7 +100,7 @@ impl TesterRules {
     }
 
     /// Whether the rules of `vs` are not those that are wanted, as far as testers notice.
-    pub(super) fn difference(&self, vs: &VirtualService) -> Option<String> {
+    pub(super) fn difference(&self, vs: &VirtualService) -> Option<RouteDifference> {
         let rules = &vs.spec()["http"];
         let found = self.places(vs);
         let alike = found.len() == self.wanted.len()
@@ -109,11 +110,8 @@ impl TesterRules {
                     .iter()
                     .all(|key| found[*key] == wanted[*key])
             });
-        (!alike).then(|| {
-            format!(
-                "the rules {} for testers are not as this rollout set them",
-                self.name
-            )
+        (!alike).then(|| RouteDifference::TesterRules {
+            name: self.name.clone(),
         })
     }
 }

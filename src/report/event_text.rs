@@ -150,7 +150,7 @@ impl EventText<'_> {
             }
             EventKind::Drifted {
                 manager,
-                what,
+                drift,
                 policy,
             } => {
                 let then = match policy {
@@ -162,7 +162,10 @@ impl EventText<'_> {
                     "" => "an unknown field manager".into(),
                     name => escape(name),
                 };
-                let text = format!("changed by {manager}: {}; {then}", escape(what));
+                let text = format!(
+                    "changed by {manager}: {}; {then}",
+                    escape(&drift.to_string())
+                );
                 self.memory.told = ToldWeights::default();
                 self.say("drift", Tone::Bad, self.memory.exposure, text);
             }

@@ -114,7 +114,7 @@ mod tests {
         12:02:06 no metrics   50 %   connection refused; 30s of 2m allowed
         12:02:07 metrics      50 %   available again after 45s
         12:02:08 no verdict   50 %   inconclusive after 1h; too few requests to judge the canary; rolling back
-        12:02:09 drift        50 %   changed by kubectl-edit: http[primary] is 80/20, not 90/10; stopping, nothing overwritten
+        12:02:09 drift        50 %   changed by kubectl-edit: http[primary] has weights 80/20, this rollout knows 90/10; stopping, nothing overwritten
         12:02:10 retrying     50 %   restoring the original weights: 503 Service Unavailable; attempt 2
                  manually            kubectl canary abort reviews -n shop
         12:02:11 warning             consistentHash makes users flip between versions

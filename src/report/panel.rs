@@ -165,10 +165,10 @@ impl Panel {
                 let reasons = reason_text::joined(reasons, &self.versions);
                 self.note(Tone::Caution, reasons.unwrap_or_default());
             }
-            EventKind::Drifted { what, .. } => {
+            EventKind::Drifted { drift, .. } => {
                 self.note(
                     Tone::Bad,
-                    format!("changed by another client: {}", escape(what)),
+                    format!("changed by another client: {}", escape(&drift.to_string())),
                 );
             }
             EventKind::Retrying { what, attempt, .. } => {

@@ -47,14 +47,14 @@ pub(super) fn reason(reason: &Reason, versions: &Versions) -> String {
         Reason::Ended { outcome, by } => format!("{outcome} by {by}"),
         Reason::TakenOver { by } => format!("{by} is driving the rollout now"),
         Reason::RollbackElsewhere => "another process is rolling back".into(),
-        Reason::Drift { manager, what } => format!("{manager} changed the routes: {what}"),
+        Reason::Drift { manager, drift } => format!("{manager} changed the routes: {drift}"),
         Reason::ReassertLimit {
             manager,
-            what,
+            drift,
             times,
             within,
         } => format!(
-            "{manager} changed the weights again after they were reasserted {times} times within {within}: {what}"
+            "{manager} changed the weights again after they were reasserted {times} times within {within}: {drift}"
         ),
         Reason::Advice { text } => text.clone(),
         Reason::Signal { name } => name.clone(),
@@ -212,6 +212,7 @@ fn mirror_unseen(expected: u64, seen: (bool, bool), versions: &Versions) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rollout::ForeignChange;
 
     fn text(reason: impl Into<Reason>) -> String {
         let versions = Versions {
@@ -337,9 +338,9 @@ mod tests {
             (
                 Reason::Drift {
                     manager: "argocd\u{1b}".into(),
-                    what: "http[main] has weights 50/50".into(),
+                    drift: ForeignChange::StateRemoved.into(),
                 },
-                "argocd^[ changed the routes: http[main] has weights 50/50",
+                "argocd^[ changed the routes: the rollout state was removed",
             ),
         ] {
             assert_eq!(text(reason), expected);

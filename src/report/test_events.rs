@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::istio::RouteDifference;
 use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, Percent, PlannedStep};
 use crate::rollout::{
     Cause, Event, EventKind, Outcome, Reason, RouteChange, Unusable, VersionCounts,
@@ -263,7 +264,12 @@ pub(super) fn every_kind() -> Vec<Event> {
         },
         EventKind::Drifted {
             manager: "kubectl-edit".into(),
-            what: "http[primary] is 80/20, not 90/10".into(),
+            drift: RouteDifference::Weights {
+                route: "http[primary]".into(),
+                found: vec![Some(80), Some(20)],
+                expected: vec![Some(90), Some(10)],
+            }
+            .into(),
             policy: OnDrift::Stop,
         },
         EventKind::Retrying {

@@ -6,6 +6,7 @@
 
 use super::companion::{Companion, route_of};
 use super::event::RouteChange;
+use super::foreign_change::{Drift, ForeignChange};
 use super::intent::Intent;
 use super::last_rollout::LastRollout;
 use super::observed::{Observed, compare};
@@ -86,17 +87,14 @@ pub fn compare_companion(
     if companion.uid != vs.uid() {
         return Observed::Drifted {
             manager: vs.last_manager().unwrap_or("another client").to_owned(),
-            what: format!(
-                "virtualservice {} was deleted and recreated",
-                vs.full_name()
-            ),
+            drift: Drift::from(ForeignChange::Recreated).of_companion(vs),
         };
     }
     match compare(&believed, vs) {
         _ if is_promoted(&believed, vs) => Observed::InSync,
-        Observed::Drifted { manager, what } => Observed::Drifted {
+        Observed::Drifted { manager, drift } => Observed::Drifted {
             manager,
-            what: format!("virtualservice {}: {what}", vs.full_name()),
+            drift: drift.of_companion(vs),
         },
         sight => sight,
     }
@@ -211,7 +209,7 @@ mod tests {
             Observed::Advanced(_) => "moved".to_owned(),
             Observed::Ended(last) => last.outcome.to_string(),
             Observed::HolderChanged(holder) => holder,
-            Observed::Drifted { what, .. } => what,
+            Observed::Drifted { drift, .. } => drift.to_string(),
             Observed::Deleted => "gone".to_owned(),
         };
         let at = |weights, annotations| vs("storefront", weights, annotations);

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::event::EventKind;
+use super::foreign_change::Drift;
 use super::reason::Reason;
 use super::reassert_limit::ReassertLimit;
 use super::segment::Phase;
@@ -12,24 +13,24 @@ use crate::plan::OnDrift;
 /// What is done about a change of weights or routes, and why.
 pub fn respond(
     manager: &str,
-    what: &str,
+    drift: &Drift,
     policy: OnDrift,
     limit: &mut ReassertLimit,
     now: Timestamp,
 ) -> (OnDrift, Reason) {
-    let (manager, what) = (manager.to_owned(), what.to_owned());
+    let (manager, drift) = (manager.to_owned(), drift.clone());
     if policy == OnDrift::Reassert
         && let Err((times, within)) = limit.try_again(now)
     {
         let reason = Reason::ReassertLimit {
             manager,
-            what,
+            drift,
             times,
             within: within.into(),
         };
         return (OnDrift::Stop, reason);
     }
-    (policy, Reason::Drift { manager, what })
+    (policy, Reason::Drift { manager, drift })
 }
 
 /// The event of a `promote`, `pause` or `resume` by another process, which made `before` into `now`.
@@ -51,6 +52,7 @@ pub fn advanced(before: &Rollout, now: &Rollout) -> Option<EventKind> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::foreign_change::ForeignChange;
     use super::*;
 
     #[test]
@@ -59,7 +61,13 @@ mod tests {
         let mut limit = ReassertLimit::default();
         let mut respond = |second| {
             let policy = OnDrift::Reassert;
-            respond("argocd", "90/10", policy, &mut limit, at(second))
+            respond(
+                "argocd",
+                &ForeignChange::StateRemoved.into(),
+                policy,
+                &mut limit,
+                at(second),
+            )
         };
         for second in 0..5 {
             let (policy, reason) = respond(second);

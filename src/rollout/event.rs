@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::foreign_change::Drift;
 use super::metrics_outage::Unusable;
 use super::outcome::{Cause, Outcome};
 use super::reason::Reason;
@@ -258,7 +259,7 @@ pub enum EventKind {
         /// The field manager that wrote last.
         manager: String,
         /// What is different.
-        what: String,
+        drift: Drift,
         /// What is done.
         policy: OnDrift,
     },

@@ -6,6 +6,7 @@ use super::action::{Action, StopAt, next_step};
 use super::assessment::{Alarm, Assessment};
 use super::drift;
 use super::event::{EventKind, VersionCounts};
+use super::foreign_change::{Drift, ForeignChange};
 use super::metrics_outage::{MetricsOutage, Unusable};
 use super::mirror::MirrorStep;
 use super::observed::Observed;
@@ -456,14 +457,14 @@ impl Machine {
                 self.override_reason(Reason::TakenOver { by });
                 Action::Leave(Outcome::TakenOver)
             }
-            Observed::Drifted { manager, what } => {
+            Observed::Drifted { manager, drift } => {
                 let policy = self.plan().on_drift;
-                self.drifted(manager, what, policy, now, emit)
+                self.drifted(manager, drift, policy, now, emit)
             }
             // Where there is no object, no policy can do anything about it.
             Observed::Deleted => self.drifted(
                 "another client".into(),
-                "the VirtualService was deleted".into(),
+                ForeignChange::Deleted.into(),
                 OnDrift::Stop,
                 now,
                 emit,
@@ -474,17 +475,17 @@ impl Machine {
     fn drifted(
         &mut self,
         manager: String,
-        what: String,
+        drift: Drift,
         policy: OnDrift,
         now: Timestamp,
         emit: &mut dyn FnMut(EventKind),
     ) -> Action {
         let limit = &mut self.reassert_limit;
-        let (policy, reason) = drift::respond(&manager, &what, policy, limit, now);
+        let (policy, reason) = drift::respond(&manager, &drift, policy, limit, now);
         self.override_reason(reason);
         emit(EventKind::Drifted {
             manager,
-            what,
+            drift,
             policy,
         });
         match policy {

@@ -9,6 +9,7 @@ mod desired;
 mod drift;
 mod driver_report;
 mod event;
+mod foreign_change;
 mod group;
 mod intent;
 mod last_rollout;
@@ -31,6 +32,7 @@ pub(crate) use companions::{blocker, changes_of, compare_companion, is_in_place}
 pub(crate) use driver_report::DriverReport;
 pub use event::{Event, EventKind, VersionCounts};
 pub(crate) use event::{Observer, RouteChange};
+pub use foreign_change::{Drift, ForeignChange};
 pub(crate) use group::Group;
 pub use intent::Intent;
 pub(crate) use intent::WriteError;

@@ -1,8 +1,9 @@
 //! The object, compared with the state that this process last knew. Pure.
 
+use super::foreign_change::{Drift, ForeignChange};
 use super::last_rollout::LastRollout;
 use super::state::Rollout;
-use crate::istio::{DesiredRoutes, FIELD_MANAGER, MissingRoutes, VirtualService};
+use crate::istio::{DesiredRoutes, FIELD_MANAGER, MissingRoutes, RouteDifference, VirtualService};
 
 /// What the object shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +21,7 @@ pub enum Observed {
         /// The field manager that wrote last.
         manager: String,
         /// What is different.
-        what: String,
+        drift: Drift,
     },
     /// The object was deleted.
     Deleted,
@@ -28,9 +29,9 @@ pub enum Observed {
 
 /// Compares what `vs` shows with the rollout that one believes in.
 pub fn compare(believed: &Rollout, vs: &VirtualService) -> Observed {
-    let drifted = |what: String| Observed::Drifted {
+    let drifted = |drift: Drift| Observed::Drifted {
         manager: vs.last_manager().unwrap_or("another client").to_owned(),
-        what,
+        drift,
     };
     let shown = match Rollout::read(vs) {
         Ok(Some(shown)) => shown,
@@ -41,16 +42,19 @@ pub fn compare(believed: &Rollout, vs: &VirtualService) -> Observed {
                 _ if !believed.has_begun() => {
                     different(vs, believed.original_on(vs)).map_or(Observed::InSync, drifted)
                 }
-                _ => drifted("the rollout state was removed".into()),
+                _ => drifted(ForeignChange::StateRemoved.into()),
             };
         }
-        Err(error) => return drifted(error.to_string()),
+        Err(error) => {
+            let message = error.to_string();
+            return drifted(ForeignChange::StateUnreadable { message }.into());
+        }
     };
     if shown.run != believed.run || shown.holder != believed.holder {
         return Observed::HolderChanged(shown.holder);
     }
-    if let Some(what) = different(vs, shown.desired_on(vs)) {
-        return drifted(what);
+    if let Some(drift) = different(vs, shown.desired_on(vs)) {
+        return drifted(drift);
     }
     if shown == *believed {
         Observed::InSync
@@ -78,12 +82,9 @@ pub fn is_on_its_way_back(believed: &Rollout, vs: &VirtualService) -> bool {
 }
 
 /// What on the object is not as it should be.
-fn different(
-    vs: &VirtualService,
-    expected: Result<DesiredRoutes, MissingRoutes>,
-) -> Option<String> {
+fn different(vs: &VirtualService, expected: Result<DesiredRoutes, MissingRoutes>) -> Option<Drift> {
     match expected {
-        Ok(desired) => desired.difference(vs),
-        Err(missing) => Some(missing.to_string()),
+        Ok(desired) => desired.difference(vs).map(Drift::from),
+        Err(missing) => Some(RouteDifference::from(missing).into()),
     }
 }

@@ -5,6 +5,7 @@ use std::mem::discriminant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::foreign_change::Drift;
 use super::metrics_outage::Unusable;
 use super::outcome::Outcome;
 use crate::plan::HumanDuration;
@@ -84,14 +85,14 @@ pub enum Reason {
         /// The field manager that wrote last.
         manager: String,
         /// What is different.
-        what: String,
+        drift: Drift,
     },
     /// The weights were set again so often that it is given up.
     ReassertLimit {
         /// The field manager that wrote last.
         manager: String,
         /// What is different.
-        what: String,
+        drift: Drift,
         /// How often they were set again.
         times: usize,
         /// In which time.

@@ -2,11 +2,22 @@
 
 use std::time::Duration;
 
+use kubectl_canary::istio::RouteDifference;
 use kubectl_canary::plan::{OnDrift, Options};
-use kubectl_canary::rollout::{Cause, EventKind, Outcome, Reason};
+use kubectl_canary::rollout::{Cause, Drift, EventKind, ForeignChange, Outcome, Reason};
 use serde_json::json;
 
 use crate::harness::{Shop, brisk, brisk_with};
+
+/// Other weights than this rollout knows.
+fn weights(found: [i64; 2], expected: [i64; 2]) -> Drift {
+    RouteDifference::Weights {
+        route: "http[primary]".into(),
+        found: found.map(Some).to_vec(),
+        expected: expected.map(Some).to_vec(),
+    }
+    .into()
+}
 
 /// Stays at 10 % for a minute, and does this on a foreign edit.
 fn with(policy: OnDrift) -> Options {
@@ -49,7 +60,7 @@ async fn foreign_weights_stop_the_rollout_and_stay_as_they_are() {
         finish.reasons,
         [Reason::Drift {
             manager: "argocd".into(),
-            what: "http[primary] has weights 70/30, this rollout knows 90/10".into()
+            drift: weights([70, 30], [90, 10]),
         }]
     );
     shop.abort("bob@desk").await.unwrap();
@@ -114,7 +125,7 @@ async fn a_controller_that_never_tires_is_left_alone_after_a_few_times() {
     let [
         Reason::ReassertLimit {
             manager,
-            what,
+            drift,
             times: 5,
             ..
         },
@@ -124,10 +135,7 @@ async fn a_controller_that_never_tires_is_left_alone_after_a_few_times() {
         panic!("{:?}", finish.reasons);
     };
     assert_eq!(manager, "argocd");
-    assert_eq!(
-        what,
-        "http[primary] has weights 100/0, this rollout knows 90/10"
-    );
+    assert_eq!(drift, &weights([100, 0], [90, 10]));
     for part in [
         "Argo CD owns virtualservice shop/reviews",
         "(try: spec.ignoreDifferences in Application shop: {\"spec\":{\"ignoreDifferences\":[{",
@@ -264,7 +272,7 @@ async fn an_object_that_is_deleted_ends_the_rollout() {
             finish.reasons,
             [Reason::Drift {
                 manager: "another client".into(),
-                what: "the VirtualService was deleted".into()
+                drift: ForeignChange::Deleted.into(),
             }]
         );
     }

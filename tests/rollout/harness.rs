@@ -188,7 +188,7 @@ impl Shop {
     pub fn drifts(&self) -> Vec<(String, String)> {
         let told = self.told().into_iter();
         told.filter_map(|event| match event {
-            EventKind::Drifted { manager, what, .. } => Some((manager, what)),
+            EventKind::Drifted { manager, drift, .. } => Some((manager, drift.to_string())),
             _ => None,
         })
         .collect()

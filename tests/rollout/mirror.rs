@@ -1,7 +1,8 @@
-//! MirrorEdit traffic before the first percent.
+//! Mirrored traffic before the first percent.
 
 use kubectl_canary::Signals;
 use kubectl_canary::commands::{self, Start};
+use kubectl_canary::istio::RouteDifference;
 use kubectl_canary::plan::{
     AnalysisKind, Exposure, HumanDuration, OnDrift, OnStuck, Options, Percent,
 };
@@ -358,7 +359,11 @@ async fn somebody_elses_mirror_in_mid_run_is_noticed_and_stays() {
         finish.reasons,
         [Reason::Drift {
             manager: "argocd".into(),
-            what: "http[primary] does not mirror 10 % of its requests to the canary, as this rollout set".into(),
+            drift: RouteDifference::NotMirrored {
+                route: "http[primary]".into(),
+                percent: Percent::whole(10),
+            }
+            .into(),
         }]
     );
     shop.abort("bob@desk").await.unwrap();

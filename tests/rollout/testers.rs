@@ -187,6 +187,7 @@ async fn a_trip_takes_the_rule_away_and_the_end_of_it_brings_it_back() {
         without
             .difference(&vs)
             .unwrap()
+            .to_string()
             .contains("rules kubectl-canary-")
     );
     assert_eq!(rollout.desired_on(&vs).unwrap().difference(&vs), None);

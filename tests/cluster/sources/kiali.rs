@@ -30,8 +30,8 @@ async fn at_50(source: &Source, policy: &str) -> Running {
 
 fn names_kiali(ended: &Ended, expected: &str) {
     let named = |event: &EventKind| {
-        matches!(event, EventKind::Drifted { manager, what, .. }
-            if manager == "kiali" && what.contains(expected))
+        matches!(event, EventKind::Drifted { manager, drift, .. }
+            if manager == "kiali" && drift.to_string().contains(expected))
     };
     assert!(ended.told(named), "{:?}", ended.events);
     assert!(ended.stderr.contains("kiali"), "{}", ended.stderr);
