@@ -607,6 +607,7 @@ impl Driver<'_> {
                 outcome
             }
             Err(RollbackError::Drifted { manager, drift }) => {
+                let drift = *drift;
                 self.see(Observed::Drifted { manager, drift });
                 Outcome::Drifted
             }

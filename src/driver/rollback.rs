@@ -84,7 +84,7 @@ pub enum RollbackError {
         /// The field manager that wrote last.
         manager: String,
         /// What is different.
-        drift: Drift,
+        drift: Box<Drift>,
     },
     /// The rollout was ended in another way meanwhile.
     #[error("the rollout has ended: {}", .0.outcome)]
@@ -252,6 +252,7 @@ impl Restore<'_> {
             }
             (Observed::Drifted { .. }, _) if is_on_its_way_back(&self.rollout, &vs) => {}
             (Observed::Drifted { manager, drift }, Initiator::Driver { overwrite: false }) => {
+                let drift = Box::new(drift);
                 return Err(RollbackError::Drifted { manager, drift });
             }
             (Observed::HolderChanged(_), Initiator::Person) | (Observed::Drifted { .. }, _) => {

@@ -79,10 +79,10 @@ impl GroupNotRestored {
             }
             RollbackError::Drifted { manager, drift } if !left.is_lead => RollbackError::Drifted {
                 manager,
-                drift: Drift {
+                drift: Box::new(Drift {
                     object: left.object.parse().ok(),
-                    ..drift
-                },
+                    ..*drift
+                }),
             },
             error => error,
         }
@@ -335,7 +335,7 @@ mod tests {
     fn what_needs_a_human_counts_before_what_somebody_else_looks_after() {
         let drifted = || RollbackError::Drifted {
             manager: "argocd".into(),
-            drift: ForeignChange::StateRemoved.into(),
+            drift: Box::new(ForeignChange::StateRemoved.into()),
         };
         let impossible = || RollbackError::Impossible("it is gone".into());
         let taken = || RollbackError::TakenOver("bob@desk/2".into());
