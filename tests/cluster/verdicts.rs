@@ -225,3 +225,24 @@ async fn a_replay_has_the_evidence_of_the_runs_that_lived_through_it_killed_or_n
     drop(load);
     app.finish().await;
 }
+
+/// A lost route or a broken login: no failure by any rule, and no user is served.
+#[tokio::test]
+#[ignore = "needs the real stack: scripts/test --cluster"]
+async fn a_canary_that_answers_404_to_everything_is_rolled_back() {
+    let stack = Stack::open().await;
+    let app = App::start(&stack, "notfound").await;
+    app.behave("v2", json!({"errors": 1.0, "failure": {"status": 404}}))
+        .await;
+    let before = app.spec().await;
+    let _load = app.load().rate(RATE).start();
+    tokio::time::sleep(WATCHED).await;
+    let words = direct(&stack, "--steps 10,100 --dwell 5s");
+    let ended = app.canary(&words).run().await;
+    assert_eq!(ended.code, Some(10), "{}", ended.stderr);
+    assert_eq!(ended.steps(), ["10"]);
+    let blamed = "from 4xx responses";
+    assert!(ended.stderr.contains(blamed), "{}", ended.stderr);
+    app.is_restored_to(&before).await;
+    app.finish().await;
+}

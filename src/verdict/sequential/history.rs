@@ -69,7 +69,8 @@ impl History {
             failures: Past::UNKNOWN,
             slow: Vec::new(),
             statuses: Vec::new(),
-            refusals: None,
+            // They are watched all the same, from what stable does beside the canary.
+            refusals: Some(Past::UNKNOWN),
             longest: SignedDuration::ZERO,
         }
     }

@@ -79,3 +79,43 @@ fn a_new_status_is_found_under_a_common_one() {
     assert!(trips(true, 6).is_some_and(|window| window <= 2));
     assert_eq!(trips(true, 0), None, "equal versions");
 }
+
+/// The windows until a canary trips that answers so many of its 150 requests with 404, of a service that
+/// nothing is known of; stable does so for a tenth of its own.
+fn trips_unknown(refused: u64) -> Option<usize> {
+    let mut analysis = Sequential::new(policy(), &History::unknown());
+    analysis.begin_step(StepContext {
+        share: 0.1,
+        next_share: Some(0.5),
+        began: at(0),
+        dwell: SignedDuration::from_mins(120),
+    });
+    (1..240).find(|&index| {
+        let decision = analysis.observe(&Window {
+            start: at(15 * (index as i64 - 1)),
+            end: at(15 * index as i64),
+            share: 0.1,
+            stable: Counts {
+                requests: 1_350,
+                failures: 0,
+            },
+            canary: Counts {
+                requests: 150,
+                failures: 0,
+            },
+            refused_with: Some(vec![OfStatus {
+                status: StatusCode::Http(404),
+                stable: 135,
+                canary: refused,
+            }]),
+            ..Window::default()
+        });
+        matches!(decision, Decision::Trip(_))
+    })
+}
+
+#[test]
+fn refusals_are_compared_without_a_history_too() {
+    assert!(trips_unknown(150).is_some_and(|window| window <= 3));
+    assert_eq!(trips_unknown(15), None, "callers err alike on both");
+}
