@@ -2,7 +2,7 @@
 
 use std::mem::discriminant;
 
-use super::version_facts::VersionFacts;
+use super::version_facts::{VersionFacts, counted_for};
 use crate::context::Context;
 use crate::discovery::{
     Baseline, ClusterSnapshot, Companions, Lookback, SnapshotScope, before, is_under_way,
@@ -128,11 +128,7 @@ pub async fn prepare(
     };
     let mut facts = snapshot.gather(&context.cluster, question).await;
     let targets = facts.targets().ok();
-    let targets = targets.map(|targets| {
-        targets
-            .counting(rollout.counted())
-            .within(&rollout.plan.query_scope)
-    });
+    let targets = targets.map(|targets| counted_for(&rollout, targets));
     let before = match &targets {
         Some(targets) => {
             let (before, samples) = look_back(context, metrics.as_ref(), targets, &rollout).await;

@@ -46,14 +46,19 @@ impl VersionFacts {
         let targets = targets.map_err(|error| CommandError::Conflict(error.to_string()))?;
         Ok(Self {
             subsets,
-            targets: targets
-                .counting(rollout.counted())
-                .within(&rollout.plan.query_scope),
+            targets: counted_for(rollout, targets),
             canary_pods,
             canary_since,
             history: History::unknown(),
         })
     }
+}
+
+/// The versions as a rollout counts them: in its unit, of the series that are its own.
+pub(super) fn counted_for(rollout: &Rollout, targets: Targets) -> Targets {
+    targets
+        .counting(rollout.counted())
+        .within(&rollout.plan.query_scope)
 }
 
 /// The subsets that the versions of a rollout under way can be.

@@ -197,26 +197,26 @@ impl DesiredRoutes {
 impl DesiredRoute {
     fn difference(&self, route: &Route, rule: &Value) -> Option<RouteDifference> {
         let found = route.weights();
-        let name = route.to_string();
+        // Of hundreds of routes hardly any differs, so none is named before it does.
+        let name = || route.to_string();
         if !route_alike(&found, &self.weights) {
             return Some(RouteDifference::Weights {
-                route: name,
+                route: name(),
                 found,
                 expected: self.weights.clone(),
             });
         }
         match &self.mirror {
-            MirrorEdit::Keep => None,
-            MirrorEdit::Remove(_) => {
-                is_mirrored(rule).then_some(RouteDifference::Mirrored { route: name })
+            MirrorEdit::Remove(_) if is_mirrored(rule) => {
+                Some(RouteDifference::Mirrored { route: name() })
             }
-            MirrorEdit::Set(destination, share) => {
-                let missing = RouteDifference::NotMirrored {
-                    route: name,
+            MirrorEdit::Set(destination, share) if !is_mirrored_to(rule, destination, *share) => {
+                Some(RouteDifference::NotMirrored {
+                    route: name(),
                     percent: *share,
-                };
-                (!is_shadow(rule, destination, *share)).then_some(missing)
+                })
             }
+            MirrorEdit::Keep | MirrorEdit::Remove(_) | MirrorEdit::Set(..) => None,
         }
     }
 
@@ -225,7 +225,7 @@ impl DesiredRoute {
             MirrorEdit::Keep => true,
             // A mirror that the rollout did not set stays.
             MirrorEdit::Remove(destination) => rule.get("mirror") != Some(destination),
-            MirrorEdit::Set(destination, share) => is_shadow(rule, destination, *share),
+            MirrorEdit::Set(destination, share) => is_mirrored_to(rule, destination, *share),
         };
         route.weights() == self.weights && mirror
     }
@@ -238,7 +238,7 @@ pub(super) fn is_mirrored(rule: &Value) -> bool {
         .any(|key| rule.get(key).is_some_and(|value| !value.is_null()))
 }
 
-fn is_shadow(rule: &Value, destination: &Value, share: Percent) -> bool {
+fn is_mirrored_to(rule: &Value, destination: &Value, share: Percent) -> bool {
     let found = rule
         .pointer("/mirrorPercentage/value")
         .and_then(Value::as_f64);

@@ -68,21 +68,22 @@ pub(crate) fn workload_names(pod: &Pod) -> Vec<String> {
         let name = owner.name.strip_suffix(&format!("-{}", hash?))?;
         (!name.is_empty()).then(|| name.to_owned())
     };
-    match owner.kind.as_str() {
-        "ReplicaSet" => names.extend(
-            without(label("pod-template-hash"))
-                .or_else(|| without(label("rollouts-pod-template-hash"))),
-        ),
-        "ReplicationController" => names.extend(label("deploymentconfig")),
-        "Job" => names.extend(cron_job(&owner.name).map(str::to_owned)),
-        _ => {}
-    }
-    // Versions of Istio that know less of it stop at the owner.
-    let known = matches!(owner.kind.as_str(), "ReplicaSet")
-        && without(label("pod-template-hash")).is_some();
-    if !known {
-        names.push(owner.name.clone());
-    }
+    let further = match owner.kind.as_str() {
+        "ReplicaSet" => match without(label("pod-template-hash")) {
+            // Every version of Istio knows a Deployment.
+            Some(deployment) => {
+                names.push(deployment);
+                return names;
+            }
+            None => without(label("rollouts-pod-template-hash")),
+        },
+        "ReplicationController" => label("deploymentconfig"),
+        "Job" => cron_job(&owner.name).map(str::to_owned),
+        _ => None,
+    };
+    names.extend(further);
+    // Versions that know less of it stop at the owner.
+    names.push(owner.name.clone());
     names
 }
 

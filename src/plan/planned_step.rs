@@ -19,6 +19,13 @@ pub struct PlannedStep {
     pub skipped: bool,
 }
 
+impl PlannedStep {
+    /// What each step gives the canary, in order.
+    pub fn exposures(steps: &[Self]) -> Vec<Exposure> {
+        steps.iter().map(|step| step.exposure).collect()
+    }
+}
+
 impl Plan {
     /// The steps for a canary that has `original` percent before the rollout.
     pub fn planned_steps(&self, original: Percent) -> Vec<PlannedStep> {

@@ -6,6 +6,7 @@ use super::ladder::StepPosition;
 use super::phrase::Versions;
 use super::status::{RouteState, Standing, StatusRow};
 use super::{Layout, Palette, Table, Tone, View, age, escape};
+use crate::plan::PlannedStep;
 
 impl View for StatusRow {
     fn names(&self) -> Vec<&str> {
@@ -146,7 +147,7 @@ fn phase(row: &StatusRow, palette: Palette) -> String {
 
 fn ladder(row: &StatusRow, palette: Palette) -> Option<String> {
     let (exposure, step, time) = (row.exposure?, row.step?, row.age()?);
-    let steps: Vec<_> = row.steps.iter().map(|step| step.exposure).collect();
+    let steps = PlannedStep::exposures(&row.steps);
     let standpoint = StepPosition {
         steps: &steps,
         step,

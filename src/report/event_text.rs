@@ -230,7 +230,7 @@ impl EventText<'_> {
             phrase::routes(routes),
             self.memory.versions.stable,
             self.memory.versions.canary,
-            phrase::ladder(&exposures(steps))
+            phrase::ladder(&PlannedStep::exposures(steps))
         );
         let text = phrase::clauses([Some(text), forecast::brief(*expected, *requests_per_second)]);
         match resumed_from {
@@ -245,7 +245,7 @@ impl EventText<'_> {
         if !skipped.is_empty() {
             let text = format!(
                 "{}: {} already has it",
-                phrase::ladder(&exposures(&skipped)),
+                phrase::ladder(&PlannedStep::exposures(&skipped)),
                 self.memory.versions.canary
             );
             self.add("skipped", Tone::Plain, text);
@@ -437,10 +437,6 @@ impl EventText<'_> {
             self.next(escape(&command).into());
         }
     }
-}
-
-fn exposures(steps: &[PlannedStep]) -> Vec<Exposure> {
-    steps.iter().map(|step| step.exposure).collect()
 }
 
 /// How long a write took: `18ms`, `1.8s`, `1m2s`.

@@ -6,7 +6,7 @@ use super::ladder::{Ladder, StepPosition};
 use super::phrase::{self, Versions};
 use super::{Palette, Tone, escape, reason_text};
 use crate::number::{grouped, rate};
-use crate::plan::{Exposure, Percent};
+use crate::plan::{Exposure, Percent, PlannedStep};
 use crate::rollout::{Event, EventKind, RouteChange, VersionCounts};
 use crate::verdict::{Counts, Verdict};
 
@@ -69,7 +69,7 @@ impl Panel {
                     stable: escape(stable).into(),
                     canary: escape(canary).into(),
                 };
-                self.steps = steps.iter().map(|step| step.exposure).collect();
+                self.steps = PlannedStep::exposures(steps);
                 self.note(Tone::Plain, "starting");
             }
             EventKind::StepStarted { step, exposure, .. } => {

@@ -177,11 +177,13 @@ impl<'a> SimulatedWorld<'a> {
                 [&mut stable, &mut canary],
                 &mut truth,
             );
-            self.sent.push(Stretch {
-                from: now,
-                until: now + seconds,
-                share: realised,
-            });
+            if self.scenario.disturbance.response_time.is_some() {
+                self.sent.push(Stretch {
+                    from: now,
+                    until: now + seconds,
+                    share: realised,
+                });
+            }
             now += seconds;
             last = share;
         }

@@ -97,11 +97,11 @@ impl Collector {
         within: Duration,
     ) -> Result<Answers, MetricsError> {
         let (users, mirrored) = (&self.users, self.mirrored.as_ref());
-        let shadow_requests = mirrored.map(|mirrored| &mirrored.requests);
-        let shadow_slow = mirrored.and_then(|mirrored| mirrored.slow.as_ref());
-        let requests = query(&users.requests, shadow_requests, now, within);
+        let mirrored_requests = mirrored.map(|mirrored| &mirrored.requests);
+        let mirrored_slow = mirrored.and_then(|mirrored| mirrored.slow.as_ref());
+        let requests = query(&users.requests, mirrored_requests, now, within);
         let slow = users.slow.as_ref();
-        let slow = slow.map(|slow| query(slow, shadow_slow, now, within));
+        let slow = slow.map(|slow| query(slow, mirrored_slow, now, within));
         let slow_answer = OptionFuture::from(slow.as_ref().map(|slow| source.ask(slow)));
         let (requests, slow) = join(source.ask(&requests), slow_answer).await;
         Ok(Answers {

@@ -13,7 +13,7 @@ use super::window_counter::Classifier;
 use crate::metrics::source::Labels;
 use crate::verdict::{Counts, OfStatus, StatusCode, Window};
 
-/// The bins of requests that succeeded, that failed, and of which nobody can say. To the first two the
+/// The bins of requests that succeeded, that failed, and whose labels do not tell. To the first two the
 /// number of a status may be added, from [`STATUS`] on in steps of [`KINDS`].
 const SUCCEEDED: usize = 0;
 const FAILED: usize = 1;
@@ -114,13 +114,13 @@ impl Classifier for Requests {
             SeriesOwner::Unknown,
         ];
         let unreadable = owners.map(|owner| interval.sum(owner, UNREADABLE));
-        let readable = owners.map(|owner| counts(owner).requests);
-        self.readable
-            .note_window(readable.iter().sum(), unreadable.iter().sum());
+        let [stable, canary, unknown] = owners.map(counts);
+        let readable = stable.requests + canary.requests + unknown.requests;
+        self.readable.note_window(readable, unreadable.iter().sum());
         let named = Named {
-            stable: counts(SeriesOwner::Stable),
-            canary: counts(SeriesOwner::Canary),
-            unknown: counts(SeriesOwner::Unknown),
+            stable,
+            canary,
+            unknown,
         };
         let (stable, canary) = self.unattributed.assign(named, share);
         Window {

@@ -18,10 +18,10 @@
 //! back a healthy canary. So what is lacking counts only beyond three standard deviations, and beyond an
 //! eighth of what it did get: connections that are kept, sticky callers and proxies that lag give a healthy
 //! canary a little less or more than its weight says, and at high traffic chance does not cover that. A
-//! canary that gets nothing is given no such allowance. It is computed over this window, where a canary that dies shows at once at high traffic, and since the weight changed,
-//! where it shows in time at low traffic.
+//! canary that gets nothing is given no such allowance. It is computed over this window, where a canary that
+//! dies shows at once at high traffic, and since the weight changed, where it shows in time at low traffic.
 //!
-//! In a window in which the weight changed nobody knows what the canary should have had: the weight takes
+//! In a window in which the weight changed it is not known what the canary should have had: the weight takes
 //! effect in every proxy at another moment. There the unknown requests are divided as the named ones are.
 
 use crate::verdict::Counts;

@@ -27,10 +27,10 @@ fn history(statuses: bool) -> History {
     }
 }
 
-/// The window in which the canary trips, of an hour of them, if it does; a tenth of 100 calls a second
-/// are its own, and `internal` of these 150 fail with `INTERNAL` in each.
-fn trips(statuses: bool, internal: u64) -> Option<usize> {
-    let mut analysis = Sequential::new(policy(), &history(statuses));
+/// Which of an hour of windows trips, if one does: a tenth of 100 calls a second are the canary's, and each
+/// window has these statuses, of failures and of refusals.
+fn first_trip(history: &History, failed: &[OfStatus], refused: &[OfStatus]) -> Option<usize> {
+    let mut analysis = Sequential::new(policy(), history);
     analysis.begin_step(StepContext {
         share: 0.1,
         next_share: Some(0.5),
@@ -38,35 +38,44 @@ fn trips(statuses: bool, internal: u64) -> Option<usize> {
         dwell: SignedDuration::from_mins(120),
     });
     (1..240).find(|&index| {
-        let (stable, canary) = (270, 30);
         let decision = analysis.observe(&Window {
             start: at(15 * (index as i64 - 1)),
             end: at(15 * index as i64),
             share: 0.1,
             stable: Counts {
                 requests: 1_350,
-                failures: stable,
+                failures: failed.iter().map(|of| of.stable).sum(),
             },
             canary: Counts {
                 requests: 150,
-                failures: canary + internal,
+                failures: failed.iter().map(|of| of.canary).sum(),
             },
-            failed_with: vec![
-                OfStatus {
-                    status: NOT_FOUND,
-                    stable,
-                    canary,
-                },
-                OfStatus {
-                    status: INTERNAL,
-                    stable: 0,
-                    canary: internal,
-                },
-            ],
+            failed_with: failed.to_vec(),
+            refused_with: Some(refused.to_vec()),
             ..Window::default()
         });
         matches!(decision, Decision::Trip(_))
     })
+}
+
+fn of(status: StatusCode, stable: u64, canary: u64) -> OfStatus {
+    OfStatus {
+        status,
+        stable,
+        canary,
+    }
+}
+
+/// A fifth of all calls is not found, and `internal` of the canary's 150 fail with `INTERNAL` besides.
+fn trips(statuses: bool, internal: u64) -> Option<usize> {
+    let failed = [of(NOT_FOUND, 270, 30), of(INTERNAL, 0, internal)];
+    first_trip(&history(statuses), &failed, &[])
+}
+
+/// A service that nothing is known of refuses a tenth of stable's requests, and these of the canary's 150.
+fn trips_unknown(refused: u64) -> Option<usize> {
+    let refused = [of(StatusCode::Http(404), 135, refused)];
+    first_trip(&History::unknown(), &[], &refused)
 }
 
 #[test]
@@ -78,40 +87,6 @@ fn a_new_status_is_found_under_a_common_one() {
     );
     assert!(trips(true, 6).is_some_and(|window| window <= 2));
     assert_eq!(trips(true, 0), None, "equal versions");
-}
-
-/// The windows until a canary trips that answers so many of its 150 requests with 404, of a service that
-/// nothing is known of; stable does so for a tenth of its own.
-fn trips_unknown(refused: u64) -> Option<usize> {
-    let mut analysis = Sequential::new(policy(), &History::unknown());
-    analysis.begin_step(StepContext {
-        share: 0.1,
-        next_share: Some(0.5),
-        began: at(0),
-        dwell: SignedDuration::from_mins(120),
-    });
-    (1..240).find(|&index| {
-        let decision = analysis.observe(&Window {
-            start: at(15 * (index as i64 - 1)),
-            end: at(15 * index as i64),
-            share: 0.1,
-            stable: Counts {
-                requests: 1_350,
-                failures: 0,
-            },
-            canary: Counts {
-                requests: 150,
-                failures: 0,
-            },
-            refused_with: Some(vec![OfStatus {
-                status: StatusCode::Http(404),
-                stable: 135,
-                canary: refused,
-            }]),
-            ..Window::default()
-        });
-        matches!(decision, Decision::Trip(_))
-    })
 }
 
 #[test]
