@@ -85,6 +85,21 @@ pub fn without_history(scenario: &Scenario, plan: &Plan, runs: usize) -> RunSumm
     })
 }
 
+/// `runs` rollouts of a scenario whose canary has waited so many seconds for its first request.
+pub fn after_waiting(seconds: f64, scenario: &Scenario, plan: &Plan, runs: usize) -> RunSummary {
+    let simulator = Simulator {
+        plan,
+        scenario,
+        canary_age: seconds,
+    };
+    RunSummary::of(&simulate_many(runs, SEED, THREADS, |seed| {
+        let analysis = |world: &mut SimulatedWorld<'_>| {
+            analysis(plan, &History::from_windows(&world.history()))
+        };
+        simulator.run(seed, analysis, &mut |_| {})
+    }))
+}
+
 fn theirs<A: Analysis + 'static>(
     scenario: &Scenario,
     plan: &Plan,

@@ -57,6 +57,7 @@ fn measure(runs: usize) -> String {
     add("presets", sections::presets(runs / 2));
     add("latency", sections::latency(runs / 4));
     add("warmup", sections::warmup(runs / 2));
+    add("entry", sections::entry(runs / 2));
     add("overload", sections::overload(runs / 4));
     add("bake", sections::bake(runs / 2));
     format!("{}{}{sections}", head(runs), goals.page())

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::rollout_args::RolloutArgs;
 use crate::context::Context;
 use crate::discovery::{Lookback, RolloutRequest, VersionFacts, before, past_of};
-use crate::driver::{analysis, collector};
+use crate::driver::{analysis_of, collector};
 use crate::error::CommandError;
 use crate::istio::{VirtualService, select_versions};
 use crate::metrics::{MetricsError, MetricsWarning};
@@ -249,8 +249,12 @@ impl Case {
         let mut collector = collector(&self.rollout, &self.versions);
         let answers = collector.ask(metrics.as_ref(), to, DEADLINE).await;
         let answers = answers?;
-        let mut machine = Machine::new(self.rollout.clone(), analysis(plan, history), StopAt::END)
-            .with_canary_since(self.versions.canary_since);
+        let mut machine = Machine::new(
+            self.rollout.clone(),
+            analysis_of(&self.rollout, history),
+            StopAt::END,
+        )
+        .with_canary_since(self.versions.canary_since);
         let mut observation = collector.take(&answers, |at| machine.share_at(at));
         observation.mirrored = collector.take_mirrored(&answers, |at| machine.exposure_at(at));
         let mut judged = Judged::without(Verdict::NotEnoughData, None);

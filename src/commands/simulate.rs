@@ -12,8 +12,8 @@ use crate::error::CommandError;
 use crate::plan::{HumanDuration, Options, Percent, Plan};
 use crate::report::Simulation;
 use crate::simulate::{
-    Disturbance, DurationModel, Lag, Outage, RunEnding, RunSummary, Scenario, SimulatedRun,
-    SimulatedWorld, Simulator, Warmup, simulate_many,
+    Disturbance, DurationModel, Lag, Outage, PastOutage, RunEnding, RunSummary, Scenario,
+    SimulatedRun, SimulatedWorld, Simulator, SlowStart, Warmup, simulate_many,
 };
 use crate::verdict::Analysis;
 use crate::verdict::sequential::History;
@@ -95,6 +95,24 @@ pub struct SimulatedVersions {
     /// How long successful requests take; failures come at once [default: no time].
     #[arg(long, value_name = "DURATION")]
     pub response_time: Option<HumanDuration>,
+    /// Requests that other rules send to stable, as a multiple of those that follow the weights.
+    #[arg(long, value_name = "FACTOR", value_parser = positive)]
+    pub alongside: Option<f64>,
+    /// Extra error rate of stable alone from the rollout's beginning on: the canary is a hotfix.
+    #[arg(long, value_name = "PERCENT")]
+    pub broken_stable: Option<Percent>,
+    /// Extra error rate of stable in an outage before the rollout.
+    #[arg(long, value_name = "PERCENT")]
+    pub past_outage_rate: Option<Percent>,
+    /// How long that outage lasted [default: 30s].
+    #[arg(long, value_name = "DURATION", requires = "past_outage_rate")]
+    pub past_outage_for: Option<HumanDuration>,
+    /// How many times slower the canary is at its first request; needs --slowdown.
+    #[arg(long, value_name = "FACTOR", value_parser = positive, requires = "slowdown")]
+    pub slow_start: Option<f64>,
+    /// How long that takes to fade [default: 2m].
+    #[arg(long, value_name = "DURATION", requires = "slow_start")]
+    pub slow_start_for: Option<HumanDuration>,
     /// Mean size of failure clusters [default: failures are independent].
     #[arg(long, value_name = "N", value_parser = clustered)]
     pub clusters: Option<f64>,
@@ -204,6 +222,16 @@ impl SimulatedVersions {
                 overload: None,
                 unreached: self.unreached_errors.map(Percent::share),
                 realised: None,
+                alongside: self.alongside,
+                broken_stable: self.broken_stable.map(Percent::share),
+                past_outage: self.past_outage_rate.map(|rate| PastOutage {
+                    lasted: seconds(self.past_outage_for.unwrap_or(HumanDuration::seconds(30))),
+                    rate: rate.share(),
+                }),
+                slow_start: self.slow_start.map(|factor| SlowStart {
+                    factor,
+                    lasts: seconds(self.slow_start_for.unwrap_or(HumanDuration::minutes(2))),
+                }),
                 response_time: self.response_time.map(seconds),
             },
             ..usual

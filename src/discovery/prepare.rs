@@ -12,7 +12,9 @@ use crate::error::CommandError;
 use crate::istio::{Selection, Split, VersionQuery, VersionsError, VirtualService};
 use crate::metrics::{MetricSource, MetricsError, MetricsWarning, Targets, Unit};
 use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan};
-use crate::preflight::{Proposal, Samples, additions, inspect, unanalyzed, unseen_copies};
+use crate::preflight::{
+    Proposal, Samples, additions, has_other_rules, inspect, other_rules, unanalyzed, unseen_copies,
+};
 use crate::rollout::{Group, Rollout};
 use crate::verdict::sequential::History;
 
@@ -127,6 +129,7 @@ pub async fn prepare(
         now: context.clock.now(),
     };
     let mut facts = snapshot.gather(&context.cluster, question).await;
+    rollout.other_rules = has_other_rules(&facts, &rollout) || !left_behind.is_empty();
     let targets = facts.targets().ok();
     let targets = targets.map(|targets| counted_for(&rollout, targets));
     let before = match &targets {
@@ -141,6 +144,7 @@ pub async fn prepare(
     let mut findings = handed_over;
     findings.extend(inspect(&facts));
     findings.extend(additions(&vs, &rollout));
+    findings.extend(other_rules(&facts, &rollout));
     let samples = facts
         .samples
         .as_ref()
@@ -216,6 +220,7 @@ async fn look_back(
         callees_report: recent.as_ref().is_none_or(|recent| recent.callees_report),
         no_codes: recent.as_ref().is_some_and(|recent| recent.no_codes),
         mixed: recent.as_ref().and_then(|recent| recent.mixed.clone()),
+        canary_share: before.canary_share,
         warnings: all_kinds(
             recent.map(|recent| recent.warnings).unwrap_or_default(),
             &before.warnings,

@@ -59,6 +59,7 @@ pub(super) fn counted_for(rollout: &Rollout, targets: Targets) -> Targets {
     targets
         .counting(rollout.counted())
         .within(&rollout.plan.query_scope)
+        .among_other_rules(rollout.other_rules)
 }
 
 /// The subsets that the versions of a rollout under way can be.

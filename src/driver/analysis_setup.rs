@@ -7,26 +7,35 @@ use crate::rollout::Rollout;
 use crate::verdict::sequential::{ErrorLimit, History, Sequential};
 use crate::verdict::{Analysis, Limits, ThresholdGate, WithLimit};
 
-/// The analysis of a plan, knowing the past.
+/// The analysis of a rollout, knowing the past.
+pub fn analysis_of(rollout: &Rollout, history: &History) -> Box<dyn Analysis> {
+    analyzing(&rollout.plan, history, rollout.other_rules)
+}
+
+/// The analysis of a plan, knowing the past, where all requests go by the weights.
 pub fn analysis(plan: &Plan, history: &History) -> Box<dyn Analysis> {
+    analyzing(plan, history, false)
+}
+
+fn analyzing(plan: &Plan, history: &History, among_other_rules: bool) -> Box<dyn Analysis> {
     let judgement = plan.judgement;
     let mut history = history.clone();
     if judgement.ignore_client_errors {
         history.refusals = None;
     }
     let history = &history;
+    let sequential = |policy| Sequential::new(policy, history).among_other_rules(among_other_rules);
     match (judgement.analysis, judgement.max_error_rate) {
         (AnalysisKind::Threshold, rate) => Box::new(ThresholdGate::new(Limits {
             max_error_rate: rate.map_or(1.0, |rate| rate.share()),
             margin: judgement.margin.share(),
             min_requests: judgement.min_requests,
         })),
-        (AnalysisKind::Sequential, None) => Box::new(Sequential::new(plan.policy(), history)),
+        (AnalysisKind::Sequential, None) => Box::new(sequential(plan.policy())),
         (AnalysisKind::Sequential, Some(rate)) => {
             let least = judgement.min_requests;
             let (limit, rest) = ErrorLimit::new(rate.share(), least, plan.policy(), history);
-            let comparison = Sequential::new(rest, history);
-            Box::new(WithLimit::new(Box::new(comparison), limit))
+            Box::new(WithLimit::new(Box::new(sequential(rest)), limit))
         }
     }
 }

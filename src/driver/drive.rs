@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::analysis_setup::{analysis, collector};
+use super::analysis_setup::{analysis_of, collector};
 use super::apply::{Retry, apply};
 use super::driver_write::DriverWrite;
 use super::finish::{Finish, exposure_after, millis};
@@ -67,7 +67,7 @@ pub async fn drive(context: &mut Context<'_>, guard: LeaseGuard, input: DriveInp
         }
         listener.see(event);
     };
-    let analysis = analysis(&rollout.plan, &versions.history);
+    let analysis = analysis_of(&rollout, &versions.history);
     let now = Instant::now();
     let driver = Driver {
         cluster: &context.cluster,

@@ -20,8 +20,8 @@ mod take_over;
 mod undo_start;
 mod watched_group;
 
-pub use analysis_setup::analysis;
 pub(crate) use analysis_setup::collector;
+pub use analysis_setup::{analysis, analysis_of};
 pub(crate) use announce::announce_start;
 pub(crate) use change_state::{Changed, change};
 pub(crate) use drive::{DriveInput, drive};

@@ -289,7 +289,7 @@ impl Outlook {
                     overlooks: left.map(|excess| self.overlooks(&other, excess)),
                     overlooks_slow: left
                         .filter(|_| !other.judgement.ignore_latency)
-                        .map(|excess| other.policy().slow_excess(excess).min(1.0)),
+                        .map(|excess| other.policy().slow_excess(excess, 0.0).min(1.0)),
                 }
             })
             .collect()

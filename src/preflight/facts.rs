@@ -10,6 +10,7 @@ use super::version::{Version, version_selector};
 use crate::cluster::{CallError, Permission};
 use crate::istio::{RouteKind, VirtualService, Workloads};
 use crate::metrics::{MetricsError, MetricsWarning, MixedLabel, Targets, TargetsError, Unit};
+use crate::plan::Percent;
 
 /// One moment of the cluster, as far as a rollout depends on it.
 #[derive(Clone, Debug)]
@@ -114,6 +115,8 @@ pub struct Samples {
     pub no_codes: bool,
     /// A label with several values where it should have one.
     pub mixed: Option<MixedLabel>,
+    /// The canary's share of the requests of late; `None` of too few.
+    pub canary_share: Option<Percent>,
     /// What limits what they show.
     pub warnings: Vec<MetricsWarning>,
 }

@@ -184,6 +184,7 @@ mod tests {
             callees_report: true,
             no_codes: false,
             mixed: None,
+            canary_share: None,
             warnings: Vec::new(),
         }));
         told(check(&facts))
@@ -290,6 +291,7 @@ mod tests {
             callees_report: true,
             no_codes: true,
             mixed: None,
+            canary_share: None,
             warnings: Vec::new(),
         }));
         assert_eq!(

@@ -94,6 +94,17 @@ fn analysis(reason: &verdict::AnalysisReason, versions: &Versions) -> String {
     let Versions { stable, canary } = versions;
     match *reason {
         verdict::AnalysisReason::OnHold { hold } => on_hold(hold, versions),
+        verdict::AnalysisReason::OddShare { got, set } => {
+            let why = match got > set {
+                true => ": callers that do not follow these routes reach it",
+                false => "",
+            };
+            format!(
+                "{canary} gets {} of the requests at a weight of {}{why}",
+                percentage(got),
+                percentage(set)
+            )
+        }
         verdict::AnalysisReason::Bounded {
             subject,
             ratio,
@@ -183,6 +194,7 @@ fn on_hold(hold: Hold, Versions { stable, canary }: &Versions) -> String {
             let named = if stable == "stable" { "" } else { " (stable)" };
             format!("{stable}{named} is failing: analysis on hold")
         }
+        Hold::WarmingUp => format!("{canary} has only begun to serve: warming up"),
         Hold::Mixed => "requests sent before the weights changed are still being answered".into(),
         Hold::NotItsShare => format!("{canary} gets less traffic than its weight promises"),
         Hold::Disputed => "both versions failed together three times in this step".into(),
@@ -238,6 +250,20 @@ mod tests {
                     hold: Hold::Incident,
                 },
                 "v1 (stable) is failing: analysis on hold",
+            ),
+            (
+                OddShare {
+                    got: 0.34,
+                    set: 0.1,
+                },
+                "v2 gets 34 % of the requests at a weight of 10 %: callers that do not follow these routes reach it",
+            ),
+            (
+                OddShare {
+                    got: 0.012_3,
+                    set: 0.1,
+                },
+                "v2 gets 1.2 % of the requests at a weight of 10 %",
             ),
             (
                 bounded(Subject::Failures, 0.005),

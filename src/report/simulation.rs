@@ -130,6 +130,21 @@ impl Simulation {
         let response_time = trouble
             .response_time
             .map(|seconds| format!("requests that succeed take {}", duration(seconds)));
+        let alongside = trouble.alongside.map(|times| {
+            format!("other rules send {times} times as many requests to stable, which never fail")
+        });
+        let broken_stable = trouble.broken_stable.map(|rate| {
+            let rate = percentage(rate);
+            format!("stable fails {rate} more from the beginning on, and the canary does not")
+        });
+        let past_outage = trouble.past_outage.map(|outage| {
+            let (rate, lasted) = (percentage(outage.rate), duration(outage.lasted));
+            format!("stable failed {rate} of its requests for {lasted} before the rollout")
+        });
+        let slow_start = trouble.slow_start.map(|slow| {
+            let (factor, lasts) = (slow.factor, duration(slow.lasts));
+            format!("the canary starts {factor} times slower, which fades over {lasts}")
+        });
         let slower = self
             .scenario
             .latency
@@ -144,6 +159,10 @@ impl Simulation {
             drift,
             unreached,
             response_time,
+            alongside,
+            broken_stable,
+            past_outage,
+            slow_start,
             slower,
         ]
         .into_iter()

@@ -47,6 +47,10 @@ pub struct Rollout {
     /// `analyze`, read the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lookback: Option<HumanDuration>,
+    /// Whether other rules send to the same versions, so that the canary cannot be expected to get its
+    /// weight's share of all their requests.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub other_rules: bool,
     /// Who drives it.
     pub holder: String,
     /// Who changed it last, if that was not the driver.
@@ -130,6 +134,7 @@ impl Rollout {
             since: now,
             began: now,
             lookback: None,
+            other_rules: false,
             holder,
             changed_by: None,
             plan,

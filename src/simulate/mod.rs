@@ -29,7 +29,9 @@ mod world;
 
 pub(crate) use run::RunEnding;
 pub use run::{Reading, SimulatedRun, Simulator};
-pub use scenario::{Disturbance, DurationModel, Lag, Outage, Overload, Scenario, Warmup};
+pub use scenario::{
+    Disturbance, DurationModel, Lag, Outage, Overload, PastOutage, Scenario, SlowStart, Warmup,
+};
 pub(crate) use summary::Probability;
 pub use summary::{RunSummary, Spread, simulate_many};
 pub use world::SimulatedWorld;

@@ -81,6 +81,15 @@ pub struct Disturbance {
     pub unreached: Option<f64>,
     /// The canary gets this part of what its weight says: kept connections, sticky callers.
     pub realised: Option<f64>,
+    /// Requests that other rules send to stable and that never fail, as a multiple of those that go by the
+    /// weights.
+    pub alongside: Option<f64>,
+    /// Share of stable's requests that fail on top from the rollout's beginning on: the canary is the fix.
+    pub broken_stable: Option<f64>,
+    /// An outage ten minutes into what is known of the time before the rollout.
+    pub past_outage: Option<PastOutage>,
+    /// The canary takes longer while it is young.
+    pub slow_start: Option<SlowStart>,
     /// Seconds that a request takes that succeeds; failures come at once, and each is counted when it
     /// ends.
     pub response_time: Option<f64>,
@@ -96,6 +105,26 @@ pub struct Outage {
     pub lasts: f64,
     /// Share of requests that fail, of either version.
     pub rate: f64,
+}
+
+/// Stable failed for a while before the rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PastOutage {
+    /// How many seconds it lasted.
+    pub lasted: f64,
+    /// Share of requests that failed.
+    pub rate: f64,
+}
+
+/// A canary that compiles what it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SlowStart {
+    /// How many times slower it is at its first request.
+    pub factor: f64,
+    /// In how many seconds that fades, evenly.
+    pub lasts: f64,
 }
 
 /// Whose counters arrive a scrape late.

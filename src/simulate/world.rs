@@ -12,6 +12,8 @@ use crate::verdict::{Counts, OfStatus, Slow, StatusCode, Window};
 const FAILED: StatusCode = StatusCode::Http(500);
 /// Correlation time of drift, in seconds.
 const DRIFT: f64 = 300.0;
+/// Seconds into what is known of the past at which stable failed for a while.
+const PAST_OUTAGE_AT: f64 = 600.0;
 /// Bounds of the latency histogram, in milliseconds.
 const BOUNDS: [f64; 13] = [
     1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0,
@@ -127,10 +129,16 @@ impl<'a> SimulatedWorld<'a> {
 
     fn past(&mut self, at: f64) -> Window {
         self.step_drift();
-        let rate = (self.scenario.stable * self.drift.exp()).min(1.0);
-        let rate = self.noisy(rate);
+        let mut rate = self.scenario.stable * self.drift.exp();
+        if let Some(outage) = self.scenario.disturbance.past_outage
+            && (PAST_OUTAGE_AT..PAST_OUTAGE_AT + outage.lasted).contains(&at)
+        {
+            rate += outage.rate;
+        }
+        let rate = self.noisy(rate.min(1.0));
         let mean = self.scenario.requests_per_second * self.scrape;
-        let stable = self.count(mean, rate);
+        let mut stable = self.count(mean, rate);
+        stable.requests += self.alongside(self.scrape);
         let slow = match self.scenario.disturbance.response_time {
             Some(seconds) => all_take(seconds, stable),
             None => self.slow_counts(mean, 1.0),
@@ -194,9 +202,11 @@ impl<'a> SimulatedWorld<'a> {
             let share = ShareOfWindow {
                 at_end: last,
                 before: stretches.first().map_or(last, |first| first.1),
+                of_all: true,
             };
             self.leave_unreached(rate, now - at, share, [&mut stable, &mut canary]);
         }
+        stable.counts.requests += self.alongside(now - at);
         let (stable, canary) = match self.scenario.disturbance.lag {
             None => (stable, canary),
             Some(Lag::Stable) => (self.delay(stable), canary),
@@ -228,6 +238,13 @@ impl<'a> SimulatedWorld<'a> {
             ..Window::default()
         };
         (window, truth)
+    }
+
+    /// What other rules send to stable in so many seconds.
+    fn alongside(&mut self, seconds: f64) -> u64 {
+        let times = self.scenario.disturbance.alongside.unwrap_or(0.0);
+        self.sampler
+            .poisson(times * self.scenario.requests_per_second * seconds)
     }
 
     /// Counts the successes of what was sent between two times.
@@ -324,7 +341,13 @@ impl<'a> SimulatedWorld<'a> {
             stable_counts.requests = stable_counts.failures;
             canary_counts.requests = canary_counts.failures;
         }
-        let slowdown = self.scenario.latency.map_or(1.0, |l| l.slowdown);
+        let mut slowdown = self.scenario.latency.map_or(1.0, |l| l.slowdown);
+        if let (Some(slow), Some(began)) =
+            (self.scenario.disturbance.slow_start, self.traffic_began)
+        {
+            let left = (1.0 - (at - began) / slow.lasts).max(0.0);
+            slowdown *= 1.0 + (slow.factor - 1.0) * left;
+        }
         stable_did.add(stable_counts, self.slow_counts(mean * (1.0 - share), 1.0));
         canary_did.add(canary_counts, self.slow_counts(mean * share, slowdown));
         let excess = canary_counts.requests as f64 * (canary - stable);
@@ -365,7 +388,8 @@ impl<'a> SimulatedWorld<'a> {
                 canary += warmup.added;
             }
         }
-        (healthy.min(1.0), shared.min(1.0), canary.min(1.0))
+        let of_stable = shared + disturbance.broken_stable.unwrap_or(0.0);
+        (healthy.min(1.0), of_stable.min(1.0), canary.min(1.0))
     }
 
     fn step_drift(&mut self) {

@@ -14,6 +14,7 @@ pub use analysis::{Analysis, Decision, StepContext, Verdict};
 pub use reason::AnalysisReason;
 pub use status_code::StatusCode;
 pub(crate) use threshold::{Limits, ThresholdGate};
+pub(crate) use window::PROPAGATION;
 pub(crate) use window::Slow;
 pub use window::{Counts, OfStatus, Window};
 pub(crate) use with_limit::WithLimit;

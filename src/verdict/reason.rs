@@ -20,6 +20,13 @@ pub enum AnalysisReason {
         /// Why.
         hold: Hold,
     },
+    /// The canary's share of the requests is not what its weight says; both 0 to 1.
+    OddShare {
+        /// What it gets.
+        got: f64,
+        /// What its weight says.
+        set: f64,
+    },
     /// The canary's rate is at most `ratio` times stable's plus `excess`.
     Bounded {
         /// What is counted.

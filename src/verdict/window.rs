@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::status_code::StatusCode;
 
+/// How long proxies take at most to follow weights that were set: until then requests still go by the
+/// weights before.
+pub const PROPAGATION: SignedDuration = SignedDuration::from_secs(5);
+
 /// Requests of one version in one window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {

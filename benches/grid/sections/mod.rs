@@ -7,4 +7,4 @@ mod worlds;
 
 pub use choices::{latency, presets, sampling};
 pub use versions::{healthy, margin, regressed};
-pub use worlds::{bake, disturbed, overload, warmup};
+pub use worlds::{bake, disturbed, entry, overload, warmup};

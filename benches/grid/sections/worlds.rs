@@ -4,29 +4,51 @@ use std::fmt::Write;
 
 use jiff::SignedDuration;
 use kubectl_canary::plan::{HumanDuration, Options};
-use kubectl_canary::simulate::{Disturbance, Lag, Outage, Overload, Scenario, Warmup};
+use kubectl_canary::simulate::{
+    Disturbance, DurationModel, Lag, Outage, Overload, PastOutage, Scenario, SlowStart, Warmup,
+};
 use kubectl_canary::verdict::sequential::Policy;
 
 use super::axes::{minutes, scenario};
 use crate::cell::{
-    Rule, amount, per_second, percent, plan, summary, usual_plan, with_policy, without_history,
+    Rule, after_waiting, amount, per_second, percent, plan, summary, usual_plan, with_policy,
+    without_history,
 };
 use crate::goals::Goals;
 
 fn disturbances() -> Vec<(String, Disturbance)> {
     let none = Disturbance::default;
     let mut list = vec![("none".to_owned(), none())];
-    for rho in [1e-4, 1e-3] {
+    for rho in [1e-4, 1e-3, 3e-3] {
         let noise = Some(rho);
         list.push((
             format!("rate drawn anew each scrape, correlation {rho}"),
             Disturbance { noise, ..none() },
         ));
     }
-    let clusters = Some(3.0);
+    for size in [3.0, 50.0] {
+        let clusters = Some(size);
+        list.push((
+            format!("errors in geometric clusters of mean {size}"),
+            Disturbance { clusters, ..none() },
+        ));
+    }
     list.push((
-        "errors in geometric clusters of mean 3".to_owned(),
-        Disturbance { clusters, ..none() },
+        "other rules send as much again to stable, which never fails".to_owned(),
+        Disturbance {
+            alongside: Some(1.0),
+            ..none()
+        },
+    ));
+    list.push((
+        "an outage of 30 s of 50 % before the rollout".to_owned(),
+        Disturbance {
+            past_outage: Some(PastOutage {
+                lasted: 30.0,
+                rate: 0.5,
+            }),
+            ..none()
+        },
     ));
     let drift = Some(0.5);
     list.push((
@@ -169,6 +191,98 @@ pub fn warmup(runs: usize) -> String {
                 percent(mine.rolled_back.share)
             );
         }
+    }
+    page
+}
+
+/// What a rollout enters: a canary that has never served, a stable that is broken, a past with an outage.
+pub fn entry(runs: usize) -> String {
+    let mut page = String::from(
+        "\n## What a rollout enters\n\nWith the default warm-up, and pods that have waited five minutes for their \
+         first request. Rolled back / promoted in percent (median minutes).\n\n\
+         | world | 10 req/s | 100 req/s | 1,000 req/s |\n|--|--|--|--|\n",
+    );
+    let usual = Disturbance::default;
+    let past_outage = Some(PastOutage {
+        lasted: 30.0,
+        rate: 0.5,
+    });
+    let latency = Some(DurationModel {
+        median_ms: 40.0,
+        spread: 0.8,
+        slowdown: 1.0,
+        jitter: 0.02,
+    });
+    let cases = [
+        (
+            "errs 5 points more in its first 30 s",
+            None,
+            0.0,
+            Disturbance {
+                warmup: Some(Warmup {
+                    lasts: 30.0,
+                    added: 0.05,
+                }),
+                ..usual()
+            },
+        ),
+        (
+            "three times slower at first, fading over 2 min",
+            latency,
+            0.0,
+            Disturbance {
+                slow_start: Some(SlowStart {
+                    factor: 3.0,
+                    lasts: 120.0,
+                }),
+                ..usual()
+            },
+        ),
+        (
+            "a sound canary beside a stable that began to fail 20 %",
+            None,
+            0.0,
+            Disturbance {
+                broken_stable: Some(0.2),
+                ..usual()
+            },
+        ),
+        (
+            "+1 point, after an outage of 30 s in the past",
+            None,
+            0.01,
+            Disturbance {
+                past_outage,
+                ..usual()
+            },
+        ),
+    ];
+    let plan = plan(
+        Options {
+            warmup: Some(HumanDuration::seconds(30)),
+            ..Options::default()
+        },
+        15,
+    );
+    for (name, latency, added, disturbance) in cases {
+        let _ = write!(page, "| {name} |");
+        for rps in [10.0, 100.0, 1_000.0] {
+            let scenario = Scenario {
+                added,
+                latency,
+                disturbance: disturbance.clone(),
+                ..scenario(rps, 0.001)
+            };
+            let mine = after_waiting(300.0, &scenario, &plan, runs);
+            let _ = write!(
+                page,
+                " {} / {} ({}) |",
+                percent(mine.rolled_back.share),
+                percent(mine.promoted.share),
+                minutes(mine.seconds.median)
+            );
+        }
+        page.push('\n');
     }
     page
 }

@@ -21,8 +21,13 @@
 //! canary that gets nothing is given no such allowance. It is computed over this window, where a canary that
 //! dies shows at once at high traffic, and since the weight changed, where it shows in time at low traffic.
 //!
-//! In a window in which the weight changed it is not known what the canary should have had: the weight takes
-//! effect in every proxy at another moment. There the unknown requests are divided as the named ones are.
+//! Where other rules send to the same versions, the canary's weight is a share of an unknown part of the
+//! requests, and so is what it lacks: what it got of its weight's promise in earlier windows stands for that
+//! part.
+//!
+//! As long as that part is not known, and in a window in which the weight changed and takes effect in every
+//! proxy at another moment, it is not known what the canary should have had. There the unknown requests are
+//! divided as the named ones are.
 
 use crate::verdict::Counts;
 
@@ -40,6 +45,25 @@ pub(crate) struct ShareOfWindow {
     pub(crate) at_end: f64,
     /// When the oldest request in it may have been sent, the time aside that proxies need to follow.
     pub(crate) before: f64,
+    /// Whether all requests go by the weights, and none by other rules to the same versions.
+    pub(crate) of_all: bool,
+}
+
+/// The canary's weight as a share of the requests that went by it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Followed {
+    promised: f64,
+    got: f64,
+}
+
+impl Followed {
+    /// Promised requests without which nothing is known.
+    const LEAST: f64 = 50.0;
+
+    /// The part of all requests that goes by the weights, 0 to 1.
+    fn part(self) -> Option<f64> {
+        (self.promised >= Self::LEAST).then(|| (self.got / self.promised).min(1.0))
+    }
 }
 
 /// Counts of one window, as the caller's proxies name them.
@@ -54,6 +78,8 @@ pub(crate) struct Named {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unattributed {
     share: f64,
+    /// Over all weights so far.
+    followed: Followed,
     expected: f64,
     /// Requests that name the canary, and these with the unknown ones that were given to it.
     named: f64,
@@ -73,29 +99,29 @@ impl Unattributed {
             true => 0.0,
             false => share.clamp(0.0, 1.0),
         };
-        let (share, before) = (part(share.at_end), part(share.before));
+        let (share, before, of_all) = (part(share.at_end), part(share.before), share.of_all);
         if share != self.share {
             *self = Self {
                 share,
+                followed: self.followed,
                 ..Self::default()
             };
         }
+        let followed = match of_all {
+            true => Some(1.0),
+            false => self.followed.part(),
+        };
         let Named {
             mut stable,
             mut canary,
             unknown,
         } = named;
         let unknown_requests = unknown.requests as f64;
-        let given = if share != before {
-            let seen = (stable.requests + canary.requests) as f64;
-            let realised = match seen > 0.0 {
-                true => canary.requests as f64 / seen,
-                false => share.min(before),
-            };
-            realised * unknown_requests
-        } else {
-            let all = (stable.requests + canary.requests) as f64 + unknown_requests;
-            let expected = share * all;
+        let seen = (stable.requests + canary.requests) as f64;
+        let settled = share == before;
+        let given = if let Some(followed) = followed.filter(|_| settled) {
+            let share = followed * share;
+            let expected = share * (seen + unknown_requests);
             let variance = expected * (1.0 - share);
             self.expected += expected;
             self.variance += variance;
@@ -114,7 +140,17 @@ impl Unattributed {
                 .clamp(0.0, unknown_requests);
             self.got += given;
             given
+        } else {
+            let realised = match seen > 0.0 {
+                true => canary.requests as f64 / seen,
+                false => share.min(before),
+            };
+            realised * unknown_requests
         };
+        if settled {
+            self.followed.promised += share * seen;
+            self.followed.got += canary.requests as f64;
+        }
 
         let requests = whole(&mut self.owed, given).min(unknown.requests);
         let rate = unknown.failure_rate().unwrap_or_default();
@@ -168,7 +204,39 @@ mod tests {
         ShareOfWindow {
             at_end: share,
             before: share,
+            of_all: true,
         }
+    }
+
+    /// Other rules send to stable, and one of them to nobody: nothing of that is the canary's.
+    #[test]
+    fn what_a_lane_without_pods_fails_is_not_the_canarys() {
+        let among_others = ShareOfWindow {
+            of_all: false,
+            ..settled(0.1)
+        };
+        let mut unattributed = Unattributed::default();
+        let mut total = [Counts::default(); 2];
+        for _ in 0..40 {
+            let named = Named {
+                stable: counts(900 + 850, 0),
+                canary: counts(98, 0),
+                unknown: counts(45, 45),
+            };
+            let (stable, canary) = unattributed.assign(named, among_others);
+            total[0] += stable;
+            total[1] += canary;
+        }
+        let [stable, canary] = total.map(|counts| counts.failure_rate().unwrap());
+        assert!((canary / stable - 1.0).abs() < 0.1, "{stable} {canary}");
+        // The canary dies, and what it lacks now are its requests.
+        let named = Named {
+            stable: counts(900 + 850, 0),
+            canary: counts(0, 0),
+            unknown: counts(145, 145),
+        };
+        let (_, canary) = unattributed.assign(named, among_others);
+        assert!(canary.failures > 50, "{canary:?}");
     }
 
     #[test]
@@ -270,6 +338,7 @@ mod tests {
         let changed = ShareOfWindow {
             at_end: 0.01,
             before: 0.0,
+            of_all: true,
         };
         let (_, canary) = unattributed.assign(window(late), changed);
         assert!(canary.failure_rate().unwrap() < 0.001_1, "{canary:?}");

@@ -49,6 +49,7 @@ pub struct Targets {
     counted: Unit,
     read_from: ReadFrom,
     scope: Vec<ScopeLabel>,
+    among_other_rules: bool,
 }
 
 /// Whose reports of the two versions are counted.
@@ -206,6 +207,7 @@ impl Targets {
             counted: Unit::default(),
             read_from: ReadFrom::default(),
             scope: Vec::new(),
+            among_other_rules: false,
         })
     }
 
@@ -222,6 +224,20 @@ impl Targets {
             scope: scope.to_vec(),
             ..self
         }
+    }
+
+    /// The same where other rules send to the same versions.
+    #[must_use]
+    pub fn among_other_rules(self, among_other_rules: bool) -> Self {
+        Self {
+            among_other_rules,
+            ..self
+        }
+    }
+
+    /// Whether other rules send to the same versions.
+    pub(super) fn are_among_other_rules(&self) -> bool {
+        self.among_other_rules
     }
 
     /// What settles whose series of a store they are.

@@ -10,14 +10,11 @@ use super::unattributed::ShareOfWindow;
 use super::versions::{Reporter, SeriesOwner, Targets};
 use super::warning::MetricsWarning;
 use crate::metrics::source::{Labels, QueryResult};
+use crate::verdict::PROPAGATION;
 
 /// An answer always overlaps what was counted before by this, and by four scrapes if that is more.
 const OVERLAP: SignedDuration = SignedDuration::from_mins(2);
 const OVERLAP_SCRAPES: i32 = 4;
-
-/// How long proxies take at most to follow weights that were set: until then requests still go by the
-/// weights before.
-const PROPAGATION: SignedDuration = SignedDuration::from_secs(5);
 
 /// No query reaches back further, so that what Prometheus has to read is bounded.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -137,6 +134,7 @@ impl<C: Classifier> WindowCounter<C> {
                 let share = ShareOfWindow {
                     at_end: share_at(interval.end),
                     before: share_at(interval.opened - PROPAGATION),
+                    of_all: !self.targets.are_among_other_rules(),
                 };
                 windows.push(self.classifier.window(&interval, share));
             }

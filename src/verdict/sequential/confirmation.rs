@@ -7,6 +7,7 @@ use super::metric::Metric;
 use super::policy::Policy;
 use super::regression::{Regression, combine};
 use super::traffic_split::MetricCounts;
+use super::warmup::Warmth;
 
 /// Windows that a trip puts in dispute.
 const DISPUTED: usize = 3;
@@ -16,7 +17,7 @@ const DISPUTED: usize = 3;
 struct Snapshot {
     before: Vec<Option<Regression>>,
     tallies: Vec<MetricCounts>,
-    warm: bool,
+    warmth: Warmth,
 }
 
 /// The windows in dispute and the one before them.
@@ -27,7 +28,7 @@ pub struct Confirmation {
 
 impl Confirmation {
     /// Keeps a window that is about to be bet on.
-    pub fn record(&mut self, metrics: &[Metric], tallies: &[MetricCounts], warm: bool) {
+    pub fn record(&mut self, metrics: &[Metric], tallies: &[MetricCounts], warmth: Warmth) {
         // The oldest one's buffers are used again.
         let mut moment = if self.moments.len() > DISPUTED {
             self.moments.pop_front()
@@ -37,7 +38,7 @@ impl Confirmation {
         .unwrap_or_else(|| Snapshot {
             before: Vec::new(),
             tallies: Vec::new(),
-            warm,
+            warmth,
         });
         moment.before.clear();
         moment
@@ -45,7 +46,7 @@ impl Confirmation {
             .extend(metrics.iter().map(|m| m.regression.clone()));
         moment.tallies.clear();
         moment.tallies.extend_from_slice(tallies);
-        moment.warm = warm;
+        moment.warmth = warmth;
         self.moments.push_back(moment);
     }
 
@@ -78,11 +79,13 @@ impl Confirmation {
             moment.map_or(after[index].stable, |m| m.tallies[index].stable)
         };
         let windows: Vec<Disputed> = (first..self.moments.len())
-            .map(|at| Disputed {
-                tally: self.moments[at].tallies[index],
-                terms: metric.terms(policy, self.moments[at].warm),
-                earlier: at.checked_sub(1).map(stable),
-                later: Some(stable(at + 1)),
+            .filter_map(|at| {
+                Some(Disputed {
+                    tally: self.moments[at].tallies[index],
+                    terms: metric.terms(policy, self.moments[at].warmth)?,
+                    earlier: at.checked_sub(1).map(stable),
+                    later: Some(stable(at + 1)),
+                })
             })
             .collect();
         realigned(before, &windows, alignment)

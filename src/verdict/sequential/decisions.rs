@@ -8,9 +8,11 @@ use super::history::History;
 use super::incident::Incident;
 use super::metric::{Metric, Subject};
 use super::policy::Policy;
+use super::realised_share::RealisedShare;
 use super::regression::combine;
 use super::step_record::StepRecord;
 use super::traffic_split::MetricCounts;
+use super::warmup::Warmup;
 use crate::verdict::analysis::{Analysis, Decision, StepContext, Verdict};
 use crate::verdict::window::Window;
 
@@ -18,8 +20,9 @@ use crate::verdict::window::Window;
 const LEAST_BAD: f64 = 3.0;
 /// Part of the evidence that answers of 400 to 499 get.
 const REFUSALS_WEIGHT: f64 = 0.1;
-/// Part of the evidence that each latency bound gets.
-const SLOW_WEIGHT: f64 = 0.1;
+/// Part of the evidence that all latency bounds get, and the most that one gets.
+const SLOW_WEIGHT: f64 = 0.4;
+const SLOW_WEIGHT_EACH: f64 = 0.1;
 /// Evidence above which a step is not left, in nats.
 const QUIET: f64 = std::f64::consts::LN_2;
 /// Scrapes of a window that count towards the deadline; what lies further apart was time without data.
@@ -50,7 +53,6 @@ pub struct Sequential {
     pub(super) incident: Incident,
     pub(super) phase: AnalysisPhase,
     pub(super) step: Option<StepRecord>,
-    pub(super) first_began: Option<Timestamp>,
     pub(super) last_end: Option<Timestamp>,
     pub(super) per_window: Option<f64>,
     pub(super) retreats: u32,
@@ -61,16 +63,25 @@ pub struct Sequential {
     pub(super) longest: SignedDuration,
     /// Whether the last window held such requests.
     pub(super) mixed: bool,
+    /// Since when the canary serves.
+    pub(super) warmup: Warmup,
+    /// What the canary got over the whole rollout of what its weights promised.
+    pub(super) realised: RealisedShare,
+    /// Whether other rules are known to send to the same versions, so that the canary cannot be expected to
+    /// get its share of all requests.
+    pub(super) among_other_rules: bool,
 }
 
 impl Sequential {
     /// An analysis that has seen only the stable version's history.
     pub fn new(policy: Policy, history: &History) -> Self {
-        let slow = history.slow.len() as f64 * SLOW_WEIGHT;
+        let bounds = history.slow.len() as f64;
+        let each_slow = SLOW_WEIGHT_EACH.min(SLOW_WEIGHT / bounds);
         let refusals = history
             .refusals
             .map(|past| Metric::new(Subject::Refusals, REFUSALS_WEIGHT, &past));
-        let weight = 1.0 - slow - refusals.as_ref().map_or(0.0, |metric| metric.weight);
+        let weight =
+            1.0 - bounds * each_slow - refusals.as_ref().map_or(0.0, |metric| metric.weight);
         // Half for all failures together, half for each status by itself: a rise of one status is drowned
         // in a sum of others, and a rise of many in none.
         let statuses = &history.statuses;
@@ -89,7 +100,7 @@ impl Sequential {
         let incident = Incident::new(failures.regression.as_ref().map(|r| r.stable_rate.rate()));
         let slow = history.slow.iter().map(|(bound, past)| {
             let subject = Subject::SlowerThan { bound_ms: *bound };
-            Metric::new(subject, SLOW_WEIGHT, past)
+            Metric::new(subject, each_slow, past)
         });
         Self {
             metrics: std::iter::once(failures)
@@ -98,12 +109,12 @@ impl Sequential {
                 .chain(refusals)
                 .chain(slow)
                 .collect(),
+            warmup: Warmup::new(policy.warmup, history.canary_served),
             policy,
             confirmation: Confirmation::default(),
             incident,
             phase: AnalysisPhase::Waiting,
             step: None,
-            first_began: None,
             last_end: None,
             per_window: None,
             retreats: 0,
@@ -112,21 +123,28 @@ impl Sequential {
             alone: 0.0,
             longest: history.longest,
             mixed: false,
+            realised: RealisedShare::default(),
+            among_other_rules: false,
+        }
+    }
+
+    /// The same of versions that other rules send to as well.
+    #[must_use]
+    pub fn among_other_rules(self, among_other_rules: bool) -> Self {
+        Self {
+            among_other_rules,
+            ..self
         }
     }
 
     fn tallies(&self, window: &Window) -> Vec<MetricCounts> {
-        self.metrics.iter().map(|m| m.tally(window)).collect()
-    }
-
-    /// At the start of the window the canary was younger than the warm-up: its pods, or, if their age
-    /// is unknown, the rollout.
-    fn warm(&self, window: &Window) -> bool {
-        let age = window.canary_age.or_else(|| {
-            self.first_began
-                .map(|began| window.end.duration_since(began))
-        });
-        age.is_some_and(|age| age - window.length() < self.policy.warmup)
+        // What is known before the window is seen keeps the bets on it fair.
+        let unrelated = self.realised.unrelated();
+        let tally = |metric: &Metric| MetricCounts {
+            unrelated,
+            ..metric.tally(window)
+        };
+        self.metrics.iter().map(tally).collect()
     }
 
     /// Whether requests sent before the weights changed may end in `window`, enough of them to tilt it.
@@ -152,15 +170,18 @@ impl Sequential {
 
     fn compare(&mut self, window: &Window) -> Decision {
         self.mixed = false;
-        let warm = self.warm(window);
+        let warmth = self.warmup.warmth();
         let tallies = self.tallies(window);
         self.review(&tallies);
-        self.confirmation.record(&self.metrics, &tallies, warm);
+        self.confirmation.record(&self.metrics, &tallies, warmth);
         for (metric, tally) in self.metrics.iter_mut().zip(&tallies) {
-            metric.bet(tally, &self.policy, warm);
+            metric.bet(tally, &self.policy, warmth);
         }
         if let Some(step) = &mut self.step {
             step.count(window, tallies[0].exposure().canary);
+            if step.is_settled(window) && !step.alone() {
+                self.realised.note(window);
+            }
         }
         if self.total() >= self.policy.trip() && self.leader().seen >= LEAST_BAD {
             if self.step.as_ref().is_some_and(StepRecord::is_disputed) {
@@ -201,7 +222,8 @@ impl Sequential {
             metric.learn(tally);
         }
         let before = self.incident.ongoing();
-        self.incident.observe(tallies[0].stable, window.end);
+        self.incident
+            .observe(tallies[0].stable, tallies[0].canary, window.end);
         if before && !self.incident.ongoing() {
             // What was bet while both failed says little about either.
             self.promise_nothing();
@@ -211,7 +233,7 @@ impl Sequential {
             Some(past) => SMOOTHING * past + (1.0 - SMOOTHING) * total,
             None => total,
         });
-        if !self.incident.ongoing()
+        if !self.in_incident()
             && let Some(step) = &mut self.step
         {
             step.counted += window.length().min(self.policy.scrape * LOST);
@@ -284,7 +306,8 @@ impl Sequential {
         for (metric, tally) in self.metrics.iter_mut().zip(&after) {
             metric.learn_baseline(tally);
         }
-        self.incident.observe(after[0].stable, window.end);
+        self.incident
+            .observe(after[0].stable, after[0].canary, window.end);
         self.promise_nothing();
         if let Some(step) = &mut self.step {
             step.resume(window.end);
@@ -304,7 +327,6 @@ impl Sequential {
 
 impl Analysis for Sequential {
     fn begin_step(&mut self, step: StepContext) {
-        self.first_began.get_or_insert(step.began);
         let half_open = std::mem::take(&mut self.half_open);
         self.step = Some(StepRecord::new(step, self.step.as_ref(), half_open));
         self.phase = self.phase_of_step();
@@ -325,6 +347,9 @@ impl Analysis for Sequential {
             return Decision::Stay(Verdict::NotEnoughData, self.reasons());
         }
         self.last_end = Some(window.end);
+        if self.phase != AnalysisPhase::Waiting {
+            self.warmup.note(window);
+        }
         match self.phase {
             AnalysisPhase::Waiting => Decision::Stay(Verdict::NotEnoughData, self.reasons()),
             AnalysisPhase::Comparing | AnalysisPhase::Baking if self.is_mixed(window) => {

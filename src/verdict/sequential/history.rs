@@ -5,10 +5,17 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 
 use super::dispersion::Dispersion;
+use super::incident::Incident;
 use super::latency;
 use super::stable_rate::StableRate;
-use crate::verdict::{StatusCode, Window};
+use crate::verdict::{Counts, StatusCode, Window};
 
+/// What tells how things stand when a rollout begins.
+const LATE: SignedDuration = SignedDuration::from_mins(2);
+/// Windows in a row that an outage takes, failures in each, and the most outages in a past.
+const OUTAGE_WINDOWS: usize = 2;
+const OUTAGE_LEAST: f64 = 5.0;
+const OUTAGES: usize = 2;
 /// Statuses of failures that are told apart; the others are one more.
 const STATUSES: usize = 4;
 
@@ -51,6 +58,8 @@ pub struct History {
     /// How long nearly all requests took at most: the least bound of the histogram that 98 % were
     /// answered within, or its last one; zero where there is no histogram.
     pub longest: SignedDuration,
+    /// Whether the canary got requests just before the rollout began.
+    pub canary_served: bool,
 }
 
 impl History {
@@ -72,6 +81,7 @@ impl History {
             // They are watched all the same, from what stable does beside the canary.
             refusals: Some(Past::UNKNOWN),
             longest: SignedDuration::ZERO,
+            canary_served: false,
         }
     }
 
@@ -82,6 +92,10 @@ impl History {
         if windows.is_empty() {
             return Self::unknown();
         }
+        let canary_served = Self::of_late(windows)
+            .iter()
+            .any(|window| window.canary.requests > 0);
+        let windows = &without_outages(windows);
         let tails = latency::tails(windows);
         let slow = latency::choose(&tails)
             .into_iter()
@@ -93,7 +107,17 @@ impl History {
             statuses: past_statuses(windows),
             refusals: past_refusals(windows),
             longest: latency::longest(&tails),
+            canary_served,
         }
+    }
+
+    /// The windows of the last two minutes: before that there may have been another rollout.
+    pub fn of_late(windows: &[Window]) -> &[Window] {
+        let Some(newest) = windows.last() else {
+            return windows;
+        };
+        let late = |window: &Window| newest.end.duration_since(window.end) <= LATE;
+        &windows[windows.partition_point(|window| !late(window))..]
     }
 }
 
@@ -118,12 +142,47 @@ fn relevant(windows: &[Window]) -> &[Window] {
     &windows[first..]
 }
 
-fn past_failures(windows: &[Window]) -> Past {
+/// The windows without those of an outage.
+///
+/// An outage says nothing of how stable fails from day to day, and taken for its noise it would hide what a
+/// canary does. It lasts for several windows; what comes and goes all the time is noise however loud it is.
+fn without_outages(windows: &[Window]) -> Vec<&Window> {
+    let limit = Incident::limit_of(usual_rate(windows));
+    let failing = |window: &Window| {
+        let bad = window.stable.failures as f64;
+        bad >= OUTAGE_LEAST && bad > limit * window.stable.requests as f64
+    };
+    let outages: Vec<_> = windows
+        .chunk_by(|one, next| failing(one) == failing(next))
+        .filter(|run| failing(&run[0]) && run.len() >= OUTAGE_WINDOWS)
+        .collect();
+    let is_noise = outages.len() > OUTAGES;
+    let is_out = |window: &&Window| {
+        let mut of_outages = outages.iter().copied().flatten();
+        !is_noise && of_outages.any(|out| std::ptr::eq(out, *window))
+    };
+    windows.iter().filter(|window| !is_out(window)).collect()
+}
+
+/// The failure rate of the quieter three quarters of the windows.
+fn usual_rate(windows: &[Window]) -> f64 {
+    let mut rates: Vec<_> = windows
+        .iter()
+        .filter_map(|window| Some((window.stable.failure_rate()?, window.stable)))
+        .collect();
+    rates.sort_by(|a, b| a.0.total_cmp(&b.0));
+    rates.truncate(rates.len() - rates.len() / 4);
+    let mut sum = Counts::default();
+    rates.iter().for_each(|(_, counts)| sum += *counts);
+    sum.failure_rate().unwrap_or_default()
+}
+
+fn past_failures(windows: &[&Window]) -> Past {
     past_of(windows, |window| window.stable.failures)
 }
 
 /// The most frequent statuses of failures, each with its past.
-fn past_statuses(windows: &[Window]) -> Vec<(StatusCode, Past)> {
+fn past_statuses(windows: &[&Window]) -> Vec<(StatusCode, Past)> {
     let mut totals: BTreeMap<StatusCode, u64> = BTreeMap::new();
     for of in windows.iter().flat_map(|window| &window.failed_with) {
         *totals.entry(of.status).or_default() += of.stable;
@@ -143,7 +202,7 @@ fn status_of(window: &Window, status: StatusCode) -> u64 {
     same.map(|of| of.stable).sum()
 }
 
-fn past_refusals(windows: &[Window]) -> Option<Past> {
+fn past_refusals(windows: &[&Window]) -> Option<Past> {
     let known = windows.iter().any(|window| window.refused_with.is_some());
     let refused = |window: &Window| {
         let statuses = window.refused_with.iter().flatten();
@@ -152,8 +211,8 @@ fn past_refusals(windows: &[Window]) -> Option<Past> {
     known.then(|| past_of(windows, refused))
 }
 
-fn past_of(windows: &[Window], bad: impl Fn(&Window) -> u64) -> Past {
-    let totals: Vec<u64> = windows.iter().map(bad).collect();
+fn past_of(windows: &[&Window], bad: impl Fn(&Window) -> u64) -> Past {
+    let totals: Vec<u64> = windows.iter().map(|window| bad(window)).collect();
     Past {
         bad: totals.iter().sum(),
         requests: windows.iter().map(|w| w.stable.requests).sum(),
@@ -161,20 +220,24 @@ fn past_of(windows: &[Window], bad: impl Fn(&Window) -> u64) -> Past {
     }
 }
 
-fn past_slow(windows: &[Window], bound: f64) -> Past {
+fn past_slow(windows: &[&Window], bound: f64) -> Past {
     let at_bound = || windows.iter().filter_map(|w| latency::at(w, bound));
     let totals: Vec<u64> = at_bound().map(|s| s.stable.failures).collect();
+    let bad = totals.iter().sum();
     Past {
-        bad: totals.iter().sum(),
+        bad,
         requests: at_bound().map(|s| s.stable.requests).sum(),
-        dispersion: Dispersion::estimate(&totals),
+        // How what was never seen would come is not known either: a stall makes many requests slow at once.
+        dispersion: match bad {
+            0 => Dispersion::UNKNOWN,
+            _ => Dispersion::estimate(&totals),
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::Counts;
     use jiff::Timestamp;
 
     fn windows(count: i64, seconds: i64, failures: u64) -> Vec<Window> {

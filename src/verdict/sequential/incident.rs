@@ -1,4 +1,4 @@
-//! Does the stable version itself fail more than usual? (Section 8.)
+//! Does the stable version itself fail more than usual, and the canary with it? (Section 8.)
 
 use jiff::Timestamp;
 
@@ -13,6 +13,12 @@ const OFFSET: f64 = 0.01;
 const LEAST: f64 = 5.0;
 /// Windows after which an incident is no passing moment.
 const LASTING: u32 = 2;
+/// Failures that the canary should have had, were it failing as stable does, before it is taken for sound.
+const SPARED: f64 = 10.0;
+/// Windows that it must have gone on for by then: of two counters one may lag.
+const SPARED_AFTER: u32 = 4;
+/// Part of these that it may have had.
+const SPARED_MOST: f64 = 1.0 / 3.0;
 /// Windows from which the usual rate is taken when there is no history.
 const LEARNING: u32 = 4;
 
@@ -25,6 +31,8 @@ pub struct Incident {
     windows: u32,
     began: Option<Timestamp>,
     lasting: u32,
+    /// What stable and the canary did since it began.
+    meanwhile: [Arm; 2],
 }
 
 impl Incident {
@@ -37,11 +45,12 @@ impl Incident {
             windows: 0,
             began: None,
             lasting: 0,
+            meanwhile: Default::default(),
         }
     }
 
-    /// Takes in what stable did in a window that ended at `end`.
-    pub fn observe(&mut self, stable: Arm, end: Timestamp) {
+    /// Takes in what stable and the canary did in a window that ended at `end`.
+    pub fn observe(&mut self, stable: Arm, canary: Arm, end: Timestamp) {
         self.recent.bad = DECAY * self.recent.bad + stable.bad;
         self.recent.requests = DECAY * self.recent.requests + stable.requests;
         if self.usual.is_none() {
@@ -55,9 +64,14 @@ impl Incident {
         if self.ongoing() {
             self.began.get_or_insert(end);
             self.lasting += 1;
+            for (sum, arm) in self.meanwhile.iter_mut().zip([stable, canary]) {
+                sum.bad += arm.bad;
+                sum.requests += arm.requests;
+            }
         } else {
             self.began = None;
             self.lasting = 0;
+            self.meanwhile = Default::default();
         }
     }
 
@@ -68,11 +82,30 @@ impl Incident {
 
     /// The stable version fails more than three times, or a point above, its usual rate.
     pub fn ongoing(&self) -> bool {
-        let Some(usual) = self.usual else {
-            return false;
-        };
-        self.recent.bad >= LEAST
-            && self.recent.bad > (RATIO * usual).max(usual + OFFSET) * self.recent.requests
+        let is_over = |limit| self.recent.bad > limit * self.recent.requests;
+        self.recent.bad >= LEAST && self.limit().is_some_and(is_over)
+    }
+
+    /// It is stable's alone: what breaks stable leaves the canary as good as stable used to be. Such a canary
+    /// is the way out, and waiting for stable to recover would be waiting for ever.
+    pub fn spares_canary(&self) -> bool {
+        let [stable, canary] = self.meanwhile;
+        let would_fail = stable.bad / stable.requests.max(1.0) * canary.requests;
+        let is_usual = |limit| canary.bad <= limit * canary.requests;
+        self.ongoing()
+            && self.lasting >= SPARED_AFTER
+            && would_fail >= SPARED
+            && canary.bad <= SPARED_MOST * would_fail
+            && self.limit().is_some_and(is_usual)
+    }
+
+    fn limit(&self) -> Option<f64> {
+        self.usual.map(Self::limit_of)
+    }
+
+    /// The share of failures above which stable fails more than usual.
+    pub fn limit_of(usual: f64) -> f64 {
+        (RATIO * usual).max(usual + OFFSET)
     }
 }
 
@@ -97,8 +130,29 @@ mod tests {
         for (usual, bad, expected) in table {
             let mut incident = Incident::new(usual);
             bad.iter()
-                .for_each(|&bad| incident.observe(arm(bad), Timestamp::UNIX_EPOCH));
+                .for_each(|&bad| incident.observe(arm(bad), arm(bad), Timestamp::UNIX_EPOCH));
             assert_eq!(incident.ongoing(), expected, "{usual:?} {bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_sound_canary_beside_a_broken_stable_is_told_from_one_that_fails_with_it() {
+        let arm = |(requests, bad)| Arm { requests, bad };
+        for (stable, canary, spared) in [
+            ((1000.0, 200.0), (15.0, 0.0), true),
+            // Too few requests to tell.
+            ((1000.0, 200.0), (10.0, 0.0), false),
+            ((1000.0, 200.0), (1000.0, 150.0), false),
+            // Better than stable, and worse than usual.
+            ((1000.0, 200.0), (1000.0, 50.0), false),
+            ((1000.0, 2.0), (1000.0, 0.0), false),
+        ] {
+            let mut incident = Incident::new(Some(0.001));
+            for _ in 0..SPARED_AFTER {
+                assert!(!incident.spares_canary(), "one counter may lag");
+                incident.observe(arm(stable), arm(canary), Timestamp::UNIX_EPOCH);
+            }
+            assert_eq!(incident.spares_canary(), spared, "{stable:?} {canary:?}");
         }
     }
 }

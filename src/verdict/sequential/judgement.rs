@@ -1,10 +1,12 @@
 //! What the evidence amounts to in the present step (section 8).
 
+use super::Traffic;
 use super::decisions::{AnalysisPhase, Sequential};
-use super::evidence::{AnalysisState, Evidence, Hold, MetricEvidence};
+use super::evidence::{AnalysisState, Evidence, Hold, MetricEvidence, OddShare};
 use super::metric::Metric;
 use super::regression::combine;
 use super::step_record::StepRecord;
+use super::warmup::Warmth;
 use crate::verdict::AnalysisReason;
 
 /// Retreats from 100 % and steps back from an overload after which it holds.
@@ -34,6 +36,11 @@ impl Sequential {
             alone: (self.phase == AnalysisPhase::Baking).then_some(self.alone),
             confidence: 1.0 - self.policy.false_promotion,
             ratio: self.policy.promotion_ratio,
+            share: self
+                .step
+                .as_ref()
+                .and_then(|step| step.realised.deviation())
+                .map(|(got, set)| OddShare { got, set }),
             metrics: metrics.collect(),
             stable: counts(|step| step.stable),
             canary: counts(|step| step.canary),
@@ -61,23 +68,44 @@ impl Sequential {
         if step.half_open {
             return HALF_OPEN_TOLERANCE;
         }
-        let own = self.policy.tolerance_after(step.counted);
-        match step.context.next_share {
+        let floor = match step.context.next_share {
             Some(next) if !step.last() => {
                 let per_window = self.per_window.unwrap_or(0.0);
-                own.max(self.policy.blast_floor(next, per_window))
+                self.policy.blast_floor(next, per_window)
             }
-            _ => own,
-        }
+            _ => 0.0,
+        };
+        let own = match self.reaches_early(step, floor) {
+            true => self.policy.tolerance_after(step.counted),
+            false => self.policy.tolerance.late,
+        };
+        own.max(floor)
+    }
+
+    /// Whether this traffic can rule the early excess out before the late one takes over. Where it cannot,
+    /// nothing is gained by waiting for that.
+    fn reaches_early(&self, step: &StepRecord, floor: f64) -> bool {
+        let failures = self.metrics.first();
+        let failures = failures.and_then(|metric| metric.regression.as_ref());
+        let (Some(failures), Some(per_window)) = (failures, self.per_window) else {
+            return true;
+        };
+        let traffic = Traffic {
+            per_second: per_window / self.policy.scrape.as_secs_f64(),
+            failure_rate: failures.stable_rate.rate(),
+        };
+        traffic.reaches_early(step.context.share, floor, &self.policy)
     }
 
     pub(super) fn hold(&self) -> Option<Hold> {
         let step = self.step.as_ref()?;
-        if self.incident.ongoing() && !step.alone() {
+        if self.in_incident() && !step.alone() {
             Some(Hold::Incident)
         } else if self.mixed {
             Some(Hold::Mixed)
-        } else if step.starved() {
+        } else if self.warmup.warmth() == Warmth::Cold {
+            Some(Hold::WarmingUp)
+        } else if step.realised.is_starved() && !self.among_other_rules {
             Some(Hold::NotItsShare)
         } else if step.is_disputed() {
             Some(Hold::Disputed)
@@ -88,6 +116,11 @@ impl Sequential {
         } else {
             None
         }
+    }
+
+    /// Stable fails more than usual, and so may the canary.
+    pub(super) fn in_incident(&self) -> bool {
+        self.incident.ongoing() && !self.incident.spares_canary()
     }
 
     /// Every metric's excess is ruled out, or none needs to be.

@@ -12,6 +12,9 @@ const USELESS: f64 = 0.95;
 const LATE: f64 = 0.02;
 /// Nobody waits for less, in milliseconds, and any stall of a machine shows in it.
 const LEAST_MS: f64 = 5.0;
+/// How far beyond what stable never exceeded a bound lies that tells a slow canary from one that is a
+/// little slower.
+const BEYOND: f64 = 2.0;
 
 /// The counts of `window` at exactly this bound.
 pub fn at(window: &Window, bound_ms: f64) -> Option<&Slow> {
@@ -22,7 +25,7 @@ pub fn at(window: &Window, bound_ms: f64) -> Option<&Slow> {
 }
 
 /// The share of stable requests slower than each bound over all windows, by bound.
-pub fn tails(windows: &[Window]) -> Vec<(f64, f64)> {
+pub fn tails(windows: &[&Window]) -> Vec<(f64, f64)> {
     let mut sums: Vec<(f64, u64, u64)> = Vec::new();
     for slow in windows.iter().flat_map(|w| &w.slow) {
         let (requests, late) = (slow.stable.requests, slow.stable.failures);
@@ -52,18 +55,27 @@ pub fn longest(tails: &[(f64, f64)]) -> SignedDuration {
 }
 
 /// The bounds of 5 ms and more whose share of slow requests is closest, as a ratio, to 50, 10, 1 and
-/// 0.1 %, without repetition, in ascending order; where no request was that slow, the least of them.
-/// Takes pairs of bound and share as [`tails`] gives them. Counting at bounds that the histogram has is
-/// exact: nothing is interpolated.
+/// 0.1 %, and one well beyond what any request took, without repetition, in ascending order; where no
+/// request was that slow, the least of them too. Takes pairs of bound and share as [`tails`] gives them.
+/// Counting at bounds that the histogram has is exact: nothing is interpolated.
+///
+/// At a bound that stable never exceeds, every slow request of the canary tells; beside a bound that a tenth
+/// of stable's requests exceed, a few that take seconds are lost in the many.
 pub fn choose(tails: &[(f64, f64)]) -> Vec<f64> {
     let felt = |bound: f64| bound >= LEAST_MS;
     let tails: Vec<_> = tails.iter().filter(|tail| felt(tail.0)).collect();
+    let mut chosen: Vec<f64> = Vec::new();
     if let Some(&(least, share)) = tails.first().copied()
         && share == 0.0
     {
-        return vec![least];
+        chosen.push(least);
     }
-    let mut chosen: Vec<f64> = Vec::new();
+    let never = tails.iter().find(|(_, share)| *share == 0.0);
+    let beyond = never.and_then(|(never, _)| {
+        let far = tails.iter().find(|(bound, _)| *bound >= BEYOND * never);
+        far.map(|(bound, _)| *bound)
+    });
+    chosen.extend(beyond);
     for wanted in WANTED {
         let distance = |share: f64| (share.ln() - f64::ln(wanted)).abs();
         let closest = tails
@@ -87,7 +99,7 @@ mod tests {
     #[test]
     fn picks_bounds_near_the_wanted_tails() {
         type Row = (&'static [(f64, f64)], &'static [f64]);
-        let table: [Row; 7] = [
+        let table: [Row; 8] = [
             (&[], &[]),
             (&[(1.0, 1.0), (5.0, 0.97)], &[]),
             (
@@ -104,7 +116,18 @@ mod tests {
             ),
             // Differences too short for a user to feel are not watched.
             (&[(0.5, 0.9), (1.0, 0.2), (5.0, 0.001), (10.0, 0.0)], &[5.0]),
-            (&[(1.0, 0.2), (5.0, 0.0), (10.0, 0.0)], &[5.0]),
+            (&[(1.0, 0.2), (5.0, 0.0), (10.0, 0.0)], &[5.0, 10.0]),
+            // Every tenth request over a second is far beyond what never took 25 ms.
+            (
+                &[
+                    (5.0, 0.9),
+                    (10.0, 0.6),
+                    (25.0, 0.0),
+                    (50.0, 0.0),
+                    (100.0, 0.0),
+                ],
+                &[10.0, 50.0],
+            ),
             (&[(1.0, 0.2)], &[]),
             // One bound serves all.
             (&[(10.0, 0.2), (25.0, 0.0)], &[10.0]),

@@ -12,6 +12,7 @@ use super::promotion::Promotion;
 use super::regression::{Regression, Terms};
 use super::stable_rate::StableRate;
 use super::traffic_split::MetricCounts;
+use super::warmup::Warmth;
 use super::{latency, mixture};
 use crate::verdict::{Counts, OfStatus, StatusCode, Window};
 
@@ -68,6 +69,8 @@ pub struct Metric {
     pub guard: Option<Guard>,
     /// Bad canary requests so far.
     pub seen: f64,
+    /// The share of stable's requests that were bad before the rollout, 0 to 1.
+    tail: f64,
     /// The statuses that are counted elsewhere, of [`Subject::FailedOtherwise`] alone.
     elsewhere: Vec<StatusCode>,
 }
@@ -84,6 +87,7 @@ impl Metric {
             promotion: Promotion::default(),
             guard: None,
             seen: 0.0,
+            tail: past.bad as f64 / past.requests.max(1) as f64,
             elsewhere: Vec::new(),
         }
     }
@@ -131,11 +135,17 @@ impl Metric {
             stable: arm(stable),
             canary: arm(canary),
             share: window.share,
+            unrelated: 0.0,
         }
     }
 
-    /// The terms of a bet; a canary that is `warm`ing up is given room.
-    pub fn terms(&self, policy: &Policy, warm: bool) -> Terms {
+    /// The terms of a bet against the canary; `None` while it is too young for one. A cold canary is given
+    /// room for failures, and time to become fast.
+    pub fn terms(&self, policy: &Policy, warmth: Warmth) -> Option<Terms> {
+        let is_young = warmth != Warmth::Warm;
+        if is_young && matches!(self.subject, Subject::SlowerThan { .. }) {
+            return None;
+        }
         let (margin, alternatives) = match self.subject {
             Subject::Failures | Subject::FailedWith { .. } | Subject::FailedOtherwise => {
                 (policy.failures, mixture::ERRORS)
@@ -143,34 +153,34 @@ impl Metric {
             Subject::Refusals => (policy.refusals, mixture::ERRORS),
             Subject::SlowerThan { .. } => (policy.slow, mixture::SLOW),
         };
-        let offset = if warm {
-            margin.offset.max(WARMUP_ROOM)
-        } else {
-            margin.offset
+        let offset = match warmth {
+            Warmth::Cold => margin.offset.max(WARMUP_ROOM),
+            Warmth::Young | Warmth::Warm => margin.offset,
         };
-        Terms {
+        Some(Terms {
             margin: Margin { offset, ..margin },
             alternatives,
             dispersion: self.dispersion,
-        }
+        })
     }
 
-    /// Bets on a window, for and against the canary. During warm-up nothing speaks for it.
-    pub fn bet(&mut self, tally: &MetricCounts, policy: &Policy, warm: bool) {
-        let terms = self.terms(policy, warm);
+    /// Bets on a window, for and against the canary. During warm-up nothing speaks for it, and that it is
+    /// slow not against it either.
+    pub fn bet(&mut self, tally: &MetricCounts, policy: &Policy, warmth: Warmth) {
+        let terms = self.terms(policy, warmth);
         self.seen += tally.canary.bad;
         let Some(regression) = &mut self.regression else {
             return;
         };
-        if !warm {
-            let block = regression.block(tally, terms.dispersion);
-            self.promotion.bet(
-                &block,
-                policy.promotion_ratio,
-                regression.stable_rate.rate(),
-            );
+        if warmth != Warmth::Cold {
+            // Of all that stable did: a bound on what users of the canary get rests on what they got before.
+            let rate = regression.stable_rate.rate();
+            let block = tally.block(self.dispersion, rate);
+            self.promotion.bet(&block, policy.promotion_ratio, rate);
         }
-        regression.bet(tally, &terms);
+        if let Some(terms) = terms {
+            regression.bet(tally, &terms);
+        }
     }
 
     /// Learns from the window after the bets. Without a past the first window with stable requests
@@ -211,7 +221,7 @@ impl Metric {
             // Failures of all statuses together are ruled out already, and how many requests the callers
             // get wrong is not for the canary to prove.
             Subject::FailedWith { .. } | Subject::FailedOtherwise | Subject::Refusals => 1.0,
-            Subject::SlowerThan { .. } => policy.slow_excess(failures),
+            Subject::SlowerThan { .. } => policy.slow_excess(failures, self.tail),
         }
     }
 
@@ -229,10 +239,13 @@ impl Metric {
 
     /// Takes in what the canary did alone; returns the evidence in nats.
     pub fn watch(&mut self, tally: &MetricCounts, policy: &Policy) -> f64 {
-        let terms = self.terms(policy, false);
-        self.guard.as_mut().map_or(0.0, |guard| {
-            guard.observe(tally.canary, terms.dispersion, &terms.alternatives)
-        })
+        let terms = self.terms(policy, Warmth::Warm);
+        self.guard
+            .as_mut()
+            .zip(terms)
+            .map_or(0.0, |(guard, terms)| {
+                guard.observe(tally.canary, terms.dispersion, &terms.alternatives)
+            })
     }
 }
 
@@ -265,21 +278,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn four_slow_requests_count_as_much_as_a_failed_one_but_two_points_are_little() {
+    fn four_slow_requests_count_as_much_as_a_failed_one_but_a_tail_that_doubles_is_little() {
         let policy = Preset::Careful.policy(SignedDuration::from_secs(15));
-        let asked = |subject, failures| {
-            Metric::new(subject, 0.5, &Past::UNKNOWN).tolerance(failures, &policy)
+        let asked = |subject, bad, failures| {
+            let past = Past {
+                bad,
+                requests: 10_000,
+                ..Past::UNKNOWN
+            };
+            Metric::new(subject, 0.5, &past).tolerance(failures, &policy)
         };
         let slow = Subject::SlowerThan { bound_ms: 250.0 };
-        for (of_failures, of_slow) in [
-            (0.0005, 0.02),
-            (0.005, 0.02),
-            (0.02, 0.08),
+        for (tail, of_failures, of_slow) in [
+            (1_000, 0.0005, 0.02),
+            (100, 0.0005, 0.01),
+            (10, 0.0005, 0.005),
+            (0, 0.0005, 0.02),
+            (100, 0.005, 0.02),
+            (1_000, 0.02, 0.08),
             // All of the canary's requests may be slow, but not all may fail.
-            (0.3, 1.2),
+            (0, 0.3, 1.2),
         ] {
-            assert_eq!(asked(Subject::Failures, of_failures), of_failures);
-            assert_eq!(asked(slow, of_failures), of_slow);
+            assert_eq!(asked(Subject::Failures, tail, of_failures), of_failures);
+            assert_eq!(
+                asked(slow, tail, of_failures),
+                of_slow,
+                "{tail} {of_failures}"
+            );
         }
     }
 }

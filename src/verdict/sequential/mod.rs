@@ -26,7 +26,10 @@
 //!
 //! `s = (n1 + 20 w) / (N + 20)` splits the window's `N` requests, `w` being the canary's weight. It is
 //! the realised split with ordinary traffic, and keeps a window of one request from saying nothing.
-//! See [`exposure`].
+//! Where the canary gets evidently less than its weight says, other rules send to stable, and only the
+//! part of stable's requests that followed the weights counts as its exposure: as if all of stable's
+//! failures were among them, which a canary is never worse off by. See [`traffic_split`] and
+//! [`realised_share`].
 //!
 //! # 3. Evidence against the canary
 //!
@@ -92,6 +95,7 @@ mod metric;
 pub(crate) mod mixture;
 pub(crate) mod policy;
 pub(crate) mod promotion;
+mod realised_share;
 pub(crate) mod regression;
 pub(crate) mod stable_rate;
 mod step_record;
@@ -100,6 +104,7 @@ mod tests;
 pub(crate) mod traffic_split;
 #[cfg(test)]
 mod vectors;
+mod warmup;
 
 pub use decisions::Sequential;
 pub(crate) use error_limit::ErrorLimit;

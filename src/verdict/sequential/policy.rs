@@ -9,6 +9,8 @@ use super::block::Margin;
 
 /// Slow requests that harm as much as a failed one.
 const SLOW_PER_FAILED: f64 = 4.0;
+/// The least excess of slow requests that is asked to be ruled out, as a share of requests.
+const LEAST_TAIL: f64 = 0.005;
 
 /// The numbers behind a verdict. [`Preset`] gives sensible ones.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +30,7 @@ pub struct Policy {
     pub promotion_ratio: f64,
     /// Excess that must be ruled out before a step is left.
     pub tolerance: Tolerance,
-    /// What need not be ruled out of slow requests, as a share of requests.
+    /// The most that need not be ruled out of slow requests, as a share of requests.
     pub slow_tolerance: f64,
     /// What the next step may cost, which lets small steps pass on little evidence.
     pub blast: Blast,
@@ -96,7 +98,7 @@ impl Preset {
                 let tolerance = Tolerance {
                     early: 0.0005,
                     late: 0.005,
-                    widens_after: SignedDuration::from_mins(5),
+                    widens_after: SignedDuration::from_mins(2),
                 };
                 let quick = scrape <= SignedDuration::from_secs(5);
                 (tolerance, 0.005, if quick { 30 } else { 60 }, 4)
@@ -146,9 +148,17 @@ impl Policy {
         0.5 * self.trip()
     }
 
-    /// The excess of slow requests to rule out beside one of failures, as shares of requests.
-    pub fn slow_excess(&self, failures: f64) -> f64 {
-        (SLOW_PER_FAILED * failures).max(self.slow_tolerance)
+    /// The excess of slow requests to rule out beside one of failures, at a bound that a share `tail` of
+    /// stable's requests exceed; all are shares of requests.
+    ///
+    /// It is as much as `tail`, so that the canary's tail is at most two and a half times as long. Of a tail
+    /// that is hardly there more is asked than it is worth, and what was never seen has no measure.
+    pub fn slow_excess(&self, failures: f64, tail: f64) -> f64 {
+        let of_tail = match tail > 0.0 {
+            true => tail.clamp(LEAST_TAIL.min(self.slow_tolerance), self.slow_tolerance),
+            false => self.slow_tolerance,
+        };
+        (SLOW_PER_FAILED * failures).max(of_tail)
     }
 
     /// The excess to rule out, `elapsed` into a step.

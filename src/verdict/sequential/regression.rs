@@ -36,9 +36,9 @@ impl Regression {
         }
     }
 
-    /// The block on which this window's bets are settled.
+    /// The block on which this window's bets are settled: of the requests that went by the weights.
     pub fn block(&self, tally: &MetricCounts, dispersion: Dispersion) -> Block {
-        tally.block(dispersion, self.stable_rate.rate())
+        tally.followed().block(dispersion, self.stable_rate.rate())
     }
 
     /// Bets on a window, with what was known before it.
@@ -55,7 +55,7 @@ impl Regression {
     /// Learns from the window after the bets on it.
     pub fn learn(&mut self, tally: &MetricCounts) {
         self.mixture.share_out();
-        self.stable_rate.absorb(tally);
+        self.stable_rate.absorb(&tally.followed());
     }
 
     /// The evidence that the canary is worse, in nats.

@@ -2,17 +2,15 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::realised_share::RealisedShare;
 use crate::verdict::analysis::StepContext;
-use crate::verdict::{Counts, Window};
+use crate::verdict::{Counts, PROPAGATION, Window};
 
 /// Canary requests that must have been seen: in any step, and in the last before 100 %.
 const LEAST: u64 = 5;
 const LEAST_LAST: u64 = 20;
 /// Part of its nominal requests that the canary must have got before it is promoted on them.
 const SHARE: f64 = 0.7;
-/// Part below which the canary evidently does not get its share, and the requests it takes to say so.
-const STARVED: f64 = 0.5;
-const STARVED_AFTER: f64 = 50.0;
 
 /// Cleared trips in a step after which it holds.
 const DISPUTED_AFTER: u32 = 3;
@@ -34,10 +32,10 @@ pub struct StepRecord {
     pub stable: Counts,
     /// What the canary did in this step.
     pub canary: Counts,
-    /// Canary requests by smoothed exposure, and by the weights alone.
+    /// Canary requests by smoothed exposure.
     pub exposed: f64,
-    /// Canary requests by the weights alone.
-    pub nominal: f64,
+    /// What it got of what its weight promises.
+    pub realised: RealisedShare,
     /// Windows since the weights were last set.
     pub windows: u32,
     /// Trips that were cleared in this step.
@@ -56,7 +54,7 @@ impl StepRecord {
             stable: Counts::default(),
             canary: Counts::default(),
             exposed: 0.0,
-            nominal: 0.0,
+            realised: RealisedShare::default(),
             windows: 0,
             resumes: 0,
         }
@@ -66,10 +64,16 @@ impl StepRecord {
     pub fn count(&mut self, window: &Window, exposed: f64) {
         self.stable += window.stable;
         self.canary += window.canary;
-        let total = window.stable.requests + window.canary.requests;
         self.exposed += exposed;
-        self.nominal += total as f64 * window.share;
+        if self.is_settled(window) {
+            self.realised.note(window);
+        }
         self.windows += 1;
+    }
+
+    /// Whether every proxy had followed the weights by the time of the oldest request of a window.
+    pub fn is_settled(&self, window: &Window) -> bool {
+        window.lies_after(self.since.saturating_add(PROPAGATION).unwrap_or(self.since))
     }
 
     /// The weights are restored at `now` after a trip that was cleared; the dwell starts again.
@@ -99,11 +103,6 @@ impl StepRecord {
     /// not on what its weight says.
     pub fn got_its_share(&self) -> bool {
         self.canary.requests > 0 && self.canary.requests as f64 >= SHARE * self.exposed
-    }
-
-    /// The canary evidently gets less traffic than its weight says.
-    pub fn starved(&self) -> bool {
-        self.nominal >= STARVED_AFTER && (self.canary.requests as f64) < STARVED * self.nominal
     }
 
     /// All traffic is on the canary.

@@ -15,6 +15,8 @@ pub struct MetricCounts {
     pub canary: Arm,
     /// The canary's share of the weights, 0 to 1.
     pub share: f64,
+    /// The part of stable's requests that did not go by the weights, 0 to 1.
+    pub unrelated: f64,
 }
 
 /// Requests of a window as divided between the versions.
@@ -37,6 +39,19 @@ impl MetricCounts {
         TrafficSplit {
             stable: total * (1.0 - share),
             canary: total * share,
+        }
+    }
+
+    /// The same without the requests that other rules sent to stable. Which of its failures were among those
+    /// is not known, so all of them stay: stable looks worse than it is, and the canary no worse.
+    pub fn followed(&self) -> Self {
+        Self {
+            stable: Arm {
+                requests: self.stable.requests * (1.0 - self.unrelated),
+                ..self.stable
+            },
+            unrelated: 0.0,
+            ..*self
         }
     }
 

@@ -63,6 +63,7 @@ fn tally(window: &Value) -> MetricCounts {
         stable: arm(window[0], window[1]),
         canary: arm(window[2], window[3]),
         share: window[4],
+        unrelated: 0.0,
     }
 }
 
@@ -146,6 +147,7 @@ fn exposures() {
             stable: arm(number(&row["n0"]), 0.0),
             canary: arm(number(&row["n1"]), 0.0),
             share: number(&row["w"]),
+            unrelated: 0.0,
         };
         close(tally.exposure().stable, number(&row["e0"]), "e0");
         close(tally.exposure().canary, number(&row["e1"]), "e1");

@@ -1,0 +1,146 @@
+//! Who reaches the two versions by other ways than the routes whose weights move.
+
+use super::facts::{Facts, Samples};
+use crate::istio::{Route, VirtualService};
+use crate::plan::{Finding, Percent};
+use crate::rollout::{ObjectName, Rollout};
+
+/// Points by which the canary's share may be above its weight without a word.
+const ROOM: f64 = 0.02;
+
+/// Whether rules that are not chosen send to the versions' hosts too.
+///
+/// Then the canary cannot be expected to get its weight's share of all their requests, and a request that
+/// reached no upstream may have been sent by any of these rules.
+pub fn has_other_rules(facts: &Facts, rollout: &Rollout) -> bool {
+    let chosen = |route: &Route| {
+        let mut splits = rollout.routes.iter();
+        splits.any(|split| {
+            split
+                .find(&facts.vs)
+                .is_some_and(|found| found.at == route.at)
+        })
+    };
+    let mut here = facts.vs.routes().iter();
+    here.any(|route| !chosen(route) && sends_to_versions(route, rollout))
+        || others(facts, rollout).next().is_some()
+}
+
+/// The other objects that send to the versions, and what the canary gets while its weight says nothing.
+pub fn other_rules(facts: &Facts, rollout: &Rollout) -> Vec<Finding> {
+    let samples = facts.samples.as_ref();
+    let samples = samples.and_then(|samples| samples.as_ref().ok());
+    let past = samples.and_then(|samples| past_the_weights(rollout, samples));
+    others(facts, rollout)
+        .map(|other| beside(other, rollout))
+        .chain(past)
+        .collect()
+}
+
+fn others<'f>(facts: &'f Facts, rollout: &'f Rollout) -> impl Iterator<Item = &'f VirtualService> {
+    let is_chosen = |other: &VirtualService| {
+        let mut companions = rollout.companions.iter();
+        ObjectName::of(&facts.vs).names(other)
+            || companions.any(|companion| companion.object.names(other))
+    };
+    let others = facts.other_routes.iter();
+    others.filter(move |other| {
+        !is_chosen(other)
+            && other
+                .routes()
+                .iter()
+                .any(|route| sends_to_versions(route, rollout))
+    })
+}
+
+fn sends_to_versions(route: &Route, rollout: &Rollout) -> bool {
+    let hosts = [&rollout.stable.host, &rollout.canary.host];
+    let mut targets = route.targets.iter();
+    targets.any(|target| hosts.contains(&&target.destination.host))
+}
+
+fn beside(other: &VirtualService, rollout: &Rollout) -> Finding {
+    let (stable, canary) = (&rollout.stable, &rollout.canary);
+    let name = other.full_name();
+    let has = |version| {
+        let routes = other.routes().iter();
+        let mut targets = routes.flat_map(|route| &route.targets);
+        targets.any(|target| target.destination.same_version(version))
+    };
+    let fix = match has(stable) && has(canary) {
+        true => format!("--also {name}, which moves its weights together with these"),
+        false => format!("a route to {stable} and {canary} there, and --also {name}"),
+    };
+    Finding::warn(
+        format!(
+            "virtualservice {name} sends to {} too (spec.http[].route)",
+            stable.host
+        ),
+        "its requests do not follow these weights",
+        fix,
+    )
+}
+
+/// A canary that has requests although its weight is at rest.
+fn past_the_weights(rollout: &Rollout, samples: &Samples) -> Option<Finding> {
+    let (share, weight) = (samples.canary_share?, rollout.original_share());
+    let canary = &rollout.canary;
+    let room = ROOM.max(weight.share() / 2.0);
+    (share.share() > weight.share() + room).then(|| {
+        Finding::warn(
+            format!(
+                "{canary} has {} % of the requests at a weight of {weight} %",
+                Percent::whole((share.share() * 100.0).round() as u32)
+            ),
+            "callers that do not follow these routes reach it, and a rollback does not take it from them",
+            "routes for those callers: spec.gateways (mesh), spec.exportTo, --also for another VirtualService",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::istio::select_versions;
+    use crate::plan::{Options, Plan};
+    use crate::preflight::test_facts::{facts, told};
+    use serde_json::{Value, json};
+
+    fn rollout(facts: &Facts) -> Rollout {
+        let found = select_versions(&facts.vs, None, None, &[], &[]).unwrap();
+        Rollout::new(
+            "run".into(),
+            "me".into(),
+            Plan::resolve(Options::default()).unwrap(),
+            (found.stable, found.canary, found.splits),
+            facts.now,
+        )
+    }
+
+    fn other(name: &str, subsets: &[&str]) -> VirtualService {
+        let targets = subsets.iter();
+        let targets: Vec<Value> = targets
+            .map(|subset| json!({"destination": {"host": "reviews", "subset": subset}, "weight": 50}))
+            .collect();
+        VirtualService::new(json!({
+            "metadata": {"namespace": "shop", "name": name, "uid": name},
+            "spec": {"hosts": ["reviews.example.com"], "http": [{"route": targets}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn another_object_for_the_same_versions_is_named_with_the_flag() {
+        let mut facts = facts();
+        let rollout = rollout(&facts);
+        assert!(!has_other_rules(&facts, &rollout));
+        facts.other_routes = vec![facts.vs.clone(), other("edge", &["v1", "v2"])];
+        assert_eq!(
+            told(other_rules(&facts, &rollout)),
+            [
+                "warn: virtualservice shop/edge sends to reviews.shop.svc.cluster.local too (spec.http[].route): its requests do not follow these weights (try: --also shop/edge, which moves its weights together with these)"
+            ]
+        );
+        assert!(has_other_rules(&facts, &rollout));
+    }
+}

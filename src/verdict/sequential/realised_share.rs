@@ -1,0 +1,136 @@
+//! Whether the canary gets what its weight promises (section 2 of the module docs).
+//!
+//! Not every request of a service goes by the routes whose weights are moved: other rules send to stable,
+//! callers go past the routes, a second object serves a gateway. What the canary really gets tells.
+
+use crate::verdict::Window;
+
+/// Nominal requests of the canary before which nothing is said of its share.
+const LEAST: f64 = 50.0;
+/// Standard deviations of a random split that are put down to chance. It is asked at every window.
+const CHANCE: f64 = 3.0;
+/// Part of its nominal requests below which the canary evidently gets less than its weight says: proxies
+/// that lag and connections that are kept stay above it.
+const LESS: f64 = 0.9;
+/// The same so far below that the step is held.
+const STARVED: f64 = 0.5;
+/// Times its nominal requests above which callers evidently reach it past the weights.
+const MORE: f64 = 1.5;
+
+/// What the canary should have got and what it got, over windows in which the weights had settled.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RealisedShare {
+    all: f64,
+    canary: f64,
+    nominal: f64,
+    variance: f64,
+}
+
+impl RealisedShare {
+    /// Counts a window in which the proxies had followed the weights.
+    pub fn note(&mut self, window: &Window) {
+        let all = (window.stable.requests + window.canary.requests) as f64;
+        let nominal = all * window.share;
+        self.all += all;
+        self.canary += window.canary.requests as f64;
+        self.nominal += nominal;
+        self.variance += nominal * (1.0 - window.share);
+    }
+
+    fn chance(&self) -> f64 {
+        CHANCE * self.variance.sqrt()
+    }
+
+    fn is_known(&self) -> bool {
+        self.nominal >= LEAST
+    }
+
+    fn is_less(&self) -> bool {
+        self.canary < LESS * self.nominal - self.chance()
+    }
+
+    /// The canary evidently gets less than half of what its weight says.
+    pub fn is_starved(&self) -> bool {
+        self.is_known() && self.canary < STARVED * self.nominal
+    }
+
+    /// Callers evidently reach the canary past the weights.
+    pub fn is_exceeded(&self) -> bool {
+        self.is_known() && self.canary > MORE * self.nominal + self.chance()
+    }
+
+    /// The share that the canary really gets and the one that was set, each 0 to 1, where they differ by
+    /// more than chance and delays explain.
+    pub fn deviation(&self) -> Option<(f64, f64)> {
+        let differs = self.is_known() && (self.is_less() || self.is_exceeded());
+        differs.then(|| (self.canary / self.all, self.nominal / self.all))
+    }
+
+    /// The part of stable's requests that other rules sent to it, 0 to 1.
+    ///
+    /// Of `T` requests a part `φ` follows the weights; at weight `w` the canary gets `n1 = w φ T`, so that
+    /// `φ = n1 / (w T)`, and of stable's `T - n1` requests `(1 - w) φ T` followed. 0 as long as chance
+    /// explains what is missing.
+    pub fn unrelated(&self) -> f64 {
+        if !self.is_less() || self.nominal <= 0.0 {
+            return 0.0;
+        }
+        let (followed, share) = (self.canary / self.nominal, self.nominal / self.all);
+        1.0 - (1.0 - share) * followed / (1.0 - share * followed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Counts;
+
+    fn seen(stable: u64, canary: u64, share: f64) -> RealisedShare {
+        let of = |requests| Counts {
+            requests,
+            failures: 0,
+        };
+        let mut realised = RealisedShare::default();
+        realised.note(&Window {
+            share,
+            stable: of(stable),
+            canary: of(canary),
+            ..Window::default()
+        });
+        realised
+    }
+
+    #[test]
+    fn a_share_is_off_when_neither_chance_nor_delay_explains_it() {
+        for (stable, canary, share, deviation) in [
+            (900, 100, 0.1, None),
+            // A tenth less is what kept connections and slow proxies come to.
+            (9_090, 910, 0.1, None),
+            (925, 75, 0.1, None),
+            (9_500, 500, 0.1, Some((0.05, 0.1))),
+            (8_000, 2_000, 0.1, Some((0.2, 0.1))),
+            // Of few requests nothing is said.
+            (40, 0, 0.5, None),
+            (60, 60, 0.01, None),
+        ] {
+            let realised = seen(stable, canary, share);
+            let found = realised
+                .deviation()
+                .map(|(got, set)| ((got * 1e3).round() / 1e3, set));
+            assert_eq!(found, deviation, "{stable} {canary} {share}");
+        }
+        assert!(seen(9_600, 400, 0.1).is_starved());
+        assert!(!seen(9_400, 600, 0.1).is_starved());
+        assert!(seen(8_000, 2_000, 0.1).is_exceeded());
+    }
+
+    #[test]
+    fn what_other_rules_send_to_stable_is_told_from_what_the_canary_lacks() {
+        // As much again goes to stable by another rule.
+        let realised = seen(9_000 + 10_000, 1_000, 0.1);
+        let of_the_route = 19_000.0 * (1.0 - realised.unrelated());
+        assert!((of_the_route - 9_000.0).abs() < 1e-6, "{of_the_route}");
+        assert_eq!(seen(9_000, 1_000, 0.1).unrelated(), 0.0);
+        assert_eq!(seen(1_000, 0, 0.1).unrelated(), 1.0);
+    }
+}
