@@ -32,6 +32,12 @@ impl Permission {
         verb: "watch",
         ..Self::PATCH_ROUTES
     };
+    /// To notice at once that the canary dies.
+    pub const WATCH_PODS: Self = Self {
+        verb: "watch",
+        group: "",
+        resource: "pods",
+    };
     /// To see whether another driver lives.
     pub const GET_LEASES: Self = Self {
         verb: "get",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::core::WatchEvent;
+use serde_json::Value;
 
 use super::call::CallError;
 use super::virtual_services::{Cluster, version_of};
@@ -29,7 +30,7 @@ pub struct ListWatch {
     cluster: Cluster,
     namespace: Option<String>,
     version: Option<String>,
-    events: Option<Events>,
+    events: Option<Events<Value>>,
     listed: bool,
 }
 
@@ -90,10 +91,7 @@ impl ListWatch {
         Ok(all)
     }
 
-    fn heard(
-        &mut self,
-        event: Option<kube::Result<WatchEvent<serde_json::Value>>>,
-    ) -> Option<ListEvent> {
+    fn heard(&mut self, event: Option<kube::Result<WatchEvent<Value>>>) -> Option<ListEvent> {
         let (raw, news): (_, fn(Box<VirtualService>) -> ListEvent) = match event {
             Some(Ok(WatchEvent::Added(raw) | WatchEvent::Modified(raw))) => {
                 (raw, ListEvent::Changed)

@@ -1,12 +1,13 @@
-//! The one watch that a driver keeps open on its VirtualService.
+//! The watch that a driver keeps open on a VirtualService, and what it shares with other watches.
 
 use std::pin::Pin;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt};
-use kube::core::WatchEvent;
 use kube::core::params::WatchParams;
+use kube::core::{Request, WatchEvent};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::call::{CallError, ErrorKind, bounded};
@@ -25,24 +26,25 @@ pub enum ObjectEvent {
     Deleted,
 }
 
-pub(super) type Events = Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<Value>>> + Send>>;
+pub(super) type Events<K> = Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<K>>> + Send>>;
 
 /// Opening a watch takes longer than those who wait for it have patience at a time, so it goes on from
 /// one call of [`Watch::next`] to the next.
-type Opening = BoxFuture<'static, Result<Opened, CallError>>;
+pub(super) type Opening<K, R> = BoxFuture<'static, Result<Opened<K, R>, CallError>>;
 
 /// What opening brought.
-enum Opened {
+pub(super) enum Opened<K, R> {
     /// The events after the version at hand.
-    Events(Events),
-    /// There was no version to go on from, so the object was read.
-    Object(Box<VirtualService>),
+    Events(Events<K>),
+    /// There was no version to go on from, so what is watched was read.
+    Read(R),
 }
 
-enum WatchState {
+/// A watch on objects of kind `K`, which are read as an `R` where there is no version to go on from.
+pub(super) enum WatchState<K, R> {
     Closed,
-    Opening(Opening),
-    Open(Events),
+    Opening(Opening<K, R>),
+    Open(Events<K>),
 }
 
 /// Follows one VirtualService, across broken connections and expired versions.
@@ -51,7 +53,7 @@ pub struct Watch {
     namespace: String,
     name: String,
     version: String,
-    state: WatchState,
+    state: WatchState<Value, Box<VirtualService>>,
     failures: u32,
 }
 
@@ -96,11 +98,14 @@ impl Watch {
         }
     }
 
-    fn opened(&mut self, opened: Result<Opened, CallError>) -> Option<ObjectEvent> {
+    fn opened(
+        &mut self,
+        opened: Result<Opened<Value, Box<VirtualService>>, CallError>,
+    ) -> Option<ObjectEvent> {
         self.state = WatchState::Closed;
         match opened {
             Ok(Opened::Events(events)) => self.state = WatchState::Open(events),
-            Ok(Opened::Object(vs)) => {
+            Ok(Opened::Read(vs)) => {
                 self.version = version_of(vs.raw());
                 return Some(ObjectEvent::Changed(vs));
             }
@@ -145,20 +150,15 @@ impl Watch {
     }
 
     /// Opens the watch; where there is no version to go on from, reads the object first.
-    fn open(&self) -> Opening {
+    fn open(&self) -> Opening<Value, Box<VirtualService>> {
         let (cluster, version) = (self.cluster.clone(), self.version.clone());
         let (namespace, name) = (self.namespace.clone(), self.name.clone());
-        // A watch that ends is no failure the first time: servers end them all the time.
-        let failures = self.failures.saturating_sub(1).min(6);
-        let delay = match failures {
-            0 => Duration::ZERO,
-            failures => FIRST_PAUSE * 2_u32.pow(failures - 1),
-        };
+        let pause = pause_after(self.failures);
         async move {
-            tokio::time::sleep(delay).await;
+            tokio::time::sleep(pause).await;
             if version.is_empty() {
                 let vs = cluster.virtual_service(&namespace, &name).await?;
-                return Ok(Opened::Object(Box::new(vs)));
+                return Ok(Opened::Read(Box::new(vs)));
             }
             connect(&cluster, Some(&namespace), Some(&name), &version)
                 .await
@@ -168,27 +168,47 @@ impl Watch {
     }
 }
 
+/// How long to wait before a watch is opened again that has failed so often in a row.
+pub(super) fn pause_after(failures: u32) -> Duration {
+    // A watch that ends is no failure the first time: servers end them all the time.
+    match failures.saturating_sub(1).min(6) {
+        0 => Duration::ZERO,
+        failures => FIRST_PAUSE * 2_u32.pow(failures - 1),
+    }
+}
+
 /// Opens a watch on one VirtualService, or on all of a namespace or of the cluster.
 pub(super) async fn connect(
     cluster: &Cluster,
     namespace: Option<&str>,
     name: Option<&str>,
     version: &str,
-) -> Result<Events, CallError> {
+) -> Result<Events<Value>, CallError> {
     let attempted = match (namespace, name) {
         (Some(namespace), Some(name)) => format!("watch virtualservice {namespace}/{name}"),
         (Some(namespace), None) => format!("watch virtualservices in namespace {namespace}"),
         (None, _) => "watch virtualservices in all namespaces".to_owned(),
     };
-    let mut params = WatchParams::default().timeout(290);
+    let mut params = WatchParams::default();
     if let Some(name) = name {
         params = params.fields(&format!("metadata.name={name}"));
     }
-    let request = cluster
-        .istio(cluster.version(), namespace, "virtualservices")
-        .watch(&params, version)
-        .map_err(|error| CallError::new(ErrorKind::Refused, &attempted, error.to_string()))?;
-    let events = cluster.client.request_events::<Value>(request);
-    let events = bounded(&attempted, cluster.deadline, events).await?;
+    let objects = cluster.istio(cluster.version(), namespace, "virtualservices");
+    events_of(cluster, &attempted, &objects, params, version).await
+}
+
+/// What happens to these objects from a version on; the server ends it after some minutes.
+pub(super) async fn events_of<K: DeserializeOwned + Clone + Send + 'static>(
+    cluster: &Cluster,
+    attempted: &str,
+    objects: &Request,
+    params: WatchParams,
+    version: &str,
+) -> Result<Events<K>, CallError> {
+    let request = objects
+        .watch(&params.timeout(290), version)
+        .map_err(|error| CallError::new(ErrorKind::Refused, attempted, error.to_string()))?;
+    let events = cluster.client.request_events::<K>(request);
+    let events = bounded(attempted, cluster.deadline, events).await?;
     Ok(events.boxed())
 }

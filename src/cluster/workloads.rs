@@ -3,11 +3,42 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::core::params::{GetParams, ListParams};
+use kube::core::params::{GetParams, ListParams, WatchParams};
 use kube::core::{ObjectList, Request};
 
+use super::watch::{Events, events_of};
 use super::{CallError, Cluster, ErrorKind};
 use crate::istio::{Destination, Subset, Workloads};
+
+/// Where the pods of a version are, and what tells them from others.
+#[derive(Clone, Debug)]
+pub(super) struct PodScope {
+    namespace: String,
+    /// As a label selector.
+    labels: String,
+}
+
+impl PodScope {
+    fn new(namespace: &str, labels: &BTreeMap<String, String>) -> Self {
+        let labels: Vec<_> = labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        Self {
+            namespace: namespace.to_owned(),
+            labels: labels.join(","),
+        }
+    }
+
+    fn attempted(&self, verb: &str) -> String {
+        let Self { namespace, labels } = self;
+        format!("{verb} pods of {labels} in namespace {namespace}")
+    }
+
+    fn pods(&self) -> Request {
+        Request::new(format!("/api/v1/namespaces/{}/pods", self.namespace))
+    }
+}
 
 impl Cluster {
     /// The pods behind a destination: those of its Service that carry the subset's labels.
@@ -22,13 +53,28 @@ impl Cluster {
         destination: &Destination,
         subsets: &[Subset],
     ) -> Result<Workloads, CallError> {
-        let Some((service, namespace)) = destination.host.service() else {
+        let Some(scope) = self.pod_scope(destination, subsets).await? else {
             return Ok(Workloads::default());
+        };
+        let (pods, _) = self.pods_at(&scope).await?;
+        Ok(Workloads::of(&pods))
+    }
+
+    /// Which pods are behind a destination; `None` where there are none that could be listed.
+    ///
+    /// RBAC: `get` on `services`.
+    pub(super) async fn pod_scope(
+        &self,
+        destination: &Destination,
+        subsets: &[Subset],
+    ) -> Result<Option<PodScope>, CallError> {
+        let Some((service, namespace)) = destination.host.service() else {
+            return Ok(None);
         };
         let service = self.service(namespace, service).await?;
         let selector = service.and_then(|service| service.spec?.selector);
         let Some(mut labels) = selector.filter(|labels| !labels.is_empty()) else {
-            return Ok(Workloads::default());
+            return Ok(None);
         };
         if let Some(name) = &destination.subset {
             let subset = subsets
@@ -40,21 +86,7 @@ impl Cluster {
                     .unwrap_or_default(),
             );
         }
-        self.pods(namespace, &labels).await
-    }
-
-    /// The pods that carry these labels.
-    ///
-    /// RBAC: `list` on `pods`.
-    ///
-    /// # Errors
-    /// See [`CallError`].
-    pub async fn pods(
-        &self,
-        namespace: &str,
-        labels: &BTreeMap<String, String>,
-    ) -> Result<Workloads, CallError> {
-        Ok(Workloads::of(&self.pod_list(namespace, labels).await?))
+        Ok(Some(PodScope::new(namespace, &labels)))
     }
 
     /// The pods that carry these labels, as received.
@@ -68,18 +100,40 @@ impl Cluster {
         namespace: &str,
         labels: &BTreeMap<String, String>,
     ) -> Result<Vec<Pod>, CallError> {
-        let selector: Vec<_> = labels
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        let attempted = format!(
-            "list pods of {} in namespace {namespace}",
-            selector.join(",")
-        );
-        let params = ListParams::default().labels(&selector.join(","));
-        let request = Request::new(format!("/api/v1/namespaces/{namespace}/pods")).list(&params);
-        let pods: ObjectList<Pod> = self.send(&attempted, request).await?;
-        Ok(pods.items)
+        let (pods, _) = self.pods_at(&PodScope::new(namespace, labels)).await?;
+        Ok(pods)
+    }
+
+    /// The pods there are, with the version of the list, from which a watch goes on.
+    ///
+    /// RBAC: `list` on `pods`.
+    pub(super) async fn pods_at(&self, scope: &PodScope) -> Result<(Vec<Pod>, String), CallError> {
+        let params = ListParams::default().labels(&scope.labels);
+        let request = scope.pods().list(&params);
+        let pods: ObjectList<Pod> = self.send(&scope.attempted("list"), request).await?;
+        Ok((
+            pods.items,
+            pods.metadata.resource_version.unwrap_or_default(),
+        ))
+    }
+
+    /// What happens to the pods from a version on.
+    ///
+    /// RBAC: `watch` on `pods`.
+    pub(super) async fn pod_events(
+        &self,
+        scope: &PodScope,
+        version: &str,
+    ) -> Result<Events<Pod>, CallError> {
+        let params = WatchParams::default().labels(&scope.labels);
+        events_of(
+            self,
+            &scope.attempted("watch"),
+            &scope.pods(),
+            params,
+            version,
+        )
+        .await
     }
 
     /// The Service of that name, if there is one: a host may be a ServiceEntry's.

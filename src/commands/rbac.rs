@@ -22,7 +22,7 @@ const RULES: [(&str, &str, &[&str]); 8] = [
     ),
     ("networking.istio.io", "destinationrules", &["list"]),
     ("", "services", &["get"]),
-    ("", "pods", &["list"]),
+    ("", "pods", &["list", "watch"]),
     ("", "namespaces", &["get"]),
     ("autoscaling", "horizontalpodautoscalers", &["list"]),
     (

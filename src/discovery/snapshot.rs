@@ -13,7 +13,7 @@ use crate::preflight::{
     Facts, Grant, Proposal, Role, Source, Unread, Version, carries, is_set, meant, selector,
 };
 
-/// The permissions that a rollout needs beside those to read.
+/// The permissions that a rollout needs on its objects beside those to read.
 const PERMISSIONS: [Permission; 5] = [
     Permission::PATCH_ROUTES,
     Permission::WATCH_ROUTES,
@@ -165,7 +165,9 @@ impl ClusterSnapshot {
             .filter_map(|host| host.service())
             .map(|(_, namespace)| namespace)
             .collect();
-        let (behind, autoscalers, permissions) = futures::join!(
+        let canary = selection.canary.host.service();
+        let of_canary = canary.map(|(_, namespace)| namespace);
+        let (behind, autoscalers, permissions, of_pods) = futures::join!(
             join_all(
                 hosts
                     .iter()
@@ -176,7 +178,13 @@ impl ClusterSnapshot {
                     .iter()
                     .map(async |namespace| { (*namespace, cluster.autoscalers(namespace).await) })
             ),
-            asked(cluster, PERMISSIONS, vs),
+            asked(cluster, PERMISSIONS, vs.namespace()),
+            async {
+                match of_canary {
+                    Some(namespace) => asked(cluster, [Permission::WATCH_PODS], namespace).await,
+                    None => Vec::new(),
+                }
+            },
         );
         let mut hosts = BTreeMap::new();
         for (host, (service, pods)) in behind {
@@ -190,7 +198,8 @@ impl ClusterSnapshot {
             .into_iter()
             .flat_map(|(namespace, list)| self.keep(Source::Autoscalers, namespace, list))
             .collect();
-        let grants = self.grants(vs.namespace(), permissions);
+        let mut grants = self.grants(vs.namespace(), permissions);
+        grants.extend(self.grants(of_canary.unwrap_or_default(), of_pods));
         let version = |role, destination: &Destination| {
             let (service, pods) = hosts.get(&destination.host).cloned().unwrap_or_default();
             self.version(role, destination, service, pods)
@@ -236,7 +245,7 @@ impl ClusterSnapshot {
         selection: &Selection,
     ) -> Facts {
         let needs = [Permission::PATCH_ROUTES, Permission::WATCH_ROUTES];
-        let grants = self.grants(vs.namespace(), asked(cluster, needs, vs).await);
+        let grants = self.grants(vs.namespace(), asked(cluster, needs, vs.namespace()).await);
         Facts {
             vs: vs.clone(),
             left_behind: selection.left_behind.clone(),
@@ -348,14 +357,14 @@ pub fn subsets_meant(rules: &[Value], namespace: &str) -> Vec<Subset> {
     rules.flat_map(Subset::of_rule).collect()
 }
 
-/// Asks for permissions in the namespace of `vs`, all at once.
+/// Asks for permissions in a namespace, all at once.
 async fn asked(
     cluster: &Cluster,
     permissions: impl IntoIterator<Item = Permission>,
-    vs: &VirtualService,
+    namespace: &str,
 ) -> Vec<(Permission, Result<bool, CallError>)> {
     let asked = permissions.into_iter().map(async |permission| {
-        let answer = cluster.may(permission, vs.namespace()).await;
+        let answer = cluster.may(permission, namespace).await;
         (permission, answer)
     });
     join_all(asked).await

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::analysis_setup::{analysis_of, collector};
 use super::apply::{Retry, apply};
+use super::canary_pods::CanaryPods;
 use super::driver_write::DriverWrite;
 use super::finish::{Finish, exposure_after, millis};
 use super::rollback::{Initiator, RollbackError, RollbackRequest};
@@ -17,7 +18,7 @@ use crate::context::Context;
 use crate::discovery::VersionFacts;
 use crate::istio::VirtualService;
 use crate::metrics::{Collector, MetricSource};
-use crate::plan::{HumanDuration, OnDrift, OnSignal};
+use crate::plan::{Exposure, HumanDuration, OnDrift, OnSignal};
 use crate::preflight::owner;
 use crate::rollout::{
     Action, Cause, Drift, DriverReport, Event, EventKind, ForeignChange, Group, Intent,
@@ -29,8 +30,6 @@ use crate::signals::{Signal, Signals};
 
 /// The longest that Prometheus may take for an answer.
 const METRICS_DEADLINE: Duration = Duration::from_secs(5);
-/// How long the canary may look dead before its pods are asked.
-const POD_CHECK: Duration = Duration::from_secs(2);
 /// The longest from a write to the next look at the metrics.
 const LOOK_AFTER_WRITE: Duration = Duration::from_secs(1);
 
@@ -77,11 +76,10 @@ pub async fn drive(context: &mut Context<'_>, guard: LeaseGuard, input: DriveInp
         observer: &mut observer,
         signals: std::mem::replace(&mut context.signals, Signals::none()),
         lease: guard.watch(),
-        machine: Machine::new(rollout, analysis, stop_at).with_canary_since(versions.canary_since),
+        pods: CanaryPods::new(&context.cluster, &rollout, versions),
+        machine: Machine::new(rollout, analysis, stop_at),
         group: WatchedGroup::new(&context.cluster, group),
-        versions,
         next_look: now,
-        next_pod_check: now,
         signal: None,
         rollback: None,
     };
@@ -99,11 +97,10 @@ pub(super) struct Driver<'a> {
     observer: &'a mut dyn Observer,
     signals: Signals,
     lease: LeaseWatch,
-    versions: VersionFacts,
+    pods: CanaryPods,
     machine: Machine,
     group: WatchedGroup,
     next_look: Instant,
-    next_pod_check: Instant,
     /// The signal that ended it, if one did.
     signal: Option<Signal>,
     /// How long the rollback took, if there was one.
@@ -114,6 +111,7 @@ enum Input {
     Signal(Signal),
     LeaseLost(String),
     Seen(Member, ObjectEvent),
+    Pods,
     Look,
 }
 
@@ -136,7 +134,12 @@ impl Driver<'_> {
             other => other,
         };
         loop {
+            let exposure = match &action {
+                Action::Write(next) => next.exposure(),
+                _ => self.machine.rollout().exposure(),
+            };
             action = match action {
+                Action::Wait | Action::Write(_) if self.is_down_at(exposure) => self.canary_down(),
                 // However the state came to be what it is, the companions have to follow it.
                 Action::Wait => match self.sync().await {
                     Ok(_) => self.wait().await,
@@ -186,6 +189,7 @@ impl Driver<'_> {
             signal = self.signals.next() => Input::Signal(signal),
             holder = self.lease.lost() => Input::LeaseLost(holder),
             (member, event) = self.group.next() => Input::Seen(member, event),
+            () = self.pods.next() => Input::Pods,
             () = tokio::time::sleep_until(self.next_look) => Input::Look,
         };
         match input {
@@ -194,6 +198,7 @@ impl Driver<'_> {
             Input::Seen(Member::Lead, ObjectEvent::Deleted) => self.lead_gone(),
             Input::Seen(Member::Lead, ObjectEvent::Changed(vs)) => self.lead_seen(*vs),
             Input::Seen(Member::Companion(index), event) => self.companion_seen(index, event).await,
+            Input::Pods => Action::Wait,
             Input::Look => self.look().await,
         }
     }
@@ -385,16 +390,24 @@ impl Driver<'_> {
 
     // Looking at the metrics.
 
-    /// Looks at the metrics, and at the pods where the metrics make that worth it.
+    /// Looks at the metrics, unless the canary goes down meanwhile.
     pub async fn look(&mut self) -> Action {
         self.next_look = Instant::now() + self.interval();
         let now = self.clock.now();
         let answers = tokio::select! {
             biased;
             signal = self.signals.next() => return self.signalled(signal),
+            () = self.pods.go_down() => {
+                self.next_look = Instant::now();
+                return match self.is_down_at(self.machine.rollout().exposure()) {
+                    true => self.canary_down(),
+                    false => Action::Wait,
+                };
+            }
             answers = self.collector.ask(self.metrics, now, METRICS_DEADLINE) => answers,
         };
-        let action = match answers {
+        self.machine.know_canary_since(self.pods.since());
+        match answers {
             Ok(answers) => {
                 let (machine, collector) = (&self.machine, &mut self.collector);
                 let mut observation = collector.take(&answers, |at| machine.share_at(at));
@@ -406,35 +419,22 @@ impl Driver<'_> {
                 let outage = Unusable::from(error);
                 self.with_machine(|machine, emit| machine.metrics_unusable(&outage, now, emit))
             }
-        };
-        let is_due = Instant::now() >= self.next_pod_check;
-        if action == Action::Wait && self.machine.suspects_pods() && is_due {
-            return self.check_pods().await;
         }
-        action
     }
 
     fn interval(&self) -> Duration {
         self.machine.rollout().plan.interval.unsigned()
     }
 
-    /// A canary that answers no request leaves few traces in the metrics; its pods tell.
-    async fn check_pods(&mut self) -> Action {
-        self.next_pod_check = Instant::now() + self.interval().max(POD_CHECK);
-        let canary = self.machine.rollout().canary.clone();
-        let found = tokio::select! {
-            biased;
-            signal = self.signals.next() => return self.signalled(signal),
-            found = self.cluster.workloads(&canary, &self.versions.subsets) => found,
-        };
-        match found {
-            // Where there never was a pod, there may be none to see for us: a host outside the cluster.
-            Ok(pods) if pods.is_down() && (pods.pods > 0 || self.versions.canary_pods > 0) => {
-                let (pods, crashing) = (pods.pods, pods.crashing > 0);
-                self.with_machine(|machine, emit| machine.canary_down(pods, crashing, emit))
-            }
-            _ => Action::Wait,
-        }
+    /// Whether the canary cannot stay at `exposure`, or go there, since no pod of it is ready.
+    fn is_down_at(&self, exposure: Exposure) -> bool {
+        self.pods.are_down() && self.machine.needs_pods_at(exposure)
+    }
+
+    /// A canary without a ready pod fails every request, whatever the metrics say of it yet.
+    fn canary_down(&mut self) -> Action {
+        let (pods, crashing) = self.pods.count();
+        self.with_machine(|machine, emit| machine.canary_down(pods, crashing, emit))
     }
 
     // Writing.

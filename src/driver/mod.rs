@@ -6,6 +6,7 @@
 mod analysis_setup;
 mod announce;
 mod apply;
+mod canary_pods;
 mod change_state;
 mod drive;
 mod driver_write;

@@ -18,7 +18,7 @@ pub struct Workloads {
     pub ready: usize,
     /// Pods that cannot stay up.
     pub crashing: usize,
-    /// When the youngest of them started.
+    /// When the youngest of those that are ready started.
     pub youngest: Option<Timestamp>,
 }
 
@@ -33,14 +33,16 @@ impl Workloads {
             if let Some(version) = labels.and_then(|labels| labels.get("version")) {
                 found.versions.insert(version.clone());
             }
-            found.youngest = found.youngest.max(started(pod));
-            found.ready += usize::from(is_ready(pod));
+            if is_ready(pod) {
+                found.ready += 1;
+                found.youngest = found.youngest.max(started(pod));
+            }
             found.crashing += usize::from(is_crashing(pod));
         }
         found
     }
 
-    /// Whether there are pods and none of them can take a request.
+    /// Whether there is no pod that can take a request.
     pub fn is_down(&self) -> bool {
         self.ready == 0
     }

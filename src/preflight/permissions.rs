@@ -13,7 +13,7 @@ struct Need {
     essential: bool,
 }
 
-const NEEDS: [Need; 2] = [
+const NEEDS: [Need; 3] = [
     Need {
         resource: "virtualservices",
         verbs: &["get", "list", "watch", "patch"],
@@ -24,6 +24,12 @@ const NEEDS: [Need; 2] = [
         resource: "leases",
         verbs: &["get", "create", "update"],
         why: "only the state on the object keeps a second driver out",
+        essential: false,
+    },
+    Need {
+        resource: "pods",
+        verbs: &["list", "watch"],
+        why: "a canary that dies is noticed from a list every 2 s",
         essential: false,
     },
 ];
@@ -94,6 +100,7 @@ mod tests {
             grant(Permission::GET_LEASES, true),
             grant(Permission::CREATE_LEASES, false),
             grant(Permission::UPDATE_LEASES, false),
+            grant(Permission::WATCH_PODS, false),
         ];
         assert_eq!(
             told(check(&facts)),
@@ -104,6 +111,8 @@ mod tests {
                 "ok: may get leases in namespace shop",
                 "warn: not allowed to create and update leases in namespace shop: only the state on the object keeps a second driver out (try: a Role in namespace shop with get, create and update on leases)\n\
                  - apiGroups: [\"coordination.k8s.io\"]\n  resources: [\"leases\"]\n  verbs: [get, create, update]",
+                "warn: not allowed to watch pods in namespace shop: a canary that dies is noticed from a list every 2 s (try: a Role in namespace shop with list and watch on pods)\n\
+                 - apiGroups: [\"\"]\n  resources: [\"pods\"]\n  verbs: [list, watch]",
             ]
         );
     }

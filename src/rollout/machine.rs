@@ -17,7 +17,7 @@ use super::segment::Phase;
 use super::state::Rollout;
 use super::stuck::{self, Blackout};
 use crate::metrics::{Observation, Reporter};
-use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, Plan};
+use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, Percent, Plan};
 use crate::verdict::{Analysis, Decision};
 
 /// Decides what a rollout does next. The limits and reasons of drift, deadlines, metrics outages and
@@ -57,8 +57,13 @@ impl Machine {
     /// The same, knowing when the youngest pod of the canary started.
     #[must_use]
     pub fn with_canary_since(mut self, since: Option<Timestamp>) -> Self {
-        self.assessment.know_canary_since(since);
+        self.know_canary_since(since);
         self
+    }
+
+    /// The youngest pod of the canary started then.
+    pub fn know_canary_since(&mut self, since: Option<Timestamp>) {
+        self.assessment.know_canary_since(since);
     }
 
     /// The rollout as it is believed to stand on the object.
@@ -508,16 +513,15 @@ impl Machine {
         }
     }
 
-    /// Whether the canary seems to answer nothing, or the metrics cannot tell: its pods are to be checked.
-    pub fn suspects_pods(&self) -> bool {
-        let expected = match self.rollout.exposure().mirrored() {
-            Some(_) => self.mirror().map_or(0.0, |step| step.expected()),
-            None => {
-                self.step_counts().stable.requests as f64 * self.rollout.exposure().share().share()
-            }
-        };
+    /// Whether a canary without a ready pod cannot stay at `exposure`: where it gets requests of users or is
+    /// suspected already, and elsewhere once the metrics, too, show no answer of it or cannot tell.
+    pub fn needs_pods_at(&self, exposure: Exposure) -> bool {
+        let mirror = self.mirror().filter(|_| exposure.mirrored().is_some());
+        let expected = mirror.map_or(0.0, |step| step.expected());
         let canary = self.mirror_counts().unwrap_or(self.step_counts()).canary;
-        self.outage.lasts()
+        exposure.share() > Percent::ZERO
+            || self.rollout.phase == Phase::Tripped
+            || self.outage.lasts()
             || canary.requests == 0 && expected >= 5.0
             || canary.requests > 0 && canary.failures == canary.requests
     }

@@ -1,5 +1,8 @@
 //! A canary that is worse, in each way that a canary can be.
 
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use kube::api::{Patch, PatchParams};
 use kubectl_canary::rollout::{Cause, EventKind};
 use serde_json::json;
@@ -79,4 +82,48 @@ async fn a_canary_whose_pods_stop_being_ready_is_rolled_back() {
     assert!(ended.told(down), "{:?}", ended.events);
     app.is_restored_to(&before).await;
     app.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the real stack: scripts/test --cluster"]
+async fn a_canary_that_dies_at_50_percent_is_rolled_back_within_two_seconds() {
+    let stack = Stack::open().await;
+    for round in 1..=3 {
+        let app = App::start(&stack, &format!("dies{round}")).await;
+        let before = app.spec().await;
+        let _load = app.load().rate(80.0).start();
+        // The metrics are looked at too seldom to know of it in time.
+        let words = "start reviews --analysis threshold --interval 15s --steps 50:60s,100";
+        let mut driver = app.canary(words).launch();
+        driver
+            .until(|event| matches!(event, EventKind::StepStarted { .. }))
+            .await;
+        app.until_served(50, 50).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+
+        let died = Timestamp::now();
+        let change = json!({"spec": {"replicas": 0}});
+        stack
+            .api("apps/v1", "Deployment", &app.namespace)
+            .patch("reviews-v2", &PatchParams::default(), &Patch::Merge(change))
+            .await
+            .unwrap();
+        let down = |event: &EventKind| {
+            matches!(
+                event,
+                EventKind::RolledBack {
+                    cause: Cause::CanaryDown,
+                    ..
+                }
+            )
+        };
+        let took = driver.until(down).await.at.duration_since(died);
+        assert!(
+            took < SignedDuration::from_secs(2),
+            "{took:?} in round {round}"
+        );
+        assert_eq!(driver.end().await.code, Some(10));
+        app.is_restored_to(&before).await;
+        app.finish().await;
+    }
 }

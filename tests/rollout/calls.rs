@@ -36,7 +36,7 @@ fn unanalyzed() -> Options {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rollout_makes_one_patch_a_step_and_keeps_one_watch() {
+async fn a_rollout_makes_one_patch_a_step_and_keeps_two_watches() {
     let shop = Shop::open().await;
     shop.start(brisk()).await.unwrap();
     let calls = since(&shop, 0);
@@ -45,11 +45,17 @@ async fn a_rollout_makes_one_patch_a_step_and_keeps_one_watch() {
         .filter(|call| call.starts_with("patch"))
         .collect();
     assert_eq!(patches, ["patch virtualservices/reviews 200"; 4]);
-    let watches = calls
+    let watches: Vec<_> = calls
         .iter()
         .filter(|call| call.starts_with("watch"))
-        .count();
-    assert_eq!(watches, 1);
+        .collect();
+    let [object, pods] = watches[..] else {
+        panic!("{watches:?}");
+    };
+    assert!(object.ends_with("virtualservices 200"), "{object}");
+    assert_eq!(pods, "watch pods 200");
+    let lists = calls.iter().filter(|call| *call == "list pods 200").count();
+    assert_eq!(lists, 2, "the one of the preflight, and the watch's");
     let gets = calls
         .iter()
         .filter(|call| *call == "get virtualservices/reviews 200")
@@ -69,6 +75,7 @@ async fn the_preflight_asks_before_the_first_patch() {
             "list apis/networking.istio.io/v1/destinationrules 200",
             "get services/reviews 200",
             "list horizontalpodautoscalers 200",
+            "create apis/authorization.k8s.io/v1/selfsubjectaccessreviews 201",
             "create apis/authorization.k8s.io/v1/selfsubjectaccessreviews 201",
             "create apis/authorization.k8s.io/v1/selfsubjectaccessreviews 201",
             "create apis/authorization.k8s.io/v1/selfsubjectaccessreviews 201",

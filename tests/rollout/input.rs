@@ -217,6 +217,19 @@ async fn a_missing_right_is_refused_with_the_right_that_is_missing() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_rollout_goes_on_without_the_right_to_watch_pods_and_says_what_that_costs() {
+    let shop = Shop::open().await;
+    shop.world.deny(Denial::of("watch", "pods"));
+    let finish = shop.start(brisk()).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::Promoted);
+    let warnings = shop.warnings();
+    let told = warnings.iter().any(|warning| {
+        warning.starts_with("not allowed to watch pods in namespace shop: a canary that dies is ")
+    });
+    assert!(told, "{warnings:?}");
+}
+
 /// What each command that acts on a rollout says to this state annotation.
 async fn said_to(state: &str) -> Vec<String> {
     let shop = Shop::open().await;

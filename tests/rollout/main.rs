@@ -11,6 +11,7 @@ mod healthy;
 mod input;
 mod metrics;
 mod mirror;
+mod pods;
 mod preflight;
 mod preflight_findings;
 mod regression;

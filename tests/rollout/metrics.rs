@@ -263,7 +263,7 @@ async fn a_canary_that_is_scraped_late_is_still_promoted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pods_are_asked_while_prometheus_does_not_answer() {
+async fn pods_are_watched_while_prometheus_does_not_answer() {
     let shop = Shop::open().await;
     let driver = shop.start(brisk());
     let trouble = async {

@@ -79,6 +79,7 @@ async fn a_shop_in_order_is_told_so() {
             "canary v2 has 2 ready pods, stable v1 has 3",
             "may patch and watch virtualservices in namespace shop",
             "may get, create and update leases in namespace shop",
+            "may watch pods in namespace shop",
             "stable v1 has 3 of 3 pods ready",
             "canary v2 has 2 of 2 pods ready",
             "istio-system/prometheus:9090 has 4 series of the two versions, scraped every 1s, the newest sample 0s old",
@@ -116,7 +117,7 @@ async fn a_plan_of_500_routes_makes_the_calls_of_a_plan_of_one() {
         calls.push(made);
     }
     assert_eq!(calls[0], calls[1]);
-    assert_eq!(calls[0].len(), 13, "{:#?}", calls[0]);
+    assert_eq!(calls[0].len(), 14, "{:#?}", calls[0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -145,31 +145,6 @@ async fn an_outage_of_both_versions_is_held_and_not_blamed_on_the_canary() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_canary_without_a_ready_pod_is_rolled_back_at_once() {
-    let shop = Shop::open().await;
-    let driver = shop.start(brisk_with("10:5m,100"));
-    let trouble = async {
-        shop.until_weight(10).await;
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        shop.world
-            .set(|stage| stage.pods("shop", "version=v2").ready(false));
-        shop.world.clock().now()
-    };
-    let (finish, since) = tokio::join!(driver, trouble);
-    let finish = finish.unwrap();
-    assert!(
-        matches!(
-            finish.outcome,
-            Outcome::RolledBack(Cause::CanaryDown | Cause::Regression)
-        ),
-        "{finish:#?}"
-    );
-    shop.assert_restored();
-    let took = finish.at.duration_since(since);
-    assert!(took.as_secs() < 15, "{took:?}");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_canary_that_crashes_before_its_first_request_is_named_as_down() {
     let shop = Shop::open().await;
     // Nothing tells of its requests, as where the callers have no proxies.

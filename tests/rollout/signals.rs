@@ -113,6 +113,10 @@ async fn a_signal_is_heard_while_prometheus_hangs_and_while_pods_are_listed() {
             if fault == "pods" {
                 let hang = ApiFault::Hang { applied: false };
                 shop.world.faults().api(Rule::new(hang).of("pods"));
+                shop.world.set(|stage| {
+                    stage.end_watches();
+                    stage.compact();
+                });
             }
             tokio::time::sleep(Duration::from_secs(7)).await;
             tell.send(Signal::Terminate).unwrap();

@@ -12,7 +12,7 @@ use super::realised_share::RealisedShare;
 use super::regression::combine;
 use super::step_record::StepRecord;
 use super::traffic_split::MetricCounts;
-use super::warmup::Warmup;
+use super::warmup::WarmupClock;
 use crate::verdict::analysis::{Analysis, Decision, StepContext, Verdict};
 use crate::verdict::window::Window;
 
@@ -64,7 +64,7 @@ pub struct Sequential {
     /// Whether the last window held such requests.
     pub(super) mixed: bool,
     /// Since when the canary serves.
-    pub(super) warmup: Warmup,
+    pub(super) warmup: WarmupClock,
     /// What the canary got over the whole rollout of what its weights promised.
     pub(super) realised: RealisedShare,
     /// Whether other rules are known to send to the same versions, so that the canary cannot be expected to
@@ -109,7 +109,7 @@ impl Sequential {
                 .chain(refusals)
                 .chain(slow)
                 .collect(),
-            warmup: Warmup::new(policy.warmup, history.canary_served),
+            warmup: WarmupClock::new(policy.warmup, history.canary_served),
             policy,
             confirmation: Confirmation::default(),
             incident,

@@ -24,14 +24,14 @@ pub enum Warmth {
 
 /// Follows since when the canary serves.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Warmup {
+pub struct WarmupClock {
     lasts: SignedDuration,
     served_before: bool,
     first_served: Option<Timestamp>,
     warmth: Warmth,
 }
 
-impl Warmup {
+impl WarmupClock {
     /// A warm-up that takes so long, of a canary that may have been serving before the rollout.
     pub fn new(lasts: SignedDuration, served_before: bool) -> Self {
         Self {
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn a_pod_warms_up_from_its_first_request_or_from_its_start_if_that_is_later() {
         let of = |served_before, windows: &[(i64, u64, Option<i64>)]| {
-            let mut warmup = Warmup::new(SignedDuration::from_secs(30), served_before);
+            let mut warmup = WarmupClock::new(SignedDuration::from_secs(30), served_before);
             for (end, requests, age) in windows {
                 warmup.note(&window(*end, *requests, *age));
             }
