@@ -14,7 +14,7 @@ use crate::metrics::{
     Answers, Collector, MetricSource, MetricsError, MetricsWarning, MixedLabel, Observation,
     Targets, USUAL_BOUNDS,
 };
-use crate::plan::{AnalysisKind, HumanDuration, Percent, Plan};
+use crate::plan::{AnalysisKind, HumanDuration, Plan};
 use crate::verdict::sequential::{History, Traffic};
 use crate::verdict::{Counts, Window};
 
@@ -27,8 +27,6 @@ const SCRAPES_OF_DURATIONS: i32 = 120;
 const MOST_SAMPLES: usize = 400_000;
 /// How far ahead of ours the clock of Prometheus is looked for.
 const AHEAD: SignedDuration = SignedDuration::from_mins(5);
-/// Requests without which a share is chance.
-const LEAST_OF_SHARE: i64 = 50;
 /// The longest that Prometheus may take for an answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest that it may take for all that lies further back than the least: without it one is only
@@ -48,8 +46,6 @@ pub struct Baseline {
     pub series: usize,
     /// How far back that is.
     pub depth: HumanDuration,
-    /// The canary's share of the requests just before the rollout; `None` of too few.
-    pub canary_share: Option<Percent>,
     /// What limits what the durations show, where they were read.
     pub warnings: Vec<MetricsWarning>,
 }
@@ -105,7 +101,6 @@ pub async fn before(
     }
     Ok(Baseline {
         traffic: reader.traffic(&requests.windows, &history),
-        canary_share: canary_share(&requests.windows),
         history,
         scrape: scrape.map(HumanDuration::from),
         series: requests.quality.series,
@@ -297,20 +292,6 @@ impl Reader<'_> {
             failure_rate: known.failure_rate().unwrap_or(0.0),
         })
     }
-}
-
-/// The canary's share of the requests of late.
-fn canary_share(windows: &[Window]) -> Option<Percent> {
-    let of_late = History::of_late(windows).iter();
-    let mut got = Counts::default();
-    let mut all = Counts::default();
-    for window in of_late {
-        got += window.canary;
-        all += window.canary;
-        all += window.stable;
-    }
-    let [got, all] = [got, all].map(|counts| i64::try_from(counts.requests).unwrap_or(i64::MAX));
-    (all >= LEAST_OF_SHARE).then(|| Percent::of(got, all))
 }
 
 fn failures(seen: &Observation) -> u64 {

@@ -220,7 +220,7 @@ async fn look_back(
         callees_report: recent.as_ref().is_none_or(|recent| recent.callees_report),
         no_codes: recent.as_ref().is_some_and(|recent| recent.no_codes),
         mixed: recent.as_ref().and_then(|recent| recent.mixed.clone()),
-        canary_share: before.canary_share,
+        canary_share: before.history.canary_share(),
         warnings: all_kinds(
             recent.map(|recent| recent.warnings).unwrap_or_default(),
             &before.warnings,

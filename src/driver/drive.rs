@@ -67,6 +67,8 @@ pub async fn drive(context: &mut Context<'_>, guard: LeaseGuard, input: DriveInp
         listener.see(event);
     };
     let analysis = analysis_of(&rollout, &versions.history);
+    let share_before = versions.history.canary_share();
+    let other_callers = share_before.is_some_and(|share| rollout.is_reached_past_weights(share));
     let now = Instant::now();
     let driver = Driver {
         cluster: &context.cluster,
@@ -77,7 +79,7 @@ pub async fn drive(context: &mut Context<'_>, guard: LeaseGuard, input: DriveInp
         signals: std::mem::replace(&mut context.signals, Signals::none()),
         lease: guard.watch(),
         pods: CanaryPods::new(&context.cluster, &rollout, versions),
-        machine: Machine::new(rollout, analysis, stop_at),
+        machine: Machine::new(rollout, analysis, stop_at).with_other_callers(other_callers),
         group: WatchedGroup::new(&context.cluster, group),
         next_look: now,
         signal: None,
@@ -595,6 +597,7 @@ impl Driver<'_> {
             Ok(restored) => {
                 self.group.set(Member::Lead, restored.vs);
                 self.rollback = Some(restored.took);
+                self.machine.rolled_back();
                 Outcome::RolledBack(cause)
             }
             Err(RollbackError::TakenOver(holder)) => {

@@ -10,7 +10,6 @@ use super::version::{Version, version_selector};
 use crate::cluster::{CallError, Permission};
 use crate::istio::{RouteKind, VirtualService, Workloads};
 use crate::metrics::{MetricsError, MetricsWarning, MixedLabel, Targets, TargetsError, Unit};
-use crate::plan::Percent;
 
 /// One moment of the cluster, as far as a rollout depends on it.
 #[derive(Clone, Debug)]
@@ -97,7 +96,7 @@ pub struct Grant {
 }
 
 /// What the metrics hold of the two versions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Samples {
     /// What is counted.
     pub counted: Unit,
@@ -115,8 +114,8 @@ pub struct Samples {
     pub no_codes: bool,
     /// A label with several values where it should have one.
     pub mixed: Option<MixedLabel>,
-    /// The canary's share of the requests of late; `None` of too few.
-    pub canary_share: Option<Percent>,
+    /// The canary's share of the requests of late, 0 to 1; `None` of too few.
+    pub canary_share: Option<f64>,
     /// What limits what they show.
     pub warnings: Vec<MetricsWarning>,
 }

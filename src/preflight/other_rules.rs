@@ -2,11 +2,9 @@
 
 use super::facts::{Facts, Samples};
 use crate::istio::{Route, VirtualService};
-use crate::plan::{Finding, Percent};
+use crate::number::percentage;
+use crate::plan::Finding;
 use crate::rollout::{ObjectName, Rollout};
-
-/// Points by which the canary's share may be above its weight without a word.
-const ROOM: f64 = 0.02;
 
 /// Whether rules that are not chosen send to the versions' hosts too.
 ///
@@ -85,12 +83,11 @@ fn beside(other: &VirtualService, rollout: &Rollout) -> Finding {
 fn past_the_weights(rollout: &Rollout, samples: &Samples) -> Option<Finding> {
     let (share, weight) = (samples.canary_share?, rollout.original_share());
     let canary = &rollout.canary;
-    let room = ROOM.max(weight.share() / 2.0);
-    (share.share() > weight.share() + room).then(|| {
+    rollout.is_reached_past_weights(share).then(|| {
         Finding::warn(
             format!(
-                "{canary} has {} % of the requests at a weight of {weight} %",
-                Percent::whole((share.share() * 100.0).round() as u32)
+                "{canary} has {} of the requests at a weight of {weight} %",
+                percentage(share)
             ),
             "callers that do not follow these routes reach it, and a rollback does not take it from them",
             "routes for those callers: spec.gateways (mesh), spec.exportTo, --also for another VirtualService",

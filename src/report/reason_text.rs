@@ -44,6 +44,9 @@ pub(super) fn reason(reason: &Reason, versions: &Versions) -> String {
                 pods => format!("none of the {pods} pods of {canary} is ready{crashing}"),
             }
         }
+        Reason::StillReached => {
+            format!("callers that do not follow these routes still reach {canary}")
+        }
         Reason::Ended { outcome, by } => format!("{outcome} by {by}"),
         Reason::TakenOver { by } => format!("{by} is driving the rollout now"),
         Reason::RollbackElsewhere => "another process is rolling back".into(),

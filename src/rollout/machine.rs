@@ -36,6 +36,8 @@ pub struct Machine {
     reassert_limit: ReassertLimit,
     /// How often the metrics are scraped, as far as they show it.
     scrape: Option<SignedDuration>,
+    /// Whether callers reached the canary past the weights before the rollout.
+    other_callers: bool,
 }
 
 impl Machine {
@@ -51,6 +53,7 @@ impl Machine {
             outage: MetricsOutage::default(),
             reassert_limit: ReassertLimit::default(),
             scrape: None,
+            other_callers: false,
         }
     }
 
@@ -99,6 +102,23 @@ impl Machine {
     /// Adds to the reasons for what something else than the evidence decided.
     pub fn add_reason(&mut self, why: Reason) {
         self.override_reasons.push(why);
+    }
+
+    /// The same, knowing whether callers reached the canary past the weights before the rollout.
+    #[must_use]
+    pub fn with_other_callers(mut self, reached: bool) -> Self {
+        self.other_callers = reached;
+        self
+    }
+
+    /// The original weights are back.
+    pub fn rolled_back(&mut self) {
+        let evidence = self.assessment.weighed();
+        let share = evidence.and_then(|evidence| evidence.share);
+        if self.other_callers || share.is_some_and(|share| share.got > share.set) {
+            self.override_reasons = self.reasons();
+            self.add_reason(Reason::StillReached);
+        }
     }
 
     /// Whether it gave up setting weights again that another manager keeps changing.

@@ -66,6 +66,8 @@ pub enum Reason {
         /// Whether any keeps crashing.
         crashing: bool,
     },
+    /// The weights are restored, and callers that do not go by them still reach the canary.
+    StillReached,
     /// The rollout was ended by another process.
     Ended {
         /// How.

@@ -22,6 +22,9 @@ pub const ROLLOUT: &str = "kubectl-canary.dev/rollout";
 /// The version of the format that this binary writes, and the newest that it reads.
 const VERSION: u32 = 1;
 
+/// Share of the requests by which the canary may exceed its weight without a word.
+const PAST_WEIGHTS: f64 = 0.02;
+
 /// The most that the state may take; annotations share 256 KiB with everybody else's.
 const MAX_BYTES: usize = 8 * 1024;
 
@@ -221,6 +224,13 @@ impl Rollout {
             .map(Split::original_share)
             .min()
             .unwrap_or_default()
+    }
+
+    /// Whether a canary that has this share of the requests, 0 to 1, while its original weights are in force
+    /// is reached by callers who do not go by them.
+    pub fn is_reached_past_weights(&self, share: f64) -> bool {
+        let weight = self.original_share().share();
+        share > weight + PAST_WEIGHTS.max(weight / 2.0)
     }
 
     /// What tells the versions apart in the metrics: requests, unless every chosen route is of a kind

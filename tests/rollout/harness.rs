@@ -372,6 +372,17 @@ pub fn brisk_with(steps: &str) -> Options {
     }
 }
 
+/// The options that `start` reads from these flags.
+pub fn with_flags<'a>(flags: impl IntoIterator<Item = &'a str>) -> Options {
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: Options,
+    }
+    let words = ["start"].into_iter().chain(flags);
+    <Command as clap::Parser>::parse_from(words).options
+}
+
 /// A queue of signals and the end to send them from.
 pub fn signals() -> (mpsc::UnboundedSender<Signal>, Signals) {
     let (tell, queue) = mpsc::unbounded_channel();

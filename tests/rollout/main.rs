@@ -25,3 +25,4 @@ mod testers;
 mod trip;
 mod watch;
 mod wild_metrics;
+mod wild_routes;

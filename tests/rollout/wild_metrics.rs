@@ -5,7 +5,7 @@ use kubectl_canary::plan::Options;
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Reason, Unusable};
 use kubectl_canary::sandbox::{PrometheusFault, Rule};
 
-use crate::harness::{Shop, brisk_with};
+use crate::harness::{Shop, brisk_with, with_flags};
 
 fn relabelled(label: &str, value: Option<&str>) -> Rule<PrometheusFault> {
     Rule::new(PrometheusFault::Relabelled {
@@ -166,14 +166,8 @@ async fn requests_that_were_delayed_on_purpose_count() {
 
 /// Short, and by evidence.
 fn by_evidence(words: &[&str]) -> Options {
-    #[derive(clap::Parser)]
-    struct Command {
-        #[command(flatten)]
-        options: Options,
-    }
-    let usual = "start --preset quick --dwell 10s --warmup 0s --interval 1s --steps 10,100";
-    let words = usual.split(' ').chain(words.iter().copied());
-    <Command as clap::Parser>::parse_from(words).options
+    let usual = "--preset quick --dwell 10s --warmup 0s --interval 1s --steps 10,100";
+    with_flags(usual.split(' ').chain(words.iter().copied()))
 }
 
 /// A lost route, a broken login: no failure by any rule, and no user is served.

@@ -109,7 +109,7 @@ impl Sequential {
                 .chain(refusals)
                 .chain(slow)
                 .collect(),
-            warmup: WarmupClock::new(policy.warmup, history.canary_served),
+            warmup: WarmupClock::new(policy.warmup, history.canary_served()),
             policy,
             confirmation: Confirmation::default(),
             incident,

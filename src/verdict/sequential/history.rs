@@ -10,7 +10,9 @@ use super::latency;
 use super::stable_rate::StableRate;
 use crate::verdict::{Counts, StatusCode, Window};
 
-/// What tells how things stand when a rollout begins.
+/// Requests without which a share is chance.
+const LEAST_OF_SHARE: u64 = 50;
+/// How long before a rollout tells how things stand when it begins.
 const LATE: SignedDuration = SignedDuration::from_mins(2);
 /// Windows in a row that an outage takes, failures in each, and the most outages in a past.
 const OUTAGE_WINDOWS: usize = 2;
@@ -58,8 +60,8 @@ pub struct History {
     /// How long nearly all requests took at most: the least bound of the histogram that 98 % were
     /// answered within, or its last one; zero where there is no histogram.
     pub longest: SignedDuration,
-    /// Whether the canary got requests just before the rollout began.
-    pub canary_served: bool,
+    /// Requests of stable and canary in the last two minutes.
+    pub lately: [u64; 2],
 }
 
 impl History {
@@ -81,7 +83,7 @@ impl History {
             // They are watched all the same, from what stable does beside the canary.
             refusals: Some(Past::UNKNOWN),
             longest: SignedDuration::ZERO,
-            canary_served: false,
+            lately: [0; 2],
         }
     }
 
@@ -92,9 +94,7 @@ impl History {
         if windows.is_empty() {
             return Self::unknown();
         }
-        let canary_served = Self::of_late(windows)
-            .iter()
-            .any(|window| window.canary.requests > 0);
+        let lately = lately(windows);
         let windows = &without_outages(windows);
         let tails = latency::tails(windows);
         let slow = latency::choose(&tails)
@@ -107,18 +107,35 @@ impl History {
             statuses: past_statuses(windows),
             refusals: past_refusals(windows),
             longest: latency::longest(&tails),
-            canary_served,
+            lately,
         }
     }
 
-    /// The windows of the last two minutes: before that there may have been another rollout.
-    pub fn of_late(windows: &[Window]) -> &[Window] {
-        let Some(newest) = windows.last() else {
-            return windows;
-        };
-        let late = |window: &Window| newest.end.duration_since(window.end) <= LATE;
-        &windows[windows.partition_point(|window| !late(window))..]
+    /// Whether the canary got requests just before the rollout began.
+    pub fn canary_served(&self) -> bool {
+        self.lately[1] > 0
     }
+
+    /// The canary's share of the requests just before, 0 to 1; `None` of too few.
+    pub fn canary_share(&self) -> Option<f64> {
+        let [stable, canary] = self.lately;
+        let all = stable + canary;
+        (all >= LEAST_OF_SHARE).then(|| canary as f64 / all as f64)
+    }
+}
+
+/// Requests of stable and canary just before the rollout. Further back there may have been another one.
+fn lately(windows: &[Window]) -> [u64; 2] {
+    let newest = windows.last().map(|newest| newest.end);
+    let of_late = windows.iter().rev().take_while(|window| {
+        newest.is_some_and(|newest| newest.duration_since(window.end) <= LATE)
+    });
+    of_late.fold([0; 2], |[stable, canary], window| {
+        [
+            stable + window.stable.requests,
+            canary + window.canary.requests,
+        ]
+    })
 }
 
 /// The newest windows that suffice.

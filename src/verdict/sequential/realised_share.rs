@@ -5,8 +5,10 @@
 
 use crate::verdict::Window;
 
-/// Nominal requests of the canary before which nothing is said of its share.
+/// Nominal requests of the canary before which nothing is said of what it lacks, and requests that it must
+/// have got before it is said that they are too many.
 const LEAST: f64 = 50.0;
+const LEAST_GOT: f64 = 10.0;
 /// Standard deviations of a random split that are put down to chance. It is asked at every window.
 const CHANCE: f64 = 3.0;
 /// Part of its nominal requests below which the canary evidently gets less than its weight says: proxies
@@ -41,28 +43,24 @@ impl RealisedShare {
         CHANCE * self.variance.sqrt()
     }
 
-    fn is_known(&self) -> bool {
-        self.nominal >= LEAST
-    }
-
     fn is_less(&self) -> bool {
-        self.canary < LESS * self.nominal - self.chance()
+        self.nominal >= LEAST && self.canary < LESS * self.nominal - self.chance()
     }
 
     /// The canary evidently gets less than half of what its weight says.
     pub fn is_starved(&self) -> bool {
-        self.is_known() && self.canary < STARVED * self.nominal
+        self.nominal >= LEAST && self.canary < STARVED * self.nominal
     }
 
     /// Callers evidently reach the canary past the weights.
     pub fn is_exceeded(&self) -> bool {
-        self.is_known() && self.canary > MORE * self.nominal + self.chance()
+        self.canary >= LEAST_GOT && self.canary > MORE * self.nominal + self.chance()
     }
 
     /// The share that the canary really gets and the one that was set, each 0 to 1, where they differ by
     /// more than chance and delays explain.
     pub fn deviation(&self) -> Option<(f64, f64)> {
-        let differs = self.is_known() && (self.is_less() || self.is_exceeded());
+        let differs = self.is_less() || self.is_exceeded();
         differs.then(|| (self.canary / self.all, self.nominal / self.all))
     }
 
@@ -72,7 +70,7 @@ impl RealisedShare {
     /// `φ = n1 / (w T)`, and of stable's `T - n1` requests `(1 - w) φ T` followed. 0 as long as chance
     /// explains what is missing.
     pub fn unrelated(&self) -> f64 {
-        if !self.is_less() || self.nominal <= 0.0 {
+        if !self.is_less() {
             return 0.0;
         }
         let (followed, share) = (self.canary / self.nominal, self.nominal / self.all);
@@ -111,7 +109,8 @@ mod tests {
             (8_000, 2_000, 0.1, Some((0.2, 0.1))),
             // Of few requests nothing is said.
             (40, 0, 0.5, None),
-            (60, 60, 0.01, None),
+            (60, 9, 0.01, None),
+            (60, 60, 0.01, Some((0.5, 0.01))),
         ] {
             let realised = seen(stable, canary, share);
             let found = realised

@@ -35,7 +35,7 @@ pub(super) fn history() -> History {
         statuses: Vec::new(),
         refusals: None,
         longest: SignedDuration::ZERO,
-        canary_served: false,
+        lately: [0; 2],
     }
 }
 

@@ -24,7 +24,7 @@ fn history(statuses: bool) -> History {
         statuses: statuses.then_some((NOT_FOUND, past)).into_iter().collect(),
         refusals: None,
         longest: SignedDuration::ZERO,
-        canary_served: false,
+        lately: [0; 2],
     }
 }
 
