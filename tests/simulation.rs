@@ -2,12 +2,14 @@
 //!
 //! A small part of `cargo bench --bench grid`, which measures the same promises over the whole grid.
 
+use jiff::SignedDuration;
 use kubectl_canary::driver::analysis;
-use kubectl_canary::plan::{HumanDuration, Options, Plan};
+use kubectl_canary::plan::{Forecast, HumanDuration, Options, Plan};
 use kubectl_canary::simulate::{
-    Disturbance, Lag, Outage, RunSummary, Scenario, Simulator, Warmup, simulate_many,
+    Disturbance, DurationModel, Lag, Outage, RunSummary, Scenario, SimulatedWorld, Simulator,
+    Warmup, simulate_many,
 };
-use kubectl_canary::verdict::sequential::History;
+use kubectl_canary::verdict::sequential::{History, Traffic};
 
 const SEED: u64 = 20_260_101;
 
@@ -282,4 +284,144 @@ fn an_absolute_limit_keeps_the_bound() {
         let table = rollouts(&worse, &plan, 30);
         at_most(0, table.promoted.share, 30);
     }
+}
+
+/// The forecast for a healthy scenario, from the past that its first rollout sees.
+fn forecast(healthy: &Scenario, plan: &Plan) -> (Forecast, History) {
+    let scrape = plan.judgement.scrape.signed().as_secs_f64();
+    let past = SimulatedWorld::new(healthy, scrape, SEED).history();
+    let history = History::from_windows(&past);
+    let traffic = Traffic {
+        per_second: healthy.requests_per_second,
+        failure_rate: healthy.stable,
+    };
+    let forecast = Forecast::of(plan, traffic, 0, 100).unwrap();
+    let forecast = forecast.with_power(plan, &history, SignedDuration::ZERO);
+    (forecast, history)
+}
+
+#[test]
+fn a_worse_canary_is_caught_when_it_was_forecast_to_be() {
+    let plan = plan(HumanDuration::ZERO);
+    // The verdict comes a scrape after the canary's traffic is taken away.
+    let confirmed = 15.0;
+    for (per_second, stable) in [(10.0, 0.001), (100.0, 0.0), (100.0, 0.001), (100.0, 0.01)] {
+        let healthy = Scenario {
+            stable,
+            ..scenario(per_second)
+        };
+        let (forecast, history) = forecast(&healthy, &plan);
+        let failures = forecast.power[0].subject;
+        for added in [0.01, 0.02, 0.05] {
+            let caught = forecast.detects(&plan, &history, SignedDuration::ZERO, (failures, added));
+            let Some(caught) = caught.filter(|_| added >= 1.5 * smallest(&forecast)) else {
+                continue;
+            };
+            let worse = Scenario {
+                added,
+                ..healthy.clone()
+            };
+            let table = rollouts(&worse, &plan, 60);
+            let ours = caught.after.signed().as_secs_f64() + confirmed;
+            let median = table.seconds.median;
+            println!(
+                "+{added}: {ours} s for {median} s, {} for {}",
+                caught.bad, table.excess.median
+            );
+            assert!(
+                (0.5..2.0).contains(&(ours / median)),
+                "{ours} s for {median} s"
+            );
+            let bad = caught.bad / table.excess.median;
+            assert!(
+                (0.33..3.0).contains(&bad),
+                "{caught:?} for {}",
+                table.excess.median
+            );
+        }
+    }
+}
+
+#[test]
+fn a_slower_canary_is_caught_when_it_was_forecast_to_be() {
+    let plan = plan(HumanDuration::ZERO);
+    for (per_second, slowdown) in [(10.0, 2.0), (100.0, 1.3), (100.0, 2.0), (1e3, 1.5)] {
+        let latency = |slowdown| DurationModel {
+            median_ms: 40.0,
+            spread: 0.8,
+            slowdown,
+            jitter: 0.02,
+        };
+        let healthy = Scenario {
+            latency: Some(latency(1.0)),
+            ..scenario(per_second)
+        };
+        let (forecast, history) = forecast(&healthy, &plan);
+        // The world's own model of who takes longer than a bound.
+        let longer = |bound: f64, slowdown: f64| {
+            let z = (bound / (40.0 * slowdown)).ln() / 0.8;
+            1.0 / (1.0 + (1.702 * z).exp())
+        };
+        let caught = history.slow.iter().filter_map(|(bound, _)| {
+            let of_bound = |subject| {
+                serde_json::to_value(subject).unwrap()["boundMs"].as_f64() == Some(*bound)
+            };
+            let power = forecast
+                .power
+                .iter()
+                .find(|power| of_bound(power.subject))?;
+            let excess = longer(*bound, slowdown) - longer(*bound, 1.0);
+            let caught = (power.subject, excess);
+            forecast.detects(&plan, &history, SignedDuration::ZERO, caught)
+        });
+        let first = caught.map(|caught| caught.after).min().unwrap();
+        let slower = Scenario {
+            latency: Some(latency(slowdown)),
+            ..healthy.clone()
+        };
+        let table = rollouts(&slower, &plan, 40);
+        let (ours, median) = (first.signed().as_secs_f64() + 15.0, table.seconds.median);
+        println!("{slowdown} times at {per_second}: {ours} s for {median} s");
+        assert!(
+            (0.5..2.0).contains(&(ours / median)),
+            "{ours} s for {median} s"
+        );
+    }
+}
+
+#[test]
+fn the_smallest_regression_that_is_seen_is_where_half_of_them_are() {
+    let plan = plan(HumanDuration::ZERO);
+    for (per_second, stable) in [
+        (0.2, 0.001),
+        (1.0, 0.001),
+        (10.0, 0.0),
+        (10.0, 0.01),
+        (100.0, 0.0),
+        (100.0, 0.001),
+        (1e3, 0.001),
+        (1e3, 0.01),
+    ] {
+        let healthy = Scenario {
+            stable,
+            ..scenario(per_second)
+        };
+        let smallest = smallest(&forecast(&healthy, &plan).0);
+        let caught = |times: f64| {
+            let worse = Scenario {
+                added: times * smallest,
+                ..healthy.clone()
+            };
+            rollouts(&worse, &plan, 60).rolled_back.share
+        };
+        let (half, twice) = (caught(0.5), caught(2.0));
+        println!("+{smallest}: {half} of half of it, {twice} of twice");
+        assert!(half < 0.5, "{half} of +{}", 0.5 * smallest);
+        assert!(twice > 0.8, "{twice} of +{}", 2.0 * smallest);
+    }
+}
+
+/// The smallest excess of failures that is caught.
+fn smallest(forecast: &Forecast) -> f64 {
+    forecast.power[0].smallest.unwrap()
 }

@@ -9,14 +9,17 @@ use clap::{Args, ValueEnum};
 use super::rollout_args::plan_file;
 use crate::driver::analysis;
 use crate::error::CommandError;
-use crate::plan::{HumanDuration, Options, Percent, Plan};
+use crate::plan::{Forecast, HumanDuration, Options, Percent, Plan};
 use crate::report::Simulation;
 use crate::simulate::{
     Disturbance, DurationModel, Lag, Outage, PastOutage, RunEnding, RunSummary, Scenario,
     SimulatedRun, SimulatedWorld, Simulator, SlowStart, Warmup, simulate_many,
 };
 use crate::verdict::Analysis;
-use crate::verdict::sequential::History;
+use crate::verdict::sequential::{History, Subject, Traffic};
+
+/// What the weights of a route usually sum to.
+const WEIGHTS: i64 = 100;
 
 /// What `simulate` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -265,17 +268,28 @@ pub fn simulate(args: &Simulate, tick: &(dyn Fn() + Sync)) -> Result<Simulation,
         None => None,
     };
     let scenario = args.simulated.scenario(plan.weighs_durations());
+    let age = args.simulated.canary_age.unwrap_or_default().signed();
     let simulator = Simulator {
         plan: &plan,
         scenario: &scenario,
-        canary_age: args
-            .simulated
-            .canary_age
-            .map_or(0.0, |age| age.signed().as_secs_f64()),
+        canary_age: age.as_secs_f64(),
     };
     let analysis_of = |world: &mut SimulatedWorld<'_>| -> Box<dyn Analysis> {
         analysis(&plan, &History::from_windows(&world.history()))
     };
+    let history = History::from_windows(
+        &SimulatedWorld::new(&scenario, scrape.signed().as_secs_f64(), args.seed).history(),
+    );
+    let traffic = Traffic {
+        per_second: scenario.requests_per_second,
+        failure_rate: scenario.stable,
+    };
+    let forecast = Forecast::of(&plan, traffic, 0, WEIGHTS);
+    let forecast = forecast.map(|forecast| forecast.with_power(&plan, &history, age));
+    let worse = scenario.added > 0.0 && scenario.onset <= 0.0;
+    let detected = forecast.as_ref().filter(|_| worse).and_then(|forecast| {
+        forecast.detects(&plan, &history, age, (Subject::Failures, scenario.added))
+    });
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let runs = simulate_many(args.runs as usize, args.seed, threads, |seed| {
         let run = simulator.run(seed, analysis_of, &mut |_| {});
@@ -292,6 +306,8 @@ pub fn simulate(args: &Simulate, tick: &(dyn Fn() + Sync)) -> Result<Simulation,
         seed: args.seed,
         version: Simulation::VERSION,
         summary: RunSummary::of(&runs),
+        forecast,
+        detected,
         scenario,
         plan,
         median_run: runs[median],

@@ -2,6 +2,8 @@
 
 use std::mem::discriminant;
 
+use jiff::SignedDuration;
+
 use super::version_facts::{VersionFacts, counted_for};
 use crate::context::Context;
 use crate::discovery::{
@@ -160,7 +162,11 @@ pub async fn prepare(
         rollout.plan = Plan::measured(options, scrape)?;
     }
     rollout.lookback = before.as_ref().map(|before| before.depth);
-    let forecast = forecast(&rollout, first, before.as_ref());
+    // Pods of unknown age count as new ones, as in the analysis.
+    let age = canary_since.map_or(SignedDuration::ZERO, |since| {
+        rollout.began.duration_since(since)
+    });
+    let forecast = forecast(&rollout, first, before.as_ref(), age);
     findings.extend(
         forecast
             .as_ref()
@@ -241,12 +247,19 @@ fn all_kinds(mut warnings: Vec<MetricsWarning>, more: &[MetricsWarning]) -> Vec<
     warnings
 }
 
-fn forecast(rollout: &Rollout, first: usize, before: Option<&Baseline>) -> Option<Forecast> {
+fn forecast(
+    rollout: &Rollout,
+    first: usize,
+    before: Option<&Baseline>,
+    age: SignedDuration,
+) -> Option<Forecast> {
     let shared = rollout.all_routes().map(Split::shared).min()?;
     let mut plan = rollout.plan.clone();
     // There is no histogram of how long connections take.
     plan.judgement.ignore_latency |= rollout.counted() == Unit::Connections;
-    Forecast::of(&plan, before?.traffic?, first, shared)
+    let before = before?;
+    let forecast = Forecast::of(&plan, before.traffic?, first, shared)?;
+    Some(forecast.with_power(&plan, &before.history, age))
 }
 
 fn first_step(

@@ -4,16 +4,16 @@ use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::outlook::{ForecastStep, Outlook, coarse, total};
+use super::power::{DetectedRegression, MetricPower, metrics};
+use super::remedy::{Remedy, remedies};
 use super::{AnalysisKind, Exposure, Finding, HumanDuration, OnStuck, Percent, Plan, Steps};
-use crate::verdict::sequential::promotion::EXCESSES;
-use crate::verdict::sequential::{Preset, Traffic};
+use crate::verdict::sequential::{History, Preset, Subject, Traffic};
 
 /// Failed requests of a broken canary below which a smaller first step is not worth a word.
 const CHEAP: f64 = 20.0;
 /// A rollout that trips has seen at least this many failures.
 const LEAST: f64 = 3.0;
-/// A deadline so far away that it is none.
-const NEVER: SignedDuration = SignedDuration::from_hours(24 * 365);
 
 /// How long a rollout of an equal canary takes, and what a worse one could do. Good to a quarter.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -37,18 +37,12 @@ pub struct Forecast {
     pub smaller: Option<SmallerStep>,
     /// What each preset would make of the same steps; empty where none is used.
     pub presets: Vec<PresetForecast>,
-}
-
-/// One step before 100 %.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ForecastStep {
-    /// What the canary gets.
-    pub exposure: Exposure,
-    /// Whether the canary is judged at it by users' requests.
-    pub judged: bool,
-    /// How long it takes; `None` where its time is up before there is a verdict.
-    pub takes: Option<HumanDuration>,
+    /// What would help where traffic is low or a step reaches no verdict, the quickest first; at most
+    /// three.
+    pub remedies: Vec<Remedy>,
+    /// What the analysis would notice of each metric; empty where nothing is compared or no past is
+    /// known.
+    pub power: Vec<MetricPower>,
 }
 
 /// A first step that costs less.
@@ -103,8 +97,43 @@ impl Forecast {
             broken_at,
             smaller: outlook.smaller(plan, judged, broken, shared),
             presets: outlook.presets(plan),
+            remedies: remedies(outlook, plan, total(&steps)),
+            power: Vec::new(),
             steps,
         })
+    }
+
+    /// The same with what the analysis would notice that starts from `history`; `age` is that of the
+    /// canary's youngest pod at the start.
+    #[must_use]
+    pub fn with_power(self, plan: &Plan, history: &History, age: SignedDuration) -> Self {
+        let power = self.outlook(plan).power(plan, history, age);
+        Self {
+            power: power.iter().flat_map(metrics).collect(),
+            ..self
+        }
+    }
+
+    /// When a canary is caught whose rate of bad requests exceeds stable's by `excess`, a share.
+    pub fn detects(
+        &self,
+        plan: &Plan,
+        history: &History,
+        age: SignedDuration,
+        (subject, excess): (Subject, f64),
+    ) -> Option<DetectedRegression> {
+        let power = self.outlook(plan).power(plan, history, age)?;
+        DetectedRegression::of(&power, subject, excess)
+    }
+
+    fn outlook(&self, plan: &Plan) -> Outlook {
+        Outlook {
+            traffic: Traffic {
+                per_second: self.requests_per_second,
+                failure_rate: self.failure_rate,
+            },
+            first: plan.step_count() - 1 - self.steps.len(),
+        }
     }
 
     /// Whether a verdict can be had in time; if not, what to change.
@@ -121,105 +150,15 @@ impl Forecast {
             OnStuck::Hold => "the rollout would hold there until promote",
             OnStuck::Promote => "the rollout would continue without a verdict",
         };
-        Some(Finding::warn(what, why, self.remedies(plan)))
-    }
-
-    fn remedies(&self, plan: &Plan) -> String {
-        let outlook = Outlook {
-            traffic: Traffic {
-                per_second: self.requests_per_second,
-                failure_rate: self.failure_rate,
-            },
-            first: plan.step_count() - 1 - self.steps.len(),
-        };
-        let mut remedies = Vec::new();
-        let mut patient = plan.clone();
-        patient.step_timeout = NEVER.into();
-        let longest = outlook
-            .steps(&patient)
-            .iter()
-            .map(|step| step.takes)
-            .try_fold(HumanDuration::ZERO, |longest, takes| {
-                Some(longest.max(takes?))
-            });
-        // A forecast may be wrong by a quarter, and a week is no deadline.
-        if let Some(longest) = longest
-            && longest < HumanDuration::minutes(7 * 24 * 60)
-        {
-            let hours = (longest.signed().as_secs_f64() * 1.5 / 3600.0).ceil();
-            remedies.push(format!("--step-timeout {hours}h"));
-        }
-        if plan.judgement.analysis == AnalysisKind::Sequential {
-            let tolerable = EXCESSES.into_iter().map(percent).find(|&excess| {
-                let mut wider = plan.clone();
-                wider.judgement.tolerance = Some(excess);
-                total(&outlook.steps(&wider)).is_some()
-            });
-            remedies.extend(tolerable.map(|excess| format!("--tolerance {excess}%")));
-        }
+        let mut flags: Vec<_> = self.remedies.iter().filter_map(Remedy::flag).collect();
         if plan.on_inconclusive == OnStuck::Rollback {
-            remedies.push("--on-inconclusive hold".into());
+            flags.push("--on-inconclusive hold");
         }
-        remedies.join(" or ")
+        Some(Finding::warn(what, why, flags.join(" or ")))
     }
-}
-
-/// What a forecast is made from.
-#[derive(Clone, Copy)]
-struct Outlook {
-    traffic: Traffic,
-    first: usize,
 }
 
 impl Outlook {
-    /// A sample comes half a scrape late on average, and is seen half a look after that.
-    fn lag(plan: &Plan) -> SignedDuration {
-        (plan.judgement.scrape.signed() + plan.interval.signed()) / 2
-    }
-
-    fn steps(self, plan: &Plan) -> Vec<ForecastStep> {
-        let compared = self.first..plan.step_count() - 1;
-        compared
-            .map(|index| ForecastStep {
-                exposure: plan.exposure(index),
-                judged: plan.exposure(index).is_share(),
-                takes: self.in_step(plan, index).map(|(time, _)| time),
-            })
-            .collect()
-    }
-
-    /// How long a step takes, and the excess that it rules out.
-    fn in_step(self, plan: &Plan, index: usize) -> Option<(HumanDuration, f64)> {
-        let judgement = plan.judgement;
-        let share = plan.exposure(index).share().share();
-        let dwell = plan.dwell_of(index).signed();
-        if !plan.exposure(index).is_share() {
-            return Some(((dwell + Self::lag(plan)).into(), 1.0));
-        }
-        let counted = seconds(judgement.min_requests as f64 / (self.traffic.per_second * share))?;
-        let (time, excess) = match judgement.analysis {
-            AnalysisKind::Threshold => {
-                // What is neither above the limit nor beyond the margin passes.
-                let limit = judgement.max_error_rate.map_or(1.0, Percent::share);
-                let excess = limit.min(self.traffic.failure_rate + judgement.margin.share());
-                (counted.max(dwell), excess)
-            }
-            AnalysisKind::Sequential => {
-                let mut policy = plan.policy();
-                policy.dwell = dwell;
-                let next = (index + 2 < plan.step_count())
-                    .then(|| plan.exposure(index + 1).share().share());
-                let (time, excess) = self.traffic.time_in_step(share, next, &policy)?;
-                match judgement.max_error_rate {
-                    Some(_) => (time.max(counted), excess),
-                    None => (time, excess),
-                }
-            }
-        };
-        let time = time + Self::lag(plan);
-        (time <= plan.step_timeout.signed()).then(|| (time.into(), excess))
-    }
-
     /// Failed requests until a canary that fails all of them has no traffic any more.
     fn broken(self, plan: &Plan, weight: Percent) -> f64 {
         let share = weight.share();
@@ -228,7 +167,7 @@ impl Outlook {
             // At 100 % nothing is beside the canary: what is left is the lag.
             AnalysisKind::Sequential => self
                 .traffic
-                .time_to_detect(share, 1.0, &plan.policy())
+                .time_to_detect(share, 1.0, &plan.policy().while_cold())
                 .unwrap_or_default(),
             AnalysisKind::Threshold => SignedDuration::ZERO,
         };
@@ -242,7 +181,7 @@ impl Outlook {
             return None;
         }
         let ideal = self.traffic.first_step(asked.share(), &plan.policy());
-        let weight = percent(coarse(ideal));
+        let weight = Percent::nearest(coarse(ideal));
         if weight.share() > 0.5 * asked.share() {
             return None;
         }
@@ -294,41 +233,4 @@ impl Outlook {
             })
             .collect()
     }
-
-    /// The excess of failures that the last comparison does not rule out.
-    fn left_open(self, plan: &Plan) -> Option<f64> {
-        let mut compared = self.first..plan.step_count() - 1;
-        let last = compared.rfind(|&step| plan.exposure(step).is_share())?;
-        self.in_step(plan, last).map(|(_, excess)| excess)
-    }
-
-    /// The failure rate of a canary with that excess.
-    fn overlooks(self, plan: &Plan, excess: f64) -> f64 {
-        let allowed = plan.policy().promotion_ratio * self.traffic.failure_rate + excess;
-        allowed.min(1.0)
-    }
-}
-
-fn total(steps: &[ForecastStep]) -> Option<HumanDuration> {
-    let mut sum = SignedDuration::ZERO;
-    for step in steps {
-        sum += step.takes?.signed();
-    }
-    Some(sum.into())
-}
-
-fn seconds(seconds: f64) -> Option<SignedDuration> {
-    (seconds < NEVER.as_secs_f64()).then(|| SignedDuration::from_secs_f64(seconds))
-}
-
-/// The share as a percentage, exact to a thousandth of a percent.
-fn percent(share: f64) -> Percent {
-    Percent::of((share * 100_000.0).round() as i64, 100_000)
-}
-
-/// Rounded up to one digit, as a person would choose it.
-fn coarse(share: f64) -> f64 {
-    let digit = 10_f64.powf(share.log10().floor());
-    // A share that is round already must not be pushed up by the last bit.
-    (share / digit - 1e-9).ceil() * digit
 }

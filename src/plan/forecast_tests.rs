@@ -1,7 +1,11 @@
 //! What a forecast says, as tables.
 
-use super::{AnalysisKind, Forecast, HumanDuration, OnStuck, Options, Percent, Plan};
-use crate::verdict::sequential::{Preset, Traffic};
+use jiff::SignedDuration;
+
+use super::{AnalysisKind, Forecast, HumanDuration, OnStuck, Options, Percent, Plan, RemedyChange};
+use crate::verdict::sequential::dispersion::Dispersion;
+use crate::verdict::sequential::history::Past;
+use crate::verdict::sequential::{History, Preset, Subject, Traffic};
 
 fn plan(options: Options, scrape: u32) -> Plan {
     Plan::measured(options, HumanDuration::seconds(scrape)).unwrap()
@@ -37,10 +41,11 @@ fn the_whole_way_takes_what_simulation_took() {
 #[test]
 fn a_broken_canary_costs_what_a_scrape_lets_through() {
     for (per_second, scrape, steps, expected) in [
-        (1_000.0, 15, "1,10,50,100", 100.0),
-        (1_000.0, 1, "1,10,50,100", 10.0),
-        (10_000.0, 5, "0.1,10,50,100", 50.0),
-        (0.1, 15, "1,10,50,100", 3.0),
+        // Means of simulated rollouts.
+        (1_000.0, 15, "1,10,50,100", 106.6),
+        (1_000.0, 1, "1,10,50,100", 14.9),
+        (10_000.0, 5, "0.1,10,50,100", 57.0),
+        (0.1, 15, "1,10,50,100", 7.2),
     ] {
         let options = Options {
             steps: Some(steps.parse().unwrap()),
@@ -122,7 +127,7 @@ fn too_little_traffic_is_said_with_what_helps() {
     );
     assert_eq!(
         finding.fix.as_deref(),
-        Some("--step-timeout 5h or --tolerance 2%")
+        Some("--preset quicker or --step-timeout 5h")
     );
     let wider = Options {
         tolerance: Some("2".parse().unwrap()),
@@ -183,4 +188,92 @@ fn nothing_is_forecast_from_nothing() {
         Forecast::of(&plan(Options::default(), 15), traffic, 0, 100),
         None
     );
+}
+
+#[test]
+fn what_helps_reaches_what_it_promises() {
+    let plan = plan(Options::default(), 15);
+    for (per_second, failure_rate) in [(0.1, 0.001), (1.0 / 6.0, 0.001), (0.5, 0.0), (1.0, 0.01)] {
+        let traffic = Traffic {
+            per_second,
+            failure_rate,
+        };
+        let forecast = Forecast::of(&plan, traffic, 0, 100).unwrap();
+        println!(
+            "{per_second}: {:?} {:#?}",
+            forecast.total, forecast.remedies
+        );
+        assert!(forecast.remedies.len() >= 2, "{forecast:#?}");
+        assert!(forecast.remedies.is_sorted_by_key(|remedy| remedy.total));
+        for remedy in &forecast.remedies {
+            let (plan, traffic) = match &remedy.change {
+                RemedyChange::Flag { flag } => (with_flag(flag), traffic),
+                RemedyChange::SyntheticRequests { per_second: more } => {
+                    let per_second = per_second + more;
+                    (
+                        plan.clone(),
+                        Traffic {
+                            per_second,
+                            ..traffic
+                        },
+                    )
+                }
+            };
+            let then = Forecast::of(&plan, traffic, 0, 100).unwrap().total;
+            assert_eq!(then, Some(remedy.total), "{remedy:?}");
+            assert!(forecast.total.is_none_or(|now| remedy.total < now));
+        }
+    }
+    for per_second in [2.0, 100.0, 1e4] {
+        let busy = forecast(per_second, 0.001, Options::default(), 15);
+        assert!(busy.remedies.is_empty(), "{per_second}: {busy:#?}");
+    }
+}
+
+#[test]
+fn what_fails_on_mirrored_requests_fails_for_nobody() {
+    let options = Options {
+        steps: Some("mirror:10:2m,1,10,50,100".parse().unwrap()),
+        ..Options::default()
+    };
+    let plan = plan(options, 15);
+    let quiet = Past {
+        bad: 200,
+        requests: 200_000,
+        dispersion: Dispersion::POISSON,
+    };
+    let history = History {
+        failures: quiet,
+        refusals: Some(quiet),
+        ..History::unknown()
+    };
+    let traffic = Traffic {
+        per_second: 100.0,
+        failure_rate: 0.001,
+    };
+    let forecast = Forecast::of(&plan, traffic, 0, 1000).unwrap();
+    let now = SignedDuration::ZERO;
+    let known = forecast.clone().with_power(&plan, &history, now);
+    let subjects: Vec<_> = known.power.iter().map(|power| power.subject).collect();
+    assert_eq!(subjects, [Subject::Failures, Subject::Refusals]);
+    let caught = known.power[0].example.unwrap();
+    assert_eq!((caught.excess, caught.bad), (0.01, 0.0));
+    assert!(caught.after < HumanDuration::minutes(5), "{caught:?}");
+    let unknown = forecast.with_power(&plan, &History::unknown(), now);
+    assert!(
+        unknown.power.is_empty(),
+        "nothing is said of an unknown rate"
+    );
+}
+
+/// The default plan with this flag.
+fn with_flag(flag: &str) -> Plan {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+    let words = std::iter::once("plan").chain(flag.split(' '));
+    let line = <Line as clap::Parser>::try_parse_from(words).unwrap();
+    plan(line.options, 15)
 }

@@ -126,7 +126,8 @@ pub struct Options {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ignore_client_errors: bool,
 
-    /// How long new canary pods may have cold-start errors [default: 30s].
+    /// How long the canary may have cold-start errors from its first request or the start of its youngest
+    /// pod on; slow starts get four times as long [default: 30s, 10s with the quicker presets].
     #[arg(long, value_name = "DURATION", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<HumanDuration>,

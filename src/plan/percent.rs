@@ -53,6 +53,11 @@ impl Percent {
         f64::from(self.0) / f64::from(Self::HUNDRED.0)
     }
 
+    /// The percentage closest to a share between 0 and 1.
+    pub(super) fn nearest(share: f64) -> Self {
+        Self::of((share * 100_000.0).round() as i64, 100_000)
+    }
+
     /// The largest whole part of `total` that is not more than this percentage of it.
     pub fn floor_of(self, total: i64) -> i64 {
         let part = i128::from(total) * i128::from(self.0) / i128::from(Self::HUNDRED.0);

@@ -135,8 +135,9 @@ impl Plan {
     pub fn measured(options: Options, scrape: HumanDuration) -> Result<Self, PlanError> {
         let analysis = options.analysis.unwrap_or_default();
         let preset = options.preset.unwrap_or_default();
+        let usual = preset.policy(scrape.signed());
         let usual_dwell = match analysis {
-            AnalysisKind::Sequential => preset.policy(scrape.signed()).dwell.into(),
+            AnalysisKind::Sequential => usual.dwell.into(),
             AnalysisKind::Threshold => HumanDuration::seconds(60),
         };
         let plan = Self {
@@ -159,7 +160,7 @@ impl Plan {
                 tolerance: options.tolerance,
                 ignore_latency: options.ignore_latency,
                 ignore_client_errors: options.ignore_client_errors,
-                warmup: options.warmup.unwrap_or(HumanDuration::seconds(30)),
+                warmup: options.warmup.unwrap_or(usual.warmup.into()),
                 scrape,
                 max_error_rate: options.max_error_rate.or(match analysis {
                     AnalysisKind::Sequential => None,

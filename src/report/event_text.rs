@@ -212,6 +212,7 @@ impl EventText<'_> {
             prometheus,
             expected,
             requests_per_second,
+            power,
             resumed_from,
         } = kind
         else {
@@ -257,6 +258,10 @@ impl EventText<'_> {
                 self.memory.versions.stable
             );
             self.add("excluded", Tone::Caution, text);
+        }
+        if let Some(power) = power {
+            let text = forecast::detects(power, power.example);
+            self.add("detects", Tone::Plain, text);
         }
         self.add("metrics", Tone::Plain, escape(prometheus).into());
     }

@@ -66,6 +66,7 @@ mod tests {
     fn a_regression_reads_like_a_report() {
         insta::assert_snapshot!(told(&test_events::regression()), @"
         12:00:00 plan         shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9m at 212 req/s
+                 detects             +1 pp failures in 4m with 9.2 failed requests; from +0.2 pp on
                  metrics             istio-system/prometheus:9090
         12:00:00 step 1/4     1 %    weights 99/1, was 100/0
         12:00:04 traffic      1 %    v2 is receiving traffic: 2 of 214 requests
@@ -129,6 +130,7 @@ mod tests {
         }
         insta::assert_snapshot!(told(&[event(0, planned()), event(600, end)]), @"
         12:00:00 plan         shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9m at 212 req/s
+                 detects             +1 pp failures in 4m with 9.2 failed requests; from +0.2 pp on
                  metrics             istio-system/prometheus:9090
         12:10:00 promoted     100 %  shop/reviews: all traffic on v2 after 2m; 64 of 452 requests failed on v2
         ");
@@ -243,6 +245,7 @@ mod tests {
         12:00:00 resume       shop/reviews 3 routes (http[a], http[b], 1 more) v1 -> v2 at 1, 10, 50, 100 %; about 9m at 212 req/s; taken over from ci@runner-7/4711
                  skipped             1 %: v2 already has it
                  excluded            http[internal] stays on v1
+                 detects             +1 pp failures in 4m with 9.2 failed requests; from +0.2 pp on
                  metrics             istio-system/prometheus:9090
         ");
     }
@@ -286,6 +289,7 @@ mod tests {
         };
         insta::assert_snapshot!(told(&[event(0, planned()), event(86_400, back)]), @"
         12:00:00 plan         shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9m at 212 req/s
+                 detects             +1 pp failures in 4m with 9.2 failed requests; from +0.2 pp on
                  metrics             istio-system/prometheus:9090
         12:00:00 rolled back         shop/reviews: original weights 100/0 restored and verified in 18ms; 0 of 12 requests failed on v2
         ");

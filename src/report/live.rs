@@ -242,6 +242,7 @@ mod tests {
         }
         insta::assert_snapshot!(terminal.contents(), @"
         12:00:00 plan         shop/reviews http[primary] v1 -> v2 at 1, 10, 50, 100 %; about 9m at 212 req/s
+                 detects             +1 pp failures in 4m with 9.2 failed requests; from +0.2 pp on
                  metrics             istio-system/prometheus:9090
         12:00:00 step 1/4     1 %    weights 99/1, was 100/0
         12:00:04 traffic      1 %    v2 is receiving traffic: 2 of 214 requests

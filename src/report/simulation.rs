@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::forecast::name;
+use super::forecast::{detects, name, remedies};
 use super::simulation_page::Page;
 use super::{Layout, Table, Tone, View, phrase};
 use crate::number::{grouped, mean, pace, percentage};
-use crate::plan::{AnalysisKind, HumanDuration, Plan};
+use crate::plan::{AnalysisKind, DetectedRegression, Forecast, HumanDuration, Plan};
 use crate::simulate::{Lag, Probability, Reading, RunEnding, Scenario, SimulatedRun, Spread};
+use crate::verdict::sequential::Subject;
 
 /// A plan, the scenario it was simulated in, and the results.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -26,6 +27,11 @@ pub struct Simulation {
     pub scenario: Scenario,
     /// Every option decided.
     pub plan: Plan,
+    /// What is to be expected of the plan, faults aside.
+    pub forecast: Option<Forecast>,
+    /// What is to be expected of the simulated canary, where it fails more than stable from the start
+    /// and would be caught.
+    pub detected: Option<DetectedRegression>,
     /// What became of the rollout in the middle.
     pub median_run: SimulatedRun,
     /// Its seed.
@@ -170,6 +176,24 @@ impl Simulation {
         .collect()
     }
 
+    /// What was to be expected, in words: of a healthy canary, and of worse ones.
+    pub(super) fn expected(&self) -> Vec<(&'static str, String)> {
+        let Some(forecast) = &self.forecast else {
+            return Vec::new();
+        };
+        let healthy = match forecast.total {
+            Some(total) => format!("a healthy canary needs about {}", total.rounded()),
+            None => "a healthy canary gets no verdict in time".into(),
+        };
+        let power = forecast.power.iter().map(|power| {
+            let simulated = self.detected.filter(|_| power.subject == Subject::Failures);
+            ("detects", detects(power, simulated.or(power.example)))
+        });
+        let advice = remedies(forecast).map(|text| ("advice", text));
+        let healthy = std::iter::once(("forecast", healthy));
+        healthy.chain(power).chain(advice).collect()
+    }
+
     /// The endings with their chances.
     pub(super) fn chances(&self) -> [(RunEnding, Probability); 3] {
         [
@@ -194,6 +218,9 @@ impl View for Simulation {
         for trouble in self.troubles() {
             let word = palette.paint(Tone::Caution, format!("{:<10}", "fault"));
             writeln!(out, "{word}{trouble}")?;
+        }
+        for (name, text) in self.expected() {
+            writeln!(out, "{name:<10}{text}")?;
         }
         let runs = grouped(self.summary.runs as u64);
         writeln!(

@@ -93,6 +93,7 @@ impl Page<'_> {
                 .into_iter()
                 .map(|text| ("fault", text)),
         );
+        facts.extend(simulation.expected());
         let runs = grouped(simulation.summary.runs as u64);
         facts.push((
             "simulated",

@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 
 use crate::istio::RouteDifference;
-use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, Percent, PlannedStep};
+use crate::plan::{
+    DetectedRegression, Exposure, HumanDuration, MetricPower, OnDrift, OnStuck, Percent,
+    PlannedStep,
+};
 use crate::rollout::{
     Cause, Event, EventKind, Outcome, Reason, RouteChange, Unusable, VersionCounts,
 };
@@ -60,6 +63,15 @@ pub(super) fn planned() -> EventKind {
         prometheus: "istio-system/prometheus:9090".into(),
         expected: Some("9m4s".parse().unwrap()),
         requests_per_second: Some(212.4),
+        power: Some(MetricPower {
+            subject: Subject::Failures,
+            smallest: Some(0.002),
+            example: Some(DetectedRegression {
+                excess: 0.01,
+                after: "4m4s".parse().unwrap(),
+                bad: 9.2,
+            }),
+        }),
         resumed_from: None,
     }
 }

@@ -10,7 +10,7 @@ use super::outcome::{Cause, Outcome};
 use super::reason::Reason;
 use crate::istio::{VirtualService, Weights};
 use crate::metrics::MetricsWarning;
-use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, PlannedStep};
+use crate::plan::{Exposure, HumanDuration, MetricPower, OnDrift, OnStuck, PlannedStep};
 use crate::verdict::sequential::Evidence;
 use crate::verdict::{Counts, Verdict};
 
@@ -115,6 +115,8 @@ pub enum EventKind {
         expected: Option<HumanDuration>,
         /// Requests per second to both versions before.
         requests_per_second: Option<f64>,
+        /// What the analysis would notice of failures.
+        power: Option<MetricPower>,
         /// Whether this takes over a rollout under way, and from whom.
         resumed_from: Option<String>,
     },

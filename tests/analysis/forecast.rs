@@ -36,6 +36,10 @@ async fn a_rollout_takes_about_as_long_as_was_forecast() {
         "{forecast:#?}"
     );
     assert_eq!(forecast.presets.len(), 3);
+    // Failures, refusals and the bounds of the histogram.
+    assert!(forecast.power.len() > 2, "{forecast:#?}");
+    let example = forecast.power[0].example.unwrap();
+    assert!(example.after < forecast.total.unwrap(), "{forecast:#?}");
     let expected = forecast.total.unwrap();
     let began = shop.after(0);
     let finish = shop.start(Options::default()).await.unwrap();
@@ -69,5 +73,8 @@ async fn too_little_traffic_for_a_verdict_is_said_before_the_start() {
         .find(|finding| finding.what.contains("too little for a verdict"));
     let warned = warned.unwrap_or_else(|| panic!("{:#?} {:#?}", view.findings, view.forecast));
     assert_eq!(warned.level, Level::Warn);
-    assert!(warned.fix.as_ref().unwrap().contains("--tolerance"));
+    assert!(warned.fix.as_ref().unwrap().contains("--preset quicker"));
+    let forecast = view.forecast.unwrap();
+    assert!(!forecast.remedies.is_empty(), "{forecast:#?}");
+    assert!(forecast.power[0].smallest.unwrap() > 0.01, "{forecast:#?}");
 }

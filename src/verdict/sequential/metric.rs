@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::block::{Arm, Margin};
+use super::block::Arm;
 use super::dispersion::{Dispersion, SpreadSeen};
 use super::guard::Guard;
 use super::history::Past;
@@ -16,8 +16,6 @@ use super::warmup::Warmth;
 use super::{latency, mixture};
 use crate::verdict::{Counts, OfStatus, StatusCode, Window};
 
-/// Room for a canary that is warming up, as a share of requests.
-const WARMUP_ROOM: f64 = 0.1;
 /// Room over the stable rate while the canary is alone.
 const GUARD_ROOM: f64 = 0.005;
 /// The same for the share of slow requests, which moves with the load, and of refusals, which moves with
@@ -153,12 +151,11 @@ impl Metric {
             Subject::Refusals => (policy.refusals, mixture::ERRORS),
             Subject::SlowerThan { .. } => (policy.slow, mixture::SLOW),
         };
-        let offset = match warmth {
-            Warmth::Cold => margin.offset.max(WARMUP_ROOM),
-            Warmth::Young | Warmth::Warm => margin.offset,
-        };
         Some(Terms {
-            margin: Margin { offset, ..margin },
+            margin: match warmth {
+                Warmth::Cold => margin.with_room(),
+                Warmth::Young | Warmth::Warm => margin,
+            },
             alternatives,
             dispersion: self.dispersion,
         })

@@ -5,7 +5,7 @@ use super::block::{Block, Margin, Rates, log_e, log_ratio, log_sum_exp};
 /// Experts, the first of whom keeps her money.
 pub const EXPERTS: usize = 8;
 /// What the cautious expert starts with, and so the most that an outage can cost.
-const CASH: f64 = 0.1;
+pub const CASH: f64 = 0.1;
 /// Windows after which wealth is shared out half as fast as at the start.
 const SHARING: f64 = 100.0;
 

@@ -76,7 +76,8 @@
 //!
 //! # 9. Forecast
 //!
-//! The expected growth of the evidence for a request tells the time to a verdict: [`forecast`].
+//! The expected growth of the evidence for a request tells the time to a verdict: [`forecast`]; and,
+//! summed over the steps, how much worse a canary has to be to be caught on the way: [`power`].
 
 pub(crate) mod alignment;
 pub(crate) mod block;
@@ -94,6 +95,7 @@ pub(crate) mod latency;
 mod metric;
 pub(crate) mod mixture;
 pub(crate) mod policy;
+mod power;
 pub(crate) mod promotion;
 mod realised_share;
 pub(crate) mod regression;
@@ -114,3 +116,4 @@ pub use history::History;
 pub(crate) use metric::Subject;
 pub(crate) use policy::Tolerance;
 pub use policy::{Policy, Preset};
+pub use power::{Caught, Power, StepTraffic};

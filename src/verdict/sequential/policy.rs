@@ -9,6 +9,8 @@ use super::block::Margin;
 
 /// Slow requests that harm as much as a failed one.
 const SLOW_PER_FAILED: f64 = 4.0;
+/// Room for a canary that is warming up, as a share of requests.
+const WARMUP_ROOM: f64 = 0.1;
 /// The least excess of slow requests that is asked to be ruled out, as a share of requests.
 const LEAST_TAIL: f64 = 0.005;
 
@@ -45,6 +47,16 @@ pub struct Policy {
     pub warmup: SignedDuration,
     /// How often Prometheus scrapes.
     pub scrape: SignedDuration,
+}
+
+impl Margin {
+    /// The margin of a canary that is warming up.
+    pub fn with_room(self) -> Self {
+        Self {
+            offset: self.offset.max(WARMUP_ROOM),
+            ..self
+        }
+    }
 }
 
 /// Excess over `promotion_ratio * stable` that must be ruled out, as shares of requests.
@@ -93,7 +105,7 @@ impl Preset {
             late: share,
             widens_after: SignedDuration::ZERO,
         };
-        let (tolerance, excess, least, scrapes) = match self {
+        let (tolerance, excess, least, scrapes, warmup) = match self {
             Self::Careful => {
                 let tolerance = Tolerance {
                     early: 0.0005,
@@ -101,10 +113,10 @@ impl Preset {
                     widens_after: SignedDuration::from_mins(2),
                 };
                 let quick = scrape <= SignedDuration::from_secs(5);
-                (tolerance, 0.005, if quick { 30 } else { 60 }, 4)
+                (tolerance, 0.005, if quick { 30 } else { 60 }, 4, 30)
             }
-            Self::Quick => (steady(0.01), 0.01, 10, 2),
-            Self::Quicker => (steady(0.02), 0.02, 10, 2),
+            Self::Quick => (steady(0.01), 0.01, 10, 2, 10),
+            Self::Quicker => (steady(0.02), 0.02, 10, 2, 10),
         };
         Policy {
             false_rollback: 0.01,
@@ -131,13 +143,24 @@ impl Preset {
             dwell: SignedDuration::from_secs(least).max(scrape * scrapes),
             deadline: SignedDuration::from_mins(60),
             blame: SignedDuration::from_mins(2),
-            warmup: SignedDuration::from_secs(30),
+            warmup: SignedDuration::from_secs(warmup),
             scrape,
         }
     }
 }
 
 impl Policy {
+    /// What a canary is judged by at its first requests.
+    #[must_use]
+    pub fn while_cold(mut self) -> Self {
+        if !self.warmup.is_zero() {
+            for margin in [&mut self.failures, &mut self.slow, &mut self.refusals] {
+                *margin = margin.with_room();
+            }
+        }
+        self
+    }
+
     /// Evidence in nats at which the canary's traffic is taken away.
     pub fn trip(&self) -> f64 {
         -self.false_rollback.ln()

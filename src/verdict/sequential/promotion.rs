@@ -11,7 +11,7 @@ const LEAN: f64 = 0.3;
 /// `ratio * stable + excess`: one on "equal", one on "a little worse".
 #[derive(Clone, Debug, PartialEq)]
 pub struct Promotion {
-    wealth: [[f64; 2]; EXCESSES.len()],
+    pub(super) wealth: [[f64; 2]; EXCESSES.len()],
 }
 
 impl Default for Promotion {

@@ -9,7 +9,7 @@ use crate::verdict::Window;
 
 /// Times the warm-up after which a canary must have become as fast as it will be: a virtual machine that
 /// compiles what it runs takes minutes where the first errors take seconds.
-const UNTIL_FAST: i32 = 4;
+pub const UNTIL_FAST: i32 = 4;
 
 /// How far the canary has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
