@@ -42,6 +42,10 @@ fn limited(warning: &MetricsWarning) -> Finding {
             "a canary that fails could be promoted",
             "keep the label response_code: Telemetry tagOverrides, metric_relabel_configs",
         ),
+        MetricsWarning::Sums => (
+            "while gateways or callers scale, a verdict takes longer",
+            "keep pod or instance in the recording rule, or --prometheus with the store that has the proxies' own series",
+        ),
         MetricsWarning::SamplesLeftOut { .. } | MetricsWarning::Server { .. } => (
             "a verdict rests on what is left",
             "the logs of Prometheus and of what it scrapes",

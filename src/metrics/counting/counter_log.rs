@@ -19,6 +19,9 @@
 //! intervals while others go on: a proxy that went away or missed a scrape must not hold up the verdict. If
 //! it comes back, what it counted meanwhile goes into an interval after its return.
 //!
+//! Counters may have been summed over proxies before they are stored. A sum falls when one of its proxies goes
+//! away, by an amount that is not known, so nothing of that target is counted between the two samples.
+//!
 //! The one assumption: a sample can be read no later than half a scrape interval (the shortest there is) after its
 //! timestamp. If Prometheus is slower, no request is lost or doubled, but the intervals may differ between two
 //! drivers. Everything below that asks what was there at a time therefore asks only for what must have been
@@ -42,6 +45,11 @@ use crate::metrics::source::{Labels, QueryResult, Series};
 /// series that is still alive.
 pub(crate) const LEAD: SignedDuration = SignedDuration::from_mins(5);
 
+/// A counter that was reset has counted for a scrape at most. One that stands at more than this afterwards,
+/// and at so many times what it gained before, lost only a part: it is a sum, whatever its labels say.
+const MOST_AT_ONCE: f64 = 100.0;
+const MOST_GAIN: f64 = 10.0;
+
 /// The series of one query, across all its answers.
 #[derive(Debug)]
 pub(crate) struct CounterLog {
@@ -61,6 +69,8 @@ struct Track {
     /// The newest sample that was taken, whether it was a count or not.
     seen: Option<Timestamp>,
     last: Option<(Timestamp, f64)>,
+    /// What it gained with that sample.
+    gain: f64,
     pending: VecDeque<Increase>,
 }
 
@@ -135,15 +145,17 @@ impl CounterLog {
         let horizon = self.horizon();
         if !self.series.contains_key(&series.labels) {
             let name = target_name(&series.labels);
-            let target = *self.names.entry(name).or_insert_with(|| {
-                self.targets.push(ScrapeTarget::default());
-                self.targets.len() - 1
+            let targets = &mut self.targets;
+            let target = *self.names.entry(name).or_insert_with_key(|name| {
+                targets.push(ScrapeTarget::named(name));
+                targets.len() - 1
             });
             let track = Track {
                 target,
                 bin: classify(&series.labels),
                 seen: None,
                 last: None,
+                gain: 0.0,
                 pending: VecDeque::new(),
             };
             self.series.insert(series.labels.clone(), track);
@@ -168,7 +180,7 @@ impl CounterLog {
         let Some(track) = self.series.get_mut(&series.labels) else {
             return 0;
         };
-        let target = &self.targets[track.target];
+        let target = &mut self.targets[track.target];
         let mut dropped = 0;
         for &(time, value) in &series.samples {
             if time < horizon || track.seen.is_some_and(|seen| time <= seen) {
@@ -178,6 +190,10 @@ impl CounterLog {
             if !is_count(value) {
                 dropped += 1;
                 continue;
+            }
+            if track.last.is_some_and(|(_, before)| value < before) {
+                target.is_sum |= value > MOST_AT_ONCE.max(MOST_GAIN * track.gain);
+                target.note_fall(time);
             }
             let increase = match track.last {
                 // A counter that went down was reset, and has counted from zero since.
@@ -204,6 +220,7 @@ impl CounterLog {
                     }),
             };
             track.last = Some((time, value));
+            track.gain = increase.as_ref().map_or(0.0, |increase| increase.by);
             if track.bin.is_some() {
                 track
                     .pending
@@ -283,6 +300,12 @@ impl CounterLog {
         self.since.saturating_sub(LEAD).unwrap_or(Timestamp::MIN)
     }
 
+    /// Whether anything that is counted is a sum over proxies.
+    pub(crate) fn has_sums(&self) -> bool {
+        let mut counted = self.series.values().filter(|track| track.bin.is_some());
+        counted.any(|track| self.targets[track.target].is_sum)
+    }
+
     /// The newest sample of any target.
     pub(crate) fn newest_sample(&self) -> Option<Timestamp> {
         let newest = self.targets.iter().filter_map(|t| t.samples.last());
@@ -326,7 +349,8 @@ impl CounterLog {
                 };
                 // What ended before this reporter was counted is in intervals of the other one.
                 let is_new = increase.from >= self.since && increase.to > counted_since;
-                if bin.reporter == reporter && is_new {
+                let is_known = self.targets[track.target].is_known(increase.from, increase.to);
+                if bin.reporter == reporter && is_new && is_known {
                     interval.opened = interval.opened.min(increase.from);
                     *interval.sums.entry((bin.owner, bin.bin)).or_default() += increase.by;
                 }

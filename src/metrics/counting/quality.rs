@@ -100,6 +100,9 @@ impl Quality {
         if log.reporter() == Some(Reporter::Destination) {
             warnings.push(MetricsWarning::OnlyDestination);
         }
+        if log.has_sums() {
+            warnings.push(MetricsWarning::Sums);
+        }
         let [stable, canary, unknown] = [
             SeriesOwner::Stable,
             SeriesOwner::Canary,

@@ -1,7 +1,7 @@
 //! A scrape target: when it was sampled, and when it is overdue.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ops::Bound::{Excluded, Unbounded};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,6 +13,9 @@ pub(crate) const USUAL_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
 
 /// Added to what a target may be late, for timestamps that are not exact.
 const JITTER: SignedDuration = SignedDuration::from_millis(500);
+
+/// Prometheus forgets a series that was not sampled for so long.
+const LONGEST_GAP: SignedDuration = SignedDuration::from_mins(5);
 
 /// How many spacings the estimate of a scrape interval rests on.
 const SPACINGS: usize = 5;
@@ -28,14 +31,41 @@ pub(crate) struct ScrapeTarget {
     pub(crate) first: Option<Timestamp>,
     /// Up to where its samples are in an interval, and so were certainly readable then.
     pub(crate) taken: Option<Timestamp>,
+    /// Whether it is no proxy but a sum of several.
+    pub(crate) is_sum: bool,
+    /// Where it is a sum: when any of its series fell, because a proxy had gone.
+    falls: BTreeSet<Timestamp>,
     /// The first and the newest sample of the series of an owner.
     pub(crate) first_of: HashMap<(Reporter, SeriesOwner), Timestamp>,
     pub(crate) newest_of: HashMap<(Reporter, SeriesOwner), Timestamp>,
 }
 
 impl ScrapeTarget {
+    /// The target that series of this name belong to.
+    pub(crate) fn named(name: &Labels) -> Self {
+        Self {
+            is_sum: is_sum(name),
+            ..Self::default()
+        }
+    }
+
+    /// Notes that one of its series fell.
+    pub(crate) fn note_fall(&mut self, time: Timestamp) {
+        if self.is_sum {
+            self.falls.insert(time);
+        }
+    }
+
+    /// Whether what is counted between two samples is known: of a sum that lost a part it is not.
+    pub(crate) fn is_known(&self, from: Timestamp, to: Timestamp) -> bool {
+        let mut lost = self.falls.range((Excluded(from), Included(to)));
+        lost.next().is_none()
+    }
+
     /// Drops sample times up to `watermark` that no later interval needs.
     pub(crate) fn prune(&mut self, watermark: Timestamp) {
+        let forgotten = watermark.saturating_sub(LONGEST_GAP).unwrap_or(watermark);
+        self.falls = self.falls.split_off(&forgotten);
         let keep = self.samples.range(..=watermark).rev().nth(KEPT).copied();
         if let Some(keep) = keep {
             self.samples = self.samples.split_off(&keep);
@@ -165,6 +195,14 @@ pub(crate) fn target_name(labels: &Labels) -> Labels {
         })
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
+}
+
+/// Whether a target so named is a sum over proxies, as a recording rule without `pod` and `instance` makes
+/// it: such a counter falls when one of its proxies goes away, and that is no reset.
+fn is_sum(name: &Labels) -> bool {
+    ["instance", "pod", "pod_name"]
+        .iter()
+        .all(|of_proxy| label(name, of_proxy).is_empty())
 }
 
 /// Whether a label is about the request rather than about the target.

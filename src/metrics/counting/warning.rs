@@ -23,6 +23,8 @@ pub enum MetricsWarning {
     /// Some requests have no readable response code and are left out: their failures would look like
     /// successes.
     SomeWithoutCode,
+    /// The series are sums over proxies: what they count around the end of a proxy is left out.
+    Sums,
     /// Samples were no counts (NaN, infinite or negative) and are left out.
     SamplesLeftOut {
         /// How many.
@@ -45,6 +47,9 @@ impl fmt::Display for MetricsWarning {
             Self::SomeWithoutCode => {
                 f.write_str("some requests have no readable response_code and are left out")
             }
+            Self::Sums => f.write_str(
+                "the series are sums over proxies (no label pod or instance): a scrape in which one goes away is left out",
+            ),
             Self::SamplesLeftOut { samples: 1 } => {
                 f.write_str("1 sample was no count and is left out")
             }

@@ -593,3 +593,69 @@ proptest! {
         prop_assert_eq!(counted as f64, expected);
     }
 }
+
+/// Labels of a sum over proxies: by a recording rule, or as it is federated.
+fn summed(text: &str, instance: &str) -> Labels {
+    let mut labels = labels(text);
+    labels.insert("instance".into(), instance.into());
+    labels
+}
+
+/// Three gateways, summed; one of them goes away. Whatever it had counted is neither a reset nor requests.
+#[test]
+fn a_sum_that_loses_a_proxy_counts_nothing_at_that_scrape() {
+    for instance in ["", "prometheus-federate:9090"] {
+        let line = |workload_and_code: &str, values: [f64; 5]| Series {
+            labels: summed(&format!("x source {workload_and_code}"), instance),
+            samples: (-2..)
+                .zip([values[0], values[0]].into_iter().chain(values))
+                .map(|(scrape, value)| (at(15.0 * f64::from(scrape) + 1.0), value))
+                .collect(),
+        };
+        let answer = QueryResult {
+            series: vec![
+                line("v1 200", [90_000.0, 90_900.0, 60_900.0, 61_800.0, 62_700.0]),
+                line("v2 200", [900.0, 1_000.0, 700.0, 800.0, 900.0]),
+                line("v2 503", [3.0, 3.0, 4.0, 4.0, 5.0]),
+            ],
+            warnings: Vec::new(),
+        };
+        let counted = requests().take(&answer, |_| 0.1);
+        let seen = rows(&counted.windows);
+        let counts: Vec<_> = seen.iter().map(|row| (row.2, row.3)).collect();
+        assert_eq!(
+            counts,
+            [
+                ((900, 0), (100, 0)),
+                ((0, 0), (0, 0)),
+                ((900, 0), (100, 0)),
+                ((900, 0), (101, 1)),
+            ],
+            "{instance:?}: {seen:?}"
+        );
+        assert!(counted.quality.warnings.contains(&MetricsWarning::Sums));
+    }
+}
+
+/// A proxy that restarts counts from zero, and that is what it has counted.
+#[test]
+fn a_proxy_that_restarts_is_no_sum() {
+    let counted = look(&[
+        (
+            "a source v1 200",
+            &[
+                (-1.0, 9_000.0),
+                (14.0, 9_900.0),
+                (29.0, 450.0),
+                (44.0, 1_350.0),
+            ],
+        ),
+        (
+            "a source v2 200",
+            &[(-1.0, 900.0), (14.0, 1_000.0), (29.0, 50.0), (44.0, 150.0)],
+        ),
+    ]);
+    let counts: Vec<_> = rows(&counted.windows).iter().map(|row| row.2.0).collect();
+    assert_eq!(counts.last_chunk(), Some(&[450, 900]), "{counts:?}");
+    assert!(!counted.quality.warnings.contains(&MetricsWarning::Sums));
+}
