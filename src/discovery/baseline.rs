@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::metrics::{
-    Answers, Collector, MetricSource, MetricsError, MetricsWarning, MixedLabel, Observation,
-    Targets, USUAL_BOUNDS,
+    Answers, Collector, Flaw, MetricSource, MetricsError, MetricsWarning, Observation, Targets,
+    USUAL_BOUNDS,
 };
 use crate::plan::{AnalysisKind, HumanDuration, Plan};
 use crate::verdict::sequential::{History, Traffic};
@@ -134,10 +134,8 @@ pub struct Freshness {
     pub newest: Option<Timestamp>,
     /// Whether the versions' own proxies report.
     pub callees_report: bool,
-    /// Whether no series tells a success from a failure.
-    pub no_codes: bool,
-    /// A label with several values where it should have one.
-    pub mixed: Option<MixedLabel>,
+    /// What keeps them from being used.
+    pub flaw: Option<Flaw>,
     /// What limits what they show.
     pub warnings: Vec<MetricsWarning>,
 }
@@ -159,8 +157,7 @@ pub async fn recent(
     Ok(Freshness {
         newest: seen.quality.newest.overall,
         callees_report: collector.callees_report(),
-        no_codes: seen.quality.no_codes,
-        mixed: seen.quality.mixed,
+        flaw: seen.quality.flaw,
         warnings: seen.quality.warnings,
     })
 }

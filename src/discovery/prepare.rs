@@ -224,8 +224,7 @@ async fn look_back(
         // An answer that came once is enough; what is not known of its age is not held against it.
         newest: recent.as_ref().and_then(|recent| recent.newest),
         callees_report: recent.as_ref().is_none_or(|recent| recent.callees_report),
-        no_codes: recent.as_ref().is_some_and(|recent| recent.no_codes),
-        mixed: recent.as_ref().and_then(|recent| recent.mixed.clone()),
+        flaw: recent.as_ref().and_then(|recent| recent.flaw.clone()),
         canary_share: before.history.canary_share(),
         warnings: all_kinds(
             recent.map(|recent| recent.warnings).unwrap_or_default(),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::version::{Version, version_selector};
 use crate::cluster::{CallError, Permission};
 use crate::istio::{RouteKind, VirtualService, Workloads};
-use crate::metrics::{MetricsError, MetricsWarning, MixedLabel, Targets, TargetsError, Unit};
+use crate::metrics::{Flaw, MetricsError, MetricsWarning, Targets, TargetsError, Unit};
 
 /// One moment of the cluster, as far as a rollout depends on it.
 #[derive(Clone, Debug)]
@@ -110,10 +110,8 @@ pub struct Samples {
     pub scrape: Option<SignedDuration>,
     /// Whether the versions' own proxies have reported of late (`reporter="destination"`).
     pub callees_report: bool,
-    /// Whether no series tells a success from a failure.
-    pub no_codes: bool,
-    /// A label with several values where it should have one.
-    pub mixed: Option<MixedLabel>,
+    /// What keeps them from being used.
+    pub flaw: Option<Flaw>,
     /// The canary's share of the requests of late, 0 to 1; `None` of too few.
     pub canary_share: Option<f64>,
     /// What limits what they show.

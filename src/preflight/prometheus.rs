@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::unread::role_rule;
 use super::{Facts, Samples};
-use crate::metrics::{MetricsError, MetricsWarning, MixedLabel, RefusedBy};
+use crate::metrics::{Flaw, MetricsError, MetricsWarning, MixedLabel, RefusedBy, Unclaimed};
 use crate::plan::{Finding, HumanDuration, shell_word};
 
 /// After how many scrapes without a sample the metrics count as old.
@@ -78,6 +78,21 @@ fn unavailable(error: &MetricsError) -> Finding {
 
 fn of(facts: &Facts, samples: &Samples) -> Finding {
     let source = &samples.source;
+    match &samples.flaw {
+        Some(Flaw::Unclaimed(unclaimed)) => return of_others(samples, unclaimed),
+        Some(Flaw::Mixed(mixed)) => return of_several(source, mixed),
+        Some(Flaw::NoCodes) => {
+            return Finding::refuse(
+                format!(
+                    "no series of {} in {source} has a readable response_code",
+                    samples.counted.metric()
+                ),
+                "failures cannot be told from successes, and any canary would look healthy",
+                "keep the label response_code: Telemetry tagOverrides, metric_relabel_configs",
+            );
+        }
+        None => {}
+    }
     if samples.series == 0 {
         return Finding::warn(
             format!(
@@ -86,19 +101,6 @@ fn of(facts: &Facts, samples: &Samples) -> Finding {
             ),
             "without requests the analysis is inconclusive",
             "send traffic, or check that the proxies are scraped",
-        );
-    }
-    if let Some(mixed) = &samples.mixed {
-        return of_several(source, mixed);
-    }
-    if samples.no_codes {
-        return Finding::refuse(
-            format!(
-                "no series of {} in {source} has a readable response_code",
-                samples.counted.metric()
-            ),
-            "failures cannot be told from successes, and any canary would look healthy",
-            "keep the label response_code: Telemetry tagOverrides, metric_relabel_configs",
         );
     }
     let every = match samples.scrape {
@@ -138,6 +140,17 @@ fn of(facts: &Facts, samples: &Samples) -> Finding {
         "{source} has {series} series of the two versions{every}, the newest sample {} old",
         spoken(age.max(SignedDuration::ZERO))
     ))
+}
+
+/// Requests of the service that are neither version's by their names.
+fn of_others(samples: &Samples, Unclaimed { found, wanted }: &Unclaimed) -> Finding {
+    let (source, metric) = (&samples.source, samples.counted.metric());
+    let (found, wanted) = (found.join(", "), wanted.join(", "));
+    Finding::warn(
+        format!("{source} has {metric} of {found}, and the pods are {wanted}"),
+        "requests of neither version would be seen, and the analysis is inconclusive",
+        "label version on the pods and destination_workload or destination_version in the metrics, with the same names",
+    )
 }
 
 /// A store in which a label that should have one value has several.
@@ -186,8 +199,7 @@ mod tests {
             newest: Some(facts.now - SignedDuration::from_secs(age)),
             scrape: scrape.map(SignedDuration::from_secs),
             callees_report: true,
-            no_codes: false,
-            mixed: None,
+            flaw: None,
             canary_share: None,
             warnings: Vec::new(),
         }));
@@ -284,6 +296,31 @@ mod tests {
     }
 
     #[test]
+    fn requests_that_neither_version_claims_are_told_with_both_names() {
+        let samples = Samples {
+            counted: Unit::Requests,
+            source: "mon/prometheus:9090".into(),
+            series: 0,
+            newest: None,
+            scrape: None,
+            callees_report: true,
+            flaw: None,
+            canary_share: None,
+            warnings: Vec::new(),
+        };
+        let unclaimed = Unclaimed {
+            found: vec!["reviews-7d9f".into(), "version v3".into()],
+            wanted: vec!["reviews-v1".into(), "reviews-v2".into()],
+        };
+        assert_eq!(
+            told(vec![of_others(&samples, &unclaimed)]),
+            [
+                "warn: mon/prometheus:9090 has istio_requests_total of reviews-7d9f, version v3, and the pods are reviews-v1, reviews-v2: requests of neither version would be seen, and the analysis is inconclusive (try: label version on the pods and destination_workload or destination_version in the metrics, with the same names)"
+            ]
+        );
+    }
+
+    #[test]
     fn metrics_without_response_codes_forbid_the_start() {
         let mut facts = facts();
         facts.samples = Some(Ok(Samples {
@@ -293,8 +330,7 @@ mod tests {
             newest: None,
             scrape: None,
             callees_report: true,
-            no_codes: true,
-            mixed: None,
+            flaw: Some(Flaw::NoCodes),
             canary_share: None,
             warnings: Vec::new(),
         }));

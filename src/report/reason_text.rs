@@ -76,7 +76,14 @@ pub(super) fn unusable(why: &Unusable) -> String {
         Unusable::Partial { warnings } => {
             format!("the answer is incomplete: {}", warnings.join("; "))
         }
-        Unusable::NoSeries => "there are no series of either version".into(),
+        Unusable::NoSeries { unclaimed: None } => "there are no series of either version".into(),
+        Unusable::NoSeries {
+            unclaimed: Some(unclaimed),
+        } => format!(
+            "the service has series of {}, and the pods are {}",
+            unclaimed.found.join(", "),
+            unclaimed.wanted.join(", ")
+        ),
         Unusable::Mixed { mixed } => format!(
             "the series have several values of {}: {}",
             mixed.label,

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::{MetricsError, MixedLabel, Quality};
+use crate::metrics::{Flaw, MetricsError, MixedLabel, Quality, Unclaimed};
 use crate::plan::HumanDuration;
 
 /// How often the same problem is reported again.
@@ -33,7 +33,10 @@ pub enum Unusable {
         warnings: Vec<String>,
     },
     /// Neither version has a series.
-    NoSeries,
+    NoSeries {
+        /// What the service has instead, where it has any.
+        unclaimed: Option<Unclaimed>,
+    },
     /// A label has several values where it should have one: several clusters, or copies of one.
     Mixed {
         /// The label and its values.
@@ -68,12 +71,16 @@ impl Unusable {
             Some(Self::Partial {
                 warnings: quality.server_warnings(),
             })
+        } else if let Some(flaw) = quality.flaw.clone() {
+            Some(match flaw {
+                Flaw::Unclaimed(unclaimed) => Self::NoSeries {
+                    unclaimed: Some(unclaimed),
+                },
+                Flaw::Mixed(mixed) => Self::Mixed { mixed },
+                Flaw::NoCodes => Self::NoCodes,
+            })
         } else if quality.series == 0 {
-            Some(Self::NoSeries)
-        } else if let Some(mixed) = quality.mixed.clone() {
-            Some(Self::Mixed { mixed })
-        } else if quality.no_codes {
-            Some(Self::NoCodes)
+            Some(Self::NoSeries { unclaimed: None })
         } else if quality.is_stale(now) {
             let age = quality.age(now).unwrap_or_default().into();
             Some(Self::Stale { age })
@@ -133,13 +140,14 @@ mod tests {
         let stale = |second| Unusable::Stale {
             age: HumanDuration::seconds(second),
         };
+        let no_series = || Unusable::NoSeries { unclaimed: None };
         let mut outage = MetricsOutage::default();
         for (why, second, reported) in [
             (stale(4), 10, true),
             (stale(5), 11, false),
-            (Unusable::NoSeries, 12, true),
-            (Unusable::NoSeries, 71, false),
-            (Unusable::NoSeries, 72, true),
+            (no_series(), 12, true),
+            (no_series(), 71, false),
+            (no_series(), 72, true),
         ] {
             assert_eq!(outage.note(&why, at(second)), (at(10), reported));
         }

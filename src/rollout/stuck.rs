@@ -66,7 +66,8 @@ mod tests {
         let of = |phase, lasted| {
             let lasted = HumanDuration::seconds(lasted);
             let grace = HumanDuration::seconds(120);
-            match blackout(phase, &Unusable::NoSeries, lasted, grace) {
+            let why = Unusable::NoSeries { unclaimed: None };
+            match blackout(phase, &why, lasted, grace) {
                 Blackout::Wait => "wait",
                 Blackout::Regressed(_) => "regressed",
                 Blackout::Stuck(_) => "stuck",

@@ -326,8 +326,7 @@ fn sound(windows: Vec<Window>, scrape: f64) -> Observation {
             partial: false,
             versions_apart: Some(jiff::SignedDuration::ZERO),
             series: 2,
-            no_codes: false,
-            mixed: None,
+            flaw: None,
         },
     }
 }

@@ -114,8 +114,7 @@ fn seen(from: i64, to: i64) -> Observation {
             partial: false,
             versions_apart: None,
             series: 2,
-            no_codes: false,
-            mixed: None,
+            flaw: None,
         },
     }
 }

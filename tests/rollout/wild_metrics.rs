@@ -6,6 +6,7 @@ use kubectl_canary::rollout::{Cause, EventKind, Outcome, Reason, Unusable};
 use kubectl_canary::sandbox::{PrometheusFault, Rule};
 
 use crate::harness::{Shop, brisk_with, with_flags};
+use crate::preflight::plan;
 
 fn relabelled(label: &str, value: Option<&str>) -> Rule<PrometheusFault> {
     Rule::new(PrometheusFault::Relabelled {
@@ -214,4 +215,23 @@ async fn client_errors_of_both_versions_are_no_regression() {
     .await;
     let finish = shop.start(by_evidence(&[])).await.unwrap();
     assert_eq!(finish.outcome, Outcome::Promoted);
+}
+
+/// Whatever gave the workloads other names than Istio does: both are told, before and meanwhile.
+#[tokio::test(start_paused = true)]
+async fn series_that_neither_version_claims_are_named() {
+    let shop = Shop::open().await;
+    shop.world
+        .faults()
+        .prometheus(relabelled("destination_workload", Some("reviews-7d9f")));
+    let findings = plan(&shop, impatient()).await.unwrap().findings;
+    let said = "has istio_requests_total of reviews-7d9f, and the pods are reviews-v1, reviews-v2";
+    assert!(
+        findings.iter().any(|finding| finding.what.ends_with(said)),
+        "{findings:#?}"
+    );
+    let finish = shop.start(impatient()).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::RolledBack(Cause::NoMetrics));
+    let reasons = format!("{:?}", finish.reasons);
+    assert!(reasons.contains("found: [\"reviews-7d9f\"]"), "{reasons}");
 }

@@ -2,6 +2,7 @@
 
 mod collector;
 mod counter_log;
+mod flaw;
 mod interval;
 mod interval_end;
 mod mixed_stores;
@@ -16,6 +17,7 @@ mod warning;
 mod window_counter;
 
 pub(crate) use collector::{Answers, Collector, USUAL_BOUNDS};
+pub use flaw::{Flaw, Unclaimed};
 pub(crate) use mixed_stores::MixedLabel;
 pub use quality::{Newest, Observation, Quality};
 pub(crate) use unattributed::{Named, ShareOfWindow, Unattributed};

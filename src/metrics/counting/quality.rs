@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::counter_log::CounterLog;
-use super::mixed_stores::MixedLabel;
+use super::flaw::Flaw;
 use super::versions::{Reporter, SeriesOwner};
 use super::warning::MetricsWarning;
 use crate::verdict::Window;
@@ -59,6 +59,16 @@ impl Readable {
         }
     }
 
+    /// Whether some do not.
+    pub(crate) fn only_partly(self) -> bool {
+        self.both() == [true, true]
+    }
+
+    /// Whether none does, of some that there are.
+    pub(crate) fn not_at_all(self) -> bool {
+        self.both() == [false, true]
+    }
+
     /// Whether some do, and some do not.
     fn both(self) -> [bool; 2] {
         match self.newest {
@@ -83,10 +93,8 @@ pub struct Quality {
     pub versions_apart: Option<SignedDuration>,
     /// Series that are counted.
     pub series: usize,
-    /// Whether no series tells a success from a failure, so that all look fine.
-    pub no_codes: bool,
-    /// A label with several values where it should have one: of several clusters, or copies.
-    pub mixed: Option<MixedLabel>,
+    /// What keeps it from being used although it is whole and fresh.
+    pub flaw: Option<Flaw>,
 }
 
 impl Quality {
@@ -122,26 +130,8 @@ impl Quality {
                 .zip(canary)
                 .map(|(stable, canary)| stable.duration_since(canary).abs()),
             series,
-            no_codes: false,
-            mixed: None,
+            flaw: None,
         }
-    }
-
-    /// The same with what is known of the stores behind it.
-    #[must_use]
-    pub(crate) fn with_stores(self, mixed: Option<MixedLabel>) -> Self {
-        Self { mixed, ..self }
-    }
-
-    /// The same with what is known of the codes; some without one are a warning.
-    #[must_use]
-    pub(crate) fn with_codes(mut self, readable: Readable) -> Self {
-        match readable.both() {
-            [true, true] => self.warnings.push(MetricsWarning::SomeWithoutCode),
-            [false, true] => self.no_codes = true,
-            [_, false] => {}
-        }
-        self
     }
 
     /// What Prometheus itself warned of.
@@ -173,11 +163,7 @@ impl Quality {
 
     /// Whether a verdict may rest on it at `now`: whole, fresh, and of the same time for both versions.
     pub fn is_sound(&self, now: Timestamp) -> bool {
-        !self.partial
-            && !self.no_codes
-            && self.mixed.is_none()
-            && !self.is_stale(now)
-            && !self.is_skewed()
+        !self.partial && self.flaw.is_none() && !self.is_stale(now) && !self.is_skewed()
     }
 }
 
@@ -199,8 +185,7 @@ mod tests {
             partial: false,
             versions_apart: Some(SignedDuration::from_secs(10)),
             series: 2,
-            no_codes: false,
-            mixed: None,
+            flaw: None,
         };
         assert!(good.is_sound(at(1045)));
         assert!(!good.is_sound(at(1046)));
@@ -210,7 +195,7 @@ mod tests {
         };
         assert!(!partial.is_sound(at(1000)));
         let without_codes = Quality {
-            no_codes: true,
+            flaw: Some(Flaw::NoCodes),
             ..good.clone()
         };
         assert!(!without_codes.is_sound(at(1000)));

@@ -332,6 +332,27 @@ impl Targets {
         Some((reporter, owner))
     }
 
+    /// Whether a series is of requests to the versions' own destination that neither of them answered, as far
+    /// as its names tell.
+    pub(super) fn is_unclaimed(&self, labels: &Labels) -> bool {
+        let versions = [&self.stable, &self.canary];
+        versions.iter().any(|version| version.serves(labels))
+            && !versions.iter().any(|version| version.claims(labels))
+            && self.unreached(labels).is_none()
+            && !self.is_mirrored(labels)
+    }
+
+    /// What the metrics are expected to call the two versions.
+    pub(super) fn names(&self) -> Vec<String> {
+        let versions = [&self.stable, &self.canary];
+        let by_workload = versions.iter().any(|version| !version.workloads.is_empty());
+        let names = versions.iter().flat_map(|version| match by_workload {
+            true => &version.workloads,
+            false => &version.versions,
+        });
+        names.cloned().collect()
+    }
+
     /// Which version requests belong to that reached no upstream and so have no workload.
     fn unreached(&self, labels: &Labels) -> Option<SeriesOwner> {
         let is_unreached = match label(labels, "destination_workload") {
@@ -368,7 +389,7 @@ fn is_injected(labels: &Labels) -> bool {
 }
 
 /// The version of the pods that answered, by the first label that says it.
-fn version(labels: &Labels) -> &str {
+pub(super) fn version(labels: &Labels) -> &str {
     let said = |name| match label(labels, name) {
         "unknown" => "",
         version => version,

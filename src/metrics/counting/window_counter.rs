@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::counter_log::{CounterLog, LEAD};
+use super::flaw::{Flaw, UnclaimedNames};
 use super::interval::{Bin, Interval};
 use super::mixed_stores::MixedStores;
 use super::quality::{Quality, Readable};
@@ -57,6 +58,7 @@ pub(super) struct WindowCounter<C> {
     since: Timestamp,
     log: CounterLog,
     stores: MixedStores,
+    unclaimed: UnclaimedNames,
 }
 
 /// The windows that became complete with one answer, and how far they can be trusted.
@@ -76,6 +78,7 @@ impl<C: Classifier> WindowCounter<C> {
             since,
             log: CounterLog::new(since),
             stores: MixedStores::default(),
+            unclaimed: UnclaimedNames::default(),
         }
     }
 
@@ -117,9 +120,14 @@ impl<C: Classifier> WindowCounter<C> {
         let partial = answer.is_partial();
         if !partial {
             let (targets, classifier) = (&self.targets, &mut self.classifier);
-            let stores = &mut self.stores;
+            let (stores, unclaimed) = (&mut self.stores, &mut self.unclaimed);
             let intake = self.log.take(answer, |labels| {
-                let (reporter, owner) = targets.owner(labels)?;
+                let Some((reporter, owner)) = targets.owner(labels) else {
+                    if targets.is_unclaimed(labels) {
+                        unclaimed.note(labels);
+                    }
+                    return None;
+                };
                 let bin = classifier.bin(targets, (reporter, owner), labels)?;
                 stores.note(labels, targets.scope());
                 Some(Bin {
@@ -139,14 +147,27 @@ impl<C: Classifier> WindowCounter<C> {
                 windows.push(self.classifier.window(&interval, share));
             }
         }
-        let quality = Quality::of(&self.log, warnings, partial, series)
-            .with_codes(self.classifier.readable())
-            .with_stores(self.stores.mixed());
-        if quality.no_codes || quality.mixed.is_some() {
+        let readable = self.classifier.readable();
+        if readable.only_partly() {
+            warnings.push(MetricsWarning::SomeWithoutCode);
+        }
+        let quality = Quality {
+            flaw: self.flaw(series, readable),
+            ..Quality::of(&self.log, warnings, partial, series)
+        };
+        if quality.flaw.is_some() {
             // All of it would count as successes, or count for another cluster's canary.
             windows.clear();
         }
         Counted { windows, quality }
+    }
+
+    fn flaw(&self, series: usize, readable: Readable) -> Option<Flaw> {
+        if series == 0 {
+            return self.unclaimed.against(&self.targets).map(Flaw::Unclaimed);
+        }
+        let mixed = self.stores.mixed().map(Flaw::Mixed);
+        mixed.or(readable.not_at_all().then_some(Flaw::NoCodes))
     }
 
     /// Whether there are series that are counted.

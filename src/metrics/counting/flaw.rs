@@ -1,0 +1,63 @@
+//! What keeps metrics that do come from being used, and whose the requests are that nobody claims.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::mixed_stores::MixedLabel;
+use super::versions::{Targets, label, version};
+use crate::metrics::source::Labels;
+
+/// So many names are kept of what nobody claims.
+const NAMED: usize = 5;
+
+/// Why metrics that are whole and fresh cannot be used all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// The service has requests, of other workloads than those of either version.
+    Unclaimed(Unclaimed),
+    /// A label has several values where it should have one: of several clusters, or copies.
+    Mixed(MixedLabel),
+    /// No series tells a success from a failure, so that all look fine.
+    NoCodes,
+}
+
+/// Workloads by the names that the metrics have, and those that the pods have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Unclaimed {
+    /// What the metrics have.
+    pub found: Vec<String>,
+    /// What the pods are called.
+    pub wanted: Vec<String>,
+}
+
+/// The names of the service's requests that belong to neither version.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UnclaimedNames(BTreeSet<String>);
+
+impl UnclaimedNames {
+    /// Notes a series of the service that belongs to neither version.
+    pub(crate) fn note(&mut self, labels: &Labels) {
+        if self.0.len() < NAMED {
+            self.0.insert(name_of(labels));
+        }
+    }
+
+    /// All of them beside those that the versions have; `None` of nothing.
+    pub(crate) fn against(&self, targets: &Targets) -> Option<Unclaimed> {
+        (!self.0.is_empty()).then(|| Unclaimed {
+            found: self.0.iter().cloned().collect(),
+            wanted: targets.names(),
+        })
+    }
+}
+
+/// What tells of a workload in the labels of a series.
+fn name_of(labels: &Labels) -> String {
+    match (label(labels, "destination_workload"), version(labels)) {
+        ("" | "unknown", "") => "no workload and no version".into(),
+        ("" | "unknown", version) => format!("version {version}"),
+        (workload, _) => workload.to_owned(),
+    }
+}
