@@ -59,6 +59,7 @@ pub(super) fn counted_for(rollout: &Rollout, targets: Targets) -> Targets {
     targets
         .counting(rollout.counted())
         .within(&rollout.plan.query_scope)
+        .failing_by(rollout.plan.failures.clone().unwrap_or_default())
         .among_other_rules(rollout.other_rules)
 }
 

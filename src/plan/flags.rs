@@ -113,6 +113,7 @@ mod tests {
             "--preset=quicker",
             "--tolerance=0.25",
             "--ignore-latency",
+            "--failures=5xx,0,429,grpc:13-14",
             "--ignore-client-errors",
             "--warmup=1m30s",
             "--max-error-rate=5%",

@@ -4,6 +4,7 @@
 
 mod duration;
 mod exposure;
+mod failure_rule;
 mod file;
 mod finding;
 mod flags;
@@ -24,6 +25,7 @@ mod testers;
 
 pub use duration::HumanDuration;
 pub use exposure::Exposure;
+pub(crate) use failure_rule::FailureRule;
 pub use file::PlanFile;
 pub(crate) use file::PlanFileError;
 pub use finding::{Finding, Level};

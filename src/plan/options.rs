@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HumanDuration, Percent, ScopeLabel, Steps, Testers};
+use super::{FailureRule, HumanDuration, Percent, ScopeLabel, Steps, Testers};
 use crate::verdict::sequential::Preset;
 
 /// The options of a rollout; whatever is absent falls back to the plan file, then to the default.
@@ -119,6 +119,12 @@ pub struct Options {
     #[arg(long, help_heading = "Analysis")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ignore_latency: bool,
+
+    /// Statuses of requests that count as failed: `5xx,0,429,grpc:13-14`; 0 is no response [default:
+    /// 5xx,0,grpc].
+    #[arg(long, value_name = "LIST", help_heading = "Analysis")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failures: Option<FailureRule>,
 
     /// Leave answers of 400 to 499 aside; by default a canary that gives many more of them than stable is a
     /// regression, too.
@@ -279,6 +285,7 @@ impl Options {
             preset,
             tolerance,
             ignore_latency,
+            failures,
             ignore_client_errors,
             warmup,
             max_error_rate,
@@ -316,6 +323,7 @@ impl Options {
             preset: preset.or(fallback.preset),
             tolerance: tolerance.or(fallback.tolerance),
             ignore_latency: ignore_latency || fallback.ignore_latency,
+            failures: failures.or(fallback.failures),
             ignore_client_errors: ignore_client_errors || fallback.ignore_client_errors,
             warmup: warmup.or(fallback.warmup),
             max_error_rate: max_error_rate.or(fallback.max_error_rate),

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AnalysisKind, Exposure, HumanDuration, OnDrift, OnSignal, OnStuck, Options, Percent,
-    ScopeLabel, Step, Steps, Testers,
+    AnalysisKind, Exposure, FailureRule, HumanDuration, OnDrift, OnSignal, OnStuck, Options,
+    Percent, ScopeLabel, Step, Steps, Testers,
 };
 use crate::verdict::sequential::Preset;
 
@@ -37,6 +37,9 @@ pub struct Plan {
     /// What the series must have that are this cluster's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub query_scope: Vec<ScopeLabel>,
+    /// What counts as failed, where the plan says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<FailureRule>,
     /// Longest time in a step without a verdict.
     pub step_timeout: HumanDuration,
     /// Longest time without usable metrics.
@@ -173,6 +176,7 @@ impl Plan {
                 .prometheus
                 .unwrap_or_else(|| DEFAULT_PROMETHEUS.into()),
             query_scope: options.query_scope,
+            failures: options.failures,
             step_timeout: options.step_timeout.unwrap_or(HumanDuration::minutes(60)),
             metrics_grace: options.metrics_grace.unwrap_or(HumanDuration::minutes(2)),
             rollback_timeout: options

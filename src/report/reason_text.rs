@@ -207,6 +207,9 @@ fn on_hold(hold: Hold, Versions { stable, canary }: &Versions) -> String {
         Hold::WarmingUp => format!("{canary} has only begun to serve: warming up"),
         Hold::Mixed => "requests sent before the weights changed are still being answered".into(),
         Hold::NotItsShare => format!("{canary} gets less traffic than its weight promises"),
+        Hold::FewerRefusals => format!(
+            "{canary} answers far fewer requests with 4xx than {stable}: promote, if that is meant"
+        ),
         Hold::Disputed => "both versions failed together three times in this step".into(),
         Hold::Unsteady => {
             format!("{canary} looked worse at 100 % three times, but not beside {stable}")

@@ -235,3 +235,52 @@ async fn series_that_neither_version_claims_are_named() {
     let reasons = format!("{:?}", finish.reasons);
     assert!(reasons.contains("found: [\"reviews-7d9f\"]"), "{reasons}");
 }
+
+/// Every third request comes without a login, and the canary lets all of them in: meant, or a hole.
+#[tokio::test(start_paused = true)]
+async fn a_canary_that_refuses_nobody_any_more_waits_for_a_person() {
+    for (flags, outcome) in [
+        (&[][..], Outcome::RolledBack(Cause::Inconclusive)),
+        (&["--ignore-client-errors"][..], Outcome::Promoted),
+    ] {
+        let shop = Shop::open_with(|stage| {
+            let stable = stage.traffic().version("shop", "reviews-v1");
+            stable.fails(0.3).failing_as("401", "-");
+        })
+        .await;
+        let flags: Vec<_> = ["--on-inconclusive", "rollback"]
+            .iter()
+            .chain(flags)
+            .copied()
+            .collect();
+        let finish = shop.start(by_evidence(&flags)).await.unwrap();
+        assert_eq!(finish.outcome, outcome, "{:#?}", finish.reasons);
+        let said = format!("{:?}", finish.reasons).contains("FewerRefusals");
+        assert_eq!(said, outcome != Outcome::Promoted, "{:#?}", finish.reasons);
+    }
+}
+
+/// Which statuses are failures is the plan's to say: here it is a canary that turns callers away.
+#[tokio::test(start_paused = true)]
+async fn what_counts_as_failed_can_be_said() {
+    for (flags, outcome) in [
+        (&[][..], Outcome::Promoted),
+        (
+            &["--failures", "5xx,0,429"][..],
+            Outcome::RolledBack(Cause::Regression),
+        ),
+        (&["--failures", "5xx,0,grpc:13"][..], Outcome::Promoted),
+    ] {
+        let shop = Shop::open().await;
+        let canary = ("shop", "reviews-v2");
+        shop.world
+            .traffic()
+            .version(canary.0, canary.1)
+            .fails(0.015)
+            .failing_as("429", "-");
+        let mut options = by_evidence(flags);
+        options.steps = Some("50:2m,100".parse().unwrap());
+        let finish = shop.start(options).await.unwrap();
+        assert_eq!(finish.outcome, outcome, "{flags:?} {:#?}", finish.reasons);
+    }
+}

@@ -46,7 +46,7 @@ use crate::metrics::source::{Labels, QueryResult, Series};
 pub(crate) const LEAD: SignedDuration = SignedDuration::from_mins(5);
 
 /// A counter that was reset has counted for a scrape at most. One that stands at more than this afterwards,
-/// and at so many times what it gained before, lost only a part: it is a sum, whatever its labels say.
+/// and at so many times what it ever gained, lost only a part: it is a sum, whatever its labels say.
 const MOST_AT_ONCE: f64 = 100.0;
 const MOST_GAIN: f64 = 10.0;
 
@@ -69,7 +69,7 @@ struct Track {
     /// The newest sample that was taken, whether it was a count or not.
     seen: Option<Timestamp>,
     last: Option<(Timestamp, f64)>,
-    /// What it gained with that sample.
+    /// The most that it gained between two samples.
     gain: f64,
     pending: VecDeque<Increase>,
 }
@@ -192,8 +192,8 @@ impl CounterLog {
                 continue;
             }
             if track.last.is_some_and(|(_, before)| value < before) {
-                target.is_sum |= value > MOST_AT_ONCE.max(MOST_GAIN * track.gain);
-                target.note_fall(time);
+                let plausible = MOST_AT_ONCE.max(MOST_GAIN * track.gain);
+                target.note_fall(time, track.gain > 0.0 && value > plausible);
             }
             let increase = match track.last {
                 // A counter that went down was reset, and has counted from zero since.
@@ -220,7 +220,8 @@ impl CounterLog {
                     }),
             };
             track.last = Some((time, value));
-            track.gain = increase.as_ref().map_or(0.0, |increase| increase.by);
+            let gained = increase.as_ref().map_or(0.0, |increase| increase.by);
+            track.gain = track.gain.max(gained);
             if track.bin.is_some() {
                 track
                     .pending
@@ -303,7 +304,7 @@ impl CounterLog {
     /// Whether anything that is counted is a sum over proxies.
     pub(crate) fn has_sums(&self) -> bool {
         let mut counted = self.series.values().filter(|track| track.bin.is_some());
-        counted.any(|track| self.targets[track.target].is_sum)
+        counted.any(|track| self.targets[track.target].is_sum())
     }
 
     /// The newest sample of any target.

@@ -89,11 +89,13 @@ impl Classifier for Requests {
         let status = unit
             .status(labels)
             .map_or(0, |status| STATUS + number(status));
-        Some(match (is_readable, unit.is_failure(labels)) {
-            (false, _) => UNREADABLE,
-            (true, true) => FAILED + status,
-            (true, false) => SUCCEEDED + status,
-        })
+        Some(
+            match (is_readable, unit.is_failure(labels, targets.failures())) {
+                (false, _) => UNREADABLE,
+                (true, true) => FAILED + status,
+                (true, false) => SUCCEEDED + status,
+            },
+        )
     }
 
     fn readable(&self) -> Readable {

@@ -31,9 +31,11 @@ pub(crate) struct ScrapeTarget {
     pub(crate) first: Option<Timestamp>,
     /// Up to where its samples are in an interval, and so were certainly readable then.
     pub(crate) taken: Option<Timestamp>,
-    /// Whether it is no proxy but a sum of several.
-    pub(crate) is_sum: bool,
-    /// Where it is a sum: when any of its series fell, because a proxy had gone.
+    /// Whether it is no proxy but a sum of several, by its name.
+    is_sum: bool,
+    /// Whether it fell as only a sum does.
+    lost_a_part: bool,
+    /// When any of its series fell because a proxy of the sum had gone.
     falls: BTreeSet<Timestamp>,
     /// The first and the newest sample of the series of an owner.
     pub(crate) first_of: HashMap<(Reporter, SeriesOwner), Timestamp>,
@@ -49,11 +51,17 @@ impl ScrapeTarget {
         }
     }
 
-    /// Notes that one of its series fell.
-    pub(crate) fn note_fall(&mut self, time: Timestamp) {
-        if self.is_sum {
+    /// Notes that one of its series fell, and whether it still stands too high to have begun anew.
+    pub(crate) fn note_fall(&mut self, time: Timestamp, stands_high: bool) {
+        if self.is_sum || stands_high {
             self.falls.insert(time);
         }
+        self.lost_a_part |= stands_high;
+    }
+
+    /// Whether it is a sum, by its name or by how it fell.
+    pub(crate) fn is_sum(&self) -> bool {
+        self.is_sum || self.lost_a_part
     }
 
     /// Whether what is counted between two samples is known: of a sum that lost a part it is not.

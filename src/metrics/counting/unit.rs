@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::versions::label;
 use crate::metrics::source::Labels;
+use crate::plan::FailureRule;
 use crate::verdict::StatusCode;
 
 /// Envoy's response flags of a connection that did not reach its upstream, or lost it.
@@ -65,9 +66,9 @@ impl Unit {
     }
 
     /// Whether those with these labels failed.
-    pub(super) fn is_failure(self, labels: &Labels) -> bool {
+    pub(super) fn is_failure(self, labels: &Labels, rule: &FailureRule) -> bool {
         match self {
-            Self::Requests => is_failed_request(labels),
+            Self::Requests => is_failed_request(labels, rule),
             Self::Connections => label(labels, "response_flags")
                 .split(',')
                 .any(|flag| FAILURES.contains(&flag.trim())),
@@ -75,15 +76,18 @@ impl Unit {
     }
 }
 
-/// Whether requests with these labels failed: Kiali's rule without the 4xx, which are the caller's fault.
+/// Whether requests with these labels failed, also where codes are grouped (`5xx`).
 ///
-/// These are an HTTP status of 500 to 599, also where codes are grouped (`5xx`), no response at all (`response_code="0"`), and every gRPC status
-/// but OK. An absent gRPC status means a request that was not gRPC, so only a present one can fail.
-fn is_failed_request(labels: &Labels) -> bool {
+/// An absent gRPC status means a request that was not gRPC, so only a present one can fail.
+fn is_failed_request(labels: &Labels, rule: &FailureRule) -> bool {
     let code = label(labels, "response_code");
-    let is_server_error = code.starts_with('5') && is_status(code);
+    let http = match code.parse::<u16>() {
+        Ok(status) => (status == 0 || is_status(code)) && rule.http(status),
+        Err(_) if is_status(code) => code[..1].parse().is_ok_and(|class| rule.http_class(class)),
+        Err(_) => false,
+    };
     let grpc = label(labels, "grpc_response_status").parse::<u16>();
-    is_server_error || code == "0" || grpc.is_ok_and(|status| (1..=16).contains(&status))
+    http || grpc.is_ok_and(|status| rule.grpc(status))
 }
 
 fn status_of_request(labels: &Labels) -> Option<StatusCode> {
@@ -138,7 +142,10 @@ mod tests {
                     .map(|(name, value)| (name.to_owned(), value.to_owned())),
             );
             let unit = Unit::Requests;
-            let found = (unit.is_readable(&labels), unit.is_failure(&labels));
+            let found = (
+                unit.is_readable(&labels),
+                unit.is_failure(&labels, &FailureRule::default()),
+            );
             assert_eq!(found, (readable, failed), "{code:?} {grpc:?}");
         }
     }
@@ -159,8 +166,8 @@ mod tests {
                 [("response_flags", flags), ("response_code", code)]
                     .map(|(name, value)| (name.to_owned(), value.to_owned())),
             );
-            let failed =
-                [Unit::Connections, Unit::Requests].map(|counted| counted.is_failure(&labels));
+            let failed = [Unit::Connections, Unit::Requests]
+                .map(|counted| counted.is_failure(&labels, &FailureRule::default()));
             assert_eq!(failed, [connection, request], "{flags} {code}");
         }
     }

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::unit::Unit;
 use crate::metrics::source::Labels;
-use crate::plan::ScopeLabel;
+use crate::plan::{FailureRule, ScopeLabel};
 
 /// A Service, as the labels `destination_service_name` and `destination_service_namespace` name it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -50,6 +50,7 @@ pub struct Targets {
     read_from: ReadFrom,
     scope: Vec<ScopeLabel>,
     among_other_rules: bool,
+    failures: FailureRule,
 }
 
 /// Whose reports of the two versions are counted.
@@ -208,6 +209,7 @@ impl Targets {
             read_from: ReadFrom::default(),
             scope: Vec::new(),
             among_other_rules: false,
+            failures: FailureRule::default(),
         })
     }
 
@@ -224,6 +226,17 @@ impl Targets {
             scope: scope.to_vec(),
             ..self
         }
+    }
+
+    /// The same, where these count as failed.
+    #[must_use]
+    pub fn failing_by(self, failures: FailureRule) -> Self {
+        Self { failures, ..self }
+    }
+
+    /// What counts as failed.
+    pub(super) fn failures(&self) -> &FailureRule {
+        &self.failures
     }
 
     /// The same where other rules send to the same versions.

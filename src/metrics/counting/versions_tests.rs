@@ -224,7 +224,11 @@ fn failures_are_what_the_rule_says() {
         ("response_code=5xx", true),
         ("", false),
     ] {
-        assert_eq!(Unit::Requests.is_failure(&labels(text)), expected, "{text}");
+        assert_eq!(
+            Unit::Requests.is_failure(&labels(text), &FailureRule::default()),
+            expected,
+            "{text}"
+        );
     }
 }
 

@@ -12,7 +12,7 @@ use super::realised_share::RealisedShare;
 use super::regression::combine;
 use super::step_record::StepRecord;
 use super::traffic_split::MetricCounts;
-use super::warmup::WarmupClock;
+use super::warmup::{Warmth, WarmupClock};
 use crate::verdict::analysis::{Analysis, Decision, StepContext, Verdict};
 use crate::verdict::window::Window;
 
@@ -67,6 +67,9 @@ pub struct Sequential {
     pub(super) warmup: WarmupClock,
     /// What the canary got over the whole rollout of what its weights promised.
     pub(super) realised: RealisedShare,
+    /// The same question about refusals with the versions changed: a canary that suddenly refuses nobody may
+    /// have lost its login. That can be meant, so it never rolls back.
+    pub(super) fewer_refusals: Option<Metric>,
     /// Whether other rules are known to send to the same versions, so that the canary cannot be expected to
     /// get its share of all requests.
     pub(super) among_other_rules: bool,
@@ -124,6 +127,9 @@ impl Sequential {
             longest: history.longest,
             mixed: false,
             realised: RealisedShare::default(),
+            fewer_refusals: history
+                .refusals
+                .map(|past| Metric::new(Subject::Refusals, 1.0, &past)),
             among_other_rules: false,
         }
     }
@@ -177,6 +183,7 @@ impl Sequential {
         for (metric, tally) in self.metrics.iter_mut().zip(&tallies) {
             metric.bet(tally, &self.policy, warmth);
         }
+        self.compare_refusals(window, warmth);
         if let Some(step) = &mut self.step {
             step.count(window, tallies[0].exposure().canary);
             if step.is_settled(window) && !step.alone() {
@@ -200,6 +207,16 @@ impl Sequential {
             return Decision::Retreat(self.reasons());
         }
         self.decide(window)
+    }
+
+    /// Bets that stable refuses more than the canary, where both get the same kinds of requests.
+    fn compare_refusals(&mut self, window: &Window, warmth: Warmth) {
+        let comparable = !self.among_other_rules && self.realised.unrelated() <= 0.0;
+        if let Some(metric) = self.fewer_refusals.as_mut().filter(|_| comparable) {
+            let tally = metric.tally(window).reversed();
+            metric.bet(&tally, &self.policy, warmth);
+            metric.learn(&tally);
+        }
     }
 
     /// Takes back evidence that an incident left behind.
@@ -257,8 +274,10 @@ impl Sequential {
         let good = !held && quiet && flowing && patient && self.ruled_out(step);
         if good && step.dwelt(window.end) {
             Decision::Advance(self.reasons())
-        } else if step.counted >= self.policy.deadline || self.hold() == Some(Hold::Overload) {
-            // More patience would not change what three attempts have shown.
+        } else if step.counted >= self.policy.deadline
+            || matches!(self.hold(), Some(Hold::Overload | Hold::FewerRefusals))
+        {
+            // More patience would not change what has been shown.
             Decision::Inconclusive(self.reasons())
         } else if good {
             Decision::Stay(Verdict::Healthy, self.reasons())
@@ -327,6 +346,10 @@ impl Sequential {
 
 impl Analysis for Sequential {
     fn begin_step(&mut self, step: StepContext) {
+        if self.hold() == Some(Hold::FewerRefusals) {
+            // Somebody has looked at it and gone on.
+            self.fewer_refusals = None;
+        }
         let half_open = std::mem::take(&mut self.half_open);
         self.step = Some(StepRecord::new(step, self.step.as_ref(), half_open));
         self.phase = self.phase_of_step();

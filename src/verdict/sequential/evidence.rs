@@ -18,6 +18,8 @@ pub enum Hold {
     Mixed,
     /// The canary does not get the traffic its weight promises.
     NotItsShare,
+    /// The canary refuses far fewer requests than stable (400 to 499).
+    FewerRefusals,
     /// Too many trips were cleared in this step.
     Disputed,
     /// The canary looked worse alone, too often.

@@ -107,6 +107,8 @@ impl Sequential {
             Some(Hold::WarmingUp)
         } else if step.realised.is_starved() && !self.among_other_rules {
             Some(Hold::NotItsShare)
+        } else if self.refuses_fewer() {
+            Some(Hold::FewerRefusals)
         } else if step.is_disputed() {
             Some(Hold::Disputed)
         } else if self.retreats >= PATIENCE {
@@ -116,6 +118,12 @@ impl Sequential {
         } else {
             None
         }
+    }
+
+    /// Whether stable refuses more than the canary by more than the margin, as certainly as a regression.
+    fn refuses_fewer(&self) -> bool {
+        let evidence = self.fewer_refusals.as_ref().map_or(0.0, Metric::evidence);
+        evidence >= self.policy.trip()
     }
 
     /// Stable fails more than usual, and so may the canary.

@@ -9,6 +9,8 @@ use crate::verdict::Window;
 /// have got before it is said that they are too many.
 const LEAST: f64 = 50.0;
 const LEAST_GOT: f64 = 10.0;
+/// Nominal requests that are remembered of a step.
+const MEMORY: f64 = 200.0;
 /// Standard deviations of a random split that are put down to chance. It is asked at every window.
 const CHANCE: f64 = 3.0;
 /// Part of its nominal requests below which the canary evidently gets less than its weight says: proxies
@@ -29,6 +31,19 @@ pub struct RealisedShare {
 }
 
 impl RealisedShare {
+    /// Counts such a window, and forgets what is long ago: a share that is lost in mid-step shows as one that
+    /// never came.
+    pub fn note_lately(&mut self, window: &Window) {
+        self.note(window);
+        if self.nominal > MEMORY {
+            let keep = MEMORY / self.nominal;
+            self.all *= keep;
+            self.canary *= keep;
+            self.nominal *= keep;
+            self.variance *= keep;
+        }
+    }
+
     /// Counts a window in which the proxies had followed the weights.
     pub fn note(&mut self, window: &Window) {
         let all = (window.stable.requests + window.canary.requests) as f64;
@@ -121,6 +136,27 @@ mod tests {
         assert!(seen(9_600, 400, 0.1).is_starved());
         assert!(!seen(9_400, 600, 0.1).is_starved());
         assert!(seen(8_000, 2_000, 0.1).is_exceeded());
+    }
+
+    #[test]
+    fn a_share_that_is_lost_in_mid_step_shows() {
+        let window = |canary: u64| Window {
+            share: 0.1,
+            stable: Counts {
+                requests: 1_000 - canary,
+                failures: 0,
+            },
+            canary: Counts {
+                requests: canary,
+                failures: 0,
+            },
+            ..Window::default()
+        };
+        let mut lately = RealisedShare::default();
+        (0..100).for_each(|_| lately.note_lately(&window(100)));
+        assert!(!lately.is_starved());
+        (0..3).for_each(|_| lately.note_lately(&window(10)));
+        assert!(lately.is_starved());
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct StepRecord {
     pub canary: Counts,
     /// Canary requests by smoothed exposure.
     pub exposed: f64,
-    /// What it got of what its weight promises.
+    /// What it lately got of what its weight promises.
     pub realised: RealisedShare,
     /// Windows since the weights were last set.
     pub windows: u32,
@@ -66,7 +66,7 @@ impl StepRecord {
         self.canary += window.canary;
         self.exposed += exposed;
         if self.is_settled(window) {
-            self.realised.note(window);
+            self.realised.note_lately(window);
         }
         self.windows += 1;
     }

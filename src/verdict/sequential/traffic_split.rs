@@ -55,6 +55,16 @@ impl MetricCounts {
         }
     }
 
+    /// The same with the versions changed.
+    pub fn reversed(&self) -> Self {
+        Self {
+            stable: self.canary,
+            canary: self.stable,
+            share: 1.0 - self.share,
+            unrelated: 0.0,
+        }
+    }
+
     /// The block of evidence: smoothed exposures and counts, each divided by the variance-to-mean
     /// ratio `φ + κ e λ` that the dispersion gives at stable rate `rate`.
     pub fn block(&self, dispersion: Dispersion, rate: f64) -> Block {

@@ -62,6 +62,36 @@ fn a_canary_without_its_share_is_held() {
 }
 
 #[test]
+fn a_canary_whose_traffic_disappears_in_mid_step_is_held() {
+    let mut rollout = Rollout::at_step(0.1, 0.5);
+    rollout.step(0.1, Some(0.5), 3600);
+    for _ in 0..100 {
+        rollout.see((1350, 1), (150, 0));
+    }
+    for _ in 0..3 {
+        rollout.see((1480, 1), (20, 0));
+    }
+    assert_eq!(
+        rollout.analysis.evidence().state,
+        AnalysisState::Held(Hold::NotItsShare)
+    );
+}
+
+#[test]
+fn an_incident_of_stable_alone_lets_the_fix_pass() {
+    let mut rollout = Rollout::at_step(0.1, 0.5);
+    let decisions: Vec<_> = (0..8).map(|_| rollout.see((1350, 400), (150, 0))).collect();
+    assert!(
+        matches!(decisions[1], Decision::Stay(Verdict::NotEnoughData, _)),
+        "at first it may be both: {decisions:#?}"
+    );
+    assert!(
+        matches!(decisions[7], Decision::Advance(_)),
+        "{decisions:#?}"
+    );
+}
+
+#[test]
 fn an_incident_stops_the_deadline() {
     let mut rollout = Rollout::at_step(0.1, 0.5);
     for _ in 0..300 {
