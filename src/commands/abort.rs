@@ -97,6 +97,7 @@ async fn abort_one(
         reasons: vec![Reason::Requested {
             by: actor.to_string(),
         }],
+        warnings: Vec::new(),
         signal: None,
         at: context.clock.now(),
         rollout,

@@ -172,6 +172,8 @@ pub async fn prepare(
             .as_ref()
             .and_then(|forecast| forecast.finding(&rollout.plan)),
     );
+    let power = forecast.as_ref().map(|forecast| &forecast.power);
+    rollout.power = power.and_then(|power| power.first().cloned());
     rollout.holder = context.holder();
     let versions = targets.map(|targets| VersionFacts {
         subsets,

@@ -59,7 +59,7 @@ fn planned(
         prometheus: rollout.plan.prometheus.clone(),
         expected: forecast.and_then(|forecast| forecast.total),
         requests_per_second: forecast.map(|forecast| forecast.requests_per_second),
-        power: forecast.and_then(|forecast| forecast.power.first().cloned()),
+        power: rollout.power.clone(),
         resumed_from,
     }
 }

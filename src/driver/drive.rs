@@ -640,6 +640,7 @@ impl Driver<'_> {
             total_counts: self.machine.total_counts(),
             rollback: self.rollback,
             reasons: self.machine.reasons(),
+            warnings: self.machine.warnings().to_vec(),
             signal: self.signal,
             at: self.clock.now(),
             rollout,

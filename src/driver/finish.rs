@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::istio::VirtualService;
+use crate::metrics::MetricsWarning;
 use crate::plan::{Exposure, Percent};
 use crate::rollout::{Outcome, Phase, Reason, Rollout, Summary, VersionCounts};
 use crate::signals::Signal;
@@ -24,6 +25,8 @@ pub struct Finish {
     pub rollback: Option<Duration>,
     /// Why.
     pub reasons: Vec<Reason>,
+    /// What limited what the metrics showed, by their last answer.
+    pub warnings: Vec<MetricsWarning>,
     /// The signal that ended it, if one did.
     pub signal: Option<Signal>,
     /// When.
@@ -39,6 +42,7 @@ impl Finish {
             total_counts: None,
             rollback: None,
             reasons: Vec::new(),
+            warnings: Vec::new(),
             signal: None,
             at,
             rollout,
@@ -65,6 +69,7 @@ impl Finish {
             total_counts: self.total_counts,
             rollback_millis: self.rollback.map(millis),
             reasons: self.reasons.clone(),
+            warnings: self.warnings.clone(),
         }
     }
 

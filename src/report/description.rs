@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::forecast::detects;
 use super::ladder::StepPosition;
 use super::phrase::Versions;
 use super::status::{RouteState, Standing, StatusRow};
@@ -43,6 +44,9 @@ impl View for StatusRow {
         }
         if let Some(ladder) = ladder(self, palette) {
             field("Steps:", &ladder)?;
+        }
+        if let Some(power) = &self.power {
+            field("Detects:", &detects(power, power.example))?;
         }
         if let Some(holder) = &self.holder {
             field("Holder:", &escape(holder))?;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{DriverStatus, phrase};
 use crate::istio::{Split, VirtualService, Weights};
-use crate::plan::{Exposure, PlannedStep};
+use crate::plan::{Exposure, MetricPower, PlannedStep};
 use crate::rollout::{LastRollout, ObjectName, Phase, Rollout, route_of};
 
 /// The version of the format that programs read.
@@ -123,6 +123,8 @@ pub struct StatusRow {
     pub driver: Option<DriverStatus>,
     /// Who changed it last, if that was not the driver.
     pub changed_by: Option<String>,
+    /// What the analysis would notice of failures, as it was forecast at the start.
+    pub power: Option<MetricPower>,
     /// A digest of the plan.
     pub plan_hash: Option<String>,
     /// The steps of the plan; empty without a rollout.
@@ -189,6 +191,7 @@ impl StatusRow {
             holder: None,
             driver: None,
             changed_by: None,
+            power: None,
             plan_hash: None,
             steps: Vec::new(),
             routes: Vec::new(),
@@ -224,6 +227,7 @@ impl StatusRow {
             run: Some(rollout.run.clone()),
             holder: Some(rollout.holder.clone()),
             changed_by: rollout.changed_by.clone(),
+            power: rollout.power.clone(),
             plan_hash: Some(rollout.plan.hash()),
             steps: rollout.plan.planned_steps(rollout.original_share()),
             routes: routes

@@ -43,6 +43,7 @@ mod tests {
             total_counts: None,
             rollback_millis: Some(21),
             reasons: vec![],
+            warnings: vec![],
         };
         let text = |format| {
             let mut out = Vec::new();

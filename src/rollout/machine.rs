@@ -16,7 +16,7 @@ use super::reassert_limit::ReassertLimit;
 use super::segment::Phase;
 use super::state::Rollout;
 use super::stuck::{self, Blackout};
-use crate::metrics::{Observation, Reporter};
+use crate::metrics::{MetricsWarning, Observation, Reporter};
 use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, Percent, Plan};
 use crate::verdict::{Analysis, Decision};
 
@@ -36,6 +36,8 @@ pub struct Machine {
     reassert_limit: ReassertLimit,
     /// How often the metrics are scraped, as far as they show it.
     scrape: Option<SignedDuration>,
+    /// What limited what the metrics showed, by their last answer.
+    warnings: Vec<MetricsWarning>,
     /// Whether callers reached the canary past the weights before the rollout.
     other_callers: bool,
 }
@@ -53,6 +55,7 @@ impl Machine {
             outage: MetricsOutage::default(),
             reassert_limit: ReassertLimit::default(),
             scrape: None,
+            warnings: Vec::new(),
             other_callers: false,
         }
     }
@@ -82,6 +85,11 @@ impl Machine {
     /// What was counted over all steps; nothing as long as no metrics were read.
     pub fn total_counts(&self) -> Option<VersionCounts> {
         self.assessment.total_counts()
+    }
+
+    /// What limited what the metrics showed, by their last answer.
+    pub fn warnings(&self) -> &[MetricsWarning] {
+        &self.warnings
     }
 
     /// Why the last decision was made.
@@ -200,6 +208,7 @@ impl Machine {
         }
         let quality = &observation.quality;
         self.scrape = quality.scrape_interval.or(self.scrape);
+        self.warnings.clone_from(&quality.warnings);
         if let Some(why) = Unusable::of(quality, now) {
             // What the windows have shown stands, but only good metrics are good news.
             let alarmed = self.answer_alarm(now, emit);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::VersionCounts;
 use super::reason::Reason;
+use crate::metrics::MetricsWarning;
 use crate::plan::Exposure;
 
 /// Why it was rolled back.
@@ -120,6 +121,8 @@ pub struct Summary {
     pub rollback_millis: Option<u64>,
     /// Why.
     pub reasons: Vec<Reason>,
+    /// What limited what the metrics showed; empty where nothing did, or where none were read.
+    pub warnings: Vec<MetricsWarning>,
 }
 
 impl Summary {

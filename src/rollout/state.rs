@@ -14,7 +14,7 @@ use super::record::{Unreadable, read_record};
 use super::segment::{Phase, Segment};
 use crate::istio::{Destination, RouteGroup, RouteKind, Split, VirtualService, route_groups};
 use crate::metrics::Unit;
-use crate::plan::{Exposure, HumanDuration, Percent, Plan};
+use crate::plan::{Exposure, HumanDuration, MetricPower, Percent, Plan};
 
 /// The annotation that holds the state while a rollout is under way.
 pub const ROLLOUT: &str = "kubectl-canary.dev/rollout";
@@ -50,6 +50,9 @@ pub struct Rollout {
     /// `analyze`, read the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lookback: Option<HumanDuration>,
+    /// What the analysis would notice of failures, as it was forecast at the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<MetricPower>,
     /// Whether other rules send to the same versions, so that the canary cannot be expected to get its
     /// weight's share of all their requests.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -137,6 +140,7 @@ impl Rollout {
             since: now,
             began: now,
             lookback: None,
+            power: None,
             other_rules: false,
             holder,
             changed_by: None,

@@ -17,20 +17,20 @@ use crate::verdict::analysis::{Analysis, Decision, StepContext, Verdict};
 use crate::verdict::window::Window;
 
 /// Bad canary requests without which nothing trips.
-const LEAST_BAD: f64 = 3.0;
+pub(super) const LEAST_BAD: f64 = 3.0;
 /// Part of the evidence that answers of 400 to 499 get.
 const REFUSALS_WEIGHT: f64 = 0.1;
 /// Part of the evidence that all latency bounds get, and the most that one gets.
 const SLOW_WEIGHT: f64 = 0.4;
 const SLOW_WEIGHT_EACH: f64 = 0.1;
 /// Evidence above which a step is not left, in nats.
-const QUIET: f64 = std::f64::consts::LN_2;
+pub(super) const QUIET: f64 = std::f64::consts::LN_2;
 /// Scrapes of a window that count towards the deadline; what lies further apart was time without data.
 const LOST: i32 = 3;
 /// Weight of the past in the smoothed number of requests in a window.
 const SMOOTHING: f64 = 0.75;
 /// In a window this many times as long as requests take, those sent before do not matter.
-const MIXED: i32 = 5;
+pub(super) const MIXED: i32 = 5;
 /// Windows after a retreat before 100 % is tried again.
 const HALF_OPEN: u32 = 4;
 

@@ -8,29 +8,21 @@ use jiff::SignedDuration;
 
 use super::Traffic;
 use super::block::{Arm, Block, Margin, Rates, project};
-use super::decisions::Sequential;
+use super::decisions::{LEAST_BAD, MIXED, QUIET, Sequential};
 use super::history::History;
 use super::metric::{Metric, Subject};
 use super::mixture::{Alternatives, CASH, EXPERTS, Mixture};
 use super::policy::Policy;
 use super::promotion::{EXCESSES, Promotion};
 use super::regression::combine;
+use super::step_record::{LEAST, LEAST_LAST};
 use super::traffic_split::MetricCounts;
 use super::warmup::{UNTIL_FAST, Warmth};
 
-/// Bad canary requests without which nothing trips.
-const LEAST_BAD: f64 = 3.0;
-/// Canary requests without which a step is not left, in any step and in the last.
-const LEAST: f64 = 5.0;
-const LEAST_LAST: f64 = 20.0;
-/// Evidence above which a step is not left, in nats.
-const QUIET: f64 = std::f64::consts::LN_2;
 /// Halvings of an interval; a forecast that is good to a quarter needs fewer.
 const HALVINGS: u32 = 24;
 /// The least excess that is looked for, as a share of requests.
 const LEAST_EXCESS: f64 = 1e-5;
-/// Windows this many times as long as requests take are bet on right after a change of weights.
-const MIXED: f64 = 5.0;
 
 /// One step before 100 %, as its windows will show it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -111,7 +103,7 @@ impl Power {
             steps,
             equal: Vec::new(),
             // Half a window more, since windows that begin before do not count.
-            mixed: if longest > scrape / MIXED {
+            mixed: if longest > scrape / f64::from(MIXED) {
                 longest + scrape / 2.0
             } else {
                 0.0
@@ -351,7 +343,7 @@ impl Power {
         let per_window = per_second * policy.scrape.as_secs_f64();
         let floor = next.map_or(0.0, |next| policy.blast_floor(next, per_window));
         let least = if next.is_none() { LEAST_LAST } else { LEAST };
-        let served = least / (per_second * share);
+        let served = least as f64 / (per_second * share);
         let until = |tolerance: f64| {
             let failures = tolerance.max(floor);
             let mut longest = 0.0_f64;

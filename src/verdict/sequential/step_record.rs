@@ -7,8 +7,8 @@ use crate::verdict::analysis::StepContext;
 use crate::verdict::{Counts, PROPAGATION, Window};
 
 /// Canary requests that must have been seen: in any step, and in the last before 100 %.
-const LEAST: u64 = 5;
-const LEAST_LAST: u64 = 20;
+pub const LEAST: u64 = 5;
+pub const LEAST_LAST: u64 = 20;
 /// Part of its nominal requests that the canary must have got before it is promoted on them.
 const SHARE: f64 = 0.7;
 
