@@ -11,7 +11,7 @@ use kubectl_canary::sandbox::{Denial, PrometheusFault, Rule};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-use crate::harness::{Shop, brisk_with};
+use crate::harness::{Shop, brisk_with, with_flags};
 
 async fn status(shop: &Shop) -> StatusRow {
     let args = Status {
@@ -128,7 +128,7 @@ async fn what_limits_the_metrics_is_said_wherever_somebody_looks() {
         assert_eq!(look["warnings"], json!([{"kind": "only-destination"}]));
     };
     let (finish, ()) = tokio::join!(shop.start(brisk_with("10:20s,100")), look);
-    finish.unwrap();
+    assert_eq!(finish.unwrap().warnings, [MetricsWarning::OnlyDestination]);
     assert!(
         shop.warnings().iter().any(|text| text.starts_with(said)),
         "{:?}",
@@ -142,4 +142,24 @@ async fn what_limits_the_metrics_is_said_wherever_somebody_looks() {
     assert!(looks.len() > 2);
     let expected = [MetricsWarning::OnlyDestination];
     assert!(looks.iter().all(|warnings| *warnings == expected));
+}
+
+/// What was forecast at the start can be read while it runs, from the object alone.
+#[tokio::test(start_paused = true)]
+async fn status_tells_what_the_analysis_would_detect() {
+    let shop = Shop::open().await;
+    let flags = "--preset quick --dwell 20s --warmup 0s --interval 1s --steps 10,100";
+    let look = async {
+        shop.until_weight(10).await;
+        let row = status(&shop).await;
+        let said = line(&row, "Detects:").unwrap();
+        assert!(
+            said.starts_with("+") && said.contains(" pp failures in ") && said.contains("; from +"),
+            "{said}"
+        );
+        assert_eq!(row.power, shop.rollout().unwrap().power);
+    };
+    let (finish, ()) = tokio::join!(shop.start(with_flags(flags.split(' '))), look);
+    finish.unwrap();
+    assert_eq!(line(&status(&shop).await, "Detects:"), None);
 }
