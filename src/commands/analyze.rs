@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::rollout_args::RolloutArgs;
 use crate::context::Context;
-use crate::discovery::{Lookback, RolloutRequest, VersionFacts, before, past_of};
+use crate::discovery::{PastTime, RolloutRequest, VersionFacts, before, past_of};
 use crate::driver::{analysis_of, collector};
 use crate::error::CommandError;
 use crate::istio::{VirtualService, select_versions};
@@ -71,12 +71,12 @@ pub async fn analyze(context: &Context<'_>, args: &Analyze) -> Result<AnalysisVi
     }
     let case = match (Rollout::read(&vs)?, from) {
         (Some(rollout), None) => {
-            let (began, depth) = (rollout.began, Lookback::of(rollout.lookback));
-            Case::under_way(context, rollout, began, depth, to).await?
+            let past = PastTime::of(&rollout);
+            Case::under_way(context, rollout, past, to).await?
         }
         (Some(rollout), Some(from)) => {
             let rollout = clipped(rollout, from);
-            Case::under_way(context, rollout, from, Lookback::AsNeeded, to).await?
+            Case::under_way(context, rollout, PastTime::before(from), to).await?
         }
         (None, Some(from)) => Case::at_rest(context, &vs, options, from, to).await?,
         (None, None) => {
@@ -123,19 +123,18 @@ struct Judged {
 }
 
 impl Case {
-    /// A rollout from its present first stage on, with what was known at `began`.
+    /// A rollout from its present first stage on, with what is known of its past.
     async fn under_way(
         context: &Context<'_>,
         rollout: Rollout,
-        began: Timestamp,
-        depth: Lookback,
+        past: PastTime,
         to: Timestamp,
     ) -> Result<Self, CommandError> {
         let first = rollout.history.first();
-        let from = first.map_or(began, |segment| segment.since);
+        let from = first.map_or(past.until, |segment| segment.since);
         let mut versions = VersionFacts::read(context, &rollout).await?;
         let (plan, targets) = (&rollout.plan, &versions.targets);
-        versions.history = past_of(context, plan, targets, began, depth).await?;
+        versions.history = past_of(context, plan, targets, past).await?;
         Ok(Self {
             rollout,
             versions,
@@ -164,9 +163,8 @@ impl Case {
         let past = before(
             metrics.as_ref(),
             &versions.targets,
-            from,
+            PastTime::before(from),
             durations,
-            Lookback::AsNeeded,
         )
         .await;
         if let Ok(Some(scrape)) = past.as_ref().map(|past| past.scrape) {

@@ -15,6 +15,7 @@ use crate::metrics::{
     USUAL_BOUNDS,
 };
 use crate::plan::{AnalysisKind, HumanDuration, Plan};
+use crate::rollout::Rollout;
 use crate::verdict::sequential::{History, Traffic};
 use crate::verdict::{Counts, Window};
 
@@ -67,7 +68,38 @@ impl Lookback {
     }
 }
 
-/// Reads the time before `until`. The same moment and depth always yield the same past, so that a run
+/// The time before a moment, in which the weights were the same since another.
+#[derive(Clone, Copy, Debug)]
+pub struct PastTime {
+    /// Its end.
+    pub until: Timestamp,
+    /// Since when the weights are at rest.
+    pub rest: Timestamp,
+    /// How far back it reaches.
+    pub depth: Lookback,
+}
+
+impl PastTime {
+    /// The time before `until`, whatever the weights were.
+    pub fn before(until: Timestamp) -> Self {
+        Self {
+            until,
+            rest: Timestamp::MIN,
+            depth: Lookback::AsNeeded,
+        }
+    }
+
+    /// The time before a rollout began, as it was looked at when it did.
+    pub fn of(rollout: &Rollout) -> Self {
+        Self {
+            rest: rollout.at_rest_since.unwrap_or(Timestamp::MIN),
+            depth: Lookback::of(rollout.lookback),
+            ..Self::before(rollout.began)
+        }
+    }
+}
+
+/// Reads the past. The same moment and depth always yield the same past, so that a run
 /// that is resumed starts from what the first one knew.
 ///
 /// Durations have fourteen buckets for each series of requests, so they are only looked at as far
@@ -78,17 +110,16 @@ impl Lookback {
 pub async fn before(
     metrics: &dyn MetricSource,
     targets: &Targets,
-    until: Timestamp,
+    past: PastTime,
     durations: bool,
-    depth: Lookback,
 ) -> Result<Baseline, MetricsError> {
     let reader = Reader {
         metrics,
         targets,
-        until: until - SETTLED,
+        until: past.until - SETTLED,
     };
-    let (requests, depth) = reader.requests(depth).await?;
-    let mut history = History::from_windows(&requests.windows);
+    let (requests, depth) = reader.requests(past.depth).await?;
+    let mut history = History::from_windows_since(&requests.windows, past.rest);
     let scrape = requests.quality.scrape_interval;
     let mut warnings = Vec::new();
     if durations && let Some(scrape) = scrape {
@@ -109,20 +140,19 @@ pub async fn before(
     })
 }
 
-/// The past of a rollout under way: that before it began, as deep as the rollout looked at it.
+/// The past of a rollout, as far as the metrics still have it.
 pub async fn past_of(
     context: &Context<'_>,
     plan: &Plan,
     targets: &Targets,
-    began: Timestamp,
-    depth: Lookback,
+    past: PastTime,
 ) -> Result<History, CommandError> {
     if plan.judgement.analysis == AnalysisKind::Threshold {
         return Ok(History::unknown());
     }
     let metrics = context.metrics(&plan.prometheus)?;
     let durations = plan.weighs_durations();
-    let before = before(metrics.as_ref(), targets, began, durations, depth).await;
+    let before = before(metrics.as_ref(), targets, past, durations).await;
     // Without an answer nothing is known, and the analysis is the more careful for it.
     Ok(before.map_or_else(|_| History::unknown(), |before| before.history))
 }

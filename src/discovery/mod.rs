@@ -8,7 +8,7 @@ mod snapshot;
 mod under_way;
 mod version_facts;
 
-pub(crate) use baseline::{Baseline, Lookback, before, past_of, recent};
+pub(crate) use baseline::{Baseline, Lookback, PastTime, before, past_of, recent};
 pub(crate) use companions::Companions;
 pub(crate) use prepare::{ReadyRollout, RolloutRequest, prepare};
 pub(crate) use resolve_object::{delegate_with_rollout, lead_of, object_to_change, on_delegate};

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::version_facts::{VersionFacts, counted_for};
 use crate::context::Context;
 use crate::discovery::{
-    Baseline, ClusterSnapshot, Companions, Lookback, SnapshotScope, before, is_under_way,
+    Baseline, ClusterSnapshot, Companions, Lookback, PastTime, SnapshotScope, before, is_under_way,
     object_to_change, recent,
 };
 use crate::error::CommandError;
@@ -131,6 +131,7 @@ pub async fn prepare(
         now: context.clock.now(),
     };
     let mut facts = snapshot.gather(&context.cluster, question).await;
+    rollout.at_rest_since = vs.last_written();
     rollout.other_rules = has_other_rules(&facts, &rollout) || !left_behind.is_empty();
     let targets = facts.targets().ok();
     let targets = targets.map(|targets| counted_for(&rollout, targets));
@@ -212,9 +213,11 @@ async fn look_back(
         before(
             metrics,
             targets,
-            rollout.began,
-            durations,
-            Lookback::AsNeeded
+            PastTime {
+                depth: Lookback::AsNeeded,
+                ..PastTime::of(rollout)
+            },
+            durations
         ),
         recent(metrics, targets, now)
     );

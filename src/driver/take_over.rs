@@ -7,7 +7,7 @@ use super::finish::Finish;
 use super::lock::lock;
 use crate::cluster::LeaseGuard;
 use crate::context::Context;
-use crate::discovery::{Lookback, VersionFacts, past_of, under_way};
+use crate::discovery::{PastTime, VersionFacts, past_of, under_way};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::metrics::MetricSource;
@@ -86,9 +86,8 @@ async fn survey(
     let rollout = under_way(&vs)?;
     let metrics = context.metrics(&rollout.plan.prometheus)?;
     let mut versions = VersionFacts::read(context, &rollout).await?;
-    let lookback = Lookback::of(rollout.lookback);
     let (plan, targets) = (&rollout.plan, &versions.targets);
-    versions.history = past_of(context, plan, targets, rollout.began, lookback).await?;
+    versions.history = past_of(context, plan, targets, PastTime::of(&rollout)).await?;
     let guard = lock(context, &vs, &rollout.run).await?;
     Ok((metrics, versions, guard))
 }

@@ -1,5 +1,6 @@
 //! A VirtualService as the API server returned it, seen through a read-only view.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::destination::Host;
@@ -142,5 +143,14 @@ impl VirtualService {
             .iter()
             .max_by_key(|entry| entry.get("time").and_then(Value::as_str))?;
         newest.get("manager")?.as_str()
+    }
+
+    /// When anybody wrote last, by the managed fields: since then its weights are what they are.
+    pub fn last_written(&self) -> Option<Timestamp> {
+        let entries = self.raw.pointer("/metadata/managedFields")?.as_array()?;
+        let times = entries
+            .iter()
+            .filter_map(|entry| entry.get("time")?.as_str()?.parse().ok());
+        times.max()
     }
 }

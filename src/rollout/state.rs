@@ -50,6 +50,9 @@ pub struct Rollout {
     /// `analyze`, read the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lookback: Option<HumanDuration>,
+    /// Since when the object was not written before the start, so that its weights were what they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_rest_since: Option<Timestamp>,
     /// What the analysis would notice of failures, as it was forecast at the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<MetricPower>,
@@ -140,6 +143,7 @@ impl Rollout {
             since: now,
             began: now,
             lookback: None,
+            at_rest_since: None,
             power: None,
             other_rules: false,
             holder,

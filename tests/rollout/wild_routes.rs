@@ -227,3 +227,20 @@ async fn a_cold_canary_is_given_room_from_its_first_request_on() {
         assert_eq!(finish.outcome, outcome, "{warmup}: {:#?}", shop.told());
     }
 }
+
+/// A pipeline rolls out, and the next job starts at once: what the canary of then got is not past the weights.
+#[tokio::test(start_paused = true)]
+async fn a_rollout_right_after_another_is_not_taken_for_callers_past_the_weights() {
+    let shop = Shop::open().await;
+    let first = shop
+        .start(flags(&["--warmup", "0s", "--steps", "50,100"]))
+        .await;
+    assert_eq!(first.unwrap().outcome, Outcome::Promoted);
+    tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+    let said = said(&shop, flags(&["--warmup", "0s", "--steps", "50,100"])).await;
+    assert!(
+        said.iter()
+            .all(|said| !said.contains("of the requests at a weight")),
+        "{said:#?}"
+    );
+}

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::dispersion::Dispersion;
 use super::incident::Incident;
 use super::latency;
 use super::stable_rate::StableRate;
-use crate::verdict::{Counts, StatusCode, Window};
+use crate::verdict::{Counts, PROPAGATION, StatusCode, Window};
 
 /// Requests without which a share is chance.
 const LEAST_OF_SHARE: u64 = 50;
@@ -60,7 +60,7 @@ pub struct History {
     /// How long nearly all requests took at most: the least bound of the histogram that 98 % were
     /// answered within, or its last one; zero where there is no histogram.
     pub longest: SignedDuration,
-    /// Requests of stable and canary in the last two minutes.
+    /// Requests of stable and canary in the last two minutes of the weights as they were.
     pub lately: [u64; 2],
 }
 
@@ -89,12 +89,14 @@ impl History {
 
     /// Reads windows of the time before the rollout, oldest first, each a scrape long. Only the newest
     /// count: until 200 failures, at least 30 minutes, at most 24 hours or 6000 windows back.
-    pub fn from_windows(windows: &[Window]) -> Self {
+    ///
+    /// The canary's part of them counts from `rest` on: before that the weights may have been others.
+    pub fn from_windows_since(windows: &[Window], rest: Timestamp) -> Self {
         let windows = relevant(windows);
         if windows.is_empty() {
             return Self::unknown();
         }
-        let lately = lately(windows);
+        let lately = lately(windows, rest);
         let windows = &without_outages(windows);
         let tails = latency::tails(windows);
         let slow = latency::choose(&tails)
@@ -111,6 +113,11 @@ impl History {
         }
     }
 
+    /// The same of weights that never changed.
+    pub fn from_windows(windows: &[Window]) -> Self {
+        Self::from_windows_since(windows, Timestamp::MIN)
+    }
+
     /// Whether the canary got requests just before the rollout began.
     pub fn canary_served(&self) -> bool {
         self.lately[1] > 0
@@ -125,10 +132,11 @@ impl History {
 }
 
 /// Requests of stable and canary just before the rollout. Further back there may have been another one.
-fn lately(windows: &[Window]) -> [u64; 2] {
-    let newest = windows.last().map(|newest| newest.end);
+fn lately(windows: &[Window], rest: Timestamp) -> [u64; 2] {
+    let newest = windows.last().map_or(rest, |newest| newest.end);
+    let settled = rest.saturating_add(PROPAGATION).unwrap_or(rest);
     let of_late = windows.iter().rev().take_while(|window| {
-        newest.is_some_and(|newest| newest.duration_since(window.end) <= LATE)
+        newest.duration_since(window.end) <= LATE && window.lies_after(settled)
     });
     of_late.fold([0; 2], |[stable, canary], window| {
         [
@@ -255,7 +263,6 @@ fn past_slow(windows: &[&Window], bound: f64) -> Past {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::Timestamp;
 
     fn windows(count: i64, seconds: i64, failures: u64) -> Vec<Window> {
         (0..count)
