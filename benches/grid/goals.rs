@@ -181,22 +181,22 @@ impl Goals {
                 missed: self.disturbed_missed,
             },
             Goal {
-                text: "excess failed at most 1.5 times Wald at 100 req/s and more (geometric mean)",
+                text: "excess failed at most 1.2 times Wald at 100 req/s and more (geometric mean)",
                 measured: format!(
                     "{high:.2} ({by_traffic}); {} cells rolled back too rarely to compare",
                     self.unjudged
                 ),
-                missed: below(high > 1.5, format!("{high:.2}")),
+                missed: below(high > 1.2, format!("{high:.2}")),
             },
             Goal {
-                text: "at most 3 times at 1 to 10 req/s",
+                text: "at most 2.2 times at 1 to 10 req/s",
                 measured: format!("{low:.2}"),
-                missed: below(low > 3.0, format!("{low:.2}")),
+                missed: below(low > 2.2, format!("{low:.2}")),
             },
             Goal {
-                text: "at most 8.5 times in the worst cell",
+                text: "at most 5 times in the worst cell",
                 measured: format!("{:.1} ({})", worst.2, worst.1),
-                missed: below(worst.2 > 8.5, worst.1.clone()),
+                missed: below(worst.2 > 5.0, worst.1.clone()),
             },
             Goal {
                 text: "all requests failing at 1,000 req/s and more: at most 1/20 of Flagger's documented rule",

@@ -197,6 +197,9 @@ impl<'a> SimulatedWorld<'a> {
         }
         if let Some(took) = self.scenario.disturbance.response_time {
             self.answer(at - took, now - took, [&mut stable, &mut canary]);
+            for version in [&mut stable, &mut canary] {
+                version.slow = all_take(took, version.counts);
+            }
         }
         if let Some(rate) = self.scenario.disturbance.unreached {
             let share = ShareOfWindow {

@@ -143,9 +143,12 @@ impl Sequential {
         }
     }
 
+    /// The counts of a window, with the part of stable's requests that did not go by the weights: by what
+    /// the canary got in this window, or over all in which the weights had settled. Bets are on failures given
+    /// the requests, so they are fair whatever is made of the requests of the same window.
     fn tallies(&self, window: &Window) -> Vec<MetricCounts> {
-        // What is known before the window is seen keeps the bets on it fair.
-        let unrelated = self.realised.unrelated();
+        let here = RealisedShare::of(window).unrelated();
+        let unrelated = self.realised.unrelated().max(here);
         let tally = |metric: &Metric| MetricCounts {
             unrelated,
             ..metric.tally(window)
@@ -177,6 +180,12 @@ impl Sequential {
     fn compare(&mut self, window: &Window) -> Decision {
         self.mixed = false;
         let warmth = self.warmup.warmth();
+        if let Some(step) = &self.step
+            && step.is_settled(window)
+            && !step.alone()
+        {
+            self.realised.note(window);
+        }
         let tallies = self.tallies(window);
         self.review(&tallies);
         self.confirmation.record(&self.metrics, &tallies, warmth);
@@ -186,9 +195,6 @@ impl Sequential {
         self.compare_refusals(window, warmth);
         if let Some(step) = &mut self.step {
             step.count(window, tallies[0].exposure().canary);
-            if step.is_settled(window) && !step.alone() {
-                self.realised.note(window);
-            }
         }
         if self.total() >= self.policy.trip() && self.leader().seen >= LEAST_BAD {
             if self.step.as_ref().is_some_and(StepRecord::is_disputed) {

@@ -31,6 +31,13 @@ pub struct RealisedShare {
 }
 
 impl RealisedShare {
+    /// What one window shows by itself.
+    pub fn of(window: &Window) -> Self {
+        let mut share = Self::default();
+        share.note(window);
+        share
+    }
+
     /// Counts such a window, and forgets what is long ago: a share that is lost in mid-step shows as one that
     /// never came.
     pub fn note_lately(&mut self, window: &Window) {
@@ -103,14 +110,12 @@ mod tests {
             requests,
             failures: 0,
         };
-        let mut realised = RealisedShare::default();
-        realised.note(&Window {
+        RealisedShare::of(&Window {
             share,
             stable: of(stable),
             canary: of(canary),
             ..Window::default()
-        });
-        realised
+        })
     }
 
     #[test]
