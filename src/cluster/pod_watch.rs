@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::WatchEvent;
 
 use super::call::{CallError, ErrorKind};
 use super::virtual_services::Cluster;
-use super::watch::{Opened, Opening, WatchState, pause_after};
+use super::watch::{Follow, Opened, Opening, WatchState, next, pause_after};
 use super::workloads::PodScope;
 use crate::istio::{Destination, Subset, Workloads};
 
@@ -34,7 +34,7 @@ pub struct PodWatch {
 }
 
 /// All pods there are.
-struct PodList {
+pub(super) struct PodList {
     scope: PodScope,
     pods: Vec<Pod>,
     version: String,
@@ -67,25 +67,30 @@ impl PodWatch {
     /// RBAC: `get` on `services`, `list` and `watch` on `pods`; without `watch` they are listed again and
     /// again.
     pub async fn next(&mut self) -> Workloads {
-        loop {
-            let news = match &mut self.state {
-                WatchState::Closed => {
-                    self.state = WatchState::Opening(self.open());
-                    None
-                }
-                WatchState::Opening(opening) => {
-                    let opened = opening.await;
-                    self.opened(opened)
-                }
-                WatchState::Open(events) => {
-                    let event = events.next().await;
-                    self.heard(event)
-                }
-            };
-            if let Some(news) = news {
-                return news;
-            }
-        }
+        next(self).await
+    }
+
+    /// Has the pods listed before anything else.
+    fn read_anew(&mut self) {
+        self.state = WatchState::Closed;
+        self.version.clear();
+    }
+
+    /// The pods together, if they are not as reported.
+    fn news(&mut self) -> Option<Workloads> {
+        let pods = Workloads::of(self.pods.values());
+        let is_news = self.reported.as_ref() != Some(&pods);
+        is_news.then(|| self.reported.insert(pods).clone())
+    }
+}
+
+impl Follow for PodWatch {
+    type Object = Pod;
+    type Read = Option<PodList>;
+    type News = Workloads;
+
+    fn state(&mut self) -> &mut WatchState<Pod, Option<PodList>> {
+        &mut self.state
     }
 
     fn opened(
@@ -156,19 +161,6 @@ impl PodWatch {
             return None;
         }
         self.news()
-    }
-
-    /// Has the pods listed before anything else.
-    fn read_anew(&mut self) {
-        self.state = WatchState::Closed;
-        self.version.clear();
-    }
-
-    /// The pods together, if they are not as reported.
-    fn news(&mut self) -> Option<Workloads> {
-        let pods = Workloads::of(self.pods.values());
-        let is_news = self.reported.as_ref() != Some(&pods);
-        is_news.then(|| self.reported.insert(pods).clone())
     }
 
     /// Opens the watch; where there is no version to go on from, lists the pods first. Which pods they are

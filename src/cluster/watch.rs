@@ -47,6 +47,60 @@ pub(super) enum WatchState<K, R> {
     Open(Events<K>),
 }
 
+/// What is particular about a watch.
+pub(super) trait Follow {
+    /// What is watched.
+    type Object;
+    /// What is read where there is no version to go on from.
+    type Read;
+    /// What is told of it.
+    type News;
+
+    /// Where the watch stands.
+    fn state(&mut self) -> &mut WatchState<Self::Object, Self::Read>;
+
+    /// Opens it.
+    fn open(&self) -> Opening<Self::Object, Self::Read>;
+
+    /// Takes what opening brought.
+    fn opened(
+        &mut self,
+        opened: Result<Opened<Self::Object, Self::Read>, CallError>,
+    ) -> Option<Self::News>;
+
+    /// Takes an event; `None` when the watch has ended.
+    fn heard(
+        &mut self,
+        event: Option<kube::Result<WatchEvent<Self::Object>>>,
+    ) -> Option<Self::News>;
+}
+
+/// Waits for the next news of a watch; there is always a next one.
+///
+/// Cancel safe: neither what was received nor the opening of a connection is lost when the future is dropped
+/// while it waits.
+pub(super) async fn next<W: Follow>(watch: &mut W) -> W::News {
+    loop {
+        let news = match watch.state() {
+            WatchState::Closed => {
+                *watch.state() = WatchState::Opening(watch.open());
+                None
+            }
+            WatchState::Opening(opening) => {
+                let opened = opening.await;
+                watch.opened(opened)
+            }
+            WatchState::Open(events) => {
+                let event = events.next().await;
+                watch.heard(event)
+            }
+        };
+        if let Some(news) = news {
+            return news;
+        }
+    }
+}
+
 /// Follows one VirtualService, across broken connections and expired versions.
 pub struct Watch {
     cluster: Cluster,
@@ -72,30 +126,21 @@ impl Watch {
 
     /// Waits for the next change; there is always a next one.
     ///
-    /// Cancel safe: neither what was received nor the opening of a connection is lost when the future
-    /// is dropped while it waits.
+    /// Cancel safe, as every watch is.
     ///
     /// RBAC: `watch` and `get` on `virtualservices`.
     pub async fn next(&mut self) -> ObjectEvent {
-        loop {
-            let seen = match &mut self.state {
-                WatchState::Closed => {
-                    self.state = WatchState::Opening(self.open());
-                    None
-                }
-                WatchState::Opening(opening) => {
-                    let opened = opening.await;
-                    self.opened(opened)
-                }
-                WatchState::Open(events) => {
-                    let event = events.next().await;
-                    self.heard(event)
-                }
-            };
-            if let Some(seen) = seen {
-                return seen;
-            }
-        }
+        next(self).await
+    }
+}
+
+impl Follow for Watch {
+    type Object = Value;
+    type Read = Box<VirtualService>;
+    type News = ObjectEvent;
+
+    fn state(&mut self) -> &mut WatchState<Value, Box<VirtualService>> {
+        &mut self.state
     }
 
     fn opened(

@@ -1,6 +1,8 @@
 //! The axes of the grid.
 
-use kubectl_canary::simulate::Scenario;
+use kubectl_canary::simulate::{RunSummary, Scenario};
+
+use crate::cell::percent;
 
 /// Requests per second of the grid.
 pub const TRAFFIC: [f64; 6] = [1.0 / 6.0, 1.0, 10.0, 100.0, 1_000.0, 10_000.0];
@@ -22,6 +24,16 @@ pub fn scenario(requests_per_second: f64, stable: f64) -> Scenario {
         stable,
         ..Scenario::default()
     }
+}
+
+/// How often it was rolled back and promoted in percent, and the median minutes.
+pub fn endings(summary: &RunSummary) -> String {
+    format!(
+        "{} / {} ({})",
+        percent(summary.rolled_back.share),
+        percent(summary.promoted.share),
+        minutes(summary.seconds.median)
+    )
 }
 
 /// Minutes, for a reader.

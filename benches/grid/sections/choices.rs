@@ -6,7 +6,7 @@ use kubectl_canary::plan::{Forecast, Options, Plan};
 use kubectl_canary::simulate::{DurationModel, Scenario};
 use kubectl_canary::verdict::sequential::{Preset, Traffic};
 
-use super::axes::{WORSE, minutes, scenario};
+use super::axes::{WORSE, endings, minutes, scenario};
 use crate::cell::{Rule, amount, per_second, percent, plan, summary, usual_plan};
 use crate::goals::Goals;
 
@@ -131,13 +131,7 @@ pub fn latency(runs: usize) -> String {
                 ..scenario(rps, 0.001)
             };
             let mine = summary(Rule::Ours, &scenario, &usual_plan(), runs);
-            let _ = write!(
-                page,
-                " {} / {} ({}) |",
-                percent(mine.rolled_back.share),
-                percent(mine.promoted.share),
-                minutes(mine.seconds.median)
-            );
+            let _ = write!(page, " {} |", endings(&mine));
         }
         page.push('\n');
     }

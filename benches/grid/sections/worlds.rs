@@ -9,7 +9,7 @@ use kubectl_canary::simulate::{
 };
 use kubectl_canary::verdict::sequential::Policy;
 
-use super::axes::{minutes, scenario};
+use super::axes::{endings, minutes, scenario};
 use crate::cell::{
     Rule, after_waiting, amount, per_second, percent, plan, summary, usual_plan, with_policy,
     without_history,
@@ -274,13 +274,7 @@ pub fn entry(runs: usize) -> String {
                 ..scenario(rps, 0.001)
             };
             let mine = after_waiting(300.0, &scenario, &plan, runs);
-            let _ = write!(
-                page,
-                " {} / {} ({}) |",
-                percent(mine.rolled_back.share),
-                percent(mine.promoted.share),
-                minutes(mine.seconds.median)
-            );
+            let _ = write!(page, " {} |", endings(&mine));
         }
         page.push('\n');
     }
