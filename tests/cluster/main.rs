@@ -34,3 +34,4 @@ mod sources;
 mod stack;
 mod takeover;
 mod verdicts;
+mod wild;
