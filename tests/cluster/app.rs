@@ -28,7 +28,18 @@ const BRISK: &str = "--analysis threshold --max-error-rate 5% --margin 5% --min-
 pub(crate) struct App {
     pub(crate) stack: Stack,
     pub(crate) namespace: String,
+    owner: Owner,
     finished: bool,
+}
+
+/// What the pods of each version belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Deployment,
+    /// The ReplicaSet that an Argo Rollout makes.
+    Rollout,
+    /// The ReplicationController that an OpenShift DeploymentConfig makes.
+    DeploymentConfig,
 }
 
 /// What the backends counted, by version and by pod.
@@ -61,11 +72,17 @@ pub(crate) struct Metadata {
 impl App {
     /// Makes the application and waits until the gateway reaches it.
     pub(crate) async fn start(stack: &Stack, name: &str) -> Self {
+        Self::start_owned(stack, name, Owner::Deployment).await
+    }
+
+    /// The same with pods that belong to something else.
+    pub(crate) async fn start_owned(stack: &Stack, name: &str, owner: Owner) -> Self {
         // The process' id keeps this run apart from one that was interrupted.
         let namespace = format!("{name}-{}", std::process::id());
         let app = Self {
             stack: stack.clone(),
             namespace,
+            owner,
             finished: false,
         };
         app.apply(app.workloads()).await;
@@ -85,15 +102,18 @@ impl App {
     }
 
     async fn pods_are_ready(&self) {
-        let deployments = self.stack.api("apps/v1", "Deployment", &self.namespace);
         let started = Instant::now();
-        for name in ["reviews-v1", "reviews-v2"] {
+        for workload in ["v1", "v2"].map(|version| self.workload(version)) {
+            let text = |pointer| workload.pointer(pointer).and_then(Value::as_str);
+            let [version, kind, name] = ["/apiVersion", "/kind", "/metadata/name"]
+                .map(|pointer| text(pointer).expect("every object has it"));
+            let api = self.stack.api(version, kind, &self.namespace);
             loop {
-                let deployment = deployments.get(name).await.expect("it was just made");
-                if deployment.data["status"]["availableReplicas"] == REPLICAS {
+                let made = api.get(name).await.expect("it was just made");
+                if made.data["status"]["availableReplicas"] == REPLICAS {
                     break;
                 }
-                assert!(started.elapsed() < READY_WITHIN, "{deployment:?}");
+                assert!(started.elapsed() < READY_WITHIN, "{made:?}");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -316,8 +336,8 @@ impl App {
                     ],
                 },
             }),
-            self.deployment("v1"),
-            self.deployment("v2"),
+            self.workload("v1"),
+            self.workload("v2"),
         ]
     }
 
@@ -348,23 +368,48 @@ impl App {
         ]
     }
 
-    fn deployment(&self, version: &str) -> Value {
-        let labels = json!({"app": "reviews", "version": version});
-        json!({
-            "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": format!("reviews-{version}"), "namespace": self.namespace, "labels": labels},
-            // Recreate, so that a change of the pods takes the old ones away even if the new
-            // ones never become ready.
+    fn workload(&self, version: &str) -> Value {
+        let mut labels = json!({"app": "reviews", "version": version});
+        let (api_version, kind, name) = match self.owner {
+            Owner::Deployment => ("apps/v1", "Deployment", format!("reviews-{version}")),
+            Owner::Rollout => (
+                "apps/v1",
+                "ReplicaSet",
+                format!("reviews-{version}-6d54c7f9b8"),
+            ),
+            Owner::DeploymentConfig => (
+                "v1",
+                "ReplicationController",
+                format!("reviews-{version}-3"),
+            ),
+        };
+        match self.owner {
+            Owner::Deployment => {}
+            Owner::Rollout => labels["rollouts-pod-template-hash"] = json!("6d54c7f9b8"),
+            Owner::DeploymentConfig => {
+                labels["deploymentconfig"] = json!(format!("reviews-{version}"))
+            }
+        }
+        let mut workload = json!({
+            "apiVersion": api_version, "kind": kind,
+            "metadata": {"name": name, "namespace": self.namespace, "labels": labels},
             "spec": {
                 "replicas": REPLICAS,
-                "strategy": {"type": "Recreate"},
                 "selector": {"matchLabels": labels},
                 "template": {
                     "metadata": {"labels": labels},
                     "spec": {"containers": [{"name": "reviews", "image": format!("stack/reviews:{version}")}]},
                 },
             },
-        })
+        });
+        match self.owner {
+            // So that a change of the pods takes the old ones away even if the new ones never
+            // become ready.
+            Owner::Deployment => workload["spec"]["strategy"] = json!({"type": "Recreate"}),
+            Owner::Rollout => {}
+            Owner::DeploymentConfig => workload["spec"]["selector"] = labels,
+        }
+        workload
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) enum Mischief {
     Empty,
     /// The canary's series are missing, as where nothing scrapes them, and nothing says so.
     NoCanary,
+    /// No series names a workload, as where a scrape drops `destination_workload`.
+    NoWorkload,
     /// No answer.
     Silence,
     /// A page of somebody else's.
@@ -141,6 +143,13 @@ async fn meddle(mischief: Mischief, status: StatusCode, body: Vec<u8>) -> (Statu
         }),
         Mischief::NoCanary => rewritten(|answer| {
             series(answer).retain(|series| series["metric"]["destination_version"] != "v2");
+        }),
+        Mischief::NoWorkload => rewritten(|answer| {
+            for series in series(answer) {
+                if let Some(labels) = series["metric"].as_object_mut() {
+                    labels.remove("destination_workload");
+                }
+            }
         }),
         Mischief::Empty => rewritten(|answer| series(answer).clear()),
         Mischief::Error => (

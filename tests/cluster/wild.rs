@@ -8,7 +8,8 @@ use std::time::Duration;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::app::App;
+use crate::app::{App, Owner};
+use crate::meddler::{Meddler, Mischief};
 use crate::program::Program;
 use crate::stack::Stack;
 
@@ -20,9 +21,13 @@ const WATCHED: Duration = Duration::from_secs(5);
 
 /// `start reviews` with a verdict by evidence on failures, ten seconds a step.
 fn start(app: &App, words: &str) -> Program {
+    start_from(app, &app.stack.description.prometheus.url, words)
+}
+
+/// The same with another Prometheus.
+fn start_from(app: &App, prometheus: &str, words: &str) -> Program {
     // Durations are left aside: one stall of a machine on which everything runs at once would decide.
     let flags = "--preset quick --ignore-latency";
-    let prometheus = &app.stack.description.prometheus.url;
     app.canary(&format!(
         "start reviews {flags} --prometheus {prometheus} {words}"
     ))
@@ -286,4 +291,53 @@ async fn errors_of_grpc_are_seen_beside_far_more_answers_of_not_found() {
     assert_eq!(ended.steps(), ["20"]);
     app.is_restored_to(&before).await;
     app.finish().await;
+}
+
+/// A canary that fails half is found out in a scene in which it could not be seen.
+async fn is_found_out(app: App, prometheus: &str) {
+    app.behave("v2", json!({"errors": 0.5})).await;
+    let before = app.spec().await;
+    let _load = app.load().rate(RATE).start();
+    tokio::time::sleep(WATCHED).await;
+    let ended = start_from(&app, prometheus, "--steps 20,100").run().await;
+    assert_eq!(ended.code, Some(10), "{}", ended.stderr);
+    assert_eq!(ended.steps(), ["20"]);
+    let seen = "worse so far: regression evidence";
+    assert!(ended.stderr.contains(seen), "{}", ended.stderr);
+    app.is_restored_to(&before).await;
+    app.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the real stack: scripts/test --cluster"]
+async fn a_failing_canary_is_seen_behind_a_delay_that_was_left_in_the_route() {
+    let stack = Stack::open().await;
+    let app = App::start(&stack, "delayed").await;
+    let mut delayed = split();
+    delayed["fault"] = json!({"delay": {"fixedDelay": "0.02s", "percentage": {"value": 100}}});
+    reroute(&app, &[], delayed).await;
+    is_found_out(app, &stack.description.prometheus.url).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the real stack: scripts/test --cluster"]
+async fn a_failing_canary_is_seen_whoever_owns_its_pods() {
+    let stack = Stack::open().await;
+    for (name, owner) in [
+        ("argo", Owner::Rollout),
+        ("openshift", Owner::DeploymentConfig),
+    ] {
+        let app = App::start_owned(&stack, name, owner).await;
+        is_found_out(app, &stack.description.prometheus.url).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the real stack: scripts/test --cluster"]
+async fn a_failing_canary_is_seen_in_series_that_name_no_workload() {
+    let stack = Stack::open().await;
+    let app = App::start(&stack, "nameless").await;
+    let meddler = Meddler::start(&stack).await;
+    meddler.turn(Mischief::NoWorkload);
+    is_found_out(app, &meddler.url).await;
 }
