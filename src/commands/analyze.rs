@@ -159,12 +159,11 @@ impl Case {
         let mut rollout = Rollout::new(String::new(), String::new(), plan, whom, from);
         let mut versions = VersionFacts::read(context, &rollout).await?;
         let metrics = context.metrics(&rollout.plan.prometheus)?;
-        let durations = rollout.plan.weighs_durations();
         let past = before(
             metrics.as_ref(),
             &versions.targets,
             PastTime::before(from),
-            durations,
+            &rollout.plan,
         )
         .await;
         if let Ok(Some(scrape)) = past.as_ref().map(|past| past.scrape) {

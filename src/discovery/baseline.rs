@@ -111,7 +111,7 @@ pub async fn before(
     metrics: &dyn MetricSource,
     targets: &Targets,
     past: PastTime,
-    durations: bool,
+    plan: &Plan,
 ) -> Result<Baseline, MetricsError> {
     let reader = Reader {
         metrics,
@@ -122,13 +122,25 @@ pub async fn before(
     let mut history = History::from_windows_since(&requests.windows, past.rest);
     let scrape = requests.quality.scrape_interval;
     let mut warnings = Vec::new();
-    if durations && let Some(scrape) = scrape {
+    let durations = plan.weighs_durations();
+    let has_durations =
+        plan.judgement.analysis == AnalysisKind::Sequential && targets.counted().has_durations();
+    if let Some(scrape) = scrape.filter(|_| has_durations) {
         let back = (scrape * SCRAPES_OF_DURATIONS).min(History::SHORTEST);
-        let seen = reader.durations(back).await?;
-        let of_durations = History::from_windows(&seen.windows);
-        history.slow = of_durations.slow;
-        history.longest = of_durations.longest;
-        warnings = seen.quality.warnings;
+        let seen = match reader.durations(back).await {
+            Ok(seen) => Some(seen),
+            Err(error) if durations => return Err(error),
+            Err(_) => None,
+        };
+        if let Some(seen) = seen {
+            let of_durations = History::from_windows(&seen.windows);
+            // How long requests take matters also where it is not judged: they are counted when they end.
+            history.longest = of_durations.longest;
+            if durations {
+                history.slow = of_durations.slow;
+                warnings = seen.quality.warnings;
+            }
+        }
     }
     Ok(Baseline {
         traffic: reader.traffic(&requests.windows, &history),
@@ -151,8 +163,7 @@ pub async fn past_of(
         return Ok(History::unknown());
     }
     let metrics = context.metrics(&plan.prometheus)?;
-    let durations = plan.weighs_durations();
-    let before = before(metrics.as_ref(), targets, past, durations).await;
+    let before = before(metrics.as_ref(), targets, past, plan).await;
     // Without an answer nothing is known, and the analysis is the more careful for it.
     Ok(before.map_or_else(|_| History::unknown(), |before| before.history))
 }

@@ -208,7 +208,6 @@ async fn look_back(
     rollout: &Rollout,
 ) -> (Option<Baseline>, Result<Samples, MetricsError>) {
     let now = context.clock.now();
-    let durations = rollout.plan.weighs_durations();
     let (before, recent) = futures::join!(
         before(
             metrics,
@@ -217,7 +216,7 @@ async fn look_back(
                 depth: Lookback::AsNeeded,
                 ..PastTime::of(rollout)
             },
-            durations
+            &rollout.plan
         ),
         recent(metrics, targets, now)
     );

@@ -1,7 +1,7 @@
 //! Who reaches the two versions by other ways than the routes whose weights move.
 
 use super::facts::{Facts, Samples};
-use crate::istio::{Route, VirtualService};
+use crate::istio::{Route, Target, VirtualService};
 use crate::number::percentage;
 use crate::plan::Finding;
 use crate::rollout::{ObjectName, Rollout};
@@ -19,9 +19,19 @@ pub fn has_other_rules(facts: &Facts, rollout: &Rollout) -> bool {
                 .is_some_and(|found| found.at == route.at)
         })
     };
+    // A third destination of a chosen route is a rule of its own, too.
+    let is_third = |target: &Target| {
+        let versions = [&rollout.stable, &rollout.canary];
+        !versions
+            .iter()
+            .any(|version| target.destination.same_version(version))
+            && is_at_versions(target, rollout)
+    };
     let mut here = facts.vs.routes().iter();
-    here.any(|route| !chosen(route) && sends_to_versions(route, rollout))
-        || others(facts, rollout).next().is_some()
+    here.any(|route| match chosen(route) {
+        true => route.targets.iter().any(is_third),
+        false => sends_to_versions(route, rollout),
+    }) || others(facts, rollout).next().is_some()
 }
 
 /// The other objects that send to the versions, and what the canary gets while its weight says nothing.
@@ -52,9 +62,13 @@ fn others<'f>(facts: &'f Facts, rollout: &'f Rollout) -> impl Iterator<Item = &'
 }
 
 fn sends_to_versions(route: &Route, rollout: &Rollout) -> bool {
-    let hosts = [&rollout.stable.host, &rollout.canary.host];
     let mut targets = route.targets.iter();
-    targets.any(|target| hosts.contains(&&target.destination.host))
+    targets.any(|target| is_at_versions(target, rollout))
+}
+
+fn is_at_versions(target: &Target, rollout: &Rollout) -> bool {
+    let hosts = [&rollout.stable.host, &rollout.canary.host];
+    hosts.contains(&&target.destination.host)
 }
 
 fn beside(other: &VirtualService, rollout: &Rollout) -> Finding {
@@ -104,7 +118,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn rollout(facts: &Facts) -> Rollout {
-        let found = select_versions(&facts.vs, None, None, &[], &[]).unwrap();
+        let (stable, canary) = (Some("v1"), Some("v2"));
+        let found = select_versions(&facts.vs, stable, canary, &[], &[]).unwrap();
         Rollout::new(
             "run".into(),
             "me".into(),
@@ -139,5 +154,23 @@ mod tests {
             ]
         );
         assert!(has_other_rules(&facts, &rollout));
+    }
+
+    #[test]
+    fn a_third_destination_of_the_route_and_another_route_are_other_rules() {
+        let third = json!({"destination": {"host": "reviews", "subset": "v0"}, "weight": 1});
+        let changes: [fn(&mut Value, Value); 2] = [
+            |spec, third| spec["http"][0]["route"].as_array_mut().unwrap().push(third),
+            |spec, third| {
+                let rules = spec["http"].as_array_mut().unwrap();
+                rules.push(json!({"route": [third]}));
+            },
+        ];
+        for change in changes {
+            let mut facts = facts();
+            facts.change_spec(|spec| change(spec, third.clone()));
+            let rollout = rollout(&facts);
+            assert!(has_other_rules(&facts, &rollout));
+        }
     }
 }
