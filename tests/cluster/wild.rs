@@ -145,7 +145,8 @@ async fn callers_past_the_weights_are_told_of_before_and_after_a_rollback() {
     let _outside = app.load().rate(RATE).start();
     // No rule is for the mesh, so its callers get both versions by turns.
     let inside = app.internal_load().rate(RATE / 2.0).start();
-    tokio::time::sleep(WATCHED).await;
+    // What the canary got counts only since the object was written, which was a moment ago.
+    tokio::time::sleep(WATCHED + Duration::from_secs(10)).await;
     let planned = app.canary("plan reviews --preset quick").run().await;
     let share = " of the requests at a weight of 0 %";
     assert!(planned.stdout.contains(share), "{}", planned.stdout);
@@ -177,6 +178,8 @@ async fn rules_that_stay_on_stable_and_a_lane_without_pods_do_not_speak_against_
     let ended = start(&app, "--steps 10,50,100").run().await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(ended.steps(), ["10", "50", "100"]);
+    // What the lane refuses is nobody's failure.
+    assert!(ended.stderr.contains("; 0 of "), "{}", ended.stderr);
     let refused = refused.stop().await;
     assert_eq!(refused.failed(), refused.total(), "{refused:?}");
     app.finish().await;
