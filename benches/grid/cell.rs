@@ -87,17 +87,9 @@ pub fn without_history(scenario: &Scenario, plan: &Plan, runs: usize) -> RunSumm
 
 /// `runs` rollouts of a scenario whose canary has waited so many seconds for its first request.
 pub fn after_waiting(seconds: f64, scenario: &Scenario, plan: &Plan, runs: usize) -> RunSummary {
-    let simulator = Simulator {
-        plan,
-        scenario,
-        canary_age: seconds,
-    };
-    RunSummary::of(&simulate_many(runs, SEED, THREADS, |seed| {
-        let analysis = |world: &mut SimulatedWorld<'_>| {
-            analysis(plan, &History::from_windows(&world.history()))
-        };
-        simulator.run(seed, analysis, &mut |_| {})
-    }))
+    with_pods_of(seconds, scenario, plan, runs, |world| {
+        analysis(plan, &History::from_windows(&world.history()))
+    })
 }
 
 fn theirs<A: Analysis + 'static>(
@@ -115,10 +107,21 @@ fn simulated(
     runs: usize,
     analysis: impl Fn(&mut SimulatedWorld<'_>) -> Box<dyn Analysis> + Sync,
 ) -> RunSummary {
+    with_pods_of(0.0, scenario, plan, runs, analysis)
+}
+
+/// `runs` rollouts to pods that are so many seconds old.
+fn with_pods_of(
+    canary_age: f64,
+    scenario: &Scenario,
+    plan: &Plan,
+    runs: usize,
+    analysis: impl Fn(&mut SimulatedWorld<'_>) -> Box<dyn Analysis> + Sync,
+) -> RunSummary {
     let simulator = Simulator {
         plan,
         scenario,
-        canary_age: 0.0,
+        canary_age,
     };
     RunSummary::of(&simulate_many(runs, SEED, THREADS, |seed| {
         simulator.run(seed, &analysis, &mut |_| {})

@@ -163,7 +163,7 @@ pub async fn prepare(
         rollout.plan = Plan::measured(options, scrape)?;
     }
     rollout.lookback = before.as_ref().map(|before| before.depth);
-    // Pods of unknown age count as new ones, as in the analysis.
+    // Pods of unknown age count as new ones.
     let age = canary_since.map_or(SignedDuration::ZERO, |since| {
         rollout.began.duration_since(since)
     });

@@ -350,8 +350,9 @@ impl CounterLog {
                 };
                 // What ended before this reporter was counted is in intervals of the other one.
                 let is_new = increase.from >= self.since && increase.to > counted_since;
-                let is_known = self.targets[track.target].is_known(increase.from, increase.to);
-                if bin.reporter == reporter && is_new && is_known {
+                let target = &self.targets[track.target];
+                let is_known = || target.is_known(increase.from, increase.to);
+                if bin.reporter == reporter && is_new && is_known() {
                     interval.opened = interval.opened.min(increase.from);
                     *interval.sums.entry((bin.owner, bin.bin)).or_default() += increase.by;
                 }

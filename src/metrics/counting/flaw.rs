@@ -1,4 +1,4 @@
-//! What keeps metrics that do come from being used, and whose the requests are that nobody claims.
+//! What keeps metrics that do come from being used, and whose the requests are that neither version claims.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::mixed_stores::MixedLabel;
 use super::versions::{Targets, label, version};
 use crate::metrics::source::Labels;
 
-/// So many names are kept of what nobody claims.
+/// So many names are kept of what neither version claims.
 const NAMED: usize = 5;
 
 /// Why metrics that are whole and fresh cannot be used all the same.

@@ -353,7 +353,7 @@ impl Sequential {
 impl Analysis for Sequential {
     fn begin_step(&mut self, step: StepContext) {
         if self.hold() == Some(Hold::FewerRefusals) {
-            // Somebody has looked at it and gone on.
+            // A person has promoted it in spite of that.
             self.fewer_refusals = None;
         }
         let half_open = std::mem::take(&mut self.half_open);

@@ -2,7 +2,7 @@
 
 use super::Traffic;
 use super::decisions::{AnalysisPhase, Sequential};
-use super::evidence::{AnalysisState, Evidence, Hold, MetricEvidence, OddShare};
+use super::evidence::{AnalysisState, Evidence, Hold, MetricEvidence};
 use super::metric::Metric;
 use super::regression::combine;
 use super::step_record::StepRecord;
@@ -39,8 +39,7 @@ impl Sequential {
             share: self
                 .step
                 .as_ref()
-                .and_then(|step| step.realised.deviation())
-                .map(|(got, set)| OddShare { got, set }),
+                .and_then(|step| step.realised.deviation()),
             metrics: metrics.collect(),
             stable: counts(|step| step.stable),
             canary: counts(|step| step.canary),

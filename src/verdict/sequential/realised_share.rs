@@ -3,6 +3,7 @@
 //! Not every request of a service goes by the routes whose weights are moved: other rules send to stable,
 //! callers go past the routes, a second object serves a gateway. What the canary really gets tells.
 
+use super::evidence::OddShare;
 use crate::verdict::Window;
 
 /// Nominal requests of the canary before which nothing is said of what it lacks, and requests that it must
@@ -38,7 +39,7 @@ impl RealisedShare {
         share
     }
 
-    /// Counts such a window, and forgets what is long ago: a share that is lost in mid-step shows as one that
+    /// Counts a window as [`Self::note`] does, and forgets what is long ago: a share that is lost in mid-step shows as one that
     /// never came.
     pub fn note_lately(&mut self, window: &Window) {
         self.note(window);
@@ -79,11 +80,13 @@ impl RealisedShare {
         self.canary >= LEAST_GOT && self.canary > MORE * self.nominal + self.chance()
     }
 
-    /// The share that the canary really gets and the one that was set, each 0 to 1, where they differ by
-    /// more than chance and delays explain.
-    pub fn deviation(&self) -> Option<(f64, f64)> {
+    /// What the canary gets and what was set, where they differ by more than chance and delays explain.
+    pub fn deviation(&self) -> Option<OddShare> {
         let differs = self.is_less() || self.is_exceeded();
-        differs.then(|| (self.canary / self.all, self.nominal / self.all))
+        differs.then(|| OddShare {
+            got: self.canary / self.all,
+            set: self.nominal / self.all,
+        })
     }
 
     /// The part of stable's requests that other rules sent to it, 0 to 1.
@@ -135,7 +138,7 @@ mod tests {
             let realised = seen(stable, canary, share);
             let found = realised
                 .deviation()
-                .map(|(got, set)| ((got * 1e3).round() / 1e3, set));
+                .map(|share| ((share.got * 1e3).round() / 1e3, share.set));
             assert_eq!(found, deviation, "{stable} {canary} {share}");
         }
         assert!(seen(9_600, 400, 0.1).is_starved());
