@@ -7,7 +7,7 @@ use kubectl_canary::rollout::EventKind;
 use serde_json::{Value, json};
 
 use super::RATE;
-use super::shares::{SETTLED, assert_share, between, settled_at};
+use super::shares::{SETTLED, answered_next, assert_share, between, settled_at};
 use crate::app::App;
 use crate::stack::Stack;
 
@@ -55,12 +55,9 @@ async fn testers_reach_the_canary_first_and_their_rule_is_gone_after_promote_and
     assert_eq!(begun.code, Some(0));
     assert!(app.spec().await.contains("kubectl-canary-"));
     tokio::time::sleep(SETTLED).await;
-    let earlier = [testers.so_far(), others.so_far()];
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let later = [testers.so_far(), others.so_far()];
     let shares = [("testers", 1.0), ("others", 0.0)];
-    for (index, (who, share)) in shares.into_iter().enumerate() {
-        let answers = between(&earlier[index], &later[index]);
+    let answers = answered_next([&testers, &others]).await;
+    for ((who, share), answers) in shares.into_iter().zip(answers) {
         assert_share(who, &answers, VERSIONS, share);
     }
     assert_eq!(app.canary("abort reviews").run().await.code, Some(0));
@@ -69,12 +66,9 @@ async fn testers_reach_the_canary_first_and_their_rule_is_gone_after_promote_and
     // Promoted, with both kinds under way.
     let mut driver = app.rollout(words).launch();
     settled_at(&mut driver, "20").await;
-    let earlier = [testers.so_far(), others.so_far()];
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let later = [testers.so_far(), others.so_far()];
     let shares = [("testers at 20 %", 1.0), ("others at 20 %", 0.2)];
-    for (index, (who, share)) in shares.into_iter().enumerate() {
-        let answers = between(&earlier[index], &later[index]);
+    let answers = answered_next([&testers, &others]).await;
+    for ((who, share), answers) in shares.into_iter().zip(answers) {
         assert_share(who, &answers, VERSIONS, share);
     }
     assert_eq!(driver.end().await.code, Some(0));

@@ -1,13 +1,11 @@
 //! demo4 with a cookie: people of some company meet both versions, everybody else the first.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::demo4::demo4;
-use super::shares::{Answers, assert_share, between, settled_at};
+use super::shares::{answered_next, assert_share, settled_at};
 use super::source::Source;
-use crate::load::{Report, Running};
+use crate::load::Running;
 use crate::stack::Stack;
 
 const COOKIE: &str = include_str!("objects/demo4-cookie.yaml");
@@ -28,18 +26,6 @@ impl Visitors {
             others: load().header("cookie", "email=bob@elsewhere.com").start(),
         }
     }
-
-    fn so_far(&self) -> [Report; 2] {
-        [self.company.so_far(), self.others.so_far()]
-    }
-
-    /// What each of the two is answered in the next seconds.
-    async fn answered(&self) -> [Answers; 2] {
-        let before = self.so_far();
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        let after = self.so_far();
-        [0, 1].map(|who| between(&before[who], &after[who]))
-    }
 }
 
 /// Drives one rollout to its end and counts both kinds of visitors at each of its two steps.
@@ -53,7 +39,7 @@ async fn shifted(words: &str, steps: [(&str, [f64; 2]); 2]) -> (Source, Value) {
     let mut driver = source.rollout(&words).launch();
     for (percentage, shares) in steps {
         settled_at(&mut driver, percentage).await;
-        let answers = visitors.answered().await;
+        let answers = answered_next([&visitors.company, &visitors.others]).await;
         for (who, (answers, share)) in answers.iter().zip(shares).enumerate() {
             let who = ["the company", "others"][who];
             assert_share(&format!("{percentage} %, {who}"), answers, VERSIONS, share);

@@ -6,11 +6,14 @@ use std::time::Duration;
 use kubectl_canary::rollout::EventKind;
 
 use super::source::Source;
-use crate::load::Report;
+use crate::load::{self, Report};
 use crate::program::Running;
 
 /// How long after a step's PATCH the proxies may still route as before; a tenth of it is usual.
 pub(super) const SETTLED: Duration = Duration::from_millis(700);
+
+/// From how many answers on a share is judged.
+const ENOUGH: u64 = 200;
 
 /// Answers by version.
 pub(super) type Answers = BTreeMap<String, u64>;
@@ -33,7 +36,7 @@ pub(super) fn assert_share(what: &str, answers: &Answers, versions: [&str; 2], s
         "{what}: {canary} of {all} on {}, {expected:.1} expected, give or take {slack:.1}",
         versions[1]
     );
-    assert!(all >= 200, "{what}: too few to tell: {answers:?}");
+    assert!(all >= ENOUGH, "{what}: too few to tell: {answers:?}");
     assert!(
         (canary as f64 - expected).abs() <= slack,
         "{what}: {answers:?}"
@@ -65,6 +68,22 @@ impl Source {
             .map(|(version, count)| (version, count.ok + count.failed + count.connections))
             .collect()
     }
+}
+
+/// What each of these callers is answered from now on: for two seconds, and then until there is enough to
+/// judge it by. A machine that is busy sends a request or two less than its rate in that time.
+pub(super) async fn answered_next<const N: usize>(callers: [&load::Running; N]) -> [Answers; N] {
+    let before = callers.map(load::Running::so_far);
+    let since = || std::array::from_fn(|who| between(&before[who], &callers[who].so_far()));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for _ in 0..100 {
+        let answers: [Answers; N] = since();
+        if answers.iter().all(|each| each.values().sum::<u64>() >= ENOUGH) {
+            return answers;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    since()
 }
 
 /// What these callers were answered between two reports.
