@@ -138,6 +138,28 @@ pub enum CommandError {
         /// What to type.
         manual: String,
     },
+    /// A change was sent and its outcome is not known: it may be in force, or come into force yet.
+    #[error(
+        "{what}, and the API server did not confirm it: traffic of virtualservice {object} may have moved, or still move (try: {next})"
+    )]
+    Unconfirmed {
+        /// `namespace/name`.
+        object: String,
+        /// What was under way.
+        what: String,
+        /// What to type.
+        next: String,
+    },
+    /// Some objects of a group have moved and others have not.
+    #[error("{why}; {lead} was shifted without it (try: {next} to shift it too, or abort)")]
+    Divided {
+        /// Which companion, and why.
+        why: String,
+        /// `namespace/name` of the lead.
+        lead: String,
+        /// What to type.
+        next: String,
+    },
     /// A file or stream could not be used.
     #[error("{what}: {}", root_cause(source))]
     Io {

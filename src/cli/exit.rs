@@ -29,7 +29,7 @@ pub enum Exit {
     Waiting,
     /// 14: another client changed the weights or routes.
     Drifted,
-    /// 20: the rollback FAILED; traffic needs manual attention.
+    /// 20: the rollback FAILED, or it is not known where traffic is; it needs manual attention.
     RollbackFailed,
     /// 130: Ctrl-C before anything had moved.
     Interrupted,
@@ -89,7 +89,9 @@ impl Exit {
             Self::Drifted => {
                 "another client changed the weights or routes, nothing overwritten unless `--on-drift` says so"
             }
-            Self::RollbackFailed => "rollback FAILED, traffic needs manual attention",
+            Self::RollbackFailed => {
+                "rollback FAILED or outcome unknown, traffic needs manual attention"
+            }
             Self::Interrupted => "Ctrl-C before any traffic was shifted",
             Self::Terminated => "SIGTERM before any traffic was shifted",
         }
@@ -135,7 +137,9 @@ impl From<&CommandError> for Exit {
             CommandError::UnderWay { .. } | CommandError::MovesWith { .. } => Self::Held,
             CommandError::TakenBack { .. } => Self::NoVerdict,
             CommandError::Lease(crate::cluster::LeaseError::Held { .. }) => Self::Held,
-            CommandError::RollbackFailed { .. } => Self::RollbackFailed,
+            CommandError::RollbackFailed { .. }
+            | CommandError::Unconfirmed { .. }
+            | CommandError::Divided { .. } => Self::RollbackFailed,
             CommandError::Interrupted(crate::signals::Signal::Interrupt) => Self::Interrupted,
             CommandError::Interrupted(crate::signals::Signal::Terminate) => Self::Terminated,
             CommandError::Lease(crate::cluster::LeaseError::Call(_))

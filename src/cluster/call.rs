@@ -29,7 +29,7 @@ pub enum ErrorKind {
     Exists,
     /// The server or a webhook says the change itself is wrong.
     Refused,
-    /// Too many requests; nothing happened.
+    /// The server cannot do it for the moment; nothing happened.
     Busy {
         /// How long the server asks us to wait, in seconds.
         seconds: Option<u32>,
@@ -100,7 +100,8 @@ impl CallError {
         let named = details.is_some_and(|details| !details.name.is_empty());
         let webhook = status.message.contains("failed calling webhook");
         let kind = match status.code {
-            _ if webhook => ErrorKind::Unknown,
+            // The server asks the webhook before it stores anything.
+            _ if webhook => ErrorKind::Busy { seconds: None },
             404 if named => ErrorKind::Missing,
             404 => ErrorKind::Unserved,
             401 => ErrorKind::Unauthorized,
@@ -204,7 +205,7 @@ mod tests {
             ),
             (
                 json!({"code": 500, "message": "failed calling webhook \"rev\""}),
-                ErrorKind::Unknown,
+                ErrorKind::Busy { seconds: None },
             ),
             (json!({"code": 504}), ErrorKind::Unknown),
         ] {

@@ -114,14 +114,15 @@ impl LeaseStatus {
 pub struct LeaseWatch(watch::Receiver<Option<String>>);
 
 impl LeaseWatch {
-    /// Waits until another holder has the lease, and returns its name. Never returns while it is held.
+    /// Waits until another holder has taken the lease, and returns its name; once for each time that happens.
+    /// Cancel safe.
     pub async fn lost(&mut self) -> String {
         loop {
-            if let Some(holder) = self.0.borrow_and_update().clone() {
-                return holder;
-            }
             if self.0.changed().await.is_err() {
                 std::future::pending::<()>().await;
+            }
+            if let Some(holder) = self.0.borrow_and_update().clone() {
+                return holder;
             }
         }
     }
@@ -206,13 +207,18 @@ impl Lease {
     /// # Errors
     /// [`LeaseError::Held`] if another driver is alive.
     pub async fn acquire(self, holder: &str) -> Result<LeaseGuard, LeaseError> {
+        let record = self.take(holder).await?;
+        Ok(self.keep(holder, record))
+    }
+
+    async fn take(&self, holder: &str) -> Result<Record, LeaseError> {
         loop {
             let taken = match self.get().await? {
                 None => self.create(holder).await,
                 Some(record) => {
                     if let Some(holder) = self.outlives(&record).await? {
                         return Err(LeaseError::Held {
-                            object: self.object,
+                            object: self.object.clone(),
                             holder,
                         });
                     }
@@ -220,7 +226,7 @@ impl Lease {
                 }
             };
             match taken {
-                Ok(record) => return Ok(self.keep(holder, record)),
+                Ok(record) => return Ok(record),
                 // Another client was faster: read who.
                 Err(error)
                     if matches!(
@@ -232,42 +238,59 @@ impl Lease {
         }
     }
 
-    fn keep(self, holder: &str, mut record: Record) -> LeaseGuard {
+    fn keep(self, holder: &str, record: Record) -> LeaseGuard {
         let (tell, lost) = watch::channel(None);
         let report = LeaseReport::default();
-        let renewing = {
-            let (lease, holder, report) = (self.again(), holder.to_owned(), report.clone());
-            tokio::spawn(async move {
-                loop {
-                    tokio::time::sleep(RENEW).await;
-                    match lease.replace(&record, Some(&holder), report.read()).await {
-                        Ok(renewed) => record = renewed,
-                        Err(error) if error.kind == ErrorKind::Precondition => {
-                            match lease.get().await {
-                                Ok(Some(now)) if holder_of(&now).as_deref() == Some(&holder) => {
-                                    record = now
-                                }
-                                Ok(Some(now)) => {
-                                    let _ = tell.send(Some(
-                                        holder_of(&now).unwrap_or_else(|| "another process".into()),
-                                    ));
-                                    return;
-                                }
-                                Ok(None) | Err(_) => {}
-                            }
-                        }
-                        // A server that does not answer is no reason to think that the lease was lost.
-                        Err(_) => {}
-                    }
-                }
-            })
-        };
+        let renewing = self
+            .again()
+            .renew(holder.to_owned(), record, report.clone(), tell);
         LeaseGuard {
             lease: Some(self),
             holder: holder.to_owned(),
-            renewing: Some(renewing),
+            renewing: Some(tokio::spawn(renewing)),
             lost,
             report,
+        }
+    }
+
+    /// Renews it for ever. Where another process has taken it, that is told, and it is taken back once that
+    /// one has given it up or died: whether this driver goes on until then, the object decides.
+    async fn renew(
+        self,
+        holder: String,
+        mut record: Record,
+        report: LeaseReport,
+        tell: watch::Sender<Option<String>>,
+    ) {
+        loop {
+            tokio::time::sleep(RENEW).await;
+            let renewed = self.replace(&record, Some(&holder), report.read()).await;
+            let taken = match renewed {
+                Ok(renewed) => {
+                    record = renewed;
+                    continue;
+                }
+                Err(error) if error.kind == ErrorKind::Precondition => match self.get().await {
+                    Ok(Some(now)) if holder_of(&now).as_deref() == Some(&holder) => {
+                        record = now;
+                        continue;
+                    }
+                    Ok(Some(now)) => holder_of(&now),
+                    Ok(None) | Err(_) => continue,
+                },
+                Err(error) if error.kind == ErrorKind::Missing => None,
+                // A server that does not answer is no reason to think that the lease was lost.
+                Err(_) => continue,
+            };
+            if let Some(by) = taken {
+                let _ = tell.send(Some(by));
+            }
+            record = loop {
+                match self.take(&holder).await {
+                    Ok(record) => break record,
+                    Err(_) => tokio::time::sleep(RENEW).await,
+                }
+            };
         }
     }
 

@@ -113,7 +113,9 @@ pub async fn start(
         return Ok((vs, finish));
     }
     let input = DriveInput {
-        rollout: Rollout::read(&vs)?.unwrap_or(next),
+        rollout: Rollout::read(&vs)?
+            .unwrap_or(next)
+            .in_force_at(&rollout, context.clock.now()),
         first: outcome.map_or(Action::Wait, Action::Leave),
         group,
         stop_at: StopAt {

@@ -157,6 +157,13 @@ pub(super) enum Failure {
     Call(CallError),
 }
 
+impl Failure {
+    /// Whether the write may have been made, or may still be.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Call(error) if error.kind == ErrorKind::Unknown)
+    }
+}
+
 /// What a write is for.
 pub(super) trait Purpose {
     /// Why the write is given up.
@@ -173,8 +180,13 @@ pub(super) trait Purpose {
     /// The object is not what it was: nothing was written, or another client wrote after it.
     async fn changed(&mut self, now: VirtualService, intent: &Intent) -> Result<Next, Self::Stop>;
 
-    /// The write failed for good.
-    async fn failed(&mut self, vs: &VirtualService, failure: Failure) -> Self::Stop;
+    /// The write failed for good, as far as is known. A purpose that finds out that it was made returns the
+    /// object.
+    async fn failed(
+        &mut self,
+        vs: &VirtualService,
+        failure: Failure,
+    ) -> Result<VirtualService, Self::Stop>;
 
     /// The signals that end the write; without any it is made come what may.
     fn signals(&mut self) -> Option<&mut Signals> {
@@ -222,7 +234,7 @@ pub(super) async fn apply<P: Purpose>(
                 return purpose.interrupted(&vs, signal, sent).await;
             }
             Attempt::Ended(Err(error)) => {
-                return Err(purpose.failed(&vs, Failure::Unwritable(error)).await);
+                return purpose.failed(&vs, Failure::Unwritable(error)).await;
             }
             Attempt::Ended(Ok(Written::Done(now))) => Ok(purpose.written(now, &intent).await?),
             Attempt::Ended(Ok(Written::Changed(now))) => Ok(purpose.changed(now, &intent).await?),
@@ -241,7 +253,7 @@ pub(super) async fn apply<P: Purpose>(
             Err(error) => error,
         };
         let Some(pause) = attempts.next(&failure) else {
-            return Err(purpose.failed(&vs, Failure::Call(failure)).await);
+            return purpose.failed(&vs, Failure::Call(failure)).await;
         };
         purpose.retrying(&vs, &failure, attempts.number());
         if let Some(signal) = paused(pause, purpose.signals()).await {
@@ -311,7 +323,7 @@ async fn write_once(
 
 /// What became of one PATCH.
 #[derive(Debug)]
-enum Written {
+pub(super) enum Written {
     /// The object is as intended.
     Done(VirtualService),
     /// The object is not what it was taken for; nothing was written. This is what it is now.
@@ -322,7 +334,7 @@ enum Written {
 
 /// Writes `intent` to the object last seen as `vs`: one PATCH, and a GET only where its answer does not
 /// tell what became of it.
-async fn write(
+pub(super) async fn write(
     cluster: &Cluster,
     vs: &VirtualService,
     intent: &Intent,

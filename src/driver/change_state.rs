@@ -4,6 +4,7 @@ use super::apply::{Failure, Next, Purpose, Retry, apply};
 use super::read_companions::companions;
 use super::sync_companions::{SyncError, sync_companions};
 use super::undo_start::undo_start;
+use crate::cluster::{CallError, ErrorKind};
 use crate::context::Context;
 use crate::discovery::under_way;
 use crate::error::CommandError;
@@ -40,6 +41,7 @@ where
         decide,
         group: Group::of_lead(vs.clone()),
         intent: None,
+        unclear: false,
     };
     let lead = apply(&cluster, Retry::COMMAND, vs, &mut change).await?;
     let Change {
@@ -62,6 +64,8 @@ struct Change<'a, 'c, F> {
     /// The objects that the last decision rests on.
     group: Group,
     intent: Option<Intent>,
+    /// Whether an attempt was made whose answer does not tell what became of it.
+    unclear: bool,
 }
 
 impl<F> Purpose for Change<'_, '_, F>
@@ -77,7 +81,9 @@ where
             lead: vs.clone(),
             companions: companions(cluster, &rollout).await?,
         };
-        self.intent = (self.decide)(vs, rollout)?;
+        let now = self.context.clock.now();
+        let intent = (self.decide)(vs, rollout.clone())?;
+        self.intent = intent.map(|intent| intent.attempted_at(&rollout, now));
         let Some(intent) = &self.intent else {
             return Ok(None);
         };
@@ -96,8 +102,23 @@ where
         Ok(Next::Again(now))
     }
 
-    async fn failed(&mut self, vs: &VirtualService, failure: Failure) -> CommandError {
-        not_written(vs, failure)
+    async fn failed(
+        &mut self,
+        vs: &VirtualService,
+        failure: Failure,
+    ) -> Result<VirtualService, CommandError> {
+        if self.unclear || failure.is_unknown() {
+            return Err(CommandError::Unconfirmed {
+                object: vs.full_name(),
+                what: "the rollout was moved".into(),
+                next: format!("kubectl canary status {} -n {}", vs.name(), vs.namespace()),
+            });
+        }
+        Err(not_written(vs, failure))
+    }
+
+    fn retrying(&mut self, _: &VirtualService, failure: &CallError, _: u32) {
+        self.unclear |= failure.kind == ErrorKind::Unknown;
     }
 }
 
@@ -122,9 +143,11 @@ async fn not_in_sync(
     let lead = group.lead.full_name();
     if let SyncError::Unreachable { .. } = source {
         let (name, namespace) = (group.lead.name(), group.lead.namespace());
-        return CommandError::Conflict(format!(
-            "{source}; {lead} was shifted without it (try: kubectl canary resume {name} -n {namespace} to shift it too, or abort)"
-        ));
+        return CommandError::Divided {
+            why: source.to_string(),
+            lead,
+            next: format!("kubectl canary resume {name} -n {namespace}"),
+        };
     }
     match undo_start(context, group, intent.rollout(), Cause::Refused).await {
         Ok(()) => CommandError::TakenBack {

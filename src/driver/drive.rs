@@ -13,7 +13,7 @@ use super::rollback::{Initiator, RollbackError, RollbackRequest};
 use super::rollback_group::{GroupNotRestored, roll_back_group};
 use super::watched_group::{Member, WatchedGroup};
 use crate::clock::Clock;
-use crate::cluster::{Cluster, LeaseGuard, LeaseWatch, ObjectEvent};
+use crate::cluster::{Cluster, ErrorKind, LeaseGuard, LeaseWatch, ObjectEvent};
 use crate::context::Context;
 use crate::discovery::VersionFacts;
 use crate::istio::VirtualService;
@@ -185,6 +185,11 @@ impl Driver<'_> {
         &mut self.signals
     }
 
+    /// `intent` as it is written now.
+    pub fn attempt(&self, intent: &Intent) -> Intent {
+        intent.attempted_at(self.machine.rollout(), self.clock.now())
+    }
+
     async fn wait(&mut self) -> Action {
         let input = tokio::select! {
             biased;
@@ -196,7 +201,7 @@ impl Driver<'_> {
         };
         match input {
             Input::Signal(signal) => self.signalled(signal),
-            Input::LeaseLost(holder) => self.see(Observed::HolderChanged(holder)),
+            Input::LeaseLost(holder) => self.lease_lost(holder).await,
             Input::Seen(Member::Lead, ObjectEvent::Deleted) => self.lead_gone(),
             Input::Seen(Member::Lead, ObjectEvent::Changed(vs)) => self.lead_seen(*vs),
             Input::Seen(Member::Companion(index), event) => self.companion_seen(index, event).await,
@@ -227,6 +232,27 @@ impl Driver<'_> {
                 Action::Leave(Outcome::Held)
             }
         }
+    }
+
+    /// Another process has the lease. Who drives is what the object says, so it is looked at first: one that
+    /// took the lease and then did not manage to write leaves the rollout to this driver.
+    async fn lease_lost(&mut self, holder: String) -> Action {
+        let lead = self.group.lead();
+        let asked = self.cluster.virtual_service(lead.namespace(), lead.name());
+        let shown = match asked.await {
+            Ok(now) => self.lead_is(now),
+            Err(error) if error.kind == ErrorKind::Missing => Err(self.lead_gone()),
+            // Every write is fenced by the object, and its watch tells of any other driver.
+            Err(_) => Ok(()),
+        };
+        if let Err(action) = shown {
+            return action;
+        }
+        let text = format!(
+            "{holder} has taken the lease of this rollout and not the rollout itself; going on here"
+        );
+        self.emit(EventKind::Warning { text });
+        Action::Wait
     }
 
     // What the objects show.
@@ -486,7 +512,9 @@ impl Driver<'_> {
         self.write(Member::Lead, &intent).await?;
         let (step_counts, mirror_counts) =
             (self.machine.step_counts(), self.machine.mirror_counts());
-        self.machine.set_state(next);
+        // From here on it is known to be in force; when it was decided does not matter any more.
+        self.machine
+            .set_state(next.in_force_at(&before, self.clock.now()));
         let reasons = self.machine.reasons();
         changes.extend(self.sync().await?);
         let took_millis = millis(began.elapsed());
@@ -521,8 +549,10 @@ impl Driver<'_> {
         let mut changes = intent.changes(self.group.lead()).unwrap_or_default();
         let first = intent.before_companions(self.cluster.stores());
         if first != intent && !first.is_done(self.group.lead()) {
+            let before = self.machine.rollout().clone();
             self.write(Member::Lead, &first).await?;
-            self.machine.set_state(next.clone());
+            self.machine
+                .set_state(next.in_force_at(&before, self.clock.now()));
         }
         changes.extend(self.bring_companions(&intent).await?);
         self.write(Member::Lead, &intent).await?;

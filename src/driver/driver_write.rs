@@ -24,7 +24,8 @@ impl Purpose for DriverWrite<'_, '_> {
     type Stop = Action;
 
     async fn intent(&mut self, _: &VirtualService) -> Result<Option<Intent>, Action> {
-        Ok(Some(self.intent.clone()))
+        let driver = &self.driver;
+        Ok(Some(driver.attempt(self.intent)))
     }
 
     async fn changed(&mut self, now: VirtualService, intent: &Intent) -> Result<Next, Action> {
@@ -39,8 +40,12 @@ impl Purpose for DriverWrite<'_, '_> {
         })
     }
 
-    async fn failed(&mut self, vs: &VirtualService, failure: Failure) -> Action {
-        match failure {
+    async fn failed(
+        &mut self,
+        vs: &VirtualService,
+        failure: Failure,
+    ) -> Result<VirtualService, Action> {
+        Err(match failure {
             Failure::Call(error)
                 if error.kind == ErrorKind::Missing && self.member == Member::Lead =>
             {
@@ -53,7 +58,7 @@ impl Purpose for DriverWrite<'_, '_> {
             Failure::Unwritable(error @ (WriteError::State(_) | WriteError::TooLarge(_))) => {
                 self.driver.refused(&error.to_string())
             }
-        }
+        })
     }
 
     fn signals(&mut self) -> Option<&mut Signals> {

@@ -1,8 +1,10 @@
 //! The first write of a rollout: before it nothing has moved, after it a rollback knows where to.
 
+use std::time::Duration;
+
 use tokio::time::{Instant, timeout};
 
-use super::apply::{Failure, LAST_ANSWER, Next, Purpose, Retry, apply};
+use super::apply::{Failure, Next, Purpose, Retry, Written, apply, write};
 use super::change_state::not_written;
 use super::drive::step_started;
 use super::finish::millis;
@@ -18,6 +20,11 @@ use crate::rollout::{
     compare, enter,
 };
 use crate::signals::{Signal, Signals};
+
+/// How long it is tried to find out what became of the first step.
+const SETTLE: Duration = Duration::from_secs(20);
+/// How long to wait before looking again.
+const SETTLE_PAUSE: Duration = Duration::from_millis(500);
 
 /// A rollout that has begun.
 pub struct Begun {
@@ -125,7 +132,8 @@ impl Purpose for FirstStep<'_, '_> {
 
     async fn intent(&mut self, vs: &VirtualService) -> Result<Option<Intent>, CommandError> {
         self.routes = self.intent.changes(vs).unwrap_or_default();
-        Ok(Some(self.intent.clone()))
+        let now = self.context.clock.now();
+        Ok(Some(self.intent.attempted_at(self.rollout, now)))
     }
 
     async fn changed(&mut self, now: VirtualService, _: &Intent) -> Result<Next, CommandError> {
@@ -136,8 +144,18 @@ impl Purpose for FirstStep<'_, '_> {
         Ok(Next::Again(still_as_it_was(self.rollout, now)?))
     }
 
-    async fn failed(&mut self, vs: &VirtualService, failure: Failure) -> CommandError {
-        not_written(vs, failure)
+    async fn failed(
+        &mut self,
+        vs: &VirtualService,
+        failure: Failure,
+    ) -> Result<VirtualService, CommandError> {
+        self.unclear |= failure.is_unknown();
+        if self.unclear
+            && let Some(now) = self.settle(vs, None).await?
+        {
+            return Ok(now);
+        }
+        Err(not_written(vs, failure))
     }
 
     fn signals(&mut self) -> Option<&mut Signals> {
@@ -150,24 +168,14 @@ impl Purpose for FirstStep<'_, '_> {
         signal: Signal,
         sent: bool,
     ) -> Result<VirtualService, CommandError> {
-        if !sent && !self.unclear {
-            return Err(CommandError::Interrupted(signal));
+        self.unclear |= sent;
+        if self.unclear
+            && let Some(now) = self.settle(vs, Some(signal)).await?
+        {
+            self.context.signals.put_back(signal);
+            return Ok(now);
         }
-        let cluster = &self.context.cluster;
-        let asked = cluster.virtual_service(vs.namespace(), vs.name());
-        let Ok(Ok(now)) = timeout(LAST_ANSWER, asked).await else {
-            return Err(CommandError::Conflict(format!(
-                "{} while setting the first step, and the API server did not confirm it (try: {})",
-                signal.name(),
-                Rollout::abort_command(vs)
-            )));
-        };
-        if !is_ours(self.next, &now)? {
-            return Err(CommandError::Interrupted(signal));
-        }
-        self.context.signals.put_back(signal);
-        self.found = true;
-        Ok(now)
+        Err(CommandError::Interrupted(signal))
     }
 
     fn retrying(&mut self, vs: &VirtualService, failure: &CallError, attempt: u32) {
@@ -182,10 +190,75 @@ impl Purpose for FirstStep<'_, '_> {
     }
 }
 
-/// Whether the object tells of this very rollout, under way or over.
+impl FirstStep<'_, '_> {
+    /// Finds out what became of an attempt whose answer is not known: the object, if the rollout stands on it,
+    /// and nothing where it does not and cannot any more.
+    ///
+    /// An attempt that has not arrived yet may still arrive. So a record that this run has ended is written
+    /// where its first step is missing; after it, the step's own tests keep it out.
+    ///
+    /// # Errors
+    /// [`CommandError::Unconfirmed`] if the API server does not tell in time, or a further signal comes first.
+    async fn settle(
+        &mut self,
+        vs: &VirtualService,
+        signal: Option<Signal>,
+    ) -> Result<Option<VirtualService>, CommandError> {
+        let cluster = self.context.cluster.clone();
+        let last = LastRollout::of(
+            self.rollout,
+            Outcome::Interrupted,
+            &self.rollout.holder,
+            self.context.clock.now(),
+        );
+        let (rollout, next) = (self.rollout, self.next);
+        let ended = Intent::Restore(Box::new(rollout.clone()), last);
+        let settling = async {
+            loop {
+                match cluster.virtual_service(vs.namespace(), vs.name()).await {
+                    Ok(now) if is_ours(next, &now)? => return Ok(Some(now)),
+                    // Whatever made it another object keeps the step out as well.
+                    Ok(now) if compare(rollout, &now) != Observed::InSync => return Ok(None),
+                    Ok(now) => {
+                        let written = write(&cluster, &now, &ended).await;
+                        if let Ok(Written::Done(_)) = written {
+                            return Ok(None);
+                        }
+                    }
+                    Err(gone) if gone.kind == ErrorKind::Missing => return Ok(None),
+                    Err(_) => {}
+                }
+                tokio::time::sleep(SETTLE_PAUSE).await;
+            }
+        };
+        let settled = tokio::select! {
+            biased;
+            settled = timeout(SETTLE, settling) => settled.ok(),
+            _ = self.context.signals.next() => None,
+        };
+        match settled {
+            Some(Ok(now)) => {
+                self.found = now.is_some();
+                Ok(now)
+            }
+            Some(Err(error)) => Err(error),
+            None => Err(CommandError::Unconfirmed {
+                object: vs.full_name(),
+                what: match signal {
+                    Some(signal) => format!("{} while the first step was set", signal.name()),
+                    None => "the first step was set".to_owned(),
+                },
+                next: Rollout::abort_command(vs),
+            }),
+        }
+    }
+}
+
+/// Whether the object tells of this very rollout, under way or over; not if it never began.
 fn is_ours(next: &Rollout, now: &VirtualService) -> Result<bool, CommandError> {
     let shown = Rollout::read(now)?;
-    let ended = LastRollout::of_run(now, &next.run).is_some();
+    let last = LastRollout::of_run(now, &next.run);
+    let ended = last.is_some_and(|last| last.outcome != Outcome::Interrupted);
     Ok(ended || shown.is_some_and(|shown| shown.run == next.run && shown.holder == next.holder))
 }
 

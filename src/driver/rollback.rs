@@ -174,14 +174,18 @@ impl Purpose for Restore<'_> {
         self.reconsider(now)
     }
 
-    async fn failed(&mut self, _: &VirtualService, failure: Failure) -> RollbackError {
-        match failure {
+    async fn failed(
+        &mut self,
+        _: &VirtualService,
+        failure: Failure,
+    ) -> Result<VirtualService, RollbackError> {
+        Err(match failure {
             Failure::Unwritable(error) => RollbackError::Impossible(error.to_string()),
             Failure::Call(error) if error.kind == ErrorKind::Missing => {
                 RollbackError::Impossible(error.to_string())
             }
             Failure::Call(error) => RollbackError::OutOfTime(error),
-        }
+        })
     }
 
     fn retrying(&mut self, vs: &VirtualService, failure: &CallError, attempt: u32) {

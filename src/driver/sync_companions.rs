@@ -130,8 +130,12 @@ impl Purpose for Sync<'_> {
         })
     }
 
-    async fn failed(&mut self, vs: &VirtualService, failure: Failure) -> SyncError {
-        gave_up(vs, failure)
+    async fn failed(
+        &mut self,
+        vs: &VirtualService,
+        failure: Failure,
+    ) -> Result<VirtualService, SyncError> {
+        Err(gave_up(vs, failure))
     }
 }
 
@@ -155,7 +159,11 @@ impl Purpose for EndOnLead<'_> {
         }
     }
 
-    async fn failed(&mut self, vs: &VirtualService, failure: Failure) -> SyncError {
-        gave_up(vs, failure)
+    async fn failed(
+        &mut self,
+        vs: &VirtualService,
+        failure: Failure,
+    ) -> Result<VirtualService, SyncError> {
+        Err(gave_up(vs, failure))
     }
 }

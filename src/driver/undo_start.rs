@@ -43,11 +43,11 @@ pub async fn undo_start(
     match restored {
         Some(Ok(_)) => Ok(()),
         Some(Err(error)) => Err(rollback_failed(&group.lead, error)),
-        None => Err(CommandError::Conflict(format!(
-            "interrupted while virtualservice {} was rolled back (try: {})",
-            group.lead.full_name(),
-            Rollout::abort_command(&group.lead)
-        ))),
+        None => Err(CommandError::RollbackFailed {
+            object: group.lead.full_name(),
+            why: "interrupted by a signal".into(),
+            manual: Rollout::abort_command(&group.lead),
+        }),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
 use json_patch::Patch;
 
 use super::event::RouteChange;
@@ -56,13 +57,10 @@ impl Intent {
     fn annotations(&self) -> Result<Vec<(&'static str, AnnotationEdit)>, RolloutError> {
         Ok(match self {
             Self::State(rollout) => {
-                let mut edits = vec![(ROLLOUT, AnnotationEdit::Set(rollout.to_annotation()?))];
-                // Before its first step a companion has no state that would tell a rollback from no
-                // rollout at all. What a rollback leaves there does, to a driver that is late.
-                if rollout.lead.is_some() {
-                    edits.push((LAST, AnnotationEdit::Keep));
-                }
-                edits
+                let state = AnnotationEdit::Set(rollout.to_annotation()?);
+                // Before its first step an object has no state that would tell a rollout that came and went
+                // from none at all. What that one left there does, to a process that is late.
+                vec![(ROLLOUT, state), (LAST, AnnotationEdit::Keep)]
             }
             Self::Complete(_, last) | Self::Restore(_, last) => vec![
                 (ROLLOUT, AnnotationEdit::Remove),
@@ -70,6 +68,15 @@ impl Intent {
             ],
             Self::RestoreRest(_) => vec![(ROLLOUT, AnnotationEdit::Keep)],
         })
+    }
+
+    /// The same, for an attempt at `now` on an object that stands as `before` says.
+    #[must_use]
+    pub fn attempted_at(&self, before: &Rollout, now: Timestamp) -> Self {
+        match self {
+            Self::State(next) => Self::State(Box::new(next.in_force_at(before, now))),
+            Self::Complete(..) | Self::Restore(..) | Self::RestoreRest(_) => self.clone(),
+        }
     }
 
     /// The patch that makes `vs` what is intended.
@@ -85,10 +92,13 @@ impl Intent {
         let Ok(annotations) = self.annotations() else {
             return false;
         };
-        let recorded = annotations.iter().all(|(key, edit)| match edit {
-            AnnotationEdit::Set(text) => vs.annotation(key) == Some(text),
-            AnnotationEdit::Remove => vs.annotation(key).is_none(),
-            AnnotationEdit::Keep => true,
+        let recorded = annotations.iter().all(|(key, edit)| match (edit, self) {
+            // An earlier attempt, made at another time, is as good.
+            (AnnotationEdit::Set(_), Self::State(rollout)) if *key == ROLLOUT => Rollout::read(vs)
+                .is_ok_and(|shown| shown.is_some_and(|shown| shown.is_same_state(rollout))),
+            (AnnotationEdit::Set(text), _) => vs.annotation(key) == Some(text),
+            (AnnotationEdit::Remove, _) => vs.annotation(key).is_none(),
+            (AnnotationEdit::Keep, _) => true,
         });
         recorded && self.has_weights(vs)
     }

@@ -56,7 +56,7 @@ pub fn compare(believed: &Rollout, vs: &VirtualService) -> Observed {
     if let Some(drift) = different(vs, shown.desired_on(vs)) {
         return drifted(drift);
     }
-    if shown == *believed {
+    if shown.is_same_state(believed) {
         Observed::InSync
     } else {
         Observed::Advanced(Box::new(shown))

@@ -301,6 +301,31 @@ impl Rollout {
         }
     }
 
+    /// The same, with every time that `before` did not have yet moved to `at`: what is written counts from
+    /// when it is in force, however long ago it was decided.
+    #[must_use]
+    pub fn in_force_at(&self, before: &Self, at: Timestamp) -> Self {
+        let mut next = self.clone();
+        if next.since != before.since || !before.has_begun() {
+            next.since = at;
+        }
+        for segment in next.history.iter_mut().skip(before.history.len()) {
+            segment.since = at;
+        }
+        next
+    }
+
+    /// Whether `other` is this state, whenever either of them says that it began: what is known of a write
+    /// is known a little later than the object says.
+    pub fn is_same_state(&self, other: &Self) -> bool {
+        let mut same = other.clone();
+        same.since = self.since;
+        for (segment, own) in same.history.iter_mut().zip(&self.history) {
+            segment.since = own.since;
+        }
+        same == *self
+    }
+
     /// The command that rolls back by hand, whatever became of this process.
     pub fn abort_command(vs: &VirtualService) -> String {
         format!("kubectl canary abort {} -n {}", vs.name(), vs.namespace())

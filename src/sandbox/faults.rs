@@ -28,6 +28,8 @@ pub enum ApiFault {
         /// Whether the call is carried out all the same.
         applied: bool,
     },
+    /// It never answers, and carries the call out this much later all the same: it was in the network.
+    Late(Duration),
     /// istiod cannot be reached, so its webhook fails and with it the write.
     WebhookDown,
     /// istiod's webhook denies the write for this reason.

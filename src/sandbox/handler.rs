@@ -39,23 +39,12 @@ pub(crate) async fn answer(
     world: &World,
     request: http::Request<Bytes>,
 ) -> Result<Response<Body>, Reset> {
-    let (parts, body) = request.into_parts();
-    let path = parts.uri.path().to_owned();
-    let query_text = parts.uri.query().unwrap_or_default().to_owned();
-    let context = RequestContext {
-        world,
-        method: &parts.method,
-        headers: &parts.headers,
-        path: &path,
-        query_text: &query_text,
-        query: QueryParams::parse(&query_text),
-        body: &body,
-    };
-    context.answer().await
+    RequestContext::of(world, &request).answer().await
 }
 
 struct RequestContext<'a> {
     world: &'a World,
+    request: &'a http::Request<Bytes>,
     method: &'a Method,
     headers: &'a HeaderMap,
     path: &'a str,
@@ -64,7 +53,21 @@ struct RequestContext<'a> {
     body: &'a [u8],
 }
 
-impl RequestContext<'_> {
+impl<'a> RequestContext<'a> {
+    fn of(world: &'a World, request: &'a http::Request<Bytes>) -> Self {
+        let query_text = request.uri().query().unwrap_or_default();
+        Self {
+            world,
+            request,
+            method: request.method(),
+            headers: request.headers(),
+            path: request.uri().path(),
+            query_text,
+            query: QueryParams::parse(query_text),
+            body: request.body(),
+        }
+    }
+
     async fn answer(&self) -> Result<Response<Body>, Reset> {
         let (number, faults) = self.arrive();
         let mut broken = None;
@@ -173,6 +176,15 @@ impl RequestContext<'_> {
             } => Ok(refused(&ApiStatus::trouble(code, retry_after))),
             ApiFault::Hang { .. } => std::future::pending().await,
             ApiFault::Reset { .. } => Err(Reset),
+            ApiFault::Late(delay) => {
+                let (world, request) = (self.world.clone(), self.request.clone());
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    // Nobody waits for the answer any more.
+                    let _ = RequestContext::of(&world, &request).carry_out().await;
+                });
+                std::future::pending().await
+            }
             ApiFault::WebhookDown => Ok(refused(&ApiStatus::webhook_down())),
             ApiFault::WebhookDenies(why) => Ok(refused(&ApiStatus::webhook_denied(&why))),
             ApiFault::Gone => Ok(self.world.look(|state| {

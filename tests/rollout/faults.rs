@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
+use kubectl_canary::CommandError;
 use kubectl_canary::istio::VirtualService;
 use kubectl_canary::plan::Options;
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Reason, Rollout};
@@ -262,13 +264,79 @@ async fn a_server_that_is_down_when_a_rollout_starts_is_an_error_and_leaves_no_t
         applied: false,
     };
     shop.world.faults().api(Rule::new(fault).on("patch"));
-    let failed = shop.start(brisk()).await.unwrap_err().to_string();
+    let failed = shop.start(brisk()).await.unwrap_err();
     assert!(
-        failed.starts_with("cannot patch virtualservice shop/reviews: "),
+        matches!(failed, CommandError::Unconfirmed { .. }),
+        "a 503 may come from before or behind the API server: {failed}"
+    );
+    assert!(
+        failed
+            .to_string()
+            .contains("(try: kubectl canary abort reviews -n shop)"),
         "{failed}"
     );
     shop.assert_restored();
     assert_eq!(shop.annotation("last"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_is_down_when_a_rollout_starts_is_known_to_have_moved_nothing() {
+    let shop = Shop::open().await;
+    shop.world.faults().istiod_down(|rule| rule);
+    let failed = shop.start(brisk()).await.unwrap_err();
+    assert!(matches!(failed, CommandError::Call(_)), "{failed}");
+    shop.assert_restored();
+    assert_eq!(shop.annotation("last"), None);
+}
+
+/// How long each step's weight was in force, from the PATCH that the API server took last.
+fn lasted(shop: &Shop) -> Vec<SignedDuration> {
+    let events = shop.events.lock().unwrap();
+    let steps: Vec<_> = events
+        .iter()
+        .filter(|event| {
+            matches!(
+                event.event,
+                EventKind::StepStarted { .. } | EventKind::Finished { .. }
+            )
+        })
+        .map(|event| event.at)
+        .collect();
+    steps
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .map(|span| SignedDuration::try_from(span).unwrap())
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_lasts_its_dwell_from_when_its_weight_is_in_force() {
+    let away = |until| {
+        let fault = ApiFault::Answer {
+            code: 503,
+            retry_after: None,
+            applied: false,
+        };
+        Rule::new(fault).until(until)
+    };
+    for slow in [false, true] {
+        let shop = Shop::open().await;
+        let fault = match slow {
+            true => Rule::new(ApiFault::Slow(Duration::from_secs(9))),
+            false => away(shop.after(70)),
+        };
+        shop.world
+            .faults()
+            .api(fault.on("patch").containing(r#""value":50}"#));
+        let finish = shop.start(brisk_with("10:10s,50:10s,100")).await.unwrap();
+        assert_eq!(finish.outcome, Outcome::Promoted);
+        assert_eq!(shop.climbed(), ["10", "50", "100"]);
+        let at_fifty = lasted(&shop)[1];
+        assert!(
+            at_fifty >= SignedDuration::from_secs(10),
+            "slow: {slow}, {at_fifty:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -76,6 +76,33 @@ async fn a_write_that_was_made_although_its_answer_was_lost_is_taken_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_proxy_completes_after_a_signal_does_not_move_traffic_any_more() {
+    for millis in [2500, 3400, 9000] {
+        let shop = Shop::open().await;
+        let late = Rule::new(ApiFault::Late(Duration::from_millis(millis)));
+        shop.world.faults().api(late.on("patch").times(1));
+        let ended = interrupted(&shop, brisk(), 200, Signal::Interrupt).await;
+        assert!(
+            matches!(ended, Err(CommandError::Interrupted(_))),
+            "{ended:?}"
+        );
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        shop.assert_restored();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_step_of_which_nothing_can_be_known_is_not_called_untouched() {
+    let shop = Shop::open().await;
+    let hang = || Rule::new(ApiFault::Hang { applied: false });
+    shop.world.faults().api(hang().on("patch"));
+    let ended = interrupted(&shop, brisk(), 200, Signal::Interrupt).await;
+    let error = ended.unwrap_err();
+    assert!(matches!(error, CommandError::Unconfirmed { .. }), "{error}");
+    assert!(error.to_string().contains("may have moved"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_signal_at_any_moment_restores_the_spec_within_seven_seconds() {
     let mut dice = Dice::seeded(4);
     for round in 0..50 {

@@ -365,6 +365,64 @@ async fn a_stalled_driver_that_wakes_up_to_roll_back_cannot_write() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_driver_whose_lease_was_taken_and_given_back_drives_on() {
+    for still_held_when_she_looks in [false, true] {
+        let shop = Shop::open().await;
+        let driver = shop.start(brisk_with("10:2m,100"));
+        let other = async {
+            shop.until_weight(10).await;
+            // Her lease runs out while she still drives; bob takes it, may not write and leaves again.
+            let silent = Rule::new(ApiFault::Reset { applied: false })
+                .on("update")
+                .of("leases")
+                .containing("alice@desk")
+                .until(shop.after(30));
+            let forbidden = ApiFault::Answer {
+                code: 403,
+                retry_after: None,
+                applied: false,
+            };
+            let of_bob = |fault| Rule::new(fault).on("patch").containing("bob@desk");
+            shop.world.faults().api(silent).api(of_bob(forbidden));
+            if still_held_when_she_looks {
+                let slow = ApiFault::Slow(Duration::from_secs(9));
+                shop.world.faults().api(of_bob(slow).times(3));
+            }
+            shop.resume("bob@desk").await.unwrap_err()
+        };
+        let (finish, _) = tokio::join!(driver, other);
+        assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
+        let warned = shop
+            .warnings()
+            .iter()
+            .any(|text| text.contains("bob@desk") && text.contains("has taken the lease"));
+        assert_eq!(warned, still_held_when_she_looks);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_step_that_arrives_after_another_run_began_and_ended_is_kept_out() {
+    let shop = Shop::open().await;
+    let late = Rule::new(ApiFault::Late(Duration::from_secs(120)));
+    shop.world.faults().api(late.on("patch").times(1));
+    let alice = shop.start(brisk_with("20:3m,100"));
+    assert!(
+        timeout(Duration::from_secs(5), alice).await.is_err(),
+        "she stands still"
+    );
+    let bob = shop.start_as("bob@desk", start(brisk_with("10:3m,100")), Signals::none());
+    let bob_is_aborted = async {
+        shop.until_weight(10).await;
+        shop.abort("carol@desk").await.unwrap()
+    };
+    let (finish, _) = tokio::join!(bob, bob_is_aborted);
+    assert_eq!(finish.unwrap().outcome, Outcome::RolledBack(Cause::Request));
+    shop.assert_restored();
+    tokio::time::sleep(Duration::from_secs(150)).await;
+    shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_takeover_follows_what_happens_while_it_waits() {
     let shop = Shop::open().await;
     killed_after(&shop, 3000).await;

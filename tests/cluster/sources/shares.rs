@@ -78,7 +78,10 @@ pub(super) async fn answered_next<const N: usize>(callers: [&load::Running; N]) 
     tokio::time::sleep(Duration::from_secs(2)).await;
     for _ in 0..100 {
         let answers: [Answers; N] = since();
-        if answers.iter().all(|each| each.values().sum::<u64>() >= ENOUGH) {
+        if answers
+            .iter()
+            .all(|each| each.values().sum::<u64>() >= ENOUGH)
+        {
             return answers;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
