@@ -6,7 +6,8 @@ use super::watched_group::Member;
 use crate::cluster::{CallError, ErrorKind};
 use crate::istio::{MissingRoutes, RouteDifference, VirtualService};
 use crate::rollout::{
-    Action, Cause, Drift, EventKind, Intent, Observed, Outcome, Phase, WriteError, is_in_place,
+    Action, Cause, Drift, EventKind, Intent, LastRollout, Observed, Outcome, Phase, ROLLOUT,
+    WriteError, is_in_place,
 };
 use crate::signals::{Signal, Signals};
 
@@ -33,7 +34,8 @@ impl Purpose for DriverWrite<'_, '_> {
         let vs = self.driver.object(self.member).clone();
         // Another process may have brought a companion there, or to its end, meanwhile.
         let is_companion = self.member != Member::Lead;
-        Ok(match is_companion && is_in_place(intent, &vs) {
+        let is_over = || is_in_place(intent, &vs) || has_ended(intent, &vs);
+        Ok(match is_companion && is_over() {
             true => Next::Done(vs),
             // Something changed that does not matter to the rollout.
             false => Next::Again(vs),
@@ -97,6 +99,16 @@ impl Purpose for DriverWrite<'_, '_> {
             Action::Wait | Action::Write(_) | Action::Complete(_) | Action::Leave(_) => Ok(()),
         }
     }
+}
+
+/// Whether the end that is to be written stands there already; what became of the routes since then is no
+/// part of the rollout any more.
+fn has_ended(intent: &Intent, vs: &VirtualService) -> bool {
+    let Intent::Complete(rollout, ending) = intent else {
+        return false;
+    };
+    let last = LastRollout::of_run(vs, &rollout.run);
+    vs.annotation(ROLLOUT).is_none() && last.is_some_and(|last| last.outcome == ending.outcome)
 }
 
 impl DriverWrite<'_, '_> {

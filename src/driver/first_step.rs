@@ -105,11 +105,32 @@ async fn bring_companions(
         Ok(Err(SyncError::MovedOn)) => return Ok(None),
         Ok(Err(source)) => source,
     };
-    undo_start(context, group.clone(), goal.rollout(), Cause::Refused).await?;
+    let (moved, rollout) = moved_before(group, goal.rollout(), &source);
+    undo_start(context, moved, &rollout, Cause::Refused).await?;
     Err(CommandError::NotStarted {
         lead: group.lead.full_name(),
         why: source.to_string(),
     })
+}
+
+/// The part of a group that its first step may have reached when `error` ended it: what it never came to is
+/// not its to restore.
+fn moved_before(group: &Group, rollout: &Rollout, error: &SyncError) -> (Group, Rollout) {
+    let (mut group, mut rollout) = (group.clone(), rollout.clone());
+    let of = |object: &String| {
+        let mut companions = rollout.companions.iter();
+        companions.position(|companion| companion.object.to_string() == *object)
+    };
+    let reached = match error {
+        SyncError::Refused { object, .. } => of(object),
+        SyncError::Unreachable { object, .. } => of(object).map(|place| place + 1),
+        SyncError::MovedOn => None,
+    };
+    if let Some(reached) = reached {
+        rollout.companions.truncate(reached);
+        group.companions.truncate(reached);
+    }
+    (group, rollout)
 }
 
 /// The first write under way.

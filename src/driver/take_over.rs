@@ -11,7 +11,7 @@ use crate::discovery::{PastTime, VersionFacts, past_of, under_way};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::metrics::MetricSource;
-use crate::rollout::{Action, Intent, Outcome, Rollout, StopAt};
+use crate::rollout::{Action, EventKind, Intent, Observed, Outcome, Rollout, StopAt, compare};
 
 /// Moves the rollout to what `decide` makes of it, under this process's name, and drives on from there.
 /// No other driver may be alive.
@@ -27,9 +27,13 @@ pub async fn take_over(
     let survey = context.unless_interrupted(async |context| survey(context, name).await);
     let (metrics, versions, guard) = survey.await?;
     let (now, holder) = (context.clock.now(), context.holder());
-    let mut before = None;
+    let (mut before, mut drifted) = (None, None);
     let changed = change(context, name, |vs, rollout| {
         before = Some(rollout.clone());
+        drifted = match compare(&rollout, vs) {
+            Observed::Drifted { manager, drift } => Some((manager, drift)),
+            _ => None,
+        };
         let mut intent = decide(vs, rollout)?;
         if let Intent::State(next) = &mut intent {
             next.holder.clone_from(&holder);
@@ -60,10 +64,19 @@ pub async fn take_over(
             (*rollout, Action::Leave(last.outcome))
         }
     };
-    if let Some(before) = before {
-        announce_takeover(context, &group, &before, &rollout);
-    }
     let vs = group.lead.clone();
+    if let Some((manager, drift)) = drifted {
+        let text =
+            format!("{manager} had changed the routes: {drift}; the step's weights are set again");
+        context.emit(&vs, &rollout.run, EventKind::Warning { text });
+    }
+    let rollout = match before {
+        Some(before) => {
+            announce_takeover(context, &group, &before, &rollout);
+            rollout.in_force_at(&before, context.clock.now())
+        }
+        None => rollout,
+    };
     let input = DriveInput {
         group,
         rollout,

@@ -1,5 +1,7 @@
 //! An object that cannot be patched together with the others.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use kubectl_canary::plan::Options;
 use kubectl_canary::rollout::{Cause, Outcome, Reason};
@@ -25,10 +27,35 @@ async fn a_companion_that_is_refused_at_the_start_leaves_all_as_before() {
         );
         assert_eq!(kubectl_canary::cli::Exit::from(&error).code(), 1);
         group.assert_restored();
-        let back = OBJECTS.iter().rev().map(ToString::to_string);
-        let back: Vec<_> = back.collect();
-        assert!(group.patched().ends_with(&back), "{:?}", group.patched());
+        let reached = OBJECTS.iter().take_while(|name| **name != object);
+        let there: Vec<_> = reached.map(ToString::to_string).collect();
+        let back = there.iter().rev().cloned();
+        let expected: Vec<_> = there.iter().cloned().chain(back).collect();
+        assert_eq!(group.patched(), expected, "what it never came to stays");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_companion_that_is_edited_before_its_turn_keeps_that_and_the_others_go_back() {
+    let group = Group::open().await;
+    group.fault(
+        "storefront",
+        ApiFault::Slow(Duration::from_secs(2)),
+        |rule| rule.times(1),
+    );
+    let edited = || group.until(|group| group.rollout("reviews").is_some());
+    let editor = async {
+        edited().await;
+        group.edit("partners", |vs| {
+            vs["spec"]["http"][1]["route"][0]["weight"] = 60.into();
+            vs["spec"]["http"][1]["route"][1]["weight"] = 140.into();
+        });
+    };
+    let (error, ()) = tokio::join!(group.start("10,100"), editor);
+    let error = error.unwrap_err();
+    assert!(matches!(error, CommandError::NotStarted { .. }), "{error}");
+    assert_eq!(group.canary(), [0, 0, 60], "the edit stays");
+    group.assert_free();
 }
 
 #[tokio::test(start_paused = true)]
