@@ -1,12 +1,13 @@
 //! A world served over loopback, and the program run against it.
 
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use kubectl_canary::clock::Clock;
 use kubectl_canary::sandbox::{Served, World, fixtures};
 use serde_json::Value;
+use tokio::process::{Child, Command};
 
 /// The shop, with a kubeconfig to reach it.
 pub struct Shop {
@@ -55,22 +56,37 @@ impl Shop {
         flags.split(' ').map(str::to_owned).collect()
     }
 
-    /// Runs the program with these words and waits for its end.
-    pub async fn run(&self, line: &str, more: &[String]) -> Ran {
+    /// The program with these words; it is killed when nobody waits for it any more.
+    pub fn program(&self, line: &str, more: &[String]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-canary"));
         command
             .args(line.split(' '))
             .args(more)
             .env("KUBECONFIG", self.folder.path().join("kubeconfig"))
-            .env_remove("CI");
-        // The world is served by this runtime, so waiting for the child must not block it.
-        let output = tokio::task::spawn_blocking(move || command.output());
-        let output = tokio::time::timeout(Duration::from_secs(60), output).await;
+            .env_remove("CI")
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs the program with these words and waits for its end.
+    pub async fn run(&self, line: &str, more: &[String]) -> Ran {
+        let mut program = self.program(line, more);
+        let output = tokio::time::timeout(Duration::from_secs(60), program.output()).await;
         output
             .expect("the program ends within a minute")
             .unwrap()
-            .unwrap()
             .into()
+    }
+
+    /// Waits until the canary has this weight on the first route.
+    pub async fn until_canary_has(&self, weight: u64) {
+        let reached = async {
+            while self.reviews()["spec"]["http"][0]["route"][1]["weight"] != weight {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let reached = tokio::time::timeout(Duration::from_secs(30), reached).await;
+        assert!(reached.is_ok(), "the canary never had weight {weight}");
     }
 
     /// The VirtualService as it is now.
@@ -79,6 +95,15 @@ impl Shop {
             .object("virtualservices", "shop", "reviews")
             .unwrap()
     }
+}
+
+/// Waits for the end of a program, which comes within this time.
+pub async fn ended(child: Child, limit: Duration) -> Ran {
+    let output = tokio::time::timeout(limit, child.wait_with_output()).await;
+    output
+        .unwrap_or_else(|_| panic!("the program does not end within {limit:?}"))
+        .unwrap()
+        .into()
 }
 
 impl From<Output> for Ran {

@@ -1,7 +1,11 @@
 //! The program itself, as a process, against the embedded world over loopback: what it prints where,
 //! and how it ends.
 
+#[cfg(unix)]
+mod blocked_output;
 mod dry_run;
 mod formats;
 mod harness;
 mod output;
+#[cfg(unix)]
+mod unprinted_result;
