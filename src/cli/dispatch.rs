@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::arguments::{Cli, Command, DryRunnable, Output};
 use super::completion;
 use super::exit::Exit;
-use super::manifest::print_objects;
-use super::screen::{Screen, layout, progress};
+use super::printer::{CommandKind, Printer};
+use super::screen::{Screen, progress};
 use super::watch_output::WatchOutput;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Connection, DryRun, connect};
@@ -19,50 +19,92 @@ use crate::driver::Finish;
 use crate::error::{CommandError, one_fix};
 use crate::istio::VirtualService;
 use crate::preflight::Proposal;
-use crate::report::{Format, PrintError, StatusList, View, escape, object, print};
-use crate::rollout::Outcome;
+use crate::report::{Format, escape, object};
+use crate::rollout::{Event, Observer, Outcome};
 use crate::signals::Signals;
+
+/// What the command line asks for.
+enum CommandLine {
+    Command(Box<Cli>),
+    /// Text on stdout: help, the version, a completion.
+    Text(String),
+    /// Nothing that can be done, and why.
+    Wrong(String),
+}
 
 /// Parses, runs, reports.
 pub fn run() -> Exit {
+    let command_line = command_line();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let ended = runtime.and_then(|runtime| {
+        let exit = runtime.block_on(respond(command_line));
+        // A name that does not resolve, for instance, keeps nobody waiting.
+        runtime.shutdown_background();
+        exit
+    });
+    ended.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "error: cannot start: {error}");
+        Exit::Error
+    })
+}
+
+fn command_line() -> CommandLine {
     let mut words = std::env::args_os();
     if completion::is_asked(words.next().as_deref()) {
         let words: Vec<_> = words
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
-        let _ = writeln!(io::stdout(), "{}", completion::answer(&words));
-        return Exit::Done;
+        return CommandLine::Text(completion::answer(&words));
     }
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    match Cli::try_parse() {
+        Ok(cli) => CommandLine::Command(Box::new(cli)),
+        Err(error) if error.use_stderr() => CommandLine::Wrong(usage_error(&error)),
+        // Help and version are results.
         Err(error) => {
-            if error.use_stderr() {
-                let _ = writeln!(io::stderr(), "{}", usage_error(&error));
-                return Exit::Usage;
-            }
-            // Help and version are results and go to stdout; whatever cannot be printed is lost.
-            let _ = error.print();
-            return Exit::Done;
+            let text = error.render();
+            let text =
+                if anstream::AutoStream::choice(&io::stdout()) == anstream::ColorChoice::Never {
+                    text.to_string()
+                } else {
+                    text.ansi().to_string()
+                };
+            CommandLine::Text(text.trim_end().to_owned())
+        }
+    }
+}
+
+/// Does what is asked for, and ends all output.
+///
+/// # Errors
+/// If the threads for output cannot be had.
+async fn respond(command_line: CommandLine) -> io::Result<Exit> {
+    let output = match &command_line {
+        CommandLine::Command(cli) => cli.output.clone(),
+        CommandLine::Text(_) | CommandLine::Wrong(_) => Output::default(),
+    };
+    let mut screen = Screen::open(output.color)?;
+    let mut printer = Printer::open(output)?;
+    let (kind, exit) = match command_line {
+        CommandLine::Command(cli) => {
+            let kind = kind_of(&cli.command);
+            (kind, dispatch(*cli, &mut screen, &mut printer).await)
+        }
+        CommandLine::Text(text) => {
+            printer.say(&text);
+            (CommandKind::Answer, Ok(Exit::Done))
+        }
+        CommandLine::Wrong(text) => {
+            printer.remark(text);
+            (CommandKind::Answer, Ok(Exit::Usage))
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let result = match runtime {
-        Ok(runtime) => runtime.block_on(dispatch(cli)),
-        Err(source) => Err(CommandError::Io {
-            what: "cannot start".into(),
-            source,
-        }),
-    };
-    result.unwrap_or_else(|error| {
-        // A reader that went away is not worth a word.
-        if matches!(&error, CommandError::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe) {
-            return Exit::Done;
-        }
-        let _ = writeln!(io::stderr(), "error: {}", escape(&one_fix(&error.to_string())));
+    let exit = exit.unwrap_or_else(|error| {
+        printer.remark(format!("error: {}", escape(&one_fix(&error.to_string()))));
         Exit::from(&error)
-    })
+    });
+    Ok(printer.finish(exit, kind, screen).await)
 }
 
 /// clap's error as one line of ours, with one advice.
@@ -100,7 +142,11 @@ fn usage_error(error: &clap::Error) -> String {
     escape(&format!("{message} (try: {})", fix.unwrap_or_else(help))).into_owned()
 }
 
-async fn dispatch(cli: Cli) -> Result<Exit, CommandError> {
+async fn dispatch(
+    cli: Cli,
+    screen: &mut Screen,
+    printer: &mut Printer,
+) -> Result<Exit, CommandError> {
     let Cli {
         command,
         connection,
@@ -108,13 +154,13 @@ async fn dispatch(cli: Cli) -> Result<Exit, CommandError> {
     } = cli;
     match command {
         #[cfg(feature = "demo")]
-        Command::Demo(args) => run_demo(&args, &output).await,
-        Command::Simulate(args) => run_simulate(&args, &output),
+        Command::Demo(args) => run_demo(&args, &output, screen).await,
+        Command::Simulate(args) => run_simulate(&args, printer),
         Command::Schema(args) => {
-            say(&commands::schema(args))?;
+            printer.say(&commands::schema(args));
             Ok(Exit::Done)
         }
-        command => with_cluster(command, &connection, &output).await,
+        command => with_cluster(command, &connection, &output, screen, printer).await,
     }
 }
 
@@ -122,15 +168,21 @@ async fn with_cluster(
     command: Command,
     connection: &Connection,
     output: &Output,
+    screen: &mut Screen,
+    printer: &mut Printer,
 ) -> Result<Exit, CommandError> {
     let run = run_of(&command).unwrap_or_else(|| Uuid::now_v7().simple().to_string());
     let command = in_namespace(command, connection.namespace.as_deref());
     let dry_run = dry_run_of(&command);
-    let mut screen = if dry_run == DryRun::None {
-        Screen::new(output)?
+    // What does not happen is no event.
+    let mut unseen = |_: &Event| {};
+    let observer: &mut dyn Observer = if dry_run == DryRun::None {
+        if let Some(path) = &output.events {
+            screen.record(path)?;
+        }
+        screen
     } else {
-        // What does not happen is no event.
-        Screen::silent()
+        &mut unseen
     };
     let (client, namespace) = connect(connection, &run).await?;
     let mut context = Context {
@@ -139,48 +191,46 @@ async fn with_cluster(
         clock: Clock::System,
         actor: actor(),
         run,
-        observer: &mut screen.tee,
+        observer,
         signals: Signals::of_process().map_err(|source| CommandError::Io {
             what: "cannot listen for signals".into(),
             source,
         })?,
     };
-    let exit = match carry_out(&mut context, command, output, dry_run).await {
-        Ok(exit) => exit,
-        Err(error) => return Err(error.on_server(&connection.server_name().await)),
-    };
-    if let Some(error) = screen.fault() {
-        let _ = writeln!(io::stderr(), "warning: events were lost: {error}");
+    match carry_out(&mut context, command, printer, dry_run).await {
+        Ok(exit) => Ok(exit),
+        Err(error) => Err(error.on_server(&connection.server_name().await)),
     }
-    Ok(exit)
 }
 
 #[cfg(feature = "demo")]
-async fn run_demo(args: &commands::Demo, output: &Output) -> Result<Exit, CommandError> {
-    let mut screen = Screen::new(output)?;
-    let mut narrate = |text: &str| {
-        let _ = writeln!(io::stderr(), "{text}");
-    };
-    let outcome = commands::demo(args, &mut screen.tee, &mut narrate).await?;
+async fn run_demo(
+    args: &commands::Demo,
+    output: &Output,
+    screen: &mut Screen,
+) -> Result<Exit, CommandError> {
+    if let Some(path) = &output.events {
+        screen.record(path)?;
+    }
+    let mut narrate = screen.printer();
+    let outcome = commands::demo(args, screen, &mut narrate).await?;
     Ok(Exit::from(outcome))
 }
 
-fn run_simulate(args: &Simulate, output: &Output) -> Result<Exit, CommandError> {
+fn run_simulate(args: &Simulate, printer: &mut Printer) -> Result<Exit, CommandError> {
     let bar = progress(args.runs.into());
     let simulation = commands::simulate(args, &|| bar.inc(1));
     bar.finish_and_clear();
-    show(&simulation?, output, false)
+    printer.show(&simulation?, false)?;
+    Ok(Exit::Done)
 }
 
 async fn carry_out(
     context: &mut Context<'_>,
     command: Command,
-    output: &Output,
+    printer: &mut Printer,
     dry_run: DryRun,
 ) -> Result<Exit, CommandError> {
-    let conclude = |vs: &VirtualService, finish: &Finish, exit, holding: &str| {
-        conclude(vs, finish, (exit, holding), output, dry_run)
-    };
     match command {
         // A rollout that is not to happen is a plan.
         Command::Start(start) if dry_run != DryRun::None => {
@@ -188,14 +238,20 @@ async fn carry_out(
                 rollout: start.args.rollout,
                 dry_run,
             };
-            plan(context, &args, output).await
+            plan(context, &args, printer).await
         }
         Command::Start(start) if start.args.detach.detach => {
             let Detached { vs, finish, job } = commands::detach(context, &start.args).await?;
-            if let None | Some(Format::Wide) = output.format {
-                say(&format!("job.batch/{job} created"))?;
+            if let None | Some(Format::Wide) = printer.format() {
+                printer.say(&format!("job.batch/{job} created"));
             }
-            conclude(&vs, &finish, Exit::from(finish.outcome), "holding at")
+            conclude(
+                &vs,
+                &finish,
+                (Exit::from(finish.outcome), "holding at"),
+                printer,
+                dry_run,
+            )
         }
         Command::Start(start) => {
             let (vs, finish) = match &start.args.detach.run {
@@ -203,66 +259,88 @@ async fn carry_out(
                 Some(run) => match commands::carry_on(context, &start.args, run).await? {
                     Carried::Driven(driven) => *driven,
                     Carried::Ended(outcome) => {
-                        say(&format!("the rollout has already ended: {outcome}"))?;
+                        printer.say(&format!("the rollout has already ended: {outcome}"));
                         return Ok(Exit::from(outcome));
                     }
                 },
             };
-            conclude(&vs, &finish, Exit::from(finish.outcome), "holding at")
+            conclude(
+                &vs,
+                &finish,
+                (Exit::from(finish.outcome), "holding at"),
+                printer,
+                dry_run,
+            )
         }
         Command::Resume(args) => {
             let (vs, finish) = commands::resume(context, &args).await?;
-            conclude(&vs, &finish, Exit::from(finish.outcome), "holding at")
+            conclude(
+                &vs,
+                &finish,
+                (Exit::from(finish.outcome), "holding at"),
+                printer,
+                dry_run,
+            )
         }
         Command::Promote(DryRunnable { mut args, .. }) => {
             args.wait &= dry_run == DryRun::None;
             let (vs, finish) = commands::promote(context, &args).await?;
-            conclude(&vs, &finish, Exit::from(finish.outcome), "promoted to")
+            conclude(
+                &vs,
+                &finish,
+                (Exit::from(finish.outcome), "promoted to"),
+                printer,
+                dry_run,
+            )
         }
         // What was asked for was done, whatever it means for the rollout.
         Command::Pause(DryRunnable { args, .. }) => {
             let (vs, finish) = commands::pause(context, &args.name).await?;
-            conclude(&vs, &finish, Exit::Done, "paused at")
+            conclude(&vs, &finish, (Exit::Done, "paused at"), printer, dry_run)
         }
         Command::Abort(DryRunnable { args, .. }) => {
             let (vs, finish) = commands::abort(context, &args).await?;
             match finish {
-                Some(finish) => conclude(&vs, &finish, Exit::Done, "holding at"),
+                Some(finish) => {
+                    conclude(&vs, &finish, (Exit::Done, "holding at"), printer, dry_run)
+                }
                 None => {
-                    say(&format!("{} already rolled back", object(vs.name())))?;
+                    printer.say(&format!("{} already rolled back", object(vs.name())));
                     Ok(Exit::Done)
                 }
             }
         }
         Command::Status(args) if args.watch => {
             let Some(name) = &args.name else {
-                return watch(context, args.all_namespaces, false, output).await;
+                return watch(context, args.all_namespaces, false, printer).await;
             };
-            follow(context, name, output).await
+            follow(context, name, printer).await
         }
         Command::List(args) if args.watch => {
-            watch(context, args.all_namespaces, args.all, output).await
+            watch(context, args.all_namespaces, args.all, printer).await
         }
         Command::Status(args) => {
             let view = commands::status(context, &args).await?;
             match view {
-                StatusAnswer::One(view) => show(&*view, output, false),
-                StatusAnswer::Many(view) => show_list(&view, output, args.all_namespaces),
+                StatusAnswer::One(view) => printer.show(&*view, false)?,
+                StatusAnswer::Many(view) => printer.show_list(&view, args.all_namespaces)?,
             }
+            Ok(Exit::Done)
         }
         Command::List(args) => {
             let view = commands::list(context, &args).await?;
-            show_list(&view, output, args.all_namespaces)
+            printer.show_list(&view, args.all_namespaces)?;
+            Ok(Exit::Done)
         }
-        Command::Plan(args) => plan(context, &args, output).await,
+        Command::Plan(args) => plan(context, &args, printer).await,
         Command::Analyze(args) => {
             let view = commands::analyze(context, &args).await?;
-            show(&view, output, false)?;
+            printer.show(&view, false)?;
             Ok(Exit::from(view.verdict))
         }
         Command::Rbac(args) => {
             let list = commands::rbac(&args, &context.namespace)?;
-            print_objects(&list, output)?;
+            printer.show_objects(&list)?;
             Ok(Exit::Done)
         }
         Command::Simulate(_) | Command::Schema(_) => Ok(Exit::Done),
@@ -275,17 +353,19 @@ async fn carry_out(
 async fn follow(
     context: &mut Context<'_>,
     name: &str,
-    output: &Output,
+    printer: &mut Printer,
 ) -> Result<Exit, CommandError> {
-    let mut shown = WatchOutput::of_one(output);
+    let mut shown = WatchOutput::of_one(printer);
     let tick = shown.tick();
     let outcome = commands::follow(context, name, tick, &mut |row| shown.one(row)).await;
-    shown.leave();
+    if outcome.is_err() && printer.has_failed() {
+        return Ok(Exit::Done);
+    }
     let Some(outcome) = outcome? else {
         return Ok(Exit::Done);
     };
-    if let None | Some(Format::Wide) = output.format {
-        say(&format!("{} {outcome}", object(object_name(name)?)))?;
+    if let None | Some(Format::Wide) = printer.format() {
+        printer.say(&format!("{} {outcome}", object(object_name(name)?)));
     }
     Ok(Exit::from(outcome))
 }
@@ -295,32 +375,35 @@ async fn watch(
     context: &mut Context<'_>,
     all_namespaces: bool,
     all: bool,
-    output: &Output,
+    printer: &mut Printer,
 ) -> Result<Exit, CommandError> {
-    let mut shown = WatchOutput::of_many(output, all_namespaces);
-    commands::follow_all(context, all_namespaces, all, &mut |glance| {
+    let mut shown = WatchOutput::of_many(printer, all_namespaces);
+    let ended = commands::follow_all(context, all_namespaces, all, &mut |glance| {
         shown.many(&glance)
     })
-    .await?;
+    .await;
+    if !printer.has_failed() {
+        ended?;
+    }
     Ok(Exit::Done)
 }
 
 async fn plan(
     context: &mut Context<'_>,
     args: &PlanArgs,
-    output: &Output,
+    printer: &mut Printer,
 ) -> Result<Exit, CommandError> {
     let view = match commands::plan(context, args).await {
         // The objects go where a plan would: `kubectl canary plan NAME | kubectl apply -f -`.
         Err(error) => {
             if let CommandError::NothingToShift { proposal, .. } = &error {
-                propose(proposal, output)?;
+                propose(proposal, printer);
             }
             return Err(error);
         }
         Ok(view) => view,
     };
-    show(&view, output, false)?;
+    printer.show(&view, false)?;
     Ok(if view.refused {
         Exit::Preflight
     } else {
@@ -329,10 +412,12 @@ async fn plan(
 }
 
 /// Prints objects to apply.
-fn propose(proposal: &Proposal, output: &Output) -> Result<(), CommandError> {
-    match output.format {
-        Some(Format::Json) => say(&format!("{:#}", proposal.list())),
-        Some(Format::Yaml | Format::Name | Format::Wide) | None => say(&proposal.to_string()),
+fn propose(proposal: &Proposal, printer: &mut Printer) {
+    match printer.format() {
+        Some(Format::Json) => printer.say(&format!("{:#}", proposal.list())),
+        Some(Format::Yaml | Format::Name | Format::Wide) | None => {
+            printer.say(&proposal.to_string());
+        }
     }
 }
 
@@ -378,22 +463,47 @@ fn dry_run_of(command: &Command) -> DryRun {
     }
 }
 
-/// Prints how a run ended: one line, or the summary as asked.
+/// What the command is for.
+fn kind_of(command: &Command) -> CommandKind {
+    if dry_run_of(command) != DryRun::None {
+        return CommandKind::Answer;
+    }
+    match command {
+        Command::Start(_)
+        | Command::Resume(_)
+        | Command::Promote(_)
+        | Command::Pause(_)
+        | Command::Abort(_) => CommandKind::Act,
+        #[cfg(feature = "demo")]
+        Command::Demo(_) => CommandKind::Act,
+        Command::Status(args) if args.watch => CommandKind::Watch,
+        Command::List(args) if args.watch => CommandKind::Watch,
+        Command::Status(_)
+        | Command::List(_)
+        | Command::Plan(_)
+        | Command::Analyze(_)
+        | Command::Simulate(_)
+        | Command::Schema(_)
+        | Command::Rbac(_) => CommandKind::Answer,
+    }
+}
+
+/// Says how a run ended: one line, or the summary as asked.
 fn conclude(
     vs: &VirtualService,
     finish: &Finish,
     (exit, holding): (Exit, &str),
-    output: &Output,
+    printer: &mut Printer,
     dry_run: DryRun,
 ) -> Result<Exit, CommandError> {
-    match output.format {
+    match printer.format() {
         Some(Format::Json | Format::Yaml | Format::Name) => {
-            show(&finish.summary(vs, exit.code()), output, false)?;
+            printer.show(&finish.summary(vs, exit.code()), false)?;
         }
         Some(Format::Wide) | None => {
             let (object, verbed, suffix) =
                 (object(vs.name()), verbed(finish, holding), dry_run.suffix());
-            say(&format!("{object} {verbed}{suffix}"))?;
+            printer.say(&format!("{object} {verbed}{suffix}"));
         }
     }
     Ok(exit)
@@ -405,36 +515,6 @@ fn verbed(finish: &Finish, holding: &str) -> String {
         Outcome::StepPassed | Outcome::Held => format!("{holding} {}", finish.exposure),
         outcome => outcome.to_string(),
     }
-}
-
-fn show<T: View>(view: &T, output: &Output, namespaced: bool) -> Result<Exit, CommandError> {
-    let mut stdout = io::stdout().lock();
-    print(&mut stdout, output.format, layout(output, namespaced), view).map_err(
-        |error| match error {
-            PrintError::Write(source) => CommandError::Io {
-                what: "cannot write the output".into(),
-                source,
-            },
-            other => CommandError::Conflict(other.to_string()),
-        },
-    )?;
-    Ok(Exit::Done)
-}
-
-/// Shows a list, and on stderr what its table has no room for.
-fn show_list(list: &StatusList, output: &Output, namespaced: bool) -> Result<Exit, CommandError> {
-    let exit = show(list, output, namespaced)?;
-    if let None | Some(Format::Wide) = output.format {
-        for error in list.errors() {
-            let _ = writeln!(io::stderr(), "warning: {error}");
-        }
-    }
-    Ok(exit)
-}
-
-fn say(text: &str) -> Result<(), CommandError> {
-    writeln!(io::stdout().lock(), "{text}")?;
-    Ok(())
 }
 
 /// Who acts: `user@host`.

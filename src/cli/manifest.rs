@@ -4,15 +4,19 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use super::arguments::Output;
-use crate::error::CommandError;
 use crate::report::Format;
 
 /// Prints a List of objects: as JSON whole, as YAML one document each, or their names.
-pub(super) fn print_objects(list: &Value, output: &Output) -> Result<(), CommandError> {
-    let mut out = io::stdout().lock();
+///
+/// # Errors
+/// If the writer fails.
+pub(super) fn print_objects(
+    out: &mut dyn Write,
+    list: &Value,
+    format: Option<Format>,
+) -> io::Result<()> {
     let items = list["items"].as_array().map_or(&[][..], Vec::as_slice);
-    match output.format {
+    match format {
         Some(Format::Json) => writeln!(out, "{list:#}")?,
         Some(Format::Name) => {
             for item in items {

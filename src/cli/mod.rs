@@ -5,6 +5,7 @@ mod completion;
 mod dispatch;
 mod exit;
 mod manifest;
+mod printer;
 mod screen;
 mod watch_output;
 

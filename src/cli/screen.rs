@@ -1,18 +1,50 @@
-//! Which renderers listen to a run.
+//! What shows a run while it happens: lines or a live view on stderr, and a file of events.
 
 use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::tz::TimeZone;
 
 use super::arguments::Output;
 use crate::error::CommandError;
-use crate::report::{Journal, JournalFault, Layout, Lines, Live, Palette, Tee, Terminal};
+use crate::plan::HumanDuration;
+use crate::report::{
+    ColorChoice, Journal, Layout, Lines, Live, Message, OutputQueue, Palette, Renderer, Terminal,
+};
+use crate::rollout::{Event, Observer};
+use crate::root_cause::root_cause;
 
-/// The renderers on stderr and, if asked for, in a file.
+/// How long the end of the process waits for a stream on which nothing moves.
+pub(super) const PATIENCE: Duration = Duration::from_secs(SECONDS as u64);
+const SECONDS: u32 = 2;
+
+/// Shows events, and text among them; each stream on a thread of its own.
 pub(super) struct Screen {
-    pub tee: Tee,
-    fault: Option<JournalFault>,
+    stderr: OutputQueue<ToStderr>,
+    journal: Option<(PathBuf, OutputQueue<Event>)>,
+}
+
+/// Something for a person.
+enum ToStderr {
+    Event(Box<Event>),
+    Text(String),
+}
+
+impl From<Event> for ToStderr {
+    fn from(event: Event) -> Self {
+        Self::Event(Box::new(event))
+    }
+}
+
+impl Message for ToStderr {
+    fn is_repeatable(&self) -> bool {
+        match self {
+            Self::Event(event) => event.is_repeatable(),
+            Self::Text(_) => false,
+        }
+    }
 }
 
 fn terminal<'a>(
@@ -27,44 +59,116 @@ fn terminal<'a>(
     }
 }
 
+/// At a terminal a live view, elsewhere (and in pipelines that pretend to be one) one line an event.
+fn renderer(color: ColorChoice) -> Box<dyn Renderer> {
+    let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
+    let stderr = terminal(&io::stderr(), no_color.as_deref(), term.as_deref());
+    let palette = Palette::choose(color, stderr);
+    let zone = TimeZone::system();
+    if redraws(&io::stderr()) {
+        Box::new(Live::stderr(zone, palette))
+    } else {
+        Box::new(Lines::new(io::stderr(), zone, palette))
+    }
+}
+
 impl Screen {
-    /// At a terminal a live view, elsewhere (and in pipelines that pretend to be one) one line an event.
+    /// Begins to show on stderr.
     ///
     /// # Errors
-    /// If the file for events cannot be created: before anything has moved.
-    pub fn new(output: &Output) -> Result<Self, CommandError> {
-        let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
-        let stderr = terminal(&io::stderr(), no_color.as_deref(), term.as_deref());
-        let palette = Palette::choose(output.color, stderr);
-        let zone = TimeZone::system();
-        let mut tee = Tee::new();
-        if redraws(&io::stderr()) {
-            tee.push(Box::new(Live::stderr(zone, palette)));
-        } else {
-            tee.push(Box::new(Lines::new(io::stderr(), zone, palette)));
-        }
-        let mut fault = None;
-        if let Some(path) = &output.events {
-            let journal = Journal::create(path)
-                .map_err(|error| CommandError::Usage(format!("--events: {error}")))?;
-            fault = Some(journal.fault());
-            tee.push(Box::new(journal));
-        }
-        Ok(Self { tee, fault })
+    /// If there is no thread to be had.
+    pub fn open(color: ColorChoice) -> io::Result<Self> {
+        let stderr = OutputQueue::start("stderr", move || {
+            let mut renderer = renderer(color);
+            Ok(move |message: ToStderr| -> io::Result<()> {
+                match message {
+                    ToStderr::Event(event) => renderer.see(&event),
+                    ToStderr::Text(text) => renderer.print(&text),
+                }
+                Ok(())
+            })
+        })?;
+        Ok(Self {
+            stderr,
+            journal: None,
+        })
     }
 
-    /// No renderer at all.
-    pub fn silent() -> Self {
-        Self {
-            tee: Tee::new(),
-            fault: None,
-        }
+    /// Writes the events to this file too.
+    ///
+    /// # Errors
+    /// If it cannot be written: before anything has moved.
+    pub fn record(&mut self, path: &Path) -> Result<(), CommandError> {
+        let theirs = path.to_owned();
+        let open = move || {
+            let mut journal = Journal::create(&theirs)?;
+            Ok(move |event: Event| journal.write(&event))
+        };
+        let queue = OutputQueue::start("events", open).map_err(|error| {
+            CommandError::Usage(format!(
+                "--events: cannot write events to {}: {} (try: a file in a directory that you may write to)",
+                path.display(),
+                root_cause(&error)
+            ))
+        })?;
+        self.journal = Some((path.to_owned(), queue));
+        Ok(())
     }
 
-    /// What went wrong with the file meanwhile; a rollout does not end for it.
-    pub fn fault(&self) -> Option<io::Error> {
-        self.fault.as_ref().and_then(JournalFault::take)
+    /// Prints text on stderr; it is never dropped.
+    pub fn print(&self, text: impl Into<String>) {
+        self.stderr.push(ToStderr::Text(text.into()));
     }
+
+    /// Prints text among the events that another shows.
+    pub fn printer(&self) -> impl Fn(&str) + use<> {
+        let stderr = self.stderr.clone();
+        move |text| stderr.push(ToStderr::Text(text.to_owned()))
+    }
+
+    /// Waits until all is shown on stderr, if anything moves there; says whether it is.
+    pub async fn is_shown(&self) -> bool {
+        self.stderr.flushed(PATIENCE).await
+    }
+
+    /// Ends the file of events; says what is not in it.
+    pub async fn end_record(&self) -> Option<String> {
+        let (path, journal) = self.journal.as_ref()?;
+        journal.finish(Some(PATIENCE)).await;
+        let delivery = journal.delivery();
+        (delivery.lost > 0).then(|| {
+            format!(
+                "warning: {} of {} events could not be written to {}: {}",
+                delivery.lost,
+                delivery.pushed,
+                path.display(),
+                match &delivery.error {
+                    Some(error) => root_cause(error),
+                    None if delivery.is_stalled => format!("it took none for {}", patience()),
+                    None => "it was too slow".to_owned(),
+                }
+            )
+        })
+    }
+
+    /// Waits for the last lines, and gives up when nothing moves for so long.
+    pub async fn finish(self, patience: Duration) {
+        self.stderr.finish(Some(patience)).await;
+    }
+}
+
+impl Observer for Screen {
+    fn see(&mut self, event: &Event) {
+        self.stderr.see(event);
+        if let Some((_, journal)) = &mut self.journal {
+            journal.see(event);
+        }
+    }
+}
+
+/// [`PATIENCE`], for people.
+pub(super) fn patience() -> HumanDuration {
+    HumanDuration::seconds(SECONDS)
 }
 
 /// Whether a stream is a terminal on which something can stand in place.

@@ -1,12 +1,9 @@
 //! How `--watch` shows what it sees on stdout.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use super::arguments::Output;
-use super::screen::{layout, redraws};
+use super::printer::{Printer, ToStdout};
 use crate::commands::Glance;
 use crate::error::CommandError;
 use crate::report::{Format, Layout, PrintError, StatusList, StatusRow, View, print};
@@ -16,53 +13,49 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Shows one state after the other: a person sees the newest in place, a log gets a line for each, a
 /// program a document for each.
-pub(super) struct WatchOutput {
+pub(super) struct WatchOutput<'a> {
+    printer: &'a Printer,
     format: Option<Format>,
     layout: Layout,
-    place: Option<ProgressBar>,
+    in_place: bool,
     shown: usize,
 }
 
-impl WatchOutput {
+impl<'a> WatchOutput<'a> {
     /// For one rollout: in place, where stdout is a terminal.
-    pub fn of_one(output: &Output) -> Self {
-        let read_by_a_person = matches!(output.format, None | Some(Format::Wide));
-        let place = (read_by_a_person && redraws(&io::stdout())).then(|| {
-            let style = ProgressStyle::with_template("{msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner());
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout()).with_style(style)
-        });
+    pub fn of_one(printer: &'a Printer) -> Self {
+        let read_by_a_person = matches!(printer.format(), None | Some(Format::Wide));
         Self {
-            place,
-            ..Self::of_many(output, false)
+            in_place: read_by_a_person && printer.redraws(),
+            ..Self::of_many(printer, false)
         }
     }
 
     /// For all of a namespace, or of all.
-    pub fn of_many(output: &Output, namespaced: bool) -> Self {
-        let mut layout = layout(output, namespaced);
-        layout.wide = output.format == Some(Format::Wide);
+    pub fn of_many(printer: &'a Printer, namespaced: bool) -> Self {
+        let mut layout = printer.layout(namespaced);
+        layout.wide = printer.format() == Some(Format::Wide);
         Self {
-            format: output.format,
+            printer,
+            format: printer.format(),
             layout,
-            place: None,
+            in_place: false,
             shown: 0,
         }
     }
 
     /// How often it wants to see the same again.
     pub fn tick(&self) -> Option<Duration> {
-        self.place.as_ref().map(|_| TICK)
+        self.in_place.then_some(TICK)
     }
 
     /// Shows where one rollout stands.
     pub fn one(&mut self, row: &StatusRow) -> Result<(), CommandError> {
-        if let Some(place) = &self.place {
+        if self.in_place {
             let mut text = Vec::new();
             row.show(&mut text, self.layout)?;
             let text = String::from_utf8_lossy(&text);
-            place.set_message(text.trim_end().to_owned());
-            return Ok(());
+            return self.push(ToStdout::InPlace(text.trim_end().to_owned()));
         }
         match self.format {
             None | Some(Format::Wide) if self.shown == 0 => {
@@ -85,19 +78,20 @@ impl WatchOutput {
         }
     }
 
-    /// What stands in place stays there, and whatever comes next stands below it.
-    pub fn leave(&self) {
-        if let Some(place) = &self.place {
-            place.abandon();
+    /// There is nothing to watch for where nothing can be shown.
+    fn push(&self, message: ToStdout) -> Result<(), CommandError> {
+        if self.printer.has_failed() {
+            return Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe).into());
         }
+        self.printer.push(message);
+        Ok(())
     }
 
     fn table(&mut self, list: &StatusList) -> Result<(), CommandError> {
         self.shown += list.items.len();
-        let mut out = io::stdout().lock();
-        list.show(&mut out, self.layout)?;
-        out.flush()?;
-        Ok(())
+        let mut text = Vec::new();
+        list.show(&mut text, self.layout)?;
+        self.push(ToStdout::Text(text))
     }
 
     /// A row of the table, aligned as it would be below the others.
@@ -110,21 +104,20 @@ impl WatchOutput {
         let mut text = Vec::new();
         list.show(&mut text, self.layout)?;
         let text = String::from_utf8_lossy(&text);
-        let mut out = io::stdout().lock();
-        writeln!(out, "{}", text.lines().last().unwrap_or_default())?;
-        out.flush()?;
-        Ok(())
+        let line = text.lines().last().unwrap_or_default();
+        self.push(ToStdout::State(format!("{line}\n").into_bytes()))
     }
 
     fn document(&mut self, row: &StatusRow) -> Result<(), CommandError> {
-        let mut out = io::stdout().lock();
+        let mut text = Vec::new();
         if self.format == Some(Format::Yaml) && self.shown > 0 {
-            writeln!(out, "---")?;
+            writeln!(text, "---")?;
         }
         self.shown += 1;
-        print(&mut out, self.format, self.layout, row).map_err(|error| match error {
+        print(&mut text, self.format, self.layout, row).map_err(|error| match error {
             PrintError::Write(source) => CommandError::from(source),
             other => CommandError::Conflict(other.to_string()),
-        })
+        })?;
+        self.push(ToStdout::State(text))
     }
 }

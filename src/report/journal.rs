@@ -3,44 +3,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::rollout::{Event, Observer};
+use crate::rollout::Event;
 
 /// Appends every event to a file, and leaves nothing in a buffer.
-///
-/// A write that fails later, on a full disk for instance, does not stop the rollout; the
-/// [`JournalFault`] tells of it.
-pub struct Journal<W = File> {
+pub(crate) struct Journal<W = File> {
     out: W,
-    fault: JournalFault,
-}
-
-/// What went wrong while a journal was written; outlives the journal.
-#[derive(Clone, Debug, Default)]
-pub struct JournalFault(Arc<Mutex<Option<io::Error>>>);
-
-impl JournalFault {
-    /// The first error, if there was one; asked again, it is gone.
-    pub fn take(&self) -> Option<io::Error> {
-        // An error is set in one step, so a panic elsewhere cannot have left half of one.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn set(&self, error: io::Error) {
-        let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert(error);
-    }
-}
-
-/// A journal that cannot be opened for writing.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot write events to {path}: {source} (try: a file in a directory that you may write to)"
-)]
-pub struct JournalError {
-    path: String,
-    source: io::Error,
+    /// Whether the last line is incomplete.
+    is_torn: bool,
 }
 
 impl Journal<File> {
@@ -48,24 +18,14 @@ impl Journal<File> {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn create(path: &Path) -> Result<Self, JournalError> {
-        let open = || {
-            let mut file = OpenOptions::new()
-                .read(true)
-                .append(true)
-                .create(true)
-                .open(path)?;
-            // A process that died in the middle of a line must not spoil the first of this one.
-            if is_torn(&mut file)? {
-                file.write_all(b"\n")?;
-            }
-            Ok(file)
-        };
-        let file = open().map_err(|source| JournalError {
-            path: path.display().to_string(),
-            source,
-        })?;
-        Ok(Self::new(file))
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)?;
+        let is_torn = is_torn(&mut file)?;
+        Ok(Self { out: file, is_torn })
     }
 }
 
@@ -82,33 +42,34 @@ fn is_torn(file: &mut File) -> io::Result<bool> {
 }
 
 impl<W: Write> Journal<W> {
-    /// A journal on any writer.
-    pub fn new(out: W) -> Self {
-        Self {
-            out,
-            fault: JournalFault::default(),
+    /// Appends one event.
+    ///
+    /// # Errors
+    /// If it is not in the file, or not whole; the next may be, on a line of its own.
+    pub fn write(&mut self, event: &Event) -> io::Result<()> {
+        let mut line = Vec::new();
+        // A process that died in the middle of a line, or a disk that was full for a while, must not
+        // spoil the next one.
+        if self.is_torn {
+            line.push(b'\n');
         }
-    }
-
-    /// Where to learn of a write that failed.
-    pub fn fault(&self) -> JournalFault {
-        self.fault.clone()
-    }
-
-    fn write(&mut self, event: &Event) -> io::Result<()> {
-        let mut line = serde_json::to_vec(event)?;
+        serde_json::to_writer(&mut line, event)?;
         line.push(b'\n');
-        // One write a line, so that a reader of the growing file never sees half of one.
-        self.out.write_all(&line)?;
-        self.out.flush()
-    }
-}
-
-impl<W: Write + Send> Observer for Journal<W> {
-    fn see(&mut self, event: &Event) {
-        if let Err(error) = self.write(event) {
-            self.fault.set(error);
+        // One write a line where the system lets us, so that a reader of the growing file never sees
+        // half of one.
+        let mut rest = line.as_slice();
+        while !rest.is_empty() {
+            match self.out.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    rest = &rest[written..];
+                    self.is_torn = !rest.is_empty();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
+        self.out.flush()
     }
 }
 
@@ -132,9 +93,8 @@ mod tests {
         for part in [first, second] {
             let mut journal = Journal::create(&path).unwrap();
             for event in part {
-                journal.see(event);
+                journal.write(event).unwrap();
             }
-            assert!(journal.fault().take().is_none());
         }
         let found: Vec<_> = read(&path).into_iter().map(Result::unwrap).collect();
         assert_eq!(found, events);
@@ -147,21 +107,9 @@ mod tests {
         let mut journal = Journal::create(&path).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
         for (index, event) in test_events::regression().iter().enumerate() {
-            journal.see(event);
+            journal.write(event).unwrap();
             assert_eq!(read(&path).len(), index + 1);
         }
-    }
-
-    #[test]
-    fn a_path_that_cannot_be_written_fails_before_the_work() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("missing").join("events.jsonl");
-        let Err(error) = Journal::create(&path) else {
-            panic!("a journal in a directory that is not there");
-        };
-        let text = error.to_string();
-        assert!(text.starts_with("cannot write events to "), "{text}");
-        assert!(text.contains("(try: "), "{text}");
     }
 
     #[test]
@@ -171,7 +119,7 @@ mod tests {
         let events = test_events::regression();
         let line = serde_json::to_string(&events[0]).unwrap();
         std::fs::write(&path, format!("{line}\n{}", &line[..40])).unwrap();
-        Journal::create(&path).unwrap().see(&events[1]);
+        Journal::create(&path).unwrap().write(&events[1]).unwrap();
         let found = read(&path);
         assert_eq!(found.len(), 3);
         assert_eq!(found[0].as_ref().unwrap(), &events[0]);
@@ -180,23 +128,45 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_and_does_not_stop_the_rollout() {
-        struct Full;
-        impl Write for Full {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::StorageFull.into())
+    fn a_disk_that_was_full_for_a_while_costs_what_did_not_fit() {
+        /// Takes so many bytes, and then refuses once.
+        struct Filling(usize, Vec<u8>);
+        impl Write for Filling {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let fits = bytes.len().min(self.0);
+                if fits == 0 {
+                    self.0 = usize::MAX;
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                self.0 -= fits;
+                self.1.extend(&bytes[..fits]);
+                Ok(fits)
             }
             fn flush(&mut self) -> io::Result<()> {
                 Ok(())
             }
         }
-        let mut journal = Journal::new(Full);
-        let fault = journal.fault();
-        for event in test_events::regression() {
-            journal.see(&event);
+        let events = test_events::regression();
+        let first = serde_json::to_string(&events[0]).unwrap().len() + 1;
+        // In the middle of the second line, and at its very beginning.
+        for room in [first + 30, first] {
+            let mut journal = Journal {
+                out: Filling(room, Vec::new()),
+                is_torn: false,
+            };
+            journal.write(&events[0]).unwrap();
+            let error = journal.write(&events[1]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            journal.write(&events[2]).unwrap();
+            let text = String::from_utf8(journal.out.1).unwrap();
+            let whole = text
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok());
+            assert_eq!(
+                whole.collect::<Vec<Event>>(),
+                [&events[0], &events[2]].map(Clone::clone)
+            );
+            assert_eq!(text.lines().count(), if room > first { 3 } else { 2 });
         }
-        drop(journal);
-        assert_eq!(fault.take().unwrap().kind(), io::ErrorKind::StorageFull);
-        assert!(fault.take().is_none());
     }
 }

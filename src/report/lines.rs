@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::Palette;
 use super::event_formatter::EventFormatter;
+use super::renderer::Renderer;
 use crate::rollout::{Event, Observer};
 
 /// How long it may be silent: runners take a silent job for a dead one.
@@ -38,6 +39,13 @@ impl<W: Write + Send> Observer for Lines<W> {
         for line in self.formatter.tell(event) {
             let _ = writeln!(self.out, "{}", line.render(self.palette));
         }
+        let _ = self.out.flush();
+    }
+}
+
+impl<W: Write + Send> Renderer for Lines<W> {
+    fn print(&mut self, text: &str) {
+        let _ = writeln!(self.out, "{text}");
         let _ = self.out.flush();
     }
 }

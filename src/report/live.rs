@@ -12,6 +12,7 @@ use super::Palette;
 use super::event_formatter::EventFormatter;
 use super::lines::HEARTBEAT;
 use super::panel::Panel;
+use super::renderer::Renderer;
 use crate::plan::HumanDuration;
 use crate::rollout::{Event, EventKind, Observer};
 
@@ -99,7 +100,7 @@ impl<W: Write + Send> Live<W> {
     /// Prints a line above the panel, or without one.
     ///
     /// indicatif swallows lines while it hides, so it is asked each time.
-    fn print(&mut self, line: &str) {
+    fn print_line(&mut self, line: &str) {
         let drawn = !self.multi.is_hidden() && self.multi.println(line).is_ok();
         if !drawn {
             let _ = writeln!(self.otherwise, "{line}");
@@ -140,13 +141,24 @@ impl<W: Write + Send> Observer for Live<W> {
                 Some(width) => line.render_within(self.palette, width),
                 None => line.render(self.palette),
             };
-            self.print(&line);
+            self.print_line(&line);
         }
         let ours = |shown: &Shown| shown.panel.is_about(event);
         if !matches!(event.event, EventKind::Finished { .. }) {
             self.update(event);
         } else if self.shown.as_ref().is_some_and(ours) {
             self.close();
+        }
+    }
+}
+
+impl<W: Write + Send> Renderer for Live<W> {
+    fn print(&mut self, text: &str) {
+        if self.shown.is_some() {
+            text.split('\n').for_each(|line| self.print_line(line));
+        } else {
+            let _ = writeln!(self.otherwise, "{text}");
+            let _ = self.otherwise.flush();
         }
     }
 }
@@ -293,6 +305,26 @@ mod tests {
         live.see(&next);
         assert!(terminal.contents().ends_with("  starting"));
         assert!(terminal.contents().contains("  shop/ratings   v1 -> v2\n"));
+    }
+
+    #[test]
+    fn other_text_stands_above_the_panel_too() {
+        let terminal = InMemoryTerm::new(60, 160);
+        let mut live = live(&terminal, Palette::PLAIN);
+        let events = test_events::regression();
+        let (before, after) = events.split_at(4);
+        for event in before {
+            live.see(event);
+        }
+        live.print("warning: one\n\nwarning: two");
+        for event in after {
+            live.see(event);
+        }
+        let contents = terminal.contents();
+        let (above, below) = contents
+            .split_once("warning: one\n\nwarning: two\n")
+            .unwrap();
+        assert_eq!(format!("{above}{below}"), lines(&events).trim_end());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Events become lines in one place, the narrator; [`Lines`] writes them one below the other,
 //! [`Live`] writes the same ones above a panel that is redrawn in place, and [`Journal`] keeps the
-//! events themselves. [`Tee`] feeds several of them.
+//! events themselves. Each of them writes on a thread of its own, behind an [`OutputQueue`].
 //!
 //! What stands still (a status, a plan) is a value that can be serialized, and a [`View`] that a
 //! person can read. [`print()`] chooses between the two.
@@ -22,12 +22,14 @@ mod ladder;
 mod line;
 mod lines;
 mod live;
+mod output_queue;
 mod palette;
 mod panel;
 mod phrase;
 mod plan_together;
 mod plan_view;
 mod reason_text;
+mod renderer;
 mod simulation;
 mod simulation_chart;
 mod simulation_page;
@@ -35,7 +37,6 @@ mod status;
 mod status_list;
 mod summary_view;
 mod table;
-mod tee;
 #[cfg(test)]
 mod test_events;
 
@@ -47,14 +48,15 @@ pub(crate) use driver_status::DriverStatus;
 pub(crate) use escape::escape;
 pub(crate) use format::{Format, PrintError, object};
 pub use format::{Layout, View, print};
-pub(crate) use journal::{Journal, JournalFault};
+pub(crate) use journal::Journal;
 pub(crate) use lines::Lines;
 pub(crate) use live::Live;
+pub(crate) use output_queue::{Delivered, Message, OutputQueue};
 pub(crate) use palette::{ColorChoice, Palette, Terminal, Tone};
 pub use plan_view::PlanView;
+pub(crate) use renderer::Renderer;
 pub use simulation::Simulation;
 pub(crate) use status::Standing;
 pub use status::StatusRow;
 pub(crate) use status_list::StatusList;
 pub(crate) use table::Table;
-pub(crate) use tee::Tee;

@@ -14,7 +14,7 @@ use crate::plan::{Exposure, HumanDuration, MetricPower, OnDrift, OnStuck, Planne
 use crate::verdict::sequential::Evidence;
 use crate::verdict::{Counts, Verdict};
 
-/// Takes events as they happen. Rendering is synchronous, which is all the back-pressure there is.
+/// Takes events as they happen, from one that decides: it must not block.
 pub trait Observer: Send {
     /// Takes one event.
     fn see(&mut self, event: &Event);
@@ -314,4 +314,31 @@ pub enum EventKind {
         /// The command that comes next, if there is one.
         next: Option<String>,
     },
+}
+
+impl EventKind {
+    /// Whether the next event of its kind says the same again: output that is behind may leave it out.
+    pub fn is_repeatable(&self) -> bool {
+        match self {
+            Self::Analyzed { .. } | Self::MetricsUnavailable { .. } | Self::Retrying { .. } => true,
+            Self::Planned { .. }
+            | Self::StepStarted { .. }
+            | Self::TrafficSeen { .. }
+            | Self::StepPassed { .. }
+            | Self::Tripped { .. }
+            | Self::FalseAlarm { .. }
+            | Self::Regressed { .. }
+            | Self::Waiting { .. }
+            | Self::Paused { .. }
+            | Self::Resumed { .. }
+            | Self::Promoted { .. }
+            | Self::MetricsBack { .. }
+            | Self::NoVerdict { .. }
+            | Self::Drifted { .. }
+            | Self::RollingBack { .. }
+            | Self::RolledBack { .. }
+            | Self::Warning { .. }
+            | Self::Finished { .. } => false,
+        }
+    }
 }

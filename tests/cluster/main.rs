@@ -23,6 +23,7 @@ mod metrics;
 mod mirror;
 mod operator;
 mod outage;
+mod output;
 mod permissions;
 mod plugin;
 mod program;

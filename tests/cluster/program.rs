@@ -1,11 +1,13 @@
 //! `kubectl canary` as a child process, and what it says and does.
 
 use std::fs::{self, File};
+use std::io::{PipeReader, pipe};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use kubectl_canary::rollout::{Event, EventKind};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -28,6 +30,7 @@ pub(crate) struct Program {
     path: Option<String>,
     dev: PathBuf,
     patience: Duration,
+    unread: bool,
 }
 
 /// A process in a group of its own, which ends with this value at the latest.
@@ -37,6 +40,7 @@ pub(crate) struct Running {
     folder: TempDir,
     begun: Instant,
     patience: Duration,
+    _unread: Option<PipeReader>,
 }
 
 /// A process that has ended.
@@ -70,6 +74,7 @@ impl Program {
             path: None,
             dev: description.kubeconfig.dev.clone(),
             patience: PATIENCE,
+            unread: false,
         }
     }
 
@@ -87,6 +92,14 @@ impl Program {
     /// May run for so long.
     pub(crate) fn patient(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// With a full pipe for stderr, which nobody reads.
+    pub(crate) fn unread(self) -> Self {
+        Self {
+            unread: true,
+            ..self
+        }
     }
 
     /// As the user who may do nothing until a test grants it.
@@ -129,6 +142,13 @@ impl Program {
         if let Some(path) = &self.path {
             command.env("PATH", path);
         }
+        let mut unread = None;
+        if self.unread {
+            let (reader, writer) = pipe().expect("there are pipes");
+            fill(&writer).expect("a pipe takes bytes until it is full");
+            command.stderr(writer);
+            unread = Some(reader);
+        }
         let child = command.spawn().expect("the program was built");
         Running {
             group: child.id().expect("it was not waited for yet"),
@@ -136,6 +156,7 @@ impl Program {
             folder,
             begun: Instant::now(),
             patience: self.patience,
+            _unread: unread,
         }
     }
 
@@ -241,6 +262,16 @@ impl Drop for Running {
             send("KILL", self.group);
         }
     }
+}
+
+/// Writes until there is no room.
+fn fill(pipe: &impl std::os::fd::AsFd) -> rustix::io::Result<()> {
+    let flags = fcntl_getfl(pipe)?;
+    fcntl_setfl(pipe, flags | OFlags::NONBLOCK)?;
+    for size in [4096, 1] {
+        while rustix::io::write(pipe, &vec![b'.'; size]).is_ok() {}
+    }
+    fcntl_setfl(pipe, flags)
 }
 
 /// There is no call for this without `unsafe`, but every system has the command.

@@ -82,16 +82,11 @@ fn stop_at(mut screen: File, word: &'static str) -> tokio::task::JoinHandle<(Fil
     })
 }
 
-fn break_canary(shop: &Shop) {
-    let traffic = shop.world.traffic();
-    traffic.version("shop", "reviews-v2").fails(0.5);
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_canary_is_rolled_back_while_nobody_reads_stderr() {
     let shop = Shop::open().await;
     let before = shop.reviews()["spec"].clone();
-    break_canary(&shop);
+    shop.break_canary();
     let (_unread, stderr) = full_pipe();
     let child = shop
         .program("start reviews", &shop.brief())
@@ -111,7 +106,7 @@ async fn a_broken_canary_is_rolled_back_while_nobody_reads_stderr() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_comes_back_gets_the_final_lines() {
     let shop = Shop::open().await;
-    break_canary(&shop);
+    shop.break_canary();
     let (mut unread, stderr) = full_pipe();
     let child = shop
         .program("start reviews", &shop.brief())
@@ -179,7 +174,7 @@ async fn ctrl_s_at_the_live_view_stops_the_picture_and_nothing_else() {
     assert!(shown.contains("\x1b["), "no live view: {shown}");
     // Whatever draws by itself has run into it by now.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    break_canary(&shop);
+    shop.break_canary();
     assert_eq!(ended(child, LIMIT).await.code, 10);
     assert_eq!(shop.reviews()["spec"], before);
 }
@@ -210,7 +205,7 @@ async fn a_file_for_events_that_takes_none_costs_events_and_their_number_is_said
     for kind in ["a stalled file", "a full disk"] {
         let shop = Shop::open().await;
         let before = shop.reviews()["spec"].clone();
-        break_canary(&shop);
+        shop.break_canary();
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("events");
         let _fifo = full_fifo(&fifo);
@@ -246,7 +241,7 @@ async fn a_file_for_events_that_takes_none_costs_events_and_their_number_is_said
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_that_nobody_reads_does_not_keep_the_program() {
     let shop = Shop::open().await;
-    break_canary(&shop);
+    shop.break_canary();
     let (_unread, stdout) = full_pipe();
     let child = shop
         .program("start reviews -o json", &shop.brief())

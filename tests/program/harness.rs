@@ -78,6 +78,12 @@ impl Shop {
             .into()
     }
 
+    /// From now on half of the canary's requests fail.
+    pub fn break_canary(&self) {
+        let mut traffic = self.world.traffic();
+        traffic.version("shop", "reviews-v2").fails(0.5);
+    }
+
     /// Waits until the canary has this weight on the first route.
     pub async fn until_canary_has(&self, weight: u64) {
         let reached = async {

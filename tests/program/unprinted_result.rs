@@ -72,7 +72,7 @@ async fn what_was_done_keeps_its_exit_code() {
         for (line, code) in [
             ("pause reviews -o yaml", 0),
             ("abort reviews", 0),
-            ("abort reviews", 1),
+            ("promote reviews", 1),
         ] {
             let ran = run(&shop, line, &[], stdout).await;
             assert_eq!(ran.code, code, "{line} {stdout:?}: {}", ran.stderr);
@@ -80,9 +80,7 @@ async fn what_was_done_keeps_its_exit_code() {
                 assert_said(&ran, stdout);
             }
         }
-        let traffic = shop.world.traffic();
-        traffic.version("shop", "reviews-v2").fails(0.5);
-        drop(traffic);
+        shop.break_canary();
         for format in ["", " -o json"] {
             let line = format!("start reviews{format}");
             let ran = run(&shop, &line, &shop.brief(), stdout).await;
@@ -97,9 +95,7 @@ async fn what_was_done_keeps_its_exit_code() {
 async fn a_failed_rollback_is_20_whoever_reads() {
     for stdout in Stdout::ALL {
         let shop = Shop::open().await;
-        let traffic = shop.world.traffic();
-        traffic.version("shop", "reviews-v2").fails(0.5);
-        drop(traffic);
+        shop.break_canary();
         shop.world.faults().istiod_down(|rule| rule.after(1));
         let line = "start reviews --steps 20:60s,100 --rollback-timeout 2s";
         let ran = run(&shop, line, &shop.brief(), stdout).await;
@@ -116,6 +112,9 @@ async fn an_answer_into_a_closed_pipe_is_quiet_and_into_a_full_disk_an_error() {
         .run("start reviews --no-wait --steps 20,100", &brief)
         .await;
     assert_eq!(held.code, 0, "{}", held.stderr);
+    shop.break_canary();
+    // Until there is enough of it for a verdict.
+    while shop.run("analyze reviews", &[]).await.code != 10 {}
     for line in [
         "status reviews",
         "status reviews -o json",
