@@ -67,6 +67,20 @@ const NOT_PURE: [(&str, &str); 1] = [(
 /// Type names that stand for two things, and why both may stay.
 const TWINS: [(&str, &str); 1] = [("Visitor", "serde's own word, private to a parser")];
 
+/// Files that touch the process' streams, and why that keeps no driver waiting.
+const STREAMS: [(&str, &str); 4] = [
+    (
+        "cli/dispatch.rs",
+        "says that there are no threads; asks what stdout is",
+    ),
+    ("cli/printer.rs", "the thread of stdout"),
+    (
+        "cli/screen.rs",
+        "the thread of stderr; the progress of `simulate`",
+    ),
+    ("report/live.rs", "drawn on the thread of stderr"),
+];
+
 /// Files that import one another, and why that may stay.
 const CIRCLES: [(&str, &str); 7] = [
     (
@@ -360,6 +374,19 @@ fn what_decides_knows_no_client_no_runtime_no_clock_and_no_environment() {
         }
     }
     assert!(impure.is_empty(), "pure folders use:\n{impure}");
+}
+
+#[test]
+fn only_the_threads_of_output_write_to_the_process_streams() {
+    let streams =
+        Regex::new(r"\be?print(ln)?!|\bio::(stdout|stderr)\b|\bProgressDrawTarget::std").unwrap();
+    let sources = sources();
+    let touching = sources
+        .iter()
+        .filter(|source| streams.is_match(&source.code));
+    let touching: BTreeSet<_> = touching.map(|source| source.path.as_str()).collect();
+    let allowed: BTreeSet<_> = STREAMS.iter().map(|(path, _)| *path).collect();
+    assert_eq!(touching, allowed);
 }
 
 #[test]
