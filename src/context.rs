@@ -63,7 +63,7 @@ impl Context<'_> {
     pub fn metrics(&self, address: &str) -> Result<Box<dyn MetricSource>, CommandError> {
         let parsed: PrometheusAddress = address
             .parse()
-            .map_err(|error| CommandError::Usage(format!("--prometheus {address:?}: {error}")))?;
+            .map_err(|error| CommandError::Usage(format!("--prometheus: {error}")))?;
         let refused = |error: MetricsError| CommandError::Usage(error.to_string());
         Ok(match &parsed {
             PrometheusAddress::Url(endpoint) => {

@@ -1,11 +1,11 @@
 //! Why a command did not do what was asked. Turned into an exit code in `cli` only.
 
 use crate::cluster::{CallError, ConnectionError, ErrorKind, LeaseError};
+use crate::foreign_text::root_cause;
 use crate::istio::{DelegateError, SplitError, VersionsError};
 use crate::plan::{Exposure, Finding, Level, PlanError, PlanFileError};
 use crate::preflight::Proposal;
 use crate::rollout::{ObjectName, RolloutError};
-use crate::root_cause::root_cause;
 
 /// A command's failure, in one line that names the object and the fix.
 #[derive(Debug, thiserror::Error)]

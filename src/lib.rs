@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! cli → commands → sandbox → report → simulate → driver → discovery → context → error → preflight
-//!     → cluster → rollout → metrics → istio → plan → verdict → clock → number → root_cause → signals
+//!     → cluster → rollout → metrics → istio → plan → verdict → clock → number → foreign_text → signals
 //! ```
 //!
 //! A command of [`commands`] resolves flags and plan file once into a [`plan::Plan`]. [`discovery`]
@@ -38,6 +38,7 @@ mod context;
 mod discovery;
 pub mod driver;
 mod error;
+mod foreign_text;
 pub mod istio;
 pub mod metrics;
 pub mod number;
@@ -45,7 +46,6 @@ pub mod plan;
 mod preflight;
 pub mod report;
 pub mod rollout;
-mod root_cause;
 #[cfg(feature = "demo")]
 pub mod sandbox;
 mod signals;

@@ -17,6 +17,7 @@ use crate::commands::{self, Carried, Detached, PlanArgs, Simulate, StatusAnswer}
 use crate::context::{Context, object_name};
 use crate::driver::Finish;
 use crate::error::{CommandError, one_fix};
+use crate::foreign_text::foreign_text;
 use crate::istio::VirtualService;
 use crate::preflight::Proposal;
 use crate::report::{Format, escape, object};
@@ -129,7 +130,8 @@ fn usage_error(error: &clap::Error) -> String {
             message.push(line);
         }
     }
-    let message = message.join(" ");
+    // It repeats what was typed, which may be a password in the wrong place.
+    let message = foreign_text(&message.join(" "));
     if message.contains("(try: ") {
         return escape(&message).into_owned();
     }

@@ -9,8 +9,13 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use super::kubeconfig::client_problem;
+use super::session::LoginError;
+use crate::foreign_text::foreign_text;
 use crate::plan::HumanDuration;
-use crate::root_cause::root_cause;
+
+/// How long a read may take that can be made again.
+const SOON: Duration = Duration::from_secs(3);
 
 /// What a failed call means for the one who made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +75,12 @@ impl fmt::Display for CallError {
 impl Error for CallError {}
 
 impl CallError {
-    pub(super) fn new(kind: ErrorKind, attempted: &str, why: impl Into<String>) -> Self {
+    /// What the server or a library says goes through the filter for such texts here.
+    pub(super) fn new(kind: ErrorKind, attempted: &str, why: impl AsRef<str>) -> Self {
         Self {
             kind,
             attempted: attempted.to_owned(),
-            why: why.into(),
+            why: foreign_text(why.as_ref()),
         }
     }
 
@@ -93,8 +99,12 @@ impl CallError {
     }
 
     fn from_kube(attempted: &str, error: &kube::Error) -> Self {
-        let kube::Error::Api(status) = error else {
-            return Self::new(ErrorKind::Unknown, attempted, root_cause(error));
+        let status = match error {
+            kube::Error::Api(status) => status,
+            kube::Error::Service(error) if error.is::<LoginError>() => {
+                return Self::new(ErrorKind::Unauthorized, attempted, error.to_string());
+            }
+            other => return Self::new(ErrorKind::Unknown, attempted, client_problem(other)),
         };
         let details = status.details.as_ref();
         let named = details.is_some_and(|details| !details.name.is_empty());
@@ -135,7 +145,7 @@ impl CallError {
     }
 }
 
-fn spoken(duration: Duration) -> HumanDuration {
+pub(super) fn spoken(duration: Duration) -> HumanDuration {
     HumanDuration::from(jiff::SignedDuration::try_from(duration).unwrap_or_default())
 }
 
@@ -157,6 +167,22 @@ pub(super) async fn bounded<T>(
             format!("no response within {}", spoken(deadline)),
         )),
     }
+}
+
+/// Waits for a read no longer than a moment: it is made again rather than waited for, since the connection
+/// that it was sent on may be lost.
+///
+/// # Errors
+/// As `read` does; without an answer the outcome is unknown.
+pub(super) async fn soon<T>(
+    attempted: &str,
+    read: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    let elapsed = |_| {
+        let why = format!("no response within {}", spoken(SOON));
+        CallError::new(ErrorKind::Unknown, attempted, why)
+    };
+    tokio::time::timeout(SOON, read).await.map_err(elapsed)?
 }
 
 #[cfg(test)]

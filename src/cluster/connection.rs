@@ -1,15 +1,33 @@
 //! From kubectl's own flags to a client.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use futures::FutureExt;
 use http::{HeaderValue, header::USER_AGENT};
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::ByteString;
+use kube::config::{KubeConfigOptions, KubeconfigError};
 use kube::{Client, Config};
+use serde_json::Value;
+use tokio::time::timeout;
 
+use super::call::spoken;
+use super::exec_plugin;
+use super::kubeconfig::{self, client_problem, problem};
+use super::session::{Login, session};
+use crate::foreign_text::{foreign_text, keep_secret, root_cause};
 use crate::plan::HumanDuration;
-use crate::root_cause::root_cause;
+
+/// How long reading kubeconfig, certificates and tokens may take.
+const FILES_DEADLINE: Duration = Duration::from_secs(10);
+/// How long before credentials expire others are asked for.
+const BEFORE_EXPIRY: SignedDuration = SignedDuration::from_secs(60);
+/// How long the token of a file is used before the file is read again, as client-go does it.
+const TOKEN_FILE_LASTS: SignedDuration = SignedDuration::from_secs(60);
 
 /// kubectl's flags for reaching a cluster; names and meaning are kubectl's.
 #[derive(Args, Clone, Debug, Default)]
@@ -89,11 +107,26 @@ pub enum ConnectionError {
     /// The kubeconfig cannot be used.
     #[error("cannot use the kubeconfig: {0} (try: --kubeconfig FILE, or kubectl config view)")]
     Kubeconfig(String),
+    /// There are no credentials, or none that can be read.
+    #[error(
+        "cannot get credentials for the API server: {0} (try: kubectl version with the same flags)"
+    )]
+    Credentials(String),
     /// The client cannot be built.
     #[error(
         "cannot create a client for the API server: {0} (try: kubectl version with the same flags)"
     )]
     Client(String),
+}
+
+impl ConnectionError {
+    /// The reason alone.
+    fn why(self) -> String {
+        match self {
+            Self::Kubeconfig(why) | Self::Credentials(why) | Self::Client(why) => why,
+            other => other.to_string(),
+        }
+    }
 }
 
 impl Connection {
@@ -107,51 +140,31 @@ impl Connection {
 
     /// The API server and the context that the flags and the kubeconfig lead to, for error messages.
     pub async fn server_name(&self) -> String {
-        let server = match (&self.server, self.config().await) {
-            (Some(server), _) => server.clone(),
-            (None, Ok(config)) => config.cluster_url.to_string(),
-            (None, Err(_)) => "the API server".into(),
+        let flags = self.clone();
+        let Ok((config, context)) = off_thread(move || flags.configure()).await else {
+            return "the API server".into();
         };
-        let kubeconfig = match &self.kubeconfig {
-            Some(path) => Kubeconfig::read_from(path),
-            None => Kubeconfig::read(),
-        };
-        let current = || kubeconfig.ok()?.current_context;
-        match self.context.clone().or_else(current) {
+        let server = foreign_text(&config.cluster_url.to_string());
+        match context {
             Some(context) => format!("{} (context {context})", server.trim_end_matches('/')),
             None => server.trim_end_matches('/').to_owned(),
         }
     }
 
-    async fn config(&self) -> Result<Config, ConnectionError> {
-        let refused = |error: &KubeconfigError| {
-            ConnectionError::Kubeconfig(match error {
-                KubeconfigError::ReadConfig(cause, path) => {
-                    format!("cannot read {}: {}", path.display(), root_cause(cause))
-                }
-                other => other.to_string(),
-            })
-        };
-        let options = KubeConfigOptions {
-            context: self.context.clone(),
-            cluster: self.cluster.clone(),
-            user: self.user.clone(),
-        };
-        let kubeconfig = match &self.kubeconfig {
-            Some(path) => Kubeconfig::read_from(path),
-            None => Kubeconfig::read(),
-        };
-        let kubeconfig = match kubeconfig {
+    /// What the kubeconfig, or the pod, gives for these flags; and the context it is from.
+    fn given(&self) -> Result<(Config, Option<String>), ConnectionError> {
+        let kubeconfig = match kubeconfig::read(self.kubeconfig.as_deref()) {
             Ok(kubeconfig) => kubeconfig,
             // Without any kubeconfig, inside a pod, the pod's own account serves; and with --server
             // alone there may be nothing to read.
-            Err(error) if self.kubeconfig.is_none() && self.context.is_none() => {
+            Err(why) if self.kubeconfig.is_none() && self.context.is_none() => {
                 if let Some(server) = &self.server {
-                    return Ok(Config::new(self.parse_server(server)?));
+                    return Ok((Config::new(self.parse_server(server)?), None));
                 }
-                return Config::incluster().map_err(|_| refused(&error));
+                let config = Config::incluster().map_err(|_| ConnectionError::Kubeconfig(why))?;
+                return Ok((config, None));
             }
-            Err(error) => return Err(refused(&error)),
+            Err(why) => return Err(ConnectionError::Kubeconfig(why)),
         };
         if let Some(asked) = &self.context {
             let names: Vec<_> = kubeconfig
@@ -166,9 +179,62 @@ impl Connection {
                 });
             }
         }
-        Config::from_custom_kubeconfig(kubeconfig, &options)
-            .await
-            .map_err(|error| refused(&error))
+        let options = KubeConfigOptions {
+            context: self.context.clone().or(kubeconfig.current_context.clone()),
+            cluster: self.cluster.clone(),
+            user: self.user.clone(),
+        };
+        // It is async for show: nothing in it waits.
+        let config = Config::from_custom_kubeconfig(kubeconfig, &options).now_or_never();
+        let config = config
+            .ok_or(KubeconfigError::FindPath)
+            .and_then(|config| config);
+        let config = config.map_err(|error| ConnectionError::Kubeconfig(problem(&error)))?;
+        Ok((config, options.context))
+    }
+
+    /// The same with what the flags say of it.
+    fn configure(&self) -> Result<(Config, Option<String>), ConnectionError> {
+        let (mut config, context) = self.given()?;
+        if let Some(server) = &self.server {
+            config.cluster_url = self.parse_server(server)?;
+        }
+        if let Some(path) = &self.certificate_authority {
+            if !path.is_file() {
+                return Err(ConnectionError::Flag {
+                    flag: "certificate-authority",
+                    value: path.display().to_string(),
+                    why: "file not found".into(),
+                });
+            }
+            config.root_cert_file = Some(path.clone());
+        }
+        config.tls_server_name = self.tls_server_name.clone().or(config.tls_server_name);
+        config.accept_invalid_certs |= self.insecure_skip_tls_verify;
+        let auth = &mut config.auth_info;
+        auth.impersonate = self.as_user.clone().or(auth.impersonate.take());
+        auth.impersonate_uid = self.as_uid.clone().or(auth.impersonate_uid.take());
+        if !self.as_group.is_empty() {
+            auth.impersonate_groups = Some(self.as_group.clone());
+        }
+        if let Some(token) = &self.token {
+            auth.token = Some(token.clone().into());
+        }
+        if let Some(certificate) = &self.client_certificate {
+            auth.client_certificate = Some(certificate.clone());
+            auth.client_certificate_data = None;
+        }
+        if let Some(key) = &self.client_key {
+            auth.client_key = Some(key.clone());
+            auth.client_key_data = None;
+        }
+        if let Some(namespace) = &self.namespace {
+            config.default_namespace.clone_from(namespace);
+        }
+        // Retries are decided in one place, with a deadline and in sight of the user.
+        config.default_retry = false;
+        config.connect_timeout = Some(self.deadline());
+        Ok((config, context))
     }
 
     fn parse_server(&self, server: &str) -> Result<http::Uri, ConnectionError> {
@@ -176,69 +242,152 @@ impl Connection {
             .parse()
             .map_err(|error: http::uri::InvalidUri| ConnectionError::Flag {
                 flag: "server",
-                value: server.to_owned(),
-                why: error.to_string(),
+                value: foreign_text(server),
+                why: root_cause(&error),
             })
     }
 }
 
-/// Makes a client that never retries by itself and says who it is.
+/// Makes a client that never retries by itself, says who it is, and asks for its credentials again when the
+/// server does not take them.
 ///
 /// # Errors
-/// Names the flag or file that cannot be used.
+/// Names the flag, file or plugin that cannot be used.
 pub async fn connect(
     connection: &Connection,
     run: &str,
 ) -> Result<(Client, String), ConnectionError> {
-    let mut config = connection.config().await?;
-    if let Some(server) = &connection.server {
-        config.cluster_url = connection.parse_server(server)?;
-    }
-    if let Some(path) = &connection.certificate_authority {
-        if !path.is_file() {
-            return Err(ConnectionError::Flag {
-                flag: "certificate-authority",
-                value: path.display().to_string(),
-                why: "file not found".into(),
-            });
-        }
-        config.root_cert_file = Some(path.clone());
-    }
-    config.tls_server_name = connection
-        .tls_server_name
-        .clone()
-        .or(config.tls_server_name);
-    config.accept_invalid_certs |= connection.insecure_skip_tls_verify;
-    let auth = &mut config.auth_info;
-    auth.impersonate = connection.as_user.clone().or(auth.impersonate.take());
-    auth.impersonate_uid = connection.as_uid.clone().or(auth.impersonate_uid.take());
-    if !connection.as_group.is_empty() {
-        auth.impersonate_groups = Some(connection.as_group.clone());
-    }
-    if let Some(token) = &connection.token {
-        auth.token = Some(token.clone().into());
-        auth.token_file = None;
-    }
-    if let Some(certificate) = &connection.client_certificate {
-        auth.client_certificate = Some(certificate.clone());
-        auth.client_certificate_data = None;
-    }
-    if let Some(key) = &connection.client_key {
-        auth.client_key = Some(key.clone());
-        auth.client_key_data = None;
-    }
-    // Retries are decided in one place, with a deadline and in sight of the user.
-    config.default_retry = false;
-    config.connect_timeout = Some(connection.deadline());
+    let flags = connection.clone();
+    let (mut config, context) = off_thread(move || flags.configure()).await?;
     config.headers.push((USER_AGENT, user_agent(run)));
-    let namespace = connection
-        .namespace
-        .clone()
-        .unwrap_or_else(|| config.default_namespace.clone());
-    config.default_namespace.clone_from(&namespace);
-    let client =
-        Client::try_from(config).map_err(|error| ConnectionError::Client(error.to_string()))?;
-    Ok((client, namespace))
+    let namespace = config.default_namespace.clone();
+    // A person may answer a plugin now, but not in the middle of a rollout.
+    let login = login(config.clone(), std::io::stdin().is_terminal()).await?;
+    let pinned = Connection {
+        // Whatever context is selected meanwhile, the rollout stays on its cluster.
+        context,
+        ..connection.clone()
+    };
+    let log_in = move || {
+        let (pinned, config) = (pinned.clone(), config.clone());
+        async move {
+            login_again(pinned, config)
+                .await
+                .map_err(|error| error.why())
+        }
+        .boxed()
+    };
+    let patience = connection.deadline() / 2;
+    Ok((session(login, patience, Arc::new(log_in)), namespace))
+}
+
+/// The credentials as they are now, for the cluster of `config`.
+async fn login_again(pinned: Connection, mut config: Config) -> Result<Login, ConnectionError> {
+    let (now, _) = off_thread(move || pinned.configure()).await?;
+    if now.cluster_url != config.cluster_url {
+        let why = "the kubeconfig names another server by now";
+        return Err(ConnectionError::Kubeconfig(why.into()));
+    }
+    config.auth_info = now.auth_info;
+    login(config, false).await
+}
+
+/// Fetches the credentials of `config` and makes a client that has them.
+async fn login(mut config: Config, attended: bool) -> Result<Login, ConnectionError> {
+    let auth = &config.auth_info;
+    let is_given = auth.token.is_some()
+        || auth.token_file.is_some()
+        || auth.auth_provider.is_some()
+        || (auth.username.is_some() && auth.password.is_some());
+    let exec = config.auth_info.exec.take().filter(|_| !is_given);
+    let mut lasts = None;
+    if let Some(exec) = exec {
+        let found = exec_plugin::run(&exec, attended).await;
+        let found = found.map_err(ConnectionError::Credentials)?;
+        let expire = found.expire();
+        lasts = expire.map(|at| at.duration_since(Timestamp::now()) - BEFORE_EXPIRY);
+        let auth = &mut config.auth_info;
+        auth.token = found.token.map(Into::into);
+        if let (Some(certificate), Some(key)) =
+            (found.client_certificate_data, found.client_key_data)
+        {
+            auth.client_certificate_data = Some(base64(certificate));
+            auth.client_key_data = Some(base64(key).into());
+        }
+    }
+    if config.auth_info.token.is_none() && config.auth_info.token_file.is_some() {
+        lasts = Some(TOKEN_FILE_LASTS);
+    }
+    let lasts = lasts.map(|lasts| Duration::try_from(lasts).unwrap_or_default());
+    off_thread(move || {
+        let auth = &mut config.auth_info;
+        if auth.token.is_some() {
+            auth.token_file = None;
+        } else if let Some(file) = auth.token_file.take() {
+            let token = std::fs::read_to_string(&file).map_err(|error| {
+                let why = format!("cannot read token file {file}: {}", root_cause(&error));
+                ConnectionError::Credentials(why)
+            })?;
+            auth.token = Some(token.trim().to_owned().into());
+        }
+        let credentials = serde_json::to_value(&config.auth_info).unwrap_or_default();
+        keep_secrets(&credentials, &config);
+        let client = Client::try_from(config)
+            .map_err(|error| ConnectionError::Client(client_problem(&error)))?;
+        Ok(Login {
+            client,
+            credentials,
+            lasts,
+        })
+    })
+    .await
+}
+
+/// What the filter of foreign texts shall know.
+fn keep_secrets(credentials: &Value, config: &Config) {
+    let named = ["token", "password", "client-key-data"].map(|field| &credentials[field]);
+    let provided = credentials.pointer("/auth-provider/config");
+    let provided = provided.and_then(Value::as_object).into_iter().flatten();
+    let provided = provided.filter(|(name, _)| {
+        ["token", "secret", "password", "refresh"]
+            .iter()
+            .any(|word| name.contains(word))
+    });
+    let extra = credentials["as-user-extra"]
+        .as_object()
+        .into_iter()
+        .flatten();
+    let extra = extra.flat_map(|(_, values)| values.as_array().into_iter().flatten());
+    let values = named.into_iter().chain(provided.map(|(_, value)| value));
+    let values = values.chain(extra);
+    values.filter_map(Value::as_str).for_each(keep_secret);
+    let urls = [Some(&config.cluster_url), config.proxy_url.as_ref()];
+    for authority in urls.into_iter().flatten().filter_map(|url| url.authority()) {
+        if let Some((user, _)) = authority.as_str().rsplit_once('@') {
+            keep_secret(user.split_once(':').map_or(user, |(_, password)| password));
+        }
+    }
+}
+
+/// Reads files on a thread that may hang: a home folder can be on a server that is away.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ConnectionError> + Send + 'static,
+) -> Result<T, ConnectionError> {
+    let why = match timeout(FILES_DEADLINE, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => return done,
+        Ok(Err(_)) => "its reader failed".to_owned(),
+        Err(_) => format!("not read within {}", spoken(FILES_DEADLINE)),
+    };
+    Err(ConnectionError::Kubeconfig(why))
+}
+
+/// As kubeconfigs hold certificates and keys.
+fn base64(pem: String) -> String {
+    let encoded = serde_json::to_value(ByteString(pem.into_bytes()));
+    let encoded = encoded
+        .ok()
+        .and_then(|text| text.as_str().map(str::to_owned));
+    encoded.unwrap_or_default()
 }
 
 /// As client-go builds it, with the run's id, which finds the run in an audit log.

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Cluster;
-use super::call::{CallError, ErrorKind, bounded};
+use super::call::{CallError, ErrorKind, bounded, soon};
 use crate::clock::Clock;
 use crate::istio::{FIELD_MANAGER, VirtualService};
 
@@ -26,13 +26,17 @@ const DURATION: Duration = Duration::from_secs(15);
 /// How often the holder renews.
 pub const RENEW: Duration = Duration::from_secs(5);
 
+/// How long one attempt to renew it may take.
+const RENEWED_WITHIN: Duration = Duration::from_secs(3);
+
 /// The annotation with which a driver tells what it saw last.
 const REPORT: &str = "kubectl-canary.dev/driver-report";
 
 /// How long giving it back may take.
 const RELEASE: Duration = Duration::from_secs(2);
 
-/// How often the record is read again while waiting for it.
+/// How often the record is read again while waiting for it, and how soon a renewal that failed is tried
+/// again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Why the lease was not acquired.
@@ -158,7 +162,8 @@ impl Lease {
     /// # Errors
     /// See [`CallError`].
     pub async fn status(&self) -> Result<LeaseStatus, CallError> {
-        let record = self.get().await?;
+        let attempted = format!("get lease {}", self.name);
+        let record = soon(&attempted, self.get()).await?;
         let spec = record.as_ref().and_then(|record| record.spec.as_ref());
         Ok(LeaseStatus {
             holder: record.as_ref().and_then(holder_of),
@@ -256,23 +261,27 @@ impl Lease {
     /// Renews it for ever. Where another process has taken it, that is told, and it is taken back once that
     /// one has given it up or died: whether this driver goes on until then, the object decides.
     async fn renew(
-        self,
+        mut self,
         holder: String,
         mut record: Record,
         report: LeaseReport,
         tell: watch::Sender<Option<String>>,
     ) {
+        // A call that hangs longer would hide that another driver has taken the lease.
+        self.deadline = self.deadline.min(RENEWED_WITHIN);
+        let mut pause = RENEW;
         loop {
-            tokio::time::sleep(RENEW).await;
+            tokio::time::sleep(pause).await;
+            pause = RETRY;
             let renewed = self.replace(&record, Some(&holder), report.read()).await;
             let taken = match renewed {
                 Ok(renewed) => {
-                    record = renewed;
+                    (record, pause) = (renewed, RENEW);
                     continue;
                 }
                 Err(error) if error.kind == ErrorKind::Precondition => match self.get().await {
                     Ok(Some(now)) if holder_of(&now).as_deref() == Some(&holder) => {
-                        record = now;
+                        (record, pause) = (now, RENEW);
                         continue;
                     }
                     Ok(Some(now)) => holder_of(&now),
@@ -291,6 +300,7 @@ impl Lease {
                     Err(_) => tokio::time::sleep(RENEW).await,
                 }
             };
+            pause = RENEW;
         }
     }
 
@@ -436,4 +446,38 @@ fn params() -> PostParams {
 fn holder_of(record: &Record) -> Option<String> {
     let holder = record.spec.as_ref()?.holder_identity.clone()?;
     (!holder.is_empty()).then_some(holder)
+}
+
+#[cfg(test)]
+#[cfg(feature = "demo")]
+mod tests {
+    use super::*;
+    use crate::sandbox::{ApiFault, Rule, World, fixtures};
+
+    async fn lease_of(world: &World, user: &str) -> Lease {
+        let cluster = Cluster::new(world.client_as(user, "shop"), Duration::from_secs(300));
+        let vs = cluster.virtual_service("shop", "reviews").await.unwrap();
+        Lease::of(&cluster, &vs, world.clock())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_that_hangs_does_not_hide_that_the_lease_is_lost() {
+        let world = World::new(Clock::starting_at(Timestamp::UNIX_EPOCH));
+        world.set(fixtures::shop);
+        let first = lease_of(&world, "alice").await.acquire("alice").await;
+        let mut lost = first.as_ref().unwrap().watch();
+        let hang = Rule::new(ApiFault::Hang { applied: false }).by("alice");
+        world.faults().api(hang.on("update").of("leases"));
+        let second = lease_of(&world, "bob").await.acquire("bob").await;
+        // One renewal may still be on its way to nowhere; those that follow get through.
+        world.faults().clear();
+        let began = tokio::time::Instant::now();
+        assert_eq!(lost.lost().await, "bob");
+        assert!(
+            began.elapsed() <= Duration::from_secs(5),
+            "{:?}",
+            began.elapsed()
+        );
+        drop((first, second));
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use kube::core::WatchEvent;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::call::CallError;
 use super::virtual_services::{Cluster, version_of};
@@ -13,6 +14,9 @@ use crate::istio::VirtualService;
 
 /// The pause before a list that failed is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a watch may be silent before it is opened anew, from where it is: a connection that is lost
+/// without a word is silent too.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// What a list with its watch reports.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,7 +80,10 @@ impl ListWatch {
                 }
                 continue;
             };
-            let event = events.next().await;
+            let Ok(event) = timeout(QUIET, events.next()).await else {
+                self.events = None;
+                continue;
+            };
             if let Some(news) = self.heard(event) {
                 return Ok(news);
             }

@@ -9,13 +9,16 @@ use kube::core::WatchEvent;
 
 use super::call::{CallError, ErrorKind};
 use super::virtual_services::Cluster;
-use super::watch::{Follow, Opened, Opening, WatchState, next, pause_after};
+use super::watch::{Follow, OpenWatch, Opened, Opening, Reading, WatchState, next, pause_after};
 use super::workloads::PodScope;
 use crate::istio::{Destination, Subset, Workloads};
 
 /// The pause between two lists where pods may not be watched, and the longest before a watch that failed
 /// is opened again: a version that dies meanwhile fails all its requests.
 const POLL: Duration = Duration::from_secs(2);
+/// How long the watch may be silent before the pods are listed: they may be silent for hours, and so is a
+/// connection that is lost without a word.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// Follows the pods behind a destination, across broken connections and expired versions.
 pub struct PodWatch {
@@ -100,7 +103,7 @@ impl Follow for PodWatch {
         self.state = WatchState::Closed;
         match opened {
             Ok(Opened::Events(events)) => {
-                self.state = WatchState::Open(events);
+                self.state = WatchState::Open(OpenWatch::new(events, QUIET));
                 None
             }
             Ok(Opened::Read(Some(list))) => {
@@ -167,7 +170,6 @@ impl Follow for PodWatch {
     /// is asked again as well: a Service may select others by now.
     fn open(&self) -> Opening<Pod, Option<PodList>> {
         let (cluster, version) = (self.cluster.clone(), self.version.clone());
-        let (destination, subsets) = (self.destination.clone(), self.subsets.clone());
         let watched = self
             .scope
             .clone()
@@ -177,23 +179,49 @@ impl Follow for PodWatch {
             true => pause_after(self.failures).min(POLL),
             false => POLL,
         };
+        let reading = self.read();
         async move {
             tokio::time::sleep(pause).await;
             if let Some(scope) = watched {
                 let events = cluster.pod_events(&scope, &version).await?;
                 return Ok(Opened::Events(events));
             }
+            reading.await.map(Opened::Read)
+        }
+        .boxed()
+    }
+
+    fn read(&self) -> Reading<Option<PodList>> {
+        let cluster = self.cluster.clone();
+        let (destination, subsets) = (self.destination.clone(), self.subsets.clone());
+        async move {
             let Some(scope) = cluster.pod_scope(&destination, &subsets).await? else {
-                return Ok(Opened::Read(None));
+                return Ok(None);
             };
             let (pods, version) = cluster.pods_at(&scope).await?;
-            Ok(Opened::Read(Some(PodList {
+            Ok(Some(PodList {
                 scope,
                 pods,
                 version,
-            })))
+            }))
         }
         .boxed()
+    }
+
+    fn read_in_silence(&mut self, read: Result<Option<PodList>, CallError>) -> Option<Workloads> {
+        let list = read.ok()?;
+        let is_known = list.as_ref().is_some_and(|list| {
+            let known = |pod: &Pod| {
+                let known = self.pods.get(&name_of(pod));
+                known.is_some_and(|known| version_of(known) == version_of(pod))
+            };
+            list.pods.len() == self.pods.len() && list.pods.iter().all(known)
+        });
+        match is_known {
+            true => None,
+            // The watch would have told of it.
+            false => self.opened(Ok(Opened::Read(list))),
+        }
     }
 }
 

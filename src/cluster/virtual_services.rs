@@ -130,20 +130,26 @@ impl Cluster {
         namespace: &str,
         name: &str,
     ) -> Result<VirtualService, CallError> {
-        let attempted = format!("get virtualservice {namespace}/{name}");
-        let found = self
-            .istio_call(&attempted, |version| {
-                self.istio(version, Some(namespace), "virtualservices")
-                    .get(name, &GetParams::default())
-            })
-            .await;
-        match found {
-            Ok(raw) => view(&attempted, raw),
+        match self.read(namespace, name).await {
             Err(error) if error.kind == ErrorKind::Missing => {
                 Err(self.missing(namespace, error).await)
             }
-            Err(error) => Err(error),
+            found => found,
         }
+    }
+
+    /// The same for a watch, which has no use for the names of others.
+    pub(super) async fn read(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<VirtualService, CallError> {
+        let attempted = format!("get virtualservice {namespace}/{name}");
+        let found = self.istio_call(&attempted, |version| {
+            self.istio(version, Some(namespace), "virtualservices")
+                .get(name, &GetParams::default())
+        });
+        view(&attempted, found.await?)
     }
 
     async fn missing(&self, namespace: &str, error: CallError) -> CallError {

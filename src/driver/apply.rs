@@ -37,6 +37,9 @@ pub(super) struct Retry {
     longest_pause: Duration,
     /// Whether what the server refuses is tried again as well.
     refusals: bool,
+    /// How long it is not believed that the object or the right to it is gone: one answer may be that of a
+    /// proxy, or of a server whose view of roles is behind.
+    doubt: Duration,
 }
 
 impl Retry {
@@ -47,6 +50,7 @@ impl Retry {
         first_pause: Duration::from_millis(250),
         longest_pause: Duration::from_secs(1),
         refusals: false,
+        doubt: Duration::ZERO,
     };
 
     /// For a driver, which goes on until something else has to be done.
@@ -56,6 +60,7 @@ impl Retry {
         first_pause: Duration::from_millis(250),
         longest_pause: Duration::from_secs(10),
         refusals: false,
+        doubt: Duration::from_secs(10),
     };
 
     /// For a rollback. A webhook that refuses it may be repaired, and rights may be given, so it goes on
@@ -67,6 +72,8 @@ impl Retry {
             first_pause: Duration::from_millis(200),
             longest_pause: Duration::from_secs(5),
             refusals: true,
+            // Other objects of the group wait for their turn.
+            doubt: Duration::from_secs(2),
         }
     }
 
@@ -74,6 +81,7 @@ impl Retry {
     pub const fn reading_for_rollback(within: Duration) -> Self {
         Self {
             refusals: false,
+            doubt: Duration::ZERO,
             ..Self::rollback(within)
         }
     }
@@ -85,18 +93,21 @@ impl Retry {
             began: Instant::now(),
             number: 1,
             pause: self.first_pause,
+            doubted_since: None,
         }
     }
 
-    fn may_repeat(self, failure: &CallError) -> bool {
+    /// Whether a call is repeated after `failure`, which has been doubted for so long.
+    fn may_repeat(self, failure: &CallError, doubted: Duration) -> bool {
         match failure.kind {
-            ErrorKind::Busy { .. } | ErrorKind::Unknown | ErrorKind::Precondition => true,
-            ErrorKind::Missing => false,
-            ErrorKind::Unserved
-            | ErrorKind::Forbidden
-            | ErrorKind::Unauthorized
-            | ErrorKind::Exists
-            | ErrorKind::Refused => self.refusals,
+            // The client asks for other credentials, and without any nothing else can be done either.
+            ErrorKind::Unauthorized
+            | ErrorKind::Busy { .. }
+            | ErrorKind::Unknown
+            | ErrorKind::Precondition => true,
+            ErrorKind::Missing => doubted < self.doubt,
+            ErrorKind::Unserved | ErrorKind::Forbidden => self.refusals || doubted < self.doubt,
+            ErrorKind::Exists | ErrorKind::Refused => self.refusals,
         }
     }
 }
@@ -107,6 +118,8 @@ pub(super) struct Attempts {
     began: Instant,
     number: u32,
     pause: Duration,
+    /// Since when the server has said that the object or the right to it is gone.
+    doubted_since: Option<Instant>,
 }
 
 impl Attempts {
@@ -130,8 +143,15 @@ impl Attempts {
             _ => Duration::ZERO,
         };
         let pause = self.pause.max(asked);
+        let is_doubted = matches!(
+            failure.kind,
+            ErrorKind::Missing | ErrorKind::Unserved | ErrorKind::Forbidden
+        );
+        let since = is_doubted.then(|| self.doubted_since.unwrap_or_else(Instant::now));
+        self.doubted_since = since;
+        let doubted = since.map_or(Duration::ZERO, |since| since.elapsed() + pause);
         let in_time = |within| self.began.elapsed() + pause <= within;
-        let goes_on = self.retry.may_repeat(failure)
+        let goes_on = self.retry.may_repeat(failure, doubted)
             && !self.is_last()
             && self.retry.within.is_none_or(in_time);
         self.number += 1;
@@ -407,13 +427,42 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_a_rollback_insists_on_what_is_refused_and_nobody_on_what_is_gone() {
+    async fn only_a_rollback_insists_on_what_is_refused() {
         let rollback = Retry::rollback(Duration::from_secs(60));
         for kind in [ErrorKind::Forbidden, ErrorKind::Refused] {
-            assert_eq!(pauses(Retry::DRIVER, kind, 1), [] as [u64; 0]);
             assert_eq!(pauses(Retry::COMMAND, kind, 1), [] as [u64; 0]);
             assert_eq!(pauses(rollback, kind, 1), [200]);
         }
-        assert_eq!(pauses(rollback, ErrorKind::Missing, 1), [] as [u64; 0]);
+        assert_eq!(pauses(Retry::DRIVER, ErrorKind::Refused, 1), [] as [u64; 0]);
+    }
+
+    /// How many attempts are made that all fail so, and how long they take.
+    async fn attempts(retry: Retry, kind: ErrorKind) -> (u32, Duration) {
+        let (mut attempts, began) = (retry.attempts(), Instant::now());
+        while let Some(pause) = attempts.next(&failure(kind)) {
+            assert!(attempts.number() < 100, "for ever");
+            tokio::time::sleep(pause).await;
+        }
+        (attempts.number() - 1, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_answer_is_no_proof_that_the_object_or_the_right_to_it_is_gone() {
+        let rollback = Retry::rollback(Duration::from_secs(60));
+        for kind in [
+            ErrorKind::Forbidden,
+            ErrorKind::Missing,
+            ErrorKind::Unserved,
+        ] {
+            let (count, took) = attempts(Retry::DRIVER, kind).await;
+            assert_eq!((count, took), (6, Duration::from_millis(7750)), "{kind:?}");
+            assert_eq!(attempts(Retry::COMMAND, kind).await.0, 1, "{kind:?}");
+        }
+        assert_eq!(attempts(rollback, ErrorKind::Missing).await.0, 4);
+        // Who is unknown now may be known in a moment.
+        assert_eq!(
+            pauses(Retry::DRIVER, ErrorKind::Unauthorized, 2),
+            [250, 500]
+        );
     }
 }

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Options;
+use crate::foreign_text::foreign_text;
 
 const GROUP: &str = "kubectl-canary.dev";
 const VERSION: &str = "v1";
@@ -106,6 +107,7 @@ impl PlanFile {
             // The parser's own advice is for who calls it, and its list of fields is a screen long.
             let line = line.split(", expected one of").next().unwrap_or(line);
             let line = line.split(" (try: ").next().unwrap_or(line);
+            let line = &foreign_text(line);
             PlanFileError::Malformed(match line.split_once(": multiple YAML documents") {
                 Some((place, _)) => format!("{place}: a second document, and a plan is one"),
                 None => line.to_owned(),

@@ -212,9 +212,8 @@ impl Plan {
                 });
             }
         }
-        let authority = self.prometheus.split_once("://").map(|(_, rest)| rest);
-        let host = authority.and_then(|rest| rest.split('/').next());
-        if host.is_some_and(|host| host.contains('@')) {
+        // No address holds any of these but for a user or a token, whether or not it is one otherwise.
+        if self.prometheus.contains(['@', '?', '#']) {
             return Err(PlanError::SecretInUrl);
         }
         Ok(())
@@ -329,6 +328,20 @@ mod tests {
             (
                 Options {
                     prometheus: Some("http://me:secret@prom:9090".into()),
+                    ..Options::default()
+                },
+                "holds credentials",
+            ),
+            (
+                Options {
+                    prometheus: Some("me:secret@prom:9090".into()),
+                    ..Options::default()
+                },
+                "holds credentials",
+            ),
+            (
+                Options {
+                    prometheus: Some("http://prom:9090/?token=secret".into()),
                     ..Options::default()
                 },
                 "holds credentials",

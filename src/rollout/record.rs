@@ -3,6 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::foreign_text::json_problem;
+
 /// A record that this binary cannot use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
@@ -24,7 +26,7 @@ pub enum Unreadable {
 /// The version is looked at before anything else, so that a newer record is called just that and not
 /// a list of unknown fields.
 pub(super) fn read_record<T: DeserializeOwned>(text: &str, known: u32) -> Result<T, Unreadable> {
-    let damaged = |error: serde_json::Error| Unreadable::Damaged(error.to_string());
+    let damaged = |error: serde_json::Error| Unreadable::Damaged(json_problem(&error));
     let value: Value = serde_json::from_str(text).map_err(damaged)?;
     match value.get("version").and_then(Value::as_u64) {
         Some(found) if found > u64::from(known) => Err(Unreadable::Newer { found, known }),

@@ -38,6 +38,10 @@ pub enum ApiFault {
     Gone,
     /// A watch ends as soon as it has begun.
     EndWatch,
+    /// It answers that there is no such object.
+    NotFound,
+    /// A watch begins and is never heard of again, as through a proxy that has lost the connection.
+    SilentWatch,
     /// The answer takes this long.
     Slow(Duration),
 }
@@ -48,6 +52,7 @@ pub struct Rule<F> {
     fault: F,
     verb: Option<String>,
     resource: Option<String>,
+    user: Option<String>,
     containing: Option<String>,
     skip: u32,
     times: Option<u32>,
@@ -62,6 +67,7 @@ impl<F> Rule<F> {
             fault,
             verb: None,
             resource: None,
+            user: None,
             containing: None,
             skip: 0,
             times: None,
@@ -81,6 +87,13 @@ impl<F> Rule<F> {
     #[must_use]
     pub fn of(mut self, resource: &str) -> Self {
         self.resource = Some(resource.to_owned());
+        self
+    }
+
+    /// Only for calls of this user.
+    #[must_use]
+    pub fn by(mut self, user: &str) -> Self {
+        self.user = Some(user.to_owned());
         self
     }
 
@@ -124,6 +137,7 @@ impl<F> Rule<F> {
         let is = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
         let due = is(&self.verb, context.verb)
             && is(&self.resource, context.resource)
+            && is(&self.user, context.user)
             && self.from.is_none_or(|from| from <= context.at)
             && self.until.is_none_or(|until| context.at < until)
             && self
@@ -151,6 +165,7 @@ pub(crate) struct FaultContext<'a> {
     pub at: Timestamp,
     pub verb: &'a str,
     pub resource: &'a str,
+    pub user: &'a str,
     pub path: &'a str,
     pub query: &'a str,
     pub body: &'a [u8],
@@ -228,6 +243,7 @@ mod tests {
             at: Timestamp::from_second(second).unwrap(),
             verb,
             resource: "virtualservices",
+            user: "",
             path: "/x",
             query: "",
             body: b"",

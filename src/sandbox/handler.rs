@@ -70,6 +70,13 @@ impl<'a> RequestContext<'a> {
 
     async fn answer(&self) -> Result<Response<Body>, Reset> {
         let (number, faults) = self.arrive();
+        if self.is_revoked() {
+            let unknown = refused(&ApiStatus::unauthorized());
+            let status = unknown.status().as_u16();
+            self.world
+                .look(|state| state.request_log.end(number, status));
+            return Ok(unknown);
+        }
         let mut broken = None;
         for fault in faults {
             match fault {
@@ -98,10 +105,12 @@ impl<'a> RequestContext<'a> {
                 ApiRoute::AccessReview => "selfsubjectaccessreviews",
                 _ => "",
             };
+            let user = self.user();
             let context = FaultContext {
                 at: state.at,
                 verb,
                 resource,
+                user: &user,
                 path: self.path,
                 query: self.query_text,
                 body: self.body,
@@ -119,7 +128,7 @@ impl<'a> RequestContext<'a> {
                 query: self.query_text.to_owned(),
                 status: None,
                 user_agent: self.header("user-agent").to_owned(),
-                user: self.user(),
+                user,
                 body: self.sent(),
             });
             (number, faults)
@@ -137,6 +146,11 @@ impl<'a> RequestContext<'a> {
             .get(name)
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
+    }
+
+    fn is_revoked(&self) -> bool {
+        let token = self.header("authorization").strip_prefix("Bearer ");
+        token.is_some_and(|token| self.world.look(|state| state.access.is_revoked(token)))
     }
 
     /// The user a caller claims to be; a token is its owner's name here.
@@ -192,6 +206,16 @@ impl<'a> RequestContext<'a> {
                 whole(200, JSON, api::expired(asked, state.store.revision()))
             })),
             ApiFault::EndWatch => Ok(whole(200, JSON, String::new())),
+            ApiFault::NotFound => Ok(refused(&self.world.look(|state| match self.route(state) {
+                ApiRoute::Object(target) => {
+                    ApiStatus::not_found(target.kind, target.name.unwrap_or_default())
+                }
+                _ => ApiStatus::no_such_path(),
+            }))),
+            ApiFault::SilentWatch => {
+                let silence = StreamBody::new(stream::pending()).boxed_unsync();
+                Ok(response(200, JSON, silence))
+            }
             ApiFault::Slow(_) => self.carry_out().await,
         }
     }
@@ -298,6 +322,7 @@ impl<'a> RequestContext<'a> {
                 at: state.at,
                 verb: "query",
                 resource: "prometheus",
+                user: "",
                 path,
                 query: query.get("query"),
                 body: b"",

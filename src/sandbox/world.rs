@@ -107,6 +107,16 @@ impl World {
         self.set(|stage| stage.deny(denial));
     }
 
+    /// No longer accepts a token.
+    pub fn revoke(&self, token: &str) {
+        self.look(|state| state.access.revoke(token));
+    }
+
+    /// Accepts a token again.
+    pub fn accept(&self, token: &str) {
+        self.look(|state| state.access.accept(token));
+    }
+
     /// The traffic model, to be changed. Let go of it before the next look at the world, and
     /// before any await: it holds the world's lock.
     pub fn traffic(&self) -> impl DerefMut<Target = TrafficModel> {

@@ -110,6 +110,11 @@ impl Program {
         }
     }
 
+    /// With this kubeconfig.
+    pub(crate) fn with_kubeconfig(self, kubeconfig: PathBuf) -> Self {
+        Self { kubeconfig, ..self }
+    }
+
     /// As people call it: kubectl finds the plugin on the PATH.
     pub(crate) fn through(self, kubectl: &Path) -> Self {
         let plugin = self.program.parent().expect("a program is in a folder");

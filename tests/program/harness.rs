@@ -1,6 +1,7 @@
 //! A world served over loopback, and the program run against it.
 
-use std::process::Output;
+use std::path::Path;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -56,7 +57,25 @@ impl Shop {
         flags.split(' ').map(str::to_owned).collect()
     }
 
-    /// The program with these words; it is killed when nobody waits for it any more.
+    /// The URL of the API server.
+    pub fn server(&self) -> String {
+        format!("http://{}", self.served.addr)
+    }
+
+    /// A folder for files of this test's.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The kubeconfig from now on has this user, in JSON.
+    pub fn log_in_as(&self, user: &Value) {
+        let anonymous = self.served.kubeconfig_in("shop");
+        let kubeconfig = anonymous.replace("user: {}", &format!("user: {user}"));
+        assert_ne!(kubeconfig, anonymous);
+        std::fs::write(self.folder.path().join("kubeconfig"), kubeconfig).unwrap();
+    }
+
+    /// The program with these words, not started yet; it is killed when nobody waits for it any more.
     pub fn program(&self, line: &str, more: &[String]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-canary"));
         command
@@ -64,13 +83,18 @@ impl Shop {
             .args(more)
             .env("KUBECONFIG", self.folder.path().join("kubeconfig"))
             .env_remove("CI")
+            .stdin(Stdio::null())
             .kill_on_drop(true);
         command
     }
 
     /// Runs the program with these words and waits for its end.
     pub async fn run(&self, line: &str, more: &[String]) -> Ran {
-        let mut program = self.program(line, more);
+        Self::ran(self.program(line, more)).await
+    }
+
+    /// Waits for the end of a program.
+    pub async fn ran(mut program: Command) -> Ran {
         let output = tokio::time::timeout(Duration::from_secs(60), program.output()).await;
         output
             .expect("the program ends within a minute")

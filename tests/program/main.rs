@@ -3,9 +3,11 @@
 
 #[cfg(unix)]
 mod blocked_output;
+mod credentials;
 mod dry_run;
 mod formats;
 mod harness;
 mod output;
 #[cfg(unix)]
 mod unprinted_result;
+mod secrets;

@@ -55,12 +55,18 @@ async fn a_rollout_makes_one_patch_a_step_and_keeps_two_watches() {
     assert!(object.ends_with("virtualservices 200"), "{object}");
     assert_eq!(pods, "watch pods 200");
     let lists = calls.iter().filter(|call| *call == "list pods 200").count();
-    assert_eq!(lists, 2, "the one of the preflight, and the watch's");
+    assert!(
+        (2..=4).contains(&lists),
+        "the one of the preflight, the watch's, and where it was silent: {lists}"
+    );
     let gets = calls
         .iter()
         .filter(|call| *call == "get virtualservices/reviews 200")
         .count();
-    assert_eq!(gets, 1, "the one of the preflight");
+    assert!(
+        (1..=5).contains(&gets),
+        "the one of the preflight, and where the watch was silent: {gets}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,18 +115,24 @@ async fn a_step_is_one_patch_and_then_only_prometheus_and_the_lease_are_asked() 
     };
     let query = "get services/http:prometheus:9090/proxy/api/v1/query 200";
     let lease = "update leases/kubectl-canary-reviews 200";
-    let (mut looks, mut renewals) = (0, 0);
+    let (mut looks, mut renewals, mut reads) = (0, 0, 0);
     let others: Vec<_> = calls
         .iter()
         .filter(|call| {
             looks += usize::from(*call == query);
             renewals += usize::from(*call == lease);
-            *call != query && *call != lease
+            let is_read = call.starts_with("get virtual")
+                || call.contains("pods")
+                || call.contains("services/reviews");
+            let is_read = is_read && !call.starts_with("patch");
+            reads += usize::from(is_read);
+            *call != query && *call != lease && !is_read
         })
         .collect();
     assert_eq!(others, ["patch virtualservices/reviews 200"]);
     assert!((5..=8).contains(&looks), "a look a second: {looks}");
     assert!(renewals <= 2, "a renewal in five seconds: {renewals}");
+    assert!(reads <= 3, "a read after four seconds of silence: {reads}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,5 +210,8 @@ async fn a_driver_that_waits_at_a_gate_costs_little() {
         .iter()
         .filter(|call| call.path.contains("virtualservices") && call.verb != "watch")
         .count();
-    assert_eq!(vs, 4, "two of the preflight, the step and the gate");
+    assert!(
+        (4..=11).contains(&vs),
+        "two of the preflight, the step, the gate, and a read every four seconds: {vs}"
+    );
 }

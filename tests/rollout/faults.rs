@@ -224,6 +224,80 @@ async fn a_canary_is_watched_while_its_next_step_cannot_be_written() {
     shop.assert_restored();
 }
 
+/// What a proxy, or a server that has lost its view of who may do what, may say for a moment.
+fn denials() -> Vec<ApiFault> {
+    let answers = [401, 403, 404].map(|code| ApiFault::Answer {
+        code,
+        retry_after: None,
+        applied: false,
+    });
+    answers.into_iter().chain([ApiFault::NotFound]).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_healthy_canary_survives_a_moment_in_which_its_step_is_not_allowed() {
+    for fault in denials() {
+        for patch in 1..4 {
+            let shop = Shop::open().await;
+            let rule = Rule::new(fault.clone()).on("patch").after(patch).times(3);
+            shop.world.faults().api(rule);
+            let finish = shop.start(brisk()).await.unwrap();
+            assert_eq!(finish.outcome, Outcome::Promoted, "{fault:?} at {patch}");
+            assert_eq!(shop.climbed(), ["1", "10", "50", "100"]);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_survives_a_moment_in_which_it_is_not_allowed() {
+    for fault in denials() {
+        let shop = Shop::open().await;
+        shop.world
+            .traffic()
+            .version("shop", "reviews-v2")
+            .fails(0.5);
+        let rule = Rule::new(fault.clone()).on("patch").after(1).times(2);
+        shop.world.faults().api(rule);
+        let finish = shop.start(brisk_with("10,100")).await.unwrap();
+        let back = Outcome::RolledBack(Cause::Regression);
+        assert_eq!(finish.outcome, back, "{fault:?}");
+        shop.assert_restored();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_that_stays_away_is_believed_after_ten_seconds() {
+    let shop = Shop::open().await;
+    let fault = ApiFault::Answer {
+        code: 403,
+        retry_after: None,
+        applied: false,
+    };
+    let rule = Rule::new(fault).on("patch");
+    shop.world.faults().api(rule.containing(r#""value":50}"#));
+    let finish = shop.start(brisk_with("10,50,100")).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Refused));
+    let refused = shop.when(|event| matches!(event, EventKind::Retrying { .. }));
+    let took = finish.at.duration_since(refused).as_secs();
+    assert!((7..=12).contains(&took), "{took} s");
+    shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_are_away_for_a_minute_cost_a_minute() {
+    let shop = Shop::open().await;
+    let (from, until) = (shop.after(10), shop.after(70));
+    let fault = ApiFault::Answer {
+        code: 401,
+        retry_after: None,
+        applied: false,
+    };
+    let rule = Rule::new(fault).of("virtualservices");
+    shop.world.faults().api(rule.from(from).until(until));
+    let finish = shop.start(brisk_with("10:20s,100")).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::Promoted);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_step_that_the_server_refuses_for_good_is_rolled_back() {
     let shop = Shop::open().await;

@@ -17,6 +17,7 @@ mod preflight_findings;
 mod regression;
 mod route_kinds;
 mod signals;
+mod silence;
 mod sources;
 mod status;
 mod steps;

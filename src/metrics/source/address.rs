@@ -7,6 +7,8 @@ use reqwest::Url;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use crate::foreign_text::foreign_text;
+
 /// Where Prometheus is unless `--prometheus` says otherwise: the place of Istio's own add-on.
 pub const DEFAULT_ADDRESS: &str = "istio-system/prometheus:9090";
 
@@ -62,12 +64,10 @@ pub enum AddressError {
     #[error("a Prometheus URL has no query and no fragment (try: it without what follows ? or #)")]
     Extra,
     /// A part that no Service, namespace or port can be called.
-    #[error("{what} {text:?} is not a name that Kubernetes allows (try: {DEFAULT_ADDRESS})")]
+    #[error("the {what} is not a name that Kubernetes allows (try: {DEFAULT_ADDRESS})")]
     Name {
-        /// The part: namespace, service or port.
+        /// The part: namespace, service or port. What was written may hold a password, so it is not repeated.
         what: &'static str,
-        /// What was written.
-        text: String,
     },
 }
 
@@ -96,6 +96,11 @@ impl FromStr for PrometheusAddress {
 }
 
 impl Endpoint {
+    /// As messages show it: without its path, in which some services expect a token.
+    pub(super) fn shown(&self) -> String {
+        foreign_text(self.0.as_str())
+    }
+
     fn parse(text: &str) -> Result<Self, AddressError> {
         let mut url = Url::parse(text).map_err(|_| AddressError::Url)?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -128,10 +133,7 @@ impl ServiceAddress {
         Self::check("service", name)?;
         Self::check("port", port)?;
         if port.parse::<u16>() == Ok(0) || port.parse::<u64>().is_ok_and(|port| port > 65535) {
-            return Err(AddressError::Name {
-                what: "port",
-                text: port.to_owned(),
-            });
+            return Err(AddressError::Name { what: "port" });
         }
         let prefix = prefix.trim_matches('/');
         // The prefix becomes part of a path below the API server: it must not climb out of the proxy.
@@ -164,10 +166,7 @@ impl ServiceAddress {
         if (1..=63).contains(&text.len()) && ends && text.bytes().all(allowed) {
             Ok(())
         } else {
-            Err(AddressError::Name {
-                what,
-                text: text.to_owned(),
-            })
+            Err(AddressError::Name { what })
         }
     }
 
@@ -280,6 +279,10 @@ mod tests {
             "https://me:secret@prom.example.com",
             "https://secret@prom.example.com",
             "http://me:secret@host/?token=secret",
+            "me:secret@prom.example.com",
+            "me:secret@prom.example.com/x:9090",
+            "mon/secret@prom:9090",
+            "mon/prom:secret@x",
         ] {
             let error = text.parse::<PrometheusAddress>().unwrap_err().to_string();
             assert!(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use crate::foreign_text::foreign_text;
 use crate::plan::HumanDuration;
 
 /// Why there is no answer.
@@ -254,8 +255,7 @@ pub(super) fn excerpt(text: &str) -> String {
     if text.trim_start().starts_with('<') {
         return String::new();
     }
-    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.retain(|letter| !letter.is_control());
+    let mut line = foreign_text(text);
     if line.chars().count() > LONGEST {
         line = line.chars().take(LONGEST).collect();
         line.push('…');

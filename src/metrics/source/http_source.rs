@@ -12,7 +12,7 @@ use super::error::MetricsError;
 use super::http_reply::{Asked, HttpReply, LARGEST, Transport};
 use super::query::{MetricSource, Query};
 use super::query_result::QueryResult;
-use crate::root_cause::root_cause;
+use crate::foreign_text::root_cause;
 
 /// How this program names itself.
 pub(crate) const USER_AGENT: &str = concat!("kubectl-canary/", env!("CARGO_PKG_VERSION"));
@@ -41,7 +41,7 @@ impl HttpSource {
 
     fn build(builder: reqwest::ClientBuilder, endpoint: &Endpoint) -> Result<Self, MetricsError> {
         let asked = Asked {
-            at: endpoint.to_string(),
+            at: endpoint.shown(),
             transport: Transport::Direct,
         };
         let unusable = |cause: String| MetricsError::Client {
@@ -60,7 +60,7 @@ impl HttpSource {
             }))
             .build()
             .map_err(|problem| unusable(root_cause(&problem.without_url())))?;
-        let client = Client::from(client, &asked.at)
+        let client = Client::from(client, &endpoint.to_string())
             .map_err(|_| unusable("the URL cannot be used".to_owned()))?;
         Ok(Self { client, asked })
     }

@@ -88,7 +88,7 @@ pub(super) struct ApiError {
 pub(super) fn api_error(body: &[u8]) -> Option<ApiError> {
     let envelope: Envelope = serde_json::from_slice(body).ok()?;
     (envelope.status.as_deref() == Some("error")).then(|| ApiError {
-        kind: envelope.error_type.unwrap_or_default(),
+        kind: excerpt(&envelope.error_type.unwrap_or_default()),
         message: excerpt(&envelope.error.unwrap_or_default()),
     })
 }
@@ -150,7 +150,7 @@ pub(super) fn decode(body: &[u8], at: &str) -> Result<QueryResult, MetricsError>
     };
     Ok(QueryResult {
         series,
-        warnings: envelope.warnings,
+        warnings: envelope.warnings.iter().map(|text| excerpt(text)).collect(),
     })
 }
 

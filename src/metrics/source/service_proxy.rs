@@ -15,7 +15,7 @@ use super::http_reply::{Asked, HttpReply, LARGEST, Transport};
 use super::http_source::USER_AGENT;
 use super::query::{MetricSource, Query};
 use super::query_result::QueryResult;
-use crate::root_cause::root_cause;
+use crate::foreign_text::root_cause;
 
 /// Asks a Service in the cluster over the connection the API server already gives.
 ///

@@ -1,5 +1,7 @@
 //! Who may do what: everybody everything, unless a test says otherwise.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 /// One thing a user tries to do.
@@ -84,15 +86,28 @@ impl Denial {
     }
 }
 
-/// The rights that were taken away.
+/// The rights that were taken away, and the tokens that are no longer accepted.
 #[derive(Debug, Default)]
 pub(crate) struct Access {
     denials: Vec<Denial>,
+    revoked: BTreeSet<String>,
 }
 
 impl Access {
     pub(crate) fn deny(&mut self, denial: Denial) {
         self.denials.push(denial);
+    }
+
+    pub(crate) fn revoke(&mut self, token: &str) {
+        self.revoked.insert(token.to_owned());
+    }
+
+    pub(crate) fn accept(&mut self, token: &str) {
+        self.revoked.remove(token);
+    }
+
+    pub(crate) fn is_revoked(&self, token: &str) -> bool {
+        self.revoked.contains(token)
     }
 
     pub(crate) fn restore(&mut self) {

@@ -56,6 +56,11 @@ impl ApiStatus {
         Self::status(404, "NotFound", message, Some(details(kind, name)))
     }
 
+    /// Credentials that the server does not accept.
+    pub(crate) fn unauthorized() -> Self {
+        Self::status(401, "Unauthorized", "Unauthorized", None)
+    }
+
     /// A path that no group, version or resource of this server has.
     pub(crate) fn no_such_path() -> Self {
         Self {
