@@ -332,6 +332,12 @@ async fn login(mut config: Config, attended: bool) -> Result<Login, ConnectionEr
         }
         let credentials = serde_json::to_value(&config.auth_info).unwrap_or_default();
         keep_secrets(&credentials, &config);
+        let token = credentials["token"].as_str().unwrap_or_default();
+        if HeaderValue::from_str(token).is_err() {
+            // kube takes it for granted.
+            let why = "the token holds a character that no header may hold";
+            return Err(ConnectionError::Credentials(why.into()));
+        }
         let client = Client::try_from(config)
             .map_err(|error| ConnectionError::Client(client_problem(&error)))?;
         Ok(Login {

@@ -46,8 +46,8 @@ async fn with_a_token_that_is_replaced(shop: &Shop) -> Ran {
     write(shop, "token", "one");
     let flags = shop.brief();
     let driving = shop.run(
-        "start reviews --steps 20,40,60,80,100 --dwell 2s",
-        &flags[2..],
+        "start reviews --preset quick --steps 20,40,60,80,100 --dwell 2s",
+        &flags[4..],
     );
     let replacing = async {
         until_weight(shop, 20).await;
@@ -92,7 +92,7 @@ async fn a_plugin_that_hangs_keeps_neither_signals_nor_the_rollback() {
     shop.log_in_as(&plugin_user(&shop));
     write(&shop, "token", "one");
     let flags = shop.brief();
-    let line = "start reviews --steps 20,100 --dwell 1m --step-timeout 5m --request-timeout 2s";
+    let line = "start reviews --preset quick --steps 20,100 --dwell 1m --step-timeout 5m --request-timeout 2s";
     let mut command = shop.program(line, &flags[4..]);
     let child = command
         .stdout(Stdio::piped())

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use kubectl_canary::commands::{self, Glance};
 use kubectl_canary::driver::Finish;
 use kubectl_canary::rollout::{Cause, Outcome, Phase};
-use kubectl_canary::sandbox::{ApiFault, Rule};
+use kubectl_canary::sandbox::{ApiFault, PrometheusFault, Rule};
 use kubectl_canary::{CommandError, Signal, Signals};
 
 use crate::harness::{Shop, brisk_with, signals};
@@ -143,15 +143,15 @@ async fn one_answer_that_the_object_is_not_there_ends_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn pods_that_go_behind_a_silent_watch_are_missed_within_seconds() {
-    let shop = Shop::open_with(|stage| {
-        stage.scrapes().every(SignedDuration::from_mins(5));
-    })
-    .await;
+    let shop = Shop::open().await;
     let driver = shop.start(brisk_with("50:30m,100"));
     let striking = async {
         shop.until_weight(50).await;
         silence(&shop, "pods");
         tokio::time::sleep(Duration::from_secs(30)).await;
+        // The metrics would tell of it too.
+        let hang = Rule::new(PrometheusFault::Hang);
+        shop.world.faults().prometheus(hang);
         shop.world
             .set(|stage| stage.pods("shop", "version=v2").delete());
         shop.world.clock().now()
