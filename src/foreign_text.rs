@@ -136,7 +136,7 @@ static PATTERNS: LazyLock<Vec<(Regex, Replace)>> = LazyLock::new(|| {
         (r"\beyJ[\w-]{5,}\.[\w-]+(\.[\w-]*)?", masked),
         // What nobody calls an object: digits, small and capital letters in one long word, or a long number in
         // base 16.
-        (r"[A-Za-z0-9+/=]{24,}|[A-Za-z0-9_-]{24,}", |found| {
+        (r"[A-Za-z0-9+/=]{40,}|[A-Za-z0-9+=_-]{24,}", |found| {
             let word = &found[0];
             let has = |is: fn(char) -> bool| word.chars().any(is);
             let mixed = has(|letter| letter.is_ascii_digit())

@@ -10,7 +10,6 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::kubeconfig::client_problem;
-use super::session::LoginError;
 use crate::foreign_text::foreign_text;
 use crate::plan::HumanDuration;
 
@@ -73,6 +72,11 @@ impl fmt::Display for CallError {
 }
 
 impl Error for CallError {}
+
+/// Why a call was made with credentials that the server refuses: no others could be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the server does not accept the credentials (401), and there are no others: {0}")]
+pub(super) struct LoginError(pub String);
 
 impl CallError {
     /// What the server or a library says goes through the filter for such texts here.

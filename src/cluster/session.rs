@@ -15,7 +15,7 @@ use kube::client::Body;
 use tokio::time::{Instant, timeout};
 use tower::BoxError;
 
-use super::call::spoken;
+use super::call::{LoginError, spoken};
 
 /// How long after one login the next begins at the earliest.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -29,11 +29,6 @@ pub(super) struct Login {
     /// How long they are used before new ones are asked for.
     pub lasts: Option<Duration>,
 }
-
-/// Why new credentials could not be had.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the server does not accept the credentials (401), and there are no others: {0}")]
-pub(crate) struct LoginError(String);
 
 /// Logs in anew.
 pub(super) type LogIn = Arc<dyn Fn() -> BoxFuture<'static, Result<Login, String>> + Send + Sync>;

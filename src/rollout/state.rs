@@ -398,7 +398,7 @@ mod tests {
             .to_annotation()
             .unwrap();
         for (text, expected) in [
-            ("nonsense".to_owned(), "is damaged: expected"),
+            ("nonsense".to_owned(), "is damaged: it is not JSON"),
             ("{}".to_owned(), "is damaged: it has no version"),
             (
                 good.replace("\"version\":1", "\"version\":2"),

@@ -7,7 +7,7 @@ use reqwest::Url;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-use crate::foreign_text::foreign_text;
+use crate::foreign_text::keep_secret;
 
 /// Where Prometheus is unless `--prometheus` says otherwise: the place of Istio's own add-on.
 pub const DEFAULT_ADDRESS: &str = "istio-system/prometheus:9090";
@@ -97,8 +97,17 @@ impl FromStr for PrometheusAddress {
 
 impl Endpoint {
     /// As messages show it: without its path, in which some services expect a token.
+    ///
+    /// From then on the path is masked where a server repeats it.
     pub(super) fn shown(&self) -> String {
-        foreign_text(self.0.as_str())
+        let server = self.0.origin().ascii_serialization();
+        match self.0.path() {
+            "" | "/" => server,
+            path => {
+                keep_secret(path);
+                format!("{server}/…")
+            }
+        }
     }
 
     fn parse(text: &str) -> Result<Self, AddressError> {
