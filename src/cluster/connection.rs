@@ -86,9 +86,11 @@ pub struct Connection {
 /// Why no client could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
-    /// The context does not exist.
-    #[error("context {asked:?} is not in the kubeconfig (try: --context with one of {choices})")]
-    UnknownContext {
+    /// The kubeconfig has no such context, cluster or user.
+    #[error("{flag} {asked:?} is not in the kubeconfig (try: --{flag} with one of {choices})")]
+    UnknownName {
+        /// The flag that names it.
+        flag: &'static str,
         /// What was asked for.
         asked: String,
         /// What there is.
@@ -157,7 +159,7 @@ impl Connection {
             Ok(kubeconfig) => kubeconfig,
             // Without any kubeconfig, inside a pod, the pod's own account serves; and with --server
             // alone there may be nothing to read.
-            Err(why) if self.kubeconfig.is_none() && self.context.is_none() => {
+            Err(why) if !self.needs_kubeconfig() => {
                 if let Some(server) = &self.server {
                     return Ok((Config::new(self.parse_server(server)?), None));
                 }
@@ -166,19 +168,7 @@ impl Connection {
             }
             Err(why) => return Err(ConnectionError::Kubeconfig(why)),
         };
-        if let Some(asked) = &self.context {
-            let names: Vec<_> = kubeconfig
-                .contexts
-                .iter()
-                .map(|context| context.name.as_str())
-                .collect();
-            if !names.contains(&asked.as_str()) {
-                return Err(ConnectionError::UnknownContext {
-                    asked: asked.clone(),
-                    choices: names.join(", "),
-                });
-            }
-        }
+        self.check_names(&kubeconfig)?;
         let options = KubeConfigOptions {
             context: self.context.clone().or(kubeconfig.current_context.clone()),
             cluster: self.cluster.clone(),
@@ -193,7 +183,40 @@ impl Connection {
         Ok((config, options.context))
     }
 
-    /// The same with what the flags say of it.
+    /// Refuses names that the kubeconfig does not have, as kubectl does.
+    fn check_names(&self, kubeconfig: &Kubeconfig) -> Result<(), ConnectionError> {
+        let contexts = kubeconfig.contexts.iter().map(|named| named.name.as_str());
+        let clusters = kubeconfig.clusters.iter().map(|named| named.name.as_str());
+        let users = kubeconfig
+            .auth_infos
+            .iter()
+            .map(|named| named.name.as_str());
+        let flags: [(&'static str, &Option<String>, Vec<&str>); 3] = [
+            ("context", &self.context, contexts.collect()),
+            ("cluster", &self.cluster, clusters.collect()),
+            ("user", &self.user, users.collect()),
+        ];
+        for (flag, asked, names) in flags {
+            if let Some(asked) = asked.as_deref().filter(|asked| !names.contains(asked)) {
+                return Err(ConnectionError::UnknownName {
+                    flag,
+                    asked: asked.to_owned(),
+                    choices: names.join(", "),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a flag names something that only a kubeconfig can have.
+    fn needs_kubeconfig(&self) -> bool {
+        self.kubeconfig.is_some()
+            || [&self.context, &self.cluster, &self.user]
+                .iter()
+                .any(|name| name.is_some())
+    }
+
+    /// What [`Self::given`] gives, with what the other flags say of it.
     fn configure(&self) -> Result<(Config, Option<String>), ConnectionError> {
         let (mut config, context) = self.given()?;
         if let Some(server) = &self.server {
@@ -405,4 +428,41 @@ fn user_agent(run: &str) -> HeaderValue {
         std::env::consts::ARCH
     );
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("kubectl-canary"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_the_kubeconfig_does_not_have_are_refused() {
+        let kubeconfig = Kubeconfig::from_yaml(
+            "{contexts: [{name: dev, context: {cluster: east, user: ada}}], clusters: [{name: east, cluster: {server: \"https://east\"}}], users: [{name: ada, user: {}}]}",
+        )
+        .unwrap();
+        let named = |context: &str, cluster: &str, user: &str| Connection {
+            context: Some(context.into()),
+            cluster: Some(cluster.into()),
+            user: Some(user.into()),
+            ..Connection::default()
+        };
+        assert!(named("dev", "east", "ada").check_names(&kubeconfig).is_ok());
+        for (asked, expected) in [
+            (
+                named("nope", "east", "ada"),
+                "context \"nope\" is not in the kubeconfig (try: --context with one of dev)",
+            ),
+            (
+                named("dev", "nope", "ada"),
+                "cluster \"nope\" is not in the kubeconfig (try: --cluster with one of east)",
+            ),
+            (
+                named("dev", "east", "nope"),
+                "user \"nope\" is not in the kubeconfig (try: --user with one of ada)",
+            ),
+        ] {
+            let error = asked.check_names(&kubeconfig).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
 }

@@ -7,7 +7,8 @@ use clap::Args;
 use crate::context::{Context, object_name};
 use crate::discovery::RolloutRequest;
 use crate::error::CommandError;
-use crate::plan::{Options, PlanFile, shell_word};
+use crate::plan::{Options, PlanFile, PlanFileError, shell_word};
+use crate::root_cause::root_cause;
 
 /// What `start` and `plan` take.
 #[derive(Args, Clone, Debug, Default)]
@@ -72,9 +73,9 @@ pub fn plan_file(path: &Path) -> Result<PlanFile, CommandError> {
     } else {
         std::fs::read_to_string(path)
     };
-    let text = read.map_err(|source| CommandError::Io {
-        what: format!("cannot read plan file {file}"),
-        source,
-    })?;
-    PlanFile::parse(&text).map_err(|source| CommandError::PlanFile { file, source })
+    let parsed = match read {
+        Ok(text) => PlanFile::parse(&text),
+        Err(error) => Err(PlanFileError::Unreadable(root_cause(&error))),
+    };
+    parsed.map_err(|source| CommandError::PlanFile { file, source })
 }

@@ -52,6 +52,20 @@ pub struct Metadata {
 /// Why a plan file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanFileError {
+    /// It cannot be read.
+    #[error("{0} (try: -f with the path of a plan file, or - for standard input)")]
+    Unreadable(String),
+    /// Nothing stands in it.
+    #[error("it is empty (try: kubectl canary schema plan-file, which lists the allowed fields)")]
+    Empty,
+    /// More than one document stands in it.
+    #[error("it holds more than one document (try: a file for each plan)")]
+    Documents,
+    /// It is an object of something else.
+    #[error(
+        "it is {0}, not a plan of kubectl canary (try: kubectl canary schema plan-file, which lists the allowed fields)"
+    )]
+    Foreign(String),
     /// It is of a version that this binary does not know.
     #[error(
         "apiVersion {found:?} is not supported, this kubectl canary reads {GROUP}/{VERSION} (try: a newer kubectl canary, or apiVersion: {GROUP}/{VERSION})"
@@ -107,13 +121,22 @@ impl PlanFile {
             // The parser's own advice is for who calls it, and its list of fields is a screen long.
             let line = line.split(", expected one of").next().unwrap_or(line);
             let line = line.split(" (try: ").next().unwrap_or(line);
-            let line = &foreign_text(line);
-            PlanFileError::Malformed(match line.split_once(": multiple YAML documents") {
-                Some((place, _)) => format!("{place}: a second document, and a plan is one"),
-                None => line.to_owned(),
-            })
+            match line.contains("multiple YAML documents") {
+                true => PlanFileError::Documents,
+                false => PlanFileError::Malformed(foreign_text(line)),
+            }
         };
+        let says_something = |line: &str| {
+            let line = line.trim().trim_start_matches('\u{feff}');
+            !line.is_empty() && !line.starts_with('#') && !["---", "...", "null"].contains(&line)
+        };
+        if !text.lines().any(says_something) {
+            return Err(PlanFileError::Empty);
+        }
         let head: Head = serde_saphyr::from_str(text).map_err(malformed)?;
+        if let Some(kind) = foreign(&head.api_version, &head.kind) {
+            return Err(PlanFileError::Foreign(kind));
+        }
         if head.api_version != format!("{GROUP}/{VERSION}") {
             return Err(PlanFileError::Version {
                 found: head.api_version,
@@ -123,6 +146,18 @@ impl PlanFile {
             return Err(PlanFileError::Kind { found: head.kind });
         }
         serde_saphyr::from_str(text).map_err(malformed)
+    }
+}
+
+/// What an object of another group is called.
+fn foreign(api_version: &str, kind: &str) -> Option<String> {
+    let (group, _) = api_version.split_once('/').unwrap_or((api_version, ""));
+    match (group, kind) {
+        ("" | GROUP, _) => None,
+        ("argoproj.io", kind) => Some(format!("a {kind} of Argo")),
+        ("flagger.app", kind) => Some(format!("a {kind} of Flagger")),
+        (_, "") => Some(format!("an object of {api_version}")),
+        (_, kind) => Some(format!("a {kind} of {api_version}")),
     }
 }
 
@@ -176,6 +211,25 @@ spec:
             (PLAN.replace("interval", "intervall"), "intervall"),
             (PLAN.replace("10s", "soon"), "\"soon\" is not a duration"),
             ("{}".to_owned(), "apiVersion \"\" is not supported"),
+            (String::new(), "it is empty (try: "),
+            ("---\n# later\n".to_owned(), "it is empty"),
+            (
+                format!("{PLAN}---{PLAN}"),
+                "it holds more than one document",
+            ),
+            (
+                "{apiVersion: argoproj.io/v1alpha1, kind: Rollout, spec: {strategy: {}}}"
+                    .to_owned(),
+                "it is a Rollout of Argo, not a plan of kubectl canary",
+            ),
+            (
+                "{apiVersion: flagger.app/v1beta1, kind: Canary}".to_owned(),
+                "it is a Canary of Flagger, not a plan",
+            ),
+            (
+                "{apiVersion: v1, kind: ConfigMap}".to_owned(),
+                "it is a ConfigMap of v1, not a plan",
+            ),
         ] {
             let error = PlanFile::parse(&text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
