@@ -1,11 +1,17 @@
 //! `list`: the rollouts of a namespace.
 
 use clap::Args;
+use futures::StreamExt;
 
+use super::driver_lookup::driver_of;
+use crate::cluster::CallError;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::report::{StatusList, StatusRow};
 use crate::rollout::{LAST, ROLLOUT};
+
+/// How many drivers are asked for at the same time.
+const AT_ONCE: usize = 16;
 
 /// What `list` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -16,6 +22,9 @@ pub struct List {
     /// Include VirtualServices without a rollout.
     #[arg(long)]
     pub all: bool,
+    /// List only rollouts without a running driver, and exit with 3 if there are any.
+    #[arg(long, conflicts_with_all = ["all", "watch"])]
+    pub orphaned: bool,
     /// After listing, watch for changes until Ctrl-C.
     #[arg(short = 'w', long)]
     pub watch: bool,
@@ -23,12 +32,35 @@ pub struct List {
 
 /// Lists rollouts, those that are over included.
 ///
-/// RBAC: `list` on `virtualservices`.
+/// RBAC: `list` on `virtualservices`, and, to tell whether drivers are running, `get` on `leases`.
 ///
 /// # Errors
-/// If they cannot be listed.
+/// If they cannot be listed; where orphaned ones are asked for, also if it cannot be told whether one is.
 pub async fn list(context: &Context<'_>, args: &List) -> Result<StatusList, CommandError> {
-    rows(context, args.all_namespaces, args.all).await
+    let found = rows_read(context, args.all_namespaces, args.all).await?;
+    if !args.orphaned {
+        return Ok(found.list());
+    }
+    if let Some(error) = found.unread.into_iter().next() {
+        return Err(error.into());
+    }
+    let rows = found.rows.into_iter();
+    Ok(StatusList::new(
+        rows.filter(StatusRow::is_orphaned).collect(),
+    ))
+}
+
+/// What was read of many rollouts.
+struct RowsRead {
+    rows: Vec<StatusRow>,
+    /// Why it is not known of some whether they are orphaned.
+    unread: Vec<CallError>,
+}
+
+impl RowsRead {
+    fn list(self) -> StatusList {
+        StatusList::new(self.rows)
+    }
 }
 
 pub(super) async fn rows(
@@ -36,15 +68,39 @@ pub(super) async fn rows(
     all_namespaces: bool,
     all: bool,
 ) -> Result<StatusList, CommandError> {
+    Ok(rows_read(context, all_namespaces, all).await?.list())
+}
+
+async fn rows_read(
+    context: &Context<'_>,
+    all_namespaces: bool,
+    all: bool,
+) -> Result<RowsRead, CommandError> {
     let namespace = (!all_namespaces).then_some(context.namespace.as_str());
     let found = context.cluster.virtual_services(namespace).await?;
     let now = context.clock.now();
     let marked = found
         .iter()
         .filter(|vs| all || vs.annotation(ROLLOUT).or(vs.annotation(LAST)).is_some());
-    Ok(StatusList::new(
-        marked
-            .map(|vs| StatusRow::of(vs, now).with_companions(vs, &found))
-            .collect(),
-    ))
+    let found = &found;
+    let asked = marked.map(|vs| async move {
+        let row = StatusRow::of(vs, now).with_companions(vs, found);
+        match driver_of(context, vs, &row).await {
+            Ok(Some(driver)) => (row.with_driver(vs, driver), None),
+            Ok(None) => (row, None),
+            Err(error) => {
+                let unread = row.needs_driver().then_some(error);
+                (row, unread)
+            }
+        }
+    });
+    let asked: Vec<_> = futures::stream::iter(asked)
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    let (rows, unread): (_, Vec<_>) = asked.into_iter().unzip();
+    Ok(RowsRead {
+        rows,
+        unread: unread.into_iter().flatten().collect(),
+    })
 }

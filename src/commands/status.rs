@@ -3,13 +3,13 @@
 
 use clap::Args;
 
+use super::driver_lookup::driver_of;
 use super::list::rows;
-use crate::cluster::Lease;
 use crate::context::{Context, object_name};
 use crate::discovery::delegate_with_rollout;
 use crate::error::CommandError;
 use crate::istio::VirtualService;
-use crate::report::{DriverStatus, StatusList, StatusRow};
+use crate::report::{StatusList, StatusRow};
 use crate::rollout::{LAST, ObjectName, ROLLOUT};
 
 /// What `status` takes.
@@ -50,8 +50,9 @@ pub async fn status(context: &Context<'_>, args: &Status) -> Result<StatusAnswer
     let vs = marked_object(context, &context.namespace, name).await?;
     let row = StatusRow::of(&vs, context.clock.now());
     let row = match driver_of(context, &vs, &row).await {
-        Some(driver) => row.with_driver(&vs, driver),
-        None => row,
+        Ok(Some(driver)) => row.with_driver(&vs, driver),
+        // Unknown to those who may not look at leases.
+        Ok(None) | Err(_) => row,
     };
     let mut found = Vec::new();
     for ObjectName { namespace, name } in &row.companions {
@@ -61,22 +62,6 @@ pub async fn status(context: &Context<'_>, args: &Status) -> Result<StatusAnswer
     Ok(StatusAnswer::One(Box::new(
         row.with_companions(&vs, &found),
     )))
-}
-
-/// Whether anybody drives it, and what was seen last; unknown to those who may not look at leases.
-pub(super) async fn driver_of(
-    context: &Context<'_>,
-    vs: &VirtualService,
-    row: &StatusRow,
-) -> Option<DriverStatus> {
-    // A companion's driver has the lease of the lead.
-    if row.holder.is_none() || row.lead.is_some() {
-        return None;
-    }
-    let lease = Lease::of(&context.cluster, vs, &context.clock);
-    let status = lease.status().await.ok()?;
-    let now = context.clock.now();
-    Some(DriverStatus::of(status, row.run.as_deref(), now))
 }
 
 /// The object called `name`, or the one of its delegates on which its rollout stands.

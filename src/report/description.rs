@@ -52,8 +52,7 @@ impl View for StatusRow {
             field("Holder:", &escape(holder))?;
         }
         if let Some(driver) = &self.driver {
-            let judged = matches!(self.phase, Standing::Progressing | Standing::Tripped);
-            let (tone, words) = driver.words(judged, self.at);
+            let (tone, words) = driver.words(self.needs_driver(), self.at);
             field("Driver:", &palette.paint(tone, words))?;
             let versions = Versions {
                 stable: self.stable.clone().unwrap_or_default(),

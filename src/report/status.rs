@@ -281,6 +281,16 @@ impl StatusRow {
         self
     }
 
+    /// Whether its canary has to be judged, and no driver is there to do it, as far as the Lease was read.
+    pub fn is_orphaned(&self) -> bool {
+        self.needs_driver() && self.driver.as_ref().is_some_and(|driver| !driver.alive)
+    }
+
+    /// Whether its canary is to be judged all the time.
+    pub fn needs_driver(&self) -> bool {
+        matches!(self.phase, Standing::Progressing | Standing::Tripped)
+    }
+
     /// How long it has been at this step.
     pub fn age(&self) -> Option<SignedDuration> {
         self.age_seconds.map(SignedDuration::from_secs)

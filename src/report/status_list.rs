@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::status::StatusRow;
-use super::{Layout, Table, View, age, escape};
+use super::{Layout, Table, Tone, View, age, escape};
 use crate::rollout::Outcome;
 
 /// Where many rollouts stand.
@@ -41,7 +41,7 @@ impl View for StatusList {
     }
 
     fn show(&self, out: &mut dyn Write, layout: Layout) -> io::Result<()> {
-        let mut titles = vec!["NAME", "STEP", "WEIGHT", "PHASE", "AGE"];
+        let mut titles = vec!["NAME", "STEP", "WEIGHT", "PHASE", "AGE", "DRIVER", "SEEN"];
         if layout.namespaced {
             titles.insert(0, "NAMESPACE");
         }
@@ -52,13 +52,19 @@ impl View for StatusList {
         if together {
             titles.push("WITH");
         }
-        let mut table = Table::new(titles).without_headers(layout.without_headers);
+        let mut table = Table::new(titles)
+            .without_headers(layout.without_headers)
+            .in_colors(layout.palette);
         for row in &self.items {
             let mut cells = cells(row, layout);
             if together {
                 cells.push(group(row).unwrap_or_default());
             }
-            table.row(cells);
+            let tone = match row.is_orphaned() {
+                true => Tone::Bad,
+                false => Tone::Plain,
+            };
+            table.row_in(tone, cells);
         }
         table.write(out, "")
     }
@@ -76,6 +82,8 @@ fn cells(row: &StatusRow, layout: Layout) -> Vec<String> {
         },
         row.phase.word().to_owned(),
         row.age().map(age).unwrap_or_default(),
+        driver(row).to_owned(),
+        seen(row).unwrap_or_default(),
     ];
     if layout.namespaced {
         cells.insert(0, row.namespace.clone());
@@ -88,7 +96,11 @@ fn cells(row: &StatusRow, layout: Layout) -> Vec<String> {
         cells.extend([
             text(&row.stable),
             text(&row.canary),
-            text(&row.holder),
+            // The name alone: columns hold no blanks, and the job's address stands in `status`.
+            row.holder
+                .iter()
+                .flat_map(|holder| holder.split(' ').next())
+                .collect(),
             routes.join(","),
             row.last
                 .as_ref()
@@ -97,6 +109,23 @@ fn cells(row: &StatusRow, layout: Layout) -> Vec<String> {
         ]);
     }
     cells
+}
+
+/// Whether its driver is running; nothing where none is needed.
+fn driver(row: &StatusRow) -> &'static str {
+    match &row.driver {
+        Some(driver) if driver.alive => "alive",
+        Some(_) if row.is_orphaned() => "dead",
+        Some(_) => "",
+        None if row.holder.is_some() && row.lead.is_none() => "<unknown>",
+        None => "",
+    }
+}
+
+/// How long ago the driver was seen.
+fn seen(row: &StatusRow) -> Option<String> {
+    let renewed = row.driver.as_ref()?.renewed?;
+    Some(age(row.at.duration_since(renewed)))
 }
 
 /// The current step among all: `2/4`.
@@ -135,7 +164,7 @@ mod tests {
     use crate::istio::{VirtualService, select_versions};
     use crate::plan::{Options, Plan};
     use crate::report::status::RouteState;
-    use crate::report::{DriverStatus, Format, print};
+    use crate::report::{DriverStatus, Format, Palette, print};
     use crate::rollout::{Cause, LAST, LastRollout, Phase, ROLLOUT, Rollout};
     use jiff::{SignedDuration, Timestamp};
     use serde_json::{Value, json};
@@ -211,10 +240,10 @@ mod tests {
         other.name = "ratings".into();
         let list = StatusList::new(vec![row([90, 10], &rollout()), other, elsewhere]);
         insta::assert_snapshot!(shown(&list, Layout::default()), @"
-        NAME      STEP     WEIGHT   PHASE     AGE
-        reviews   <none>   <none>   damaged   <none>
-        ratings   <none>   <none>   idle      <none>
-        reviews   2/4      10       waiting   5m12s
+        NAME      STEP     WEIGHT   PHASE     AGE      DRIVER      SEEN
+        reviews   <none>   <none>   damaged   <none>   <none>      <none>
+        ratings   <none>   <none>   idle      <none>   <none>      <none>
+        reviews   2/4      10       waiting   5m12s    <unknown>   <none>
         ");
         let wide = Layout {
             wide: true,
@@ -222,10 +251,10 @@ mod tests {
             ..Layout::default()
         };
         insta::assert_snapshot!(shown(&list, wide), @"
-        NAMESPACE   NAME      STEP     WEIGHT   PHASE     AGE      STABLE   CANARY   HOLDER            ROUTES                                      LAST
-        bank        reviews   <none>   <none>   damaged   <none>   <none>   <none>   <none>            <none>                                      <none>
-        shop        ratings   <none>   <none>   idle      <none>   <none>   <none>   <none>            <none>                                      rolled-back
-        shop        reviews   2/4      10       waiting   5m12s    v1       v2       ada@laptop/4711   http[primary]=90/10,http[^[[2Jrest]=90/10   <none>
+        NAMESPACE   NAME      STEP     WEIGHT   PHASE     AGE      DRIVER      SEEN     STABLE   CANARY   HOLDER            ROUTES                                      LAST
+        bank        reviews   <none>   <none>   damaged   <none>   <none>      <none>   <none>   <none>   <none>            <none>                                      <none>
+        shop        ratings   <none>   <none>   idle      <none>   <none>      <none>   <none>   <none>   <none>            <none>                                      rolled-back
+        shop        reviews   2/4      10       waiting   5m12s    <unknown>   <none>   v1       v2       ada@laptop/4711   http[primary]=90/10,http[^[[2Jrest]=90/10   <none>
         ");
         let bare = Layout {
             without_headers: true,
@@ -234,6 +263,43 @@ mod tests {
         assert_eq!(shown(&list, bare).lines().count(), 3);
         assert_eq!(list.errors().len(), 1);
         assert!(!list.errors()[0].contains('\u{1b}'), "{:?}", list.errors());
+    }
+
+    #[test]
+    fn an_orphaned_rollout_stands_out() {
+        let state = |phase| rollout().in_phase(phase, began());
+        let row = |phase, ago| {
+            let rollout = state(phase);
+            let vs = vs([90, 10], json!({ROLLOUT: rollout.to_annotation().unwrap()}));
+            let lease = LeaseStatus {
+                holder: Some("ada@laptop/4711".into()),
+                renewed: Some(now() - SignedDuration::from_secs(ago)),
+                report: None,
+            };
+            let driver = DriverStatus::of(lease, None, now());
+            StatusRow::of(&vs, now()).with_driver(&vs, driver)
+        };
+        let list = StatusList::new(vec![
+            row(Phase::Progressing, 3),
+            row(Phase::Progressing, 200),
+            row(Phase::Waiting, 200),
+        ]);
+        insta::assert_snapshot!(shown(&list, Layout::default()), @"
+        NAME      STEP   WEIGHT   PHASE         AGE     DRIVER   SEEN
+        reviews   2/4    10       progressing   5m12s   alive    3s
+        reviews   2/4    10       progressing   5m12s   dead     3m20s
+        reviews   2/4    10       waiting       5m12s   <none>   3m20s
+        ");
+        let colored = Layout {
+            palette: Palette::COLORED,
+            ..Layout::default()
+        };
+        let lines = shown(&list, colored);
+        let red: Vec<_> = lines
+            .lines()
+            .map(|line| line.contains("\x1b[31m"))
+            .collect();
+        assert_eq!(red, [false, false, true, false], "{lines}");
     }
 
     #[test]
@@ -312,7 +378,10 @@ mod tests {
                 "Error:    the rollout state on virtualservice shop/reviews is damaged: "
             )
         );
-        assert!(text.contains("(try: set the weights manually"), "{text}");
+        assert!(
+            text.contains("(try: kubectl canary abort reviews -n shop, which"),
+            "{text}"
+        );
         assert!(!text.contains('\u{1b}'), "{text:?}");
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::escape;
+use super::{Palette, Tone, escape};
 
 /// What stands between two columns.
 const GAP: &str = "   ";
@@ -14,8 +14,9 @@ const NONE: &str = "<none>";
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     titles: Vec<String>,
-    rows: Vec<Vec<String>>,
+    rows: Vec<(Tone, Vec<String>)>,
     without_headers: bool,
+    palette: Palette,
 }
 
 impl Table {
@@ -35,8 +36,20 @@ impl Table {
         self
     }
 
+    /// Paints rows that mean something in these colours.
+    #[must_use]
+    pub fn in_colors(mut self, palette: Palette) -> Self {
+        self.palette = palette;
+        self
+    }
+
     /// Adds a row. An empty or missing cell reads `<none>`; cells beyond the last title are dropped.
     pub fn row<T: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = T>) {
+        self.row_in(Tone::Plain, cells);
+    }
+
+    /// Adds a row in the colour of `tone`.
+    pub fn row_in<T: AsRef<str>>(&mut self, tone: Tone, cells: impl IntoIterator<Item = T>) {
         let cells = cells.into_iter();
         let mut row: Vec<_> = cells
             .map(|cell| match cell.as_ref() {
@@ -45,7 +58,7 @@ impl Table {
             })
             .collect();
         row.resize(self.titles.len(), NONE.to_owned());
-        self.rows.push(row);
+        self.rows.push((tone, row));
     }
 
     /// Writes the table, each line after `indent`.
@@ -53,21 +66,23 @@ impl Table {
     /// # Errors
     /// If the writer fails.
     pub fn write(&self, out: &mut dyn Write, indent: &str) -> io::Result<()> {
-        let titles = (!self.without_headers).then_some(&self.titles);
-        let lines = || titles.into_iter().chain(&self.rows);
+        let titles = (!self.without_headers).then_some((Tone::Plain, &self.titles));
+        let rows = || self.rows.iter().map(|(tone, row)| (*tone, row));
+        let lines = || titles.into_iter().chain(rows());
         let width = |column: usize| {
             lines()
-                .map(|line| line[column].chars().count())
+                .map(|(_, line)| line[column].chars().count())
                 .max()
                 .unwrap_or(0)
         };
         let widths: Vec<_> = (0..self.titles.len()).map(width).collect();
-        for line in lines() {
+        for (tone, line) in lines() {
             let cells = line.iter().zip(&widths);
             let padded: Vec<_> = cells
                 .map(|(cell, width)| format!("{cell:<width$}"))
                 .collect();
-            writeln!(out, "{indent}{}", padded.join(GAP).trim_end())?;
+            let text = padded.join(GAP);
+            writeln!(out, "{indent}{}", self.palette.paint(tone, text.trim_end()))?;
         }
         Ok(())
     }
@@ -105,6 +120,20 @@ mod tests {
     fn titles_can_be_left_out() {
         let table = table().without_headers(true);
         assert!(text(&table, "  ").starts_with("  reviews            2/4 "));
+    }
+
+    #[test]
+    fn a_row_that_means_something_is_painted_as_a_whole() {
+        let table = |palette| {
+            let mut table = Table::new(["name", "age"]).in_colors(palette);
+            table.row_in(Tone::Bad, ["reviews", "3h"]);
+            text(&table, "")
+        };
+        assert_eq!(table(Palette::PLAIN), "NAME      AGE\nreviews   3h\n");
+        assert_eq!(
+            table(Palette::COLORED),
+            "NAME      AGE\n\x1b[1m\x1b[31mreviews   3h\x1b[0m\n"
+        );
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use kubectl_canary::Signals;
-use kubectl_canary::commands::{self, Status, StatusAnswer};
+use kubectl_canary::commands::{self, List, Status, StatusAnswer};
 use kubectl_canary::metrics::MetricsWarning;
 use kubectl_canary::report::{Layout, StatusRow, View};
 use kubectl_canary::rollout::EventKind;
 use kubectl_canary::sandbox::{Denial, PrometheusFault, Rule};
+use kubectl_canary::{CommandError, Signals};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
@@ -162,4 +162,58 @@ async fn status_tells_what_the_analysis_would_detect() {
     let (finish, ()) = tokio::join!(shop.start(with_flags(flags.split(' '))), look);
     finish.unwrap();
     assert_eq!(line(&status(&shop).await, "Detects:"), None);
+}
+
+/// The rows of `list`.
+async fn list(shop: &Shop, orphaned: bool) -> Result<Vec<StatusRow>, CommandError> {
+    let args = List {
+        all_namespaces: true,
+        orphaned,
+        ..List::default()
+    };
+    let listed = shop.act("bob@desk", Signals::none(), async |context| {
+        commands::list(context, &args).await
+    });
+    Ok(listed.await?.items)
+}
+
+#[tokio::test(start_paused = true)]
+async fn list_shows_which_drivers_are_running_and_finds_the_orphaned_ones() {
+    let shop = Shop::open().await;
+    let at_work = async {
+        shop.until_weight(10).await;
+        sleep(Duration::from_secs(7)).await;
+        let rows = list(&shop, false).await.unwrap();
+        assert!(rows[0].driver.as_ref().unwrap().alive);
+        assert_eq!(list(&shop, true).await.unwrap().len(), 0);
+    };
+    tokio::select! {
+        ended = shop.start(brisk_with("10:5m,100")) => panic!("{ended:?}"),
+        () = at_work => {}
+    }
+    sleep(Duration::from_secs(200)).await;
+    let rows = list(&shop, true).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert!(rows[0].is_orphaned());
+
+    // Whoever may not look at leases is not told that there is none.
+    shop.world.deny(Denial::of("get", "leases"));
+    let rows = list(&shop, false).await.unwrap();
+    assert_eq!((rows.len(), rows[0].driver.is_none()), (1, true));
+    let error = list(&shop, true).await.unwrap_err().to_string();
+    assert!(error.contains("leases"), "{error}");
+    shop.abort("bob@desk").await.unwrap();
+    assert_eq!(list(&shop, true).await.unwrap().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_promote_is_not_orphaned() {
+    let shop = Shop::open().await;
+    let waits = timeout(
+        Duration::from_secs(120),
+        shop.start(brisk_with("10:pause,100")),
+    );
+    assert!(waits.await.is_err(), "waiting for promote");
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(list(&shop, true).await.unwrap().len(), 0);
 }
