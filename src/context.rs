@@ -1,12 +1,13 @@
 //! What every command works in.
 
+use crate::actor::Actor;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::metrics::{HttpSource, MetricSource, MetricsError, PrometheusAddress, ServiceProxy};
 use crate::rollout::{Event, EventKind, Observer};
-use crate::signals::Signals;
+use crate::signals::{LAST_ANSWER, Signal, Signals};
 
 /// The world outside, as it is handed to a command.
 pub struct Context<'a> {
@@ -16,20 +17,20 @@ pub struct Context<'a> {
     pub namespace: String,
     /// The time.
     pub clock: Clock,
-    /// Who acts: `user@host`.
-    pub actor: String,
+    /// Who acts.
+    pub actor: Actor,
     /// This run's id.
     pub run: String,
     /// Who listens to events.
     pub observer: &'a mut dyn Observer,
-    /// Ctrl-C and SIGTERM.
+    /// Ctrl-C, SIGTERM and SIGHUP.
     pub signals: Signals,
 }
 
 impl Context<'_> {
     /// The name under which this process drives.
     pub fn holder(&self) -> String {
-        format!("{}/{}", self.actor, std::process::id())
+        self.actor.holder()
     }
 
     /// Tells the observer what happened in run `run` on `vs`.
@@ -38,19 +39,49 @@ impl Context<'_> {
         self.observer.see(&event);
     }
 
-    /// Does what may take a while before anything has moved; a signal ends it.
+    /// Does what does not read the signals itself. A signal ends it at once as long as nothing was
+    /// changed; after that it has a moment to find out what became of the change, unless a second signal comes.
+    ///
+    /// Work that was done all the same is done, and the signal is the next one again.
     ///
     /// # Errors
-    /// [`CommandError::Interrupted`] on a signal, and whatever `work` fails with.
+    /// [`CommandError::Interrupted`] or [`CommandError::Unconfirmed`] on a signal, and whatever `work` fails
+    /// with.
     pub async fn unless_interrupted<T>(
         &mut self,
         work: impl AsyncFnOnce(&mut Self) -> Result<T, CommandError>,
     ) -> Result<T, CommandError> {
         let mut signals = std::mem::replace(&mut self.signals, Signals::none());
-        let done = tokio::select! {
-            biased;
-            signal = signals.next() => Err(CommandError::Interrupted(signal)),
-            done = work(self) => done,
+        let cluster = self.cluster.clone();
+        let before = cluster.changes().len();
+        let done = {
+            let mut work = std::pin::pin!(work(self));
+            let first = tokio::select! {
+                biased;
+                signal = signals.next() => Err(signal),
+                done = &mut work => Ok(done),
+            };
+            match first {
+                Ok(done) => done,
+                Err(signal) if cluster.changes().len() == before => {
+                    Err(CommandError::Interrupted(signal))
+                }
+                Err(signal) => {
+                    let done = tokio::select! {
+                        biased;
+                        done = &mut work => Some(done),
+                        _ = signals.next() => None,
+                        () = tokio::time::sleep(LAST_ANSWER) => None,
+                    };
+                    match done {
+                        Some(done) => {
+                            signals.put_back(signal);
+                            done
+                        }
+                        None => Err(unconfirmed(signal, &cluster)),
+                    }
+                }
+            }
         };
         self.signals = signals;
         done
@@ -73,6 +104,18 @@ impl Context<'_> {
                 Box::new(ServiceProxy::new(self.cluster.client().clone(), service))
             }
         })
+    }
+}
+
+/// The error of a change that nobody waits for any longer; without any, of one that was refused.
+fn unconfirmed(signal: Signal, cluster: &Cluster) -> CommandError {
+    match cluster.changes().pop() {
+        Some((namespace, name)) => CommandError::Unconfirmed {
+            object: format!("{namespace}/{name}"),
+            what: format!("interrupted by {}", signal.name()),
+            next: format!("kubectl canary status {name} -n {namespace}"),
+        },
+        None => CommandError::Interrupted(signal),
     }
 }
 

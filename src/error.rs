@@ -6,6 +6,7 @@ use crate::istio::{DelegateError, SplitError, VersionsError};
 use crate::plan::{Exposure, Finding, Level, PlanError, PlanFileError};
 use crate::preflight::Proposal;
 use crate::rollout::{ObjectName, RolloutError};
+use crate::signals::Signal;
 
 /// A command's failure, in one line that names the object and the fix.
 #[derive(Debug, thiserror::Error)]
@@ -168,9 +169,23 @@ pub enum CommandError {
         /// Why it failed.
         source: std::io::Error,
     },
-    /// A signal came before anything had moved.
-    #[error("interrupted before any traffic was shifted")]
-    Interrupted(crate::signals::Signal),
+    /// A signal came before anything had been changed.
+    #[error("interrupted by {} before anything was changed", .0.name())]
+    Interrupted(Signal),
+    /// Another run is in progress than the one that was named.
+    #[error(
+        "run {asked} is not in progress on virtualservice {object}, run {found} is, held by {holder} (try: kubectl canary status {} -n {})", object.name, object.namespace
+    )]
+    OtherRun {
+        /// The object.
+        object: Box<ObjectName>,
+        /// The run that was named.
+        asked: String,
+        /// The run in progress.
+        found: String,
+        /// Who holds it.
+        holder: String,
+    },
 }
 
 fn refusals(findings: &[Finding]) -> String {

@@ -5,8 +5,9 @@
 //! A module imports only modules that stand after it; `tests/architecture.rs` reads the order here.
 //!
 //! ```text
-//! cli → commands → sandbox → report → simulate → driver → discovery → context → error → preflight
-//!     → cluster → rollout → metrics → istio → plan → verdict → clock → number → foreign_text → signals
+//! cli → commands → sandbox → report → simulate → driver → discovery → context → actor → error
+//!     → preflight → cluster → rollout → metrics → istio → plan → verdict → clock → number
+//!     → foreign_text → signals
 //! ```
 //!
 //! A command of [`commands`] resolves flags and plan file once into a [`plan::Plan`]. [`discovery`]
@@ -30,6 +31,7 @@
 // The pages are for maintainers, made with --document-private-items.
 #![allow(rustdoc::private_intra_doc_links)]
 
+mod actor;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
@@ -52,6 +54,7 @@ mod signals;
 pub mod simulate;
 pub mod verdict;
 
+pub use actor::Actor;
 pub use context::Context;
 pub use error::CommandError;
 pub use signals::{Signal, Signals};

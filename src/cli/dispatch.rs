@@ -11,9 +11,10 @@ use super::exit::Exit;
 use super::printer::{CommandKind, Printer};
 use super::screen::{Screen, progress};
 use super::watch_output::WatchOutput;
+use crate::actor::Actor;
 use crate::clock::Clock;
-use crate::cluster::{Cluster, Connection, DryRun, connect};
-use crate::commands::{self, Carried, Detached, PlanArgs, Simulate, StatusAnswer};
+use crate::cluster::{Cluster, Connection, ConnectionError, DryRun, connect};
+use crate::commands::{self, Aborted, Carried, Detached, PlanArgs, Simulate, StatusAnswer};
 use crate::context::{Context, object_name};
 use crate::driver::Finish;
 use crate::error::{CommandError, one_fix};
@@ -186,12 +187,20 @@ async fn with_cluster(
     } else {
         &mut unseen
     };
-    let (client, namespace) = connect(connection, &run).await?;
+    let (client, namespace) = match connect(connection, &run).await {
+        Ok(connected) => connected,
+        Err(error) => return Err(unconnected(&command, connection, error)),
+    };
+    let cluster = Cluster::new(client, connection.deadline()).with_dry_run(dry_run);
+    let actor = actor(&cluster);
+    if acts(&command) {
+        actor.ask();
+    }
     let mut context = Context {
-        cluster: Cluster::new(client, connection.deadline()).with_dry_run(dry_run),
+        cluster,
         namespace,
         clock: Clock::System,
-        actor: actor(),
+        actor,
         run,
         observer,
         signals: Signals::of_process().map_err(|source| CommandError::Io {
@@ -256,9 +265,9 @@ async fn carry_out(
             )
         }
         Command::Start(start) => {
-            let (vs, finish) = match &start.args.detach.run {
+            let (vs, finish) = match start.args.detach.begin_by {
                 None => commands::start(context, &start.args).await?,
-                Some(run) => match commands::carry_on(context, &start.args, run).await? {
+                Some(begin_by) => match commands::carry_on(context, &start.args, begin_by).await? {
                     Carried::Driven(driven) => *driven,
                     Carried::Ended(outcome) => {
                         printer.say(&format!("the rollout has already ended: {outcome}"));
@@ -300,18 +309,17 @@ async fn carry_out(
             let (vs, finish) = commands::pause(context, &args.name).await?;
             conclude(&vs, &finish, (Exit::Done, "paused at"), printer, dry_run)
         }
-        Command::Abort(DryRunnable { args, .. }) => {
-            let (vs, finish) = commands::abort(context, &args).await?;
-            match finish {
-                Some(finish) => {
-                    conclude(&vs, &finish, (Exit::Done, "holding at"), printer, dry_run)
-                }
-                None => {
-                    printer.say(&format!("{} already rolled back", object(vs.name())));
-                    Ok(Exit::Done)
-                }
+        Command::Abort(DryRunnable { args, .. }) => match commands::abort(context, &args).await? {
+            Aborted::RolledBack(done) => {
+                conclude(&done.0, &done.1, (Exit::Done, "holding at"), printer, dry_run)
             }
-        }
+            Aborted::Nothing(why) => {
+                if let None | Some(Format::Wide) = printer.format() {
+                    printer.say(&why);
+                }
+                Ok(Exit::Done)
+            }
+        },
         Command::Status(args) if args.watch => {
             let Some(name) = &args.name else {
                 return watch(context, args.all_namespaces, false, printer).await;
@@ -321,8 +329,11 @@ async fn carry_out(
         Command::List(args) if args.watch => {
             watch(context, args.all_namespaces, args.all, printer).await
         }
+        // What only reads ends with a signal at once.
         Command::Status(args) => {
-            let view = commands::status(context, &args).await?;
+            let view = context
+                .unless_interrupted(async |context| commands::status(context, &args).await)
+                .await?;
             match view {
                 StatusAnswer::One(view) => printer.show(&*view, false)?,
                 StatusAnswer::Many(view) => printer.show_list(&view, args.all_namespaces)?,
@@ -330,13 +341,20 @@ async fn carry_out(
             Ok(Exit::Done)
         }
         Command::List(args) => {
-            let view = commands::list(context, &args).await?;
+            let view = context
+                .unless_interrupted(async |context| commands::list(context, &args).await)
+                .await?;
             printer.show_list(&view, args.all_namespaces)?;
-            Ok(Exit::Done)
+            Ok(match args.orphaned && !view.items.is_empty() {
+                true => Exit::Orphaned,
+                false => Exit::Done,
+            })
         }
         Command::Plan(args) => plan(context, &args, printer).await,
         Command::Analyze(args) => {
-            let view = commands::analyze(context, &args).await?;
+            let view = context
+                .unless_interrupted(async |context| commands::analyze(context, &args).await)
+                .await?;
             printer.show(&view, false)?;
             Ok(Exit::from(view.verdict))
         }
@@ -395,7 +413,8 @@ async fn plan(
     args: &PlanArgs,
     printer: &mut Printer,
 ) -> Result<Exit, CommandError> {
-    let view = match commands::plan(context, args).await {
+    let view = context.unless_interrupted(async |context| commands::plan(context, args).await);
+    let view = match view.await {
         // The objects go where a plan would: `kubectl canary plan NAME | kubectl apply -f -`.
         Err(error) => {
             if let CommandError::NothingToShift { proposal, .. } = &error {
@@ -423,10 +442,24 @@ fn propose(proposal: &Proposal, printer: &mut Printer) {
     }
 }
 
-/// The run that the command belongs to, where a Job says so.
+/// Without a connection nothing was changed; but an `abort` has not done its work either.
+fn unconnected(command: &Command, connection: &Connection, error: ConnectionError) -> CommandError {
+    let Command::Abort(abort) = command else {
+        return error.into();
+    };
+    let name = &abort.args.name;
+    let namespace = connection.namespace.as_deref();
+    CommandError::RollbackFailed {
+        object: namespace.map_or_else(|| name.clone(), |namespace| format!("{namespace}/{name}")),
+        why: format!("{error}; it is not known whether a rollout is in progress"),
+        manual: format!("kubectl canary abort {name} once the cluster can be reached"),
+    }
+}
+
+/// The run that the command begins or goes on with, where its id was chosen.
 fn run_of(command: &Command) -> Option<String> {
     match command {
-        Command::Start(start) => start.args.detach.run.clone(),
+        Command::Start(start) => start.args.run_id.clone(),
         _ => None,
     }
 }
@@ -519,10 +552,35 @@ fn verbed(finish: &Finish, holding: &str) -> String {
     }
 }
 
-/// Who acts: `user@host`.
-fn actor() -> String {
-    let user = std::env::var("USER")
-        .or_else(|_| std::env::var("USERNAME"))
-        .unwrap_or_else(|_| "unknown".into());
-    format!("{user}@{}", gethostname::gethostname().to_string_lossy())
+/// Whether the command leaves its caller's name somewhere.
+fn acts(command: &Command) -> bool {
+    match command {
+        Command::Start(_)
+        | Command::Promote(_)
+        | Command::Abort(_)
+        | Command::Pause(_)
+        | Command::Resume(_) => true,
+        Command::Status(_)
+        | Command::List(_)
+        | Command::Plan(_)
+        | Command::Analyze(_)
+        | Command::Simulate(_)
+        | Command::Schema(_)
+        | Command::Rbac(_) => false,
+        #[cfg(feature = "demo")]
+        Command::Demo(_) => false,
+    }
+}
+
+/// Who acts, as this machine knows it until the cluster says more.
+fn actor(cluster: &Cluster) -> Actor {
+    let env = |key: &str| std::env::var(key).ok().filter(|value| !value.is_empty());
+    let user = ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(env);
+    let host = gethostname::gethostname();
+    Actor::calling(
+        cluster,
+        user.as_deref().unwrap_or("unknown"),
+        &host.to_string_lossy(),
+        env,
+    )
 }

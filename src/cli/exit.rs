@@ -15,6 +15,8 @@ pub enum Exit {
     Error,
     /// 2: the command line or plan file cannot be followed; traffic is untouched.
     Usage,
+    /// 3: `list --orphaned` found some.
+    Orphaned,
     /// 4: the preflight refused; traffic is untouched.
     Preflight,
     /// 5: another driver holds the rollout.
@@ -35,14 +37,17 @@ pub enum Exit {
     Interrupted,
     /// 143: SIGTERM before anything had moved.
     Terminated,
+    /// 129: SIGHUP before anything had moved.
+    HungUp,
 }
 
 impl Exit {
     /// Every exit, for the table in the documentation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Done,
         Self::Error,
         Self::Usage,
+        Self::Orphaned,
         Self::Preflight,
         Self::Held,
         Self::Regressed,
@@ -51,6 +56,7 @@ impl Exit {
         Self::Waiting,
         Self::Drifted,
         Self::RollbackFailed,
+        Self::HungUp,
         Self::Interrupted,
         Self::Terminated,
     ];
@@ -61,6 +67,7 @@ impl Exit {
             Self::Done => 0,
             Self::Error => 1,
             Self::Usage => 2,
+            Self::Orphaned => 3,
             Self::Preflight => 4,
             Self::Held => 5,
             Self::Regressed => 10,
@@ -71,6 +78,7 @@ impl Exit {
             Self::RollbackFailed => 20,
             Self::Interrupted => 130,
             Self::Terminated => 143,
+            Self::HungUp => 129,
         }
     }
 
@@ -80,6 +88,7 @@ impl Exit {
             Self::Done => "done",
             Self::Error => "error, traffic untouched",
             Self::Usage => "invalid command line or plan file",
+            Self::Orphaned => "`list --orphaned` found rollouts without a running driver",
             Self::Preflight => "refused by preflight, traffic untouched",
             Self::Held => "another driver holds the rollout",
             Self::Regressed => "rolled back on a regression",
@@ -94,6 +103,7 @@ impl Exit {
             }
             Self::Interrupted => "Ctrl-C before any traffic was shifted",
             Self::Terminated => "SIGTERM before any traffic was shifted",
+            Self::HungUp => "SIGHUP before any traffic was shifted",
         }
     }
 }
@@ -134,7 +144,9 @@ impl From<&CommandError> for Exit {
                 Self::Usage
             }
             CommandError::Preflight(_) => Self::Preflight,
-            CommandError::UnderWay { .. } | CommandError::MovesWith { .. } => Self::Held,
+            CommandError::UnderWay { .. }
+            | CommandError::MovesWith { .. }
+            | CommandError::OtherRun { .. } => Self::Held,
             CommandError::TakenBack { .. } => Self::NoVerdict,
             CommandError::Lease(crate::cluster::LeaseError::Held { .. }) => Self::Held,
             CommandError::RollbackFailed { .. }
@@ -142,6 +154,7 @@ impl From<&CommandError> for Exit {
             | CommandError::Divided { .. } => Self::RollbackFailed,
             CommandError::Interrupted(crate::signals::Signal::Interrupt) => Self::Interrupted,
             CommandError::Interrupted(crate::signals::Signal::Terminate) => Self::Terminated,
+            CommandError::Interrupted(crate::signals::Signal::HangUp) => Self::HungUp,
             CommandError::Lease(crate::cluster::LeaseError::Call(_))
             | CommandError::Connection(_)
             | CommandError::Call(_)
@@ -174,9 +187,11 @@ mod tests {
         let may_change = [
             Exit::Done,
             Exit::Error,
+            Exit::Orphaned,
             Exit::Waiting,
             Exit::Interrupted,
             Exit::Terminated,
+            Exit::HungUp,
         ];
         for exit in Exit::ALL {
             assert_eq!(

@@ -1,5 +1,6 @@
 //! Asking what we may do before doing half of it.
 
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -57,6 +58,26 @@ impl Permission {
 }
 
 impl Cluster {
+    /// The name that the cluster knows the caller by.
+    ///
+    /// RBAC: `create` on `selfsubjectreviews`, which everybody who is authenticated has.
+    ///
+    /// # Errors
+    /// See [`CallError`]; clusters before Kubernetes 1.28 do not serve it.
+    pub async fn caller(&self) -> Result<String, CallError> {
+        let attempted = "ask for the name of the caller";
+        let unusable = |why: String| CallError::new(ErrorKind::Refused, attempted, why);
+        let body = serde_json::to_vec(&SelfSubjectReview::default())
+            .map_err(|error| unusable(error.to_string()))?;
+        let request = Request::new("/apis/authentication.k8s.io/v1/selfsubjectreviews")
+            .create(&PostParams::default(), body);
+        let answer: SelfSubjectReview = self.send(attempted, request).await?;
+        let user = answer.status.and_then(|status| status.user_info);
+        let name = user.and_then(|user| user.username);
+        name.filter(|name| !name.is_empty())
+            .ok_or_else(|| unusable("the response has no name".into()))
+    }
+
     /// Whether we have `permission` in `namespace`.
     ///
     /// RBAC: none; everybody may ask for themselves.

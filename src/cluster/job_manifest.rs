@@ -1,5 +1,7 @@
 //! The Job of `start --detach`, as an object.
 
+use std::hash::Hasher;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -48,8 +50,10 @@ impl JobPlan<'_> {
     pub fn job_name(&self) -> String {
         let name: String = self.name.replace('.', "-");
         let name = name.get(..NAME_PART).unwrap_or(&name).trim_end_matches('-');
-        let tail = self.run.len().saturating_sub(8);
-        format!("canary-{name}-{}", self.run.get(tail..).unwrap_or(self.run))
+        // Ids that a pipeline chooses may begin and end alike.
+        let mut hasher = fnv::FnvHasher::default();
+        hasher.write(self.run.as_bytes());
+        format!("canary-{name}-{:08x}", hasher.finish() as u32)
     }
 
     /// The Job.
@@ -115,7 +119,7 @@ impl JobPlan<'_> {
                                 "start", self.name,
                                 "--namespace", self.namespace,
                                 "--filename", file,
-                                "--run", self.run,
+                                "--run-id", self.run,
                                 "--begin-by", self.begin_by.to_string(),
                             ],
                             "env": [{"name": "USER", "value": "job"}],
@@ -204,8 +208,8 @@ mod tests {
     #[test]
     fn a_name_fits_into_the_labels_of_its_pods() {
         for (name, expected) in [
-            ("reviews", "canary-reviews-4711beef"),
-            ("reviews.v2", "canary-reviews-v2-4711beef"),
+            ("reviews", "canary-reviews-4235800a"),
+            ("reviews.v2", "canary-reviews-v2-4235800a"),
         ] {
             assert_eq!(job_of(name)["metadata"]["name"], expected);
         }

@@ -1,6 +1,6 @@
 //! Reading and patching VirtualServices.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use json_patch::Patch;
@@ -25,6 +25,7 @@ pub struct Cluster {
     pub(super) deadline: Duration,
     version: Arc<OnceLock<&'static str>>,
     dry_run: DryRun,
+    changes: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Cluster {
@@ -35,6 +36,7 @@ impl Cluster {
             deadline,
             version: Arc::default(),
             dry_run: DryRun::None,
+            changes: Arc::default(),
         }
     }
 
@@ -48,6 +50,31 @@ impl Cluster {
     /// Whether what was written is there to be read.
     pub fn stores(&self) -> bool {
         self.dry_run == DryRun::None
+    }
+
+    /// Namespace and name of the objects that were changed through this, or may have been: once for each
+    /// PATCH that was sent and not refused, in order.
+    pub fn changes(&self) -> Vec<(String, String)> {
+        self.changes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn note_change(&self, vs: &VirtualService) {
+        let object = (vs.namespace().to_owned(), vs.name().to_owned());
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.push(object);
+    }
+
+    fn forget_change(&self, vs: &VirtualService) {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = changes
+            .iter()
+            .rposition(|(namespace, name)| namespace == vs.namespace() && name == vs.name());
+        if let Some(index) = last {
+            changes.remove(index);
+        }
     }
 
     /// The client, for what is not Kubernetes' own: Prometheus behind the service proxy.
@@ -232,13 +259,22 @@ impl Cluster {
             ..PatchParams::default()
         };
         let patch = kube::core::params::Patch::Json::<()>(patch);
-        let raw = self
-            .istio_call(&attempted, |version| {
-                self.istio(version, Some(vs.namespace()), "virtualservices")
-                    .patch(vs.name(), &params, &patch)
-            })
-            .await?;
-        view(&attempted, raw)
+        // Whoever stops waiting for the answer does not know what became of it.
+        if self.stores() {
+            self.note_change(vs);
+        }
+        let sent = self.istio_call(&attempted, |version| {
+            self.istio(version, Some(vs.namespace()), "virtualservices")
+                .patch(vs.name(), &params, &patch)
+        });
+        let answer = sent.await;
+        if answer
+            .as_ref()
+            .is_err_and(|error| error.kind != ErrorKind::Unknown)
+        {
+            self.forget_change(vs);
+        }
+        view(&attempted, answer?)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::resume::replace;
 use super::rollout_args::RolloutArgs;
 use super::start::{Start, start};
@@ -48,6 +50,7 @@ pub struct Detached {
 /// # Errors
 /// Whatever keeps it from beginning; traffic is untouched then, and stays so.
 pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached, CommandError> {
+    args.name_run(context);
     let RolloutRequest {
         name,
         namespace,
@@ -195,14 +198,15 @@ fn tells_of(vs: &VirtualService, run: &str) -> bool {
 pub async fn carry_on(
     context: &mut Context<'_>,
     args: &Start,
-    run: &str,
+    begin_by: Timestamp,
 ) -> Result<Carried, CommandError> {
     let RolloutRequest {
         name, namespace, ..
     } = args.rollout.resolve(context)?;
-    run.clone_into(&mut context.run);
+    args.name_run(context);
+    let run = context.run.clone();
     let vs = marked_object(context, &namespace, &name).await?;
-    if let Some(ending) = LastRollout::of_run(&vs, run) {
+    if let Some(ending) = LastRollout::of_run(&vs, &run) {
         return Ok(Carried::Ended(ending.outcome));
     }
     let driven = if Rollout::read(&vs)?.is_some_and(|rollout| rollout.run == run) {
@@ -210,7 +214,7 @@ pub async fn carry_on(
         replace(context, &name).await?
     } else {
         let now = context.clock.now();
-        if let Some(begin_by) = args.detach.begin_by.filter(|begin_by| *begin_by < now) {
+        if begin_by < now {
             return Err(CommandError::Preflight(vec![Finding::refuse(
                 format!(
                     "the rollout of virtualservice {} had to start by {begin_by}",

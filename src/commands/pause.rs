@@ -30,14 +30,17 @@ pub async fn pause(
     context: &mut Context<'_>,
     name: &str,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    on_delegate(context, name, pause_one).await
+    context
+        .unless_interrupted(async |context| on_delegate(context, name, pause_one).await)
+        .await
 }
 
 async fn pause_one(
     context: &mut Context<'_>,
     name: &str,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    let (now, by) = (context.clock.now(), context.actor.clone());
+    context.actor.known().await;
+    let (now, by) = (context.clock.now(), context.actor.by());
     let changed = change(context, name, |vs, rollout| match rollout.phase {
         Phase::Paused | Phase::Waiting => Ok(None),
         Phase::Tripped => Err(is_tripped(vs)),

@@ -38,39 +38,47 @@ pub async fn promote(
     context: &mut Context<'_>,
     args: &Promote,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    on_delegate(context, &args.name, async |context, name| {
-        promote_one(context, name, args).await
-    })
-    .await
-}
-
-async fn promote_one(
-    context: &mut Context<'_>,
-    name: &str,
-    args: &Promote,
-) -> Result<(VirtualService, Finish), CommandError> {
-    let (now, by) = (context.clock.now(), context.actor.clone());
-    let full = args.full;
-    let decide = |vs: &VirtualService, rollout: Rollout| {
-        if rollout.phase == Phase::Tripped {
-            return Err(is_tripped(vs));
-        }
-        Ok(further(&rollout, full, &by, now))
-    };
     if args.wait {
         let stop_at = StopAt {
             one_step: true,
             leave_at_gate: true,
         };
-        return take_over(context, name, stop_at, decide).await;
+        return on_delegate(context, &args.name, async |context, name| {
+            let (now, by) = (context.clock.now(), context.actor.by());
+            let decide =
+                |vs: &VirtualService, rollout: Rollout| further(vs, &rollout, false, &by, now);
+            take_over(context, name, stop_at, decide).await
+        })
+        .await;
     }
-    let Changed { group, intent } =
-        change(context, name, |vs, rollout| decide(vs, rollout).map(Some)).await?;
+    context
+        .unless_interrupted(async |context| {
+            on_delegate(context, &args.name, async |context, name| {
+                promote_one(context, name, args.full).await
+            })
+            .await
+        })
+        .await
+}
+
+async fn promote_one(
+    context: &mut Context<'_>,
+    name: &str,
+    full: bool,
+) -> Result<(VirtualService, Finish), CommandError> {
+    context.actor.known().await;
+    let (now, by) = (context.clock.now(), context.actor.by());
+    let decide =
+        |vs: &VirtualService, rollout: Rollout| further(vs, &rollout, full, &by, now).map(Some);
+    let Changed { group, intent } = change(context, name, decide).await?;
     let vs = group.lead;
     let (rollout, outcome) = match intent {
         Some(Intent::Complete(rollout, _)) => (*rollout, Outcome::Promoted),
         Some(
-            Intent::State(rollout) | Intent::Restore(rollout, _) | Intent::RestoreRest(rollout),
+            Intent::State(rollout)
+            | Intent::Restore(rollout, _)
+            | Intent::RestoreRest(rollout)
+            | Intent::RestoreAndForget(rollout, _),
         ) => (*rollout, Outcome::StepPassed),
         None => (under_way(&vs)?, Outcome::Held),
     };
@@ -83,14 +91,23 @@ async fn promote_one(
 }
 
 /// What the rollout becomes by being promoted.
-fn further(rollout: &Rollout, full: bool, by: &str, now: Timestamp) -> Intent {
+fn further(
+    vs: &VirtualService,
+    rollout: &Rollout,
+    full: bool,
+    by: &str,
+    now: Timestamp,
+) -> Result<Intent, CommandError> {
+    if rollout.phase == Phase::Tripped {
+        return Err(is_tripped(vs));
+    }
     let action = if full {
         let last = rollout.plan.step_count() - 1;
         Action::Complete(Box::new(rollout.at_step(last, Phase::Progressing, now)))
     } else {
         next_step(rollout, now)
     };
-    match action {
+    Ok(match action {
         Action::Complete(next) => {
             let ending = LastRollout::of(&next, Outcome::Promoted, by, now);
             Intent::Complete(next, ending)
@@ -105,5 +122,5 @@ fn further(rollout: &Rollout, full: bool, by: &str, now: Timestamp) -> Intent {
         Action::Wait | Action::RollBack { .. } | Action::Leave(_) => {
             unreachable!("the next step of a rollout is written or ends it")
         }
-    }
+    })
 }

@@ -49,12 +49,15 @@ async fn resume_one(
             let vs = context.cluster.virtual_service(&namespace, name).await?;
             under_way(&vs)?;
             let lease = Lease::of(&context.cluster, &vs, &context.clock);
+            context.actor.known().await;
             // Without the right to leases the annotation alone must do; taking over asks again.
             Ok(lease.live_holder().await.ok().flatten().is_some())
         })
         .await?;
     if alive {
-        return continue_beside(context, name).await;
+        return context
+            .unless_interrupted(async |context| continue_beside(context, name).await)
+            .await;
     }
     let stop_at = StopAt {
         one_step: false,
@@ -111,7 +114,8 @@ async fn continue_beside(
     context: &mut Context<'_>,
     name: &str,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    let (now, by) = (context.clock.now(), context.actor.clone());
+    context.actor.known().await;
+    let (now, by) = (context.clock.now(), context.actor.by());
     let namespace = context.namespace.clone();
     let Changed { group, .. } = change(context, name, |_, rollout| {
         if rollout.phase != Phase::Paused {

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::drive::Drive;
 use super::rollout_args::RolloutArgs;
+use super::run_id::run_id;
 use crate::context::Context;
 use crate::discovery::{ReadyRollout, prepare};
 use crate::driver::{Begun, DriveInput, Finish, announce_start, begin, drive, lock};
@@ -19,6 +20,10 @@ pub struct Start {
     /// The rollout.
     #[command(flatten)]
     pub rollout: RolloutArgs,
+    /// The run's id, by which `abort --run` finds it again: a DNS label that no earlier run had
+    /// [default: a random one].
+    #[arg(long, value_name = "ID", value_parser = run_id)]
+    pub run_id: Option<String>,
     /// Set the first step and exit, for pipelines that advance the steps with `promote`.
     #[arg(long)]
     pub no_wait: bool,
@@ -28,6 +33,15 @@ pub struct Start {
     /// The Job in the cluster.
     #[command(flatten)]
     pub detach: Detach,
+}
+
+impl Start {
+    /// Gives the run the id that was chosen.
+    pub(super) fn name_run(&self, context: &mut Context<'_>) {
+        if let Some(run) = &self.run_id {
+            context.run.clone_from(run);
+        }
+    }
 }
 
 /// Who drives, if not this process.
@@ -52,11 +66,8 @@ pub struct Detach {
     /// How long the Job may take to begin; it does not begin later [default: 2m].
     #[arg(long, value_name = "DURATION", requires = "detach")]
     pub begin_within: Option<HumanDuration>,
-    /// Set by the Job: the run that its pods drive, one after the other.
-    #[arg(long, value_name = "RUN", hide = true)]
-    pub run: Option<String>,
-    /// Set by the Job: until when it may begin.
-    #[arg(long, value_name = "TIME", hide = true)]
+    /// Set by the Job: until when it may begin the run that its pods drive, one after the other.
+    #[arg(long, value_name = "TIME", hide = true, requires = "run_id")]
     pub begin_by: Option<Timestamp>,
 }
 
@@ -72,6 +83,7 @@ pub async fn start(
     context: &mut Context<'_>,
     args: &Start,
 ) -> Result<(VirtualService, Finish), CommandError> {
+    args.name_run(context);
     let ready = context.unless_interrupted(async |context| {
         let ready = prepare(context, args.rollout.resolve(context)?).await?;
         ready.check()?;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::status::{driver_of, marked_object};
+use super::driver_lookup::driver_of;
+use super::status::marked_object;
 use crate::cluster::{ListEvent, ListWatch, ObjectEvent, RENEW, Watch};
 use crate::context::Context;
 use crate::error::CommandError;
@@ -29,6 +30,17 @@ pub async fn follow(
     tick: Option<Duration>,
     see: &mut dyn FnMut(&StatusRow) -> Result<(), CommandError>,
 ) -> Result<Option<Outcome>, CommandError> {
+    context
+        .unless_interrupted(async |context| follow_on(context, name, tick, see).await)
+        .await
+}
+
+async fn follow_on(
+    context: &Context<'_>,
+    name: &str,
+    tick: Option<Duration>,
+    see: &mut dyn FnMut(&StatusRow) -> Result<(), CommandError>,
+) -> Result<Option<Outcome>, CommandError> {
     let mut vs = marked_object(context, &context.namespace, name).await?;
     let mut watch = Watch::from(&context.cluster, &vs);
     let mut drivers = tick.map(|_| Drivers::default());
@@ -41,9 +53,6 @@ pub async fn follow(
         vs = loop {
             let seen = tokio::select! {
                 biased;
-                signal = context.signals.next() => {
-                    return Err(CommandError::Interrupted(signal));
-                }
                 seen = watch.next() => seen,
                 () = passed(tick) => {
                     see(&look(context, &vs, drivers.as_mut()).await)?;
@@ -85,7 +94,7 @@ async fn look(
         .looked
         .is_none_or(|looked| looked.elapsed() >= RENEW)
     {
-        drivers.known = driver_of(context, vs, &row).await;
+        drivers.known = driver_of(context, vs, &row).await.ok().flatten();
         drivers.looked = Some(Instant::now());
     }
     match &drivers.known {
@@ -122,16 +131,23 @@ pub async fn follow_all(
     all: bool,
     see: &mut dyn FnMut(Glance<'_>) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
+    context
+        .unless_interrupted(async |context| follow_all_on(context, all_namespaces, all, see).await)
+        .await
+}
+
+async fn follow_all_on(
+    context: &Context<'_>,
+    all_namespaces: bool,
+    all: bool,
+    see: &mut dyn FnMut(Glance<'_>) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
     let namespace = (!all_namespaces).then_some(context.namespace.as_str());
     let mut list_watch = ListWatch::new(&context.cluster, namespace);
     let mut known: Vec<VirtualService> = Vec::new();
     let mut begun = false;
     loop {
-        let news = tokio::select! {
-            biased;
-            signal = context.signals.next() => return Err(CommandError::Interrupted(signal)),
-            news = list_watch.next() => news?,
-        };
+        let news = list_watch.next().await?;
         let now = context.clock.now();
         let shown = |known: &[VirtualService]| {
             let marked = known.iter().filter(|vs| all || is_marked(vs));
@@ -141,7 +157,11 @@ pub async fn follow_all(
             ListEvent::All(found) if !begun => {
                 begun = true;
                 known = found;
-                see(Glance::All(&shown(&known)))?;
+                let mut list = shown(&known);
+                for row in &mut list.items {
+                    with_driver(context, &known, row).await;
+                }
+                see(Glance::All(&list))?;
                 continue;
             }
             // After a gap only what is different is news.
@@ -171,8 +191,21 @@ pub async fn follow_all(
         };
         let list = shown(&known);
         for vs in changed.iter().filter(|vs| all || is_marked(vs)) {
-            see(Glance::One(&StatusRow::of(vs, now), &list))?;
+            let mut row = StatusRow::of(vs, now);
+            with_driver(context, &known, &mut row).await;
+            see(Glance::One(&row, &list))?;
         }
+    }
+}
+
+/// Adds the driver, where that may be read.
+async fn with_driver(context: &Context<'_>, known: &[VirtualService], row: &mut StatusRow) {
+    let name = row.full_name();
+    let Some(vs) = known.iter().find(|vs| vs.full_name() == name) else {
+        return;
+    };
+    if let Ok(Some(driver)) = driver_of(context, vs, row).await {
+        *row = row.clone().with_driver(vs, driver);
     }
 }
 

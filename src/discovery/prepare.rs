@@ -17,7 +17,7 @@ use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan};
 use crate::preflight::{
     Proposal, Samples, additions, has_other_rules, inspect, other_rules, unanalyzed, unseen_copies,
 };
-use crate::rollout::{Group, Rollout};
+use crate::rollout::{Group, LastRollout, Rollout};
 use crate::verdict::sequential::History;
 
 /// What is to be rolled out, and how.
@@ -93,6 +93,18 @@ pub async fn prepare(
     let (vs, routes) = object_to_change(context, vs, routes, &mut handed_over).await?;
     if let Some(rollout) = Rollout::read(&vs)? {
         return Err(is_under_way(&vs, &rollout));
+    }
+    if let Some(last) = LastRollout::of_run(&vs, &context.run) {
+        return Err(CommandError::Preflight(vec![Finding::refuse(
+            format!(
+                "run {} of virtualservice {} has already ended: {}",
+                last.run,
+                vs.full_name(),
+                last.outcome
+            ),
+            "a run has its id for itself",
+            "another --run-id",
+        )]));
     }
     let snapshot = ClusterSnapshot::look(&context.cluster, &vs).await;
     let subsets = snapshot.subsets();
@@ -175,6 +187,7 @@ pub async fn prepare(
     );
     let power = forecast.as_ref().map(|forecast| &forecast.power);
     rollout.power = power.and_then(|power| power.first().cloned());
+    context.actor.known().await;
     rollout.holder = context.holder();
     let versions = targets.map(|targets| VersionFacts {
         subsets,

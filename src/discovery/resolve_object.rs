@@ -1,7 +1,7 @@
 //! From the object that was named to the one on which the rollout stands: from a root to its delegate,
 //! from a companion to its lead.
 
-use crate::cluster::ErrorKind;
+use crate::cluster::{CallError, ErrorKind};
 use crate::context::{Context, object_name};
 use crate::error::CommandError;
 use crate::istio::{Delegate, VirtualService, delegate_of};
@@ -28,15 +28,17 @@ pub async fn on_delegate<T>(
         Err(nothing @ CommandError::NoRollout { .. }) => nothing,
         done => return done,
     };
-    let root = context
-        .cluster
-        .virtual_service(&context.namespace, name)
-        .await?;
-    let found = match delegate_with_rollout(context, &root).await? {
-        Some(found) => Some(found),
-        None => lead_that_names(context, &root).await,
-    };
-    match found {
+    let elsewhere = context.unless_interrupted(async |context| {
+        let root = context
+            .cluster
+            .virtual_service(&context.namespace, name)
+            .await?;
+        Ok(match delegate_with_rollout(context, &root).await? {
+            Some(found) => Some(found),
+            None => lead_that_names(context, &root).await?,
+        })
+    });
+    match elsewhere.await? {
         Some(found) => {
             found.namespace().clone_into(&mut context.namespace);
             act(context, found.name()).await
@@ -47,17 +49,33 @@ pub async fn on_delegate<T>(
 
 /// The object whose rollout is to take `vs` along, where the rollout has not reached it yet or has
 /// left it already: one of the same namespace.
-async fn lead_that_names(context: &Context<'_>, vs: &VirtualService) -> Option<VirtualService> {
+async fn lead_that_names(
+    context: &Context<'_>,
+    vs: &VirtualService,
+) -> Result<Option<VirtualService>, CommandError> {
     let listed = context.cluster.virtual_services(Some(vs.namespace()));
     // Without the right to list them the user has to name the lead.
-    let all = listed.await.unwrap_or_default();
-    all.into_iter().find(|other| {
+    let all = seen(listed.await)?.unwrap_or_default();
+    Ok(all.into_iter().find(|other| {
         let rollout = Rollout::read(other).ok().flatten();
         rollout.is_some_and(|rollout| {
             let mut also = rollout.companions.iter();
             also.any(|companion| companion.object.names(vs))
         })
-    })
+    }))
+}
+
+/// What there is to see; nothing where it is not there, or not for us to see.
+///
+/// That there was no answer does not mean that there is nothing.
+fn seen<T>(asked: Result<T, CallError>) -> Result<Option<T>, CallError> {
+    match asked {
+        Ok(found) => Ok(Some(found)),
+        Err(error) => match error.kind {
+            ErrorKind::Missing | ErrorKind::Unserved | ErrorKind::Forbidden => Ok(None),
+            _ => Err(error),
+        },
+    }
 }
 
 /// The lead that a companion says it moves with in this run, if the run is under way there.
@@ -65,12 +83,16 @@ pub async fn lead_of(
     context: &Context<'_>,
     run: &str,
     lead: &Option<ObjectName>,
-) -> Option<(VirtualService, Rollout)> {
-    let ObjectName { namespace, name } = lead.as_ref()?;
+) -> Result<Option<(VirtualService, Rollout)>, CommandError> {
+    let Some(ObjectName { namespace, name }) = lead else {
+        return Ok(None);
+    };
     let lead = context.cluster.virtual_service(namespace, name).await;
-    let lead = lead.ok()?;
-    let rollout = Rollout::read(&lead).ok().flatten()?;
-    (rollout.run == run).then_some((lead, rollout))
+    let found = seen(lead)?.and_then(|lead| {
+        let rollout = Rollout::read(&lead).ok().flatten()?;
+        (rollout.run == run).then_some((lead, rollout))
+    });
+    Ok(found)
 }
 
 /// There is nothing to act upon where a companion says that its lead is.
@@ -104,7 +126,7 @@ pub async fn delegate_with_rollout(
     for Delegate { namespace, name } in delegates {
         let asked = context.cluster.virtual_service(&namespace, &name).await;
         // One that is not there, or not for us to see, has no rollout of ours either.
-        found.extend(asked.ok());
+        found.extend(seen(asked)?);
     }
     for annotation in [ROLLOUT, LAST] {
         let mut marked = found

@@ -15,13 +15,10 @@ use tokio::time::{Instant, timeout};
 use crate::cluster::{CallError, Cluster, ErrorKind};
 use crate::istio::VirtualService;
 use crate::rollout::{Intent, WriteError};
-use crate::signals::{Signal, Signals};
+use crate::signals::{LAST_ANSWER, Signal, Signals};
 
 /// How often the object may turn out to have changed before there is a pause between attempts.
 const IMMEDIATE_RETRIES: u32 = 3;
-/// How long a write that is under way may still take once a signal has come: knowing what became of
-/// it is better than guessing.
-pub(super) const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// The longest `Retry-After` that is honoured in full; a server that asks for more is asked again then.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
 

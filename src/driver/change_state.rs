@@ -127,6 +127,13 @@ pub(super) fn not_written(vs: &VirtualService, failure: Failure) -> CommandError
     match failure {
         Failure::Call(error) => error.into(),
         Failure::Unwritable(WriteError::State(error)) => error.into(),
+        Failure::Unwritable(error @ WriteError::MissingRoutes(_)) => {
+            CommandError::Conflict(format!(
+                "virtualservice {}: {error} (try: {})",
+                vs.full_name(),
+                Rollout::abort_command(vs)
+            ))
+        }
         Failure::Unwritable(error) => {
             CommandError::Conflict(format!("virtualservice {}: {error}", vs.full_name()))
         }

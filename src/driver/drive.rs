@@ -644,7 +644,12 @@ impl Driver<'_> {
                 self.see(Observed::Drifted { manager, drift });
                 Outcome::Drifted
             }
-            Err(error @ (RollbackError::Impossible(_) | RollbackError::OutOfTime(_))) => {
+            Err(
+                error @ (RollbackError::Impossible(_)
+                | RollbackError::OutOfTime(_)
+                | RollbackError::Deleted(_)
+                | RollbackError::OtherRun(_)),
+            ) => {
                 let message = error.to_string();
                 self.rollback_failed(
                     Reason::RollbackFailed {

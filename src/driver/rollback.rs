@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::apply::{Failure, Next, Purpose, Retry, apply};
 use crate::clock::Clock;
 use crate::cluster::{CallError, Cluster, ErrorKind};
-use crate::istio::{MissingRoutes, VirtualService};
+use crate::istio::{MissingRoutes, Route, VirtualService};
 use crate::rollout::{
     Cause, Drift, EventKind, Intent, LastRollout, Observed, Outcome, ROLLOUT, Rollout, RouteChange,
     compare, is_on_its_way_back,
@@ -30,7 +30,19 @@ pub enum Initiator {
         overwrite: bool,
     },
     /// A person's: the original weights are restored whatever they are now, with or without a driver.
-    Person,
+    Person {
+        /// Whether a run that began meanwhile is rolled back as well.
+        any_run: bool,
+        /// Whether routes that cannot be restored are left as they are.
+        forget: bool,
+    },
+}
+
+impl Initiator {
+    /// Whether routes that cannot be restored are left as they are.
+    pub(super) fn forgets(self) -> bool {
+        matches!(self, Self::Person { forget: true, .. })
+    }
 }
 
 /// What a rollback is given.
@@ -89,9 +101,15 @@ pub enum RollbackError {
     /// The rollout was ended in another way meanwhile.
     #[error("the rollout has ended: {}", .0.outcome)]
     Ended(Box<LastRollout>),
-    /// There is nothing left to restore.
+    /// What is there cannot be restored.
     #[error("{0}")]
     Impossible(String),
+    /// The object is gone, and its routes with it.
+    #[error("virtualservice {0} was deleted")]
+    Deleted(String),
+    /// Another run is in progress now, and it is not the one to roll back.
+    #[error("run {0} is in progress now")]
+    OtherRun(String),
     /// The API server did not take it in time.
     #[error("{0}")]
     OutOfTime(CallError),
@@ -167,13 +185,21 @@ impl Purpose for Restore<'_> {
         intent: &Intent,
     ) -> Result<Next, RollbackError> {
         self.took = self.began.elapsed();
-        if let Some(missing) = self.missing {
+        if let (Some(missing), Intent::RestoreRest(_)) = (self.missing, intent)
+            && !self.may_forget(&now)
+        {
             return Err(RollbackError::Impossible(format!(
-                "{missing}; the other chosen routes have their original weights again"
+                "{missing}; the other chosen routes have their original weights again{}",
+                self.may_be_one_of_them(&now)
             )));
         }
         match self.read_back(intent, now).await {
-            Ok(vs) => Ok(Next::Done(vs)),
+            Ok(vs) => {
+                if let (Some(missing), Intent::RestoreAndForget(..)) = (self.missing, intent) {
+                    self.tell_forgotten(&vs, missing);
+                }
+                Ok(Next::Done(vs))
+            }
             Err(found) => self.reconsider(found),
         }
     }
@@ -184,13 +210,13 @@ impl Purpose for Restore<'_> {
 
     async fn failed(
         &mut self,
-        _: &VirtualService,
+        vs: &VirtualService,
         failure: Failure,
     ) -> Result<VirtualService, RollbackError> {
         Err(match failure {
             Failure::Unwritable(error) => RollbackError::Impossible(error.to_string()),
             Failure::Call(error) if error.kind == ErrorKind::Missing => {
-                RollbackError::Impossible(error.to_string())
+                RollbackError::Deleted(vs.full_name())
             }
             Failure::Call(error) => RollbackError::OutOfTime(error),
         })
@@ -211,23 +237,66 @@ impl Restore<'_> {
     /// changes are not to be touched at all.
     fn goal(&self, vs: &VirtualService) -> Result<Intent, RollbackError> {
         let rollout = Box::new(self.rollout.clone());
+        let RollbackRequest {
+            cause,
+            by,
+            clock,
+            initiator,
+            ..
+        } = *self.request;
+        let outcome = Outcome::RolledBack(cause);
+        let last = LastRollout::of(&self.rollout, outcome, by, clock.now());
+        let leaves_state = self.extent == Extent::WeightsOnly;
         let Some(missing) = self.missing else {
-            if self.extent == Extent::WeightsOnly {
-                return Ok(Intent::RestoreRest(rollout));
-            }
-            let RollbackRequest {
-                cause, by, clock, ..
-            } = self.request;
-            let outcome = Outcome::RolledBack(*cause);
-            let last = LastRollout::of(&self.rollout, outcome, by, clock.now());
-            return Ok(Intent::Restore(rollout, last));
+            return Ok(match leaves_state {
+                true => Intent::RestoreRest(rollout),
+                false => Intent::Restore(rollout, last),
+            });
         };
+        let impossible = || {
+            let one_of_them = self.may_be_one_of_them(vs);
+            RollbackError::Impossible(format!("{missing}{one_of_them}"))
+        };
+        if initiator == (Initiator::Driver { overwrite: false }) {
+            return Err(impossible());
+        }
+        if self.may_forget(vs) {
+            return Ok(match leaves_state {
+                true => Intent::RestoreRest(rollout),
+                false => Intent::RestoreAndForget(rollout, last),
+            });
+        }
         let rest = self.rollout.original_of_rest(vs);
-        let nothing_left = rest.routes.is_empty() && rest.is_exactly(vs);
-        if nothing_left || self.request.initiator == (Initiator::Driver { overwrite: false }) {
-            return Err(RollbackError::Impossible(missing.to_string()));
+        if rest.routes.is_empty() && rest.is_exactly(vs) {
+            return Err(impossible());
         }
         Ok(Intent::RestoreRest(rollout))
+    }
+
+    /// Whether what is missing needs no restoring, or is not to be restored.
+    fn may_forget(&self, vs: &VirtualService) -> bool {
+        self.request.initiator.forgets() || self.rollout.unaccounted(vs).is_empty()
+    }
+
+    /// Routes that may be missing ones, in words.
+    fn may_be_one_of_them(&self, vs: &VirtualService) -> String {
+        match in_words(&self.rollout.unaccounted(vs)) {
+            Some(routes) => format!("; {routes} and may be one of them"),
+            None => String::new(),
+        }
+    }
+
+    /// Says what was left alone when the rollout ended without some of its routes.
+    fn tell_forgotten(&mut self, vs: &VirtualService, missing: MissingRoutes) {
+        let text = match in_words(&self.rollout.unaccounted(vs)) {
+            Some(routes) => format!("{missing}; left unchanged: {routes}"),
+            None => format!(
+                "{missing}; no other route sends to another version than {}, so nothing is left to restore there",
+                self.rollout.stable
+            ),
+        };
+        let text = format!("virtualservice {}: {text}", vs.full_name());
+        (self.emit)(EventKind::Warning { text });
     }
 
     /// Reads the object once more: what counts is what the server has, not what it answered.
@@ -254,6 +323,11 @@ impl Restore<'_> {
     /// The object is not what it was: may it still be restored, and from which state?
     fn reconsider(&mut self, vs: VirtualService) -> Result<Next, RollbackError> {
         let initiator = self.request.initiator;
+        if let Initiator::Person { any_run: false, .. } = initiator
+            && let Some(run) = self.other_run(&vs)
+        {
+            return Err(RollbackError::OtherRun(run));
+        }
         match (compare(&self.rollout, &vs), initiator) {
             (Observed::InSync, _) => {}
             // A promote or pause came between: rolling back goes first.
@@ -267,21 +341,24 @@ impl Restore<'_> {
                 let drift = Box::new(drift);
                 return Err(RollbackError::Drifted { manager, drift });
             }
-            (Observed::HolderChanged(_), Initiator::Person) | (Observed::Drifted { .. }, _) => {
+            (Observed::HolderChanged(_), Initiator::Person { .. })
+            | (Observed::Drifted { .. }, _) => {
+                let any_run = matches!(initiator, Initiator::Person { any_run: true, .. });
                 if let Ok(Some(shown)) = Rollout::read(&vs)
-                    && (shown.run == self.rollout.run || initiator == Initiator::Person)
+                    && (shown.run == self.rollout.run || any_run)
                 {
                     self.rollout = shown;
                 }
             }
-            (Observed::Deleted, _) => {
-                return Err(RollbackError::Impossible(format!(
-                    "virtualservice {} was deleted",
-                    vs.full_name()
-                )));
-            }
+            (Observed::Deleted, _) => return Err(RollbackError::Deleted(vs.full_name())),
         }
         Ok(Next::Again(vs))
+    }
+
+    /// The run in progress on `vs`, if it is another.
+    fn other_run(&self, vs: &VirtualService) -> Option<String> {
+        let shown = Rollout::read(vs).ok().flatten()?;
+        (shown.run != self.rollout.run).then_some(shown.run)
     }
 
     /// The rollout is over on the object already.
@@ -305,4 +382,27 @@ impl Restore<'_> {
             _ => Err(RollbackError::Ended(Box::new(last))),
         }
     }
+}
+
+/// The most routes that are named one by one.
+const NAMED: usize = 3;
+
+/// Routes with their weights, in words.
+fn in_words(routes: &[&Route]) -> Option<String> {
+    let named: Vec<_> = routes
+        .iter()
+        .take(NAMED)
+        .map(|route| {
+            let weights = route.weights().into_iter();
+            let weights: Vec<_> = weights
+                .map(|weight| weight.unwrap_or(0).to_string())
+                .collect();
+            format!("{route} has weights {}", weights.join("/"))
+        })
+        .collect();
+    let more = match routes.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    (!named.is_empty()).then(|| format!("{}{more}", named.join(", ")))
 }

@@ -17,7 +17,8 @@ use super::rollback::{Extent, Restored, RollbackError, RollbackRequest, roll_bac
 use crate::cluster::ErrorKind;
 use crate::istio::VirtualService;
 use crate::rollout::{
-    Companion, Drift, EventKind, Group, LastRollout, Outcome, Rollout, VersionCounts, route_of,
+    Companion, Drift, EventKind, Group, LastRollout, Outcome, Rollout, RouteChange, VersionCounts,
+    route_of,
 };
 
 /// How long the next object waits for the one before it.
@@ -63,7 +64,9 @@ impl GroupNotRestored {
         let worst = at(&|error| {
             matches!(
                 error,
-                RollbackError::Impossible(_) | RollbackError::OutOfTime(_)
+                RollbackError::Impossible(_)
+                    | RollbackError::OutOfTime(_)
+                    | RollbackError::Deleted(_)
             )
         });
         let place = worst
@@ -71,7 +74,11 @@ impl GroupNotRestored {
             .or_else(|| at(&|error| matches!(error, RollbackError::Drifted { .. })));
         let left = self.0.swap_remove(place.unwrap_or(0));
         match left.error {
-            RollbackError::Impossible(_) | RollbackError::OutOfTime(_) if !self.0.is_empty() => {
+            RollbackError::Impossible(_)
+            | RollbackError::OutOfTime(_)
+            | RollbackError::Deleted(_)
+                if !self.0.is_empty() =>
+            {
                 RollbackError::Impossible(text)
             }
             RollbackError::Impossible(_) | RollbackError::OutOfTime(_) if !left.is_lead => {
@@ -186,7 +193,7 @@ async fn restore_group(
     if changes.is_empty() {
         changes = restored.changes;
     }
-    changes.extend(done.into_iter().flatten().flat_map(|one| one.changes));
+    changes.extend(done.into_iter().flatten().flatten());
     Ok(Restored {
         vs: restored.vs,
         changes,
@@ -210,7 +217,35 @@ async fn restore_companion(
     companion: &Companion,
     seen: Option<VirtualService>,
     emit: &Mutex<&mut Emit<'_>>,
-) -> Result<Restored, NotRestored> {
+) -> Result<Vec<RouteChange>, NotRestored> {
+    let restored = try_restore_companion(request, lead, rollout, companion, seen, emit).await;
+    let text = match restored {
+        // An object that is gone has taken its routes with it.
+        Err(NotRestored {
+            error: error @ RollbackError::Deleted(_),
+            ..
+        }) => format!("{error}, so nothing is left to restore there"),
+        Err(NotRestored {
+            object,
+            error: RollbackError::Impossible(why),
+            ..
+        }) if request.initiator.forgets() => {
+            format!("virtualservice {object} is left unchanged: {why}")
+        }
+        restored => return restored,
+    };
+    shared(emit)(EventKind::Warning { text });
+    Ok(Vec::new())
+}
+
+async fn try_restore_companion(
+    request: &RollbackRequest<'_>,
+    lead: &VirtualService,
+    rollout: &Rollout,
+    companion: &Companion,
+    seen: Option<VirtualService>,
+    emit: &Mutex<&mut Emit<'_>>,
+) -> Result<Vec<RouteChange>, NotRestored> {
     let own = rollout.of_companion(lead, companion);
     let not_restored = |vs: Option<VirtualService>, error| NotRestored {
         object: companion.object.to_string(),
@@ -226,7 +261,10 @@ async fn restore_companion(
             .map_err(|error| not_restored(None, error))?,
     };
     if let Some(answer) = nothing_to_do(companion, &own, &vs) {
-        return answer.map_err(|error| not_restored(Some(vs), error));
+        return match answer {
+            Ok(()) => Ok(Vec::new()),
+            Err(error) => Err(not_restored(Some(vs), error)),
+        };
     }
     let before = vs.clone();
     let restored = roll_back(request, Extent::InGroup, vs, &own, &mut shared(emit)).await;
@@ -234,7 +272,7 @@ async fn restore_companion(
     for change in &mut restored.changes {
         change.route = route_of(&change.route, &before);
     }
-    Ok(restored)
+    Ok(restored.changes)
 }
 
 /// What is to be said of a companion that must not, or need not, be written to.
@@ -242,20 +280,17 @@ fn nothing_to_do(
     companion: &Companion,
     own: &Rollout,
     vs: &VirtualService,
-) -> Option<Result<Restored, RollbackError>> {
+) -> Option<Result<(), RollbackError>> {
     let state = Rollout::read(vs);
     let is_original = || {
         own.original_on(vs)
             .is_ok_and(|desired| desired.is_exactly(vs))
     };
-    let as_it_is = || Restored {
-        vs: vs.clone(),
-        changes: Vec::new(),
-        took: Duration::ZERO,
-    };
     if companion.uid != vs.uid() {
-        return Some(if is_original() && state == Ok(None) {
-            Ok(as_it_is())
+        // Recreated with its original weights, or with none for the canary.
+        let is_at_rest = is_original() || own.unaccounted_of_all(vs).is_empty();
+        return Some(if is_at_rest && state == Ok(None) {
+            Ok(())
         } else {
             Err(RollbackError::Impossible(
                 "it was deleted and recreated since the rollout began; its weights are left unchanged".into(),
@@ -270,7 +305,7 @@ fn nothing_to_do(
         Ok(None) => {
             let last = LastRollout::of_run(vs, &own.run);
             let back = last.is_some_and(|e| matches!(e.outcome, Outcome::RolledBack(_)));
-            (back && is_original()).then(|| Ok(as_it_is()))
+            (back && is_original()).then_some(Ok(()))
         }
         Ok(Some(_)) | Err(_) => None,
     }
@@ -293,7 +328,7 @@ async fn read(
         match attempts.next(&error) {
             Some(pause) => tokio::time::sleep(pause).await,
             None if error.kind == ErrorKind::Missing => {
-                return Err(RollbackError::Impossible(error.to_string()));
+                return Err(RollbackError::Deleted(object.to_string()));
             }
             None => return Err(RollbackError::OutOfTime(error)),
         }

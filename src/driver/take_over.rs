@@ -28,19 +28,22 @@ pub async fn take_over(
     let (metrics, versions, guard) = survey.await?;
     let (now, holder) = (context.clock.now(), context.holder());
     let (mut before, mut drifted) = (None, None);
-    let changed = change(context, name, |vs, rollout| {
-        before = Some(rollout.clone());
-        drifted = match compare(&rollout, vs) {
-            Observed::Drifted { manager, drift } => Some((manager, drift)),
-            _ => None,
-        };
-        let mut intent = decide(vs, rollout)?;
-        if let Intent::State(next) = &mut intent {
-            next.holder.clone_from(&holder);
-            // The step's deadline starts anew: the time without a driver is not the canary's fault.
-            next.since = now;
-        }
-        Ok(Some(intent))
+    let changed = context.unless_interrupted(async |context| {
+        change(context, name, |vs, rollout| {
+            before = Some(rollout.clone());
+            drifted = match compare(&rollout, vs) {
+                Observed::Drifted { manager, drift } => Some((manager, drift)),
+                _ => None,
+            };
+            let mut intent = decide(vs, rollout)?;
+            if let Intent::State(next) = &mut intent {
+                next.holder.clone_from(&holder);
+                // The step's deadline starts anew: the time without a driver is not the canary's fault.
+                next.since = now;
+            }
+            Ok(Some(intent))
+        })
+        .await
     });
     let (group, intent, before) = match changed.await {
         Ok(Changed {
@@ -60,9 +63,9 @@ pub async fn take_over(
     };
     let (rollout, first) = match intent {
         Intent::State(rollout) | Intent::RestoreRest(rollout) => (*rollout, Action::Wait),
-        Intent::Complete(rollout, last) | Intent::Restore(rollout, last) => {
-            (*rollout, Action::Leave(last.outcome))
-        }
+        Intent::Complete(rollout, last)
+        | Intent::Restore(rollout, last)
+        | Intent::RestoreAndForget(rollout, last) => (*rollout, Action::Leave(last.outcome)),
     };
     let vs = group.lead.clone();
     if let Some((manager, drift)) = drifted {
@@ -101,6 +104,7 @@ async fn survey(
     let mut versions = VersionFacts::read(context, &rollout).await?;
     let (plan, targets) = (&rollout.plan, &versions.targets);
     versions.history = past_of(context, plan, targets, PastTime::of(&rollout)).await?;
+    context.actor.known().await;
     let guard = lock(context, &vs, &rollout.run).await?;
     Ok((metrics, versions, guard))
 }

@@ -2,11 +2,12 @@
 
 use json_patch::PatchOperation;
 
-use super::rollback::{Initiator, RollbackRequest};
+use super::rollback::{Initiator, RollbackError, RollbackRequest};
 use super::rollback_group::{GroupNotRestored, NotRestored, roll_back_group};
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::istio::{VirtualService, shift};
+use crate::istio::{AnnotationEdit, DesiredRoutes, VirtualService, shift};
+use crate::plan::shell_word;
 use crate::rollout::{Cause, Group, Rollout};
 use crate::signals::Signals;
 
@@ -69,19 +70,45 @@ pub fn rollback_failed(vs: &VirtualService, error: GroupNotRestored) -> CommandE
 /// to the routes, but without the tests that guard ours.
 fn by_hand(left: &NotRestored) -> String {
     let (namespace, name) = left.object.split_once('/').unwrap_or_default();
-    let patch = left.vs.as_ref().and_then(|vs| {
-        let desired = left.rollout.original_on(vs).ok()?;
-        shift(vs, &desired, &[]).ok()
-    });
+    let abort = format!("kubectl canary abort {name} -n {namespace}");
+    let edit = || format!("kubectl edit virtualservice {name} -n {namespace}");
+    let Some(vs) = &left.vs else {
+        return edit();
+    };
+    let patch = match left.rollout.original_on(vs) {
+        Ok(desired) => patch_command(vs, &desired, &[]),
+        // The rules for testers go first, and with them the places that a patch would name.
+        Err(_) if left.rollout.plan.testers.is_some() => None,
+        Err(_) => patch_command(vs, &left.rollout.original_of_unaccounted(vs), &[]),
+    };
+    let by_hand = patch.unwrap_or_else(edit);
+    match left.error {
+        RollbackError::Impossible(_) => {
+            format!("{by_hand}, then {abort}; or {abort} --forget, which leaves it as it is")
+        }
+        _ => by_hand,
+    }
+}
+
+/// The kubectl command that makes the routes and annotations of `vs` what is wanted, if anything is to be
+/// changed.
+pub(super) fn patch_command(
+    vs: &VirtualService,
+    desired: &DesiredRoutes,
+    annotations: &[(&'static str, AnnotationEdit)],
+) -> Option<String> {
+    let patch = shift(vs, desired, annotations).ok()?;
     let changes: Vec<_> = patch
+        .0
         .into_iter()
-        .flat_map(|patch| patch.0)
         .filter(|operation| !matches!(operation, PatchOperation::Test(_)))
         .collect();
-    match serde_json::to_string(&changes) {
-        Ok(changes_as_json) if !changes.is_empty() => format!(
-            "kubectl patch virtualservice {name} -n {namespace} --type=json -p '{changes_as_json}'"
-        ),
-        _ => format!("kubectl edit virtualservice {name} -n {namespace}"),
-    }
+    let json = serde_json::to_string(&changes).ok()?;
+    let (name, namespace) = (vs.name(), vs.namespace());
+    (!changes.is_empty()).then(|| {
+        format!(
+            "kubectl patch virtualservice {name} -n {namespace} --type=json -p {}",
+            shell_word(&json)
+        )
+    })
 }

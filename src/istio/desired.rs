@@ -1,13 +1,13 @@
 //! What the chosen routes of an object shall be: their weights, and what a rollout adds to them for a time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
 use super::destination::{Destination, Host};
 use super::difference::RouteDifference;
 use super::route::{Route, RouteId, RouteKind, RouteRef};
-use super::split::{Split, Weights, route_alike};
+use super::split::{Split, Weights, in_force, route_alike};
 use super::tester_rules::TesterRules;
 use super::virtual_service::VirtualService;
 use crate::plan::{Exposure, Percent, Testers};
@@ -19,6 +19,8 @@ pub struct DesiredRoutes {
     pub routes: Vec<DesiredRoute>,
     /// The rules for testers; `None` where the rollout has none.
     pub testers: Option<TesterRules>,
+    /// Whether the rollout mirrors at any step.
+    pub mirrors: bool,
 }
 
 /// What one chosen route shall be.
@@ -121,12 +123,21 @@ impl DesiredRoutes {
     /// Draws the shape for those of the chosen routes that `vs` still has.
     pub(crate) fn of_rest(vs: &VirtualService, splits: &[Split], target: &RouteTarget<'_>) -> Self {
         let index = Index::of(vs);
-        let mut routes = Vec::with_capacity(splits.len());
+        let pairs = splits
+            .iter()
+            .filter_map(|split| Some((split, index.find(split, target.canary)?)));
+        Self::of_pairs(vs, pairs, target)
+    }
+
+    /// Draws the shape for routes of `vs`, each taken for the chosen one beside it.
+    pub(crate) fn of_pairs<'a>(
+        vs: &VirtualService,
+        pairs: impl Iterator<Item = (&'a Split, &'a Route)>,
+        target: &RouteTarget<'_>,
+    ) -> Self {
+        let mut routes = Vec::new();
         let mut rules = Vec::new();
-        for split in splits {
-            let Some(route) = index.find(split, target.canary) else {
-                continue;
-            };
+        for (split, route) in pairs {
             let rule = vs.rule(route.at);
             let canary = canary_of(vs, rule, split, target.canary);
             let is_http = route.at.kind == RouteKind::Http;
@@ -165,7 +176,11 @@ impl DesiredRoutes {
             .testers
             .as_ref()
             .map(|target| TesterRules::new(target.run, rules));
-        Self { routes, testers }
+        Self {
+            routes,
+            testers,
+            mirrors: target.mirrors,
+        }
     }
 
     /// What of `vs` is not as it shall be, as far as requests notice.
@@ -176,6 +191,36 @@ impl DesiredRoutes {
             form.difference(route, vs.rule(form.at))
         });
         of_routes.or_else(|| self.testers.as_ref()?.difference(vs))
+    }
+
+    /// The routes of `vs` that are neither drawn here nor rules for testers of this run, and send to another
+    /// version than `stable`; where a mirror is drawn, also those that mirror to one.
+    pub(crate) fn unaccounted<'vs>(
+        &self,
+        vs: &'vs VirtualService,
+        (stable, canary): (&Destination, &Destination),
+    ) -> Vec<&'vs Route> {
+        let drawn: HashSet<_> = self.routes.iter().map(|route| route.at).collect();
+        let rules = self.testers.as_ref().map(|testers| testers.places(vs));
+        let rules = rules.unwrap_or_default();
+        let is_other = |version: &Destination| {
+            [&stable.host, &canary.host].contains(&&version.host) && !version.same_version(stable)
+        };
+        let sends = |route: &Route| {
+            let weights = in_force(&route.weights());
+            let mut sent = route.targets.iter().zip(weights);
+            sent.any(|(target, weight)| weight > Some(0) && is_other(&target.destination))
+        };
+        let mirrors = |route: &Route| {
+            let mirror = vs.rule(route.at).get("mirror");
+            mirror.is_some_and(|to| is_other(&Destination::read(to, vs.namespace())))
+        };
+        let is_rule = |at: RouteRef| at.kind == RouteKind::Http && rules.contains(&at.index);
+        let routes = vs.routes().iter();
+        routes
+            .filter(|route| !drawn.contains(&route.at) && !is_rule(route.at))
+            .filter(|route| sends(route) || self.mirrors && mirrors(route))
+            .collect()
     }
 
     /// Whether `vs` is as it shall be, down to weights that are absent.

@@ -30,7 +30,7 @@ pub(crate) use desired::{DesiredRoutes, MissingRoutes};
 pub(crate) use desired::{RouteTarget, TesterTarget};
 pub(crate) use destination::{Destination, Host};
 pub use difference::RouteDifference;
-pub(crate) use patch::{AnnotationEdit, TooLarge, shift};
+pub(crate) use patch::{AnnotationEdit, TooLarge, shift, shift_as_it_is};
 pub(crate) use route::{Route, RouteKind, Target};
 pub use select_versions::{Selection, select_versions};
 pub(crate) use split::in_force;

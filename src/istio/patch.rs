@@ -60,6 +60,20 @@ fn remove(path: String) -> PatchOperation {
     })
 }
 
+/// The same, only while all of the spec is as it is now: for a change that rests on what is not in it.
+///
+/// # Errors
+/// As [`shift`].
+pub fn shift_as_it_is(
+    vs: &VirtualService,
+    desired: &DesiredRoutes,
+    annotations: Annotations<'_>,
+) -> Result<Patch, TooLarge> {
+    let mut patch = shift(vs, desired, annotations)?;
+    patch.0.insert(0, test("/spec".into(), vs.spec().clone()));
+    Ok(patch)
+}
+
 /// The patch that takes `vs` from exactly what it is to the new shape and annotations.
 ///
 /// Routes that do not change are still tested, since the state that is written speaks of them.
@@ -263,6 +277,7 @@ mod tests {
         DesiredRoutes {
             routes: vec![desired],
             testers: None,
+            mirrors: false,
         }
     }
 
@@ -336,6 +351,7 @@ mod tests {
         let many = DesiredRoutes {
             routes: vec![one(&vs, &[Some(99), Some(1)]); 2001],
             testers: None,
+            mirrors: false,
         };
         assert!(
             shift(&vs, &many, &[])

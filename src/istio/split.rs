@@ -1,5 +1,6 @@
 //! How one route's weight is divided between stable and canary.
 
+use super::destination::Destination;
 use super::route::{Route, RouteId, RouteKind};
 use super::virtual_service::VirtualService;
 use crate::plan::Percent;
@@ -317,6 +318,24 @@ impl Split {
         let as_it_was = route.id == self.id && route.targets.len() == destinations;
         let grown = route.base_id == self.id && route.targets.len() == destinations + 1;
         route.at.kind == self.kind && (as_it_was || self.adds() && grown)
+    }
+
+    /// Whether `route` may be this route after it was renamed or its match was changed: the two versions
+    /// stand where they stood, among as many destinations.
+    pub(crate) fn resembles(
+        &self,
+        route: &Route,
+        (stable, canary): (&Destination, &Destination),
+    ) -> bool {
+        let is = |place: usize, version: &Destination| {
+            let target = route.targets.get(place);
+            target.is_some_and(|target| target.destination.same_version(version))
+        };
+        let destinations = self.original.len() + usize::from(self.adds());
+        route.at.kind == self.kind
+            && route.targets.len() == destinations
+            && is(self.stable, stable)
+            && is(self.canary, canary)
     }
 
     /// The route in `vs`, if it still exists.

@@ -21,7 +21,8 @@ impl Intent {
             Self::State(rollout)
             | Self::Complete(rollout, _)
             | Self::Restore(rollout, _)
-            | Self::RestoreRest(rollout) => rollout,
+            | Self::RestoreRest(rollout)
+            | Self::RestoreAndForget(rollout, _) => rollout,
         }
     }
 
@@ -38,6 +39,9 @@ impl Intent {
             Self::Complete(_, last) => Self::Complete(rollout.clone(), of_companion(last)),
             Self::Restore(_, last) => Self::Restore(rollout.clone(), of_companion(last)),
             Self::RestoreRest(_) => Self::RestoreRest(rollout),
+            Self::RestoreAndForget(_, last) => {
+                Self::RestoreAndForget(rollout.clone(), of_companion(last))
+            }
         }
     }
 

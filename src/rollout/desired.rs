@@ -3,7 +3,7 @@
 use super::segment::Phase;
 use super::state::Rollout;
 use crate::istio::{
-    DesiredRoutes, MissingRoutes, RouteTarget, Split, TesterTarget, VirtualService, Weights,
+    DesiredRoutes, MissingRoutes, Route, RouteTarget, Split, TesterTarget, VirtualService, Weights,
 };
 use crate::plan::{Exposure, Percent};
 
@@ -56,6 +56,17 @@ impl Rollout {
             &self.routes,
             &self.target(&weights, false, Exposure::NONE, false),
         )
+    }
+
+    /// What these routes of `vs` were before the rollout, each taken for the chosen one beside it.
+    pub(super) fn original_of(
+        &self,
+        vs: &VirtualService,
+        pairs: &[(&Split, &Route)],
+    ) -> DesiredRoutes {
+        let weights = |split: &Split| split.original.clone();
+        let target = self.target(&weights, false, Exposure::NONE, false);
+        DesiredRoutes::of_pairs(vs, pairs.iter().copied(), &target)
     }
 
     fn desired_routes(

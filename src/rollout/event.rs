@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::companion::ObjectName;
 use super::foreign_change::Drift;
 use super::metrics_outage::Unusable;
 use super::outcome::{Cause, Outcome};
@@ -47,11 +48,16 @@ pub struct Event {
 impl Event {
     /// What happened in run `run` on `vs`, now.
     pub fn new(at: Timestamp, vs: &VirtualService, run: &str, event: EventKind) -> Self {
+        Self::of_object(at, &ObjectName::of(vs), run, event)
+    }
+
+    /// The same for an object that could not be read.
+    pub fn of_object(at: Timestamp, object: &ObjectName, run: &str, event: EventKind) -> Self {
         Self {
             version: 1,
             at,
-            namespace: vs.namespace().to_owned(),
-            name: vs.name().to_owned(),
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
             run: run.to_owned(),
             event,
         }

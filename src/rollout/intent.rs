@@ -13,7 +13,7 @@ use super::last_rollout::{LAST, LastRollout};
 use super::state::{ROLLOUT, Rollout, RolloutError};
 use crate::istio::{
     AnnotationEdit, DesiredRoutes, MissingRoutes, TooLarge, VirtualService, Weights, in_force,
-    shift,
+    shift, shift_as_it_is,
 };
 
 /// What the object shall become.
@@ -28,6 +28,9 @@ pub enum Intent {
     /// The original weights of those chosen routes that are still there. The state stays, for another process
     /// has to look after the others, be they routes or objects.
     RestoreRest(Box<Rollout>),
+    /// The original weights of those chosen routes that are still there, and the rollout over: of the others
+    /// nothing is left to restore.
+    RestoreAndForget(Box<Rollout>, LastRollout),
 }
 
 /// Why a write cannot even be attempted.
@@ -50,7 +53,9 @@ impl Intent {
             Self::State(rollout) => rollout.desired_on(vs),
             Self::Complete(rollout, _) => rollout.promoted_on(vs),
             Self::Restore(rollout, _) => rollout.original_on(vs),
-            Self::RestoreRest(rollout) => Ok(rollout.original_of_rest(vs)),
+            Self::RestoreRest(rollout) | Self::RestoreAndForget(rollout, _) => {
+                Ok(rollout.original_of_rest(vs))
+            }
         }
     }
 
@@ -62,10 +67,12 @@ impl Intent {
                 // from none at all. What that one left there does, to a process that is late.
                 vec![(ROLLOUT, state), (LAST, AnnotationEdit::Keep)]
             }
-            Self::Complete(_, last) | Self::Restore(_, last) => vec![
-                (ROLLOUT, AnnotationEdit::Remove),
-                (LAST, AnnotationEdit::Set(last.to_annotation())),
-            ],
+            Self::Complete(_, last) | Self::Restore(_, last) | Self::RestoreAndForget(_, last) => {
+                vec![
+                    (ROLLOUT, AnnotationEdit::Remove),
+                    (LAST, AnnotationEdit::Set(last.to_annotation())),
+                ]
+            }
             Self::RestoreRest(_) => vec![(ROLLOUT, AnnotationEdit::Keep)],
         })
     }
@@ -75,7 +82,10 @@ impl Intent {
     pub fn attempted_at(&self, before: &Rollout, now: Timestamp) -> Self {
         match self {
             Self::State(next) => Self::State(Box::new(next.in_force_at(before, now))),
-            Self::Complete(..) | Self::Restore(..) | Self::RestoreRest(_) => self.clone(),
+            Self::Complete(..)
+            | Self::Restore(..)
+            | Self::RestoreRest(_)
+            | Self::RestoreAndForget(..) => self.clone(),
         }
     }
 
@@ -84,7 +94,12 @@ impl Intent {
     /// # Errors
     /// If it cannot be made, see [`WriteError`].
     pub fn patch(&self, vs: &VirtualService) -> Result<Patch, WriteError> {
-        Ok(shift(vs, &self.desired_on(vs)?, &self.annotations()?)?)
+        let (desired, annotations) = (self.desired_on(vs)?, self.annotations()?);
+        Ok(match self {
+            // That nothing is left to restore is true of the routes as they are now.
+            Self::RestoreAndForget(..) => shift_as_it_is(vs, &desired, &annotations)?,
+            _ => shift(vs, &desired, &annotations)?,
+        })
     }
 
     /// Whether `vs` is what is intended.
@@ -105,7 +120,10 @@ impl Intent {
 
     /// Whether `vs` has the intended weights, and nothing else of ours, whatever its annotations say.
     pub fn has_weights(&self, vs: &VirtualService) -> bool {
-        let exact = matches!(self, Self::Restore(..) | Self::RestoreRest(_));
+        let exact = matches!(
+            self,
+            Self::Restore(..) | Self::RestoreRest(_) | Self::RestoreAndForget(..)
+        );
         self.desired_on(vs).is_ok_and(|desired| {
             if exact {
                 desired.is_exactly(vs)

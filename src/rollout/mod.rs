@@ -21,9 +21,11 @@ mod outcome;
 mod reason;
 mod reassert_limit;
 mod record;
+mod salvage;
 mod segment;
 mod state;
 mod stuck;
+mod unaccounted;
 
 pub use action::{Action, StopAt};
 pub(crate) use action::{enter, next_step};

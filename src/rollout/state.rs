@@ -93,7 +93,7 @@ pub struct Rollout {
 pub enum RolloutError {
     /// It does not parse, or contradicts itself.
     #[error(
-        "the rollout state on virtualservice {object} is damaged: {why} (try: set the weights manually, then kubectl annotate virtualservice {name} -n {namespace} {ROLLOUT}-)"
+        "the rollout state on virtualservice {object} is damaged: {why} (try: kubectl canary abort {name} -n {namespace}, which prints how to restore the weights by hand)"
     )]
     Damaged {
         /// `namespace/name`.
@@ -184,7 +184,7 @@ impl Rollout {
         Ok(Some(rollout))
     }
 
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         if self.step >= self.plan.step_count() {
             return Err(format!(
                 "it is at step {} of {}",

@@ -103,6 +103,7 @@ impl<'a> RequestContext<'a> {
                 ApiRoute::Object(target) => target.kind.plural,
                 ApiRoute::Proxy(_) => "services/proxy",
                 ApiRoute::AccessReview => "selfsubjectaccessreviews",
+                ApiRoute::SelfReview => "selfsubjectreviews",
                 _ => "",
             };
             let user = self.user();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use kubectl_canary::clock::Clock;
@@ -10,11 +10,30 @@ use kubectl_canary::sandbox::{Served, World, fixtures};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kubectl-canary");
+
 /// The shop, with a kubeconfig to reach it.
 pub struct Shop {
     pub world: World,
     served: Served,
     folder: tempfile::TempDir,
+}
+
+/// The program while it runs.
+pub struct Running(Child);
+
+impl Running {
+    /// Sends it a signal and waits for its end.
+    pub async fn signal(self, name: &str) -> Ran {
+        let process = self.0.id().expect("it runs").to_string();
+        let sent = std::process::Command::new("kill")
+            .args(["-s", name, &process])
+            .status();
+        assert!(sent.unwrap().success());
+        let ended = tokio::time::timeout(Duration::from_secs(60), self.0.wait_with_output());
+        let ended = ended.await.expect("the program ends within a minute");
+        ended.unwrap().into()
+    }
 }
 
 /// How a run of the program went.
@@ -77,7 +96,11 @@ impl Shop {
 
     /// The program with these words, not started yet; it is killed when nobody waits for it any more.
     pub fn program(&self, line: &str, more: &[String]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-canary"));
+        self.command(PROGRAM, line, more)
+    }
+
+    fn command(&self, program: &str, line: &str, more: &[String]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(line.split(' '))
             .args(more)
@@ -86,6 +109,38 @@ impl Shop {
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command
+    }
+
+    /// Begins to run the program with these words, and lets it come as far as its first call.
+    pub async fn spawn(&self, line: &str, more: &[String]) -> Running {
+        self.begin(self.program(line, more)).await
+    }
+
+    /// The same as `nohup` does it.
+    pub async fn spawn_ignoring_hangup(&self, line: &str, more: &[String]) -> Running {
+        let script = r#"trap "" HUP; exec "$0" "$@""#;
+        let mut command = self.command("sh", "-c", &[script.to_owned(), PROGRAM.to_owned()]);
+        command.args(line.split(' ')).args(more);
+        self.begin(command).await
+    }
+
+    async fn begin(&self, mut command: Command) -> Running {
+        let before = self.world.calls().len();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        self.until(|shop| shop.world.calls().len() > before).await;
+        Running(child)
+    }
+
+    async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
+        while !holds(self) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "it never came to that"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Runs the program with these words and waits for its end.
@@ -108,15 +163,15 @@ impl Shop {
         traffic.version("shop", "reviews-v2").fails(0.5);
     }
 
+    /// The canary's weight on the first route.
+    pub fn canary(&self) -> u64 {
+        let weight = &self.reviews()["spec"]["http"][0]["route"][1]["weight"];
+        weight.as_u64().unwrap_or(0)
+    }
+
     /// Waits until the canary has this weight on the first route.
     pub async fn until_canary_has(&self, weight: u64) {
-        let reached = async {
-            while self.reviews()["spec"]["http"][0]["route"][1]["weight"] != weight {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let reached = tokio::time::timeout(Duration::from_secs(30), reached).await;
-        assert!(reached.is_ok(), "the canary never had weight {weight}");
+        self.until(|shop| shop.canary() == weight).await;
     }
 
     /// The VirtualService as it is now.

@@ -8,6 +8,8 @@ mod dry_run;
 mod formats;
 mod harness;
 mod output;
+mod refusals;
+mod secrets;
+mod signals;
 #[cfg(unix)]
 mod unprinted_result;
-mod secrets;

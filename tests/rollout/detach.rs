@@ -80,9 +80,9 @@ async fn run_pod(shop: &Shop, job: &Value, pod: &str) -> Result<Carried, Command
     let text = template["metadata"]["annotations"][key].as_str().unwrap();
     file.write_all(text.as_bytes()).unwrap();
     args.rollout.filename = Some(file.path().into());
-    let run = args.detach.run.clone().unwrap();
+    let begin_by = args.detach.begin_by.unwrap();
     shop.act(&format!("job@{pod}"), Signals::none(), async |context| {
-        commands::carry_on(context, &args, &run).await
+        commands::carry_on(context, &args, begin_by).await
     })
     .await
 }

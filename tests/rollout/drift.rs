@@ -355,7 +355,7 @@ async fn abort_restores_what_is_left_where_a_chosen_route_is_gone_and_says_that_
     .await;
     assert_eq!(finish.outcome, Outcome::Drifted);
     let failed = shop.abort("bob@desk").await.unwrap_err().to_string();
-    let expected = "rollback FAILED: 1 of the 2 chosen routes were deleted or send elsewhere now; the other chosen routes have their original weights again; traffic of virtualservice shop/reviews needs manual attention";
+    let expected = "rollback FAILED: 1 of the 2 chosen routes were deleted or send elsewhere now; the other chosen routes have their original weights again; http[renamed] has weights 90/10 and may be one of them; traffic of virtualservice shop/reviews needs manual attention";
     assert!(failed.starts_with(expected), "{failed}");
     let spec = shop.spec();
     assert_eq!(spec["http"][0], shop.before["http"][0]);

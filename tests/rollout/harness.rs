@@ -1,5 +1,6 @@
 //! The stage that the tests play on: the shop, its processes, a recorder of events.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -7,10 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use jsonschema::Validator;
 use kubectl_canary::clock::Clock;
 use kubectl_canary::cluster::Cluster;
-use kubectl_canary::commands::{self, Abort, Promote, Resume, RolloutArgs, Start};
+use kubectl_canary::commands::{self, Abort, Aborted, Promote, Resume, RolloutArgs, Start};
 use kubectl_canary::driver::Finish;
 use kubectl_canary::istio::VirtualService;
-use kubectl_canary::plan::{AnalysisKind, HumanDuration, OnStuck, Options};
+use kubectl_canary::plan::{AnalysisKind, OnStuck, Options};
 use kubectl_canary::report::Document;
 use kubectl_canary::rollout::{Event, EventKind, Observed, Rollout, compare};
 use kubectl_canary::sandbox::{Call, Setup, World, fixtures};
@@ -27,6 +28,7 @@ pub struct Shop {
     pub world: World,
     pub events: Arc<Mutex<Vec<Event>>>,
     pub before: Value,
+    acts: Arc<AtomicUsize>,
 }
 
 /// What a command that drives or moves a rollout comes to.
@@ -69,6 +71,7 @@ impl Shop {
             world,
             events: Arc::default(),
             before,
+            acts: Arc::default(),
         }
     }
 
@@ -245,7 +248,12 @@ impl Shop {
             namespace: "shop".into(),
             clock: self.world.clock().clone(),
             actor: actor.into(),
-            run: format!("run-of-{actor}-{}", self.world.clock().now()),
+            // Not by the time: two runs may begin at the same.
+            run: format!(
+                "run-of-{}-{}",
+                actor.replace(|char: char| !char.is_ascii_alphanumeric(), "-"),
+                self.acts.fetch_add(1, Ordering::Relaxed)
+            ),
             observer: &mut observer,
             signals,
         };
@@ -326,16 +334,16 @@ impl Shop {
 
     /// `abort reviews`; nothing where nothing was left to do.
     pub async fn abort(&self, actor: &str) -> Result<Option<Finish>> {
-        let args = Abort {
-            name: "reviews".into(),
-            timeout: HumanDuration::minutes(1),
-        };
-        let (_, finish) = self
-            .act(actor, Signals::none(), async |context| {
-                commands::abort(context, &args).await
-            })
-            .await?;
-        Ok(finish)
+        let aborted = self.abort_with(actor, Abort::of("reviews"), Signals::none());
+        Ok(aborted.await?.finish())
+    }
+
+    /// `abort` with every argument.
+    pub async fn abort_with(&self, actor: &str, args: Abort, signals: Signals) -> Result<Aborted> {
+        self.act(actor, signals, async |context| {
+            commands::abort(context, &args).await
+        })
+        .await
     }
 }
 

@@ -256,9 +256,15 @@ async fn a_damaged_state_is_named_by_every_command() {
         (r#"{"version":1}"#, "missing field `run`"),
     ] {
         let expected = format!(
-            "the rollout state on virtualservice shop/reviews is damaged: {why} (try: set the weights manually, then kubectl annotate virtualservice reviews -n shop kubectl-canary.dev/rollout-)"
+            "the rollout state on virtualservice shop/reviews is damaged: {why} (try: kubectl canary abort reviews -n shop, which prints how to restore the weights by hand)"
         );
-        for said in said_to(state).await {
+        let mut said = said_to(state).await;
+        let aborted = said.pop().unwrap();
+        assert!(
+            aborted.starts_with(&format!("rollback FAILED: {expected}; ")),
+            "{aborted}"
+        );
+        for said in said {
             assert_eq!(said, expected);
         }
     }
@@ -266,11 +272,17 @@ async fn a_damaged_state_is_named_by_every_command() {
 
 #[tokio::test(start_paused = true)]
 async fn a_state_of_a_newer_version_is_left_to_the_newer_version() {
-    for said in said_to(r#"{"version":2,"steps":"as nobody knows them"}"#).await {
-        assert_eq!(
-            said,
-            "the rollout state on virtualservice shop/reviews has version 2, this kubectl canary reads up to 1 (try: the kubectl canary version that started the rollout)"
-        );
+    let expected = "the rollout state on virtualservice shop/reviews has version 2, this kubectl canary reads up to 1 (try: the kubectl canary version that started the rollout)";
+    let mut said = said_to(r#"{"version":2,"steps":"as nobody knows them"}"#).await;
+    let aborted = said.pop().unwrap();
+    for part in [
+        expected,
+        "(try: kubectl canary abort of the version that started the rollout)",
+    ] {
+        assert!(aborted.contains(part), "{aborted}");
+    }
+    for said in said {
+        assert_eq!(said, expected);
     }
 }
 

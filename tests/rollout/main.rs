@@ -1,5 +1,7 @@
 //! Rollouts on the embedded world, in virtual time: behaviours, one sentence a test name.
 
+mod abort;
+mod actor;
 mod additions;
 mod calls;
 mod companions;

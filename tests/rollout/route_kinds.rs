@@ -5,7 +5,7 @@ use std::time::Duration;
 use kubectl_canary::Signals;
 use kubectl_canary::commands::{self, Abort, Promote, Start};
 use kubectl_canary::istio::VirtualService;
-use kubectl_canary::plan::{HumanDuration, Options};
+use kubectl_canary::plan::Options;
 use kubectl_canary::rollout::{Cause, Outcome, Rollout};
 use kubectl_canary::sandbox::{Setup, fixtures};
 use serde_json::{Value, json};
@@ -189,14 +189,10 @@ async fn commands_on_the_root_find_the_delegate() {
     for expected in [true, false] {
         let aborted = shop
             .act("bob@desk", Signals::none(), async |context| {
-                let abort = Abort {
-                    name: "root".into(),
-                    timeout: HumanDuration::minutes(1),
-                };
-                commands::abort(context, &abort).await
+                commands::abort(context, &Abort::of("root")).await
             })
             .await;
-        assert_eq!(aborted.unwrap().1.is_some(), expected);
+        assert_eq!(aborted.unwrap().finish().is_some(), expected);
         shop.assert_restored();
     }
 }

@@ -1,8 +1,10 @@
-//! Ctrl-C and SIGTERM: safe traffic, soon.
+//! Ctrl-C, SIGTERM and SIGHUP: safe traffic, soon.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use kubectl_canary::cli::Exit;
+use kubectl_canary::commands::{self, Promote};
 use kubectl_canary::plan::{OnSignal, Options};
 use kubectl_canary::rollout::{Cause, Outcome, Phase};
 use kubectl_canary::sandbox::{ApiFault, PrometheusFault, Rule};
@@ -32,7 +34,7 @@ async fn a_signal_before_anything_moved_is_an_error_and_leaves_no_trace() {
         ("get", "leases"),
         ("create", "leases"),
     ] {
-        for signal in [Signal::Interrupt, Signal::Terminate] {
+        for signal in [Signal::Interrupt, Signal::Terminate, Signal::HangUp] {
             let shop = Shop::open().await;
             let slow = Rule::new(ApiFault::Slow(Duration::from_secs(4)));
             shop.world.faults().api(slow.on(verb).of(resource));
@@ -108,7 +110,7 @@ async fn a_signal_at_any_moment_restores_the_spec_within_seven_seconds() {
     for round in 0..50 {
         let shop = Shop::open().await;
         let millis = dice.below(25_000);
-        let signal = [Signal::Interrupt, Signal::Terminate][round % 2];
+        let signal = [Signal::Interrupt, Signal::Terminate, Signal::HangUp][round % 3];
         let at = shop.world.clock().now() + SignedDuration::from_millis(millis as i64);
         let ended = interrupted(&shop, brisk_with("1,10,50,100:30s"), millis, signal).await;
         let took = shop.world.clock().now().duration_since(at);
@@ -241,4 +243,80 @@ async fn the_first_signal_during_a_rollback_for_a_regression_does_not_give_it_up
     shop.assert_restored();
     let (_, outcome) = hopeless(true, 2).await;
     assert_eq!(outcome, Outcome::RollbackFailed);
+}
+
+/// `promote` or `pause`, with a signal a second after it began and while this goes wrong.
+async fn changed(shop: &Shop, command: &str, fault: Rule<ApiFault>) -> (Result, SignedDuration) {
+    tokio::select! {
+        ended = shop.start(brisk_with("10:10m,50:10m,100")) => panic!("{ended:?}"),
+        () = shop.until_weight(10) => {}
+    }
+    shop.world.faults().api(fault);
+    let (tell, heard) = signals();
+    let change = shop.act("bob@desk", heard, async |context| match command {
+        "pause" => commands::pause(context, "reviews").await,
+        command => {
+            let args = Promote {
+                name: "reviews".into(),
+                wait: command == "promote --wait",
+                ..Promote::default()
+            };
+            commands::promote(context, &args).await
+        }
+    });
+    let sender = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        tell.send(Signal::HangUp).unwrap();
+        shop.world.clock().now()
+    };
+    let (changed, at) = tokio::join!(change, sender);
+    let took = shop.world.clock().now().duration_since(at);
+    (changed.map(|(_, finish)| finish), took)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_has_changed_nothing_yet_ends_with_the_signal() {
+    for command in ["pause", "promote", "promote --wait"] {
+        let shop = Shop::open().await;
+        let hang = Rule::new(ApiFault::Hang { applied: false });
+        let (ended, took) = changed(&shop, command, hang.on("get").of("virtualservices")).await;
+        let error = ended.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "interrupted by SIGHUP before anything was changed"
+        );
+        assert_eq!(Exit::from(&error).code(), 129, "{command}");
+        assert!(
+            took < SignedDuration::from_millis(100),
+            "{command}: {took:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_whose_answer_is_lost_to_a_signal_is_called_unknown() {
+    for command in ["pause", "promote"] {
+        for applied in [true, false] {
+            let shop = Shop::open().await;
+            let hang = Rule::new(ApiFault::Hang { applied }).on("patch");
+            let (ended, took) = changed(&shop, command, hang).await;
+            let error = ended.unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "interrupted by SIGHUP, and the API server did not confirm it: traffic of virtualservice shop/reviews may have moved, or still move (try: kubectl canary status reviews -n shop)"
+            );
+            assert_eq!(Exit::from(&error).code(), 20);
+            assert!(took < SignedDuration::from_millis(2100), "{took:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_made_in_time_is_made_in_spite_of_a_signal() {
+    for (command, expected) in [("pause", Outcome::Held), ("promote", Outcome::StepPassed)] {
+        let shop = Shop::open().await;
+        let slow = Rule::new(ApiFault::Slow(Duration::from_secs(2))).on("patch");
+        let (ended, _) = changed(&shop, command, slow).await;
+        assert_eq!(ended.unwrap().outcome, expected);
+    }
 }

@@ -44,7 +44,7 @@ pub(crate) fn verb(method: &str, route: &ApiRoute<'_>, query: &QueryParams) -> &
     );
     let object = matches!(
         route,
-        ApiRoute::Object(_) | ApiRoute::Proxy(_) | ApiRoute::AccessReview
+        ApiRoute::Object(_) | ApiRoute::Proxy(_) | ApiRoute::AccessReview | ApiRoute::SelfReview
     );
     match method {
         "GET" if matches!(route, ApiRoute::Object(_)) && query.is_set("watch") => "watch",
@@ -92,7 +92,24 @@ pub(crate) fn perform(state: &mut WorldState, request: &Request<'_>) -> Result<R
             authorize(state, request, target)?;
             object(state, request, target)
         }
-        ApiRoute::AccessReview => Err(ApiStatus::method_not_allowed()),
+        ApiRoute::SelfReview if request.verb == "create" => {
+            let attempt = AccessAttempt {
+                user: request.user,
+                verb: request.verb,
+                group: "authentication.k8s.io",
+                resource: "selfsubjectreviews",
+                subresource: None,
+                namespace: None,
+                name: None,
+            };
+            if !state.access.allows(&attempt) {
+                return Err(ApiStatus::forbidden(&attempt));
+            }
+            let mut review = body(request)?;
+            review["status"] = json!({"userInfo": {"username": request.user}});
+            Ok(Reply::Json(201, review))
+        }
+        ApiRoute::AccessReview | ApiRoute::SelfReview => Err(ApiStatus::method_not_allowed()),
         ApiRoute::NoSuchResource => Err(ApiStatus::no_such_resource()),
         ApiRoute::Proxy(_) | ApiRoute::Prometheus(_) | ApiRoute::Unknown => {
             Err(ApiStatus::no_such_path())

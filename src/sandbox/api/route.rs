@@ -18,6 +18,8 @@ pub(crate) enum ApiRoute<'a> {
     Object(ResourcePath<'a>),
     /// A review of the caller's own rights.
     AccessReview,
+    /// Who the caller is.
+    SelfReview,
     /// A service reached through the API server.
     Proxy(ProxyTarget<'a>),
     /// Prometheus itself; only on the sandbox's own listener.
@@ -70,6 +72,9 @@ impl<'a> ApiRoute<'a> {
                 "selfsubjectaccessreviews",
             ] => {
                 return Self::AccessReview;
+            }
+            ["apis", "authentication.k8s.io", "v1", "selfsubjectreviews"] => {
+                return Self::SelfReview;
             }
             ["api", version, rest @ ..] => ("", *version, rest),
             ["apis", group, version, rest @ ..] => (*group, *version, rest),

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use kubectl_canary::Signals;
+use kubectl_canary::commands::Abort;
 use kubectl_canary::plan::{OnDrift, Options};
-use kubectl_canary::rollout::{Cause, Outcome, Reason};
+use kubectl_canary::rollout::{Cause, Outcome};
 use kubectl_canary::sandbox::{ApiFault, Rule};
+use serde_json::json;
 
 use super::harness::{Group, together};
 
@@ -155,17 +157,54 @@ async fn a_companion_that_is_deleted_is_noticed_and_the_others_go_back() {
         group.delete("storefront");
     };
     let (finish, ()) = tokio::join!(driver, editor);
-    let finish = finish.unwrap();
-    assert_eq!(finish.outcome, Outcome::RollbackFailed);
+    // Where there is no object, nothing is left to restore.
+    assert_eq!(finish.unwrap().outcome, Outcome::RolledBack(Cause::Drift));
+    let expected =
+        "virtualservice shop/storefront was deleted, so nothing is left to restore there";
     assert!(
-        matches!(
-            &finish.reasons[..],
-            [Reason::RollbackFailed { message }] if message.contains("shop/storefront")
-        ),
+        group.shop.warnings().iter().any(|text| text == expected),
         "{:?}",
-        finish.reasons
+        group.shop.warnings()
     );
+    assert_eq!(group.rollout("reviews"), None);
     for (name, before) in ["reviews", "partners"].into_iter().zip([0, 2]) {
         assert_eq!(group.spec(name), group.before[before], "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_companion_that_cannot_be_restored_any_more_keeps_no_rollout_for_ever() {
+    for (recreated, code) in [(None, 0), (Some([100, 0]), 0), (Some([80, 20]), 20)] {
+        let group = Group::open().await;
+        group
+            .killed_when("10:10m,100", |group| group.canary() == [10, 8, 20])
+            .await;
+        let mut old = group.object("storefront").raw().clone();
+        group.delete("storefront");
+        if let Some(weights) = recreated {
+            old["metadata"] = json!({"name": "storefront", "namespace": "shop"});
+            for (place, weight) in weights.iter().enumerate() {
+                old["spec"]["http"][1]["route"][place]["weight"] = (*weight).into();
+            }
+            old["spec"]["http"][1]["route"][2]["weight"] = 0.into();
+            group.shop.world.apply(old);
+        }
+        let aborted = group.abort("reviews").await;
+        match (&aborted, code) {
+            (Ok(Some(_)), 0) => {}
+            (Err(error), 20) => {
+                assert_eq!(kubectl_canary::cli::Exit::from(error).code(), 20);
+                let text = error.to_string();
+                assert!(text.contains("--forget"), "{text}");
+                let forget = Abort {
+                    forget: true,
+                    ..Abort::of("reviews")
+                };
+                group.abort_with(forget).await.unwrap().unwrap();
+            }
+            _ => panic!("{recreated:?}: {aborted:?}"),
+        }
+        assert_eq!(group.rollout("reviews"), None, "{recreated:?}");
+        assert_eq!(group.rollout("partners"), None, "{recreated:?}");
     }
 }

@@ -210,17 +210,17 @@ impl Group {
     }
 
     pub(super) async fn abort(&self, name: &str) -> Result<Option<Finish>> {
+        self.abort_with(Abort::of(name)).await
+    }
+
+    /// `abort` with these flags.
+    pub(super) async fn abort_with(&self, args: Abort) -> Result<Option<Finish>> {
         let args = Abort {
-            name: name.into(),
             timeout: HumanDuration::seconds(20),
+            ..args
         };
-        let (_, finish) = self
-            .shop
-            .act("bob@desk", Signals::none(), async |context| {
-                commands::abort(context, &args).await
-            })
-            .await?;
-        Ok(finish)
+        let aborted = self.shop.abort_with("bob@desk", args, Signals::none());
+        Ok(aborted.await?.finish())
     }
 
     pub(super) async fn promote(&self, name: &str, full: bool) -> Result {
