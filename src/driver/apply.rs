@@ -456,6 +456,9 @@ mod tests {
             assert_eq!(attempts(Retry::COMMAND, kind).await.0, 1, "{kind:?}");
         }
         assert_eq!(attempts(rollback, ErrorKind::Missing).await.0, 4);
+        let reading = Retry::reading_for_rollback(Duration::from_secs(60));
+        assert_eq!(pauses(reading, ErrorKind::Forbidden, 1), [] as [u64; 0]);
+        assert_eq!(pauses(reading, ErrorKind::Unauthorized, 1), [200]);
         // Who is unknown now may be known in a moment.
         assert_eq!(
             pauses(Retry::DRIVER, ErrorKind::Unauthorized, 2),

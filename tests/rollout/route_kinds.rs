@@ -7,7 +7,7 @@ use kubectl_canary::commands::{self, Abort, Promote, Start};
 use kubectl_canary::istio::VirtualService;
 use kubectl_canary::plan::Options;
 use kubectl_canary::rollout::{Cause, Outcome, Rollout};
-use kubectl_canary::sandbox::{Setup, fixtures};
+use kubectl_canary::sandbox::{ApiFault, Rule, Setup, fixtures};
 use serde_json::{Value, json};
 
 use crate::harness::{Shop, brisk, brisk_with, start};
@@ -195,6 +195,29 @@ async fn commands_on_the_root_find_the_delegate() {
         assert_eq!(aborted.unwrap().finish().is_some(), expected);
         shop.assert_restored();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn abort_on_the_root_asks_a_delegate_again_that_does_not_answer() {
+    let shop = delegated().await;
+    let args = Start {
+        no_wait: true,
+        ..of_root(brisk_with("10:pause,50,100"))
+    };
+    shop.start_as("ci@runner", args, Signals::none())
+        .await
+        .unwrap();
+    let down = Rule::new(ApiFault::Answer {
+        code: 503,
+        retry_after: None,
+        applied: false,
+    });
+    // The root itself can be read.
+    let delegate = down.on("get").containing("virtualservices/reviews");
+    shop.world.faults().api(delegate.times(2));
+    let aborted = shop.abort_with("bob@desk", Abort::of("root"), Signals::none());
+    assert!(aborted.await.unwrap().finish().is_some());
+    shop.assert_restored();
 }
 
 #[tokio::test(start_paused = true)]
