@@ -28,8 +28,9 @@ async fn at_the_gate(
     seconds: u64,
     act: impl AsyncFnOnce(&Shop),
 ) -> (Finish, SignedDuration) {
-    let driver = shop.start(brisk_with("10:pause,100"));
-    let acting = async {
+    // Both are large, and a test's stack is not.
+    let driver = Box::pin(shop.start(brisk_with("10:pause,100")));
+    let acting = Box::pin(async {
         shop.until(|shop| {
             shop.rollout()
                 .is_some_and(|rollout| rollout.phase == Phase::Waiting)
@@ -39,7 +40,7 @@ async fn at_the_gate(
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         act(shop).await;
         shop.world.clock().now()
-    };
+    });
     let both = async { tokio::join!(driver, acting) };
     let both = tokio::time::timeout(Duration::from_secs(600), both).await;
     let (finish, at) = both.expect("the driver sees it");
