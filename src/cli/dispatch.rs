@@ -310,9 +310,13 @@ async fn carry_out(
             conclude(&vs, &finish, (Exit::Done, "paused at"), printer, dry_run)
         }
         Command::Abort(DryRunnable { args, .. }) => match commands::abort(context, &args).await? {
-            Aborted::RolledBack(done) => {
-                conclude(&done.0, &done.1, (Exit::Done, "holding at"), printer, dry_run)
-            }
+            Aborted::RolledBack(done) => conclude(
+                &done.0,
+                &done.1,
+                (Exit::Done, "holding at"),
+                printer,
+                dry_run,
+            ),
             Aborted::Nothing(why) => {
                 if let None | Some(Format::Wide) = printer.format() {
                     printer.say(&why);

@@ -11,10 +11,10 @@ use super::exit::Exit;
 use super::manifest;
 use super::screen::{PATIENCE, Screen, layout, patience, redraws};
 use crate::error::CommandError;
+use crate::foreign_text::root_cause;
 use crate::report::{
     Delivered, Format, Layout, Message, OutputQueue, PrintError, StatusList, View, print,
 };
-use crate::root_cause::root_cause;
 use crate::signals::Signals;
 
 /// What a command is for, which decides what a result means that cannot be printed.

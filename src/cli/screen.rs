@@ -9,12 +9,12 @@ use jiff::tz::TimeZone;
 
 use super::arguments::Output;
 use crate::error::CommandError;
+use crate::foreign_text::root_cause;
 use crate::plan::HumanDuration;
 use crate::report::{
     ColorChoice, Journal, Layout, Lines, Live, Message, OutputQueue, Palette, Renderer, Terminal,
 };
 use crate::rollout::{Event, Observer};
-use crate::root_cause::root_cause;
 
 /// How long the end of the process waits for a stream on which nothing moves.
 pub(super) const PATIENCE: Duration = Duration::from_secs(SECONDS as u64);

@@ -10,7 +10,7 @@ use futures::FutureExt;
 use http::{HeaderValue, header::USER_AGENT};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
-use kube::config::{KubeConfigOptions, KubeconfigError};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use serde_json::Value;
 use tokio::time::timeout;

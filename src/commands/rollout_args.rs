@@ -7,8 +7,8 @@ use clap::Args;
 use crate::context::{Context, object_name};
 use crate::discovery::RolloutRequest;
 use crate::error::CommandError;
+use crate::foreign_text::root_cause;
 use crate::plan::{Options, PlanFile, PlanFileError, shell_word};
-use crate::root_cause::root_cause;
 
 /// What `start` and `plan` take.
 #[derive(Args, Clone, Debug, Default)]
