@@ -206,7 +206,9 @@ pub async fn carry_on(
     args.name_run(context);
     let run = context.run.clone();
     let vs = marked_object(context, &namespace, &name).await?;
-    if let Some(ending) = LastRollout::of_run(&vs, &run) {
+    // A pod that was stopped before its first step has ended nothing.
+    let ended = LastRollout::of_run(&vs, &run).filter(|last| last.outcome != Outcome::Interrupted);
+    if let Some(ending) = ended {
         return Ok(Carried::Ended(ending.outcome));
     }
     let driven = if Rollout::read(&vs)?.is_some_and(|rollout| rollout.run == run) {

@@ -17,7 +17,7 @@ use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan};
 use crate::preflight::{
     Proposal, Samples, additions, has_other_rules, inspect, other_rules, unanalyzed, unseen_copies,
 };
-use crate::rollout::{Group, LastRollout, Rollout};
+use crate::rollout::{Group, LastRollout, Outcome, Rollout};
 use crate::verdict::sequential::History;
 
 /// What is to be rolled out, and how.
@@ -94,7 +94,9 @@ pub async fn prepare(
     if let Some(rollout) = Rollout::read(&vs)? {
         return Err(is_under_way(&vs, &rollout));
     }
-    if let Some(last) = LastRollout::of_run(&vs, &context.run) {
+    // A run that never began may be begun.
+    let last = LastRollout::of_run(&vs, &context.run);
+    if let Some(last) = last.filter(|last| last.outcome != Outcome::Interrupted) {
         return Err(CommandError::Preflight(vec![Finding::refuse(
             format!(
                 "run {} of virtualservice {} has already ended: {}",
