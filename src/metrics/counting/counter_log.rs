@@ -22,6 +22,9 @@
 //! Counters may have been summed over proxies before they are stored. A sum falls when one of its proxies goes
 //! away, by an amount that is not known, so nothing of that target is counted between the two samples.
 //!
+//! Which of an answer's samples belong to the counter that was read before is said in
+//! [`replicas`](super::replicas): several Prometheis may take turns in answering.
+//!
 //! The one assumption: a sample can be read no later than half a scrape interval (the shortest there is) after its
 //! timestamp. If Prometheus is slower, no request is lost or doubled, but the intervals may differ between two
 //! drivers. Everything below that asks what was there at a time therefore asks only for what must have been
@@ -33,6 +36,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::interval::{Bin, Interval};
 use super::interval_end::{Awaited, IntervalEnds};
+use super::replicas::{Continuation, CounterSample};
 use super::target::{ScrapeTarget, target_name};
 use super::versions::{Reporter, SeriesOwner};
 use super::warning::MetricsWarning;
@@ -44,6 +48,9 @@ use crate::metrics::source::{Labels, QueryResult, Series};
 /// begun by answers of different length, would differ. It is the time Prometheus itself looks back for a
 /// series that is still alive.
 pub(crate) const LEAD: SignedDuration = SignedDuration::from_mins(5);
+
+/// An answer always overlaps what was counted before by this.
+pub(crate) const OVERLAP: SignedDuration = SignedDuration::from_mins(2);
 
 /// A counter that was reset has counted for a scrape at most. One that stands at more than this afterwards,
 /// and at so many times what it ever gained, lost only a part: it is a sum, whatever its labels say.
@@ -68,7 +75,10 @@ struct Track {
     bin: Option<Bin>,
     /// The newest sample that was taken, whether it was a count or not.
     seen: Option<Timestamp>,
-    last: Option<(Timestamp, f64)>,
+    /// The last one that was taken for a count.
+    last: Option<CounterSample>,
+    /// When it was reset last.
+    reset: Option<Timestamp>,
     /// The most that it gained between two samples.
     gain: f64,
     pending: VecDeque<Increase>,
@@ -155,6 +165,7 @@ impl CounterLog {
                 bin: classify(&series.labels),
                 seen: None,
                 last: None,
+                reset: None,
                 gain: 0.0,
                 pending: VecDeque::new(),
             };
@@ -177,13 +188,19 @@ impl CounterLog {
 
     fn note_values(&mut self, series: &Series) -> usize {
         let horizon = self.horizon();
+        let covered = self.covered();
         let Some(track) = self.series.get_mut(&series.labels) else {
             return 0;
         };
         let target = &mut self.targets[track.target];
         let mut dropped = 0;
+        let mut own: Vec<CounterSample> = Vec::new();
         for &(time, value) in &series.samples {
-            if time < horizon || track.seen.is_some_and(|seen| time <= seen) {
+            if is_count(value) {
+                own.push((time, value));
+            }
+            let seen = track.seen;
+            if time < horizon || seen.is_some_and(|seen| time <= seen) {
                 continue;
             }
             track.seen = Some(time);
@@ -191,21 +208,34 @@ impl CounterLog {
                 dropped += 1;
                 continue;
             }
-            if track.last.is_some_and(|(_, before)| value < before) {
-                let plausible = MOST_AT_ONCE.max(MOST_GAIN * track.gain);
-                target.note_fall(time, track.gain > 0.0 && value > plausible);
-            }
             let increase = match track.last {
-                // A counter that went down was reset, and has counted from zero since.
-                Some((from, before)) => Some(Increase {
-                    from,
-                    to: time,
-                    by: if value < before {
-                        value
-                    } else {
-                        value - before
-                    },
-                }),
+                Some(last @ (from, before)) => {
+                    let after_reset = track
+                        .reset
+                        .is_some_and(|reset| time.duration_since(reset) <= OVERLAP);
+                    let growth = Continuation::of(&own[..own.len() - 1], last, value, after_reset);
+                    if let Continuation::Reset(_) = growth {
+                        track.reset = Some(time);
+                    }
+                    let by = match growth {
+                        Continuation::Grown(by) | Continuation::Reset(by) => by,
+                        Continuation::Behind | Continuation::Unanchored if from >= covered => {
+                            continue;
+                        }
+                        // It was away for long, and so was all that could be compared with.
+                        Continuation::Unanchored if seen == Some(from) && value >= before => {
+                            value - before
+                        }
+                        Continuation::Unanchored if seen == Some(from) => value,
+                        // What another replica had is forgotten; this one begins here.
+                        Continuation::Behind | Continuation::Unanchored => 0.0,
+                    };
+                    if value < before {
+                        let plausible = MOST_AT_ONCE.max(MOST_GAIN * track.gain);
+                        target.note_fall(time, track.gain > 0.0 && value > plausible);
+                    }
+                    Some(Increase { from, to: time, by })
+                }
                 // Absent before and here now: it counted from zero if its target was scraped without it.
                 None => target
                     .samples
@@ -299,6 +329,12 @@ impl CounterLog {
 
     fn horizon(&self) -> Timestamp {
         self.since.saturating_sub(LEAD).unwrap_or(Timestamp::MIN)
+    }
+
+    /// Since when an answer has every sample, if it is of the replica that had them before.
+    fn covered(&self) -> Timestamp {
+        let watermark = self.watermark.unwrap_or(Timestamp::MIN);
+        watermark.saturating_sub(OVERLAP).unwrap_or(Timestamp::MIN)
     }
 
     /// Whether anything that is counted is a sum over proxies.

@@ -7,6 +7,7 @@ mod interval;
 mod interval_end;
 mod mixed_stores;
 mod quality;
+mod replicas;
 mod requests;
 mod slow_requests;
 mod target;

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::counter_log::{CounterLog, LEAD};
+use super::counter_log::{CounterLog, LEAD, OVERLAP};
 use super::flaw::{Flaw, UnclaimedNames};
 use super::interval::{Bin, Interval};
 use super::mixed_stores::MixedStores;
@@ -13,8 +13,7 @@ use super::warning::MetricsWarning;
 use crate::metrics::source::{Labels, QueryResult};
 use crate::verdict::PROPAGATION;
 
-/// An answer always overlaps what was counted before by this, and by four scrapes if that is more.
-const OVERLAP: SignedDuration = SignedDuration::from_mins(2);
+/// An answer overlaps what was counted before by so many scrapes, if that is more than [`OVERLAP`].
 const OVERLAP_SCRAPES: i32 = 4;
 
 /// No query reaches back further, so that what Prometheus has to read is bounded.

@@ -659,3 +659,170 @@ fn a_proxy_that_restarts_is_no_sum() {
     assert_eq!(counts.last_chunk(), Some(&[450, 900]), "{counts:?}");
     assert!(!counted.quality.warnings.contains(&MetricsWarning::Sums));
 }
+
+/// One of several replicas of Prometheus behind a Service.
+#[derive(Clone, Debug)]
+struct Replica {
+    /// When it scrapes, every 15 s.
+    phase: f64,
+    /// By how many seconds what it says of a moment is older.
+    behind: f64,
+    /// Since when it has samples.
+    since: f64,
+}
+
+/// A counter on one proxy that two replicas scrape: what it stands at in the beginning, how fast it grows,
+/// when it is reset, and when it comes to rest.
+#[derive(Clone, Debug)]
+struct Scraped {
+    kind: usize,
+    start: f64,
+    rate: f64,
+    resets: f64,
+    rests: f64,
+}
+
+impl Scraped {
+    fn value(&self, time: f64) -> f64 {
+        let time = time.min(self.rests);
+        match time < self.resets {
+            true => (self.start + (time + 1000.0) * self.rate).floor(),
+            false => ((time - self.resets) * self.rate).floor(),
+        }
+    }
+
+    /// What it counts between two times.
+    fn growth(&self, from: f64, to: f64) -> f64 {
+        if from < self.resets && self.resets <= to.min(self.rests) {
+            return self.value(self.resets - 1e-6) - self.value(from) + self.value(to);
+        }
+        self.value(to) - self.value(from)
+    }
+}
+
+impl Replica {
+    fn answer(&self, counters: &[Scraped], now: f64, range: f64) -> QueryResult {
+        let times = (-100..100).map(|n| f64::from(n) * 15.0 + self.phase);
+        let from = (now - range).max(self.since);
+        let times: Vec<f64> = times.filter(|time| *time > from && *time <= now).collect();
+        let series = counters.iter().map(|counter| Series {
+            labels: labels(&format!("a {}", KINDS[counter.kind])),
+            samples: times
+                .iter()
+                .map(|time| (at(*time), counter.value(time - self.behind)))
+                .collect(),
+        });
+        QueryResult {
+            series: series.filter(|series| !series.samples.is_empty()).collect(),
+            ..answer(&[])
+        }
+    }
+}
+
+/// What is counted while these replicas answer in turn, at these times.
+fn counted_from(replicas: &[Replica], counters: &[Scraped], looks: &[(f64, usize)]) -> f64 {
+    let mut counter = requests();
+    let mut requests = 0;
+    for (now, replica) in looks {
+        let range = counter.range(at(*now)).as_secs_f64();
+        let answer = replicas[replica % replicas.len()].answer(counters, *now, range);
+        let windows = counter.take(&answer, share).windows;
+        requests += windows
+            .iter()
+            .map(|w| w.stable.requests + w.canary.requests)
+            .sum::<u64>();
+    }
+    requests as f64
+}
+
+#[test]
+fn a_second_replica_that_is_behind_or_new_invents_nothing_and_true_resets_count() {
+    let replica = |phase, behind, since| Replica {
+        phase,
+        behind,
+        since,
+    };
+    let old = |behind| replica(7.0, behind, -1e9);
+    let counter = |start, resets| Scraped {
+        kind: 2,
+        start,
+        rate: 4.0,
+        resets,
+        rests: 300.0,
+    };
+    // A look every 5 s, now at the one and now at the other.
+    let turns: Vec<_> = (0..80)
+        .map(|n| (f64::from(n) * 5.0, (n as usize * 7 / 3) % 2))
+        .collect();
+    for (second, counter, expected) in [
+        (old(0.0), counter(0.0, 1e9), 1170.0..=1200.0),
+        (old(10.0), counter(0.0, 1e9), 1130.0..=1200.0),
+        (old(40.0), counter(2_665.0, 1e9), 1130.0..=1200.0),
+        (old(100.0), counter(50_000.0, 1e9), 1130.0..=1200.0),
+        (
+            replica(7.0, 0.0, 150.0),
+            counter(2_665.0, 1e9),
+            1130.0..=1200.0,
+        ),
+        (
+            replica(7.0, 20.0, 150.0),
+            counter(2_665.0, 1e9),
+            1130.0..=1200.0,
+        ),
+        // What came between the last scrape and the reset is nobody's.
+        (old(0.0), counter(9_000.0, 131.0), 1060.0..=1200.0),
+        (old(20.0), counter(9_000.0, 131.0), 1060.0..=1200.0),
+    ] {
+        let replicas = [replica(0.0, 0.0, -1e9), second];
+        let counted = counted_from(&replicas, &[counter], &turns);
+        assert!(
+            expected.contains(&counted),
+            "{counted} of {expected:?} with {replicas:?}"
+        );
+    }
+}
+
+fn replica() -> impl Strategy<Value = Replica> {
+    let since = prop_oneof![2 => Just(-1e9), 1 => 0.0..END];
+    let behind = prop_oneof![1 => Just(0.0), 2 => 0.0..60.0];
+    (0.0..15.0, behind, since).prop_map(|(phase, behind, since)| Replica {
+        phase: f64::floor(phase),
+        behind: f64::floor(behind),
+        since,
+    })
+}
+
+fn scraped() -> impl Strategy<Value = Scraped> {
+    // One that is reset was high before, so that it does not stand as high again.
+    let history = prop_oneof![(0.0..5_000.0, Just(1e9)), (Just(50_000.0), 0.0..END),];
+    (0..5_usize, history, 0.0..20.0).prop_map(|(kind, (start, resets), rate)| Scraped {
+        kind,
+        start: f64::floor(start),
+        rate,
+        resets,
+        rests: END - 200.0,
+    })
+}
+
+proptest! {
+    #[test]
+    fn replicas_that_take_turns_never_invent_a_request(
+        mut replicas in proptest::collection::vec(replica(), 1..4),
+        mut counters in proptest::collection::vec(scraped(), 1..4),
+        looks in proptest::collection::vec((0.0..END, 0_usize..4), 0..60),
+    ) {
+        counters.sort_by_key(|counter| counter.kind);
+        counters.dedup_by_key(|counter| counter.kind);
+        // One that was there all the time has the last word.
+        replicas.push(Replica { phase: 3.0, behind: 0.0, since: -1e9 });
+        let mut looks = looks;
+        looks.sort_by(|a, b| a.0.total_cmp(&b.0));
+        looks.push((END + 60.0, replicas.len() - 1));
+        let counted = counted_from(&replicas, &counters, &looks);
+        let grown = |from: f64| counters.iter().map(|counter| counter.growth(from, END)).sum::<f64>();
+        prop_assert!(counted <= grown(-60.0), "{} of at most {}", counted, grown(-60.0));
+        if counters.iter().all(|counter| counter.resets > END) {
+            prop_assert!(counted >= grown(90.0), "{} of at least {}", counted, grown(90.0));
+        }
+    }
+}
