@@ -69,7 +69,11 @@ pub async fn analyze(context: &Context<'_>, args: &Analyze) -> Result<AnalysisVi
             "the analysis period ends before it begins (try: --from before --to)".into(),
         ));
     }
-    let case = match (Rollout::read(&vs)?, from) {
+    let rollout = Rollout::read(&vs)?;
+    if rollout.is_some() {
+        check_flags(&args.rollout.options)?;
+    }
+    let case = match (rollout, from) {
         (Some(rollout), None) => {
             let past = PastTime::of(&rollout);
             Case::under_way(context, rollout, past, to).await?
@@ -87,6 +91,23 @@ pub async fn analyze(context: &Context<'_>, args: &Analyze) -> Result<AnalysisVi
         }
     };
     Ok(case.judge(context, &vs).await)
+}
+
+/// A rollout is judged by its own plan; flags that say otherwise would be ignored.
+///
+/// The address of Prometheus may come from the environment, and is nobody's wish then.
+fn check_flags(flags: &Options) -> Result<(), CommandError> {
+    let flags = Options {
+        prometheus: None,
+        ..flags.clone()
+    };
+    if flags == Options::default() {
+        return Ok(());
+    }
+    Err(CommandError::Usage(format!(
+        "{} has no effect on a rollout in progress, which is judged by its own plan (try: without it)",
+        flags.flags()
+    )))
 }
 
 /// The rollout as if it had begun at `from`, at the weight that it had then.

@@ -11,6 +11,7 @@ mod flags;
 mod forecast;
 #[cfg(test)]
 mod forecast_tests;
+mod no_effect;
 mod options;
 mod outlook;
 mod percent;

@@ -95,6 +95,16 @@ pub enum PlanError {
     /// A verdict from no request.
     #[error("--min-requests 0 would pass a canary without requests (try: 1 or more)")]
     NoRequests,
+    /// Somebody expects something that would not come.
+    #[error("{option} has no effect {why} (try: {fix})")]
+    NoEffect {
+        /// The flag.
+        option: &'static str,
+        /// Beside what.
+        why: &'static str,
+        /// What would have one.
+        fix: &'static str,
+    },
     /// A step that can only time out.
     #[error(
         "--step-timeout {timeout} is not longer than the {dwell} of a step at {exposure} (try: a longer --step-timeout)"
@@ -136,6 +146,7 @@ impl Plan {
     /// # Errors
     /// As [`Plan::resolve`].
     pub fn measured(options: Options, scrape: HumanDuration) -> Result<Self, PlanError> {
+        options.check_effect()?;
         let analysis = options.analysis.unwrap_or_default();
         let preset = options.preset.unwrap_or_default();
         let usual = preset.policy(scrape.signed());
@@ -314,6 +325,7 @@ mod tests {
             (
                 Options {
                     min_requests: Some(0),
+                    analysis: Some(AnalysisKind::Threshold),
                     ..Options::default()
                 },
                 "--min-requests 0 would pass",

@@ -65,6 +65,7 @@ fn first_passed(shop: &Shop) -> (Exposure, VersionCounts, Option<VersionCounts>,
 fn by_evidence(steps: &str) -> Options {
     Options {
         analysis: Some(AnalysisKind::Sequential),
+        min_requests: None,
         warmup: Some(HumanDuration::ZERO),
         ..brisk_with(steps)
     }

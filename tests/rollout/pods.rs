@@ -341,6 +341,7 @@ async fn borne(young: bool) -> Duration {
     .await;
     let options = Options {
         analysis: Some(AnalysisKind::Sequential),
+        min_requests: None,
         warmup: Some(HumanDuration::minutes(1)),
         ..brisk_with("10:10m,100")
     };

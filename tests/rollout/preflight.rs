@@ -213,6 +213,7 @@ async fn durations_that_cannot_be_read_are_a_warning_and_no_obstacle() {
     shop.world.faults().prometheus(fault);
     let options = Options {
         analysis: Some(AnalysisKind::Sequential),
+        min_requests: None,
         ..brisk()
     };
     let view = plan(&shop, options).await.unwrap();
