@@ -20,9 +20,6 @@ use super::call::{CallError, ErrorKind, bounded, soon};
 use crate::clock::Clock;
 use crate::istio::{FIELD_MANAGER, VirtualService};
 
-/// How long a holder counts as alive without renewing.
-const DURATION: Duration = Duration::from_secs(15);
-
 /// How often the holder renews.
 pub const RENEW: Duration = Duration::from_secs(5);
 
@@ -109,7 +106,8 @@ impl LeaseStatus {
     /// Whether it has a holder that renewed it within its duration, if both clocks agree. Good enough
     /// to show; a takeover waits and watches the record instead.
     pub fn is_live(&self, now: Timestamp) -> bool {
-        let recent = |renewed: Timestamp| now.duration_since(renewed).unsigned_abs() <= DURATION;
+        let recent =
+            |renewed: Timestamp| now.duration_since(renewed).unsigned_abs() <= Lease::DURATION;
         self.holder.is_some() && self.renewed.is_some_and(recent)
     }
 }
@@ -133,6 +131,9 @@ impl LeaseWatch {
 }
 
 impl Lease {
+    /// How long a holder counts as alive without renewing.
+    pub const DURATION: Duration = Duration::from_secs(15);
+
     /// The lease of `vs`, in its namespace.
     pub fn of(cluster: &Cluster, vs: &VirtualService, clock: &Clock) -> Self {
         let version = vs
@@ -172,27 +173,13 @@ impl Lease {
         })
     }
 
-    /// Who drives this object now: a holder that is seen to renew within a lease's duration.
-    ///
-    /// Takes as long as it takes to see that: at most 15 seconds.
-    ///
-    /// RBAC: `get` on `leases`.
-    ///
-    /// # Errors
-    /// See [`CallError`].
-    pub async fn live_holder(&self) -> Result<Option<String>, CallError> {
-        let Some(first) = self.get().await? else {
-            return Ok(None);
-        };
-        self.outlives(&first).await
-    }
-
+    /// Who drives this object now, if that is seen within a lease's duration.
     async fn outlives(&self, first: &Record) -> Result<Option<String>, CallError> {
         // One that was given back needs no waiting.
         if holder_of(first).is_none() {
             return Ok(None);
         }
-        let until = tokio::time::Instant::now() + DURATION;
+        let until = tokio::time::Instant::now() + Self::DURATION;
         while tokio::time::Instant::now() < until {
             tokio::time::sleep(RETRY).await;
             match self.get().await? {
@@ -207,21 +194,34 @@ impl Lease {
 
     /// Takes the lease for `holder`, or tells who is alive and has it.
     ///
+    /// Takes as long as it takes to see that: at most [`Lease::DURATION`].
+    ///
     /// RBAC: `get`, `create` and `update` on `leases`.
     ///
     /// # Errors
     /// [`LeaseError::Held`] if another driver is alive.
     pub async fn acquire(self, holder: &str) -> Result<LeaseGuard, LeaseError> {
-        let record = self.take(holder).await?;
+        let record = self.take(holder, true).await?;
         Ok(self.keep(holder, record))
     }
 
-    async fn take(&self, holder: &str) -> Result<Record, LeaseError> {
+    /// Takes the lease for `holder` whoever has it, alive or not: where nobody can wait to see.
+    ///
+    /// RBAC: as [`Lease::acquire`].
+    ///
+    /// # Errors
+    /// If the API server does not let us.
+    pub async fn seize(self, holder: &str) -> Result<LeaseGuard, LeaseError> {
+        let record = self.take(holder, false).await?;
+        Ok(self.keep(holder, record))
+    }
+
+    async fn take(&self, holder: &str, patient: bool) -> Result<Record, LeaseError> {
         loop {
             let taken = match self.get().await? {
                 None => self.create(holder).await,
                 Some(record) => {
-                    if let Some(holder) = self.outlives(&record).await? {
+                    if patient && let Some(holder) = self.outlives(&record).await? {
                         return Err(LeaseError::Held {
                             object: self.object.clone(),
                             holder,
@@ -295,7 +295,7 @@ impl Lease {
                 let _ = tell.send(Some(by));
             }
             record = loop {
-                match self.take(&holder).await {
+                match self.take(&holder, true).await {
                     Ok(record) => break record,
                     Err(_) => tokio::time::sleep(RENEW).await,
                 }
@@ -335,7 +335,7 @@ impl Lease {
             },
             spec: Some(LeaseSpec {
                 holder_identity: Some(holder.to_owned()),
-                lease_duration_seconds: Some(DURATION.as_secs() as i32),
+                lease_duration_seconds: Some(Self::DURATION.as_secs() as i32),
                 acquire_time: Some(now.clone()),
                 renew_time: Some(now),
                 lease_transitions: Some(0),
@@ -366,7 +366,7 @@ impl Lease {
             spec.lease_transitions = Some(spec.lease_transitions.unwrap_or(0) + 1);
         }
         spec.holder_identity = Some(holder.unwrap_or_default().to_owned());
-        spec.lease_duration_seconds = Some(holder.map_or(1, |_| DURATION.as_secs() as i32));
+        spec.lease_duration_seconds = Some(holder.map_or(1, |_| Self::DURATION.as_secs() as i32));
         spec.renew_time = Some(now);
         record.metadata.managed_fields = None;
         let annotations = record.metadata.annotations.get_or_insert_default();

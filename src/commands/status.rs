@@ -21,9 +21,13 @@ pub struct Status {
     /// List the rollouts across all namespaces.
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
-    /// Watch for changes: with NAME until the rollout ends, with its exit code; without until Ctrl-C.
+    /// Watch for changes: with NAME until the rollout in progress ends, with its exit code; without
+    /// until Ctrl-C.
     #[arg(short = 'w', long)]
     pub watch: bool,
+    /// The run to watch: from before it begins, and its end even if it has ended before.
+    #[arg(long, value_name = "RUN", requires_all = ["watch", "name"])]
+    pub run: Option<String>,
 }
 
 /// What `status` found.

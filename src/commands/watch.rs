@@ -10,45 +10,60 @@ use crate::cluster::{ListEvent, ListWatch, ObjectEvent, RENEW, Watch};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::istio::VirtualService;
-use crate::report::{DriverStatus, Standing, StatusList, StatusRow};
+use crate::report::{DriverStatus, Standing, StatusList, StatusRow, age};
 use crate::rollout::{LAST, Outcome, ROLLOUT};
 
 /// Follows one rollout to its end, and says how it ended.
 ///
 /// `see` gets where it stands at the beginning and after each change; with `tick`, also every so often
 /// in between, for a clock that goes on, and with what the driver tells of itself, asked for no more
-/// often than it renews its lease. Where no rollout is under way there is nothing to wait for: what is
-/// known of the last one is the answer.
+/// often than it renews its lease.
+///
+/// With `run` it is that run that is followed, from before it begins, and its end is the answer even if it
+/// has ended before. Without, a rollout has to be under way: how an earlier one ended is no answer.
 ///
 /// RBAC: `get` and `watch` on `virtualservices`; for what the driver tells, `get` on `leases`.
 ///
 /// # Errors
-/// If the object cannot be read or is deleted, on a signal, and whatever `see` fails with.
+/// If no rollout is under way, if the object cannot be read or is deleted, on a signal, and whatever `see`
+/// fails with.
 pub async fn follow(
     context: &mut Context<'_>,
     name: &str,
+    run: Option<&str>,
     tick: Option<Duration>,
     see: &mut dyn FnMut(&StatusRow) -> Result<(), CommandError>,
-) -> Result<Option<Outcome>, CommandError> {
+) -> Result<Outcome, CommandError> {
     context
-        .unless_interrupted(async |context| follow_on(context, name, tick, see).await)
+        .unless_interrupted(async |context| follow_on(context, name, run, tick, see).await)
         .await
 }
 
 async fn follow_on(
     context: &Context<'_>,
     name: &str,
+    run: Option<&str>,
     tick: Option<Duration>,
     see: &mut dyn FnMut(&StatusRow) -> Result<(), CommandError>,
-) -> Result<Option<Outcome>, CommandError> {
+) -> Result<Outcome, CommandError> {
+    let mut run = run.map(str::to_owned);
     let mut vs = marked_object(context, &context.namespace, name).await?;
     let mut watch = Watch::from(&context.cluster, &vs);
     let mut drivers = tick.map(|_| Drivers::default());
     loop {
         let row = look(context, &vs, drivers.as_mut()).await;
         see(&row)?;
-        if row.phase == Standing::Idle {
-            return Ok(row.last.map(|last| last.outcome));
+        // Which one it is shows with its state; one whose state cannot be read is followed all the same.
+        if run.is_none() && row.phase == Standing::Idle {
+            return Err(nothing_to_follow(&row));
+        }
+        run = run.or_else(|| row.run.clone());
+        let ended = row.last.filter(|last| match &run {
+            Some(run) => last.run == *run,
+            None => row.phase == Standing::Idle,
+        });
+        if let Some(last) = ended {
+            return Ok(last.outcome);
         }
         vs = loop {
             let seen = tokio::select! {
@@ -71,6 +86,20 @@ async fn follow_on(
             }
         };
     }
+}
+
+fn nothing_to_follow(row: &StatusRow) -> CommandError {
+    let last = row.last.as_ref().map(|last| {
+        let ago = age(row.at.duration_since(last.at));
+        format!("; the last one ended {ago} ago: {}", last.outcome)
+    });
+    CommandError::Conflict(format!(
+        "no rollout is in progress on virtualservice {}{} (try: kubectl canary start {} -n {}, or --run RUN to wait for one)",
+        row.full_name(),
+        last.unwrap_or_default(),
+        row.name,
+        row.namespace
+    ))
 }
 
 /// What was last known of the driver.

@@ -17,14 +17,25 @@ pub async fn lock(
 ) -> Result<LeaseGuard, CommandError> {
     let holder = context.holder();
     let lease = Lease::of(&context.cluster, vs, &context.clock);
-    match lease.acquire(&holder).await {
+    let taken = lease.acquire(&holder).await;
+    settled(context, vs, run, taken)
+}
+
+/// What came of taking the lease: without the right to leases it goes on without one, and says so.
+pub(super) fn settled(
+    context: &mut Context<'_>,
+    vs: &VirtualService,
+    run: &str,
+    taken: Result<LeaseGuard, LeaseError>,
+) -> Result<LeaseGuard, CommandError> {
+    match taken {
         Ok(guard) => Ok(guard),
         Err(LeaseError::Call(error)) if error.kind == ErrorKind::Forbidden => {
             let text = format!(
                 "{error}; continuing without a lease; only the state on the object keeps other drivers out"
             );
             context.emit(vs, run, EventKind::Warning { text });
-            Ok(LeaseGuard::without_lease(&holder))
+            Ok(LeaseGuard::without_lease(&context.holder()))
         }
         Err(error) => Err(error.into()),
     }

@@ -93,7 +93,7 @@ async fn pause_and_resume_beside_a_live_driver_hold_and_let_go() {
             Some("bob@desk")
         );
         let resumed = shop.resume("bob@desk").await.unwrap();
-        assert_eq!(resumed.outcome, Outcome::StepPassed);
+        assert_eq!(resumed.outcome, Outcome::StepSet);
     };
     let (finish, ()) = tokio::join!(driver, other);
     assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
@@ -376,7 +376,7 @@ async fn a_driver_whose_lease_was_taken_and_given_back_drives_on() {
                 .on("update")
                 .of("leases")
                 .containing("alice@desk")
-                .until(shop.after(30));
+                .until(shop.after(18));
             let forbidden = ApiFault::Answer {
                 code: 403,
                 retry_after: None,
@@ -448,4 +448,76 @@ async fn promote_and_wait_is_refused_beside_a_live_driver_before_anything_moved(
         assert_eq!(shop.weights(), [99, 1]);
     });
     assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
+}
+
+/// How long after `died` somebody called bob drives.
+async fn until_bob_drives(shop: &Shop, died: jiff::Timestamp) -> SignedDuration {
+    let is_bobs = |shop: &Shop| {
+        let rollout = shop.rollout();
+        rollout.is_none_or(|rollout| rollout.holder.starts_with("bob"))
+    };
+    shop.until(is_bobs).await;
+    shop.world.clock().now().duration_since(died)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_waited_for_once_and_that_is_said() {
+    let shop = Shop::open().await;
+    killed_after(&shop, 8000).await;
+    let died = shop.world.clock().now();
+    let (finish, waited) = tokio::join!(shop.resume("bob@desk"), until_bob_drives(&shop, died));
+    assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
+    let once = SignedDuration::from_secs(14)..SignedDuration::from_secs(19);
+    assert!(once.contains(&waited), "{waited:?}");
+    let warnings = shop.warnings();
+    let said = "waiting up to 15s to see whether alice@desk/";
+    let times = warnings
+        .iter()
+        .filter(|warning| warning.starts_with(said))
+        .count();
+    assert_eq!(times, 1, "{warnings:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_that_looks_bad_while_the_lease_is_waited_for_is_rolled_back_at_once() {
+    for crash in [false, true] {
+        let shop = Shop::open().await;
+        let _ = timeout(Duration::from_secs(20), shop.start(brisk_with("50:5m,100"))).await;
+        let died = shop.world.clock().now();
+        assert_eq!(shop.weights(), [50, 50]);
+        let going_bad = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            match crash {
+                true => shop
+                    .world
+                    .set(|stage| stage.pods("shop", "version=v2").crash()),
+                false => {
+                    let now = shop.world.clock().now();
+                    let mut traffic = shop.world.traffic();
+                    traffic.version("shop", "reviews-v2").fails_from(now, 0.5);
+                }
+            }
+        };
+        let back = async {
+            shop.until_weight(0).await;
+            shop.world.clock().now().duration_since(died)
+        };
+        let (finish, (), took) = tokio::join!(shop.resume("bob@desk"), going_bad, back);
+        let outcome = finish.unwrap().outcome;
+        assert!(
+            matches!(
+                outcome,
+                Outcome::RolledBack(Cause::Regression | Cause::CanaryDown)
+            ),
+            "{outcome:?}"
+        );
+        assert!(took < SignedDuration::from_secs(14), "{crash}: {took:?}");
+        let warnings = shop.warnings();
+        let said = "v2 looks bad: taking over without waiting for the lease";
+        assert!(
+            warnings.iter().any(|warning| warning == said),
+            "{warnings:?}"
+        );
+        shop.assert_restored();
+    }
 }
