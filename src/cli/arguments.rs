@@ -9,7 +9,7 @@ use crate::cluster::{Connection, DryRun};
 use crate::commands::Demo;
 use crate::commands::{
     Abort, Analyze, List, Pause, PlanArgs, Promote, Rbac, Resume, SchemaArgs, Simulate, Start,
-    Status,
+    Status, Undo,
 };
 use crate::report::{ColorChoice, Format};
 
@@ -19,10 +19,10 @@ const DEMO_EXAMPLE: &str = "  # Watch a rollout and a rollback without a cluster
 ";
 
 const EXAMPLES: &str = "  # Show what a rollout of virtualservice reviews would change
-  kubectl canary plan reviews -n shop
+  kubectl canary plan reviews -n shop --canary v2
 
   # Shift its traffic to the canary in steps of 1, 10, 50 and 100 %
-  kubectl canary start reviews -n shop
+  kubectl canary start reviews -n shop --canary v2
 
   # Roll back to the original weights, from any machine
   kubectl canary abort reviews -n shop";
@@ -103,7 +103,7 @@ pub enum Command {
     #[command(after_help = "\
 Examples:
   # Hold 5 minutes at 10 % and wait for `promote` at 50 %
-  kubectl canary start reviews --steps 1,10:5m,50:pause,100
+  kubectl canary start reviews --canary v2 --steps 1,10:5m,50:pause,100
 
   # Name the canary and the Prometheus server
   kubectl canary start reviews --canary v3 --prometheus http://prometheus.example:9090
@@ -112,12 +112,14 @@ Examples:
   kubectl canary start -f canary.yaml --events rollout.jsonl
 
   # Let a Job in the cluster drive the rollout, and watch it
-  kubectl canary start reviews --detach --image IMAGE && kubectl canary status reviews --watch")]
+  kubectl canary start reviews --canary v2 --detach --image IMAGE && kubectl canary status reviews --watch")]
     Start(Box<DryRunnable<Start>>),
     /// Approve a gate, or advance one step
     Promote(DryRunnable<Promote>),
     /// Roll back to the original weights
     Abort(DryRunnable<Abort>),
+    /// Restore the weights of before the last promotion
+    Undo(DryRunnable<Undo>),
     /// Hold at the current weight until `resume` or `promote`
     Pause(DryRunnable<Pause>),
     /// Resume a paused rollout, or take over an orphaned one

@@ -21,8 +21,8 @@ const NO_FILES: &str = ":4";
 /// A completion that takes longer feels broken.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Commands whose first argument is a VirtualService.
-const TAKE_A_NAME: [&str; 7] = [
-    "start", "promote", "abort", "pause", "resume", "status", "plan",
+const TAKE_A_NAME: [&str; 8] = [
+    "start", "promote", "abort", "undo", "pause", "resume", "status", "plan",
 ];
 
 /// The flag whose value is one.

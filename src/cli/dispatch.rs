@@ -253,7 +253,7 @@ async fn carry_out(
         }
         Command::Start(start) if start.args.detach.detach => {
             let Detached { vs, finish, job } = commands::detach(context, &start.args).await?;
-            if let None | Some(Format::Wide) = printer.format() {
+            if let (None | Some(Format::Wide), Some(job)) = (printer.format(), job) {
                 printer.say(&format!("job.batch/{job} created"));
             }
             conclude(
@@ -324,11 +324,25 @@ async fn carry_out(
                 Ok(Exit::Done)
             }
         },
+        Command::Undo(DryRunnable { args, .. }) => match commands::undo(context, &args).await? {
+            (vs, Some(finish)) => {
+                conclude(&vs, &finish, (Exit::Done, "holding at"), printer, dry_run)
+            }
+            (vs, None) => {
+                if let None | Some(Format::Wide) = printer.format() {
+                    let object = object(vs.name());
+                    printer.say(&format!(
+                        "{object} nothing to undo, the promotion is undone already"
+                    ));
+                }
+                Ok(Exit::Done)
+            }
+        },
         Command::Status(args) if args.watch => {
             let Some(name) = &args.name else {
                 return watch(context, args.all_namespaces, false, printer).await;
             };
-            follow(context, name, printer).await
+            follow(context, name, args.run.as_deref(), printer).await
         }
         Command::List(args) if args.watch => {
             watch(context, args.all_namespaces, args.all, printer).await
@@ -377,17 +391,16 @@ async fn carry_out(
 async fn follow(
     context: &mut Context<'_>,
     name: &str,
+    run: Option<&str>,
     printer: &mut Printer,
 ) -> Result<Exit, CommandError> {
     let mut shown = WatchOutput::of_one(printer);
     let tick = shown.tick();
-    let outcome = commands::follow(context, name, tick, &mut |row| shown.one(row)).await;
+    let outcome = commands::follow(context, name, run, tick, &mut |row| shown.one(row)).await;
     if outcome.is_err() && printer.has_failed() {
         return Ok(Exit::Done);
     }
-    let Some(outcome) = outcome? else {
-        return Ok(Exit::Done);
-    };
+    let outcome = outcome?;
     if let None | Some(Format::Wide) = printer.format() {
         printer.say(&format!("{} {outcome}", object(object_name(name)?)));
     }
@@ -488,6 +501,7 @@ fn dry_run_of(command: &Command) -> DryRun {
         Command::Start(start) => start.dry_run,
         Command::Promote(promote) => promote.dry_run,
         Command::Abort(abort) => abort.dry_run,
+        Command::Undo(undo) => undo.dry_run,
         Command::Pause(pause) => pause.dry_run,
         Command::Resume(_)
         | Command::Status(_)
@@ -512,7 +526,8 @@ fn kind_of(command: &Command) -> CommandKind {
         | Command::Resume(_)
         | Command::Promote(_)
         | Command::Pause(_)
-        | Command::Abort(_) => CommandKind::Act,
+        | Command::Abort(_)
+        | Command::Undo(_) => CommandKind::Act,
         #[cfg(feature = "demo")]
         Command::Demo(_) => CommandKind::Act,
         Command::Status(args) if args.watch => CommandKind::Watch,
@@ -551,7 +566,15 @@ fn conclude(
 /// What was done, as kubectl says it; `holding` is the word for a rollout that stays at its weight.
 fn verbed(finish: &Finish, holding: &str) -> String {
     match finish.outcome {
-        Outcome::StepPassed | Outcome::Held => format!("{holding} {}", finish.exposure),
+        Outcome::StepPassed | Outcome::StepSet | Outcome::Held => {
+            format!("{holding} {}", finish.exposure)
+        }
+        Outcome::AlreadyPromoted => {
+            format!(
+                "already promoted, all traffic is on {}",
+                finish.rollout.canary
+            )
+        }
         outcome => outcome.to_string(),
     }
 }
@@ -562,6 +585,7 @@ fn acts(command: &Command) -> bool {
         Command::Start(_)
         | Command::Promote(_)
         | Command::Abort(_)
+        | Command::Undo(_)
         | Command::Pause(_)
         | Command::Resume(_) => true,
         Command::Status(_)

@@ -111,9 +111,12 @@ impl Exit {
 impl From<Outcome> for Exit {
     fn from(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Promoted | Outcome::StepPassed => Self::Done,
+            Outcome::Promoted
+            | Outcome::AlreadyPromoted
+            | Outcome::StepPassed
+            | Outcome::StepSet => Self::Done,
             Outcome::RolledBack(Cause::Regression | Cause::CanaryDown) => Self::Regressed,
-            Outcome::RolledBack(Cause::Request | Cause::Signal) => Self::Aborted,
+            Outcome::RolledBack(Cause::Request | Cause::Signal | Cause::Undo) => Self::Aborted,
             Outcome::RolledBack(Cause::Inconclusive | Cause::NoMetrics | Cause::Refused) => {
                 Self::NoVerdict
             }

@@ -101,7 +101,7 @@ pub async fn demo(
     narrate(&format!("  export KUBECONFIG={}", kubeconfig.display()));
     narrate("  kubectl canary status reviews        # or kubectl get vs reviews -o yaml\n");
     narrate("1. A healthy canary\n");
-    narrate(&typed(&served));
+    narrate(&typed(&served, "v2"));
     tokio::time::sleep(BREATH).await;
 
     let connection = Connection {
@@ -114,7 +114,7 @@ pub async fn demo(
         served: &served,
         observer,
     };
-    let healthy = stage.play().await?;
+    let healthy = stage.play("v2").await?;
     if healthy.outcome != Outcome::Promoted {
         return Ok(healthy.outcome);
     }
@@ -122,9 +122,9 @@ pub async fn demo(
         "\n2. A broken canary: the next release is a new build of v1 that fails 20 % of\n   its requests. v2 is now stable.\n",
     );
     world.traffic().version("shop", "reviews-v1").fails(0.2);
-    narrate(&typed(&served));
+    narrate(&typed(&served, "v1"));
     tokio::time::sleep(BREATH).await;
-    let broken = stage.play().await?;
+    let broken = stage.play("v1").await?;
     if !matches!(broken.outcome, Outcome::RolledBack(_)) {
         return Ok(broken.outcome);
     }
@@ -133,8 +133,8 @@ pub async fn demo(
         "\nDone: v2 was promoted to 100 %, and the broken release was rolled back\nautomatically after {failed_requests} failed requests."
     ));
     narrate("\nNext, in your own cluster:\n");
-    narrate("  kubectl canary plan NAME -n NAMESPACE     # preview and preflight checks");
-    narrate("  kubectl canary start NAME -n NAMESPACE    # shift, analyze, roll back if worse");
+    narrate("  kubectl canary plan NAME --canary VERSION     # preview and preflight checks");
+    narrate("  kubectl canary start NAME --canary VERSION    # shift, analyze, roll back if worse");
     if args.keep {
         narrate("\nThe demo cluster keeps running until Ctrl-C.");
         let _ = signals()?.next().await;
@@ -143,9 +143,10 @@ pub async fn demo(
     Ok(Outcome::Promoted)
 }
 
-fn options(served: &Served) -> Options {
+fn options(served: &Served, canary: &str) -> Options {
     let seconds = |text: &str| text.parse().ok();
     Options {
+        canary: Some(canary.to_owned()),
         dwell: seconds("3s"),
         interval: seconds("500ms"),
         preset: Some(Preset::Quick),
@@ -156,9 +157,9 @@ fn options(served: &Served) -> Options {
 }
 
 /// The command that the scene stands for.
-fn typed(served: &Served) -> String {
+fn typed(served: &Served, canary: &str) -> String {
     format!(
-        "$ kubectl canary start reviews --preset quick --dwell 3s --warmup 0s \\\n    --interval 500ms --prometheus {}\n",
+        "$ kubectl canary start reviews --canary {canary} --preset quick --dwell 3s \\\n    --warmup 0s --interval 500ms --prometheus {}\n",
         served.prometheus_url()
     )
 }
@@ -177,7 +178,7 @@ struct DemoWorld<'a> {
 }
 
 impl DemoWorld<'_> {
-    async fn play(&mut self) -> Result<Finish, CommandError> {
+    async fn play(&mut self, canary: &str) -> Result<Finish, CommandError> {
         let run = Uuid::now_v7().simple().to_string();
         let (client, namespace) = connect(&self.connection, &run).await?;
         let mut context = Context {
@@ -192,7 +193,7 @@ impl DemoWorld<'_> {
         let args = Start {
             rollout: RolloutArgs {
                 name: Some("reviews".into()),
-                options: options(self.served),
+                options: options(self.served, canary),
                 ..RolloutArgs::default()
             },
             ..Start::default()

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::resume::replace;
 use super::rollout_args::RolloutArgs;
-use super::start::{Start, start};
+use super::start::{Start, already_promoted, start};
 use super::status::marked_object;
 use crate::cluster::{JobPlan, JobStanding, ObjectEvent, Watch};
 use crate::context::Context;
@@ -39,8 +39,8 @@ pub struct Detached {
     pub vs: VirtualService,
     /// The rollout.
     pub finish: Finish,
-    /// The Job's name.
-    pub job: String,
+    /// The Job's name; `None` where the canary had all the traffic already.
+    pub job: Option<String>,
 }
 
 /// Checks everything as `start` does, creates the Job and waits until the rollout has begun.
@@ -70,6 +70,9 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
         let prepared = prepare(context, rollout.resolve(context)?).await?;
         prepared.check()?;
         let cluster = &context.cluster;
+        if prepared.already_promoted {
+            return Ok(prepared);
+        }
         if !cluster.has_service_account(&namespace, account).await? {
             return Err(CommandError::Preflight(vec![Finding::refuse(
                 format!("serviceaccount {namespace}/{account} not found"),
@@ -82,6 +85,14 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
         Ok(prepared)
     })
     .await?;
+    if prepared.already_promoted {
+        let (vs, finish) = already_promoted(context, prepared);
+        return Ok(Detached {
+            vs,
+            finish,
+            job: None,
+        });
+    }
     announce_start(context, &prepared);
     let within = args.detach.begin_within;
     let within = within.unwrap_or(HumanDuration::minutes(2));
@@ -111,15 +122,19 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
         Rollout::read(&vs)?,
         LastRollout::of_run(&vs, &prepared.rollout.run),
     ) {
-        (Some(rollout), _) => (rollout, Outcome::StepPassed),
+        (Some(rollout), _) => (rollout, Outcome::StepSet),
         (None, Some(ending)) => (prepared.rollout, ending.outcome),
-        (None, None) => (prepared.rollout, Outcome::StepPassed),
+        (None, None) => (prepared.rollout, Outcome::StepSet),
     };
     let mut finish = Finish::without_driving(rollout, outcome, now);
     finish.reasons = vec![Reason::DrivenByJob {
         job: format!("{namespace}/{job}"),
     }];
-    Ok(Detached { vs, finish, job })
+    Ok(Detached {
+        vs,
+        finish,
+        job: Some(job),
+    })
 }
 
 /// Waits until the object tells of the run.

@@ -19,6 +19,7 @@ mod schema;
 mod simulate;
 mod start;
 mod status;
+mod undo;
 mod watch;
 
 pub use abort::{Abort, Aborted, abort};
@@ -39,4 +40,5 @@ pub(crate) use simulate::Simulate;
 pub use simulate::simulate;
 pub use start::{Detach, Start, start};
 pub use status::{Status, StatusAnswer, status};
+pub use undo::{Undo, undo};
 pub use watch::{Glance, follow, follow_all};

@@ -1,4 +1,4 @@
-//! `promote`: open a gate, or take the next step without waiting for its verdict.
+//! `promote`: open a gate, or take the next step, with or without waiting for a verdict.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -21,14 +21,16 @@ pub struct Promote {
     /// Shift all traffic to the canary at once.
     #[arg(long)]
     pub full: bool,
-    /// Wait for the verdict of the step; a regression is rolled back.
+    /// Wait for the verdict of the step, and before it of the current one, unless that has passed; a
+    /// regression is rolled back.
     #[arg(long, conflicts_with = "full")]
     pub wait: bool,
 }
 
 /// Moves a rollout on: one guarded PATCH, with or without a driver alive.
 ///
-/// With `--wait` this process becomes the driver for one step, so no other may be alive.
+/// With `--wait` this process becomes the driver for one step, so no other may be alive. A step that nobody
+/// has judged is judged before the next one is taken.
 ///
 /// RBAC: `get` and `patch` on `virtualservices`; with `--wait` as `start`.
 ///
@@ -39,15 +41,22 @@ pub async fn promote(
     args: &Promote,
 ) -> Result<(VirtualService, Finish), CommandError> {
     if args.wait {
-        let stop_at = StopAt {
-            one_step: true,
+        let stop_at = |before: &Rollout| StopAt {
+            after_step: Some(before.step + 1),
             leave_at_gate: true,
         };
         return on_delegate(context, &args.name, async |context, name| {
+            context.actor.known().await;
             let (now, by) = (context.clock.now(), context.actor.by());
-            let decide =
-                |vs: &VirtualService, rollout: Rollout| further(vs, &rollout, false, &by, now);
-            take_over(context, name, stop_at, decide).await
+            take_over(context, name, stop_at, |vs, rollout| {
+                let is_judged = rollout.step_passed || rollout.phase == Phase::Waiting;
+                if is_judged || rollout.phase == Phase::Tripped {
+                    return further(vs, &rollout, false, &by, now);
+                }
+                let next = rollout.in_phase(Phase::Progressing, now);
+                Ok(Intent::State(Box::new(next)))
+            })
+            .await
         })
         .await;
     }
@@ -79,7 +88,7 @@ async fn promote_one(
             | Intent::Restore(rollout, _)
             | Intent::RestoreRest(rollout)
             | Intent::RestoreAndForget(rollout, _),
-        ) => (*rollout, Outcome::StepPassed),
+        ) => (*rollout, Outcome::StepSet),
         None => (under_way(&vs)?, Outcome::Held),
     };
     let event = EventKind::Promoted {

@@ -3,13 +3,15 @@
 use clap::Args;
 
 use super::drive::Drive;
-use crate::cluster::Lease;
+use crate::cluster::LeaseError;
 use crate::context::Context;
 use crate::discovery::{on_delegate, under_way};
 use crate::driver::{Changed, Finish, change, take_over};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
-use crate::rollout::{Action, EventKind, Intent, LastRollout, Outcome, Phase, StopAt, enter};
+use crate::rollout::{
+    Action, EventKind, Intent, LastRollout, Outcome, Phase, Rollout, StopAt, enter,
+};
 
 /// What `resume` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -43,28 +45,13 @@ async fn resume_one(
     name: &str,
     drive: Drive,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    let namespace = context.namespace.clone();
-    let alive = context
-        .unless_interrupted(async |context| {
-            let vs = context.cluster.virtual_service(&namespace, name).await?;
-            under_way(&vs)?;
-            let lease = Lease::of(&context.cluster, &vs, &context.clock);
-            context.actor.known().await;
-            // Without the right to leases the annotation alone must do; taking over asks again.
-            Ok(lease.live_holder().await.ok().flatten().is_some())
-        })
-        .await?;
-    if alive {
-        return context
-            .unless_interrupted(async |context| continue_beside(context, name).await)
-            .await;
-    }
-    let stop_at = StopAt {
-        one_step: false,
+    context.actor.known().await;
+    let stop_at = |_: &Rollout| StopAt {
+        after_step: None,
         leave_at_gate: drive.leave_at_gate,
     };
     let (now, holder) = (context.clock.now(), context.holder());
-    take_over(context, name, stop_at, |_, rollout| {
+    let taken = take_over(context, name, stop_at, |_, rollout| {
         let phase = match rollout.phase {
             Phase::Progressing | Phase::Paused => Phase::Progressing,
             held @ (Phase::Waiting | Phase::Tripped) => held,
@@ -81,8 +68,15 @@ async fn resume_one(
                 _ => Intent::State(Box::new(next)),
             },
         )
-    })
-    .await
+    });
+    match taken.await {
+        Err(CommandError::Lease(LeaseError::Held { .. })) => {
+            context
+                .unless_interrupted(async |context| continue_beside(context, name).await)
+                .await
+        }
+        taken => taken,
+    }
 }
 
 /// Goes on in the place of a driver of the same run that died, without changing where the rollout
@@ -96,8 +90,8 @@ pub async fn replace(
     context: &mut Context<'_>,
     name: &str,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    let stop_at = StopAt {
-        one_step: false,
+    let stop_at = |_: &Rollout| StopAt {
+        after_step: None,
         leave_at_gate: false,
     };
     on_delegate(context, name, async |context, name| {
@@ -133,8 +127,5 @@ async fn continue_beside(
     let vs = group.lead;
     let rollout = under_way(&vs)?;
     context.emit(&vs, &rollout.run, EventKind::Resumed { by });
-    Ok((
-        vs,
-        Finish::without_driving(rollout, Outcome::StepPassed, now),
-    ))
+    Ok((vs, Finish::without_driving(rollout, Outcome::StepSet, now)))
 }

@@ -12,7 +12,7 @@ use crate::driver::{Begun, DriveInput, Finish, announce_start, begin, drive, loc
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::plan::HumanDuration;
-use crate::rollout::{Action, LastRollout, Outcome, Phase, Rollout, StopAt};
+use crate::rollout::{Action, EventKind, LastRollout, Outcome, Phase, Rollout, StopAt};
 
 /// What `start` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -25,7 +25,7 @@ pub struct Start {
     #[arg(long, value_name = "ID", value_parser = run_id)]
     pub run_id: Option<String>,
     /// Set the first step and exit, for pipelines that advance the steps with `promote`.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "leave_at_gate")]
     pub no_wait: bool,
     /// When to exit.
     #[command(flatten)]
@@ -71,7 +71,7 @@ pub struct Detach {
     pub begin_by: Option<Timestamp>,
 }
 
-/// Starts a rollout and drives it.
+/// Starts a rollout and drives it. A canary that has all the traffic already is no error.
 ///
 /// RBAC: `get`, `list`, `watch` and `patch` on `virtualservices`; `list` on `destinationrules`,
 /// `pods` and `horizontalpodautoscalers`; `get` on `services`; `get`, `create` and `update` on
@@ -87,11 +87,17 @@ pub async fn start(
     let ready = context.unless_interrupted(async |context| {
         let ready = prepare(context, args.rollout.resolve(context)?).await?;
         ready.check()?;
+        if ready.already_promoted {
+            return Ok((ready, None));
+        }
         announce_start(context, &ready);
         let guard = lock(context, &ready.group.lead, &ready.rollout.run).await?;
-        Ok((ready, guard))
+        Ok((ready, Some(guard)))
     });
     let (ready, guard) = ready.await?;
+    let Some(guard) = guard else {
+        return Ok(already_promoted(context, ready));
+    };
     let ReadyRollout {
         group,
         rollout,
@@ -120,7 +126,7 @@ pub async fn start(
     // A group that has not moved as a whole needs a driver that completes the step.
     if args.no_wait && whole {
         guard.release().await;
-        let outcome = outcome.unwrap_or(Outcome::StepPassed);
+        let outcome = outcome.unwrap_or(Outcome::StepSet);
         let finish = Finish::without_driving(next, outcome, context.clock.now());
         return Ok((vs, finish));
     }
@@ -131,7 +137,7 @@ pub async fn start(
         first: outcome.map_or(Action::Wait, Action::Leave),
         group,
         stop_at: StopAt {
-            one_step: false,
+            after_step: None,
             leave_at_gate: args.drive.leave_at_gate,
         },
         metrics,
@@ -139,4 +145,24 @@ pub async fn start(
     };
     let finish = drive(context, guard, input).await;
     Ok((vs, finish))
+}
+
+/// The end of a `start` that finds nothing to do, as that of the same command twice is.
+pub(super) fn already_promoted(
+    context: &mut Context<'_>,
+    ready: ReadyRollout,
+) -> (VirtualService, Finish) {
+    let (vs, now) = (ready.group.lead, context.clock.now());
+    let finish = Finish::without_driving(ready.rollout, Outcome::AlreadyPromoted, now);
+    let run = finish.rollout.run.clone();
+    let event = EventKind::Finished {
+        outcome: finish.outcome,
+        exposure: finish.exposure,
+        took: HumanDuration::ZERO,
+        total_counts: None,
+        reasons: Vec::new(),
+        next: finish.next_command(&vs),
+    };
+    context.emit(&vs, &run, event);
+    (vs, finish)
 }

@@ -57,7 +57,8 @@ impl Companions {
         Ok(companions)
     }
 
-    fn objects(&self) -> impl Iterator<Item = &VirtualService> {
+    /// The objects, in order.
+    pub fn objects(&self) -> impl Iterator<Item = &VirtualService> {
         self.members.iter().map(|(vs, _)| vs)
     }
 

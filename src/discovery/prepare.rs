@@ -11,11 +11,14 @@ use crate::discovery::{
     object_to_change, recent,
 };
 use crate::error::CommandError;
-use crate::istio::{Selection, Split, VersionQuery, VersionsError, VirtualService};
+use crate::istio::{
+    Destination, Route, Selection, Split, VersionQuery, VersionsError, VirtualService,
+};
 use crate::metrics::{MetricSource, MetricsError, MetricsWarning, Targets, Unit};
 use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan};
 use crate::preflight::{
-    Proposal, Samples, additions, has_other_rules, inspect, other_rules, unanalyzed, unseen_copies,
+    Proposal, Samples, additions, has_other_rules, inspect, other_rules, reversal, unanalyzed,
+    unseen_copies,
 };
 use crate::rollout::{Group, LastRollout, Outcome, Rollout};
 use crate::verdict::sequential::History;
@@ -40,6 +43,8 @@ pub struct ReadyRollout {
     pub rollout: Rollout,
     /// The first step.
     pub first: usize,
+    /// Whether the canary has all the traffic already, so that there is nothing to start.
+    pub already_promoted: bool,
     /// Routes that keep sending to stable.
     pub left_behind: Vec<String>,
     /// What is known of the two versions, if the metrics distinguish them.
@@ -51,6 +56,29 @@ pub struct ReadyRollout {
 }
 
 impl ReadyRollout {
+    /// A rollout whose canary has all the traffic already. Nothing was checked, since nothing is to move.
+    fn already_promoted(
+        lead: VirtualService,
+        rollout: Rollout,
+        mut findings: Vec<Finding>,
+    ) -> Self {
+        findings.push(Finding::ok(format!(
+            "{} of virtualservice {} already has all the traffic",
+            rollout.canary,
+            lead.full_name()
+        )));
+        Self {
+            group: Group::of_lead(lead),
+            first: rollout.plan.step_count() - 1,
+            already_promoted: true,
+            left_behind: Vec::new(),
+            versions: None,
+            forecast: None,
+            findings,
+            rollout,
+        }
+    }
+
     /// Fails if any finding refuses.
     ///
     /// # Errors
@@ -121,7 +149,12 @@ pub async fn prepare(
         subsets: &defined,
         add: options.add_destination,
     };
-    let selection = match query.select_versions(&vs) {
+    if let Some(version) = only_version(&vs, query) {
+        let selection = (version.clone(), version, Vec::new());
+        let rollout = new_rollout(context, plan, selection);
+        return Ok(ReadyRollout::already_promoted(vs, rollout, handed_over));
+    }
+    let selection = match select(&vs, query) {
         Ok(selection) => selection,
         Err(error @ VersionsError::OneVersion { .. }) => {
             let proposal = snapshot.propose(&context.cluster, &vs, &routes);
@@ -137,7 +170,13 @@ pub async fn prepare(
     let companions = Companions::gather(context, &vs, &options, &plan, &selection).await?;
     let mut left_behind = selection.left_behind.clone();
     left_behind.extend(companions.left_behind());
-    let (mut rollout, first) = first_step(context, &vs, plan, selection.clone(), &companions)?;
+    let chosen = selection.clone();
+    let rollout = new_rollout(context, plan, (chosen.stable, chosen.canary, chosen.splits));
+    let mut rollout = rollout.with_companions(companions.companions());
+    if rollout.original_share() == Percent::HUNDRED {
+        return Ok(ReadyRollout::already_promoted(vs, rollout, handed_over));
+    }
+    let first = first_step(&vs, &rollout, &companions)?;
     let question = SnapshotScope {
         vs: &vs,
         selection: &selection,
@@ -160,6 +199,11 @@ pub async fn prepare(
     facts.now = context.clock.now();
     let mut findings = handed_over;
     findings.extend(inspect(&facts));
+    if stable.is_none() && canary.is_none() {
+        let versions = (&rollout.stable, &rollout.canary);
+        let objects = companions.objects().chain([&vs]);
+        findings.extend(objects.filter_map(|vs| reversal(vs, versions)));
+    }
     findings.extend(additions(&vs, &rollout));
     findings.extend(other_rules(&facts, &rollout));
     let samples = facts
@@ -205,6 +249,7 @@ pub async fn prepare(
         },
         rollout,
         first,
+        already_promoted: false,
         left_behind,
         versions,
         forecast,
@@ -280,21 +325,63 @@ fn forecast(
     Some(forecast.with_power(&plan, &before.history, age))
 }
 
-fn first_step(
+/// The versions as they were asked for.
+///
+/// A route may have more versions than two, and without a name the one that has most beside the canary is
+/// stable. Once the canary is promoted that is another one than before, which is not to lose its share
+/// because the same command came once more. So a canary that the last rollout promoted is compared with
+/// the stable version of that first.
+fn select(vs: &VirtualService, query: VersionQuery<'_>) -> Result<Selection, VersionsError> {
+    let last = LastRollout::read(vs).ok().flatten();
+    let before = last.as_ref().and_then(|last| last.before.as_ref());
+    let again = before.filter(|before| {
+        let is_named = query
+            .canary
+            .is_some_and(|name| before.canary.is_called(name));
+        is_named && query.stable.is_none()
+    });
+    let promoted =
+        again.and_then(|before| query.between(vs, (&before.stable, &before.canary)).ok());
+    let is_promoted = |selection: &Selection| {
+        let mut splits = selection.splits.iter();
+        splits.all(|split| split.original_share() == Percent::HUNDRED)
+    };
+    match promoted.filter(is_promoted) {
+        Some(selection) => Ok(selection),
+        None => query.select_versions(vs),
+    }
+}
+
+/// The canary that was named, if every chosen route sends to it and to nothing else.
+fn only_version(vs: &VirtualService, query: VersionQuery<'_>) -> Option<Destination> {
+    let name = query.canary?;
+    let is_chosen = |route: &&Route| {
+        let mut asked = query.routes.iter();
+        query.routes.is_empty() || asked.any(|asked| route.is_called(asked))
+    };
+    let routes = vs.routes().iter().filter(is_chosen);
+    let mut versions = routes.flat_map(|route| &route.targets);
+    let first = versions.next()?.destination.clone();
+    let is_only =
+        first.is_called(name) && versions.all(|target| target.destination.same_version(&first));
+    is_only.then_some(first)
+}
+
+fn new_rollout(
     context: &Context<'_>,
-    vs: &VirtualService,
     plan: Plan,
-    selection: Selection,
+    selection: (Destination, Destination, Vec<Split>),
+) -> Rollout {
+    let (run, now) = (context.run.clone(), context.clock.now());
+    Rollout::new(run, context.holder(), plan, selection, now)
+}
+
+/// The first step, which moves something on every route.
+fn first_step(
+    vs: &VirtualService,
+    rollout: &Rollout,
     companions: &Companions,
-) -> Result<(Rollout, usize), CommandError> {
-    let rollout = Rollout::new(
-        context.run.clone(),
-        context.holder(),
-        plan,
-        (selection.stable, selection.canary, selection.splits),
-        context.clock.now(),
-    )
-    .with_companions(companions.companions());
+) -> Result<usize, CommandError> {
     let share = rollout.original_share();
     let steps = rollout.plan.steps.as_slice();
     // A step that equals the share is judged before the next one is taken.
@@ -302,13 +389,6 @@ fn first_step(
         .iter()
         .position(|step| step.exposure.share() >= share)
         .unwrap_or(steps.len() - 1);
-    if share == Percent::HUNDRED {
-        return Err(CommandError::Conflict(format!(
-            "{} of virtualservice {} already has all the traffic (try: --canary with the other version)",
-            rollout.canary,
-            vs.full_name()
-        )));
-    }
     for split in &rollout.routes {
         if let Some(route) = split.find(vs) {
             split
@@ -320,7 +400,7 @@ fn first_step(
         }
     }
     companions.check_step(steps[first].exposure.share())?;
-    Ok((rollout, first))
+    Ok(first)
 }
 
 /// The error, and with it what to apply, where that is known.

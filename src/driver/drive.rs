@@ -29,7 +29,7 @@ use crate::rollout::{
 use crate::signals::{Signal, Signals};
 
 /// The longest that Prometheus may take for an answer.
-const METRICS_DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const METRICS_DEADLINE: Duration = Duration::from_secs(5);
 /// The longest from a write to the next look at the metrics.
 const LOOK_AFTER_WRITE: Duration = Duration::from_secs(1);
 
@@ -648,7 +648,8 @@ impl Driver<'_> {
                 error @ (RollbackError::Impossible(_)
                 | RollbackError::OutOfTime(_)
                 | RollbackError::Deleted(_)
-                | RollbackError::OtherRun(_)),
+                | RollbackError::OtherRun(_)
+                | RollbackError::PromotionChanged(_)),
             ) => {
                 let message = error.to_string();
                 self.rollback_failed(

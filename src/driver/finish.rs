@@ -78,9 +78,12 @@ impl Finish {
         let command = match self.outcome {
             Outcome::RollbackFailed => "abort",
             Outcome::Held if self.rollout.phase == Phase::Progressing => "resume",
-            Outcome::Held | Outcome::StepPassed => "promote",
+            Outcome::Held | Outcome::StepPassed | Outcome::StepSet => "promote",
             Outcome::Drifted | Outcome::TakenOver => "status",
-            Outcome::Promoted | Outcome::RolledBack(_) | Outcome::Interrupted => return None,
+            Outcome::Promoted
+            | Outcome::AlreadyPromoted
+            | Outcome::RolledBack(_)
+            | Outcome::Interrupted => return None,
         };
         let (name, namespace) = (vs.name(), vs.namespace());
         Some(format!("kubectl canary {command} {name} -n {namespace}"))
@@ -90,9 +93,10 @@ impl Finish {
 /// What the canary gets once a run has ended in this way.
 pub(super) fn exposure_after(outcome: Outcome, rollout: &Rollout) -> Exposure {
     match outcome {
-        Outcome::Promoted => Exposure::Share(Percent::HUNDRED),
+        Outcome::Promoted | Outcome::AlreadyPromoted => Exposure::Share(Percent::HUNDRED),
         Outcome::RolledBack(_) | Outcome::Interrupted => Exposure::Share(rollout.original_share()),
         Outcome::StepPassed
+        | Outcome::StepSet
         | Outcome::Held
         | Outcome::Drifted
         | Outcome::TakenOver

@@ -13,8 +13,8 @@ use crate::clock::Clock;
 use crate::cluster::{CallError, Cluster, ErrorKind};
 use crate::istio::{MissingRoutes, Route, VirtualService};
 use crate::rollout::{
-    Cause, Drift, EventKind, Intent, LastRollout, Observed, Outcome, ROLLOUT, Rollout, RouteChange,
-    compare, is_on_its_way_back,
+    Cause, Drift, EventKind, Intent, LastRollout, Observed, Outcome, PromotionState, ROLLOUT,
+    Rollout, RouteChange, compare, is_on_its_way_back, promotion_on,
 };
 
 /// How often an object may turn out to have been promoted while it was being restored.
@@ -36,6 +36,8 @@ pub enum Initiator {
         /// Whether routes that cannot be restored are left as they are.
         forget: bool,
     },
+    /// A person's after a promotion: only what that left is written over.
+    Undo,
 }
 
 impl Initiator {
@@ -101,6 +103,9 @@ pub enum RollbackError {
     /// The rollout was ended in another way meanwhile.
     #[error("the rollout has ended: {}", .0.outcome)]
     Ended(Box<LastRollout>),
+    /// The object is not as the promotion that is to be undone left it.
+    #[error("{0}")]
+    PromotionChanged(String),
     /// What is there cannot be restored.
     #[error("{0}")]
     Impossible(String),
@@ -170,6 +175,13 @@ impl Purpose for Restore<'_> {
         {
             self.took = self.began.elapsed();
             return Ok(None);
+        }
+        if self.request.initiator == Initiator::Undo {
+            match promotion_on(&self.rollout, vs) {
+                PromotionState::Stands | PromotionState::Undone => {}
+                PromotionState::UnderWay(holder) => return Err(RollbackError::TakenOver(holder)),
+                PromotionState::Changed(why) => return Err(RollbackError::PromotionChanged(why)),
+            }
         }
         self.missing = self.rollout.original_on(vs).err();
         let intent = self.goal(vs)?;
@@ -245,7 +257,12 @@ impl Restore<'_> {
             ..
         } = *self.request;
         let outcome = Outcome::RolledBack(cause);
-        let last = LastRollout::of(&self.rollout, outcome, by, clock.now());
+        // The end of a rollout that was promoted keeps what it says of that.
+        let ended = LastRollout::of_run(vs, &self.rollout.run);
+        let last = match ended.filter(|_| initiator == Initiator::Undo) {
+            Some(last) => last.undone(by, clock.now()),
+            None => LastRollout::of(&self.rollout, outcome, by, clock.now()),
+        };
         let leaves_state = self.extent == Extent::WeightsOnly;
         let Some(missing) = self.missing else {
             return Ok(match leaves_state {
@@ -257,7 +274,7 @@ impl Restore<'_> {
             let one_of_them = self.may_be_one_of_them(vs);
             RollbackError::Impossible(format!("{missing}{one_of_them}"))
         };
-        if initiator == (Initiator::Driver { overwrite: false }) {
+        if let Initiator::Driver { overwrite: false } | Initiator::Undo = initiator {
             return Err(impossible());
         }
         if self.may_forget(vs) {
@@ -328,6 +345,15 @@ impl Restore<'_> {
         {
             return Err(RollbackError::OtherRun(run));
         }
+        if initiator == Initiator::Undo {
+            if promotion_on(&self.rollout, &vs) == PromotionState::Undone {
+                self.changes.clear();
+                self.took = self.began.elapsed();
+                return Ok(Next::Done(vs));
+            }
+            // The next attempt looks at it.
+            return Ok(Next::Again(vs));
+        }
         match (compare(&self.rollout, &vs), initiator) {
             (Observed::InSync, _) => {}
             // A promote or pause came between: rolling back goes first.
@@ -341,7 +367,7 @@ impl Restore<'_> {
                 let drift = Box::new(drift);
                 return Err(RollbackError::Drifted { manager, drift });
             }
-            (Observed::HolderChanged(_), Initiator::Person { .. })
+            (Observed::HolderChanged(_), Initiator::Person { .. } | Initiator::Undo)
             | (Observed::Drifted { .. }, _) => {
                 let any_run = matches!(initiator, Initiator::Person { any_run: true, .. });
                 if let Ok(Some(shown)) = Rollout::read(&vs)

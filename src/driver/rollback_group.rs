@@ -14,11 +14,11 @@ use tokio::time::{Instant, timeout};
 use super::apply::Retry;
 use super::finish::millis;
 use super::rollback::{Extent, Restored, RollbackError, RollbackRequest, roll_back};
-use crate::cluster::ErrorKind;
+use crate::cluster::{CallError, Cluster, ErrorKind};
 use crate::istio::VirtualService;
 use crate::rollout::{
-    Companion, Drift, EventKind, Group, LastRollout, Outcome, Rollout, RouteChange, VersionCounts,
-    route_of,
+    Companion, Drift, EventKind, Group, LastRollout, ObjectName, Outcome, Rollout, RouteChange,
+    VersionCounts, route_of,
 };
 
 /// How long the next object waits for the one before it.
@@ -67,6 +67,7 @@ impl GroupNotRestored {
                 RollbackError::Impossible(_)
                     | RollbackError::OutOfTime(_)
                     | RollbackError::Deleted(_)
+                    | RollbackError::PromotionChanged(_)
             )
         });
         let place = worst
@@ -317,20 +318,32 @@ async fn read(
     companion: &Companion,
 ) -> Result<VirtualService, RollbackError> {
     let object = &companion.object;
-    let mut attempts = Retry::reading_for_rollback(request.timeout).attempts();
+    let read = read_to_restore(request.cluster, object, request.timeout);
+    read.await.map_err(|error| match error.kind {
+        ErrorKind::Missing => RollbackError::Deleted(object.to_string()),
+        _ => RollbackError::OutOfTime(error),
+    })
+}
+
+/// Reads an object that is to be rolled back, as often as the time allows.
+///
+/// # Errors
+/// The last attempt's.
+pub async fn read_to_restore(
+    cluster: &Cluster,
+    object: &ObjectName,
+    within: Duration,
+) -> Result<VirtualService, CallError> {
+    let mut attempts = Retry::reading_for_rollback(within).attempts();
     loop {
-        let asked = request.cluster;
-        let asked = asked.virtual_service(&object.namespace, &object.name);
+        let asked = cluster.virtual_service(&object.namespace, &object.name);
         let error = match asked.await {
             Ok(vs) => return Ok(vs),
             Err(error) => error,
         };
         match attempts.next(&error) {
             Some(pause) => tokio::time::sleep(pause).await,
-            None if error.kind == ErrorKind::Missing => {
-                return Err(RollbackError::Deleted(object.to_string()));
-            }
-            None => return Err(RollbackError::OutOfTime(error)),
+            None => return Err(error),
         }
     }
 }

@@ -38,6 +38,7 @@ pub(super) async fn stand_by(
         let text = format!("waiting up to {seconds}s to see whether {before} is still driving");
         context.emit(vs, &rollout.run, EventKind::Warning { text });
     }
+    context.actor.known().await;
     let holder = context.holder();
     let (taken, facts, alarmed) = {
         let context: &Context<'_> = context;

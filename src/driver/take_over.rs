@@ -4,24 +4,24 @@ use super::announce::announce_takeover;
 use super::change_state::{Changed, change};
 use super::drive::{DriveInput, drive};
 use super::finish::Finish;
-use super::lock::lock;
+use super::standby::stand_by;
 use crate::cluster::LeaseGuard;
 use crate::context::Context;
-use crate::discovery::{PastTime, VersionFacts, past_of, under_way};
+use crate::discovery::{VersionFacts, under_way};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::metrics::MetricSource;
 use crate::rollout::{Action, EventKind, Intent, Observed, Outcome, Rollout, StopAt, compare};
 
-/// Moves the rollout to what `decide` makes of it, under this process's name, and drives on from there.
-/// No other driver may be alive.
+/// Moves the rollout to what `decide` makes of it, under this process's name, and drives on from there, as
+/// far as `stop_at` says of what it was before. No other driver may be alive.
 ///
 /// # Errors
 /// Whatever keeps it from going on; traffic is untouched then.
 pub async fn take_over(
     context: &mut Context<'_>,
     name: &str,
-    stop_at: StopAt,
+    stop_at: impl FnOnce(&Rollout) -> StopAt,
     mut decide: impl FnMut(&VirtualService, Rollout) -> Result<Intent, CommandError>,
 ) -> Result<(VirtualService, Finish), CommandError> {
     let survey = context.unless_interrupted(async |context| survey(context, name).await);
@@ -67,6 +67,7 @@ pub async fn take_over(
         | Intent::Restore(rollout, last)
         | Intent::RestoreAndForget(rollout, last) => (*rollout, Action::Leave(last.outcome)),
     };
+    let stop_at = stop_at(before.as_ref().unwrap_or(&rollout));
     let vs = group.lead.clone();
     if let Some((manager, drift)) = drifted {
         let text =
@@ -101,10 +102,6 @@ async fn survey(
     let vs = asked.await?;
     let rollout = under_way(&vs)?;
     let metrics = context.metrics(&rollout.plan.prometheus)?;
-    let mut versions = VersionFacts::read(context, &rollout).await?;
-    let (plan, targets) = (&rollout.plan, &versions.targets);
-    versions.history = past_of(context, plan, targets, PastTime::of(&rollout)).await?;
-    context.actor.known().await;
-    let guard = lock(context, &vs, &rollout.run).await?;
+    let (versions, guard) = stand_by(context, &vs, &rollout, metrics.as_ref()).await?;
     Ok((metrics, versions, guard))
 }

@@ -46,8 +46,8 @@ pub fn select_versions(
 impl VersionQuery<'_> {
     /// Finds stable, canary and the routes to shift.
     ///
-    /// The destination that carries the traffic is stable, so after a promotion the next rollout goes
-    /// the other way without a flag. Where the canary may be added, every route that sends to
+    /// The destination that carries the traffic is stable, so after a promotion the next rollout would go
+    /// the other way without a name; `start` asks for one then. Where the canary may be added, every route that sends to
     /// stable is one to shift.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ pub enum Document {
     PlanFile,
     /// What plan prints.
     Plan,
-    /// What start, resume, promote, pause and abort print.
+    /// What start, resume, promote, pause, abort and undo print.
     Result,
     /// What status NAME prints.
     Status,

@@ -399,9 +399,17 @@ impl EventText<'_> {
                 ]);
                 self.say("promoted", Tone::Good, Some(exposure), text);
             }
+            Outcome::AlreadyPromoted => {
+                let text = format!("{object}: all traffic was on {canary} already");
+                self.say("promoted", Tone::Good, Some(exposure), text);
+            }
             Outcome::StepPassed => {
                 let text = format!("{object}: step passed, holding at {exposure}");
                 self.say("step done", Tone::Good, Some(exposure), text);
+            }
+            Outcome::StepSet => {
+                let text = format!("{object}: holding at {exposure}, not analyzed");
+                self.say("step set", Tone::Caution, Some(exposure), text);
             }
             Outcome::RolledBack(cause) => {
                 // The line with the facts was written when the weights were read back.

@@ -95,7 +95,7 @@ mod tests {
 
         steps    1 % for 1m, 10 % for 1m, 50 % for 1m, 100 % for 0s; at least 3m
         metrics  istio-system/prometheus:9090
-        next     kubectl canary start reviews -n shop --also shop/storefront
+        next     kubectl canary start reviews -n shop --canary v2 --also shop/storefront
         ");
         let json = serde_json::to_value(&view).unwrap();
         assert_eq!(json["companions"], json!(["shop/storefront"]));

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Layout, Palette, Table, Tone, View, escape, forecast, phrase};
 use crate::istio::{Selection, Split, VirtualService, Weights};
-use crate::plan::{Finding, Forecast, HumanDuration, Level, Plan, PlannedStep};
+use crate::plan::{Finding, Forecast, HumanDuration, Level, Plan, PlannedStep, shell_word};
 use crate::rollout::{ObjectName, Phase, Rollout};
 
 /// A plan on an object, before anything has moved.
@@ -127,10 +127,19 @@ impl PlanView {
     /// The command that starts the planned rollout.
     fn next(&self) -> String {
         let command = format!("kubectl canary start {} -n {}", self.name, self.namespace);
-        match self.arguments.as_str() {
-            "" => command,
-            arguments => format!("{command} {arguments}"),
-        }
+        let arguments = self.arguments.as_str();
+        // The same command once more is to do nothing, not to go back.
+        let is_named = ["--canary ", "--stable ", "-f "]
+            .iter()
+            .any(|flag| arguments.contains(flag));
+        let canary = (!is_named).then(|| format!("--canary {}", shell_word(&self.canary)));
+        let words = [Some(command.as_str()), canary.as_deref(), Some(arguments)];
+        let words: Vec<_> = words
+            .into_iter()
+            .flatten()
+            .filter(|word| !word.is_empty())
+            .collect();
+        words.join(" ")
     }
 
     /// `1 % for 1m, 50 % for 1m, then until promote`.
@@ -319,7 +328,7 @@ mod tests {
         warn     users flip between versions: consistentHash is applied after the weights are drawn
                  (try: a match on a header for testers)
         ok       Prometheus answers
-        next     kubectl canary start reviews -n shop
+        next     kubectl canary start reviews -n shop --canary v2
         ");
     }
 

@@ -7,7 +7,9 @@ use serde::Serialize;
 use super::{DriverStatus, phrase};
 use crate::istio::{Split, VirtualService, Weights};
 use crate::plan::{Exposure, MetricPower, PlannedStep};
-use crate::rollout::{LastRollout, ObjectName, Phase, Rollout, route_of};
+use crate::rollout::{
+    LastRollout, ObjectName, Phase, PromotionState, Rollout, promotion_on, route_of,
+};
 
 /// The version of the format that programs read.
 const VERSION: u32 = 1;
@@ -167,12 +169,17 @@ impl StatusRow {
     }
 
     fn idle(vs: &VirtualService, now: Timestamp) -> Self {
-        let (last, last_error) = match LastRollout::read(vs) {
+        let (last, last_error): (Option<LastRollout>, _) = match LastRollout::read(vs) {
             Ok(last) => (last, None),
             Err(error) => (
                 None,
                 Some(format!("the last rollout's record cannot be read: {error}")),
             ),
+        };
+        // Without names the next rollout would go back to the old version, step by step.
+        let next: &[&str] = match last.as_ref().and_then(LastRollout::promoted_rollout) {
+            Some(promoted) if promotion_on(&promoted, vs) == PromotionState::Stands => &["undo"],
+            Some(_) | None => &["plan", "start"],
         };
         Self {
             version: VERSION,
@@ -200,7 +207,7 @@ impl StatusRow {
             last,
             last_error,
             error: None,
-            next: vec![command("plan", vs), command("start", vs)],
+            next: next.iter().map(|verb| command(verb, vs)).collect(),
             at: now,
         }
     }

@@ -147,7 +147,9 @@ fn group(row: &StatusRow) -> Option<String> {
 fn short(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Promoted => "promoted",
+        Outcome::AlreadyPromoted => "already-promoted",
         Outcome::StepPassed => "step-passed",
+        Outcome::StepSet => "step-set",
         Outcome::RolledBack(_) => "rolled-back",
         Outcome::Held => "held",
         Outcome::Drifted => "drifted",

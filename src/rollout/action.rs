@@ -10,8 +10,8 @@ use crate::plan::HumanDuration;
 /// How far this process drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StopAt {
-    /// Stop when the step has passed, without taking the next.
-    pub one_step: bool,
+    /// Stop when this step has passed, from 0, without taking the next; gates before it are passed.
+    pub after_step: Option<usize>,
     /// Stop at a gate, instead of waiting for `promote`.
     pub leave_at_gate: bool,
 }
@@ -19,7 +19,7 @@ pub struct StopAt {
 impl StopAt {
     /// To the end, waiting at every gate.
     pub const END: Self = Self {
-        one_step: false,
+        after_step: None,
         leave_at_gate: false,
     };
 }

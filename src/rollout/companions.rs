@@ -30,10 +30,8 @@ impl Intent {
     #[must_use]
     pub fn of_companion(&self, lead: &VirtualService, companion: &Companion) -> Self {
         let rollout = Box::new(self.rollout().of_companion(lead, companion));
-        let of_companion = |last: &LastRollout| LastRollout {
-            lead: rollout.lead.clone(),
-            ..last.clone()
-        };
+        let of_companion =
+            |last: &LastRollout| LastRollout::of(&rollout, last.outcome, &last.changed_by, last.at);
         match self {
             Self::State(_) => Self::State(rollout),
             Self::Complete(_, last) => Self::Complete(rollout.clone(), of_companion(last)),

@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::companion::ObjectName;
+use super::companion::{Companion, ObjectName};
 use super::outcome::Outcome;
 use super::record::{Unreadable, read_record};
 use super::state::Rollout;
-use crate::istio::VirtualService;
+use crate::istio::{Destination, RouteGroup, Split, VirtualService, route_groups};
 
 /// The annotation that says how the last rollout ended.
 pub const LAST: &str = "kubectl-canary.dev/last";
@@ -35,6 +35,36 @@ pub struct LastRollout {
     pub plan_hash: String,
     /// The lead of the group that this object was a companion in, if it was.
     pub lead: Option<ObjectName>,
+    /// What `undo` restores; only after a promotion.
+    pub before: Option<BeforePromotion>,
+}
+
+/// What `undo` has to know of a promotion: the versions, and the weights before it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BeforePromotion {
+    /// The stable version.
+    pub stable: Destination,
+    /// The canary.
+    pub canary: Destination,
+    /// The chosen routes with their original weights.
+    #[serde(with = "route_groups")]
+    #[schemars(with = "Vec<RouteGroup>")]
+    pub routes: Vec<Split>,
+    /// The objects that were shifted together with this one.
+    pub companions: Vec<Companion>,
+}
+
+impl BeforePromotion {
+    /// What is to be kept of `rollout`.
+    pub fn of(rollout: &Rollout) -> Self {
+        Self {
+            stable: rollout.stable.clone(),
+            canary: rollout.canary.clone(),
+            routes: rollout.routes.clone(),
+            companions: rollout.companions.clone(),
+        }
+    }
 }
 
 impl LastRollout {
@@ -53,13 +83,14 @@ impl LastRollout {
             changed_by: by.to_owned(),
             plan_hash: rollout.plan.hash(),
             lead: rollout.lead.clone(),
+            before: (outcome == Outcome::Promoted).then(|| BeforePromotion::of(rollout)),
         }
     }
 
     /// How the last rollout on `vs` ended, if there was one.
     ///
     /// # Errors
-    /// If the record is damaged or of a newer version. Nothing depends on it but what is shown.
+    /// If the record is damaged or of a newer version.
     pub fn read(vs: &VirtualService) -> Result<Option<Self>, Unreadable> {
         let text = vs.annotation(LAST);
         text.map(|text| read_record(text, Self::VERSION))

@@ -329,13 +329,25 @@ impl Machine {
                 reasons: self.reasons(),
             });
         }
-        if self.stop_at.one_step && !self.plan().is_last(self.rollout.step) {
-            return Action::Leave(Outcome::StepPassed);
+        if self.stops_here() {
+            // The next process to drive has to know that this step needs no analysis any more.
+            return Action::Write(Box::new(self.rollout.passed()));
         }
-        if self.plan().steps.as_slice()[self.rollout.step].pause {
+        let is_approved = self
+            .stop_at
+            .after_step
+            .is_some_and(|last| self.rollout.step < last);
+        if self.plan().steps.as_slice()[self.rollout.step].pause && !is_approved {
             return self.gate(vec![Reason::StepPassed], first, now, emit);
         }
         next_step(&self.rollout, now)
+    }
+
+    /// Whether this process leaves the next step to another one.
+    fn stops_here(&self) -> bool {
+        let step = self.rollout.step;
+        let is_far_enough = self.stop_at.after_step.is_some_and(|last| step >= last);
+        is_far_enough && !self.plan().is_last(step)
     }
 
     fn gate(
@@ -425,6 +437,7 @@ impl Machine {
                 cause,
                 overwrite: false,
             },
+            OnStuck::Promote if self.stops_here() => Action::Leave(Outcome::StepSet),
             OnStuck::Promote => next_step(&self.rollout, now),
             OnStuck::Hold => self.gate(reasons, first, now, emit),
         }
@@ -535,8 +548,9 @@ impl Machine {
     /// The state stands on the object: is there more to do at once?
     pub fn after_write(&self) -> Action {
         match self.rollout.phase {
-            Phase::Waiting if self.stop_at.leave_at_gate || self.stop_at.one_step => {
-                Action::Leave(Outcome::Held)
+            Phase::Waiting if self.stop_at.leave_at_gate => Action::Leave(Outcome::Held),
+            Phase::Progressing if self.rollout.step_passed && self.stops_here() => {
+                Action::Leave(Outcome::StepPassed)
             }
             Phase::Progressing | Phase::Waiting | Phase::Paused | Phase::Tripped => Action::Wait,
         }

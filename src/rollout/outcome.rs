@@ -31,6 +31,8 @@ pub enum Cause {
     Drift,
     /// The API server, or a webhook behind it, does not take the next step.
     Refused,
+    /// A user took back a promotion.
+    Undo,
 }
 
 /// How it ended. Each has an exit code of its own in the one table of `cli`.
@@ -39,8 +41,12 @@ pub enum Cause {
 pub enum Outcome {
     /// The canary has all the traffic.
     Promoted,
+    /// The canary had all the traffic before anything was done.
+    AlreadyPromoted,
     /// The step passed and this process was asked to go no further.
     StepPassed,
+    /// The weights of a step are set; this process did not analyze it.
+    StepSet,
     /// The original weights are back.
     RolledBack(Cause),
     /// The weight stays until `promote` or `abort`.
@@ -66,6 +72,7 @@ impl fmt::Display for Cause {
             Self::NoMetrics => "metrics unavailable",
             Self::Drift => "another client changed the routes",
             Self::Refused => "the API server rejected the next step",
+            Self::Undo => "promotion undone",
         })
     }
 }
@@ -74,7 +81,9 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Promoted => f.write_str("promoted"),
+            Self::AlreadyPromoted => f.write_str("already promoted"),
             Self::StepPassed => f.write_str("step passed"),
+            Self::StepSet => f.write_str("step set, not analyzed"),
             Self::RolledBack(cause) => write!(f, "rolled back: {cause}"),
             Self::Held => f.write_str("held"),
             Self::Drifted => f.write_str("stopped: another client changed the routes"),

@@ -60,6 +60,9 @@ pub struct Rollout {
     /// weight's share of all their requests.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub other_rules: bool,
+    /// Whether the step has passed, and whoever drove it was to go no further.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub step_passed: bool,
     /// Who drives it.
     pub holder: String,
     /// Who changed it last, if that was not the driver.
@@ -146,6 +149,7 @@ impl Rollout {
             at_rest_since: None,
             power: None,
             other_rules: false,
+            step_passed: false,
             holder,
             changed_by: None,
             plan,
@@ -268,6 +272,7 @@ impl Rollout {
         next.step = step;
         next.phase = phase;
         next.since = now;
+        next.step_passed = false;
         next.changed_by = None;
         next.resume_to = None;
         next.note_exposure(now);
@@ -285,9 +290,20 @@ impl Rollout {
             | (Phase::Progressing | Phase::Waiting | Phase::Paused, _) => None,
         };
         next.phase = phase;
+        next.step_passed &= phase != Phase::Tripped;
         next.changed_by = None;
         next.note_exposure(now);
         next
+    }
+
+    /// The same once its step has passed; the caller writes it.
+    #[must_use]
+    pub fn passed(&self) -> Self {
+        Self {
+            step_passed: true,
+            changed_by: None,
+            ..self.clone()
+        }
     }
 
     fn note_exposure(&mut self, now: Timestamp) {

@@ -48,7 +48,7 @@ async fn begun(shop: &Shop) -> (Rollout, Vec<u64>, Duration) {
     let begun = shop
         .start_as("alice@desk", args, kubectl_canary::Signals::none())
         .await;
-    assert_eq!(begun.unwrap().outcome, Outcome::StepPassed);
+    assert_eq!(begun.unwrap().outcome, Outcome::StepSet);
     let took = at.elapsed();
     (shop.rollout().unwrap(), ranges(shop, asked), took)
 }

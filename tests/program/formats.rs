@@ -98,8 +98,8 @@ fn what_commands_print_has_every_field_always() {
     }
 }
 
-/// The plan within other documents is written as in the state.
-const OF_THE_STATE: [&str; 2] = ["/Plan/", "/Judgement/"];
+/// The plan, and the weights before a promotion, are written within other documents as in the state.
+const OF_THE_STATE: [&str; 4] = ["/Plan/", "/Judgement/", "/Destination/", "/RouteGroup/"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_each_command_prints_is_of_its_schema() {
@@ -124,7 +124,7 @@ async fn what_each_command_prints_is_of_its_schema() {
         .run("start reviews --no-wait --steps 20,100 -o json", &brief)
         .await;
     let held = printed(Document::Result, &held);
-    assert_eq!(held["outcome"]["kind"], "step-passed");
+    assert_eq!(held["outcome"]["kind"], "step-set");
     assert_eq!(held["totalCounts"], Value::Null, "nobody has counted yet");
     let annotation = |key: &str| -> Value {
         let object = shop.reviews();

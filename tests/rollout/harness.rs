@@ -8,10 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use jsonschema::Validator;
 use kubectl_canary::clock::Clock;
 use kubectl_canary::cluster::Cluster;
-use kubectl_canary::commands::{self, Abort, Aborted, Promote, Resume, RolloutArgs, Start};
+use kubectl_canary::commands::{self, Abort, Aborted, Promote, Resume, RolloutArgs, Start, Undo};
 use kubectl_canary::driver::Finish;
 use kubectl_canary::istio::VirtualService;
-use kubectl_canary::plan::{AnalysisKind, OnStuck, Options};
+use kubectl_canary::plan::{AnalysisKind, HumanDuration, OnStuck, Options};
 use kubectl_canary::report::Document;
 use kubectl_canary::rollout::{Event, EventKind, Observed, Rollout, compare};
 use kubectl_canary::sandbox::{Call, Setup, World, fixtures};
@@ -344,6 +344,27 @@ impl Shop {
             commands::abort(context, &args).await
         })
         .await
+    }
+}
+
+impl Shop {
+    /// `undo reviews`; nothing where nothing was left to do.
+    pub async fn undo(&self, actor: &str) -> Result<Option<Finish>> {
+        self.undo_object(actor, "reviews").await
+    }
+
+    /// `undo` of another object.
+    pub async fn undo_object(&self, actor: &str, name: &str) -> Result<Option<Finish>> {
+        let args = Undo {
+            name: name.into(),
+            timeout: HumanDuration::minutes(1),
+        };
+        let (_, finish) = self
+            .act(actor, Signals::none(), async |context| {
+                commands::undo(context, &args).await
+            })
+            .await?;
+        Ok(finish)
     }
 }
 

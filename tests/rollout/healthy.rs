@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use kubectl_canary::Signals;
 use kubectl_canary::commands::{Drive, Promote};
-use kubectl_canary::plan::{Exposure, Options, Percent};
+use kubectl_canary::plan::{Exposure, OnStuck, Options, Percent};
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase};
 
 use crate::harness::{Shop, brisk, brisk_with, start};
@@ -130,7 +130,7 @@ async fn a_gate_in_the_middle_opens_to_the_next_step_and_the_driver_follows() {
         })
         .await;
         let promoted = shop.promote("bob@desk").await.unwrap();
-        assert_eq!(promoted.outcome, Outcome::StepPassed);
+        assert_eq!(promoted.outcome, Outcome::StepSet);
         assert_eq!(shop.weights(), [50, 50]);
     };
     let (finish, ()) = tokio::join!(driver, other);
@@ -215,17 +215,6 @@ async fn pausing_at_a_gate_does_not_open_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_promotion_the_next_rollout_goes_the_other_way() {
-    let shop = Shop::open().await;
-    shop.start(brisk()).await.unwrap();
-    assert_eq!(shop.weights(), [0, 100]);
-    let finish = shop.start(brisk()).await.unwrap();
-    assert_eq!(finish.outcome, Outcome::Promoted);
-    assert_eq!(finish.rollout.canary.to_string(), "v1");
-    assert_eq!(shop.weights(), [100, 0]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_pipeline_drives_the_steps_itself() {
     let shop = Shop::open().await;
     let args = kubectl_canary::commands::Start {
@@ -236,9 +225,9 @@ async fn a_pipeline_drives_the_steps_itself() {
         .start_as("ci@runner", args, Signals::none())
         .await
         .unwrap();
-    assert_eq!(finish.outcome, Outcome::StepPassed);
+    assert_eq!(finish.outcome, Outcome::StepSet);
     let mut seen = vec![shop.weights()[1]];
-    for outcome in [Outcome::StepPassed, Outcome::StepPassed, Outcome::Promoted] {
+    for outcome in [Outcome::StepSet, Outcome::StepSet, Outcome::Promoted] {
         let promoted = shop.promote("ci@runner").await.unwrap();
         assert_eq!(promoted.outcome, outcome);
         seen.push(shop.weights()[1]);
@@ -262,23 +251,75 @@ async fn promote_can_wait_for_the_verdict_of_its_step() {
     shop.start_as("ci@runner", args, Signals::none())
         .await
         .unwrap();
-    for (outcome, weight) in [
-        (Outcome::StepPassed, 10),
-        (Outcome::StepPassed, 50),
-        (Outcome::Promoted, 100),
+    let judged = |step| move |event: &EventKind| matches!(event, EventKind::StepPassed { step: passed, .. } if *passed == step);
+    for (outcome, weight, least) in [
+        // The step that `start` left is judged as well.
+        (Outcome::StepPassed, 10, 10),
+        (Outcome::StepPassed, 50, 5),
+        (Outcome::Promoted, 100, 0),
     ] {
         let began = shop.world.clock().now();
         let finish = shop.promote_and_wait("ci@runner").await.unwrap();
         assert_eq!(finish.outcome, outcome, "{:#?}", shop.told());
         assert_eq!(shop.weights()[1], weight);
-        let took = shop.world.clock().now().duration_since(began);
-        assert_eq!(
-            weight < 100,
-            took >= SignedDuration::from_secs(5),
-            "{took:?}"
-        );
+        let took = shop.world.clock().now().duration_since(began).as_secs();
+        assert!((least..least + 9).contains(&took), "{weight}: {took} s");
     }
+    for step in 1..=3 {
+        let times = shop
+            .told()
+            .iter()
+            .filter(|event| judged(step)(event))
+            .count();
+        assert_eq!(times, 1, "step {step}");
+    }
+    assert_eq!(shop.climbed(), ["1", "1", "10", "50", "100"]);
     assert_eq!(shop.rollout(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_start_left_alone_is_rolled_back_where_it_fails() {
+    let shop = Shop::open().await;
+    let args = kubectl_canary::commands::Start {
+        no_wait: true,
+        ..start(brisk_with("10,50,100"))
+    };
+    shop.start_as("ci@runner", args, Signals::none())
+        .await
+        .unwrap();
+    shop.world
+        .traffic()
+        .version("shop", "reviews-v2")
+        .fails(0.3);
+    let finish = shop.promote_and_wait("ci@runner").await.unwrap();
+    assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Regression));
+    assert!(
+        !shop.climbed().contains(&"50".to_owned()),
+        "{:?}",
+        shop.climbed()
+    );
+    shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_verdict_a_step_is_set_and_not_passed() {
+    let shop = Shop::open().await;
+    let options = Options {
+        on_inconclusive: Some(OnStuck::Promote),
+        min_requests: Some(1_000_000),
+        step_timeout: Some("20s".parse().unwrap()),
+        ..brisk_with("10,50,100")
+    };
+    let args = kubectl_canary::commands::Start {
+        no_wait: true,
+        ..start(options)
+    };
+    shop.start_as("ci@runner", args, Signals::none())
+        .await
+        .unwrap();
+    let finish = shop.promote_and_wait("ci@runner").await.unwrap();
+    assert_eq!(finish.outcome, Outcome::StepSet, "{:#?}", shop.told());
+    assert_eq!(shop.weights(), [50, 50]);
 }
 
 #[tokio::test(start_paused = true)]

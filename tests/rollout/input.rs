@@ -157,20 +157,6 @@ async fn a_total_too_coarse_for_the_first_step_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_canary_that_has_everything_already_is_refused() {
-    let shop = Shop::open().await;
-    shop.set_weights(0, 100);
-    let options = Options {
-        canary: Some("v2".into()),
-        ..brisk()
-    };
-    assert_eq!(
-        refused(&shop, "shop", "reviews", options).await,
-        "v2 of virtualservice shop/reviews already has all the traffic (try: --canary with the other version)"
-    );
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_prometheus_that_cannot_be_reached_is_refused() {
     let shop = Shop::open().await;
     shop.world

@@ -3,6 +3,7 @@
 mod abort;
 mod actor;
 mod additions;
+mod again;
 mod calls;
 mod companions;
 mod detach;
@@ -26,6 +27,7 @@ mod steps;
 mod takeover;
 mod testers;
 mod trip;
+mod undo;
 mod watch;
 mod wild_metrics;
 mod wild_routes;

@@ -313,7 +313,7 @@ async fn a_change_whose_answer_is_lost_to_a_signal_is_called_unknown() {
 
 #[tokio::test(start_paused = true)]
 async fn a_change_that_is_made_in_time_is_made_in_spite_of_a_signal() {
-    for (command, expected) in [("pause", Outcome::Held), ("promote", Outcome::StepPassed)] {
+    for (command, expected) in [("pause", Outcome::Held), ("promote", Outcome::StepSet)] {
         let shop = Shop::open().await;
         let slow = Rule::new(ApiFault::Slow(Duration::from_secs(2))).on("patch");
         let (ended, _) = changed(&shop, command, slow).await;

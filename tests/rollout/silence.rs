@@ -177,13 +177,13 @@ async fn whoever_follows_a_rollout_sees_its_end_although_the_watch_is_silent() {
             shop.world.clock().now()
         };
         let following = shop.act("bob@desk", Signals::none(), async |context| {
-            let ended = commands::follow(context, "reviews", None, &mut |_| Ok(())).await;
+            let ended = commands::follow(context, "reviews", None, None, &mut |_| Ok(())).await;
             (ended, context.clock.now())
         });
         tokio::join!(aborting, following)
     };
     let (_, (at, (ended, seen))) = tokio::join!(driver, following);
-    assert_eq!(ended.unwrap(), Some(Outcome::RolledBack(Cause::Request)));
+    assert_eq!(ended.unwrap(), Outcome::RolledBack(Cause::Request));
     assert!(
         seen.duration_since(at) <= LATEST,
         "{:#}",

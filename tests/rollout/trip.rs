@@ -357,7 +357,7 @@ fn a_driver_that_leaves_at_gates_leaves_where_somebody_else_made_one() {
         heard,
     };
     let stop_at = StopAt {
-        one_step: false,
+        after_step: None,
         leave_at_gate: true,
     };
     let waiting = rollout().in_phase(Phase::Waiting, at(1));

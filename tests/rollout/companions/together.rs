@@ -214,7 +214,7 @@ async fn promote_without_a_driver_moves_all_and_a_refusal_takes_all_back() {
         .shop
         .start_as("alice@desk", args, Signals::none())
         .await;
-    assert_eq!(started.unwrap().outcome, Outcome::StepPassed);
+    assert_eq!(started.unwrap().outcome, Outcome::StepSet);
     assert_eq!(group.canary(), [10, 8, 20]);
     group.promote("reviews", false).await.unwrap();
     assert_eq!(group.canary(), [50, 40, 100]);
@@ -352,7 +352,7 @@ async fn a_pipeline_drives_all_step_by_step() {
         .shop
         .start_as("alice@desk", args, Signals::none())
         .await;
-    assert_eq!(started.unwrap().outcome, Outcome::StepPassed);
+    assert_eq!(started.unwrap().outcome, Outcome::StepSet);
     for (canary, outcome) in [
         ([50, 40, 100], Outcome::StepPassed),
         ([100, 80, 200], Outcome::Promoted),
@@ -362,4 +362,78 @@ async fn a_pipeline_drives_all_step_by_step() {
         assert_eq!(group.canary(), canary);
     }
     group.assert_free();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_promotion_is_undone_on_all_objects_whichever_is_named() {
+    for name in OBJECTS {
+        let group = Group::open().await;
+        let finish = group.shop.start(together("50,100")).await.unwrap();
+        assert_eq!(finish.outcome, Outcome::Promoted);
+        assert_eq!(group.canary(), [100, 80, 200]);
+        let finish = group.shop.undo_object("bob@desk", name).await;
+        let finish = finish.unwrap().unwrap();
+        assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Undo), "{name}");
+        group.assert_restored();
+        // Companions first, so that the lead's record tells what is left to do.
+        let patched = group.patched();
+        assert_eq!(patched.last().unwrap(), "reviews", "{patched:?}");
+        assert_eq!(
+            group.shop.undo_object("bob@desk", name).await.unwrap(),
+            None
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_was_cut_short_is_completed_by_the_next_one() {
+    let group = Group::open().await;
+    group.shop.start(together("50,100")).await.unwrap();
+    let fault = ApiFault::WebhookDenies("no".into());
+    // For longer than it is tried.
+    let until = group.shop.after(90);
+    group.fault("storefront", fault, |rule| rule.until(until));
+    let error = group
+        .shop
+        .undo_object("bob@desk", "reviews")
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, CommandError::RollbackFailed { .. }),
+        "{error}"
+    );
+    assert_eq!(
+        group.canary(),
+        [0, 80, 0],
+        "one does not hold up the others"
+    );
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let finish = group.shop.undo_object("carol@desk", "reviews").await;
+    assert_eq!(
+        finish.unwrap().unwrap().outcome,
+        Outcome::RolledBack(Cause::Undo)
+    );
+    group.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_object_that_has_changed_since_keeps_all_from_being_undone() {
+    let group = Group::open().await;
+    group.shop.start(together("50,100")).await.unwrap();
+    group.edit("partners", |vs| {
+        vs["spec"]["http"][1]["route"][0]["weight"] = 100.into();
+        vs["spec"]["http"][1]["route"][1]["weight"] = 100.into();
+    });
+    let before = group.canary();
+    let text = group
+        .shop
+        .undo_object("bob@desk", "reviews")
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("virtualservice shop/partners is not as the promotion of v2 left it"),
+        "{text}"
+    );
+    assert_eq!(group.canary(), before);
 }
