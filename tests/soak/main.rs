@@ -1,0 +1,105 @@
+//! Whatever happens, the promises hold: the whole engine on the embedded cluster, in virtual time, through
+//! whatever a seed stands for.
+//!
+//! `scripts/soak` plays any number of seeds, or one with its log.
+
+mod dice;
+mod history;
+mod network;
+mod play;
+mod process;
+mod promises;
+mod routes;
+mod scenario;
+mod stage;
+
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use play::{Played, play};
+
+/// How many seeds are played where nobody says.
+const SEEDS: u64 = 2000;
+
+/// A number from the environment.
+fn given(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text:?} is no number")),
+    )
+}
+
+/// Plays a seed; a panic is a violation like any other.
+fn played(seed: u64, verbose: bool) -> Played {
+    let played = catch_unwind(AssertUnwindSafe(|| play(seed, verbose)));
+    played.unwrap_or_else(|_| Played {
+        log: String::new(),
+        violations: vec!["a panic".to_owned()],
+    })
+}
+
+/// Plays `count` seeds from `first` on all cores, and returns those that broke a promise.
+fn broken(first: u64, count: u64) -> Vec<(u64, Vec<String>)> {
+    let next = AtomicU64::new(first);
+    let found = Mutex::new(Vec::new());
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + count {
+                        return;
+                    }
+                    let violations = played(seed, false).violations;
+                    if !violations.is_empty() {
+                        println!("seed {seed}: {}", violations.join("; "));
+                        found.lock().unwrap().push((seed, violations));
+                    }
+                }
+            });
+        }
+    });
+    let mut found = found.into_inner().unwrap();
+    found.sort();
+    found
+}
+
+#[test]
+fn whatever_happens_the_promises_hold() {
+    if let Some(seed) = given("SOAK_SEED") {
+        let Played { log, violations } = played(seed, true);
+        println!("{log}");
+        assert!(
+            violations.is_empty(),
+            "seed {seed}: {}",
+            violations.join("\n")
+        );
+        return;
+    }
+    let (first, count) = (
+        given("SOAK_FIRST").unwrap_or(0),
+        given("SOAK_SEEDS").unwrap_or(SEEDS),
+    );
+    let broken = broken(first, count);
+    let seeds: Vec<_> = broken.iter().map(|(seed, _)| seed).collect();
+    assert!(
+        seeds.is_empty(),
+        "{} of {count} seeds: {seeds:?}; one with its log: scripts/soak --seed {}",
+        seeds.len(),
+        seeds[0]
+    );
+}
+
+#[test]
+fn a_seed_tells_the_same_story_every_time() {
+    for seed in 0..20 {
+        let (once, again) = (played(seed, true), played(seed, true));
+        assert_eq!(once.log, again.log, "seed {seed}");
+        assert!(once.log.len() > 200, "{}", once.log);
+    }
+}

@@ -1,0 +1,672 @@
+//! What has to hold of the objects, whatever happens. It is told of every version of them and of what each
+//! process ended with; it knows the plan, and none of the engine's code that decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kubectl_canary::CommandError;
+use kubectl_canary::cli::Exit;
+use kubectl_canary::driver::Finish;
+use kubectl_canary::rollout::Outcome;
+use serde_json::Value;
+
+use crate::history::{Author, History, Version};
+use crate::process::{CommandResult, Order};
+use crate::routes::{RouteWeights, Shifted, record, record_text, shifted, untouchable};
+use crate::stage::{Life, described};
+
+/// The rules that a scenario's plan makes.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The objects that move together, the lead first.
+    pub objects: Vec<String>,
+    /// The canary's percentage at each step.
+    pub steps: Vec<i64>,
+    /// The shortest time, in milliseconds, after which a driver may take the next step by itself.
+    pub least_millis: i128,
+    /// Whether no driver may ever go on by itself from a step that sends the canary traffic.
+    pub canary_is_broken: bool,
+    /// Whether other clients' weights are never written over by a driver.
+    pub keeps_foreign: bool,
+}
+
+/// Who writes.
+pub struct Writer<'a> {
+    pub process: usize,
+    pub actor: &'a str,
+    pub order: &'a Order,
+}
+
+impl Writer<'_> {
+    fn told(&self) -> String {
+        format!("p{} ({})", self.process, self.order.name())
+    }
+}
+
+/// One run, by what stood on the objects before it.
+#[derive(Debug, Default)]
+struct Run {
+    /// Object and route to the weights before.
+    original: BTreeMap<(String, String), RouteWeights>,
+}
+
+#[derive(Debug)]
+pub struct Promises {
+    rules: Rules,
+    runs: BTreeMap<String, Run>,
+    /// Processes that said that they had touched nothing.
+    untouched: BTreeSet<usize>,
+    violations: Vec<String>,
+}
+
+/// A rollout as it stands on an object.
+struct Stands {
+    run: String,
+    holder: String,
+    step: usize,
+    phase: String,
+}
+
+impl Stands {
+    fn on(object: &Value) -> Option<Self> {
+        let state = record(object, "rollout")?;
+        let text = |field: &str| Some(state[field].as_str()?.to_owned());
+        Some(Self {
+            run: text("run")?,
+            holder: text("holder")?,
+            step: usize::try_from(state["step"].as_u64()?)
+                .ok()?
+                .checked_sub(1)?,
+            phase: text("phase")?,
+        })
+    }
+
+    fn is_held_by(&self, actor: &str) -> bool {
+        self.holder.split('/').next() == Some(actor)
+    }
+}
+
+fn ended_run(object: &Value) -> Option<String> {
+    let last = record(object, "last")?;
+    Some(last["run"].as_str()?.to_owned())
+}
+
+impl Promises {
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            runs: BTreeMap::new(),
+            untouched: BTreeSet::new(),
+            violations: Vec::new(),
+        }
+    }
+
+    pub fn objects(&self) -> &[String] {
+        &self.rules.objects
+    }
+
+    pub fn violations(&self) -> &[String] {
+        &self.violations
+    }
+
+    pub fn violate(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
+    fn original(&self, run: &str, object: &str, route: &Shifted) -> Option<&RouteWeights> {
+        let key = (object.to_owned(), route.key.clone());
+        self.runs.get(run)?.original.get(&key)
+    }
+
+    // After every write.
+
+    /// A process has made `before` into `after`, knowing the version `known`.
+    pub fn written(
+        &mut self,
+        writer: &Writer<'_>,
+        name: &str,
+        before: &Version,
+        after: &Value,
+        known: u64,
+        history: &History,
+    ) {
+        let who = writer.told();
+        let Some(was) = &before.object else {
+            self.violate(format!("{who} wrote to {name}, which was deleted"));
+            return;
+        };
+        if self.untouched.contains(&writer.process) {
+            self.violate(format!(
+                "{who} said that it had touched nothing, and {name} became {}",
+                described(after)
+            ));
+        }
+        if untouchable(was).to_string() != untouchable(after).to_string() {
+            self.violate(format!("{who} changed more than weights of {name}"));
+        }
+        let (stood, stands) = (Stands::on(was), Stands::on(after));
+        let run = match (&stood, &stands) {
+            (_, Some(stands)) => Some(stands.run.clone()),
+            (Some(stood), None) => Some(stood.run.clone()),
+            (None, None) => ended_run(after),
+        };
+        let Some(run) = run else {
+            self.violate(format!("{who} wrote to {name} without a record"));
+            return;
+        };
+        if !self.runs.contains_key(&run) || stood.is_none() {
+            let begun = self.runs.entry(run.clone()).or_default();
+            for route in shifted(was) {
+                let key = (name.to_owned(), route.key);
+                begun.original.entry(key).or_insert(route.weights);
+            }
+        }
+        self.check_routes(&who, name, &run, was, after, stands.as_ref());
+        self.check_holder(
+            writer,
+            name,
+            was,
+            stood.as_ref(),
+            stands.as_ref(),
+            known,
+            history,
+        );
+        if name == self.rules.objects[0] {
+            self.check_step(
+                writer,
+                name,
+                stood.as_ref(),
+                stands.as_ref(),
+                after,
+                history,
+            );
+        }
+    }
+
+    /// Totals, others' shares, and the canary's share, route by route.
+    fn check_routes(
+        &mut self,
+        who: &str,
+        name: &str,
+        run: &str,
+        was: &Value,
+        after: &Value,
+        stands: Option<&Stands>,
+    ) {
+        let mut wrong = Vec::new();
+        for (old, new) in shifted(was).iter().zip(&shifted(after)) {
+            let original = self.original(run, name, new).unwrap_or(&old.weights);
+            if original.len() != new.weights.len() {
+                continue;
+            }
+            let before = Shifted {
+                weights: original.clone(),
+                ..new.clone()
+            };
+            let told = || {
+                format!(
+                    "{} of {name}: {:?} -> {:?}, originally {original:?}",
+                    new.key, old.weights, new.weights
+                )
+            };
+            if new.total() != old.total() && new.total() != before.total() {
+                wrong.push(format!("{who} changed the total of {}", told()));
+            }
+            for place in 0..new.weights.len() {
+                let kept = [old.weights[place], original[place]].contains(&new.weights[place]);
+                if place != new.stable && place != new.canary && !kept {
+                    wrong.push(format!("{who} changed another's share of {}", told()));
+                }
+            }
+            if new.weights == *original || new.weights == old.weights {
+                continue;
+            }
+            let shared = before.weight(new.stable) + before.weight(new.canary);
+            let most = match stands {
+                Some(stands) if stands.phase == "tripped" => 0,
+                Some(stands) => {
+                    let percent = self.rules.steps.get(stands.step).copied().unwrap_or(0);
+                    (shared * percent / 100).max(before.weight(new.canary))
+                }
+                None => shared,
+            };
+            if new.weight(new.canary) > most {
+                wrong.push(format!(
+                    "{who} gave the canary more than {most} of {}",
+                    told()
+                ));
+            }
+        }
+        self.violations.extend(wrong);
+    }
+
+    /// Whoever writes is the one who holds it, or may take it, and knows what it writes on.
+    #[expect(clippy::too_many_arguments, reason = "who, what, and on what it rests")]
+    fn check_holder(
+        &mut self,
+        writer: &Writer<'_>,
+        name: &str,
+        was: &Value,
+        stood: Option<&Stands>,
+        stands: Option<&Stands>,
+        known: u64,
+        history: &History,
+    ) {
+        let who = writer.told();
+        let mine = Author::Process(writer.process);
+        let held = |version: &Version| {
+            let object = version.object.as_ref();
+            let stands = object.and_then(Stands::on);
+            version.author == mine && stands.is_some_and(|stands| stands.is_held_by(writer.actor))
+        };
+        let has_held = history
+            .of(name)
+            .split_last()
+            .is_some_and(|(_, before)| before.iter().any(held));
+        if writer.order.drives() && has_held {
+            match stood {
+                Some(stood) if !stood.is_held_by(writer.actor) => self.violate(format!(
+                    "{who} wrote to {name} though {} holds it",
+                    stood.holder.split('/').next().unwrap_or_default()
+                )),
+                None => self.violate(format!("{who} wrote to {name} after the rollout was over")),
+                Some(_) => {}
+            }
+            if self.rules.keeps_foreign && is_foreign(name, was, history) {
+                self.violate(format!(
+                    "{who} wrote over another client's weights of {name}: {}",
+                    described(was)
+                ));
+            }
+        }
+        if matches!(writer.order, Order::Start(_)) && !has_held {
+            if let Some(stood) = stood
+                && !stood.is_held_by(writer.actor)
+            {
+                self.violate(format!(
+                    "{who} started on {name} though {} holds it",
+                    stood.holder
+                ));
+            }
+            // What it believes is what it was shown: the same past, to the letter.
+            let shown = history
+                .at_revision(name, known)
+                .and_then(|version| version.object.as_ref());
+            if let Some(shown) = shown
+                && stands.is_some()
+                && ["rollout", "last"]
+                    .iter()
+                    .any(|kind| record_text(shown, kind) != record_text(was, kind))
+            {
+                self.violate(format!(
+                    "{who} started on {name} knowing r{known} ({}), when it stood at {}",
+                    described(shown),
+                    described(was)
+                ));
+            }
+        }
+    }
+
+    /// Who may take which step, and when.
+    fn check_step(
+        &mut self,
+        writer: &Writer<'_>,
+        name: &str,
+        stood: Option<&Stands>,
+        stands: Option<&Stands>,
+        after: &Value,
+        history: &History,
+    ) {
+        let who = writer.told();
+        let last_step = self.rules.steps.len() - 1;
+        let promoted =
+            record(after, "last").is_some_and(|last| last["outcome"]["kind"] == "promoted");
+        let (from, to) = match (stood, stands) {
+            (Some(stood), Some(stands)) => (stood.step, stands.step),
+            (Some(stood), None) if promoted => (stood.step, last_step.max(stood.step)),
+            (None, Some(stands)) if !matches!(writer.order, Order::Start(_)) => {
+                self.violate(format!(
+                    "{who} put step {} on {name}, where no rollout was",
+                    stands.step
+                ));
+                return;
+            }
+            _ => return,
+        };
+        if to <= from {
+            return;
+        }
+        let is_full = matches!(writer.order, Order::Promote { full: true, .. });
+        if to > from + 1 && !is_full {
+            self.violate(format!(
+                "{who} went from step {from} to step {to} of {name}"
+            ));
+        }
+        if matches!(writer.order, Order::Promote { .. }) && !self.has_driven(writer, name, history)
+        {
+            return;
+        }
+        // A driver goes on by itself: since when were the weights of the step in force?
+        let versions = history.of(name);
+        let (written, earlier) = versions.split_last().expect("it was just written");
+        let weights = |version: &Version| {
+            let object = version.object.as_ref()?;
+            Some(
+                shifted(object)
+                    .into_iter()
+                    .map(|route| route.weights)
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let now = earlier.last().and_then(weights);
+        let since = earlier
+            .iter()
+            .rev()
+            .take_while(|version| weights(version) == now)
+            .last();
+        let Some(since) = since else { return };
+        let lasted = written.at.duration_since(since.at).as_millis();
+        if lasted < self.rules.least_millis {
+            self.violate(format!(
+                "{who} left step {from} of {name} after {lasted} ms"
+            ));
+        }
+        if self.rules.canary_is_broken && self.rules.steps[from] >= 10 {
+            self.violate(format!(
+                "{who} went on from step {from} of {name} with a broken canary"
+            ));
+        }
+    }
+
+    /// Whether a process has written before, so that this is not the step that it was run for.
+    fn has_driven(&self, writer: &Writer<'_>, name: &str, history: &History) -> bool {
+        let mine = Author::Process(writer.process);
+        let versions = history.of(name);
+        let (_, earlier) = versions.split_last().expect("it was just written");
+        earlier.iter().any(|version| version.author == mine)
+    }
+
+    // When a process ends.
+
+    /// What a process says has to be true of the objects.
+    pub fn ended(
+        &mut self,
+        process: usize,
+        life: &Life,
+        result: &CommandResult,
+        history: &History,
+        calm: bool,
+    ) {
+        let who = format!("p{process} ({})", life.order.name());
+        let seen = Seen {
+            process,
+            life,
+            history,
+        };
+        match result {
+            Ok(None) => self.is_restored(&who, &seen, None),
+            Ok(Some(finish)) => self.finished(&who, &seen, finish, calm),
+            Err(error) => self.failed(&who, &seen, error, calm),
+        }
+    }
+
+    fn finished(&mut self, who: &str, seen: &Seen<'_>, finish: &Finish, calm: bool) {
+        let lead = self.rules.objects[0].clone();
+        let lead = lead.as_str();
+        let run = &finish.rollout.run;
+        match finish.outcome {
+            Outcome::RolledBack(_) => self.is_restored(who, seen, Some(run)),
+            Outcome::Promoted => {
+                for name in self.rules.objects.clone() {
+                    let is = |object: &Value| {
+                        let stands = Stands::on(object);
+                        let over = stands.is_none_or(|stands| stands.run != *run);
+                        over && shifted(object)
+                            .iter()
+                            .all(|route| self.is_promoted(run, &name, route))
+                    };
+                    if !seen.held_at_end(&name, is) {
+                        self.violate(format!(
+                            "{who} says promoted, and {name} is {}",
+                            seen.last(&name)
+                        ));
+                    }
+                }
+            }
+            Outcome::TakenOver => {
+                let stands = seen.object(lead).and_then(Stands::on);
+                if stands.is_some_and(|stands| stands.is_held_by(&seen.life.actor)) {
+                    self.violate(format!(
+                        "{who} says taken over, and {lead} is {}",
+                        seen.last(lead)
+                    ));
+                }
+            }
+            Outcome::StepPassed | Outcome::Held => {
+                let is = |object: &Value| {
+                    let stands = Stands::on(object);
+                    stands.is_some_and(|stands| stands.run == *run)
+                };
+                if !seen.held_at_end(lead, is) {
+                    self.violate(format!(
+                        "{who} says {}, and {lead} is {}",
+                        finish.outcome,
+                        seen.last(lead)
+                    ));
+                }
+            }
+            Outcome::Drifted => {
+                let others = |name: &String| {
+                    let versions = seen.history.of(name);
+                    versions
+                        .iter()
+                        .skip(1)
+                        .any(|version| version.author == Author::Other)
+                };
+                if !self.rules.objects.iter().any(others) {
+                    self.violate(format!(
+                        "{who} says that others changed the routes, and nobody did"
+                    ));
+                }
+            }
+            Outcome::RollbackFailed => {
+                let signalled = finish.signal.is_some();
+                self.is_not_restored(who, seen, run, calm && !signalled);
+            }
+            Outcome::Interrupted => self.is_untouched(who, seen),
+        }
+    }
+
+    fn failed(&mut self, who: &str, seen: &Seen<'_>, error: &CommandError, calm: bool) {
+        match Exit::from(error) {
+            Exit::RollbackFailed => {
+                let run = seen.object(&self.rules.objects[0]).and_then(ended_run);
+                if let Some(run) = run {
+                    self.is_not_restored(who, seen, &run, calm);
+                }
+            }
+            Exit::NoVerdict => self.is_restored(who, seen, None),
+            Exit::Error if matches!(error, CommandError::NotStarted { .. }) => {
+                self.is_restored(who, seen, None);
+            }
+            _ => self.is_untouched(who, seen),
+        }
+    }
+
+    fn is_untouched(&mut self, who: &str, seen: &Seen<'_>) {
+        self.untouched.insert(seen.process);
+        for name in self.rules.objects.clone() {
+            let mine = Author::Process(seen.process);
+            if seen
+                .history
+                .of(&name)
+                .iter()
+                .any(|version| version.author == mine)
+            {
+                self.violate(format!(
+                    "{who} says that traffic is untouched, and has written to {name}"
+                ));
+            }
+        }
+    }
+
+    fn is_restored(&mut self, who: &str, seen: &Seen<'_>, run: Option<&str>) {
+        for name in self.rules.objects.clone() {
+            let is = |object: &Value| {
+                let run = run.map(str::to_owned).or_else(|| ended_run(object));
+                let Some(run) = run else { return false };
+                let over = Stands::on(object).is_none_or(|stands| stands.run != run);
+                over && shifted(object)
+                    .iter()
+                    .all(|route| self.is_original(&run, &name, route))
+            };
+            if !seen.held_at_end(&name, is) {
+                self.violate(format!(
+                    "{who} says rolled back, and {name} is {}",
+                    seen.last(&name)
+                ));
+            }
+        }
+    }
+
+    fn is_not_restored(&mut self, who: &str, seen: &Seen<'_>, run: &str, calm: bool) {
+        let is_restored = |name: &String| {
+            seen.object(name).is_some_and(|object| {
+                Stands::on(object).is_none()
+                    && shifted(object)
+                        .iter()
+                        .all(|route| self.is_original(run, name, route))
+            })
+        };
+        if calm && self.rules.objects.iter().all(is_restored) {
+            self.violate(format!(
+                "{who} says that the rollback failed, and everything is restored"
+            ));
+        }
+    }
+
+    fn is_original(&self, run: &str, name: &str, route: &Shifted) -> bool {
+        self.original(run, name, route)
+            .is_none_or(|original| *original == route.weights)
+    }
+
+    fn is_promoted(&self, run: &str, name: &str, route: &Shifted) -> bool {
+        let Some(original) = self.original(run, name, route) else {
+            return true;
+        };
+        let before = Shifted {
+            weights: original.clone(),
+            ..route.clone()
+        };
+        let shared = before.weight(route.stable) + before.weight(route.canary);
+        route.weight(route.stable) == 0 && route.weight(route.canary) == shared
+    }
+
+    // When everything is quiet.
+
+    /// Every object is free, and at the original weights or at the promoted ones.
+    pub fn at_rest(&mut self, history: &History) {
+        let mut ends = BTreeSet::new();
+        for name in self.rules.objects.clone() {
+            let versions = history.of(&name);
+            let Some(object) = &history.last(&name).object else {
+                continue;
+            };
+            if record_text(object, "rollout").is_some() {
+                self.violate(format!(
+                    "at rest, a rollout is left on {name}: {}",
+                    described(object)
+                ));
+                continue;
+            }
+            let by_us = |version: &&Version| matches!(version.author, Author::Process(_));
+            let Some(ours) = versions.iter().rev().find(by_us) else {
+                continue;
+            };
+            let object = ours.object.as_ref().expect("a write leaves an object");
+            let Some(run) = ended_run(object) else {
+                self.violate(format!(
+                    "at rest, no record of an end is on {name}: {}",
+                    described(object)
+                ));
+                continue;
+            };
+            let routes = shifted(object);
+            let original = routes
+                .iter()
+                .all(|route| self.is_original(&run, &name, route));
+            let promoted = routes
+                .iter()
+                .all(|route| self.is_promoted(&run, &name, route));
+            if !original && !promoted {
+                self.violate(format!(
+                    "at rest, {name} is neither where it was nor promoted: {}",
+                    described(object)
+                ));
+            }
+            if original != promoted {
+                ends.insert((run, original));
+            }
+        }
+        let runs: BTreeSet<_> = ends.iter().map(|(run, _)| run).collect();
+        if runs.len() < ends.len() {
+            self.violate(format!(
+                "at rest, some objects of a run are promoted and others are not: {ends:?}"
+            ));
+        }
+    }
+}
+
+/// Whether the weights of an object are not those that one of us has written last.
+fn is_foreign(name: &str, was: &Value, history: &History) -> bool {
+    let by_us = |version: &&Version| matches!(version.author, Author::Process(_));
+    let mut earlier = history.of(name).iter().rev().skip(1);
+    let ours = earlier
+        .find(by_us)
+        .and_then(|version| version.object.as_ref());
+    let weights = |object: &Value| {
+        let routes = shifted(object).into_iter();
+        routes
+            .map(|route| (route.key, route.weights))
+            .collect::<BTreeMap<_, _>>()
+    };
+    ours.is_some_and(|ours| weights(ours) != weights(was))
+}
+
+/// The history as it is when a process ends.
+struct Seen<'a> {
+    process: usize,
+    life: &'a Life,
+    history: &'a History,
+}
+
+impl Seen<'_> {
+    fn object(&self, name: &str) -> Option<&Value> {
+        self.history.last(name).object.as_ref()
+    }
+
+    fn last(&self, name: &str) -> String {
+        self.object(name).map_or("deleted".to_owned(), described)
+    }
+
+    /// Whether something held of an object at some time in the process's life, and the process has not written
+    /// to it since.
+    fn held_at_end(&self, name: &str, is: impl Fn(&Value) -> bool) -> bool {
+        let versions = self.history.of(name);
+        let first = self
+            .life
+            .versions_at_start
+            .get(name)
+            .copied()
+            .unwrap_or(0)
+            .saturating_sub(1);
+        for version in versions[first..].iter().rev() {
+            if version.object.as_ref().is_none_or(&is) {
+                return true;
+            }
+            if version.author == Author::Process(self.process) {
+                return false;
+            }
+        }
+        false
+    }
+}
