@@ -4,6 +4,9 @@
 //! Under tokio's paused clock a virtual hour passes in milliseconds and every wall-clock time in the
 //! record follows it, because a virtual clock is an origin plus tokio's own elapsed time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
@@ -18,6 +21,8 @@ pub enum Clock {
         origin: Timestamp,
         /// The tokio instant that corresponds to `origin`.
         since: Instant,
+        /// By how many milliseconds it was set forward since; shared by its clones.
+        set: Arc<AtomicI64>,
     },
 }
 
@@ -27,6 +32,28 @@ impl Clock {
         Self::Virtual {
             origin,
             since: Instant::now(),
+            set: Arc::default(),
+        }
+    }
+
+    /// A clock of another machine: it shows the same, and is set for itself.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        match self {
+            Self::System => Self::System,
+            Self::Virtual { origin, since, set } => Self::Virtual {
+                origin: *origin,
+                since: *since,
+                set: Arc::new(AtomicI64::new(set.load(Ordering::Relaxed))),
+            },
+        }
+    }
+
+    /// Sets a virtual clock forward, or back, by whole milliseconds. The machine's own cannot be set.
+    pub fn set_forward(&self, by: SignedDuration) {
+        if let Self::Virtual { set, .. } = self {
+            let millis = i64::try_from(by.as_millis()).expect("nobody sets a clock that far");
+            set.fetch_add(millis, Ordering::Relaxed);
         }
     }
 
@@ -34,10 +61,11 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => Timestamp::now(),
-            Self::Virtual { origin, since } => {
+            Self::Virtual { origin, since, set } => {
                 let elapsed = SignedDuration::try_from(since.elapsed())
                     .expect("a run is shorter than 292 billion years");
-                *origin + elapsed
+                let set = SignedDuration::from_millis(set.load(Ordering::Relaxed));
+                *origin + elapsed + set
             }
         }
     }
@@ -54,5 +82,14 @@ mod tests {
         let clock = Clock::starting_at(origin);
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert_eq!(clock.now().to_string(), "2026-01-01T01:00:00Z");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_moves_its_clones_and_no_other() {
+        let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
+        let (clone, apart) = (clock.clone(), clock.apart());
+        clone.set_forward(SignedDuration::from_secs(-90));
+        assert_eq!(clock.now().to_string(), "2025-12-31T23:58:30Z");
+        assert_eq!(apart.now().to_string(), "2026-01-01T00:00:00Z");
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::routes::{RouteWeights, weights};
+
 /// Who wrote a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Author {
@@ -23,6 +25,13 @@ pub struct Version {
     pub author: Author,
     /// `None` once it was deleted.
     pub object: Option<Value>,
+}
+
+impl Version {
+    /// Its weights; `None` once it was deleted.
+    pub fn weights(&self) -> Option<BTreeMap<String, RouteWeights>> {
+        self.object.as_ref().map(weights)
+    }
 }
 
 /// All versions of all objects.

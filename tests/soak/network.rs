@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tower::BoxError;
 
 use crate::history::revision_of;
-use crate::stage::Stage;
+use crate::stage::{InFlight, Stage};
 
 type Answer = Result<Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
 
@@ -29,6 +29,8 @@ pub enum Fault {
     Status(u16),
     /// It is carried out and answered with this status all the same.
     DoneBut(u16),
+    /// A webhook denies it.
+    Webhook,
     /// The connection is refused.
     Refused,
     /// It never arrives, and no answer comes.
@@ -65,6 +67,7 @@ struct Sent {
     object: Option<String>,
     watch: bool,
     rehearsed: bool,
+    asks_metrics: bool,
     /// The newest version of the object that its sender knew of.
     known: u64,
     label: String,
@@ -124,11 +127,13 @@ async fn call(
         object,
         watch,
         rehearsed,
+        asks_metrics: path.contains("/proxy/"),
         known,
     };
     let (tell, told) = oneshot::channel();
+    let in_flight = stage.sent();
     tokio::spawn(async move {
-        let answer = deliver(&stage, server, sent, request).await;
+        let answer = deliver(&stage, server, sent, request, in_flight).await;
         let _ = tell.send((stage, answer));
     });
     let Ok((stage, answer)) = told.await else {
@@ -156,6 +161,7 @@ async fn deliver(
     server: kube::Client,
     sent: Sent,
     request: Request<ClientBody>,
+    in_flight: InFlight,
 ) -> Result<(Response<UnsyncBoxBody<Bytes, BoxError>>, Seen), BoxError> {
     let (there, back, fault) = stage.route(sent.process, sent.is_write());
     if let Some(fault) = fault {
@@ -166,13 +172,19 @@ async fn deliver(
     match fault {
         None => {}
         Some(Fault::Status(code)) => return Ok((refusal(code), None)),
+        Some(Fault::Webhook) if sent.is_patch() => return Ok((refusal(400), None)),
+        Some(Fault::Webhook) => {}
         Some(Fault::Refused) => return Err("connection refused".into()),
-        Some(Fault::Lost) => return std::future::pending().await,
+        Some(Fault::Lost) => {
+            drop(in_flight);
+            return std::future::pending().await;
+        }
         Some(Fault::Late(millis)) => tokio::time::sleep(Duration::from_millis(millis)).await,
         Some(Fault::Slow(millis)) => back += Duration::from_millis(millis),
         Some(done @ (Fault::DoneBut(_) | Fault::AnswerLost | Fault::Broken)) => broken = Some(done),
     }
     let answer = server.send(request).await?;
+    drop(in_flight);
     let answered = if sent.watch && answer.status().is_success() {
         Ok((watched(stage.clone(), &sent, answer), None))
     } else {
@@ -195,8 +207,11 @@ async fn whole(
     answer: Response<ClientBody>,
 ) -> Result<(Response<UnsyncBoxBody<Bytes, BoxError>>, Seen), BoxError> {
     let (parts, body) = answer.into_parts();
-    let bytes = body.collect_bytes().await?;
+    let mut bytes = body.collect_bytes().await?;
     let mut seen = None;
+    if sent.asks_metrics && stage.other_replica() {
+        bytes = behind(&bytes).unwrap_or(bytes);
+    }
     if let Some(name) = &sent.object
         && parts.status.is_success()
         && let Ok(object) = serde_json::from_slice::<Value>(&bytes)
@@ -211,6 +226,21 @@ async fn whole(
         .map_err(|never| match never {})
         .boxed_unsync();
     Ok((Response::from_parts(parts, body), seen))
+}
+
+/// An answer of Prometheus as a replica gives it that is a scrape behind.
+fn behind(answer: &[u8]) -> Option<Bytes> {
+    let mut answer: Value = serde_json::from_slice(answer).ok()?;
+    for series in answer["data"]["result"].as_array_mut()? {
+        let samples = series["values"].as_array_mut()?;
+        for place in (1..samples.len()).rev() {
+            samples[place][1] = samples[place - 1][1].take();
+        }
+        if !samples.is_empty() {
+            samples.remove(0);
+        }
+    }
+    Some(answer.to_string().into())
 }
 
 /// The lines of a watch, as they come through.
@@ -251,6 +281,9 @@ fn refusal(code: u16) -> Response<UnsyncBoxBody<Bytes, BoxError>> {
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
         "reason": "", "message": "the server is in trouble",
     });
+    if code == 400 {
+        status["message"] = json!("admission webhook \"validation.istio.io\" denied the request");
+    }
     if code == 429 {
         status["details"] = json!({"retryAfterSeconds": 1});
     }

@@ -16,7 +16,7 @@ use crate::scenario::{Edit, Happening, Scenario};
 use crate::stage::{Stage, described};
 
 /// How long the past is that a rollout finds.
-const PAST: Duration = Duration::from_secs(15);
+const PAST: Duration = Duration::from_secs(10);
 /// How long everything may go on by itself once nothing happens any more.
 const AFTERMATH: Duration = Duration::from_secs(40);
 /// How long an abort, and everybody whom it ends, may take.
@@ -76,7 +76,10 @@ async fn all(seed: u64, verbose: bool) -> (String, Vec<String>) {
         }
     }
     // Whatever is still on its way arrives.
-    sleep(Duration::from_secs(30)).await;
+    while !stage.all_arrived() {
+        sleep(Duration::from_secs(1)).await;
+    }
+    sleep(Duration::from_secs(1)).await;
     for process in processes {
         if !process.task.is_finished() {
             process.task.abort();
@@ -186,20 +189,25 @@ fn perform(stage: &Stage, processes: &mut Vec<Process>, happening: &Happening) {
         Happening::Edit(whom, edit) => {
             let names = stage.objects();
             let name = &names[usize::try_from(*whom).unwrap() % names.len()];
-            if stage
-                .world()
-                .object("virtualservices", "shop", name)
-                .is_some()
-            {
-                stage
-                    .world()
-                    .edit("virtualservices", "shop", name, "argocd", |object| {
-                        change(object, *edit)
-                    });
-                let object = stage.world().object("virtualservices", "shop", name);
-                stage.log(|| format!("edited: {name} {}", described(object.as_ref().unwrap())));
-                stage.written_by_others(name, object);
+            let world = stage.world();
+            let Some(found) = world.object("virtualservices", "shop", name) else {
+                return;
+            };
+            if matches!(edit, Edit::Delete | Edit::Recreate) {
+                world.set(|setup| setup.delete("virtualservices", "shop", name));
+                stage.log(|| format!("deleted: {name}"));
+                stage.written_by_others(name, None);
             }
+            match edit {
+                Edit::Delete => return,
+                Edit::Recreate => world.apply(found),
+                edit => world.edit("virtualservices", "shop", name, "argocd", |object| {
+                    change(object, *edit);
+                }),
+            }
+            let object = world.object("virtualservices", "shop", name);
+            stage.log(|| format!("edited: {name} {}", described(object.as_ref().unwrap())));
+            stage.written_by_others(name, object);
         }
         Happening::Metrics(fault, lasting) => {
             let until = at + SignedDuration::try_from(*lasting).unwrap();
@@ -208,6 +216,16 @@ fn perform(stage: &Stage, processes: &mut Vec<Process>, happening: &Happening) {
                 .faults()
                 .prometheus(Rule::new(fault.clone()).until(until));
         }
+        Happening::Replicas(lasting) => stage.replicas(*lasting),
+        Happening::ClockSet(whom, by) => {
+            if let Some(process) = one(*whom) {
+                processes[process].clock.set_forward(*by);
+            }
+        }
+        Happening::WatchesEnd => stage.world().set(|setup| {
+            setup.end_watches();
+            setup.compact();
+        }),
         Happening::Pods(ready) => {
             stage
                 .world()
@@ -259,5 +277,12 @@ fn change(object: &mut Value, edit: Edit) {
             rules.insert(0, rule);
         }
         Edit::Rule | Edit::Reverse => rules.reverse(),
+        Edit::RemoveRule => {
+            if rules.len() > 1 {
+                rules.remove(0);
+            }
+        }
+        Edit::Rename if kind == "http" => rules[0]["name"] = "other".into(),
+        Edit::Rename | Edit::Delete | Edit::Recreate => {}
     }
 }

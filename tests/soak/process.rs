@@ -73,6 +73,7 @@ pub struct Process {
     pub number: usize,
     pub task: tokio::task::JoinHandle<()>,
     pub signals: mpsc::UnboundedSender<Signal>,
+    pub clock: Clock,
 }
 
 /// Runs a command as a process of its own.
@@ -84,9 +85,10 @@ pub fn run(stage: &Stage, order: Order, traits: Traits) -> Process {
     assert_eq!(entered, number);
     stage.log(|| format!("run: p{number} {}", order.name()));
     let client = network::client(stage, number, &actor);
-    let clock = shifted(stage.world().clock(), traits.clock);
+    let clock = stage.world().clock().apart();
+    clock.set_forward(traits.clock);
     let work = {
-        let stage = stage.clone();
+        let (stage, clock) = (stage.clone(), clock.clone());
         async move {
             let result = perform(
                 &stage,
@@ -112,17 +114,7 @@ pub fn run(stage: &Stage, order: Order, traits: Traits) -> Process {
         number,
         task: tokio::task::spawn_local(living),
         signals: tell,
-    }
-}
-
-/// A clock that is off by so much.
-fn shifted(clock: &Clock, by: SignedDuration) -> Clock {
-    match clock {
-        Clock::Virtual { origin, since } => Clock::Virtual {
-            origin: *origin + by,
-            since: *since,
-        },
-        Clock::System => unreachable!("the world has a virtual clock"),
+        clock,
     }
 }
 

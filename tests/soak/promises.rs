@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use kubectl_canary::CommandError;
 use kubectl_canary::cli::Exit;
 use kubectl_canary::driver::Finish;
-use kubectl_canary::rollout::Outcome;
+use kubectl_canary::rollout::{Cause, Outcome};
 use serde_json::Value;
 
 use crate::history::{Author, History, Version};
 use crate::process::{CommandResult, Order};
-use crate::routes::{RouteWeights, Shifted, record, record_text, shifted, untouchable};
+use crate::routes::{RouteWeights, Shifted, record, record_text, shifted, untouchable, weights};
 use crate::stage::{Life, described};
 
 /// The rules that a scenario's plan makes.
@@ -25,6 +25,8 @@ pub struct Rules {
     pub least_millis: i128,
     /// Whether no driver may ever go on by itself from a step that sends the canary traffic.
     pub canary_is_broken: bool,
+    /// Whether no request to the canary ever fails.
+    pub canary_never_fails: bool,
     /// Whether other clients' weights are never written over by a driver.
     pub keeps_foreign: bool,
 }
@@ -134,7 +136,7 @@ impl Promises {
             self.violate(format!("{who} wrote to {name}, which was deleted"));
             return;
         };
-        if self.untouched.contains(&writer.process) {
+        if self.untouched.contains(&writer.process) && weights(was) != weights(after) {
             self.violate(format!(
                 "{who} said that it had touched nothing, and {name} became {}",
                 described(after)
@@ -268,8 +270,11 @@ impl Promises {
                     "{who} wrote to {name} though {} holds it",
                     stood.holder.split('/').next().unwrap_or_default()
                 )),
-                None => self.violate(format!("{who} wrote to {name} after the rollout was over")),
-                Some(_) => {}
+                // A companion that was promoted goes back with its lead, as long as that is under way.
+                None if self.is_over(name, history) => {
+                    self.violate(format!("{who} wrote to {name} after the rollout was over"));
+                }
+                Some(_) | None => {}
             }
             if self.rules.keeps_foreign && is_foreign(name, was, history) {
                 self.violate(format!(
@@ -304,6 +309,13 @@ impl Promises {
                 ));
             }
         }
+    }
+
+    /// Whether the rollout that an object without one belongs to is over.
+    fn is_over(&self, name: &str, history: &History) -> bool {
+        let lead = &self.rules.objects[0];
+        let stands = history.last(lead).object.as_ref().and_then(Stands::on);
+        name == lead || stands.is_none()
     }
 
     /// Who may take which step, and when.
@@ -345,26 +357,17 @@ impl Promises {
         {
             return;
         }
-        // A driver goes on by itself: since when were the weights of the step in force?
+        // A driver goes on by itself: for how long were the weights of the step in force?
         let versions = history.of(name);
-        let (written, earlier) = versions.split_last().expect("it was just written");
-        let weights = |version: &Version| {
-            let object = version.object.as_ref()?;
-            Some(
-                shifted(object)
-                    .into_iter()
-                    .map(|route| route.weights)
-                    .collect::<Vec<_>>(),
-            )
-        };
-        let now = earlier.last().and_then(weights);
-        let since = earlier
-            .iter()
-            .rev()
-            .take_while(|version| weights(version) == now)
-            .last();
-        let Some(since) = since else { return };
-        let lasted = written.at.duration_since(since.at).as_millis();
+        let weights = versions[versions.len() - 2].weights();
+        let of_step = versions.windows(2).rev().take_while(|pair| {
+            let stands = pair[0].object.as_ref().and_then(Stands::on);
+            stands.is_some_and(|stands| stands.step == from)
+        });
+        let in_force = of_step.filter(|pair| pair[0].weights() == weights);
+        let lasted: i128 = in_force
+            .map(|pair| pair[1].at.duration_since(pair[0].at).as_millis())
+            .sum();
         if lasted < self.rules.least_millis {
             self.violate(format!(
                 "{who} left step {from} of {name} after {lasted} ms"
@@ -403,7 +406,7 @@ impl Promises {
             history,
         };
         match result {
-            Ok(None) => self.is_restored(&who, &seen, None),
+            Ok(None) => self.was_restored(&who, &seen),
             Ok(Some(finish)) => self.finished(&who, &seen, finish, calm),
             Err(error) => self.failed(&who, &seen, error, calm),
         }
@@ -414,7 +417,14 @@ impl Promises {
         let lead = lead.as_str();
         let run = &finish.rollout.run;
         match finish.outcome {
-            Outcome::RolledBack(_) => self.is_restored(who, seen, Some(run)),
+            Outcome::RolledBack(cause) => {
+                self.is_restored(who, seen, Some(run));
+                if cause == Cause::Regression && self.rules.canary_never_fails {
+                    self.violate(format!(
+                        "{who} says that the canary is worse, which never failed"
+                    ));
+                }
+            }
             Outcome::Promoted => {
                 for name in self.rules.objects.clone() {
                     let is = |object: &Value| {
@@ -456,11 +466,8 @@ impl Promises {
             }
             Outcome::Drifted => {
                 let others = |name: &String| {
-                    let versions = seen.history.of(name);
-                    versions
-                        .iter()
-                        .skip(1)
-                        .any(|version| version.author == Author::Other)
+                    let mut since = seen.since(name).iter();
+                    since.any(|version| version.author != Author::Process(seen.process))
                 };
                 if !self.rules.objects.iter().any(others) {
                     self.violate(format!(
@@ -478,6 +485,8 @@ impl Promises {
 
     fn failed(&mut self, who: &str, seen: &Seen<'_>, error: &CommandError, calm: bool) {
         match Exit::from(error) {
+            // It says that it does not know, and that is never wrong.
+            Exit::RollbackFailed if !matches!(error, CommandError::RollbackFailed { .. }) => {}
             Exit::RollbackFailed => {
                 let run = seen.object(&self.rules.objects[0]).and_then(ended_run);
                 if let Some(run) = run {
@@ -496,12 +505,9 @@ impl Promises {
         self.untouched.insert(seen.process);
         for name in self.rules.objects.clone() {
             let mine = Author::Process(seen.process);
-            if seen
-                .history
-                .of(&name)
-                .iter()
-                .any(|version| version.author == mine)
-            {
+            let touched =
+                |pair: &[Version]| pair[1].author == mine && pair[0].weights() != pair[1].weights();
+            if seen.history.of(&name).windows(2).any(touched) {
                 self.violate(format!(
                     "{who} says that traffic is untouched, and has written to {name}"
                 ));
@@ -523,6 +529,27 @@ impl Promises {
                 self.violate(format!(
                     "{who} says rolled back, and {name} is {}",
                     seen.last(&name)
+                ));
+            }
+        }
+    }
+
+    /// Nothing was left to do: whoever of us wrote last had restored it.
+    fn was_restored(&mut self, who: &str, seen: &Seen<'_>) {
+        for name in self.rules.objects.clone() {
+            let by_us = |version: &&Version| matches!(version.author, Author::Process(_));
+            let ours = seen.history.of(&name).iter().rev().find(by_us);
+            let Some(object) = ours.and_then(|version| version.object.as_ref()) else {
+                continue;
+            };
+            let run = ended_run(object).unwrap_or_default();
+            let original = shifted(object)
+                .iter()
+                .all(|route| self.is_original(&run, &name, route));
+            if !original || Stands::on(object).is_some() {
+                self.violate(format!(
+                    "{who} says that nothing is left to do, and {name} was {}",
+                    described(object)
                 ));
             }
         }
@@ -561,6 +588,17 @@ impl Promises {
         route.weight(route.stable) == 0 && route.weight(route.canary) == shared
     }
 
+    /// Whether every route that the run on an object was begun with is still there; where one is gone,
+    /// only a person can say what is left to restore.
+    fn has_its_routes(&self, name: &str, object: &Value) -> bool {
+        let there = weights(object);
+        let run = Stands::on(object).and_then(|stands| self.runs.get(&stands.run));
+        run.is_none_or(|run| {
+            let mut of_object = run.original.keys().filter(|(object, _)| object == name);
+            of_object.all(|(_, route)| there.contains_key(route))
+        })
+    }
+
     // When everything is quiet.
 
     /// Every object is free, and at the original weights or at the promoted ones.
@@ -571,7 +609,7 @@ impl Promises {
             let Some(object) = &history.last(&name).object else {
                 continue;
             };
-            if record_text(object, "rollout").is_some() {
+            if record_text(object, "rollout").is_some() && self.has_its_routes(&name, object) {
                 self.violate(format!(
                     "at rest, a rollout is left on {name}: {}",
                     described(object)
@@ -583,6 +621,9 @@ impl Promises {
                 continue;
             };
             let object = ours.object.as_ref().expect("a write leaves an object");
+            if record_text(object, "rollout").is_some() {
+                continue;
+            }
             let Some(run) = ended_run(object) else {
                 self.violate(format!(
                     "at rest, no record of an end is on {name}: {}",
@@ -623,12 +664,6 @@ fn is_foreign(name: &str, was: &Value, history: &History) -> bool {
     let ours = earlier
         .find(by_us)
         .and_then(|version| version.object.as_ref());
-    let weights = |object: &Value| {
-        let routes = shifted(object).into_iter();
-        routes
-            .map(|route| (route.key, route.weights))
-            .collect::<BTreeMap<_, _>>()
-    };
     ours.is_some_and(|ours| weights(ours) != weights(was))
 }
 
@@ -648,18 +683,16 @@ impl Seen<'_> {
         self.object(name).map_or("deleted".to_owned(), described)
     }
 
+    /// The versions of an object in the process's life, and the one that it found.
+    fn since(&self, name: &str) -> &[Version] {
+        let first = self.life.versions_at_start.get(name).copied().unwrap_or(0);
+        &self.history.of(name)[first.saturating_sub(1)..]
+    }
+
     /// Whether something held of an object at some time in the process's life, and the process has not written
     /// to it since.
     fn held_at_end(&self, name: &str, is: impl Fn(&Value) -> bool) -> bool {
-        let versions = self.history.of(name);
-        let first = self
-            .life
-            .versions_at_start
-            .get(name)
-            .copied()
-            .unwrap_or(0)
-            .saturating_sub(1);
-        for version in versions[first..].iter().rev() {
+        for version in self.since(name).iter().rev() {
             if version.object.as_ref().is_none_or(&is) {
                 return true;
             }

@@ -1,5 +1,7 @@
 //! Routes and records of an object as they stand in its JSON, read without any code of the engine's.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 /// The weights of a route, one for each destination; `None` where there is none.
@@ -65,6 +67,12 @@ pub fn shifted(object: &Value) -> Vec<Shifted> {
     found.collect()
 }
 
+/// The weights of the routes that hold both versions, by what each is found again by.
+pub fn weights(object: &Value) -> BTreeMap<String, RouteWeights> {
+    let routes = shifted(object).into_iter();
+    routes.map(|route| (route.key, route.weights)).collect()
+}
+
 /// Everything that no rollout may ever change.
 pub fn untouchable(object: &Value) -> Value {
     let mut object = object.clone();
@@ -79,6 +87,8 @@ pub fn untouchable(object: &Value) -> Value {
             }
         }
     }
+    // The version that the writer spoke, not one that is stored.
+    object["apiVersion"] = Value::Null;
     if let Some(metadata) = object["metadata"].as_object_mut() {
         for field in ["resourceVersion", "generation", "managedFields"] {
             metadata.remove(field);

@@ -60,6 +60,12 @@ pub enum Happening {
     Edit(u64, Edit),
     /// Prometheus is not itself for some time.
     Metrics(PrometheusFault, Duration),
+    /// Two replicas of Prometheus answer in turn for some time, one of them a scrape behind.
+    Replicas(Duration),
+    /// A process's wall clock is set.
+    ClockSet(u64, SignedDuration),
+    /// Every watch ends, and what they go on from is forgotten.
+    WatchesEnd,
     /// The canary's pods are ready, or not.
     Pods(bool),
     /// From now on the canary fails.
@@ -79,6 +85,14 @@ pub enum Edit {
     Rule,
     /// Reverses the order of its rules.
     Reverse,
+    /// Removes one of several rules that hold both versions.
+    RemoveRule,
+    /// Gives its first rule another name.
+    Rename,
+    /// Deletes it.
+    Delete,
+    /// Deletes it and makes it anew as it was.
+    Recreate,
 }
 
 impl Scenario {
@@ -137,11 +151,12 @@ impl Scenario {
         };
         let judged = options.on_inconclusive != Some(OnStuck::Promote)
             && options.on_no_metrics != Some(OnStuck::Promote);
-        let rules = Rules {
+        let mut rules = Rules {
             objects: objects.iter().map(|(name, _)| name.clone()).collect(),
             steps: steps.split(',').map(percent).collect(),
             least_millis: 3000,
             canary_is_broken: fails > 0.5 && rate > 50.0 && judged,
+            canary_never_fails: fails == 0.0,
             keeps_foreign: options.on_drift == Some(OnDrift::Stop),
         };
         let start = |no_wait: bool| {
@@ -163,6 +178,10 @@ impl Scenario {
             let happening = happening(dice, &starts);
             events.push((at, happening));
         }
+        let fails_later = |(_, happening): &(Duration, Happening)| {
+            matches!(happening, Happening::Breaks | Happening::Pods(false))
+        };
+        rules.canary_never_fails &= !events.iter().any(fails_later);
         events.sort_by_key(|(at, _)| *at);
         let ends_with = dice.pick(&[
             Order::Abort,
@@ -239,16 +258,19 @@ fn happening(dice: &mut Dice, start: &Order) -> Happening {
         79..=82 => Happening::Kill(whom),
         83..=87 => Happening::Signal(whom, dice.pick(&[Signal::Interrupt, Signal::Terminate])),
         88..=93 => {
-            let edit = match dice.between(0, 9) {
+            let edit = match dice.between(0, 12) {
                 0..=4 => Edit::Weights(i64::try_from(dice.between(0, 100)).unwrap()),
                 5 => Edit::Timeout(dice.between(1, 9)),
                 6 => Edit::Label,
                 7 => Edit::Rule,
-                _ => Edit::Reverse,
+                8..=9 => Edit::Reverse,
+                10 => Edit::RemoveRule,
+                11 => Edit::Rename,
+                _ => dice.pick(&[Edit::Delete, Edit::Recreate]),
             };
             Happening::Edit(whom, edit)
         }
-        94..=97 => {
+        94..=96 => {
             let fault = dice.pick(&[
                 PrometheusFault::Down,
                 PrometheusFault::Empty,
@@ -259,7 +281,15 @@ fn happening(dice: &mut Dice, start: &Order) -> Happening {
             ]);
             Happening::Metrics(fault, seconds(dice, 12))
         }
-        98..=99 => Happening::Pods(dice.chance(50)),
+        97 => Happening::Replicas(seconds(dice, 20)),
+        98 => match dice.chance(50) {
+            true => Happening::WatchesEnd,
+            false => {
+                let seconds = i64::try_from(dice.between(0, 120)).unwrap() - 60;
+                Happening::ClockSet(whom, SignedDuration::from_secs(seconds))
+            }
+        },
+        99 => Happening::Pods(dice.chance(50)),
         _ => Happening::Breaks,
     }
 }
@@ -271,6 +301,7 @@ fn weather(dice: &mut Dice, whom: u64) -> Happening {
         4 => Fault::DoneBut(dice.pick(&[503, 504, 500])),
         5 => Fault::Refused,
         6 => Fault::Lost,
+        7 if dice.chance(30) => Fault::Webhook,
         7 => Fault::AnswerLost,
         8 => Fault::Broken,
         9..=10 => Fault::Late(dice.between(100, 25_000)),

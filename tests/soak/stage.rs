@@ -29,10 +29,23 @@ struct State {
     weather: Vec<Weather>,
     /// Until when no watch tells anything.
     silent_until: Instant,
+    /// Until when two replicas of Prometheus answer in turn.
+    replicas_until: Instant,
     lives: Vec<Life>,
     history: History,
     promises: Promises,
     log: Option<String>,
+    /// How many calls are on their way to the server.
+    in_flight: usize,
+}
+
+/// A call on its way to the server, until it is dropped.
+pub struct InFlight(Stage);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.state().in_flight -= 1;
+    }
 }
 
 /// How a process fares.
@@ -58,10 +71,12 @@ impl Stage {
             dice,
             weather: Vec::new(),
             silent_until: now,
+            replicas_until: now,
             lives: Vec::new(),
             history: History::default(),
             promises,
             log: verbose.then(String::new),
+            in_flight: 0,
         };
         Self {
             world,
@@ -152,6 +167,17 @@ impl Stage {
 
     // The network.
 
+    /// A call has been sent.
+    pub fn sent(&self) -> InFlight {
+        self.state().in_flight += 1;
+        InFlight(self.clone())
+    }
+
+    /// Whether every call has arrived that ever will.
+    pub fn all_arrived(&self) -> bool {
+        self.state().in_flight == 0
+    }
+
     pub fn add_weather(&self, weather: Weather) {
         self.state().weather.push(weather);
     }
@@ -159,6 +185,17 @@ impl Stage {
     /// No watch tells anything for this long.
     pub fn silence(&self, lasting: Duration) {
         self.state().silent_until = Instant::now() + lasting;
+    }
+
+    /// Two replicas of Prometheus answer in turn for this long.
+    pub fn replicas(&self, lasting: Duration) {
+        self.state().replicas_until = Instant::now() + lasting;
+    }
+
+    /// Whether the other replica answers now.
+    pub fn other_replica(&self) -> bool {
+        let mut state = self.state();
+        state.replicas_until > Instant::now() && state.dice.chance(50)
     }
 
     /// The network is sound again; whoever is stalled still is.
