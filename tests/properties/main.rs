@@ -2,6 +2,7 @@
 
 mod additions;
 mod companions;
+mod fuzz;
 #[expect(
     dead_code,
     reason = "the stage of the behaviours has more than is needed here"
