@@ -71,7 +71,7 @@ async fn all(seed: u64, verbose: bool) -> (String, Vec<String>) {
     }
     for _ in 0..2 {
         if stage.is_under_way() || !quiet(&processes, Duration::from_secs(5)).await {
-            processes.push(run(&stage, Order::Abort, careful()));
+            processes.push(run(&stage, Order::Abort { forget: true }, careful()));
             quiet(&processes, LAST).await;
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use kubectl_canary::clock::Clock;
 use kubectl_canary::cluster::Cluster;
-use kubectl_canary::commands::{self, Abort, Promote, Resume, Start};
+use kubectl_canary::commands::{self, Abort, Aborted, Promote, Resume, Start};
 use kubectl_canary::driver::Finish;
 use kubectl_canary::plan::HumanDuration;
 use kubectl_canary::rollout::Event;
@@ -27,9 +27,15 @@ pub type CommandResult = Result<Option<Finish>, CommandError>;
 pub enum Order {
     Start(Box<Start>),
     Resume,
-    Promote { full: bool, wait: bool },
+    Promote {
+        full: bool,
+        wait: bool,
+    },
     Pause,
-    Abort,
+    /// With `--forget` where routes are gone.
+    Abort {
+        forget: bool,
+    },
 }
 
 impl Order {
@@ -50,7 +56,8 @@ impl Order {
             Self::Promote { wait: true, .. } => "promote --wait",
             Self::Promote { .. } => "promote",
             Self::Pause => "pause",
-            Self::Abort => "abort",
+            Self::Abort { forget: true } => "abort --forget",
+            Self::Abort { .. } => "abort",
         }
     }
 }
@@ -139,7 +146,7 @@ async fn perform(
         cluster: Cluster::new(client, traits.deadline),
         namespace: "shop".into(),
         clock,
-        actor,
+        actor: actor.into(),
         run: format!("run{number}"),
         observer: &mut observer,
         signals,
@@ -164,14 +171,13 @@ async fn perform(
             commands::promote(context, &args).await.map(some)
         }
         Order::Pause => commands::pause(context, "reviews").await.map(some),
-        Order::Abort => {
+        Order::Abort { forget } => {
             let args = Abort {
-                name: name(),
                 timeout: HumanDuration::seconds(30),
+                forget,
+                ..Abort::of("reviews")
             };
-            commands::abort(context, &args)
-                .await
-                .map(|(_, finish)| finish)
+            commands::abort(context, &args).await.map(Aborted::finish)
         }
     }
 }

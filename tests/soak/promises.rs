@@ -588,17 +588,6 @@ impl Promises {
         route.weight(route.stable) == 0 && route.weight(route.canary) == shared
     }
 
-    /// Whether every route that the run on an object was begun with is still there; where one is gone,
-    /// only a person can say what is left to restore.
-    fn has_its_routes(&self, name: &str, object: &Value) -> bool {
-        let there = weights(object);
-        let run = Stands::on(object).and_then(|stands| self.runs.get(&stands.run));
-        run.is_none_or(|run| {
-            let mut of_object = run.original.keys().filter(|(object, _)| object == name);
-            of_object.all(|(_, route)| there.contains_key(route))
-        })
-    }
-
     // When everything is quiet.
 
     /// Every object is free, and at the original weights or at the promoted ones.
@@ -609,7 +598,7 @@ impl Promises {
             let Some(object) = &history.last(&name).object else {
                 continue;
             };
-            if record_text(object, "rollout").is_some() && self.has_its_routes(&name, object) {
+            if record_text(object, "rollout").is_some() {
                 self.violate(format!(
                     "at rest, a rollout is left on {name}: {}",
                     described(object)

@@ -184,8 +184,8 @@ impl Scenario {
         rules.canary_never_fails &= !events.iter().any(fails_later);
         events.sort_by_key(|(at, _)| *at);
         let ends_with = dice.pick(&[
-            Order::Abort,
-            Order::Abort,
+            Order::Abort { forget: false },
+            Order::Abort { forget: false },
             Order::Promote {
                 full: true,
                 wait: false,
@@ -251,12 +251,15 @@ fn happening(dice: &mut Dice, start: &Order) -> Happening {
             Happening::Run(order, traits(dice))
         }
         22..=26 => Happening::Run(Order::Pause, traits(dice)),
-        27..=34 => Happening::Run(Order::Abort, traits(dice)),
+        27..=34 => Happening::Run(Order::Abort { forget: false }, traits(dice)),
         35..=66 => weather(dice, whom),
         67..=70 => Happening::Silence(seconds(dice, 20)),
         71..=78 => Happening::Stall(whom, seconds(dice, 40)),
         79..=82 => Happening::Kill(whom),
-        83..=87 => Happening::Signal(whom, dice.pick(&[Signal::Interrupt, Signal::Terminate])),
+        83..=87 => Happening::Signal(
+            whom,
+            dice.pick(&[Signal::Interrupt, Signal::Terminate, Signal::HangUp]),
+        ),
         88..=93 => {
             let edit = match dice.between(0, 12) {
                 0..=4 => Edit::Weights(i64::try_from(dice.between(0, 100)).unwrap()),
