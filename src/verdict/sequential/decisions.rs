@@ -147,9 +147,12 @@ impl Sequential {
     /// the canary got in this window, or over all in which the weights had settled. Bets are on failures given
     /// the requests, so they are fair whatever is made of the requests of the same window.
     fn tallies(&self, window: &Window) -> Vec<MetricCounts> {
-        let here = RealisedShare::of(window).unrelated();
+        let step = self.step.as_ref();
+        let share = step.map_or(window.share, |step| step.share_over(window));
+        let here = RealisedShare::of(window, share).unrelated();
         let unrelated = self.realised.unrelated().max(here);
         let tally = |metric: &Metric| MetricCounts {
+            share,
             unrelated,
             ..metric.tally(window)
         };

@@ -26,6 +26,7 @@
 //!
 //! `s = (n1 + 20 w) / (N + 20)` splits the window's `N` requests, `w` being the canary's weight. It is
 //! the realised split with ordinary traffic, and keeps a window of one request from saying nothing.
+//! In the window in which a step begins, `w` is the mean of the weights over its time.
 //! Where the canary gets evidently less than its weight says, other rules send to stable, and only the
 //! part of stable's requests that followed the weights counts as its exposure: as if all of stable's
 //! failures were among them, which a canary is never worse off by. See [`traffic_split`] and

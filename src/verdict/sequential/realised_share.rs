@@ -32,11 +32,11 @@ pub struct RealisedShare {
 }
 
 impl RealisedShare {
-    /// What one window shows by itself.
-    pub fn of(window: &Window) -> Self {
-        let mut share = Self::default();
-        share.note(window);
-        share
+    /// What one window shows by itself, in which the weights gave the canary `share` of the requests, 0 to 1.
+    pub fn of(window: &Window, share: f64) -> Self {
+        let mut realised = Self::default();
+        realised.add(window, share);
+        realised
     }
 
     /// Counts a window as [`Self::note`] does, and forgets what is long ago: a share that is lost in mid-step shows as one that
@@ -54,12 +54,16 @@ impl RealisedShare {
 
     /// Counts a window in which the proxies had followed the weights.
     pub fn note(&mut self, window: &Window) {
+        self.add(window, window.share);
+    }
+
+    fn add(&mut self, window: &Window, share: f64) {
         let all = (window.stable.requests + window.canary.requests) as f64;
-        let nominal = all * window.share;
+        let nominal = all * share;
         self.all += all;
         self.canary += window.canary.requests as f64;
         self.nominal += nominal;
-        self.variance += nominal * (1.0 - window.share);
+        self.variance += nominal * (1.0 - share);
     }
 
     fn chance(&self) -> f64 {
@@ -113,12 +117,12 @@ mod tests {
             requests,
             failures: 0,
         };
-        RealisedShare::of(&Window {
-            share,
+        let window = Window {
             stable: of(stable),
             canary: of(canary),
             ..Window::default()
-        })
+        };
+        RealisedShare::of(&window, share)
     }
 
     #[test]

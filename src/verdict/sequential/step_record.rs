@@ -24,6 +24,8 @@ pub struct StepRecord {
     pub half_open: bool,
     /// The canary has more traffic than in the step before.
     pub rose: bool,
+    /// The canary's share in the step before, 0 to 1; 0 of the first.
+    share_before: f64,
     /// When the weights were last set, by the beginning or a resume.
     pub since: Timestamp,
     /// Time that counts towards the deadline.
@@ -49,6 +51,7 @@ impl StepRecord {
             context,
             half_open,
             rose: before.is_some_and(|step| step.context.share < context.share),
+            share_before: before.map_or(0.0, |step| step.context.share),
             since: context.began,
             counted: SignedDuration::ZERO,
             stable: Counts::default(),
@@ -69,6 +72,21 @@ impl StepRecord {
             self.realised.note_lately(window);
         }
         self.windows += 1;
+    }
+
+    /// The canary's share over the time of a window, by the weights: in the window in which the step began,
+    /// those of the step before held at first.
+    ///
+    /// Where the weight was lowered it is the lower one, as if that had held all along: the canary then has the
+    /// fewer requests expected of it, and is not taken to lack any.
+    pub fn share_over(&self, window: &Window) -> f64 {
+        let whole = window.length().as_secs_f64();
+        let after = window.end.duration_since(self.since).as_secs_f64();
+        if whole <= 0.0 || after >= whole {
+            return window.share;
+        }
+        let part = after.max(0.0) / whole;
+        part * window.share + (1.0 - part) * self.share_before.min(window.share)
     }
 
     /// Whether every proxy had followed the weights by the time of the oldest request of a window.

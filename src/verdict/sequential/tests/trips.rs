@@ -26,6 +26,23 @@ fn a_regression_trips_and_is_confirmed_by_a_healthy_stable() {
     ));
 }
 
+/// The weights change ten seconds into the window, so a third of 1 % is all that the canary can have got.
+#[test]
+fn the_window_in_which_a_step_begins_is_compared_by_the_share_over_its_time() {
+    let see = |canary| {
+        let mut rollout = Rollout::new(policy(), &history());
+        rollout.now = 10;
+        rollout.step(0.01, Some(0.1), 60);
+        rollout.now = 0;
+        rollout.see((149_500, 150), canary)
+    };
+    let decision = see((500, 6));
+    assert!(matches!(decision, Decision::Trip(_)), "{decision:?}");
+    // What is missing of that may be requests that do not follow the weights, and then stable fails more.
+    let decision = see((250, 5));
+    assert!(matches!(decision, Decision::Stay(..)), "{decision:?}");
+}
+
 #[test]
 fn an_outage_that_stable_shows_a_scrape_later_is_no_regression() {
     let mut rollout = Rollout::at_step(0.1, 0.5);
