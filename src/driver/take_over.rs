@@ -24,7 +24,8 @@ pub async fn take_over(
     stop_at: impl FnOnce(&Rollout) -> StopAt,
     mut decide: impl FnMut(&VirtualService, Rollout) -> Result<Intent, CommandError>,
 ) -> Result<(VirtualService, Finish), CommandError> {
-    let survey = context.unless_interrupted(async |context| survey(context, name).await);
+    // Watching the canary while the lease is waited for takes a large future, which no caller has to hold.
+    let survey = context.unless_interrupted(async |context| Box::pin(survey(context, name)).await);
     let (metrics, versions, guard) = survey.await?;
     let (now, holder) = (context.clock.now(), context.holder());
     let (mut before, mut drifted) = (None, None);
@@ -89,7 +90,7 @@ pub async fn take_over(
         metrics,
         versions,
     };
-    let finish = drive(context, guard, input).await;
+    let finish = Box::pin(drive(context, guard, input)).await;
     Ok((vs, finish))
 }
 
