@@ -451,7 +451,21 @@ impl Promises {
                     ));
                 }
             }
-            Outcome::StepPassed | Outcome::Held => {
+            // Found so, not made so: nothing goes to stable where it could go to the canary.
+            Outcome::AlreadyPromoted => {
+                let is = |object: &Value| {
+                    shifted(object)
+                        .iter()
+                        .all(|route| route.weight(route.stable) == 0)
+                };
+                if !seen.held_at_end(lead, is) {
+                    self.violate(format!(
+                        "{who} says already promoted, and {lead} is {}",
+                        seen.last(lead)
+                    ));
+                }
+            }
+            Outcome::StepPassed | Outcome::StepSet | Outcome::Held => {
                 let is = |object: &Value| {
                     let stands = Stands::on(object);
                     stands.is_some_and(|stands| stands.run == *run)
