@@ -79,7 +79,7 @@ pub(crate) fn json_problem(error: &serde_json::Error) -> String {
     let absent = text.strip_prefix("missing field ");
     let what = match (absent.and_then(|rest| rest.split(" at line").next()), error) {
         (Some(field), _) => format!("missing field {field}"),
-        (None, error) if error.is_data() => "a value of another type than expected".to_owned(),
+        (None, error) if error.is_data() => "a value that does not belong there".to_owned(),
         (None, error) if error.is_eof() => "it ends too early".to_owned(),
         (None, _) => "it is not JSON".to_owned(),
     };
@@ -261,7 +261,7 @@ mod tests {
         let problem = |text| json_problem(&serde_json::from_str::<Vec<u8>>(text).unwrap_err());
         assert_eq!(
             problem(r#"["hunter2"]"#),
-            "a value of another type than expected at line 1 column 10"
+            "a value that does not belong there at line 1 column 10"
         );
         assert_eq!(problem("hunter2"), "it is not JSON at line 1 column 1");
         assert_eq!(problem("[1"), "it ends too early at line 1 column 2");

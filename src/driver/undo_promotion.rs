@@ -73,10 +73,12 @@ async fn undo(
         Some(Ok(restored)) => restored,
         Some(Err(error)) => return Err(not_undone(&group.lead, error)),
         None => {
-            return Err(CommandError::Conflict(format!(
-                "interrupted while the promotion of virtualservice {} was undone (try: the same command again)",
-                group.lead.full_name()
-            )));
+            let (name, namespace) = (group.lead.name(), group.lead.namespace());
+            return Err(CommandError::Unconfirmed {
+                object: group.lead.full_name(),
+                what: "a signal came while the promotion was undone".into(),
+                next: format!("kubectl canary undo {name} -n {namespace}"),
+            });
         }
     };
     let by = actor.clone();

@@ -237,7 +237,7 @@ async fn said_to(state: &str) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn a_damaged_state_is_named_by_every_command() {
     for (state, why) in [
-        ("", "EOF while parsing a value at line 1 column 0"),
+        ("", "it ends too early at line 1 column 0"),
         ("{}", "it has no version"),
         (r#"{"version":1}"#, "missing field `run`"),
     ] {
