@@ -137,7 +137,6 @@ impl Scenario {
             dwell: Some("3s".parse().unwrap()),
             bake: dice.chance(15).then(|| "3s".parse().unwrap()),
             interval: Some("1s".parse().unwrap()),
-            warmup: Some("0s".parse().unwrap()),
             analysis: Some(AnalysisKind::Threshold),
             min_requests: Some(10),
             step_timeout: Some("10s".parse().unwrap()),
