@@ -222,6 +222,11 @@ impl Connection {
         if let Some(server) = &self.server {
             config.cluster_url = self.parse_server(server)?;
         }
+        // The client takes it for granted that it can be reached.
+        if config.cluster_url.scheme().is_none() || config.cluster_url.authority().is_none() {
+            let why = "the server is no URL".to_owned();
+            return Err(ConnectionError::Kubeconfig(why));
+        }
         if let Some(path) = &self.certificate_authority {
             if !path.is_file() {
                 return Err(ConnectionError::Flag {
