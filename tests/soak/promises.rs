@@ -114,6 +114,20 @@ impl Promises {
         self.violations.push(what);
     }
 
+    /// The lead and its companions, without those that were made anew under the same name: these are no
+    /// part of a run that knew the old ones, whatever stands on them.
+    fn members(&self, history: &History) -> Vec<String> {
+        let uid = |version: Option<&Version>| {
+            let object = version?.object.as_ref()?;
+            Some(object["metadata"]["uid"].clone())
+        };
+        let is_same = |name: &&String| {
+            let versions = history.of(name);
+            **name == self.rules.objects[0] || uid(versions.first()) == uid(versions.last())
+        };
+        self.rules.objects.iter().filter(is_same).cloned().collect()
+    }
+
     fn original(&self, run: &str, object: &str, route: &Shifted) -> Option<&RouteWeights> {
         let key = (object.to_owned(), route.key.clone());
         self.runs.get(run)?.original.get(&key)
@@ -361,8 +375,11 @@ impl Promises {
         let versions = history.of(name);
         let weights = versions[versions.len() - 2].weights();
         let of_step = versions.windows(2).rev().take_while(|pair| {
-            let stands = pair[0].object.as_ref().and_then(Stands::on);
-            stands.is_some_and(|stands| stands.step == from)
+            // Between its deletion and its return it stood nowhere.
+            let Some(object) = &pair[0].object else {
+                return true;
+            };
+            Stands::on(object).is_some_and(|stands| stands.step == from)
         });
         let in_force = of_step.filter(|pair| pair[0].weights() == weights);
         let lasted: i128 = in_force
@@ -530,7 +547,7 @@ impl Promises {
     }
 
     fn is_restored(&mut self, who: &str, seen: &Seen<'_>, run: Option<&str>) {
-        for name in self.rules.objects.clone() {
+        for name in self.members(seen.history) {
             let is = |object: &Value| {
                 let run = run.map(str::to_owned).or_else(|| ended_run(object));
                 let Some(run) = run else { return false };
@@ -550,7 +567,7 @@ impl Promises {
 
     /// Nothing was left to do: whoever of us wrote last had restored it.
     fn was_restored(&mut self, who: &str, seen: &Seen<'_>) {
-        for name in self.rules.objects.clone() {
+        for name in self.members(seen.history) {
             let by_us = |version: &&Version| matches!(version.author, Author::Process(_));
             let ours = seen.history.of(&name).iter().rev().find(by_us);
             let Some(object) = ours.and_then(|version| version.object.as_ref()) else {
@@ -607,7 +624,7 @@ impl Promises {
     /// Every object is free, and at the original weights or at the promoted ones.
     pub fn at_rest(&mut self, history: &History) {
         let mut ends = BTreeSet::new();
-        for name in self.rules.objects.clone() {
+        for name in self.members(history) {
             let versions = history.of(&name);
             let Some(object) = &history.last(&name).object else {
                 continue;
