@@ -22,6 +22,9 @@ const AFTERMATH: Duration = Duration::from_secs(40);
 /// How long an abort, and everybody whom it ends, may take.
 const LAST: Duration = Duration::from_secs(60);
 
+/// How long a call may be on its way.
+const LATEST: Duration = Duration::from_secs(30);
+
 /// What came of a seed.
 pub struct Played {
     pub log: String,
@@ -75,8 +78,9 @@ async fn all(seed: u64, verbose: bool) -> (String, Vec<String>) {
             quiet(&processes, LAST).await;
         }
     }
-    // Whatever is still on its way arrives.
-    while !stage.all_arrived() {
+    // Whatever is still on its way arrives; a query that hangs never does.
+    let until = Instant::now() + LATEST;
+    while !stage.all_arrived() && Instant::now() < until {
         sleep(Duration::from_secs(1)).await;
     }
     sleep(Duration::from_secs(1)).await;
