@@ -374,22 +374,24 @@ impl Driver<'_> {
             return Ok(CompanionState::InSync);
         };
         let member = Member::Companion(index);
-        match compare_companion(&rollout, self.group.lead(), companion, &now) {
+        let observed = compare_companion(&rollout, self.group.lead(), companion, &now);
+        if let Observed::Ended(last) = &observed
+            && let Outcome::RolledBack(cause) = last.outcome
+        {
+            self.group.set(member, now);
+            self.machine.override_reason(Reason::Ended {
+                outcome: last.outcome,
+                by: last.changed_by.clone(),
+            });
+            return Err(Action::RollBack {
+                cause,
+                overwrite: false,
+            });
+        }
+        match observed {
             Observed::InSync => {
                 self.group.set(member, now);
                 Ok(CompanionState::InSync)
-            }
-            Observed::Ended(LastRollout {
-                outcome: outcome @ Outcome::RolledBack(cause),
-                changed_by: by,
-                ..
-            }) => {
-                self.group.set(member, now);
-                self.machine.override_reason(Reason::Ended { outcome, by });
-                Err(Action::RollBack {
-                    cause,
-                    overwrite: false,
-                })
             }
             // Only the lead can tell which of the two counts.
             Observed::Advanced(_) | Observed::Ended(_) => {
@@ -431,6 +433,11 @@ impl Driver<'_> {
                     true => self.canary_down(),
                     false => Action::Wait,
                 };
+            }
+            // Metrics that hang do not hide what somebody else does.
+            () = self.group.hear_news() => {
+                self.next_look = Instant::now();
+                return Action::Wait;
             }
             answers = self.collector.ask(self.metrics, now, METRICS_DEADLINE) => answers,
         };
@@ -636,7 +643,7 @@ impl Driver<'_> {
             }
             Err(RollbackError::Ended(last)) => {
                 let outcome = last.outcome;
-                self.see(Observed::Ended(*last));
+                self.see(Observed::Ended(last));
                 outcome
             }
             Err(RollbackError::Drifted { manager, drift }) => {

@@ -358,7 +358,7 @@ impl Restore<'_> {
             (Observed::InSync, _) => {}
             // A promote or pause came between: rolling back goes first.
             (Observed::Advanced(shown), _) => self.rollout = *shown,
-            (Observed::Ended(last), _) => return self.ended(last, vs),
+            (Observed::Ended(last), _) => return self.ended(*last, vs),
             (Observed::HolderChanged(holder), Initiator::Driver { .. }) => {
                 return Err(RollbackError::TakenOver(holder));
             }

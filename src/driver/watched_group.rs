@@ -1,10 +1,12 @@
 //! The objects of a rollout as a driver sees them, each with a watch of its own.
 
+use std::collections::VecDeque;
+
 use futures::future::select_all;
 
 use crate::cluster::{Cluster, ObjectEvent, Watch};
 use crate::istio::VirtualService;
-use crate::rollout::Group;
+use crate::rollout::{Group, LAST, ROLLOUT};
 
 /// One object of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ struct Watched {
 pub(super) struct WatchedGroup {
     /// The lead first.
     members: Vec<Watched>,
+    /// What was heard while something else was waited for.
+    heard: VecDeque<(Member, ObjectEvent)>,
 }
 
 impl WatchedGroup {
@@ -35,6 +39,7 @@ impl WatchedGroup {
         });
         Self {
             members: watched.collect(),
+            heard: VecDeque::new(),
         }
     }
 
@@ -69,6 +74,31 @@ impl WatchedGroup {
     ///
     /// Cancel safe, as the watches are.
     pub async fn next(&mut self) -> (Member, ObjectEvent) {
+        match self.heard.pop_front() {
+            Some(heard) => heard,
+            None => self.receive().await,
+        }
+    }
+
+    /// Waits until one of them is another object than the one last seen, so that the watches get on while
+    /// something else is waited for. What was heard comes with [`Self::next`].
+    ///
+    /// Cancel safe.
+    pub async fn hear_news(&mut self) {
+        loop {
+            let (member, event) = self.receive().await;
+            let is_news = match &event {
+                ObjectEvent::Deleted => true,
+                ObjectEvent::Changed(now) => is_news(self.object(member), now),
+            };
+            self.heard.push_back((member, event));
+            if is_news {
+                return;
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> (Member, ObjectEvent) {
         let watching = self
             .members
             .iter_mut()
@@ -80,6 +110,13 @@ impl WatchedGroup {
         };
         (member, event)
     }
+}
+
+/// Whether what a rollout depends on has changed; istiod, for one, writes a status that says nothing to it.
+fn is_news(seen: &VirtualService, now: &VirtualService) -> bool {
+    let records =
+        |vs: &VirtualService| [ROLLOUT, LAST].map(|key| vs.annotation(key).map(str::to_owned));
+    !now.is_older_than(seen) && (seen.spec() != now.spec() || records(seen) != records(now))
 }
 
 fn place(member: Member) -> usize {

@@ -13,7 +13,7 @@ pub enum Observed {
     /// The same rollout was moved by `promote`, `pause` or `resume`; weights and state agree.
     Advanced(Box<Rollout>),
     /// The rollout is over.
-    Ended(LastRollout),
+    Ended(Box<LastRollout>),
     /// Another driver has it now.
     HolderChanged(String),
     /// Weights or routes are not what the state says.
@@ -37,7 +37,7 @@ pub fn compare(believed: &Rollout, vs: &VirtualService) -> Observed {
         Ok(Some(shown)) => shown,
         Ok(None) => {
             return match LastRollout::of_run(vs, &believed.run) {
-                Some(last) => Observed::Ended(last),
+                Some(last) => Observed::Ended(Box::new(last)),
                 // Nothing of ours was there yet, so only the weights can have become others.
                 _ if !believed.has_begun() => {
                     different(vs, believed.original_on(vs)).map_or(Observed::InSync, drifted)

@@ -80,6 +80,24 @@ async fn an_abort_elsewhere_is_seen_although_the_watch_is_silent_and_a_read_hang
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_abort_elsewhere_is_seen_although_the_watch_is_silent_and_the_metrics_hang() {
+    for seconds in 20..26 {
+        let shop = Shop::open().await;
+        let (finish, took) = at_the_gate(&shop, seconds, async |shop| {
+            let hang = Rule::new(PrometheusFault::Hang);
+            shop.world.faults().prometheus(hang);
+            let lost = Rule::new(ApiFault::Hang { applied: false }).on("get");
+            let lost = lost.of("virtualservices").by("alice@desk").times(1);
+            shop.world.faults().api(lost);
+            shop.abort("bob@desk").await.unwrap();
+        })
+        .await;
+        assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Request));
+        assert!(took <= LATEST, "{took:#}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn silence_costs_one_read_every_few_seconds_and_no_other_watch() {
     let shop = Shop::open().await;
     let (finish, _) = at_the_gate(&shop, 300, async |shop| {

@@ -156,7 +156,7 @@ impl Promises {
                 described(after)
             ));
         }
-        if untouchable(was).to_string() != untouchable(after).to_string() {
+        if untouchable(was) != untouchable(after) {
             self.violate(format!("{who} changed more than weights of {name}"));
         }
         let (stood, stands) = (Stands::on(was), Stands::on(after));
@@ -227,8 +227,8 @@ impl Promises {
             if new.total() != old.total() && new.total() != before.total() {
                 wrong.push(format!("{who} changed the total of {}", told()));
             }
-            for place in 0..new.weights.len() {
-                let kept = [old.weights[place], original[place]].contains(&new.weights[place]);
+            for (place, weight) in new.weights.iter().enumerate() {
+                let kept = [old.weights[place], original[place]].contains(weight);
                 if place != new.stable && place != new.canary && !kept {
                     wrong.push(format!("{who} changed another's share of {}", told()));
                 }
