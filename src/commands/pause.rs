@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::context::Context;
-use crate::discovery::{is_tripped, on_delegate, under_way};
+use crate::discovery::{is_tripped, is_unchanged, on_delegate, under_way};
 use crate::driver::{Finish, change};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
@@ -45,6 +45,7 @@ async fn pause_one(
         Phase::Paused | Phase::Waiting => Ok(None),
         Phase::Tripped => Err(is_tripped(vs)),
         Phase::Progressing => {
+            is_unchanged(vs, &rollout)?;
             let mut next = rollout.in_phase(Phase::Paused, now);
             next.changed_by = Some(by.clone());
             Ok(Some(Intent::State(Box::new(next))))

@@ -4,12 +4,12 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::context::Context;
-use crate::discovery::{is_tripped, on_delegate, under_way};
+use crate::discovery::{is_tripped, is_unchanged, on_delegate, under_way};
 use crate::driver::{Changed, Finish, change, take_over};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::rollout::{
-    Action, EventKind, Intent, LastRollout, Outcome, Phase, Rollout, StopAt, next_step,
+    Action, EventKind, Intent, LastRollout, Outcome, Phase, Reason, Rollout, StopAt, next_step,
 };
 
 /// What `promote` takes.
@@ -91,6 +91,17 @@ async fn promote_one(
         ) => (*rollout, Outcome::StepSet),
         None => (under_way(&vs)?, Outcome::Held),
     };
+    let last = LastRollout::of_run(&vs, &rollout.run);
+    if let Some(last) = last.filter(|last| matches!(last.outcome, Outcome::RolledBack(_))) {
+        let finish = Finish {
+            reasons: vec![Reason::Ended {
+                outcome: last.outcome,
+                by: last.changed_by,
+            }],
+            ..Finish::without_driving(rollout, last.outcome, now)
+        };
+        return Ok((vs, finish));
+    }
     let event = EventKind::Promoted {
         by,
         exposure: rollout.exposure(),
@@ -110,6 +121,7 @@ fn further(
     if rollout.phase == Phase::Tripped {
         return Err(is_tripped(vs));
     }
+    is_unchanged(vs, rollout)?;
     let action = if full {
         let last = rollout.plan.step_count() - 1;
         Action::Complete(Box::new(rollout.at_step(last, Phase::Progressing, now)))

@@ -13,5 +13,5 @@ pub(crate) use companions::Companions;
 pub(crate) use prepare::{ReadyRollout, RolloutRequest, prepare};
 pub(crate) use resolve_object::{delegate_with_rollout, lead_of, object_to_change, on_delegate};
 pub(crate) use snapshot::{ClusterSnapshot, SnapshotScope};
-pub(crate) use under_way::{is_tripped, is_under_way, moves_with, under_way};
+pub(crate) use under_way::{is_tripped, is_unchanged, is_under_way, moves_with, under_way};
 pub(crate) use version_facts::VersionFacts;

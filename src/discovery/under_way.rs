@@ -2,7 +2,8 @@
 
 use crate::error::CommandError;
 use crate::istio::VirtualService;
-use crate::rollout::{ObjectName, Rollout};
+use crate::plan::OnDrift;
+use crate::rollout::{ObjectName, Observed, Rollout, compare};
 
 /// The rollout under way on an object, if it is that object's own.
 pub fn under_way(vs: &VirtualService) -> Result<Rollout, CommandError> {
@@ -36,6 +37,24 @@ pub fn moves_with(vs: &VirtualService, lead: ObjectName, rollout: &Rollout) -> C
         lead,
         exposure: rollout.exposure(),
         holder: rollout.holder.clone(),
+    }
+}
+
+/// Fails where another client has changed the routes, unless the plan says to write over that.
+///
+/// # Errors
+/// Who changed what, and how to go on.
+pub fn is_unchanged(vs: &VirtualService, rollout: &Rollout) -> Result<(), CommandError> {
+    match compare(rollout, vs) {
+        Observed::Drifted { manager, drift } if rollout.plan.on_drift == OnDrift::Stop => {
+            Err(CommandError::Conflict(format!(
+                "{manager} changed virtualservice {}: {drift} (try: kubectl canary resume {} -n {}, which sets the step's weights again, or abort)",
+                vs.full_name(),
+                vs.name(),
+                vs.namespace()
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

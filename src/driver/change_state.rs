@@ -50,7 +50,12 @@ where
     group.lead = lead;
     if let Some(intent) = &intent {
         match sync_companions(&cluster, &mut group, intent).await {
-            Ok(_) | Err(SyncError::MovedOn) => {}
+            Ok(_) => {}
+            // Whatever the other one made of it.
+            Err(SyncError::MovedOn) => {
+                let (namespace, name) = (group.lead.namespace(), group.lead.name());
+                group.lead = cluster.virtual_service(namespace, name).await?;
+            }
             Err(error) => return Err(not_in_sync(context, group, intent, error).await),
         }
     }

@@ -13,12 +13,12 @@ use tokio::time::{Instant, timeout};
 
 use super::apply::Retry;
 use super::finish::millis;
-use super::rollback::{Extent, Restored, RollbackError, RollbackRequest, roll_back};
+use super::rollback::{Extent, Initiator, Restored, RollbackError, RollbackRequest, roll_back};
 use crate::cluster::{CallError, Cluster, ErrorKind};
 use crate::istio::VirtualService;
 use crate::rollout::{
-    Companion, Drift, EventKind, Group, LastRollout, ObjectName, Outcome, Rollout, RouteChange,
-    VersionCounts, route_of,
+    Companion, Drift, EventKind, Group, LastRollout, ObjectName, Observed, Outcome, Rollout,
+    RouteChange, VersionCounts, compare, route_of,
 };
 
 /// How long the next object waits for the one before it.
@@ -147,6 +147,9 @@ async fn restore_group(
         let restored = roll_back(request, Extent::Alone, lead.clone(), rollout, emit).await;
         return restored.map_err(alone);
     }
+    if let Some(last) = promoted_meanwhile(request, lead, rollout).await {
+        return Err(alone(RollbackError::Ended(last)));
+    }
     let emit = Mutex::new(emit);
     let (emit, mut now, mut changes) = (&emit, lead.clone(), Vec::new());
     let mut running = FuturesUnordered::new();
@@ -200,6 +203,26 @@ async fn restore_group(
         changes,
         took: began.elapsed(),
     })
+}
+
+/// The end of a rollout that its lead tells of: a driver that learns late of a promotion has nothing to roll
+/// back. A lead that does not answer in a moment keeps no companion from going back.
+async fn promoted_meanwhile(
+    request: &RollbackRequest<'_>,
+    lead: &VirtualService,
+    rollout: &Rollout,
+) -> Option<Box<LastRollout>> {
+    if !matches!(request.initiator, Initiator::Driver { .. }) || !request.cluster.stores() {
+        return None;
+    }
+    let asked = request
+        .cluster
+        .virtual_service(lead.namespace(), lead.name());
+    let now = timeout(STAGGER, asked).await.ok()?.ok()?;
+    match compare(rollout, &now) {
+        Observed::Ended(last) if last.outcome == Outcome::Promoted => Some(last),
+        _ => None,
+    }
 }
 
 /// One listener for rollbacks that run side by side.

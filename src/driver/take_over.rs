@@ -41,6 +41,10 @@ pub async fn take_over(
                 next.holder.clone_from(&holder);
                 // The step's deadline starts anew: the time without a driver is not the canary's fault.
                 next.since = now;
+                if drifted.is_some() {
+                    // What was seen at other weights is no evidence for these.
+                    next.begin_again(now);
+                }
             }
             Ok(Some(intent))
         })

@@ -306,6 +306,14 @@ impl Rollout {
         }
     }
 
+    /// Begins the step anew at `now`: its weights were not in force for a while.
+    pub fn begin_again(&mut self, now: Timestamp) {
+        self.history.push(Segment {
+            exposure: self.exposure(),
+            since: now,
+        });
+    }
+
     fn note_exposure(&mut self, now: Timestamp) {
         let exposure = self.exposure();
         let last = self.history.last();

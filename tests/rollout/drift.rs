@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use kubectl_canary::istio::RouteDifference;
 use kubectl_canary::plan::{OnDrift, Options};
 use kubectl_canary::rollout::{Cause, Drift, EventKind, ForeignChange, Outcome, Reason};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::harness::{Shop, brisk, brisk_with};
 
@@ -83,6 +85,40 @@ async fn foreign_weights_are_set_again_where_the_policy_says_so() {
     assert_eq!(shop.drifts().len(), 1);
     let weights: Vec<_> = shop.patches().iter().map(|_| ()).collect();
     assert_eq!(weights.len(), 3, "10 %, 10 % again, 100 %");
+}
+
+#[tokio::test(start_paused = true)]
+async fn foreign_weights_are_neither_paused_nor_promoted_over_and_resume_says_what_it_does() {
+    let shop = Shop::open().await;
+    let driver = shop.start(brisk_with("10:10s,100"));
+    assert!(timeout(Duration::from_secs(5), driver).await.is_err());
+    shop.set_weights(86, 14);
+    let refused = [
+        shop.pause("bob@desk").await.unwrap_err(),
+        shop.promote("bob@desk").await.unwrap_err(),
+    ];
+    for refused in refused {
+        assert_eq!(
+            refused.to_string(),
+            "argocd changed virtualservice shop/reviews: http[primary] has weights 86/14, this rollout knows 90/10 (try: kubectl canary resume reviews -n shop, which sets the step's weights again, or abort)"
+        );
+    }
+    assert_eq!(shop.weights(), [86, 14]);
+    let finish = Box::pin(shop.resume("bob@desk")).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::Promoted);
+    let warnings = shop.warnings();
+    assert!(
+        warnings
+            .iter()
+            .any(|text| text.contains("argocd had changed the routes")),
+        "{warnings:?}"
+    );
+    let patches = shop.patches();
+    let [.., again, last] = &patches[..] else {
+        panic!("{patches:?}");
+    };
+    let at_ten = last.at.duration_since(again.at);
+    assert!(at_ten >= SignedDuration::from_secs(10), "{at_ten:#}");
 }
 
 #[tokio::test(start_paused = true)]
