@@ -121,6 +121,7 @@ impl Screen {
     }
 
     /// Prints text among the events that another shows.
+    #[cfg(feature = "demo")]
     pub fn printer(&self) -> impl Fn(&str) + use<> {
         let stderr = self.stderr.clone();
         move |text| stderr.push(ToStderr::Text(text.to_owned()))
