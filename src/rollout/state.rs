@@ -432,11 +432,11 @@ mod tests {
                 good.replace("\"step\":1", "\"step\":10"),
                 "is damaged: it is at step 10 of 4",
             ),
+            (good.replace("[100,0]", "[-5,0]"), "make no sense"),
             (
-                good.replace("[100,0]", "[-5,0]"),
+                good.replace("[100,0]", "[100]"),
                 "is damaged: a value that does not belong there",
             ),
-            (good.replace("[100,0]", "[100]"), "make no sense"),
         ] {
             let error = Rollout::read(&vs([json!(100), json!(0)], Some(&text)))
                 .unwrap_err()

@@ -213,7 +213,8 @@ impl CounterLog {
                     let after_reset = track
                         .reset
                         .is_some_and(|reset| time.duration_since(reset) <= OVERLAP);
-                    let growth = Continuation::of(&own[..own.len() - 1], last, value, after_reset);
+                    let growth =
+                        Continuation::of(&own[..own.len() - 1], last, (time, value), after_reset);
                     if let Continuation::Reset(_) = growth {
                         track.reset = Some(time);
                     }

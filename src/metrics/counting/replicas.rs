@@ -10,6 +10,11 @@
 
 use jiff::Timestamp;
 
+/// By how many seconds of its own growth a replica may be ahead of another.
+const AHEAD: f64 = 240.0;
+/// And by how many counts whatever it grows by, for counters that stand still most of the time.
+const SLACK: f64 = 20.0;
+
 /// One sample of a counter.
 pub(super) type CounterSample = (Timestamp, f64);
 
@@ -27,13 +32,13 @@ pub(super) enum Continuation {
 }
 
 impl Continuation {
-    /// What sample `value` says; `own` are the samples of the same series that the same answer has before
+    /// What the sample `(time, value)` says; `own` are the samples of the same series that the same answer has before
     /// it, oldest first, and `last` is the last one that was taken, of whichever answer. `after_reset` says
     /// whether a reset was counted so shortly before that another replica may not have seen it yet.
     pub(super) fn of(
         own: &[CounterSample],
         last: CounterSample,
-        value: f64,
+        (time, value): CounterSample,
         after_reset: bool,
     ) -> Self {
         let (taken, base) = last;
@@ -51,8 +56,14 @@ impl Continuation {
         let stood_higher = own[anchor].1 > base;
         let knows_the_same = match was_reset {
             true => stood_higher,
-            // It is ahead, unless what it has is from before the reset.
-            false => !(stood_higher && after_reset),
+            // It is ahead, unless what it has is from before a reset: one that was counted, or one that nobody
+            // has seen, since what came before it is not known.
+            false => {
+                let (since, stood) = own[anchor];
+                let seconds = time.duration_since(since).as_secs_f64();
+                let plausible = AHEAD * (value - stood) / seconds.max(1.0) + SLACK;
+                !stood_higher || !after_reset && stood - base <= plausible
+            }
         };
         match knows_the_same && value >= base {
             true => Self::Grown(value - base),
@@ -92,6 +103,8 @@ mod tests {
             (&[(5, 90.0), (20, 3.0)], (10, 100.0), 8.0, false, Behind),
             // It is ahead of the one that answered before.
             (&[(5, 110.0)], (10, 100.0), 120.0, false, Grown(20.0)),
+            // It has not seen a reset that came before the first sample taken.
+            (&[(5, 9_000.0)], (10, 2.0), 9_010.0, false, Behind),
             // It has not seen the reset that was counted, or sees it now.
             (&[(5, 90.0)], (10, 2.0), 95.0, true, Behind),
             (&[(5, 90.0)], (10, 2.0), 6.0, true, Grown(4.0)),
@@ -106,7 +119,7 @@ mod tests {
                 .collect();
             let last = (at(last.0), last.1);
             assert_eq!(
-                Continuation::of(&own, last, value, after_reset),
+                Continuation::of(&own, last, (at(30), value), after_reset),
                 expected,
                 "{own:?} {last:?} {value}"
             );
