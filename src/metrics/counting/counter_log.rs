@@ -108,9 +108,12 @@ impl Intake {
     }
 }
 
+/// The largest number up to which a sample counts every single one: 2^53.
+const MOST_COUNTED: f64 = 9_007_199_254_740_992.0;
+
 /// Whether a counter can have this value.
 fn is_count(value: f64) -> bool {
-    value.is_finite() && value >= 0.0
+    (0.0..=MOST_COUNTED).contains(&value)
 }
 
 impl CounterLog {
