@@ -242,6 +242,9 @@ async fn carry_out(
     printer: &mut Printer,
     dry_run: DryRun,
 ) -> Result<Exit, CommandError> {
+    let conclude = |printer: &mut Printer, vs: &VirtualService, finish: &Finish, exit, holding| {
+        conclude(vs, finish, (exit, holding), printer, dry_run)
+    };
     match command {
         // A rollout that is not to happen is a plan.
         Command::Start(start) if dry_run != DryRun::None => {
@@ -257,11 +260,11 @@ async fn carry_out(
                 printer.say(&format!("job.batch/{job} created"));
             }
             conclude(
+                printer,
                 &vs,
                 &finish,
-                (Exit::from(finish.outcome), "holding at"),
-                printer,
-                dry_run,
+                Exit::from(finish.outcome),
+                "holding at",
             )
         }
         Command::Start(start) => {
@@ -276,47 +279,44 @@ async fn carry_out(
                 },
             };
             conclude(
+                printer,
                 &vs,
                 &finish,
-                (Exit::from(finish.outcome), "holding at"),
-                printer,
-                dry_run,
+                Exit::from(finish.outcome),
+                "holding at",
             )
         }
         Command::Resume(args) => {
             let (vs, finish) = commands::resume(context, &args).await?;
             conclude(
+                printer,
                 &vs,
                 &finish,
-                (Exit::from(finish.outcome), "holding at"),
-                printer,
-                dry_run,
+                Exit::from(finish.outcome),
+                "holding at",
             )
         }
         Command::Promote(DryRunnable { mut args, .. }) => {
             args.wait &= dry_run == DryRun::None;
             let (vs, finish) = commands::promote(context, &args).await?;
             conclude(
+                printer,
                 &vs,
                 &finish,
-                (Exit::from(finish.outcome), "promoted to"),
-                printer,
-                dry_run,
+                Exit::from(finish.outcome),
+                "promoted to",
             )
         }
         // What was asked for was done, whatever it means for the rollout.
         Command::Pause(DryRunnable { args, .. }) => {
             let (vs, finish) = commands::pause(context, &args.name).await?;
-            conclude(&vs, &finish, (Exit::Done, "paused at"), printer, dry_run)
+            conclude(printer, &vs, &finish, Exit::Done, "paused at")
         }
         Command::Abort(DryRunnable { args, .. }) => match commands::abort(context, &args).await? {
-            Aborted::RolledBack(done) => conclude(
-                &done.0,
-                &done.1,
-                (Exit::Done, "holding at"),
-                printer,
-                dry_run,
-            ),
+            Aborted::RolledBack(done) => {
+                let (vs, finish) = *done;
+                conclude(printer, &vs, &finish, Exit::Done, "holding at")
+            }
             Aborted::Nothing(why) => {
                 if let None | Some(Format::Wide) = printer.format() {
                     printer.say(&why);
@@ -325,9 +325,7 @@ async fn carry_out(
             }
         },
         Command::Undo(DryRunnable { args, .. }) => match commands::undo(context, &args).await? {
-            (vs, Some(finish)) => {
-                conclude(&vs, &finish, (Exit::Done, "holding at"), printer, dry_run)
-            }
+            (vs, Some(finish)) => conclude(printer, &vs, &finish, Exit::Done, "holding at"),
             (vs, None) => {
                 if let None | Some(Format::Wide) = printer.format() {
                     let object = object(vs.name());
@@ -522,23 +520,10 @@ fn kind_of(command: &Command) -> CommandKind {
         return CommandKind::Answer;
     }
     match command {
-        Command::Start(_)
-        | Command::Resume(_)
-        | Command::Promote(_)
-        | Command::Pause(_)
-        | Command::Abort(_)
-        | Command::Undo(_) => CommandKind::Act,
-        #[cfg(feature = "demo")]
-        Command::Demo(_) => CommandKind::Act,
+        command if acts(command) => CommandKind::Act,
         Command::Status(args) if args.watch => CommandKind::Watch,
         Command::List(args) if args.watch => CommandKind::Watch,
-        Command::Status(_)
-        | Command::List(_)
-        | Command::Plan(_)
-        | Command::Analyze(_)
-        | Command::Simulate(_)
-        | Command::Schema(_)
-        | Command::Rbac(_) => CommandKind::Answer,
+        _ => CommandKind::Answer,
     }
 }
 
@@ -579,7 +564,7 @@ fn verbed(finish: &Finish, holding: &str) -> String {
     }
 }
 
-/// Whether the command leaves its caller's name somewhere.
+/// Whether the command does something, and leaves its caller's name there, rather than answer.
 fn acts(command: &Command) -> bool {
     match command {
         Command::Start(_)
@@ -596,7 +581,7 @@ fn acts(command: &Command) -> bool {
         | Command::Schema(_)
         | Command::Rbac(_) => false,
         #[cfg(feature = "demo")]
-        Command::Demo(_) => false,
+        Command::Demo(_) => true,
     }
 }
 
