@@ -71,6 +71,39 @@ impl Clock {
     }
 }
 
+/// By how much a clock differs at most from the time that passes before that counts as setting it.
+const SLEWED: SignedDuration = SignedDuration::from_secs(1);
+
+/// Notices that a clock was set, or that the machine slept: then durations between its readings are not
+/// what passed for this process.
+#[derive(Debug)]
+pub struct ClockWatch {
+    read: Timestamp,
+    at: Instant,
+}
+
+impl ClockWatch {
+    /// Begins with what `clock` reads now.
+    pub fn begin(clock: &Clock) -> Self {
+        Self {
+            read: clock.now(),
+            at: Instant::now(),
+        }
+    }
+
+    /// By how much `clock` was set since the last question: forward, or back where it is negative. Zero where
+    /// it only ran.
+    pub fn set_by(&mut self, clock: &Clock) -> SignedDuration {
+        let before = std::mem::replace(self, Self::begin(clock));
+        let passed = SignedDuration::try_from(self.at - before.at).unwrap_or(SignedDuration::MAX);
+        let by = self.read.duration_since(before.read).saturating_sub(passed);
+        match by.abs() > SLEWED {
+            true => by,
+            false => SignedDuration::ZERO,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,5 +124,16 @@ mod tests {
         clone.set_forward(SignedDuration::from_secs(-90));
         assert_eq!(clock.now().to_string(), "2025-12-31T23:58:30Z");
         assert_eq!(apart.now().to_string(), "2026-01-01T00:00:00Z");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_is_noticed_once_and_one_that_runs_is_not() {
+        let clock = Clock::starting_at("2026-01-01T00:00:00Z".parse().unwrap());
+        let mut watch = ClockWatch::begin(&clock);
+        for (set, noticed) in [(0, 0), (3600, 3600), (0, 0), (-90, -90), (1, 0)] {
+            tokio::time::sleep(Duration::from_secs(40)).await;
+            clock.set_forward(SignedDuration::from_secs(set));
+            assert_eq!(watch.set_by(&clock), SignedDuration::from_secs(noticed));
+        }
     }
 }

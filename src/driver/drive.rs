@@ -12,7 +12,7 @@ use super::finish::{Finish, exposure_after, millis};
 use super::rollback::{Initiator, RollbackError, RollbackRequest};
 use super::rollback_group::{GroupNotRestored, roll_back_group};
 use super::watched_group::{Member, WatchedGroup};
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockWatch};
 use crate::cluster::{Cluster, ErrorKind, LeaseGuard, LeaseWatch, ObjectEvent};
 use crate::context::Context;
 use crate::discovery::VersionFacts;
@@ -75,6 +75,7 @@ pub async fn drive(context: &mut Context<'_>, guard: LeaseGuard, input: DriveInp
         metrics: metrics.as_ref(),
         collector: collector(&rollout, &versions),
         clock: context.clock.clone(),
+        clock_watch: ClockWatch::begin(&context.clock),
         observer: &mut observer,
         signals: std::mem::replace(&mut context.signals, Signals::none()),
         lease: guard.watch(),
@@ -96,6 +97,7 @@ pub(super) struct Driver<'a> {
     metrics: &'a dyn MetricSource,
     collector: Collector,
     clock: Clock,
+    clock_watch: ClockWatch,
     observer: &'a mut dyn Observer,
     signals: Signals,
     lease: LeaseWatch,
@@ -423,6 +425,8 @@ impl Driver<'_> {
     /// Looks at the metrics, unless the canary goes down meanwhile.
     pub async fn look(&mut self) -> Action {
         self.next_look = Instant::now() + self.interval();
+        self.machine
+            .clock_was_set(self.clock_watch.set_by(&self.clock));
         let now = self.clock.now();
         let answers = tokio::select! {
             biased;

@@ -443,6 +443,11 @@ impl Machine {
         }
     }
 
+    /// The driver's clock was set forward by this much: that is no part of the metrics' grace.
+    pub fn clock_was_set(&mut self, by: SignedDuration) {
+        self.outage.clock_was_set(by);
+    }
+
     /// The metrics did not answer, or cannot be used.
     pub fn metrics_unusable(
         &mut self,

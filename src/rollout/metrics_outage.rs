@@ -124,6 +124,15 @@ impl MetricsOutage {
         self.since.take()
     }
 
+    /// The clock was set forward by this much, which is no time that the outage lasted.
+    pub fn clock_was_set(&mut self, by: SignedDuration) {
+        let later = |at: Timestamp| at.saturating_add(by).unwrap_or(at);
+        self.since = self.since.map(later);
+        if let Some((_, at)) = &mut self.reported {
+            *at = later(*at);
+        }
+    }
+
     /// Whether they cannot be used right now.
     pub fn lasts(&self) -> bool {
         self.since.is_some()
@@ -151,7 +160,9 @@ mod tests {
         ] {
             assert_eq!(outage.note(&why, at(second)), (at(10), reported));
         }
-        assert_eq!(outage.end(), Some(at(10)));
+        outage.clock_was_set(SignedDuration::from_secs(-5));
+        assert_eq!(outage.note(&no_series(), at(80)), (at(5), false));
+        assert_eq!(outage.end(), Some(at(5)));
         assert!(!outage.lasts());
     }
 }

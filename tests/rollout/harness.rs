@@ -28,6 +28,8 @@ pub struct Shop {
     pub world: World,
     pub events: Arc<Mutex<Vec<Event>>>,
     pub before: Value,
+    /// What the machine of those who act shows; the world's own is the cluster's.
+    pub clock: Clock,
     acts: Arc<AtomicUsize>,
 }
 
@@ -68,6 +70,7 @@ impl Shop {
         tokio::time::sleep(Duration::from_secs(60)).await;
         let before = world.object("virtualservices", "shop", "reviews").unwrap()["spec"].clone();
         Self {
+            clock: world.clock().apart(),
             world,
             events: Arc::default(),
             before,
@@ -246,7 +249,7 @@ impl Shop {
         let mut context = Context {
             cluster: Cluster::new(client, Duration::from_secs(10)),
             namespace: "shop".into(),
-            clock: self.world.clock().clone(),
+            clock: self.clock.clone(),
             actor: actor.into(),
             // Not by the time: two runs may begin at the same.
             run: format!(

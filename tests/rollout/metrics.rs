@@ -131,6 +131,24 @@ async fn a_blip_shorter_than_the_grace_kills_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_uses_up_no_grace() {
+    let shop = Shop::open().await;
+    let (from, until) = (shop.after(3), shop.after(18));
+    shop.world
+        .faults()
+        .prometheus(Rule::new(PrometheusFault::Down).from(from).until(until));
+    let clock = async {
+        for (after, by) in [(8, 3600), (4, -3600)] {
+            tokio::time::sleep(Duration::from_secs(after)).await;
+            shop.clock.set_forward(SignedDuration::from_secs(by));
+        }
+    };
+    let (finish, ()) = tokio::join!(shop.start(impatient()), clock);
+    let outcome = finish.unwrap().outcome;
+    assert_eq!(outcome, Outcome::Promoted, "{:#?}", shop.told());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_blip_is_told_once_and_its_end_too() {
     let shop = Shop::open().await;
     let (from, until) = (shop.after(3), shop.after(15));
