@@ -5,8 +5,8 @@
 //! A module imports only modules that stand after it; `tests/architecture.rs` reads the order here.
 //!
 //! ```text
-//! cli → commands → sandbox → report → simulate → driver → discovery → context → actor → error
-//!     → preflight → cluster → rollout → metrics → istio → plan → verdict → clock → number
+//! cli → commands → sandbox → report → history → simulate → driver → discovery → context → actor
+//!     → error → preflight → cluster → rollout → metrics → istio → plan → verdict → clock → number
 //!     → foreign_text → signals
 //! ```
 //!
@@ -41,6 +41,7 @@ mod discovery;
 pub mod driver;
 mod error;
 mod foreign_text;
+mod history;
 pub mod istio;
 pub mod metrics;
 pub mod number;

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cluster::{Connection, DryRun};
 #[cfg(feature = "demo")]
 use crate::commands::Demo;
 use crate::commands::{
-    Abort, Analyze, List, Pause, PlanArgs, Promote, Rbac, Resume, SchemaArgs, Simulate, Start,
-    Status, Undo,
+    Abort, Analyze, History, List, Pause, PlanArgs, Promote, Rbac, Report, Resume, SchemaArgs,
+    Simulate, Start, Status, Undo,
 };
 use crate::report::{ColorChoice, Format};
 
@@ -69,12 +69,36 @@ pub struct Output {
     /// Write every event to this file, as one line of JSON each.
     #[arg(long, global = true, value_name = "FILE")]
     pub events: Option<PathBuf>,
+    /// Append a summary in Markdown to this file when the command ends, such as "$GITHUB_STEP_SUMMARY".
+    #[arg(long, global = true, value_name = "FILE")]
+    pub summary: Option<PathBuf>,
+    /// Where to keep the record of the run.
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHERE",
+        default_value = "cluster",
+        env = "KUBECTL_CANARY_KEEP_RECORD"
+    )]
+    pub keep_record: KeepRecord,
     /// When to use colors.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
     /// Don't print column headers.
     #[arg(long, global = true)]
     pub no_headers: bool,
+}
+
+/// Where the record of a run is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum KeepRecord {
+    /// In the user's state directory, and a copy in a ConfigMap beside the object.
+    #[default]
+    Cluster,
+    /// In the user's state directory alone.
+    Local,
+    /// Nowhere.
+    None,
 }
 
 /// A command that may only say what it would come to.
@@ -155,6 +179,25 @@ Examples:
   # Simulate the plan in canary.yaml, while both versions fail for 1 minute
   kubectl canary simulate -f canary.yaml --outage-rate 30% --outage-at 2m --outage-for 1m")]
     Simulate(Box<Simulate>),
+    /// List the runs of an object that are on record
+    #[command(after_help = "\
+Examples:
+  # What was rolled out, and how it ended
+  kubectl canary history reviews -n shop")]
+    History(History),
+    /// Report on one run: steps, decisions, and what was seen
+    #[command(after_help = "\
+Examples:
+  # The last run, for a person
+  kubectl canary report reviews -n shop
+
+  # A page to share, and a list of tests for the pipeline
+  kubectl canary report reviews -n shop -o html > rollout.html
+  kubectl canary report reviews -n shop -o junit > rollout.xml
+
+  # From the events of a run, without a cluster
+  kubectl canary report --from-events rollout.jsonl -o markdown")]
+    Report(Report),
     /// Print the Role and RoleBinding that a rollout needs
     #[command(after_help = "\
 Examples:

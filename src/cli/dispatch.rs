@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use clap::Parser;
 use uuid::Uuid;
 
-use super::arguments::{Cli, Command, DryRunnable, Output};
+use super::arguments::{Cli, Command, DryRunnable, KeepRecord, Output};
 use super::completion;
 use super::exit::Exit;
 use super::printer::{CommandKind, Printer};
-use super::screen::{Screen, progress};
+use super::screen::{PATIENCE, Screen, patience, progress};
 use super::watch_output::WatchOutput;
 use crate::actor::Actor;
 use crate::clock::Clock;
@@ -19,6 +19,7 @@ use crate::context::{Context, object_name};
 use crate::driver::Finish;
 use crate::error::{CommandError, one_fix};
 use crate::foreign_text::foreign_text;
+use crate::history::{StateDirectory, keep_copy};
 use crate::istio::VirtualService;
 use crate::preflight::Proposal;
 use crate::report::{Format, escape, object};
@@ -155,12 +156,17 @@ async fn dispatch(
         connection,
         output,
     } = cli;
+    refuse_shared_format(&command, &output)?;
     match command {
         #[cfg(feature = "demo")]
         Command::Demo(args) => run_demo(&args, &output, screen).await,
         Command::Simulate(args) => run_simulate(&args, printer),
         Command::Schema(args) => {
             printer.say(&commands::schema(args));
+            Ok(Exit::Done)
+        }
+        Command::Report(args) if args.from_events.is_some() => {
+            printer.show(&commands::report_of_events(&args)?, false)?;
             Ok(Exit::Done)
         }
         command => with_cluster(command, &connection, &output, screen, printer).await,
@@ -177,13 +183,24 @@ async fn with_cluster(
     let run = run_of(&command).unwrap_or_else(|| Uuid::now_v7().simple().to_string());
     let command = in_namespace(command, connection.namespace.as_deref());
     let dry_run = dry_run_of(&command);
+    let acting = acts(&command) && dry_run == DryRun::None;
+    let directory = match output.keep_record {
+        KeepRecord::None if acting => None,
+        _ => state_directory(connection).await,
+    };
+    if let (true, Some(directory)) = (acting, directory.clone()) {
+        screen.keep(directory).map_err(|source| CommandError::Io {
+            what: "cannot start a thread for the record".into(),
+            source,
+        })?;
+    }
     // What does not happen is no event.
     let mut unseen = |_: &Event| {};
     let observer: &mut dyn Observer = if dry_run == DryRun::None {
         if let Some(path) = &output.events {
             screen.record(path)?;
         }
-        screen
+        &mut *screen
     } else {
         &mut unseen
     };
@@ -192,6 +209,7 @@ async fn with_cluster(
         Err(error) => return Err(unconnected(&command, connection, error)),
     };
     let cluster = Cluster::new(client, connection.deadline()).with_dry_run(dry_run);
+    let keeper = cluster.clone();
     let actor = actor(&cluster);
     if acts(&command) {
         actor.ask();
@@ -208,9 +226,66 @@ async fn with_cluster(
             source,
         })?,
     };
-    match carry_out(&mut context, command, printer, dry_run).await {
+    let done = carry_out(&mut context, command, directory.as_ref(), printer, dry_run).await;
+    if acting {
+        let remarks = conclude_record(&keeper, output, screen).await;
+        remarks.into_iter().for_each(|text| printer.remark(text));
+    }
+    match done {
         Ok(exit) => Ok(exit),
         Err(error) => Err(error.on_server(&connection.server_name().await)),
+    }
+}
+
+/// Where the records of the cluster's objects are on this machine.
+async fn state_directory(connection: &Connection) -> Option<StateDirectory> {
+    let server = connection.server_name().await;
+    StateDirectory::of(&server, |key| std::env::var_os(key))
+}
+
+/// Leaves what was seen where it can be found again; what there is to say about it. It comes after all that
+/// concerns the traffic, and keeps nobody waiting for long.
+async fn conclude_record(cluster: &Cluster, output: &Output, screen: &Screen) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if screen.records().is_empty() {
+        return remarks;
+    }
+    if let Some(path) = &output.summary {
+        remarks.extend(screen.summarize(path));
+    }
+    let not_here = screen.end_history().await;
+    if output.keep_record == KeepRecord::Cluster {
+        for record in screen.records() {
+            let kept = tokio::time::timeout(PATIENCE, keep_copy(cluster, record)).await;
+            let why = match kept {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => one_fix(&error.to_string()),
+                Err(_) => format!("the API server took longer than {}", patience()),
+            };
+            remarks.push(format!(
+                "warning: the record of run {} is not in the cluster: {}",
+                record.run(),
+                escape(&why)
+            ));
+        }
+    }
+    remarks.extend(not_here.map(|why| {
+        let why = escape(&why).into_owned();
+        format!("warning: the record of the run on this machine is not whole: {why}")
+    }));
+    remarks
+}
+
+/// Before anything is done: a result that has no such form could not be printed after it.
+fn refuse_shared_format(command: &Command, output: &Output) -> Result<(), CommandError> {
+    match output.format {
+        Some(format) if format.is_shared() && !matches!(command, Command::Report(_)) => {
+            Err(CommandError::Usage(
+                "-o html, markdown and junit are for report (try: -o json, or kubectl canary report NAME)"
+                    .into(),
+            ))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -239,6 +314,7 @@ fn run_simulate(args: &Simulate, printer: &mut Printer) -> Result<Exit, CommandE
 async fn carry_out(
     context: &mut Context<'_>,
     command: Command,
+    directory: Option<&StateDirectory>,
     printer: &mut Printer,
     dry_run: DryRun,
 ) -> Result<Exit, CommandError> {
@@ -374,6 +450,24 @@ async fn carry_out(
             printer.show(&view, false)?;
             Ok(Exit::from(view.verdict))
         }
+        Command::History(args) => {
+            let read = context.unless_interrupted(async |context| {
+                commands::history(context, &args, directory).await
+            });
+            let (list, problems) = read.await?;
+            printer.show(&list, false)?;
+            printer.remark_problems(problems);
+            Ok(Exit::Done)
+        }
+        Command::Report(args) => {
+            let read = context.unless_interrupted(async |context| {
+                commands::report(context, &args, directory).await
+            });
+            let (report, problems) = read.await?;
+            printer.show(&report, false)?;
+            printer.remark_problems(problems);
+            Ok(Exit::Done)
+        }
         Command::Rbac(args) => {
             let list = commands::rbac(&args, &context.namespace)?;
             printer.show_objects(&list)?;
@@ -451,7 +545,7 @@ async fn plan(
 fn propose(proposal: &Proposal, printer: &mut Printer) {
     match printer.format() {
         Some(Format::Json) => printer.say(&format!("{:#}", proposal.list())),
-        Some(Format::Yaml | Format::Name | Format::Wide) | None => {
+        Some(_) | None => {
             printer.say(&proposal.to_string());
         }
     }
@@ -508,6 +602,8 @@ fn dry_run_of(command: &Command) -> DryRun {
         | Command::Analyze(_)
         | Command::Simulate(_)
         | Command::Schema(_)
+        | Command::History(_)
+        | Command::Report(_)
         | Command::Rbac(_) => DryRun::None,
         #[cfg(feature = "demo")]
         Command::Demo(_) => DryRun::None,
@@ -536,7 +632,14 @@ fn conclude(
     dry_run: DryRun,
 ) -> Result<Exit, CommandError> {
     match printer.format() {
-        Some(Format::Json | Format::Yaml | Format::Name) => {
+        Some(
+            Format::Json
+            | Format::Yaml
+            | Format::Name
+            | Format::Html
+            | Format::Markdown
+            | Format::Junit,
+        ) => {
             printer.show(&finish.summary(vs, exit.code()), false)?;
         }
         Some(Format::Wide) | None => {
@@ -579,6 +682,8 @@ fn acts(command: &Command) -> bool {
         | Command::Analyze(_)
         | Command::Simulate(_)
         | Command::Schema(_)
+        | Command::History(_)
+        | Command::Report(_)
         | Command::Rbac(_) => false,
         #[cfg(feature = "demo")]
         Command::Demo(_) => true,

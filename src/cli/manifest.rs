@@ -23,7 +23,7 @@ pub(super) fn print_objects(
                 writeln!(out, "{}", name_of(item))?;
             }
         }
-        Some(Format::Yaml | Format::Wide) | None => {
+        Some(_) | None => {
             for (index, item) in items.iter().enumerate() {
                 if index > 0 {
                     writeln!(out, "---")?;

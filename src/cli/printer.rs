@@ -13,7 +13,7 @@ use super::screen::{PATIENCE, Screen, layout, patience, redraws};
 use crate::error::CommandError;
 use crate::foreign_text::root_cause;
 use crate::report::{
-    Delivered, Format, Layout, Message, OutputQueue, PrintError, StatusList, View, print,
+    Delivered, Format, Layout, Message, OutputQueue, PrintError, StatusList, View, escape, print,
 };
 use crate::signals::Signals;
 
@@ -148,6 +148,12 @@ impl Printer {
     /// A line on stderr that follows the result.
     pub fn remark(&mut self, text: String) {
         self.remarks.push(text);
+    }
+
+    /// What of the sources of a result could not be read.
+    pub fn remark_problems(&mut self, problems: Vec<String>) {
+        let warning = |problem: String| format!("warning: {}", escape(&problem));
+        self.remarks.extend(problems.iter().cloned().map(warning));
     }
 
     /// The result.

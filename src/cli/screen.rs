@@ -1,6 +1,7 @@
 //! What shows a run while it happens: lines or a live view on stderr, and a file of events.
 
-use std::io::{self, IsTerminal};
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,9 +11,11 @@ use jiff::tz::TimeZone;
 use super::arguments::Output;
 use crate::error::CommandError;
 use crate::foreign_text::root_cause;
+use crate::history::{Journal, RunRecord, StateDirectory};
 use crate::plan::HumanDuration;
 use crate::report::{
-    ColorChoice, Journal, Layout, Lines, Live, Message, OutputQueue, Palette, Renderer, Terminal,
+    ColorChoice, Format, Layout, Lines, Live, Message, OutputQueue, Palette, Renderer, RunReport,
+    Terminal, View,
 };
 use crate::rollout::{Event, Observer};
 
@@ -24,6 +27,9 @@ const SECONDS: u32 = 2;
 pub(super) struct Screen {
     stderr: OutputQueue<ToStderr>,
     journal: Option<(PathBuf, OutputQueue<Event>)>,
+    history: Option<OutputQueue<Event>>,
+    /// What was seen, thinned out: one run as a rule.
+    records: Vec<RunRecord>,
 }
 
 /// Something for a person.
@@ -91,6 +97,8 @@ impl Screen {
         Ok(Self {
             stderr,
             journal: None,
+            history: None,
+            records: Vec::new(),
         })
     }
 
@@ -113,6 +121,50 @@ impl Screen {
         })?;
         self.journal = Some((path.to_owned(), queue));
         Ok(())
+    }
+
+    /// Keeps a record of the run in the user's state directory.
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub fn keep(&mut self, directory: StateDirectory) -> io::Result<()> {
+        let open = move || {
+            let mut recorder = directory.recorder();
+            Ok(move |event: Event| recorder.write(&event))
+        };
+        self.history = Some(OutputQueue::start("history", open)?);
+        Ok(())
+    }
+
+    /// Ends the record in the state directory; why it is not whole.
+    pub async fn end_history(&self) -> Option<String> {
+        let history = self.history.as_ref()?;
+        history.finish(Some(PATIENCE)).await;
+        let delivery = history.delivery();
+        (delivery.lost > 0).then(|| match &delivery.error {
+            Some(error) => root_cause(error),
+            None => "the disk was too slow".to_owned(),
+        })
+    }
+
+    /// What was seen of each run.
+    pub fn records(&self) -> &[RunRecord] {
+        &self.records
+    }
+
+    /// Appends what was seen to a file, as Markdown; why that did not work.
+    pub fn summarize(&self, path: &Path) -> Option<String> {
+        let written = OpenOptions::new().append(true).create(true).open(path);
+        let written = written.and_then(|mut file| {
+            for record in &self.records {
+                let text = RunReport::of(record).document(Format::Markdown);
+                file.write_all(text.unwrap_or_default().as_bytes())?;
+            }
+            file.flush()
+        });
+        let error = written.err()?;
+        let (path, why) = (path.display(), root_cause(&error));
+        Some(format!("warning: --summary: cannot write {path}: {why}"))
     }
 
     /// Prints text on stderr; it is never dropped.
@@ -163,6 +215,14 @@ impl Observer for Screen {
         self.stderr.see(event);
         if let Some((_, journal)) = &mut self.journal {
             journal.see(event);
+        }
+        if let Some(history) = &mut self.history {
+            history.see(event);
+        }
+        let mut records = self.records.iter_mut();
+        match records.find(|record| record.is_of(event)) {
+            Some(record) => record.push(event.clone()),
+            None => self.records.push(RunRecord::begin(event.clone())),
         }
     }
 }

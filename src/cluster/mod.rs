@@ -3,6 +3,7 @@
 mod access;
 mod autoscalers;
 mod call;
+mod config_maps;
 mod connection;
 mod destination_rules;
 mod dry_run;

@@ -61,5 +61,6 @@ fn planned(
         requests_per_second: forecast.map(|forecast| forecast.requests_per_second),
         power: rollout.power.clone(),
         resumed_from,
+        by: rollout.holder.clone(),
     }
 }

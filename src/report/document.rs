@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 
-use super::{AnalysisView, PlanView, Simulation, StatusList, StatusRow};
+use super::{AnalysisView, PlanView, RunList, RunReport, Simulation, StatusList, StatusRow};
 use crate::plan::PlanFile;
 use crate::rollout::{DriverReport, Event, LastRollout, Rollout, Summary};
 
@@ -25,6 +25,10 @@ pub enum Document {
     Analysis,
     /// What simulate prints.
     Simulation,
+    /// What history prints.
+    History,
+    /// What report prints.
+    Report,
     /// A line of --events.
     Event,
     /// The annotation kubectl-canary.dev/rollout.
@@ -45,6 +49,8 @@ impl Document {
         Self::StatusList,
         Self::Analysis,
         Self::Simulation,
+        Self::History,
+        Self::Report,
         Self::Event,
         Self::Rollout,
         Self::LastRollout,
@@ -77,6 +83,8 @@ impl Document {
             Self::StatusList => written::<StatusList>(),
             Self::Analysis => written::<AnalysisView>(),
             Self::Simulation => written::<Simulation>(),
+            Self::History => written::<RunList>(),
+            Self::Report => written::<RunReport>(),
             Self::Event => written::<Event>(),
             Self::Rollout => written::<Rollout>(),
             Self::LastRollout => written::<LastRollout>(),

@@ -214,6 +214,7 @@ impl EventText<'_> {
             requests_per_second,
             power,
             resumed_from,
+            by: _,
         } = kind
         else {
             return;

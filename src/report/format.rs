@@ -18,6 +18,22 @@ pub enum Format {
     Name,
     /// The table with more columns.
     Wide,
+    /// A page with pictures; only `report`.
+    Html,
+    /// Markdown, for a job's summary; only `report`.
+    Markdown,
+    /// JUnit XML, for a pipeline's list of tests; only `report`.
+    Junit,
+}
+
+impl Format {
+    /// Whether it is one of those that only `report` has.
+    pub fn is_shared(self) -> bool {
+        match self {
+            Self::Html | Self::Markdown | Self::Junit => true,
+            Self::Json | Self::Yaml | Self::Name | Self::Wide => false,
+        }
+    }
 }
 
 /// How a person wants it.
@@ -43,6 +59,11 @@ pub trait View: Serialize {
     /// # Errors
     /// If the writer fails.
     fn show(&self, out: &mut dyn Write, layout: Layout) -> io::Result<()>;
+
+    /// The text of a document to share, where it has one in this format.
+    fn document(&self, _: Format) -> Option<String> {
+        None
+    }
 }
 
 /// A result that could not be printed.
@@ -51,6 +72,9 @@ pub enum PrintError {
     /// The stream does not take it.
     #[error("cannot write the output: {0}")]
     Write(#[from] io::Error),
+    /// It is not a document to share.
+    #[error("this output is for report (try: -o json)")]
+    NoDocument,
     /// It has no form in this format.
     #[error("cannot print the result as {format}: {why}")]
     Serialize {
@@ -94,6 +118,10 @@ pub fn print<T: View>(
             let text =
                 serde_json::to_string_pretty(view).map_err(|error| refused("JSON", error))?;
             writeln!(out, "{text}")?;
+        }
+        Some(format @ (Format::Html | Format::Markdown | Format::Junit)) => {
+            let text = view.document(format).ok_or(PrintError::NoDocument)?;
+            write!(out, "{text}")?;
         }
         Some(Format::Yaml) => {
             let text = serde_saphyr::to_string(view).map_err(|error| refused("YAML", error))?;

@@ -1,14 +1,15 @@
 //! How a rollout is shown: renderers of the one stream of events, and views of what stands still.
 //!
 //! Events become lines in one place, the narrator; [`Lines`] writes them one below the other,
-//! [`Live`] writes the same ones above a panel that is redrawn in place, and [`Journal`] keeps the
-//! events themselves. Each of them writes on a thread of its own, behind an [`OutputQueue`].
+//! [`Live`] writes the same ones above a panel that is redrawn in place; a run that is over is a
+//! [`RunReport`]. Each of them writes on a thread of its own, behind an [`OutputQueue`].
 //!
 //! What stands still (a status, a plan) is a value that can be serialized, and a [`View`] that a
 //! person can read. [`print()`] chooses between the two.
 
 mod age;
 mod analysis_view;
+mod chart;
 mod description;
 mod document;
 mod driver_status;
@@ -17,12 +18,12 @@ mod event_formatter;
 mod event_text;
 mod forecast;
 mod format;
-mod journal;
 mod ladder;
 mod line;
 mod lines;
 mod live;
 mod output_queue;
+mod page;
 mod palette;
 mod panel;
 mod phrase;
@@ -30,15 +31,19 @@ mod plan_together;
 mod plan_view;
 mod reason_text;
 mod renderer;
+mod run_list;
+mod run_page;
+mod run_report;
+mod run_report_view;
+mod run_summary;
 mod simulation;
-mod simulation_chart;
 mod simulation_page;
 mod status;
 mod status_list;
 mod summary_view;
 mod table;
 #[cfg(test)]
-mod test_events;
+pub(crate) mod test_events;
 
 pub(crate) use age::age;
 pub use analysis_view::AnalysisView;
@@ -48,13 +53,14 @@ pub(crate) use driver_status::DriverStatus;
 pub(crate) use escape::escape;
 pub(crate) use format::{Format, PrintError, object};
 pub use format::{Layout, View, print};
-pub(crate) use journal::Journal;
 pub(crate) use lines::Lines;
 pub(crate) use live::Live;
 pub(crate) use output_queue::{Delivered, Message, OutputQueue};
 pub(crate) use palette::{ColorChoice, Palette, Terminal, Tone};
 pub use plan_view::PlanView;
 pub(crate) use renderer::Renderer;
+pub use run_list::RunList;
+pub use run_report::RunReport;
 pub use simulation::Simulation;
 pub(crate) use status::Standing;
 pub use status::StatusRow;

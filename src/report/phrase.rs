@@ -81,7 +81,7 @@ fn part(counts: Counts) -> String {
     )
 }
 
-fn failed(counts: Counts) -> String {
+pub(super) fn failed(counts: Counts) -> String {
     match rate(counts.failures, counts.requests) {
         None => "no requests".into(),
         Some(_) if counts.failures == 0 => format!("{} failed", part(counts)),
@@ -185,6 +185,16 @@ pub(super) fn routes(names: &[String]) -> String {
             shown.join(", "),
             several - MOST_ROUTES
         ),
+    }
+}
+
+/// A verdict in words.
+pub(super) fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Healthy => "healthy",
+        Verdict::Regressed => "regressed",
+        Verdict::NotEnoughData => "not enough data",
+        Verdict::MetricsUnavailable => "metrics unavailable",
     }
 }
 

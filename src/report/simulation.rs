@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::forecast::{detects, name, remedies};
-use super::simulation_page::Page;
+use super::simulation_page::SimulationPage;
 use super::{Layout, Table, Tone, View, phrase};
 use crate::number::{grouped, mean, pace, percentage};
 use crate::plan::{AnalysisKind, DetectedRegression, Forecast, HumanDuration, Plan};
@@ -50,7 +50,7 @@ impl Simulation {
 
     /// One page with pictures, which needs nothing but itself.
     pub fn page(&self) -> String {
-        Page(self).to_string()
+        SimulationPage(self).to_string()
     }
 
     /// How the canary is judged, in words.

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::chart::{Axis, Bars, Chart, Curve, html};
+use super::page::{Page, definitions};
 use super::simulation::{Simulation, duration, interval, word};
-use super::simulation_chart::{Axis, Bars, Chart, Curve, html};
 use crate::number::{grouped, mean, percentage};
 use crate::simulate::{Reading, RunEnding, SimulatedRun, Spread};
 use crate::verdict::Counts;
@@ -15,41 +16,23 @@ const SMOOTHED: usize = 4;
 /// The part of the failed requests that a distribution shows; the rest is in its last bin.
 const SHOWN: f64 = 0.995;
 
-const STYLE: &str = "
-:root { color-scheme: light dark; --text: #1c2127; --quiet: #67707b; --grid: #e3e7ec; --back: #ffffff;
-  --stable: #2f6fde; --canary: #d9730d; --good: #1f9d55; --bad: #d23f3f; --grey: #98a2ae; }
-@media (prefers-color-scheme: dark) { :root { --text: #e4e8ee; --quiet: #9aa4b1; --grid: #2c333d;
-  --back: #14181d; --stable: #6ea3ff; --canary: #ffa657; --good: #4cc38a; --bad: #ff6b6b; --grey: #77818d; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back);
-  max-width: 760px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-dt { color: var(--quiet); float: left; width: 6rem; } dd { margin: 0 0 0 6rem; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { text-align: right; padding: .2rem .9rem .2rem 0; font-variant-numeric: tabular-nums; }
-th { color: var(--quiet); font-weight: normal; } tr > :first-child { text-align: left; }
-figure { margin: 1.2rem 0; } figcaption span { color: var(--quiet); margin-left: .8rem; }
-i { display: inline-block; width: .7em; height: .7em; border-radius: 2px; margin-right: .3em; }
-svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: var(--quiet); }
-path { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
-.grid { stroke: var(--grid); } .rule { stroke: var(--bad); stroke-dasharray: 4 4; }
-path.stable { stroke: var(--stable); } i.stable { background: var(--stable); }
-path.canary { stroke: var(--canary); } i.canary { background: var(--canary); }
-rect.good { fill: var(--good); } i.good { background: var(--good); }
-rect.bad { fill: var(--bad); } i.bad { background: var(--bad); }
-rect.grey { fill: var(--grey); } i.grey { background: var(--grey); }
-";
-
 /// A simulation as a page.
-pub(super) struct Page<'a>(pub &'a Simulation);
+pub(super) struct SimulationPage<'a>(pub &'a Simulation);
 
-impl fmt::Display for Page<'_> {
+impl fmt::Display for SimulationPage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-             <title>kubectl canary: simulated rollouts</title>\n<style>{STYLE}</style>\n</head>\n<body>"
-        )?;
+        let page = Page {
+            title: "simulated rollouts",
+            body: Body(self.0),
+        };
+        write!(f, "{page}")
+    }
+}
+
+struct Body<'a>(&'a Simulation);
+
+impl fmt::Display for Body<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.head(f)?;
         self.endings(f)?;
         self.numbers(f)?;
@@ -72,15 +55,14 @@ impl fmt::Display for Page<'_> {
                 false
             )
         )?;
-        self.typical(f)?;
-        writeln!(f, "</body>\n</html>")
+        self.typical(f)
     }
 }
 
-impl Page<'_> {
+impl Body<'_> {
     fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let simulation = self.0;
-        writeln!(f, "<h1>Simulated rollouts</h1>\n<dl>")?;
+        writeln!(f, "<h1>Simulated rollouts</h1>")?;
         let (stable, canary) = simulation.versions();
         let mut facts = vec![
             ("plan", simulation.judged()),
@@ -99,10 +81,7 @@ impl Page<'_> {
             "simulated",
             format!("{runs} rollouts, seed {}", simulation.seed),
         ));
-        for (name, text) in facts {
-            writeln!(f, "<dt>{name}</dt><dd>{}</dd>", html(&text))?;
-        }
-        writeln!(f, "</dl>")
+        write!(f, "{}", definitions(facts))
     }
 
     fn endings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -197,6 +176,8 @@ impl Page<'_> {
             }],
             bars: Vec::new(),
             rule: None,
+            marks: Vec::new(),
+            spots: Vec::new(),
         };
         let stable = rates(readings, |reading| reading.stable);
         let canary = rates(readings, |reading| reading.canary);
@@ -215,6 +196,8 @@ impl Page<'_> {
             ],
             bars: Vec::new(),
             rule: None,
+            marks: Vec::new(),
+            spots: Vec::new(),
         };
         write!(f, "{weight}{rates}")?;
         match evidence(readings, x) {
@@ -270,6 +253,8 @@ fn evidence(readings: &[Reading], x: Axis) -> Option<Chart> {
         }],
         bars: Vec::new(),
         rule: Some((needed, "rollback threshold")),
+        marks: Vec::new(),
+        spots: Vec::new(),
     })
 }
 
@@ -323,5 +308,7 @@ fn distribution(
         lines: Vec::new(),
         bars: bars.into(),
         rule: None,
+        marks: Vec::new(),
+        spots: Vec::new(),
     }
 }

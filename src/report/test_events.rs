@@ -73,6 +73,7 @@ pub(super) fn planned() -> EventKind {
             }),
         }),
         resumed_from: None,
+        by: "alice@desk".into(),
     }
 }
 
@@ -155,7 +156,7 @@ pub(super) fn finished(outcome: Outcome, weight: u32, next: Option<&str>) -> Eve
 }
 
 /// A regression at the second step, from the start to the end.
-pub(super) fn regression() -> Vec<Event> {
+pub(crate) fn regression() -> Vec<Event> {
     let ten = Percent::whole(10);
     vec![
         event(0, planned()),
@@ -235,7 +236,7 @@ pub(super) fn regression() -> Vec<Event> {
 }
 
 /// One event of every kind; a new kind does not compile until it is added here.
-pub(super) fn every_kind() -> Vec<Event> {
+pub(crate) fn every_kind() -> Vec<Event> {
     let ten = Percent::whole(10);
     let mut events = regression();
     let others = [

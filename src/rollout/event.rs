@@ -125,6 +125,8 @@ pub enum EventKind {
         power: Option<MetricPower>,
         /// Whether this takes over a rollout under way, and from whom.
         resumed_from: Option<String>,
+        /// Who drives.
+        by: String,
     },
     /// The weights of a step are set.
     StepStarted {

@@ -138,6 +138,7 @@ impl Program {
             .arg("--events")
             .arg(folder.path().join("events"))
             .env("KUBECONFIG", &self.kubeconfig)
+            .env("XDG_STATE_HOME", folder.path().join("state"))
             .env_remove("KUBECTL_CANARY_PROMETHEUS_URL")
             .stdin(Stdio::null())
             .stdout(file("stdout"))

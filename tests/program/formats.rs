@@ -164,6 +164,12 @@ async fn what_each_command_prints_is_of_its_schema() {
         assert_is(Document::Event, &event);
         assert_eq!(event["version"], 1);
     }
+    let runs = shop.run("history reviews -o json", &[]).await;
+    let runs = printed(Document::History, &runs);
+    assert_eq!(runs["items"].as_array().unwrap().len(), 2, "{runs:#}");
+    let report = shop.run("report reviews -o json", &[]).await;
+    let report = printed(Document::Report, &report);
+    assert_eq!(report["outcome"]["cause"], "regression");
     let list = shop.run("list -o json", &[]).await;
     let list = printed(Document::StatusList, &list);
     assert_eq!(list["items"][0]["last"]["canary"], "v2");

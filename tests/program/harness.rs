@@ -1,6 +1,6 @@
 //! A world served over loopback, and the program run against it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -81,6 +81,11 @@ impl Shop {
         format!("http://{}", self.served.addr)
     }
 
+    /// Where the program keeps the user's state.
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
     /// A folder for files of this test's.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -105,6 +110,7 @@ impl Shop {
             .args(line.split(' '))
             .args(more)
             .env("KUBECONFIG", self.folder.path().join("kubeconfig"))
+            .env("XDG_STATE_HOME", self.state())
             .env_remove("CI")
             .stdin(Stdio::null())
             .kill_on_drop(true);

@@ -7,6 +7,7 @@ mod credentials;
 mod dry_run;
 mod formats;
 mod harness;
+mod history;
 mod output;
 mod refusals;
 mod secrets;

@@ -7,7 +7,7 @@ const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 200.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
-const TOP: f64 = 12.0;
+const TOP: f64 = 18.0;
 const BOTTOM: f64 = 28.0;
 /// Intervals between ticks of time that people count in, in seconds.
 const TIMES: [f64; 14] = [
@@ -15,6 +15,8 @@ const TIMES: [f64; 14] = [
 ];
 /// About as many ticks as a picture bears.
 const TICKS: f64 = 6.0;
+/// The width of a character of a label.
+const LABEL: f64 = 6.0;
 
 /// What stands along an axis.
 #[derive(Clone, Copy)]
@@ -25,6 +27,7 @@ pub(super) struct Axis {
 }
 
 /// A line, named in the legend.
+#[derive(Clone)]
 pub(super) struct Curve {
     pub class: &'static str,
     pub name: &'static str,
@@ -35,13 +38,32 @@ pub(super) struct Curve {
 }
 
 /// Bars on top of each other; one height for each bin.
+#[derive(Clone)]
 pub(super) struct Bars {
     pub class: &'static str,
     pub name: &'static str,
     pub heights: Vec<f64>,
 }
 
+/// Something that happened at a place along the axis, with a text to hover over.
+#[derive(Clone)]
+pub(super) struct Mark {
+    pub x: f64,
+    pub class: &'static str,
+    /// A few characters above the line.
+    pub label: String,
+    pub title: String,
+}
+
+/// A text to hover over, up to a place along the axis.
+#[derive(Clone)]
+pub(super) struct Spot {
+    pub x: f64,
+    pub title: String,
+}
+
 /// Lines over time or bars over a quantity.
+#[derive(Clone)]
 pub(super) struct Chart {
     pub title: &'static str,
     pub x: Axis,
@@ -50,6 +72,10 @@ pub(super) struct Chart {
     pub bars: Vec<Bars>,
     /// A height worth knowing, and what it is called.
     pub rule: Option<(f64, &'static str)>,
+    /// In order of x.
+    pub marks: Vec<Mark>,
+    /// In order of x.
+    pub spots: Vec<Spot>,
 }
 
 impl Axis {
@@ -147,6 +173,49 @@ impl Chart {
         Ok(())
     }
 
+    /// Invisible columns, each from the spot before it.
+    fn spots(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left = LEFT;
+        for spot in &self.spots {
+            let right = self.across(spot.x);
+            writeln!(
+                f,
+                "<rect class=\"spot\" x=\"{left:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{}\"><title>{}</title></rect>",
+                right - left,
+                HEIGHT - BOTTOM - TOP,
+                html(&spot.title)
+            )?;
+            left = right;
+        }
+        Ok(())
+    }
+
+    /// Labels that would cover the one before are left out; the text is there to hover over.
+    fn marks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut free = 0.0;
+        for mark in &self.marks {
+            let x = self.across(mark.x);
+            write!(
+                f,
+                "<g class=\"mark {}\"><title>{}</title><line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{}\"/>",
+                mark.class,
+                html(&mark.title),
+                HEIGHT - BOTTOM
+            )?;
+            if x >= free {
+                write!(
+                    f,
+                    "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                    TOP - 4.0,
+                    html(&mark.label)
+                )?;
+                free = x + LABEL * (mark.label.chars().count() + 1) as f64;
+            }
+            writeln!(f, "</g>")?;
+        }
+        Ok(())
+    }
+
     fn legend(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines = self.lines.iter().map(|line| (line.class, line.name));
         let bars = self
@@ -192,6 +261,8 @@ impl fmt::Display for Chart {
                 self.path(line)
             )?;
         }
+        self.spots(f)?;
+        self.marks(f)?;
         writeln!(f, "</svg></figure>")
     }
 }

@@ -1,0 +1,167 @@
+//! `history` and `report`: what is kept of the runs of an object.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::context::{Context, object_name};
+use crate::error::CommandError;
+use crate::history::{RunRecord, StateDirectory, copies};
+use crate::report::{RunList, RunReport};
+use crate::rollout::ObjectName;
+
+/// What `history` takes.
+#[derive(Args, Clone, Debug)]
+pub struct History {
+    /// The VirtualService.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// What `report` takes.
+#[derive(Args, Clone, Debug)]
+pub struct Report {
+    /// The VirtualService.
+    #[arg(value_name = "NAME", required_unless_present = "from_events")]
+    pub name: Option<String>,
+    /// The run, as `history` names it; if omitted, the last.
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<String>,
+    /// Read the run from this file that `--events` wrote, without a cluster.
+    #[arg(long, value_name = "FILE", conflicts_with = "name")]
+    pub from_events: Option<PathBuf>,
+}
+
+/// Records that were found, and what kept others from being read.
+struct Found {
+    records: Vec<RunRecord>,
+    problems: Vec<String>,
+}
+
+/// The runs of an object, from this machine and from the cluster; and what could not be read.
+///
+/// RBAC: `get` on `configmaps`; without it, those of this machine.
+///
+/// # Errors
+/// If there is none.
+pub async fn history(
+    context: &Context<'_>,
+    args: &History,
+    directory: Option<&StateDirectory>,
+) -> Result<(RunList, Vec<String>), CommandError> {
+    let object = object_in(context, &args.name)?;
+    let found = records(context, &object, directory).await;
+    if found.records.is_empty() {
+        return Err(nothing(&object, &found.problems));
+    }
+    let list = RunList::of(&object.namespace, &object.name, &found.records);
+    Ok((list, found.problems))
+}
+
+/// One run of an object; and what could not be read.
+///
+/// RBAC: as [`history`].
+///
+/// # Errors
+/// If there is no such run.
+pub async fn report(
+    context: &Context<'_>,
+    args: &Report,
+    directory: Option<&StateDirectory>,
+) -> Result<(RunReport, Vec<String>), CommandError> {
+    let object = object_in(context, args.name.as_deref().unwrap_or_default())?;
+    let Found { records, problems } = records(context, &object, directory).await;
+    let is_asked = |record: &&RunRecord| {
+        let run = args.run.as_deref();
+        run.is_none_or(|run| run == record.run())
+    };
+    let newest = records
+        .iter()
+        .filter(is_asked)
+        .max_by_key(|record| record.began());
+    match (newest, &args.run) {
+        (Some(record), _) => Ok((RunReport::of(record), problems)),
+        (None, Some(run)) if !records.is_empty() => Err(CommandError::Usage(format!(
+            "{object} has no record of run {run:?} (try: kubectl canary history {} -n {})",
+            object.name, object.namespace
+        ))),
+        (None, _) => Err(nothing(&object, &problems)),
+    }
+}
+
+/// One run from a file of events.
+///
+/// # Errors
+/// If the file cannot be read, or is not of one run.
+pub fn report_of_events(args: &Report) -> Result<RunReport, CommandError> {
+    let path = args.from_events.clone().unwrap_or_default();
+    let text = std::fs::read(&path).map_err(|source| CommandError::Io {
+        what: format!("cannot read {}", path.display()),
+        source,
+    })?;
+    RunRecord::read(&String::from_utf8_lossy(&text), args.run.as_deref())
+        .map(|record| RunReport::of(&record))
+        .map_err(|error| CommandError::Usage(format!("{}: {error}", path.display())))
+}
+
+fn object_in(context: &Context<'_>, name: &str) -> Result<ObjectName, CommandError> {
+    Ok(ObjectName {
+        namespace: context.namespace.clone(),
+        name: object_name(name)?.to_owned(),
+    })
+}
+
+/// What this machine and the cluster have, each run once.
+async fn records(
+    context: &Context<'_>,
+    object: &ObjectName,
+    directory: Option<&StateDirectory>,
+) -> Found {
+    let mut found = Found {
+        records: Vec::new(),
+        problems: Vec::new(),
+    };
+    let here = directory.map(|directory| directory.records(object));
+    match here.transpose() {
+        Ok(here) => found.take(here.into_iter().flatten()),
+        Err(error) => found
+            .problems
+            .push(format!("this machine's records: {error}")),
+    }
+    match copies(&context.cluster, object).await {
+        Ok(copies) => found.take(copies),
+        Err(error) => found.problems.push(error.to_string()),
+    }
+    found
+}
+
+impl Found {
+    fn take(&mut self, records: impl IntoIterator<Item = Result<RunRecord, String>>) {
+        for record in records {
+            let record = match record {
+                Ok(record) => record,
+                Err(problem) => {
+                    self.problems.push(problem);
+                    continue;
+                }
+            };
+            let mut known = self.records.iter_mut();
+            match known.find(|known| known.run() == record.run()) {
+                Some(known) => known.merge(record),
+                None => self.records.push(record),
+            }
+        }
+    }
+}
+
+fn nothing(object: &ObjectName, problems: &[String]) -> CommandError {
+    let mut why = format!("no run of {object} is recorded here or in the cluster");
+    for problem in problems {
+        why += "; ";
+        why += problem;
+    }
+    CommandError::Usage(format!(
+        "{why} (try: kubectl canary status {} -n {})",
+        object.name, object.namespace
+    ))
+}

@@ -1,0 +1,180 @@
+//! What is left of a run when it is over: its record, on this machine and in the cluster.
+
+use std::path::{Path, PathBuf};
+
+use kubectl_canary::sandbox::Denial;
+
+use crate::harness::{Ran, Shop};
+
+/// The files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .flat_map(|path| match path.is_dir() {
+            true => files(&path),
+            false => vec![path],
+        })
+        .collect()
+}
+
+async fn rolled_back(shop: &Shop, line: &str, more: &[String]) -> Ran {
+    shop.break_canary();
+    let ran = shop
+        .run(line, &[shop.brief(), more.to_vec()].concat())
+        .await;
+    assert_eq!(ran.code, 10, "{}", ran.stderr);
+    ran
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_is_on_record_here_and_in_the_cluster() {
+    let shop = Shop::open().await;
+    let summary = shop.folder().join("summary.md");
+    let flag = ["--summary".into(), summary.display().to_string()];
+    let ran = rolled_back(&shop, "start reviews --run-id job-7 --steps 50,100", &flag).await;
+    assert!(
+        !ran.stderr.contains("warning: the record"),
+        "{}",
+        ran.stderr
+    );
+    let markdown = std::fs::read_to_string(&summary).unwrap();
+    assert!(
+        markdown.starts_with("## ❌ shop/reviews: rolled back: "),
+        "{markdown}"
+    );
+
+    let here = files(&shop.state());
+    assert_eq!(here.len(), 1, "{here:?}");
+    assert!(here[0].ends_with("shop/reviews/job-7.jsonl"), "{here:?}");
+    // The same from what is left when the machine is gone.
+    let both = shop.run("report reviews -o json", &[]).await;
+    std::fs::remove_dir_all(shop.state()).unwrap();
+    let copied = shop.run("report reviews -o json", &[]).await;
+    assert_eq!(copied.stdout, both.stdout, "{}", copied.stderr);
+    let list = shop.run("history reviews", &[]).await;
+    assert_eq!(
+        (list.code, list.stdout.lines().count()),
+        (0, 2),
+        "{}",
+        list.stdout
+    );
+    let row = list.stdout.lines().nth(1).unwrap();
+    assert!(row.contains("v1 -> v2") && row.ends_with("job-7"), "{row}");
+
+    for (format, begins, holds) in [
+        ("html", "<!DOCTYPE html>", "rollback threshold"),
+        (
+            "markdown",
+            "## ❌ shop/reviews: rolled back",
+            "| regressed |",
+        ),
+        ("junit", "<?xml ", "<failure message="),
+        (
+            "wide",
+            "virtualservice.networking.istio.io/reviews -n shop",
+            "regressed",
+        ),
+    ] {
+        let ran = shop
+            .run(&format!("report reviews --run job-7 -o {format}"), &[])
+            .await;
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(ran.stdout.starts_with(begins), "{}", ran.stdout);
+        assert!(ran.stdout.contains(holds), "{format}: {}", ran.stdout);
+    }
+    let unknown = shop.run("report reviews --run job-8", &[]).await;
+    assert_eq!(unknown.code, 2);
+    assert!(
+        unknown
+            .stderr
+            .contains("try: kubectl canary history reviews -n shop"),
+        "{}",
+        unknown.stderr
+    );
+    let none = shop.run("history ratings", &[]).await;
+    assert_eq!(none.code, 2);
+    assert!(
+        none.stderr
+            .contains("no run of shop/ratings is recorded here or in the cluster"),
+        "{}",
+        none.stderr
+    );
+}
+
+/// The events of one process are a record as well, also of a run that is not over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_events_is_a_record() {
+    let shop = Shop::open().await;
+    let events = shop.folder().join("events.jsonl").display().to_string();
+    let flag = ["--events".into(), events.clone()];
+    rolled_back(
+        &shop,
+        "start reviews --steps 50,100 --keep-record none",
+        &flag,
+    )
+    .await;
+    assert_eq!(files(&shop.state()), [PathBuf::new(); 0]);
+    let none = shop.run("history reviews", &[]).await;
+    assert_eq!(none.code, 2, "{}", none.stdout);
+    let report = shop
+        .run(&format!("report --from-events {events}"), &[])
+        .await;
+    assert!(
+        report.stdout.contains("rolled back: the canary was worse"),
+        "{}{}",
+        report.stdout,
+        report.stderr
+    );
+
+    let lines = std::fs::read_to_string(&events).unwrap();
+    let unfinished: Vec<_> = lines.lines().take(3).collect();
+    std::fs::write(&events, unfinished.join("\n")).unwrap();
+    let report = shop
+        .run(&format!("report --from-events {events}"), &[])
+        .await;
+    assert!(
+        report.stdout.contains("under way at 50 %"),
+        "{}{}",
+        report.stdout,
+        report.stderr
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_cannot_be_kept_is_said_and_changes_nothing() {
+    let shop = Shop::open().await;
+    shop.world.deny(Denial::of("get", "configmaps"));
+    // Where a file is, no directory can be made.
+    std::fs::write(shop.state(), "in the way").unwrap();
+    let ran = rolled_back(&shop, "start reviews --steps 50,100", &[]).await;
+    assert_eq!(shop.canary(), 0);
+    for said in [
+        "is not in the cluster: cannot get configmap shop/kubectl-canary-history-reviews: ",
+        "warning: the record of the run on this machine is not whole: ",
+    ] {
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_has_no_such_form_is_refused_before_anything_is_done() {
+    let shop = Shop::open().await;
+    for format in ["html", "markdown", "junit"] {
+        let ran = shop
+            .run(
+                &format!("start reviews --no-wait -o {format}"),
+                &shop.brief(),
+            )
+            .await;
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("kubectl canary report NAME"),
+            "{}",
+            ran.stderr
+        );
+        assert_eq!(shop.canary(), 0);
+    }
+}
