@@ -8,8 +8,8 @@ use crate::cluster::{Connection, DryRun};
 #[cfg(feature = "demo")]
 use crate::commands::Demo;
 use crate::commands::{
-    Abort, Analyze, History, List, Pause, PlanArgs, Promote, Rbac, Report, Resume, SchemaArgs,
-    Simulate, Start, Status, Undo,
+    Abort, Analyze, HistoryArgs, List, Pause, PlanArgs, Promote, Rbac, ReportArgs, Resume,
+    SchemaArgs, Simulate, Start, Status, Undo,
 };
 use crate::report::{ColorChoice, Format};
 
@@ -184,7 +184,7 @@ Examples:
 Examples:
   # What was rolled out, and how it ended
   kubectl canary history reviews -n shop")]
-    History(History),
+    History(HistoryArgs),
     /// Report on one run: steps, decisions, and what was seen
     #[command(after_help = "\
 Examples:
@@ -197,7 +197,7 @@ Examples:
 
   # From the events of a run, without a cluster
   kubectl canary report --from-events rollout.jsonl -o markdown")]
-    Report(Report),
+    Report(ReportArgs),
     /// Print the Role and RoleBinding that a rollout needs
     #[command(after_help = "\
 Examples:

@@ -12,7 +12,7 @@ use crate::rollout::ObjectName;
 
 /// What `history` takes.
 #[derive(Args, Clone, Debug)]
-pub struct History {
+pub struct HistoryArgs {
     /// The VirtualService.
     #[arg(value_name = "NAME")]
     pub name: String,
@@ -20,7 +20,7 @@ pub struct History {
 
 /// What `report` takes.
 #[derive(Args, Clone, Debug)]
-pub struct Report {
+pub struct ReportArgs {
     /// The VirtualService.
     #[arg(value_name = "NAME", required_unless_present = "from_events")]
     pub name: Option<String>,
@@ -46,7 +46,7 @@ struct Found {
 /// If there is none.
 pub async fn history(
     context: &Context<'_>,
-    args: &History,
+    args: &HistoryArgs,
     directory: Option<&StateDirectory>,
 ) -> Result<(RunList, Vec<String>), CommandError> {
     let object = object_in(context, &args.name)?;
@@ -66,7 +66,7 @@ pub async fn history(
 /// If there is no such run.
 pub async fn report(
     context: &Context<'_>,
-    args: &Report,
+    args: &ReportArgs,
     directory: Option<&StateDirectory>,
 ) -> Result<(RunReport, Vec<String>), CommandError> {
     let object = object_in(context, args.name.as_deref().unwrap_or_default())?;
@@ -93,7 +93,7 @@ pub async fn report(
 ///
 /// # Errors
 /// If the file cannot be read, or is not of one run.
-pub fn report_of_events(args: &Report) -> Result<RunReport, CommandError> {
+pub fn report_of_events(args: &ReportArgs) -> Result<RunReport, CommandError> {
     let path = args.from_events.clone().unwrap_or_default();
     let text = std::fs::read(&path).map_err(|source| CommandError::Io {
         what: format!("cannot read {}", path.display()),

@@ -29,7 +29,7 @@ pub use analyze::{Analyze, analyze};
 pub(crate) use demo::{Demo, demo};
 pub use detach::{Carried, Detached, carry_on, detach};
 pub use drive::Drive;
-pub(crate) use history::{History, Report, history, report, report_of_events};
+pub(crate) use history::{HistoryArgs, ReportArgs, history, report, report_of_events};
 pub use list::{List, list};
 pub use pause::{Pause, pause};
 pub use plan::{PlanArgs, plan};

@@ -36,6 +36,7 @@ mod run_page;
 mod run_report;
 mod run_report_view;
 mod run_summary;
+mod run_words;
 mod simulation;
 mod simulation_page;
 mod status;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::run_report_view::{duration, tone_of};
+use super::run_words::{duration, tone_of};
 use super::{Layout, RunReport, Table, Tone, View};
 use crate::history::RunRecord;
 use crate::plan::Exposure;

@@ -8,7 +8,7 @@ use super::chart::{Axis, Chart, Curve, Mark, Spot, html};
 use super::page::{Page, definitions};
 use super::palette::Tone;
 use super::run_report::{Look, RunReport};
-use super::run_report_view::{duration, step_cells, tone_of};
+use super::run_words::{duration, step_cells, tone_of};
 use super::simulation::duration as seconds_in_words;
 use crate::number::{grouped, mean, percentage};
 use crate::rollout::VersionCounts;
@@ -50,15 +50,15 @@ impl fmt::Display for RunPage<'_> {
         );
         let page = Page {
             title: &title,
-            body: Body(report),
+            body: RunBody(report),
         };
         write!(f, "{page}")
     }
 }
 
-struct Body<'a>(&'a RunReport);
+struct RunBody<'a>(&'a RunReport);
 
-impl fmt::Display for Body<'_> {
+impl fmt::Display for RunBody<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let report = self.0;
         writeln!(
@@ -80,7 +80,7 @@ impl fmt::Display for Body<'_> {
     }
 }
 
-impl Body<'_> {
+impl RunBody<'_> {
     fn charts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let report = self.0;
         let x = Axis {

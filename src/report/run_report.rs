@@ -52,7 +52,7 @@ pub struct RunReport {
     /// The steps that began, in order; one that was repeated is there again.
     pub steps: Vec<StepReport>,
     /// What was decided, and what it rested on.
-    pub decisions: Vec<Decision>,
+    pub decisions: Vec<LoggedDecision>,
     /// What the canary's weight was from when on, in percent of the users' requests.
     pub weights: Vec<WeightChange>,
     /// The looks at the metrics that are in the record.
@@ -80,7 +80,7 @@ pub struct StepReport {
 /// Something that was decided, or happened, in words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Decision {
+pub struct LoggedDecision {
     /// When.
     pub at: Timestamp,
     /// What, in one or two words: `regressed`.
@@ -367,9 +367,9 @@ fn share_of(routes: &[RouteChange], weights: fn(&RouteChange) -> &crate::istio::
 }
 
 /// The lines that a person would have read, with their time. Lines that go on with the one above do so here.
-fn decisions(record: &RunRecord) -> Vec<Decision> {
+fn decisions(record: &RunRecord) -> Vec<LoggedDecision> {
     let mut formatter = EventFormatter::new(TimeZone::UTC, None);
-    let mut decisions: Vec<Decision> = Vec::new();
+    let mut decisions: Vec<LoggedDecision> = Vec::new();
     for event in record.events() {
         for line in formatter.tell(event) {
             if line.word == "next" {
@@ -383,7 +383,7 @@ fn decisions(record: &RunRecord) -> Vec<Decision> {
                 Some(last) if line.time.is_none() && last.at == event.at => {
                     last.text = format!("{}; {text}", last.text);
                 }
-                _ => decisions.push(Decision {
+                _ => decisions.push(LoggedDecision {
                     at: event.at,
                     word: line.word,
                     text,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::chart::html;
 use super::run_report::RunReport;
-use super::run_report_view::{duration, step_cells};
+use super::run_words::{duration, step_cells};
 use crate::rollout::Outcome;
 use crate::verdict::Verdict;
 

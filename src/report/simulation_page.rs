@@ -23,15 +23,15 @@ impl fmt::Display for SimulationPage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let page = Page {
             title: "simulated rollouts",
-            body: Body(self.0),
+            body: SimulationBody(self.0),
         };
         write!(f, "{page}")
     }
 }
 
-struct Body<'a>(&'a Simulation);
+struct SimulationBody<'a>(&'a Simulation);
 
-impl fmt::Display for Body<'_> {
+impl fmt::Display for SimulationBody<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.head(f)?;
         self.endings(f)?;
@@ -59,7 +59,7 @@ impl fmt::Display for Body<'_> {
     }
 }
 
-impl Body<'_> {
+impl SimulationBody<'_> {
     fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let simulation = self.0;
         writeln!(f, "<h1>Simulated rollouts</h1>")?;
