@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::publisher::NotifyUrl;
 use crate::cluster::{Connection, DryRun};
 #[cfg(feature = "demo")]
 use crate::commands::Demo;
@@ -72,6 +73,15 @@ pub struct Output {
     /// Append a summary in Markdown to this file when the command ends, such as "$GITHUB_STEP_SUMMARY".
     #[arg(long, global = true, value_name = "FILE")]
     pub summary: Option<PathBuf>,
+    /// Post what changes the course of the rollout to this URL, as JSON with the text that Slack shows.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "KUBECTL_CANARY_NOTIFY_URL",
+        hide_env_values = true
+    )]
+    pub notify: Option<NotifyUrl>,
     /// Where to keep the record of the run.
     #[arg(
         long,

@@ -9,6 +9,7 @@ use super::arguments::{Cli, Command, DryRunnable, KeepRecord, Output};
 use super::completion;
 use super::exit::Exit;
 use super::printer::{CommandKind, Printer};
+use super::publisher::Publisher;
 use super::screen::{PATIENCE, Screen, patience, progress};
 use super::watch_output::WatchOutput;
 use crate::actor::Actor;
@@ -194,21 +195,23 @@ async fn with_cluster(
             source,
         })?;
     }
-    // What does not happen is no event.
-    let mut unseen = |_: &Event| {};
-    let observer: &mut dyn Observer = if dry_run == DryRun::None {
-        if let Some(path) = &output.events {
-            screen.record(path)?;
-        }
-        &mut *screen
-    } else {
-        &mut unseen
-    };
+    if let (DryRun::None, Some(path)) = (dry_run, &output.events) {
+        screen.record(path)?;
+    }
     let (client, namespace) = match connect(connection, &run).await {
         Ok(connected) => connected,
         Err(error) => return Err(unconnected(&command, connection, error)),
     };
-    let cluster = Cluster::new(client, connection.deadline()).with_dry_run(dry_run);
+    let cluster = Cluster::new(client.clone(), connection.deadline()).with_dry_run(dry_run);
+    if acting {
+        screen.publish(Publisher::start(&cluster, client, output.notify.clone()));
+    }
+    // What does not happen is no event.
+    let mut unseen = |_: &Event| {};
+    let observer: &mut dyn Observer = match dry_run {
+        DryRun::None => &mut *screen,
+        DryRun::Client | DryRun::Server => &mut unseen,
+    };
     let keeper = cluster.clone();
     let actor = actor(&cluster);
     if acts(&command) {
@@ -226,6 +229,11 @@ async fn with_cluster(
             source,
         })?,
     };
+    if let (Command::Start(start), Some(_)) = (&command, &output.notify)
+        && start.args.detach.detach
+    {
+        printer.remark("warning: --notify: the Job posts nothing".into());
+    }
     let done = carry_out(&mut context, command, directory.as_ref(), printer, dry_run).await;
     if acting {
         let remarks = conclude_record(&keeper, output, screen).await;
@@ -245,8 +253,8 @@ async fn state_directory(connection: &Connection) -> Option<StateDirectory> {
 
 /// Leaves what was seen where it can be found again; what there is to say about it. It comes after all that
 /// concerns the traffic, and keeps nobody waiting for long.
-async fn conclude_record(cluster: &Cluster, output: &Output, screen: &Screen) -> Vec<String> {
-    let mut remarks = Vec::new();
+async fn conclude_record(cluster: &Cluster, output: &Output, screen: &mut Screen) -> Vec<String> {
+    let mut remarks = screen.end_publishing().await;
     if screen.records().is_empty() {
         return remarks;
     }

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::tz::TimeZone;
 
 use super::arguments::Output;
+use super::publisher::Publisher;
 use crate::error::CommandError;
 use crate::foreign_text::root_cause;
 use crate::history::{Journal, RunRecord, StateDirectory};
@@ -28,6 +29,7 @@ pub(super) struct Screen {
     stderr: OutputQueue<ToStderr>,
     journal: Option<(PathBuf, OutputQueue<Event>)>,
     history: Option<OutputQueue<Event>>,
+    publisher: Option<Publisher>,
     /// What was seen, thinned out: one run as a rule.
     records: Vec<RunRecord>,
 }
@@ -98,6 +100,7 @@ impl Screen {
             stderr,
             journal: None,
             history: None,
+            publisher: None,
             records: Vec::new(),
         })
     }
@@ -145,6 +148,19 @@ impl Screen {
             Some(error) => root_cause(error),
             None => "the disk was too slow".to_owned(),
         })
+    }
+
+    /// Tells others, too, from now on.
+    pub fn publish(&mut self, publisher: Publisher) {
+        self.publisher = Some(publisher);
+    }
+
+    /// Ends telling others; what they were not told.
+    pub async fn end_publishing(&mut self) -> Vec<String> {
+        match self.publisher.take() {
+            Some(publisher) => publisher.finish(PATIENCE).await,
+            None => Vec::new(),
+        }
     }
 
     /// What was seen of each run.
@@ -215,6 +231,9 @@ impl Observer for Screen {
         self.stderr.see(event);
         if let Some((_, journal)) = &mut self.journal {
             journal.see(event);
+        }
+        if let Some(publisher) = &mut self.publisher {
+            publisher.see(event);
         }
         if let Some(history) = &mut self.history {
             history.see(event);

@@ -14,7 +14,7 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 const NAME: &str = "kubectl-canary";
 
 /// What `start` does in the VirtualService's namespace: group, resource, verbs.
-const RULES: [(&str, &str, &[&str]); 9] = [
+const RULES: [(&str, &str, &[&str]); 10] = [
     (
         "networking.istio.io",
         "virtualservices",
@@ -31,6 +31,8 @@ const RULES: [(&str, &str, &[&str]); 9] = [
         &["get", "create", "update"],
     ),
     ("security.istio.io", "peerauthentications", &["list"]),
+    // For `kubectl describe`; without it none are written.
+    ("events.k8s.io", "events", &["create", "patch"]),
     // The copy of the record; --keep-record local does without.
     ("", "configmaps", &["get", "create", "update"]),
 ];

@@ -65,6 +65,12 @@ impl VirtualService {
         self.raw.get("spec").unwrap_or(&Value::Null)
     }
 
+    /// The version in which it was read: `networking.istio.io/v1`.
+    pub fn api_version(&self) -> &str {
+        let version = self.raw.get("apiVersion").and_then(Value::as_str);
+        version.unwrap_or("networking.istio.io/v1")
+    }
+
     /// Its namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace

@@ -9,6 +9,7 @@
 
 mod age;
 mod analysis_view;
+mod bulletin;
 mod chart;
 mod description;
 mod document;
@@ -49,6 +50,7 @@ pub(crate) mod test_events;
 pub(crate) use age::age;
 pub use analysis_view::AnalysisView;
 pub(crate) use analysis_view::Period;
+pub(crate) use bulletin::{Bulletin, Bulletins};
 pub use document::Document;
 pub(crate) use driver_status::DriverStatus;
 pub(crate) use escape::escape;

@@ -36,6 +36,9 @@ const WORDS: [(&str, &str); 6] = [
 /// Words of entries that decide nothing: they would cover those that do.
 const UNMARKED: [&str; 2] = ["plan", "analyzing"];
 
+/// One version's of both.
+type OfVersion = fn(VersionCounts) -> Counts;
+
 /// A run as a page.
 pub(super) struct RunPage<'a>(pub &'a RunReport);
 
@@ -118,15 +121,14 @@ impl RunBody<'_> {
             ..empty.clone()
         };
         write!(f, "{weight}")?;
-        let pace = |of: fn(VersionCounts) -> Counts| {
+        let pace = |of: OfVersion| {
             self.points(move |look| {
-                (look.seconds > 0.0).then(|| of(look.counts).requests as f64 / look.seconds)
+                let requests = of(look.counts).requests as f64;
+                (look.seconds > 0.0).then(|| requests / look.seconds)
             })
         };
-        let failed = |of: fn(VersionCounts) -> Counts| {
-            self.points(move |look| of(look.counts).failure_rate())
-        };
-        let (stable, canary): (fn(VersionCounts) -> Counts, fn(VersionCounts) -> Counts) =
+        let failed = |of: OfVersion| self.points(move |look| of(look.counts).failure_rate());
+        let (stable, canary): (OfVersion, OfVersion) =
             (|counts| counts.stable, |counts| counts.canary);
         for (title, words, least, [stable, canary]) in [
             (

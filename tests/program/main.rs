@@ -9,6 +9,7 @@ mod formats;
 mod harness;
 mod history;
 mod output;
+mod publishing;
 mod refusals;
 mod secrets;
 mod signals;
