@@ -18,6 +18,7 @@ mod contract;
 mod credentials;
 mod detached;
 mod drift;
+mod history;
 mod load;
 mod meddler;
 mod metrics;
