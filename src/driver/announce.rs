@@ -62,5 +62,6 @@ fn planned(
         power: rollout.power.clone(),
         resumed_from,
         by: rollout.holder.clone(),
+        on_signal: rollout.plan.on_signal,
     }
 }

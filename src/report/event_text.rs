@@ -215,6 +215,7 @@ impl EventText<'_> {
             power,
             resumed_from,
             by: _,
+            on_signal: _,
         } = kind
         else {
             return;

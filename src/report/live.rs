@@ -18,6 +18,8 @@ use crate::rollout::{Event, EventKind, Observer};
 
 /// How often the time in the step is drawn anew.
 const TICK: Duration = Duration::from_millis(250);
+/// Columns before a row of the panel.
+const INDENT: usize = 2;
 
 /// Shows a rollout in place.
 ///
@@ -42,7 +44,9 @@ struct Shown {
     title: ProgressBar,
     ladder: ProgressBar,
     sides: [ProgressBar; 2],
+    bars: ProgressBar,
     note: ProgressBar,
+    next: ProgressBar,
     blank: ProgressBar,
 }
 
@@ -119,7 +123,7 @@ impl<W: Write + Send> Live<W> {
             }
         }
         if let Some(shown) = &self.shown {
-            shown.draw(event, self.palette);
+            shown.draw(event, self.palette, (self.width)());
         }
     }
 }
@@ -194,6 +198,8 @@ impl Shown {
                 multi.add(row("  {wide_msg}")),
             ],
             note: multi.add(row("  {wide_msg}")),
+            next: multi.add(row("  {wide_msg}")),
+            bars: multi.add(row("  {wide_msg}")),
             panel,
             time,
         };
@@ -202,23 +208,34 @@ impl Shown {
         shown
     }
 
-    fn draw(&self, event: &Event, palette: Palette) {
+    fn draw(&self, event: &Event, palette: Palette, width: Option<usize>) {
         self.time.set(self.panel.in_step(event.at));
         self.blank.set_message("");
-        self.title.set_message(self.panel.title(palette));
+        self.title.set_message(self.panel.title(palette, event.at));
         let ladder = self.panel.ladder(palette);
         self.ladder.set_prefix(ladder.before);
-        self.ladder.set_message(ladder.after);
+        self.ladder
+            .set_message(self.panel.held_of(event.at) + &ladder.after);
         for (bar, side) in self.sides.iter().zip(self.panel.sides()) {
             bar.set_message(side);
         }
-        self.note.set_message(self.panel.note_row(palette));
+        self.bars.set_message(self.panel.bars(palette));
+        let room = width.map(|width| width.saturating_sub(INDENT));
+        self.note.set_message(self.panel.note_row(palette, room));
+        self.next.set_message(self.panel.next(palette));
     }
 
     fn clear(&self) {
         self.ladder.disable_steady_tick();
-        let bars = [&self.blank, &self.title, &self.ladder, &self.note];
-        for bar in bars.into_iter().chain(&self.sides) {
+        let rows = [
+            &self.blank,
+            &self.title,
+            &self.ladder,
+            &self.bars,
+            &self.note,
+            &self.next,
+        ];
+        for bar in rows.into_iter().chain(&self.sides) {
             bar.finish_and_clear();
         }
     }
@@ -259,11 +276,12 @@ mod tests {
         12:00:00 step 1/4     1 %    weights 99/1, was 100/0
         12:00:04 traffic      1 %    v2 is receiving traffic: 2 of 214 requests
 
-          shop/reviews   v1 -> v2   step 1/4
-          ▸ 1 % for 5s   · 10 %   · 50 %   · 100 %
-          v1   212 requests   0 failed   0 %
-          v2     2 requests   0 failed   0 %
+          shop/reviews   v1 -> v2   step 1/4   about 9m left
+          ▸ 1 % for 5s of 1m   · 10 %   · 50 %   · 100 %
+          v1   212 requests    42/s   0 failed   0 %   ▁
+          v2     2 requests   0.4/s   0 failed   0 %   ▁
           not enough data yet: too few requests to judge v2
+          next: 10 % when healthy; Ctrl-C rolls back
         ");
     }
 
@@ -303,8 +321,16 @@ mod tests {
         let mut next = test_events::event(300, test_events::planned());
         next.name = "ratings".into();
         live.see(&next);
-        assert!(terminal.contents().ends_with("  starting"));
-        assert!(terminal.contents().contains("  shop/ratings   v1 -> v2\n"));
+        assert!(
+            terminal
+                .contents()
+                .contains("  starting\n  Ctrl-C rolls back")
+        );
+        assert!(
+            terminal
+                .contents()
+                .contains("  shop/ratings   v1 -> v2   about 9m left\n")
+        );
     }
 
     #[test]
@@ -349,7 +375,7 @@ mod tests {
         }
         let contents = terminal.contents();
         assert!(
-            contents.ends_with("  not enough data yet: too few requests"),
+            contents.contains("  not enough data yet: too few requests\n"),
             "{contents}"
         );
         drop(live);

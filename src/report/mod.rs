@@ -40,6 +40,7 @@ mod run_summary;
 mod run_words;
 mod simulation;
 mod simulation_page;
+mod sparkline;
 mod status;
 mod status_list;
 mod summary_view;

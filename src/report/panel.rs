@@ -1,14 +1,27 @@
 //! What a terminal shows in place: the ladder, the two versions side by side, the verdict.
 
+use std::collections::VecDeque;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::ladder::{Ladder, StepPosition};
 use super::phrase::{self, Versions};
+use super::sparkline::{bar, sparkline};
 use super::{Palette, Tone, escape, reason_text};
-use crate::number::{grouped, rate};
-use crate::plan::{Exposure, Percent, PlannedStep};
+use crate::number::{grouped, mean, rate};
+use crate::plan::{Exposure, HumanDuration, OnSignal, Percent, PlannedStep};
 use crate::rollout::{Event, EventKind, RouteChange, VersionCounts};
-use crate::verdict::{Counts, Verdict};
+use crate::verdict::sequential::{AnalysisState, Evidence};
+use crate::verdict::{AnalysisReason, Counts, Verdict};
+
+/// Looks of which the share of failed requests is drawn.
+const DRAWN: usize = 16;
+/// Looks over which requests per second are averaged.
+const PACED: usize = 4;
+/// The least share of failed requests that fills the height of a drawing.
+const LEAST_TOP: f64 = 0.01;
+/// Characters of a bar.
+const BAR: usize = 12;
 
 /// The panel of one rollout, fed by its events. Everything in it was or will be told in a line too.
 #[derive(Clone, Debug)]
@@ -21,8 +34,37 @@ pub(super) struct Panel {
     exposure: Exposure,
     since: Timestamp,
     step_counts: VersionCounts,
+    holds: Vec<HumanDuration>,
+    /// When 100 % is expected.
+    expected: Option<Timestamp>,
+    on_signal: OnSignal,
+    looks: VecDeque<PanelLook>,
+    looked: Timestamp,
+    /// Towards rollback and promotion, 0 to 1, where the analysis weighs evidence.
+    nearness: Option<[f64; 2]>,
+    standing: PanelStanding,
     tone: Tone,
     note: String,
+}
+
+/// What one look at the metrics saw that the one before had not.
+#[derive(Clone, Copy, Debug)]
+struct PanelLook {
+    counts: VersionCounts,
+    seconds: f64,
+}
+
+/// What is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum PanelStanding {
+    /// Whatever the metrics say next.
+    Analyzing,
+    /// The step does not go on although time passes, for this reason.
+    OnHold(String),
+    Waiting,
+    PausedBy(String),
+    Tripped,
+    RollingBack,
 }
 
 impl Panel {
@@ -43,6 +85,13 @@ impl Panel {
             exposure: Exposure::NONE,
             since: event.at,
             step_counts: VersionCounts::default(),
+            holds: Vec::new(),
+            expected: None,
+            on_signal: OnSignal::Rollback,
+            looks: VecDeque::new(),
+            looked: event.at,
+            nearness: Some([0.0; 2]),
+            standing: PanelStanding::Analyzing,
             tone: Tone::Plain,
             note: String::new(),
         };
@@ -63,8 +112,13 @@ impl Panel {
                 stable,
                 canary,
                 steps,
+                expected,
+                on_signal,
                 ..
             } => {
+                self.holds = steps.iter().map(|step| step.hold).collect();
+                self.expected = expected.and_then(|time| event.at.checked_add(time.signed()).ok());
+                self.on_signal = *on_signal;
                 self.versions = Versions {
                     stable: escape(stable).into(),
                     canary: escape(canary).into(),
@@ -78,7 +132,7 @@ impl Panel {
                 self.note(Tone::Plain, "waiting for the first requests");
             }
             EventKind::TrafficSeen { seen, .. } => {
-                self.step_counts = *seen;
+                self.look(event.at, *seen);
                 self.note(Tone::Plain, phrase::so_far(Verdict::NotEnoughData));
             }
             EventKind::Analyzed {
@@ -87,10 +141,12 @@ impl Panel {
                 step_counts,
                 mirror_counts,
                 reasons,
+                evidence,
                 ..
             } => {
                 self.step = *step;
-                self.step_counts = mirror_counts.unwrap_or(*step_counts);
+                self.look(event.at, mirror_counts.unwrap_or(*step_counts));
+                self.weigh(evidence.as_deref());
                 let tone = match verdict {
                     Verdict::Healthy => Tone::Good,
                     Verdict::Regressed => Tone::Bad,
@@ -118,6 +174,7 @@ impl Panel {
             } => {
                 self.step_counts = mirror_counts.unwrap_or(*step_counts);
                 self.exposure = Exposure::NONE;
+                self.standing = PanelStanding::Tripped;
                 self.note(
                     Tone::Bad,
                     format!("regression suspected; {canary} is at 0 % until confirmed"),
@@ -141,16 +198,21 @@ impl Panel {
             EventKind::Waiting { reasons, .. } => {
                 let reasons = reason_text::joined(reasons, &self.versions);
                 let text = phrase::clauses([Some("waiting".to_owned()), reasons]);
+                self.standing = PanelStanding::Waiting;
                 self.note(Tone::Caution, text);
             }
             EventKind::Paused { by } => {
-                self.note(Tone::Caution, format!("paused by {}", escape(by)));
+                let by = escape(by).into_owned();
+                self.note(Tone::Caution, format!("paused by {by}"));
+                self.standing = PanelStanding::PausedBy(by);
             }
             EventKind::Resumed { by } => {
+                self.standing = PanelStanding::Analyzing;
                 self.note(Tone::Plain, format!("resumed by {}", escape(by)));
             }
             EventKind::Promoted { by, exposure } => {
                 self.exposure = *exposure;
+                self.standing = PanelStanding::Analyzing;
                 self.note(Tone::Plain, format!("promoted by {}", escape(by)));
             }
             EventKind::MetricsUnavailable { why, lasted, grace } => {
@@ -176,6 +238,7 @@ impl Panel {
                 self.note(Tone::Caution, text);
             }
             EventKind::RollingBack { cause, .. } => {
+                self.standing = PanelStanding::RollingBack;
                 self.note(Tone::Bad, format!("rolling back: {cause}"));
             }
             EventKind::RolledBack { routes, .. } => {
@@ -196,6 +259,43 @@ impl Panel {
         self.exposure = exposure;
         self.since = now;
         self.step_counts = VersionCounts::default();
+        self.looked = now;
+        self.nearness = Some([0.0; 2]);
+        self.standing = PanelStanding::Analyzing;
+    }
+
+    /// Counts grow through a step.
+    fn look(&mut self, at: Timestamp, counts: VersionCounts) {
+        let before = std::mem::replace(&mut self.step_counts, counts);
+        let seconds = at.duration_since(self.looked).as_secs_f64();
+        self.looked = at;
+        if seconds > 0.0 {
+            let counts = VersionCounts {
+                stable: grown(before.stable, counts.stable),
+                canary: grown(before.canary, counts.canary),
+            };
+            self.looks.push_back(PanelLook { counts, seconds });
+            if self.looks.len() > DRAWN {
+                self.looks.pop_front();
+            }
+        }
+    }
+
+    fn weigh(&mut self, evidence: Option<&Evidence>) {
+        self.nearness = evidence.map(|known| [known.towards_rollback(), known.towards_promotion()]);
+        let held = evidence.and_then(|known| match known.state {
+            AnalysisState::Held(hold) => Some(AnalysisReason::OnHold { hold }.into()),
+            _ => None,
+        });
+        // What people decided outlasts a look.
+        match (&self.standing, held) {
+            (PanelStanding::Analyzing | PanelStanding::OnHold(_), Some(reason)) => {
+                let text = reason_text::reason(&reason, &self.versions);
+                self.standing = PanelStanding::OnHold(text);
+            }
+            (PanelStanding::OnHold(_), None) => self.standing = PanelStanding::Analyzing,
+            _ => {}
+        }
     }
 
     fn note(&mut self, tone: Tone, note: impl Into<String>) {
@@ -208,20 +308,45 @@ impl Panel {
         now.duration_since(self.since).max(SignedDuration::ZERO)
     }
 
-    /// The first row: whose panel this is.
-    pub(super) fn title(&self, palette: Palette) -> String {
+    /// The first row: whose panel this is, and how long it may still take.
+    pub(super) fn title(&self, palette: Palette, now: Timestamp) -> String {
         let object = escape(&format!("{}/{}", self.owner.0, self.owner.1)).into_owned();
         let step = match (self.step, self.steps.len()) {
             (0, _) => String::new(),
             (step, 0) => format!("   step {step}"),
             (step, steps) => format!("   step {step}/{steps}"),
         };
+        let left = self.expected.map(|expected| expected.duration_since(now));
+        let left = left.filter(|left| left.is_positive() && self.is_moving());
+        let left = left.map_or_else(String::new, |left| {
+            let left = HumanDuration::from(left).rounded();
+            palette.paint(Tone::Quiet, format!("   about {left} left"))
+        });
         format!(
-            "{}   {} -> {}{step}",
+            "{}   {} -> {}{step}{left}",
             palette.paint(Tone::Strong, object),
             self.versions.stable,
             self.versions.canary
         )
+    }
+
+    fn is_moving(&self) -> bool {
+        matches!(
+            self.standing,
+            PanelStanding::Analyzing | PanelStanding::OnHold(_)
+        )
+    }
+
+    /// What the time in the step is a part of, while there is some left: ` of 1m`.
+    pub(super) fn held_of(&self, now: Timestamp) -> String {
+        let hold = self
+            .step
+            .checked_sub(1)
+            .and_then(|step| self.holds.get(step));
+        match hold {
+            Some(hold) if hold.signed() > self.in_step(now) => format!(" of {hold}"),
+            _ => String::new(),
+        }
     }
 
     /// The steps: done, current, to come.
@@ -239,38 +364,146 @@ impl Panel {
         standpoint.ladder(palette)
     }
 
-    /// The two versions, side by side, stable first.
+    /// The two versions, one below the other, stable first: what they did in the step, and the share of
+    /// failed requests over the last looks, on one scale.
     pub(super) fn sides(&self) -> [String; 2] {
-        let cells = |name: &str, counts: Counts| {
+        let (stable, canary): (OfVersion, OfVersion) =
+            (|counts| counts.stable, |counts| counts.canary);
+        let shares = |of: OfVersion| {
+            let looks = self.looks.iter();
+            looks.map(move |look| of(look.counts).failure_rate())
+        };
+        let top = shares(stable).chain(shares(canary)).flatten();
+        let top = top.fold(LEAST_TOP, f64::max);
+        let cells = |name: &str, of: OfVersion| {
+            let counts = of(self.step_counts);
             [
                 name.to_owned(),
-                grouped(counts.requests),
-                grouped(counts.failures),
+                format!("{} requests", grouped(counts.requests)),
+                self.pace(of),
+                format!("{} failed", grouped(counts.failures)),
                 rate(counts.failures, counts.requests).unwrap_or_else(|| "-".into()),
+                sparkline(shares(of), top),
             ]
         };
         let rows = [
-            cells(&self.versions.stable, self.step_counts.stable),
-            cells(&self.versions.canary, self.step_counts.canary),
+            cells(&self.versions.stable, stable),
+            cells(&self.versions.canary, canary),
         ];
         let width = |column: usize| {
             let widths = rows.iter().map(|row| row[column].chars().count());
             widths.max().unwrap_or(0)
         };
-        let (name, requests, failed, share) = (width(0), width(1), width(2), width(3));
-        [0, 1].map(|row: usize| {
-            let cells = &rows[row];
-            format!(
-                "{:<name$}   {:>requests$} requests   {:>failed$} failed   {:>share$}",
-                cells[0], cells[1], cells[2], cells[3]
-            )
+        let [name, requests, pace, failed, share] = [0, 1, 2, 3, 4].map(width);
+        rows.each_ref().map(|cells| {
+            let row = format!(
+                "{:<name$}   {:>requests$}   {:>pace$}   {:>failed$}   {:>share$}   {}",
+                cells[0], cells[1], cells[2], cells[3], cells[4], cells[5]
+            );
+            row.trim_end().to_owned()
         })
     }
 
-    /// The verdict and its reason.
-    pub(super) fn note_row(&self, palette: Palette) -> String {
-        palette.paint(self.tone, &self.note)
+    /// Requests per second over the last looks.
+    fn pace(&self, of: OfVersion) -> String {
+        let last = || self.looks.iter().rev().take(PACED);
+        let seconds: f64 = last().map(|look| look.seconds).sum();
+        if seconds <= 0.0 {
+            return String::new();
+        }
+        let requests: u64 = last().map(|look| of(look.counts).requests).sum();
+        format!("{}/s", mean(requests as f64 / seconds))
     }
+
+    /// How near a rollback and leaving the step are.
+    pub(super) fn bars(&self, palette: Palette) -> String {
+        let Some([rollback, promotion]) = self.nearness else {
+            return String::new();
+        };
+        format!(
+            "to rollback {}   to promotion {}",
+            palette.paint(Tone::Bad, bar(rollback, BAR)),
+            palette.paint(Tone::Good, bar(promotion, BAR))
+        )
+    }
+
+    /// What comes next, or is waited for.
+    pub(super) fn next(&self, palette: Palette) -> String {
+        let command = |verb: &str| {
+            let (namespace, name) = (escape(&self.owner.0), escape(&self.owner.1));
+            format!("kubectl canary {verb} {name} -n {namespace}")
+        };
+        let signal = match self.on_signal {
+            OnSignal::Rollback => "Ctrl-C rolls back",
+            OnSignal::Hold => "Ctrl-C leaves the weights as they are",
+        };
+        let following = self.steps.get(self.step);
+        let (tone, text) = match &self.standing {
+            PanelStanding::Analyzing if self.step == 0 => (Tone::Quiet, String::new()),
+            PanelStanding::Analyzing => (
+                Tone::Quiet,
+                match following {
+                    Some(next) => format!("next: {next} when healthy"),
+                    None => "next: promoted when healthy".into(),
+                },
+            ),
+            PanelStanding::OnHold(why) => (Tone::Caution, why.clone()),
+            PanelStanding::Waiting => (Tone::Caution, format!("waits for {}", command("promote"))),
+            PanelStanding::PausedBy(by) => (
+                Tone::Caution,
+                format!("paused by {by}; goes on with {}", command("resume")),
+            ),
+            PanelStanding::Tripped => (
+                Tone::Bad,
+                "next: 0 % until the regression is confirmed or cleared".into(),
+            ),
+            PanelStanding::RollingBack => {
+                return palette.paint(Tone::Bad, "restoring the original weights");
+            }
+        };
+        let text = phrase::clauses([
+            Some(text).filter(|text| !text.is_empty()),
+            Some(signal.into()),
+        ]);
+        palette.paint(tone, text)
+    }
+
+    /// The verdict and its reason, cut between words where the terminal has fewer columns.
+    pub(super) fn note_row(&self, palette: Palette, width: Option<usize>) -> String {
+        palette.paint(self.tone, within(&self.note, width))
+    }
+}
+
+/// One version's of both.
+type OfVersion = fn(VersionCounts) -> Counts;
+
+/// What came on top; counting that began again is all new.
+fn grown(before: Counts, now: Counts) -> Counts {
+    if now.requests < before.requests {
+        return now;
+    }
+    Counts {
+        requests: now.requests - before.requests,
+        failures: now.failures.saturating_sub(before.failures),
+    }
+}
+
+/// As many whole words as `width` columns hold, and a sign that there are more.
+fn within(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width.filter(|width| text.chars().count() > *width) else {
+        return text.to_owned();
+    };
+    let room = width.saturating_sub(2);
+    let mut cut = String::new();
+    let mut taken = 0;
+    for word in text.split_inclusive(' ') {
+        taken += word.chars().count();
+        if taken > room {
+            break;
+        }
+        cut += word;
+    }
+    format!("{} …", cut.trim_end())
 }
 
 #[cfg(test)]
@@ -284,12 +517,55 @@ mod tests {
         for event in every_kind() {
             panel.take(&event);
             let rows = [
-                panel.title(Palette::PLAIN),
+                panel.title(Palette::PLAIN, event.at),
                 panel.ladder(Palette::PLAIN).after,
                 panel.sides().concat(),
-                panel.note_row(Palette::PLAIN),
+                panel.next(Palette::PLAIN),
+                panel.note_row(Palette::PLAIN, None),
             ];
             assert!(rows.iter().all(|row| !row.is_empty()), "{rows:?}");
         }
+    }
+
+    #[test]
+    fn what_people_decided_outlasts_a_look() {
+        let events = every_kind();
+        let of = |wanted: fn(&EventKind) -> bool| {
+            events
+                .iter()
+                .find(|event| wanted(&event.event))
+                .unwrap()
+                .clone()
+        };
+        let look = of(|kind| matches!(kind, EventKind::Analyzed { .. }));
+        for (decided, said) in [
+            (
+                of(|kind| matches!(kind, EventKind::Paused { .. })),
+                "goes on with kubectl canary resume reviews -n shop; Ctrl-C rolls back",
+            ),
+            (
+                of(|kind| matches!(kind, EventKind::Waiting { .. })),
+                "waits for kubectl canary promote reviews -n shop; Ctrl-C rolls back",
+            ),
+        ] {
+            let mut panel = Panel::open(&event(0, planned())).unwrap();
+            panel.take(&decided);
+            panel.take(&look);
+            let next = panel.next(Palette::PLAIN);
+            assert!(next.ends_with(said), "{next}");
+        }
+    }
+
+    #[test]
+    fn a_long_note_ends_between_words() {
+        assert_eq!(
+            within("too few requests to judge", Some(30)),
+            "too few requests to judge"
+        );
+        assert_eq!(
+            within("too few requests to judge", Some(20)),
+            "too few requests …"
+        );
+        assert_eq!(within("incomprehensibilities", Some(10)), " …");
     }
 }

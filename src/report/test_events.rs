@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::istio::RouteDifference;
 use crate::plan::{
-    DetectedRegression, Exposure, HumanDuration, MetricPower, OnDrift, OnStuck, Percent,
+    DetectedRegression, Exposure, HumanDuration, MetricPower, OnDrift, OnSignal, OnStuck, Percent,
     PlannedStep,
 };
 use crate::rollout::{
@@ -74,6 +74,7 @@ pub(super) fn planned() -> EventKind {
         }),
         resumed_from: None,
         by: "alice@desk".into(),
+        on_signal: OnSignal::Rollback,
     }
 }
 

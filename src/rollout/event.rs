@@ -11,7 +11,7 @@ use super::outcome::{Cause, Outcome};
 use super::reason::Reason;
 use crate::istio::{VirtualService, Weights};
 use crate::metrics::MetricsWarning;
-use crate::plan::{Exposure, HumanDuration, MetricPower, OnDrift, OnStuck, PlannedStep};
+use crate::plan::{Exposure, HumanDuration, MetricPower, OnDrift, OnSignal, OnStuck, PlannedStep};
 use crate::verdict::sequential::Evidence;
 use crate::verdict::{Counts, Verdict};
 
@@ -127,6 +127,8 @@ pub enum EventKind {
         resumed_from: Option<String>,
         /// Who drives.
         by: String,
+        /// What a signal to the driver does.
+        on_signal: OnSignal,
     },
     /// The weights of a step are set.
     StepStarted {

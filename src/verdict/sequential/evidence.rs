@@ -142,6 +142,24 @@ impl Evidence {
         reasons
     }
 
+    /// How near a rollback is, 0 to 1: the evidence as a part of what it takes.
+    pub fn towards_rollback(&self) -> f64 {
+        let evidence = self
+            .alone
+            .map_or(self.evidence, |alone| alone.max(self.evidence));
+        (evidence / self.needed).clamp(0.0, 1.0)
+    }
+
+    /// How near leaving the step is, 0 to 1, times aside: what is tolerated as a part of what is not yet
+    /// ruled out, of the metric of which least is.
+    pub fn towards_promotion(&self) -> f64 {
+        let closeness = self
+            .metrics
+            .iter()
+            .map(|metric| 1.0 / metric.openness().max(1.0));
+        closeness.fold(1.0, f64::min)
+    }
+
     /// What is ruled out for a metric.
     fn bound(&self, metric: &MetricEvidence) -> AnalysisReason {
         let subject = metric.subject;
