@@ -131,16 +131,14 @@ fn names(words: &[String]) -> Option<Vec<String>> {
     let list = async {
         let (client, namespace) = connect(&connection, "completion").await.ok()?;
         let found = Cluster::new(client, PATIENCE)
-            .virtual_services(Some(&namespace))
+            .virtual_services(
+                Some(&namespace),
+                |_| true,
+                |vs: VirtualService| vs.name().to_owned(),
+            )
             .await
             .ok()?;
-        Some(
-            found
-                .iter()
-                .map(VirtualService::name)
-                .map(str::to_owned)
-                .collect(),
-        )
+        Some(found)
     };
     let bounded = async { tokio::time::timeout(PATIENCE, list).await.ok()? };
     let found: Vec<String> = runtime.block_on(bounded)?;

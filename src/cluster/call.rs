@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Unauthorized,
     /// The object has changed (a failed `test`, or a conflict): read it again, then decide.
     Precondition,
+    /// The rest of a list cannot be had any more (410): it has to be begun anew.
+    Expired,
     /// The object already exists.
     Exists,
     /// The server or a webhook says the change itself is wrong.
@@ -65,7 +67,7 @@ impl fmt::Display for CallError {
             | ErrorKind::Precondition
             | ErrorKind::Exists
             | ErrorKind::Refused => return Ok(()),
-            ErrorKind::Busy { .. } => "the same command again in a moment",
+            ErrorKind::Expired | ErrorKind::Busy { .. } => "the same command again in a moment",
         };
         write!(f, " (try: {fix})")
     }
@@ -88,6 +90,11 @@ impl CallError {
         }
     }
 
+    /// An answer that is not what it should be.
+    pub(super) fn unreadable(attempted: &str, error: serde_json::Error) -> Self {
+        Self::from_kube(attempted, &kube::Error::SerdeError(error))
+    }
+
     /// The same, with the API server that did not answer.
     #[must_use]
     pub fn on_server(mut self, server: &str) -> Self {
@@ -99,7 +106,10 @@ impl CallError {
 
     /// Whether trying the same again can help without anybody doing something first.
     pub fn may_pass(&self) -> bool {
-        matches!(self.kind, ErrorKind::Busy { .. } | ErrorKind::Unknown)
+        matches!(
+            self.kind,
+            ErrorKind::Busy { .. } | ErrorKind::Expired | ErrorKind::Unknown
+        )
     }
 
     fn from_kube(attempted: &str, error: &kube::Error) -> Self {
@@ -123,6 +133,7 @@ impl CallError {
             403 => ErrorKind::Forbidden,
             409 if status.reason == "AlreadyExists" => ErrorKind::Exists,
             409 => ErrorKind::Precondition,
+            410 => ErrorKind::Expired,
             // A failed `test` has no causes; a violation of the schema lists them.
             422 if details.is_none_or(|details| details.causes.is_empty()) => {
                 ErrorKind::Precondition
@@ -219,6 +230,10 @@ mod tests {
             (
                 json!({"code": 409, "reason": "AlreadyExists"}),
                 ErrorKind::Exists,
+            ),
+            (
+                json!({"code": 410, "reason": "Expired"}),
+                ErrorKind::Expired,
             ),
             (json!({"code": 422, "details": {}}), ErrorKind::Precondition),
             (

@@ -1,12 +1,11 @@
 //! Reading DestinationRules.
 
-use kube::core::params::ListParams;
 use serde_json::Value;
 
 use super::{CallError, Cluster};
 
 impl Cluster {
-    /// The DestinationRules of a namespace, or of all, as received.
+    /// The DestinationRules of a namespace, or of all, whose JSON is to be kept, as received.
     ///
     /// RBAC: `list` on `destinationrules`.
     ///
@@ -15,20 +14,17 @@ impl Cluster {
     pub async fn destination_rules(
         &self,
         namespace: Option<&str>,
+        keep: impl Fn(&str) -> bool,
     ) -> Result<Vec<Value>, CallError> {
-        let attempted = match namespace {
-            Some(namespace) => format!("list destinationrules in namespace {namespace}"),
-            None => "list destinationrules in all namespaces".to_owned(),
+        let make = |attempted: &str, json: &str| {
+            let is_kept = keep(json);
+            let kept = is_kept.then(|| serde_json::from_str(json));
+            kept.transpose()
+                .map_err(|error| CallError::unreadable(attempted, error))
         };
-        let mut list = self
-            .istio_call(&attempted, |version| {
-                self.istio(version, namespace, "destinationrules")
-                    .list(&ListParams::default())
-            })
+        let (rules, _) = self
+            .istio_pages("destinationrules", namespace, make)
             .await?;
-        Ok(match list.get_mut("items").map(Value::take) {
-            Some(Value::Array(rules)) => rules,
-            _ => Vec::new(),
-        })
+        Ok(rules)
     }
 }

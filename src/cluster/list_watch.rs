@@ -36,17 +36,19 @@ pub struct ListWatch {
     version: Option<String>,
     events: Option<Events<Value>>,
     listed: bool,
+    keep: fn(&str) -> bool,
 }
 
 impl ListWatch {
-    /// Follows those of `namespace`, or of all namespaces.
-    pub fn new(cluster: &Cluster, namespace: Option<&str>) -> Self {
+    /// Follows those of `namespace`, or of all namespaces; only those are listed whose JSON is to be kept.
+    pub fn new(cluster: &Cluster, namespace: Option<&str>, keep: fn(&str) -> bool) -> Self {
         Self {
             cluster: cluster.clone(),
             namespace: namespace.map(str::to_owned),
             version: None,
             events: None,
             listed: false,
+            keep,
         }
     }
 
@@ -92,7 +94,10 @@ impl ListWatch {
 
     async fn list(&mut self) -> Result<Vec<VirtualService>, CallError> {
         let namespace = self.namespace.as_deref();
-        let (all, version) = self.cluster.virtual_services_at(namespace).await?;
+        let list = self
+            .cluster
+            .virtual_services_at(namespace, self.keep, |vs| vs);
+        let (all, version) = list.await?;
         self.version = Some(version);
         self.listed = true;
         Ok(all)

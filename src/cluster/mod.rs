@@ -14,6 +14,7 @@ mod kubeconfig;
 mod lease;
 mod list_watch;
 mod namespaces;
+mod pages;
 mod peer_authentications;
 mod pod_watch;
 mod session;

@@ -40,14 +40,14 @@ impl Cluster {
         };
         for version in VERSIONS {
             let path = format!("/apis/security.istio.io/{version}{scope}/peerauthentications");
-            let request = Request::new(path).list(&ListParams::default());
-            match self.send::<Value>(&attempted, request).await {
-                Ok(mut list) => {
-                    return Ok(match list.get_mut("items").map(Value::take) {
-                        Some(Value::Array(items)) => items,
-                        _ => Vec::new(),
-                    });
-                }
+            let list = |params: &ListParams| Request::new(&path).list(params);
+            let make = |json: &str| {
+                serde_json::from_str(json)
+                    .map(Some)
+                    .map_err(|error| CallError::unreadable(&attempted, error))
+            };
+            match self.pages_of(&attempted, list, make).await {
+                Ok((found, _)) => return Ok(found),
                 Err(error) if error.kind == ErrorKind::Unserved => {}
                 Err(error) => return Err(error),
             }

@@ -10,7 +10,7 @@ use kube::core::WatchEvent;
 use super::call::{CallError, ErrorKind};
 use super::virtual_services::Cluster;
 use super::watch::{Follow, OpenWatch, Opened, Opening, Reading, WatchState, next, pause_after};
-use super::workloads::PodScope;
+use super::workloads::{PodScope, in_short};
 use crate::istio::{Destination, Subset, Workloads};
 
 /// The pause between two lists where pods may not be watched, and the longest before a watch that failed
@@ -132,7 +132,7 @@ impl Follow for PodWatch {
         match event {
             Some(Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod))) => {
                 self.version = version_of(&pod);
-                self.pods.insert(name_of(&pod), pod);
+                self.pods.insert(name_of(&pod), in_short(pod));
             }
             Some(Ok(WatchEvent::Deleted(pod))) => {
                 self.version = version_of(&pod);

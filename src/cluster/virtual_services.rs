@@ -11,12 +11,16 @@ use serde_json::Value;
 
 use super::call::{CallError, ErrorKind, bounded};
 use super::dry_run::{DryRun, rehearse};
+use super::pages::{Listed, pages};
 use crate::istio::{FIELD_MANAGER, VirtualService};
 
 const GROUP: &str = "/apis/networking.istio.io";
 
 /// Served versions share one schema, so the first that answers is as good as any.
 const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha3"];
+
+/// How many names there are to choose from where one is missing.
+const NAMES: usize = 20;
 
 /// The API server, as far as a rollout needs it.
 #[derive(Clone)]
@@ -100,12 +104,22 @@ impl Cluster {
         attempted: &str,
         build: impl Fn(&str) -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<Value, CallError> {
+        let text = self.istio_text(attempted, build).await?;
+        serde_json::from_str(&text).map_err(|error| CallError::unreadable(attempted, error))
+    }
+
+    /// The same, as the text that the server sent.
+    async fn istio_text(
+        &self,
+        attempted: &str,
+        build: impl Fn(&str) -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<String, CallError> {
         if let Some(version) = self.version.get() {
-            return self.send(attempted, build(version)).await;
+            return self.text(attempted, build(version)).await;
         }
         let mut unserved = None;
         for version in VERSIONS {
-            match self.send(attempted, build(version)).await {
+            match self.text(attempted, build(version)).await {
                 Err(error) if error.kind == ErrorKind::Unserved => {
                     unserved.get_or_insert(error);
                 }
@@ -141,9 +155,48 @@ impl Cluster {
         attempted: &str,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<T, CallError> {
+        let text = self.text(attempted, request).await?;
+        serde_json::from_str(&text).map_err(|error| CallError::unreadable(attempted, error))
+    }
+
+    async fn text(
+        &self,
+        attempted: &str,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<String, CallError> {
         let request = request
             .map_err(|error| CallError::new(ErrorKind::Refused, attempted, error.to_string()))?;
-        bounded(attempted, self.deadline, self.client.request(request)).await
+        bounded(attempted, self.deadline, self.client.request_text(request)).await
+    }
+
+    /// What `make` makes of each object of a list, page by page; with it the version of the list.
+    pub(super) async fn pages_of<T>(
+        &self,
+        attempted: &str,
+        list: impl Fn(&ListParams) -> Listed,
+        make: impl Fn(&str) -> Result<Option<T>, CallError>,
+    ) -> Result<(Vec<T>, String), CallError> {
+        let get = |params: ListParams| self.text(attempted, list(&params));
+        pages(attempted, get, make).await
+    }
+
+    /// The same of a kind of Istio's networking, in a namespace or in all.
+    pub(super) async fn istio_pages<T>(
+        &self,
+        plural: &str,
+        namespace: Option<&str>,
+        make: impl Fn(&str, &str) -> Result<Option<T>, CallError>,
+    ) -> Result<(Vec<T>, String), CallError> {
+        let attempted = match namespace {
+            Some(namespace) => format!("list {plural} in namespace {namespace}"),
+            None => format!("list {plural} in all namespaces"),
+        };
+        let attempted = attempted.as_str();
+        let get = |params: ListParams| async move {
+            let build = |version: &str| self.istio(version, namespace, plural).list(&params);
+            self.istio_text(attempted, build).await
+        };
+        pages(attempted, get, |text| make(attempted, text)).await
     }
 
     /// The VirtualService of that name.
@@ -180,57 +233,60 @@ impl Cluster {
     }
 
     async fn missing(&self, namespace: &str, error: CallError) -> CallError {
-        let Ok(all) = self.virtual_services(Some(namespace)).await else {
+        let name_of = |vs: VirtualService| vs.name().to_owned();
+        let all = self.virtual_services(Some(namespace), |_| true, name_of);
+        let Ok(names) = all.await else {
             return error;
         };
-        let names: Vec<_> = all.iter().map(VirtualService::name).collect();
         let hint = if names.is_empty() {
             format!(
                 "there is none in namespace {namespace} (try: another --namespace or --context)"
             )
         } else {
-            format!("not found (try: one of {})", names.join(", "))
+            let (shown, others) = names.split_at(names.len().min(NAMES));
+            let others = match others.len() {
+                0 => String::new(),
+                count => format!(" and {count} others"),
+            };
+            format!("not found (try: one of {}{others})", shown.join(", "))
         };
         CallError { why: hint, ..error }
     }
 
-    /// The VirtualServices of a namespace, or of all.
+    /// The VirtualServices of a namespace, or of all, whose JSON is to be kept; what is made of them is
+    /// all that stays in memory.
     ///
     /// RBAC: `list` on `virtualservices`.
     ///
     /// # Errors
     /// See [`CallError`].
-    pub async fn virtual_services(
+    pub async fn virtual_services<T>(
         &self,
         namespace: Option<&str>,
-    ) -> Result<Vec<VirtualService>, CallError> {
-        let (found, _) = self.virtual_services_at(namespace).await?;
+        keep: impl Fn(&str) -> bool,
+        make: impl Fn(VirtualService) -> T,
+    ) -> Result<Vec<T>, CallError> {
+        let (found, _) = self.virtual_services_at(namespace, keep, make).await?;
         Ok(found)
     }
 
     /// The same, with the version of the list, from which a watch goes on.
-    pub(super) async fn virtual_services_at(
+    pub(super) async fn virtual_services_at<T>(
         &self,
         namespace: Option<&str>,
-    ) -> Result<(Vec<VirtualService>, String), CallError> {
-        let attempted = match namespace {
-            Some(namespace) => format!("list virtualservices in namespace {namespace}"),
-            None => "list virtualservices in all namespaces".to_owned(),
-        };
-        let list = self
-            .istio_call(&attempted, |version| {
-                self.istio(version, namespace, "virtualservices")
-                    .list(&ListParams::default())
-            })
-            .await?;
-        let version = version_of(&list);
-        let items = list
-            .get("items")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
-        let items: Result<_, _> = items.into_iter().map(|raw| view(&attempted, raw)).collect();
-        Ok((items?, version))
+        keep: impl Fn(&str) -> bool,
+        make: impl Fn(VirtualService) -> T,
+    ) -> Result<(Vec<T>, String), CallError> {
+        self.istio_pages("virtualservices", namespace, |attempted, json| {
+            let is_kept = keep(json);
+            let kept = is_kept.then(|| {
+                let raw = serde_json::from_str(json)
+                    .map_err(|error| CallError::unreadable(attempted, error))?;
+                view(attempted, raw).map(&make)
+            });
+            kept.transpose()
+        })
+        .await
     }
 
     /// Changes a VirtualService by one guarded JSON Patch and returns it as it is now.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::call::CallError;
 use super::virtual_services::Cluster;
-use crate::istio::VirtualService;
+use crate::istio::{Relevance, VirtualService};
 
 /// The objects of one kind, and in which namespaces they could be listed.
 #[derive(Clone, Debug)]
@@ -21,28 +21,34 @@ pub struct VisibleScope<T> {
 }
 
 impl Cluster {
-    /// The VirtualServices of all namespaces, or only of these where that is not possible.
+    /// The VirtualServices of all namespaces that are relevant, or only of these namespaces where that is
+    /// not possible.
     ///
     /// RBAC: `list` on `virtualservices`, in all namespaces or in these.
     pub async fn visible_virtual_services(
         &self,
         namespaces: &BTreeSet<String>,
+        relevance: &Relevance,
     ) -> VisibleScope<VirtualService> {
         around(namespaces, async |namespace| {
-            self.virtual_services(namespace).await
+            let keep = |json: &str| relevance.is_met_by_route(json);
+            self.virtual_services(namespace, keep, |vs| vs).await
         })
         .await
     }
 
-    /// The DestinationRules of all namespaces, or only of these where that is not possible.
+    /// The DestinationRules of all namespaces that are relevant, or only of these namespaces where that is
+    /// not possible.
     ///
     /// RBAC: `list` on `destinationrules`, in all namespaces or in these.
     pub async fn visible_destination_rules(
         &self,
         namespaces: &BTreeSet<String>,
+        relevance: &Relevance,
     ) -> VisibleScope<Value> {
         around(namespaces, async |namespace| {
-            self.destination_rules(namespace).await
+            let keep = |json: &str| relevance.is_met_by_rule(json);
+            self.destination_rules(namespace, keep).await
         })
         .await
     }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus, Service};
+use kube::core::Request;
 use kube::core::params::{GetParams, ListParams, WatchParams};
-use kube::core::{ObjectList, Request};
 
 use super::watch::{Events, events_of};
 use super::{CallError, Cluster, ErrorKind};
@@ -37,6 +37,39 @@ impl PodScope {
 
     fn pods(&self) -> Request {
         Request::new(format!("/api/v1/namespaces/{}/pods", self.namespace))
+    }
+}
+
+/// A pod without what nobody here looks at, which is most of it: a Service may have thousands.
+pub(super) fn in_short(mut pod: Pod) -> Pod {
+    pod.metadata.managed_fields = None;
+    pod.metadata.annotations = None;
+    if let Some(spec) = pod.spec.take() {
+        let init = spec.init_containers.unwrap_or_default();
+        let containers = spec.containers.into_iter();
+        pod.spec = Some(PodSpec {
+            containers: containers.map(named).collect(),
+            init_containers: Some(init.into_iter().map(named).collect()),
+            ..PodSpec::default()
+        });
+    }
+    if let Some(status) = pod.status.take() {
+        pod.status = Some(PodStatus {
+            phase: status.phase,
+            conditions: status.conditions,
+            container_statuses: status.container_statuses,
+            start_time: status.start_time,
+            ..PodStatus::default()
+        });
+    }
+    pod
+}
+
+fn named(container: Container) -> Container {
+    Container {
+        name: container.name,
+        ports: container.ports,
+        ..Container::default()
     }
 }
 
@@ -89,7 +122,7 @@ impl Cluster {
         Ok(Some(PodScope::new(namespace, &labels)))
     }
 
-    /// The pods that carry these labels, as received.
+    /// The pods that carry these labels, each as far as a rollout looks at it.
     ///
     /// RBAC: `list` on `pods`.
     ///
@@ -108,13 +141,17 @@ impl Cluster {
     ///
     /// RBAC: `list` on `pods`.
     pub(super) async fn pods_at(&self, scope: &PodScope) -> Result<(Vec<Pod>, String), CallError> {
-        let params = ListParams::default().labels(&scope.labels);
-        let request = scope.pods().list(&params);
-        let pods: ObjectList<Pod> = self.send(&scope.attempted("list"), request).await?;
-        Ok((
-            pods.items,
-            pods.metadata.resource_version.unwrap_or_default(),
-        ))
+        let attempted = scope.attempted("list");
+        let list = |params: &ListParams| {
+            let params = params.clone().labels(&scope.labels);
+            scope.pods().list(&params)
+        };
+        let make = |json: &str| {
+            let pod = serde_json::from_str(json)
+                .map_err(|error| CallError::unreadable(&attempted, error))?;
+            Ok(Some(in_short(pod)))
+        };
+        self.pages_of(&attempted, list, make).await
     }
 
     /// What happens to the pods from a version on.

@@ -1,5 +1,7 @@
 //! `list`: the rollouts of a namespace.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use futures::StreamExt;
 
@@ -7,8 +9,9 @@ use super::driver_lookup::driver_of;
 use crate::cluster::CallError;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::istio::VirtualService;
 use crate::report::{StatusList, StatusRow};
-use crate::rollout::{LAST, ROLLOUT};
+use crate::rollout::{LAST, ROLLOUT, is_marked_in};
 
 /// How many drivers are asked for at the same time.
 const AT_ONCE: usize = 16;
@@ -77,14 +80,22 @@ async fn rows_read(
     all: bool,
 ) -> Result<RowsRead, CommandError> {
     let namespace = (!all_namespaces).then_some(context.namespace.as_str());
-    let found = context.cluster.virtual_services(namespace).await?;
     let now = context.clock.now();
-    let marked = found
-        .iter()
-        .filter(|vs| all || vs.annotation(ROLLOUT).or(vs.annotation(LAST)).is_some());
-    let found = &found;
-    let asked = marked.map(|vs| async move {
-        let row = StatusRow::of(vs, now).with_companions(vs, found);
+    // Of the others no more than a row is kept: there may be ten thousand of them.
+    let row_of = |vs: VirtualService| {
+        let is_marked = vs.annotation(ROLLOUT).or(vs.annotation(LAST)).is_some();
+        (StatusRow::of(&vs, now), is_marked.then_some(vs))
+    };
+    let keep = |json: &str| all || is_marked_in(json);
+    let listed = context.cluster.virtual_services(namespace, keep, row_of);
+    let mut listed = listed.await?;
+    listed.retain(|(_, vs)| all || vs.is_some());
+    let found = &with_companions(context, namespace, &listed).await;
+    let asked = listed.into_iter().map(|(row, vs)| async move {
+        let Some(vs) = &vs else {
+            return (row, None);
+        };
+        let row = row.with_companions(vs, found);
         match driver_of(context, vs, &row).await {
             Ok(Some(driver)) => (row.with_driver(vs, driver), None),
             Ok(None) => (row, None),
@@ -103,4 +114,28 @@ async fn rows_read(
         rows,
         unread: unread.into_iter().flatten().collect(),
     })
+}
+
+/// The objects of the list, and those that a rollout moves together with and that have lost every mark of it.
+async fn with_companions(
+    context: &Context<'_>,
+    namespace: Option<&str>,
+    listed: &[(StatusRow, Option<VirtualService>)],
+) -> Vec<VirtualService> {
+    let mut found: Vec<_> = listed.iter().filter_map(|(_, vs)| vs.clone()).collect();
+    let companions = listed.iter().flat_map(|(row, _)| &row.companions);
+    let missing = companions
+        .filter(|name| namespace.is_none_or(|namespace| namespace == name.namespace))
+        .filter(|name| !found.iter().any(|vs| name.names(vs)));
+    let missing: BTreeSet<_> = missing.map(|name| (&name.namespace, &name.name)).collect();
+    let read = missing.into_iter().map(|(namespace, name)| {
+        // One that cannot be read is named, if not described.
+        async { context.cluster.virtual_service(namespace, name).await.ok() }
+    });
+    let read: Vec<_> = futures::stream::iter(read)
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    found.extend(read.into_iter().flatten());
+    found
 }

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::report::{DriverStatus, Standing, StatusList, StatusRow, age};
-use crate::rollout::{LAST, Outcome, ROLLOUT};
+use crate::rollout::{LAST, Outcome, ROLLOUT, is_marked_in};
 
 /// Follows one rollout to its end, and says how it ended.
 ///
@@ -172,7 +172,8 @@ async fn follow_all_on(
     see: &mut dyn FnMut(Glance<'_>) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     let namespace = (!all_namespaces).then_some(context.namespace.as_str());
-    let mut list_watch = ListWatch::new(&context.cluster, namespace);
+    let keep = if all { |_: &str| true } else { is_marked_in };
+    let mut list_watch = ListWatch::new(&context.cluster, namespace, keep);
     let mut known: Vec<VirtualService> = Vec::new();
     let mut begun = false;
     loop {
@@ -207,7 +208,9 @@ async fn follow_all_on(
                     .iter()
                     .position(|vs| vs.full_name() == now.full_name());
                 let before = before.map(|index| known.swap_remove(index));
-                known.push((*now).clone());
+                if all || is_marked(&now) {
+                    known.push((*now).clone());
+                }
                 if before.is_some_and(|before| !is_news(&before, &now)) {
                     continue;
                 }

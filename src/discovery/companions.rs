@@ -115,7 +115,7 @@ impl Companions {
         let companions = lead.1.companions.iter();
         for ((vs, selection), companion) in self.members.iter().zip(companions) {
             let cluster = &context.cluster;
-            let around = ClusterSnapshot::look(cluster, vs).await;
+            let around = ClusterSnapshot::look(cluster, vs, &[]).await;
             let own = around.accompany(cluster, facts, vs, selection).await;
             let mut found = inspect_companion(&own);
             let added = additions(vs, &lead.1.of_companion(lead.0, companion));

@@ -136,7 +136,12 @@ pub async fn prepare(
             "another --run-id",
         )]));
     }
-    let snapshot = ClusterSnapshot::look(&context.cluster, &vs).await;
+    let named: Vec<_> = [&stable, &canary]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    let snapshot = ClusterSnapshot::look(&context.cluster, &vs, &named).await;
     let subsets = snapshot.subsets();
     let defined = subsets.iter();
     let defined: Vec<_> = defined

@@ -6,7 +6,7 @@ use crate::context::{Context, object_name};
 use crate::error::CommandError;
 use crate::istio::{Delegate, VirtualService, delegate_of};
 use crate::plan::Finding;
-use crate::rollout::{LAST, ObjectName, ROLLOUT, Rollout};
+use crate::rollout::{LAST, ObjectName, ROLLOUT, Rollout, is_marked_in};
 
 /// Acts on the VirtualService called `name`; where that moves with another, on its lead; and where no
 /// rollout is under way there, on the one delegate of its routes that has one.
@@ -53,7 +53,9 @@ async fn lead_that_names(
     context: &Context<'_>,
     vs: &VirtualService,
 ) -> Result<Option<VirtualService>, CommandError> {
-    let listed = context.cluster.virtual_services(Some(vs.namespace()));
+    let listed = context
+        .cluster
+        .virtual_services(Some(vs.namespace()), is_marked_in, |vs| vs);
     // Without the right to list them the user has to name the lead.
     let all = seen(listed.await)?.unwrap_or_default();
     Ok(all.into_iter().find(|other| {

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use serde_json::Value;
 
 use crate::cluster::{CallError, Cluster, ErrorKind, Permission};
-use crate::istio::{Destination, Host, Route, Selection, Subset, VirtualService};
+use crate::istio::{Destination, Host, Relevance, Route, Selection, Subset, VirtualService};
 use crate::preflight::{
     Facts, Grant, Proposal, Role, Source, Unread, Version, carries, is_set, meant, selector,
 };
@@ -57,7 +57,9 @@ impl ClusterSnapshot {
     /// What is not allowed becomes an [`Unread`], not an error.
     ///
     /// RBAC: `list` on `virtualservices` and `destinationrules`, in all namespaces or in these.
-    pub async fn look(cluster: &Cluster, vs: &VirtualService) -> Self {
+    /// What has nothing to do with the routes, or with the hosts called `versions`, is not kept.
+    ///
+    pub async fn look(cluster: &Cluster, vs: &VirtualService, versions: &[&str]) -> Self {
         let targets = || vs.routes().iter().flat_map(|route| &route.targets);
         let named = targets().any(|target| target.destination.subset.is_some());
         let mut namespaces: BTreeSet<String> = targets()
@@ -65,9 +67,12 @@ impl ClusterSnapshot {
             .map(|(_, namespace)| namespace.to_owned())
             .collect();
         namespaces.insert(vs.namespace().to_owned());
+        let called = versions.iter();
+        let called = called.map(|name| Host::resolve(name, vs.namespace()));
+        let relevance = Relevance::to(vs).with_destinations(called);
         let (services, rules) = futures::join!(
-            cluster.visible_virtual_services(&namespaces),
-            cluster.visible_destination_rules(&namespaces)
+            cluster.visible_virtual_services(&namespaces, &relevance),
+            cluster.visible_destination_rules(&namespaces, &relevance)
         );
         let mut found = Self {
             other_routes: Vec::new(),
@@ -201,7 +206,10 @@ impl ClusterSnapshot {
         let mut grants = self.grants(vs.namespace(), permissions);
         grants.extend(self.grants(of_canary.unwrap_or_default(), of_pods));
         let version = |role, destination: &Destination| {
-            let (service, pods) = hosts.get(&destination.host).cloned().unwrap_or_default();
+            let found = hosts.get(&destination.host);
+            let (service, pods) = found.map_or((None, None), |(service, pods)| {
+                (service.clone(), pods.as_deref())
+            });
             self.version(role, destination, service, pods)
         };
         let stable = version(Role::Stable, &selection.stable);
@@ -284,7 +292,7 @@ impl ClusterSnapshot {
         role: Role,
         destination: &Destination,
         service: Option<Service>,
-        pods: Option<Vec<Pod>>,
+        pods: Option<&[Pod]>,
     ) -> Version {
         let subsets = self.subsets();
         let named = destination.subset.as_ref();
@@ -299,9 +307,9 @@ impl ClusterSnapshot {
             // A subset that a route names and no rule defines has no pods.
             _ if named.is_some() && subset.is_none() => Some(Vec::new()),
             (None, Some(_)) => Some(Vec::new()),
-            (Some(labels), Some(mut pods)) => {
-                pods.retain(|pod| carries(pod, &labels));
-                Some(pods)
+            (Some(labels), Some(pods)) => {
+                let pods = pods.iter().filter(|pod| carries(pod, &labels));
+                Some(pods.cloned().collect())
             }
         };
         Version {

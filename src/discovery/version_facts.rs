@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::snapshot::subsets_meant;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::istio::Subset;
+use crate::istio::{Relevance, Subset};
 use crate::metrics::Targets;
 use crate::preflight::version_selector;
 use crate::rollout::Rollout;
@@ -76,7 +76,12 @@ async fn subsets(context: &Context<'_>, rollout: &Rollout) -> Result<Vec<Subset>
             namespaces.insert(namespace.to_owned());
         }
     }
-    let mut around = context.cluster.visible_destination_rules(&namespaces).await;
+    let hosts = [&rollout.stable, &rollout.canary].map(|version| version.host.clone());
+    let relevance = Relevance::default().with_destinations(hosts);
+    let around = context
+        .cluster
+        .visible_destination_rules(&namespaces, &relevance);
+    let mut around = around.await;
     match around.failed.pop() {
         Some((_, error)) => Err(error.into()),
         None => Ok(subsets_meant(&around.found, &context.namespace)),

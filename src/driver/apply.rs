@@ -104,7 +104,7 @@ impl Retry {
             | ErrorKind::Precondition => true,
             ErrorKind::Missing => doubted < self.doubt,
             ErrorKind::Unserved | ErrorKind::Forbidden => self.refusals || doubted < self.doubt,
-            ErrorKind::Exists | ErrorKind::Refused => self.refusals,
+            ErrorKind::Exists | ErrorKind::Expired | ErrorKind::Refused => self.refusals,
         }
     }
 }

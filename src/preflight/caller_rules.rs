@@ -33,15 +33,18 @@ fn of_host(facts: &Facts, host: &Host, versions: &[&Version]) -> Vec<Finding> {
         .rules
         .iter()
         .map(|rule| name_of(rule).0)
-        .filter(|namespace| *namespace != service && is_seen_in(&facts.vs, namespace))
+        .filter(|namespace| *namespace != service)
+        .collect();
+    // Each namespace is looked at once, however many rules it has.
+    let with_own = with_own
+        .into_iter()
+        .filter(|namespace| is_seen_in(&facts.vs, namespace))
         .filter(|namespace| {
             let found = in_force(&facts.rules, host, namespace);
             found.iter().any(|rule| name_of(rule).0 == *namespace)
                 && (*namespace != ROOT || found.iter().all(|rule| is_private(rule)))
-        })
-        .collect();
+        });
     let mut findings: Vec<_> = with_own
-        .into_iter()
         .filter_map(|client| of_client(facts, host, client, &named))
         .collect();
     findings.extend(of_others(facts, host, service, &named));

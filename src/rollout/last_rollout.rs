@@ -13,6 +13,12 @@ use crate::istio::{Destination, RouteGroup, Split, VirtualService, route_groups}
 /// The annotation that says how the last rollout ended.
 pub const LAST: &str = "kubectl-canary.dev/last";
 
+/// Whether an object, in JSON, may have a rollout or the record of one: what does not even mention us has
+/// none, and need not be read.
+pub(crate) fn is_marked_in(json: &str) -> bool {
+    json.contains("kubectl-canary.dev")
+}
+
 /// The end of a rollout, short, so that a GitOps diff stays small.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

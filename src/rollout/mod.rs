@@ -39,6 +39,7 @@ pub use foreign_change::{Drift, ForeignChange};
 pub(crate) use group::Group;
 pub use intent::Intent;
 pub(crate) use intent::WriteError;
+pub(crate) use last_rollout::is_marked_in;
 pub use last_rollout::{LAST, LastRollout};
 pub use machine::Machine;
 pub use metrics_outage::Unusable;

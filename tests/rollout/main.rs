@@ -21,6 +21,7 @@ mod regression;
 mod route_kinds;
 mod signals;
 mod silence;
+mod size;
 mod sources;
 mod status;
 mod steps;

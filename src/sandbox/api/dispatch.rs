@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::access::AccessAttempt;
 use super::discovery::{self, Discovery};
 use super::kinds::{ResourceKind, shown};
+use super::list_page::ListPage;
 use super::patch::ObjectPatch;
 use super::route::{ApiRoute, QueryParams, ResourcePath};
 use super::selector::ObjectSelector;
@@ -279,11 +280,19 @@ fn list(
 ) -> Result<Reply, ApiStatus> {
     let selector = selector(target.kind, request)?;
     let found = state.store.list(target.kind, target.namespace, &selector);
-    if wants_table(request) {
-        let table = table::of(target.kind, found, state.store.revision(), state.at);
-        return Ok(Reply::Json(200, table));
+    let page = ListPage::of(found, request.query, &state.store.history)?;
+    let mut list = if wants_table(request) {
+        let objects = page.objects.into_iter();
+        table::of(target.kind, objects, page.revision, state.at)
+    } else {
+        list_of(state, target, page.objects.into_iter())
+    };
+    list["metadata"] = json!({"resourceVersion": page.revision.to_string()});
+    if let Some(token) = page.token {
+        list["metadata"]["continue"] = json!(token);
+        list["metadata"]["remainingItemCount"] = json!(page.remaining);
     }
-    Ok(Reply::Json(200, list_of(state, target, found)))
+    Ok(Reply::Json(200, list))
 }
 
 fn list_of<'a>(

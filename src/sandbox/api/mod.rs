@@ -5,6 +5,7 @@ mod change_log;
 mod discovery;
 mod dispatch;
 pub(crate) mod kinds;
+mod list_page;
 mod ownership;
 mod patch;
 pub(crate) mod route;

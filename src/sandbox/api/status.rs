@@ -61,6 +61,16 @@ impl ApiStatus {
         Self::status(401, "Unauthorized", "Unauthorized", None)
     }
 
+    /// A list that was begun too long ago to go on with.
+    pub(crate) fn list_expired() -> Self {
+        Self::status(
+            410,
+            "Expired",
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
+            None,
+        )
+    }
+
     /// A path that no group, version or resource of this server has.
     pub(crate) fn no_such_path() -> Self {
         Self {
