@@ -5,8 +5,10 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::error::CommandError;
 use crate::istio::VirtualService;
-use crate::metrics::{HttpSource, MetricSource, MetricsError, PrometheusAddress, ServiceProxy};
-use crate::rollout::{Event, EventKind, Observer};
+use crate::metrics::{
+    AccessError, HttpSource, MetricSource, PrometheusAccess, PrometheusAddress, ServiceProxy,
+};
+use crate::rollout::{Event, EventKind, Observer, Rollout};
 use crate::signals::{LAST_ANSWER, Signal, Signals};
 
 /// The world outside, as it is handed to a command.
@@ -15,6 +17,8 @@ pub struct Context<'a> {
     pub cluster: Cluster,
     /// The namespace in force.
     pub namespace: String,
+    /// How to log in at Prometheus, and where it is if that was said here.
+    pub prometheus: PrometheusAccess,
     /// The time.
     pub clock: Clock,
     /// Who acts.
@@ -95,15 +99,36 @@ impl Context<'_> {
         let parsed: PrometheusAddress = address
             .parse()
             .map_err(|error| CommandError::Usage(format!("--prometheus: {error}")))?;
-        let refused = |error: MetricsError| CommandError::Usage(error.to_string());
+        let refused = |error: AccessError| CommandError::Usage(error.to_string());
+        let access = self.prometheus.clone();
         Ok(match &parsed {
             PrometheusAddress::Url(endpoint) => {
-                Box::new(HttpSource::new(endpoint).map_err(refused)?)
+                Box::new(HttpSource::new(endpoint, access).map_err(refused)?)
             }
             PrometheusAddress::Service(service) => {
-                Box::new(ServiceProxy::new(self.cluster.client().clone(), service))
+                let client = self.cluster.client().clone();
+                Box::new(ServiceProxy::new(client, service, access).map_err(refused)?)
             }
         })
+    }
+
+    /// The metrics of a rollout under way: at the address that was given here, else at the one on the object.
+    ///
+    /// Whoever may write the object chooses that address, so no secret of this process goes there.
+    ///
+    /// # Errors
+    /// If the address cannot be used, or a login was given without one.
+    pub fn metrics_of(&self, rollout: &Rollout) -> Result<Box<dyn MetricSource>, CommandError> {
+        if let Some(address) = self.prometheus.address() {
+            return self.metrics(address);
+        }
+        let stored = &rollout.plan.prometheus;
+        match self.prometheus.secret_setting() {
+            Some(setting) if stored.contains("://") => Err(CommandError::Usage(format!(
+                "{setting} is not sent to an address that stands on the object only (try: --prometheus URL beside it)"
+            ))),
+            _ => self.metrics(stored),
+        }
     }
 }
 

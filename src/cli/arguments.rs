@@ -244,6 +244,21 @@ mod tests {
     }
 
     #[test]
+    fn every_command_of_the_docs_on_metrics_is_one() {
+        let docs = include_str!("../../docs/metrics.md");
+        let lines = docs
+            .lines()
+            .filter(|line| line.starts_with("kubectl canary "));
+        let lines: Vec<_> = lines.collect();
+        assert!(lines.len() > 6);
+        for line in lines {
+            let words = shlex::split(line).unwrap();
+            let parsed = Cli::try_parse_from(words.into_iter().skip(1));
+            parsed.unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
     fn demo_is_offered_only_where_it_was_built_in() {
         let help = Cli::command().render_help().to_string();
         assert_eq!(help.contains("demo"), cfg!(feature = "demo"), "{help}");

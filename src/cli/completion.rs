@@ -129,10 +129,10 @@ fn names(words: &[String]) -> Option<Vec<String>> {
         ..Connection::default()
     };
     let list = async {
-        let (client, namespace) = connect(&connection, "completion").await.ok()?;
-        let found = Cluster::new(client, PATIENCE)
+        let connected = connect(&connection, "completion").await.ok()?;
+        let found = Cluster::new(connected.client, PATIENCE)
             .virtual_services(
-                Some(&namespace),
+                Some(&connected.namespace),
                 |_| true,
                 |vs: VirtualService| vs.name().to_owned(),
             )

@@ -9,12 +9,13 @@ use super::arguments::{Cli, Command, DryRunnable, KeepRecord, Output};
 use super::completion;
 use super::exit::Exit;
 use super::printer::{CommandKind, Printer};
+use super::prometheus_access::prometheus_access;
 use super::publisher::Publisher;
 use super::screen::{PATIENCE, Screen, patience, progress};
 use super::watch_output::WatchOutput;
 use crate::actor::Actor;
 use crate::clock::Clock;
-use crate::cluster::{Cluster, Connection, ConnectionError, DryRun, connect};
+use crate::cluster::{Cluster, Connected, Connection, ConnectionError, DryRun, connect};
 use crate::commands::{self, Aborted, Carried, Detached, PlanArgs, Simulate, StatusAnswer};
 use crate::context::{Context, object_name};
 use crate::driver::Finish;
@@ -182,7 +183,7 @@ async fn with_cluster(
     printer: &mut Printer,
 ) -> Result<Exit, CommandError> {
     let run = run_of(&command).unwrap_or_else(|| Uuid::now_v7().simple().to_string());
-    let command = in_namespace(command, connection.namespace.as_deref());
+    let mut command = in_namespace(command, connection.namespace.as_deref());
     let dry_run = dry_run_of(&command);
     let acting = acts(&command) && dry_run == DryRun::None;
     let directory = match output.keep_record {
@@ -198,10 +199,15 @@ async fn with_cluster(
     if let (DryRun::None, Some(path)) = (dry_run, &output.events) {
         screen.record(path)?;
     }
-    let (client, namespace) = match connect(connection, &run).await {
+    let Connected {
+        client,
+        namespace,
+        token,
+    } = match connect(connection, &run).await {
         Ok(connected) => connected,
         Err(error) => return Err(unconnected(&command, connection, error)),
     };
+    let prometheus = prometheus_access(&mut command, token)?;
     let cluster = Cluster::new(client.clone(), connection.deadline()).with_dry_run(dry_run);
     if acting {
         screen.publish(Publisher::start(&cluster, client, output.notify.clone()));
@@ -220,6 +226,7 @@ async fn with_cluster(
     let mut context = Context {
         cluster,
         namespace,
+        prometheus,
         clock: Clock::System,
         actor,
         run,

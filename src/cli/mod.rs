@@ -6,6 +6,7 @@ mod dispatch;
 mod exit;
 mod manifest;
 mod printer;
+mod prometheus_access;
 mod publisher;
 mod screen;
 mod watch_output;

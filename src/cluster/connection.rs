@@ -20,6 +20,7 @@ use super::exec_plugin;
 use super::kubeconfig::{self, client_problem, problem};
 use super::session::{Login, session};
 use crate::foreign_text::{foreign_text, keep_secret, root_cause};
+use crate::metrics::TokenSource;
 use crate::plan::HumanDuration;
 
 /// How long reading kubeconfig, certificates and tokens may take.
@@ -276,15 +277,22 @@ impl Connection {
     }
 }
 
+/// A client, and what came with it.
+pub struct Connected {
+    /// The client.
+    pub client: Client,
+    /// The namespace in force.
+    pub namespace: String,
+    /// The bearer token that it logs in with.
+    pub token: Arc<dyn TokenSource>,
+}
+
 /// Makes a client that never retries by itself, says who it is, and asks for its credentials again when the
 /// server does not take them.
 ///
 /// # Errors
 /// Names the flag, file or plugin that cannot be used.
-pub async fn connect(
-    connection: &Connection,
-    run: &str,
-) -> Result<(Client, String), ConnectionError> {
+pub async fn connect(connection: &Connection, run: &str) -> Result<Connected, ConnectionError> {
     let flags = connection.clone();
     let (mut config, context) = off_thread(move || flags.configure()).await?;
     config.headers.push((USER_AGENT, user_agent(run)));
@@ -306,7 +314,12 @@ pub async fn connect(
         .boxed()
     };
     let patience = connection.deadline() / 2;
-    Ok((session(login, patience, Arc::new(log_in)), namespace))
+    let (client, token) = session(login, patience, Arc::new(log_in));
+    Ok(Connected {
+        client,
+        namespace,
+        token: Arc::new(token),
+    })
 }
 
 /// The credentials as they are now, for the cluster of `config`.

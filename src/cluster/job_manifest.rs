@@ -13,6 +13,12 @@ const PLAN: &str = "kubectl-canary.dev/plan";
 /// Where the plan file lies in the container.
 const FOLDER: &str = "/etc/kubectl-canary";
 
+/// Where the Secret of the login at Prometheus lies in the container.
+const ACCESS_FOLDER: &str = "/etc/kubectl-canary-prometheus";
+
+/// The file in it that the driver reads.
+pub const CONFIG: &str = "/etc/kubectl-canary-prometheus/config.yaml";
+
 /// How often a driver that died without a verdict is replaced.
 const REPLACEMENTS: u32 = 6;
 
@@ -41,6 +47,10 @@ pub struct JobPlan<'a> {
     pub service_account: &'a str,
     /// The plan.
     pub plan: &'a PlanFile,
+    /// The flags of the login at Prometheus.
+    pub access: &'a [String],
+    /// The Secret in which that login is.
+    pub secret: Option<&'a str>,
     /// Until when the rollout may begin.
     pub begin_by: Timestamp,
 }
@@ -74,6 +84,36 @@ impl JobPlan<'_> {
         // A sidecar would outlive the driver, and the Job never end.
         of_pods["sidecar.istio.io/inject"] = "false".into();
         let file = format!("{FOLDER}/plan.json");
+        let begin_by = self.begin_by.to_string();
+        let args = [
+            "start",
+            self.name,
+            "--namespace",
+            self.namespace,
+            "--filename",
+            &file,
+            "--run-id",
+            self.run,
+            "--begin-by",
+            &begin_by,
+        ];
+        let args: Vec<_> = args
+            .into_iter()
+            .chain(self.access.iter().map(String::as_str))
+            .collect();
+        let mut mounts = vec![json!({"name": "plan", "mountPath": FOLDER, "readOnly": true})];
+        let mut volumes = vec![json!({
+            "name": "plan",
+            "downwardAPI": {"items": [{
+                "path": "plan.json",
+                "fieldRef": {"fieldPath": format!("metadata.annotations['{PLAN}']")},
+            }]},
+        })];
+        if let Some(secret) = self.secret {
+            mounts
+                .push(json!({"name": "prometheus", "mountPath": ACCESS_FOLDER, "readOnly": true}));
+            volumes.push(json!({"name": "prometheus", "secret": {"secretName": secret}}));
+        }
         Ok(json!({
             "apiVersion": "batch/v1",
             "kind": "Job",
@@ -115,13 +155,7 @@ impl JobPlan<'_> {
                             "name": "canary",
                             "image": self.image,
                             "command": ["kubectl-canary"],
-                            "args": [
-                                "start", self.name,
-                                "--namespace", self.namespace,
-                                "--filename", file,
-                                "--run-id", self.run,
-                                "--begin-by", self.begin_by.to_string(),
-                            ],
+                            "args": args,
                             "env": [{"name": "USER", "value": "job"}],
                             "terminationMessagePolicy": "FallbackToLogsOnError",
                             "resources": {
@@ -133,19 +167,9 @@ impl JobPlan<'_> {
                                 "readOnlyRootFilesystem": true,
                                 "capabilities": {"drop": ["ALL"]},
                             },
-                            "volumeMounts": [
-                                {"name": "plan", "mountPath": FOLDER, "readOnly": true},
-                            ],
+                            "volumeMounts": mounts,
                         }],
-                        "volumes": [{
-                            "name": "plan",
-                            "downwardAPI": {"items": [{
-                                "path": "plan.json",
-                                "fieldRef": {
-                                    "fieldPath": format!("metadata.annotations['{PLAN}']"),
-                                },
-                            }]},
-                        }],
+                        "volumes": volumes,
                     },
                 },
             },
@@ -174,6 +198,8 @@ mod tests {
             image: "canary:1",
             service_account: "rollouts",
             plan: &plan,
+            access: &["--prometheus-config".to_owned(), CONFIG.to_owned()],
+            secret: Some("prometheus-login"),
             begin_by: "2026-01-01T12:00:00Z".parse().unwrap(),
         };
         job.object().unwrap()
@@ -203,6 +229,25 @@ mod tests {
         );
         let args = pod["spec"]["containers"][0]["args"].as_array().unwrap();
         assert!(args.contains(&mounted.into()), "{args:?}");
+    }
+
+    #[test]
+    fn the_login_at_prometheus_is_mounted_where_its_flag_says() {
+        let job = job_of("reviews");
+        let pod = &job["spec"]["template"]["spec"];
+        let args = pod["containers"][0]["args"].as_array().unwrap();
+        let flag = args.iter().position(|arg| arg == "--prometheus-config");
+        let file = args[flag.unwrap() + 1].as_str().unwrap();
+        let mount = &pod["containers"][0]["volumeMounts"][1];
+        assert!(
+            file.starts_with(mount["mountPath"].as_str().unwrap()),
+            "{file}"
+        );
+        let volume = &pod["volumes"][1];
+        assert_eq!(volume["name"], mount["name"]);
+        assert_eq!(volume["secret"]["secretName"], "prometheus-login");
+        // Nothing of it is in the way of the plan's own folder.
+        assert_ne!(mount["mountPath"], FOLDER);
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod workloads;
 
 pub(crate) use access::Permission;
 pub(crate) use call::{CallError, ErrorKind};
-pub(crate) use connection::{Connection, ConnectionError, connect};
+pub(crate) use connection::{Connected, Connection, ConnectionError, connect};
 pub use dry_run::DryRun;
 pub(crate) use job_manifest::JobPlan;
 pub(crate) use jobs::JobStanding;

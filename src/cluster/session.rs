@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use tower::BoxError;
 
 use super::call::{LoginError, spoken};
+use crate::metrics::{AccessError, TokenSource};
 
 /// How long after one login the next begins at the earliest.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -52,8 +53,11 @@ struct State {
     renewal: Option<Renewal>,
 }
 
-/// A client that begins with `login`.
-pub(super) fn session(login: Login, patience: Duration, log_in: LogIn) -> Client {
+/// The bearer token of the login in force, for other servers of the cluster that know it.
+pub(super) struct ClusterToken(Arc<Session>);
+
+/// A client that begins with `login`, and the token that it logs in with.
+pub(super) fn session(login: Login, patience: Duration, log_in: LogIn) -> (Client, ClusterToken) {
     let namespace = login.client.default_namespace().to_owned();
     let session = Arc::new(Session {
         log_in,
@@ -65,8 +69,33 @@ pub(super) fn session(login: Login, patience: Duration, log_in: LogIn) -> Client
             renewal: None,
         }),
     });
+    let token = ClusterToken(Arc::clone(&session));
     let service = tower::service_fn(move |request| send(Arc::clone(&session), request));
-    Client::new(service, namespace)
+    (Client::new(service, namespace), token)
+}
+
+impl TokenSource for ClusterToken {
+    fn token<'a>(
+        &'a self,
+        rejected: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<String, AccessError>> {
+        let none = |why: String| AccessError {
+            what: format!("--prometheus-login cluster: {why}"),
+            fix: "--prometheus-token-file or --prometheus-token-command".into(),
+        };
+        async move {
+            let session = &self.0;
+            let (_, number) = session.current();
+            let token = session.token();
+            if rejected.is_some() && rejected == token.as_deref() {
+                let renewed = session.renewed(number).await;
+                renewed.map_err(|error| none(error.to_string()))?;
+            }
+            let absent = "the kubeconfig's user has no bearer token";
+            session.token().ok_or_else(|| none(absent.into()))
+        }
+        .boxed()
+    }
 }
 
 async fn send(session: Arc<Session>, request: Request<Body>) -> Result<Response<Body>, BoxError> {
@@ -114,6 +143,12 @@ impl Session {
             state.renewal = Some(self.renewal());
         }
         (state.login.client.clone(), state.number)
+    }
+
+    /// The token in force, if it is one that is logged in with.
+    fn token(&self) -> Option<String> {
+        let token = self.state().login.credentials["token"].as_str()?.to_owned();
+        (!token.is_empty()).then_some(token)
     }
 
     /// A client with other credentials than those of login `number`; `None` if there are none.
@@ -208,12 +243,16 @@ mod tests {
             });
             Login {
                 client: Client::new(service, "shop"),
-                credentials: json!(token),
+                credentials: json!({"token": token.to_string()}),
                 lasts: None,
             }
         }
 
         fn session(&self) -> Client {
+            self.session_and_token().0
+        }
+
+        fn session_and_token(&self) -> (Client, ClusterToken) {
             let scene = self.clone();
             let log_in: LogIn = Arc::new(move || {
                 let scene = scene.clone();
@@ -291,6 +330,23 @@ mod tests {
         );
         tokio::time::sleep(Duration::from_secs(17)).await;
         assert_eq!(ask(&client, "/a").await.unwrap().0, 200);
+        assert_eq!(scene.logins(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_server_that_refuses_the_token_gets_the_next_one() {
+        let scene = Scene::accepting("1");
+        let (client, tokens) = scene.session_and_token();
+        assert_eq!(tokens.token(None).await.unwrap(), "0");
+        pause().await;
+        // A query that was refused with an older token than the one in force needs no login.
+        assert_eq!(tokens.token(Some("older")).await.unwrap(), "0");
+        assert_eq!(scene.logins(), 0);
+        assert_eq!(tokens.token(Some("0")).await.unwrap(), "1");
+        assert_eq!(ask(&client, "/a").await.unwrap().0, 200);
+        assert_eq!(scene.logins(), 1);
+        // At once there is no other.
+        assert_eq!(tokens.token(Some("1")).await.unwrap(), "1");
         assert_eq!(scene.logins(), 1);
     }
 

@@ -95,7 +95,7 @@ pub async fn analyze(context: &Context<'_>, args: &Analyze) -> Result<AnalysisVi
 
 /// A rollout is judged by its own plan; flags that say otherwise would be ignored.
 ///
-/// The address of Prometheus may come from the environment, and is nobody's wish then.
+/// The address of Prometheus is where it can be reached from here, and no matter of the plan.
 fn check_flags(flags: &Options) -> Result<(), CommandError> {
     let flags = Options {
         prometheus: None,
@@ -154,8 +154,7 @@ impl Case {
         let first = rollout.history.first();
         let from = first.map_or(past.until, |segment| segment.since);
         let mut versions = VersionFacts::read(context, &rollout).await?;
-        let (plan, targets) = (&rollout.plan, &versions.targets);
-        versions.history = past_of(context, plan, targets, past).await?;
+        versions.history = past_of(context, &rollout, &versions.targets, past).await?;
         Ok(Self {
             rollout,
             versions,
@@ -257,13 +256,15 @@ impl Case {
         if let Some(error) = &self.no_history {
             return Err(error.clone().into());
         }
-        let (plan, history, to) = (&self.rollout.plan, &self.versions.history, self.period.to);
-        let metrics = context
-            .metrics(&plan.prometheus)
-            .map_err(|error| Unusable::NoAnswer {
-                error: "client".into(),
-                message: error.to_string(),
-            })?;
+        let (history, to) = (&self.versions.history, self.period.to);
+        let metrics = match self.under_way {
+            true => context.metrics_of(&self.rollout),
+            false => context.metrics(&self.rollout.plan.prometheus),
+        };
+        let metrics = metrics.map_err(|error| Unusable::NoAnswer {
+            error: "client".into(),
+            message: error.to_string(),
+        })?;
         let mut collector = collector(&self.rollout, &self.versions);
         let answers = collector.ask(metrics.as_ref(), to, DEADLINE).await;
         let answers = answers?;

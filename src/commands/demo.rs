@@ -17,6 +17,7 @@ use crate::cluster::{Cluster, Connection, connect};
 use crate::context::Context;
 use crate::driver::Finish;
 use crate::error::CommandError;
+use crate::metrics::PrometheusAccess;
 use crate::plan::Options;
 use crate::rollout::{Observer, Outcome};
 use crate::sandbox::{Deployment, Served, World, fixtures};
@@ -180,10 +181,11 @@ struct DemoWorld<'a> {
 impl DemoWorld<'_> {
     async fn play(&mut self, canary: &str) -> Result<Finish, CommandError> {
         let run = Uuid::now_v7().simple().to_string();
-        let (client, namespace) = connect(&self.connection, &run).await?;
+        let connected = connect(&self.connection, &run).await?;
         let mut context = Context {
-            cluster: Cluster::new(client, self.connection.deadline()),
-            namespace,
+            cluster: Cluster::new(connected.client, self.connection.deadline()),
+            namespace: connected.namespace,
+            prometheus: PrometheusAccess::default(),
             clock: Clock::System,
             actor: "you@demo".into(),
             run,

@@ -8,6 +8,7 @@ use super::resume::replace;
 use super::rollout_args::RolloutArgs;
 use super::start::{Start, already_promoted, start};
 use super::status::marked_object;
+use crate::cluster::job_manifest::CONFIG;
 use crate::cluster::{JobPlan, JobStanding, ObjectEvent, Watch};
 use crate::context::Context;
 use crate::discovery::{ReadyRollout, RolloutRequest, prepare};
@@ -65,6 +66,9 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
     };
     let account = args.detach.service_account.as_deref();
     let account = account.unwrap_or("kubectl-canary");
+    let secret = args.detach.prometheus_secret.as_deref();
+    let access = context.prometheus.job_arguments(secret.map(|_| CONFIG));
+    let access = access.map_err(|error| CommandError::Usage(error.to_string()))?;
     context.namespace.clone_from(&namespace);
     let prepared = context.unless_interrupted(async |context| {
         let prepared = prepare(context, rollout.resolve(context)?).await?;
@@ -104,6 +108,8 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
         image: args.detach.image.as_deref().unwrap_or_default(),
         service_account: account,
         plan: &PlanFile::of(&name, &namespace, options),
+        access: &access,
+        secret,
         begin_by,
     };
     let (job, object) = (job.job_name(), job.object());
@@ -216,8 +222,11 @@ pub async fn carry_on(
     begin_by: Timestamp,
 ) -> Result<Carried, CommandError> {
     let RolloutRequest {
-        name, namespace, ..
+        name,
+        namespace,
+        options,
     } = args.rollout.resolve(context)?;
+    context.prometheus.set_address(options.prometheus);
     args.name_run(context);
     let run = context.run.clone();
     let vs = marked_object(context, &namespace, &name).await?;

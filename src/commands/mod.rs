@@ -11,6 +11,7 @@ mod history;
 mod list;
 mod pause;
 mod plan;
+mod prometheus_args;
 mod promote;
 mod rbac;
 mod resume;
@@ -33,6 +34,7 @@ pub(crate) use history::{HistoryArgs, ReportArgs, history, report, report_of_eve
 pub use list::{List, list};
 pub use pause::{Pause, pause};
 pub use plan::{PlanArgs, plan};
+pub use prometheus_args::PrometheusArgs;
 pub use promote::{Promote, promote};
 pub(crate) use rbac::{Rbac, rbac};
 pub use resume::{Resume, resume};

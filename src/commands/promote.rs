@@ -3,6 +3,7 @@
 use clap::Args;
 use jiff::Timestamp;
 
+use super::prometheus_args::PrometheusArgs;
 use crate::context::Context;
 use crate::discovery::{is_tripped, is_unchanged, on_delegate, under_way};
 use crate::driver::{Changed, Finish, change, take_over};
@@ -25,6 +26,9 @@ pub struct Promote {
     /// regression is rolled back.
     #[arg(long, conflicts_with = "full")]
     pub wait: bool,
+    /// Where Prometheus is, and how to log in there.
+    #[command(flatten)]
+    pub prometheus: PrometheusArgs,
 }
 
 /// Moves a rollout on: one guarded PATCH, with or without a driver alive.

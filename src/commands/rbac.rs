@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::error::CommandError;
-use crate::metrics::{DEFAULT_ADDRESS, PrometheusAddress};
+use crate::metrics::{DEFAULT_ADDRESS, PrometheusAddress, take_user};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -105,8 +105,10 @@ impl FromStr for RoleSubject {
 /// # Errors
 /// If the address of Prometheus cannot be used.
 pub fn rbac(args: &Rbac, namespace: &str) -> Result<Value, CommandError> {
-    let address: PrometheusAddress = args
-        .prometheus
+    let mut address = Some(args.prometheus.clone());
+    let _ = take_user(&mut address);
+    let address: PrometheusAddress = address
+        .unwrap_or_default()
         .parse()
         .map_err(|error| CommandError::Usage(format!("--prometheus: {error}")))?;
     let mut items = Vec::new();

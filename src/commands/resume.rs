@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::drive::Drive;
+use super::prometheus_args::PrometheusArgs;
 use crate::cluster::LeaseError;
 use crate::context::Context;
 use crate::discovery::{on_delegate, under_way};
@@ -22,6 +23,9 @@ pub struct Resume {
     /// When to exit.
     #[command(flatten)]
     pub drive: Drive,
+    /// Where Prometheus is, and how to log in there.
+    #[command(flatten)]
+    pub prometheus: PrometheusArgs,
 }
 
 /// Goes on with a rollout: beside its driver if one lives, else in its place.

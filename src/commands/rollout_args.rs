@@ -8,6 +8,7 @@ use crate::context::{Context, object_name};
 use crate::discovery::RolloutRequest;
 use crate::error::CommandError;
 use crate::foreign_text::root_cause;
+use crate::metrics::PrometheusFlags;
 use crate::plan::{Options, PlanFile, PlanFileError, shell_word};
 
 /// What `start` and `plan` take.
@@ -22,6 +23,9 @@ pub struct RolloutArgs {
     /// The options.
     #[command(flatten)]
     pub options: Options,
+    /// How to log in at Prometheus.
+    #[command(flatten)]
+    pub access: PrometheusFlags,
     /// The namespace given by flag, which wins over the plan file's.
     #[arg(skip)]
     pub namespace: Option<String>,

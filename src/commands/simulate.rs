@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use super::rollout_args::plan_file;
 use crate::driver::analysis;
 use crate::error::CommandError;
+use crate::metrics::take_user;
 use crate::plan::{Forecast, HumanDuration, Options, Percent, Plan};
 use crate::report::Simulation;
 use crate::simulate::{
@@ -248,6 +249,7 @@ impl SimulatedVersions {
 /// If the plan is invalid, or the page cannot be written.
 pub fn simulate(args: &Simulate, tick: &(dyn Fn() + Sync)) -> Result<Simulation, CommandError> {
     let mut options = args.options.clone();
+    let _ = take_user(&mut options.prometheus);
     if let Some(path) = &args.filename {
         options = options.or(plan_file(path)?.spec);
     }

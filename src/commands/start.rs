@@ -63,6 +63,10 @@ pub struct Detach {
     /// [default: kubectl-canary].
     #[arg(long, value_name = "NAME", requires = "detach")]
     pub service_account: Option<String>,
+    /// Secret with which the Job logs in at Prometheus: its key config.yaml is what --prometheus-config reads,
+    /// and names other keys of it as files.
+    #[arg(long, value_name = "NAME", requires = "detach")]
+    pub prometheus_secret: Option<String>,
     /// How long the Job may take to begin; it does not begin later [default: 2m].
     #[arg(long, value_name = "DURATION", requires = "detach")]
     pub begin_within: Option<HumanDuration>,

@@ -155,14 +155,15 @@ pub async fn before(
 /// The past of a rollout, as far as the metrics still have it.
 pub async fn past_of(
     context: &Context<'_>,
-    plan: &Plan,
+    rollout: &Rollout,
     targets: &Targets,
     past: PastTime,
 ) -> Result<History, CommandError> {
+    let plan = &rollout.plan;
     if plan.judgement.analysis == AnalysisKind::Threshold {
         return Ok(History::unknown());
     }
-    let metrics = context.metrics(&plan.prometheus)?;
+    let metrics = context.metrics_of(rollout)?;
     let before = before(metrics.as_ref(), targets, past, plan).await;
     // Without an answer nothing is known, and the analysis is the more careful for it.
     Ok(before.map_or_else(|_| History::unknown(), |before| before.history))

@@ -84,8 +84,8 @@ async fn read_versions(
     rollout: &Rollout,
 ) -> Result<VersionFacts, CommandError> {
     let mut versions = VersionFacts::read(context, rollout).await?;
-    let (plan, targets) = (&rollout.plan, &versions.targets);
-    versions.history = past_of(context, plan, targets, PastTime::of(rollout)).await?;
+    let past = PastTime::of(rollout);
+    versions.history = past_of(context, rollout, &versions.targets, past).await?;
     Ok(versions)
 }
 

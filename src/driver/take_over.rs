@@ -106,7 +106,7 @@ async fn survey(
     let asked = context.cluster.virtual_service(&context.namespace, name);
     let vs = asked.await?;
     let rollout = under_way(&vs)?;
-    let metrics = context.metrics(&rollout.plan.prometheus)?;
+    let metrics = context.metrics_of(&rollout)?;
     let (versions, guard) = stand_by(context, &vs, &rollout, metrics.as_ref()).await?;
     Ok((metrics, versions, guard))
 }

@@ -122,7 +122,7 @@ pub enum PlanError {
     NoTesters,
     /// Credentials would end up in the object's annotation.
     #[error(
-        "the Prometheus URL holds credentials, and the plan is stored on the VirtualService (try: NAMESPACE/SERVICE:PORT to go through the API server, or a proxy that adds them)"
+        "the Prometheus URL holds credentials, and the plan is stored on the VirtualService (try: --prometheus-config FILE with basic_auth)"
     )]
     SecretInUrl,
 }

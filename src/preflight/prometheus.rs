@@ -55,23 +55,18 @@ fn limited(warning: &MetricsWarning) -> Finding {
 }
 
 fn unavailable(error: &MetricsError) -> Finding {
-    let finding = Finding::refuse(
-        error.what(),
-        "without metrics there is no analysis",
-        "--prometheus URL or NAMESPACE/SERVICE:PORT",
-    );
+    let fix = match error {
+        MetricsError::TimedOut { .. } | MetricsError::Unavailable { .. } => {
+            "--prometheus URL or NAMESPACE/SERVICE:PORT"
+        }
+        error => error.fix(),
+    };
+    let finding = Finding::refuse(error.what(), "without metrics there is no analysis", fix);
     match error {
         MetricsError::Forbidden {
             by: RefusedBy::ApiServer,
             ..
-        } => Finding {
-            fix: Some(
-                "a Role in Prometheus' namespace with get on services/proxy, or --prometheus URL"
-                    .into(),
-            ),
-            ..finding
-        }
-        .with_snippet(role_rule("", "services/proxy", &["get"])),
+        } => finding.with_snippet(role_rule("", "services/proxy", &["get"])),
         _ => finding,
     }
 }

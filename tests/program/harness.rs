@@ -76,6 +76,11 @@ impl Shop {
         flags.split(' ').map(str::to_owned).collect()
     }
 
+    /// The URL of Prometheus.
+    pub fn prometheus(&self) -> String {
+        self.served.prometheus_url()
+    }
+
     /// The URL of the API server.
     pub fn server(&self) -> String {
         format!("http://{}", self.served.addr)

@@ -4,6 +4,8 @@
 #[cfg(unix)]
 mod blocked_output;
 mod credentials;
+mod door;
+mod doors;
 mod dry_run;
 mod formats;
 mod harness;

@@ -335,6 +335,95 @@ fn plantings(echo: SocketAddr) -> Vec<Planted> {
     ]
 }
 
+/// The login at Prometheus, each with a server that repeats all that it is sent, or a setting that is wrong.
+fn of_prometheus(shop: &Shop, echo: SocketAddr) -> Vec<Planted> {
+    let folder = shop.folder().display().to_string();
+    let file = |name: &str, text: &str| {
+        let path = shop.folder().join(name);
+        std::fs::write(&path, text.replace("SECRET", SECRET)).unwrap();
+        path.display().to_string()
+    };
+    let token = file("token", "SECRET\n");
+    let mut planted = Vec::new();
+    for place in ["prometheus/400", "text/401", "text/200"] {
+        let mut plant = |what, flags: &str| {
+            let line = format!("plan reviews --prometheus http://{echo}/{place} {flags}");
+            planted.push(of_line(what, &line));
+        };
+        plant(
+            "token file, echoed",
+            &format!("--prometheus-token-file {token}"),
+        );
+        plant("header, echoed", "--prometheus-header X-Key:SECRET");
+        plant(
+            "token command, echoed",
+            &format!("--prometheus-token-command=cat\t{token}"),
+        );
+        let password = file(
+            "password.yaml",
+            "basic_auth: {username: me, password: SECRET}",
+        );
+        plant(
+            "password, echoed",
+            &format!("--prometheus-config {password}"),
+        );
+        let header = file("header.yaml", "http_headers: {X-Key: {secrets: [SECRET]}}");
+        plant(
+            "secret header, echoed",
+            &format!("--prometheus-config {header}"),
+        );
+        let header = file(
+            "header-file.yaml",
+            "http_headers: {X-Key: {files: [token]}}",
+        );
+        plant(
+            "header of a file, echoed",
+            &format!("--prometheus-config {header}"),
+        );
+        let oauth2 = format!(
+            "oauth2: {{client_id: me, client_secret: SECRET, token_url: 'http://{echo}/{place}'}}"
+        );
+        let oauth2 = file(&format!("oauth2-{}.yaml", place.replace('/', "-")), &oauth2);
+        plant(
+            "client secret, echoed",
+            &format!("--prometheus-config {oauth2}"),
+        );
+        let line = format!("plan reviews --prometheus http://me:SECRET@{echo}/{place}");
+        planted.push(of_line("user in the URL, echoed", &line));
+    }
+    for (name, text) in [
+        ("torn", "basic_auth: {password: SECRET"),
+        ("word", "SECRET"),
+        ("other", "authorization: SECRET"),
+        (
+            "scheme",
+            "authorization: {type: basic, credentials: SECRET}",
+        ),
+        ("proxy", "proxy_url: 'gopher://me:SECRET@proxy'"),
+        ("away", "proxy_url: 'http://me:SECRET@127.0.0.1:1'"),
+        ("key", "tls_config: {cert: SECRET, key: SECRET}"),
+        (
+            "url",
+            "oauth2: {client_id: me, token_url: 'https://me:SECRET@[x'}",
+        ),
+    ] {
+        let config = file(&format!("{name}.yaml"), text);
+        let line = format!("plan reviews --prometheus http://{echo} --prometheus-config {config}");
+        planted.push(of_line("configuration that cannot be used", &line));
+    }
+    for flags in [
+        "--prometheus-header SECRET".to_owned(),
+        "--prometheus-token-command /none/SECRET/login".to_owned(),
+        format!("--prometheus-token-command=cat\t{folder}/none-{SECRET}"),
+        "--prometheus-param SECRET".to_owned(),
+        "--prometheus-login SECRET-token:SECRET@x".to_owned(),
+    ] {
+        let line = format!("plan reviews --prometheus http://{echo} {flags}");
+        planted.push(of_line("flag that cannot be followed", &line));
+    }
+    planted
+}
+
 fn assert_kept(what: &str, where_: &str, text: &str) {
     for secret in [SECRET].iter().chain(&ENCODED) {
         assert!(
@@ -366,8 +455,10 @@ fn kubeconfig(shop: &Shop, planted: &Planted) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_planted_secret_comes_out() {
     let shop = Shop::open().await;
-    let plantings = plantings(echo().await);
-    assert!(plantings.len() > 38);
+    let echo = echo().await;
+    let mut plantings = plantings(echo);
+    plantings.extend(of_prometheus(&shop, echo));
+    assert!(plantings.len() > 80);
     let file = shop.folder().join("planted");
     let events = shop.folder().join("events.jsonl");
     for planted in plantings {

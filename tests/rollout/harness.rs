@@ -249,6 +249,7 @@ impl Shop {
         let mut context = Context {
             cluster: Cluster::new(client, Duration::from_secs(10)),
             namespace: "shop".into(),
+            prometheus: Default::default(),
             clock: self.clock.clone(),
             actor: actor.into(),
             // Not by the time: two runs may begin at the same.

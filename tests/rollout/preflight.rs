@@ -344,6 +344,7 @@ async fn a_clock_that_differs_from_prometheus_is_noticed() {
                 Duration::from_secs(10),
             ),
             namespace: "shop".into(),
+            prometheus: Default::default(),
             clock: Clock::starting_at(now + SignedDuration::from_secs(ahead)),
             actor: "alice@desk".into(),
             run: "run".into(),

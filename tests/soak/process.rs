@@ -145,6 +145,7 @@ async fn perform(
     let mut context = Context {
         cluster: Cluster::new(client, traits.deadline),
         namespace: "shop".into(),
+        prometheus: Default::default(),
         clock,
         actor: actor.into(),
         run: format!("run{number}"),
@@ -167,6 +168,7 @@ async fn perform(
                 name: name(),
                 full,
                 wait,
+                ..Promote::default()
             };
             commands::promote(context, &args).await.map(some)
         }

@@ -57,7 +57,7 @@ pub enum AddressError {
     Url,
     /// A URL with a user or a password.
     #[error(
-        "the URL holds credentials (try: NAMESPACE/SERVICE:PORT to go through the API server, or a proxy that adds them)"
+        "the URL holds credentials, and it would be stored with them (try: --prometheus-config FILE with basic_auth)"
     )]
     Credentials,
     /// A part of the URL that an address has no use for.
@@ -108,6 +108,11 @@ impl Endpoint {
                 format!("{server}/…")
             }
         }
+    }
+
+    /// The URL below which the API is.
+    pub(super) fn url(&self) -> Url {
+        self.0.clone()
     }
 
     fn parse(text: &str) -> Result<Self, AddressError> {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use super::access_error::AccessError;
+use super::gateway::Gateway;
 use crate::foreign_text::foreign_text;
 use crate::plan::HumanDuration;
 
@@ -101,6 +103,13 @@ pub enum MetricsError {
         /// The server that was asked.
         at: String,
     },
+    /// The login cannot be used: a file that cannot be read, or no token.
+    NoAccess {
+        /// The server that was to be asked.
+        at: String,
+        /// What is missing.
+        error: AccessError,
+    },
     /// The client could not be built from what was given.
     Client {
         /// The server that was to be asked.
@@ -151,50 +160,28 @@ impl MetricsError {
             Self::NativeHistogram { at } => {
                 format!("{at} answers with native histograms, which cannot be counted")
             }
+            Self::NoAccess { at, error } => format!("cannot log in at {at}: {}", error.what),
             Self::Client { at, cause } => format!("cannot create a client for {at}: {cause}"),
         }
     }
 
     /// What may help.
-    fn fix(&self) -> &'static str {
+    pub fn fix(&self) -> &str {
         match self {
-            Self::Unreachable { .. } | Self::NotFound { .. } => {
-                "--prometheus URL or NAMESPACE/SERVICE:PORT"
-            }
+            Self::Unreachable { cause, .. } => unreachable_fix(cause),
+            Self::NotFound { .. } => "--prometheus URL or NAMESPACE/SERVICE:PORT",
             Self::TimedOut { .. } | Self::Unavailable { .. } => {
                 "the same command again in a moment"
             }
-            Self::Unauthorized {
-                by: RefusedBy::ApiServer,
-                ..
-            } => "kubectl auth whoami",
-            Self::Forbidden {
-                by: RefusedBy::ApiServer,
-                ..
-            } => "a Role in Prometheus' namespace with get on services/proxy, or --prometheus URL",
-            Self::Unauthorized {
-                by: RefusedBy::Prometheus,
-                ..
-            }
-            | Self::Forbidden {
-                by: RefusedBy::Prometheus,
-                ..
-            } => {
-                "--prometheus NAMESPACE/SERVICE:PORT to go through the API server, or the URL of a proxy that adds credentials"
-            }
-            Self::Unauthorized {
-                by: RefusedBy::PrometheusBehindApiServer,
-                ..
-            }
-            | Self::Forbidden {
-                by: RefusedBy::PrometheusBehindApiServer,
-                ..
-            } => {
-                "--prometheus with the URL of a proxy that adds credentials, since the API server passes none on"
-            }
+            Self::Unauthorized { by, .. } => by.login_fix(),
+            Self::Forbidden { by, .. } => by.permission_fix(),
+            Self::NoAccess { error, .. } => &error.fix,
             Self::BadQuery { .. } => "--prometheus with Prometheus itself, not a proxy before it",
             Self::QueryFailed { .. } => {
                 "the same command again in a moment, or a higher query limit in Prometheus"
+            }
+            Self::NotPrometheus { saw, .. } if saw.contains("HTTPS server") => {
+                "--prometheus with https:// (of a Service: NAMESPACE/https:SERVICE:PORT)"
             }
             Self::NotPrometheus { .. } => "--prometheus with the right port and path prefix",
             Self::Redirected { .. } => "--prometheus with the final address",
@@ -223,6 +210,7 @@ impl MetricsError {
             Self::Redirected { .. } => "redirected",
             Self::TooLarge { .. } => "too-large",
             Self::NativeHistogram { .. } => "native-histogram",
+            Self::NoAccess { .. } => "no-access",
             Self::Client { .. } => "client",
         }
     }
@@ -237,6 +225,8 @@ pub enum RefusedBy {
     Prometheus,
     /// The same, asked through the API server.
     PrometheusBehindApiServer,
+    /// One whose form is known.
+    Gateway(Gateway),
 }
 
 impl RefusedBy {
@@ -244,8 +234,52 @@ impl RefusedBy {
     fn subject(self, at: &str) -> String {
         match self {
             Self::ApiServer => format!("the API server in front of {at}"),
-            Self::Prometheus | Self::PrometheusBehindApiServer => at.to_owned(),
+            Self::Prometheus | Self::PrometheusBehindApiServer | Self::Gateway(_) => at.to_owned(),
         }
+    }
+
+    /// What lets in who is not known.
+    fn login_fix(self) -> &'static str {
+        match self {
+            Self::ApiServer => "kubectl auth whoami",
+            Self::Prometheus => {
+                "--prometheus-token-file FILE, or --prometheus-config FILE for a password or a certificate"
+            }
+            Self::PrometheusBehindApiServer => {
+                "--prometheus URL with --prometheus-token-file or --prometheus-config, since the API server passes no login on"
+            }
+            Self::Gateway(gateway) => gateway.fix(),
+        }
+    }
+
+    /// What lets in who is known and may not.
+    fn permission_fix(self) -> &'static str {
+        match self {
+            Self::ApiServer => {
+                "a Role in Prometheus' namespace with get on services/proxy, or --prometheus URL"
+            }
+            Self::Prometheus | Self::PrometheusBehindApiServer | Self::Gateway(_) => {
+                self.login_fix()
+            }
+        }
+    }
+}
+
+/// What helps against a connection that does not come about; TLS says in its own words what it misses.
+fn unreachable_fix(cause: &str) -> &'static str {
+    let says = |words: &str| cause.contains(words);
+    if says("UnknownIssuer") || says("CaUsedAsEndEntity") {
+        "--prometheus-ca FILE with the authority of its certificate"
+    } else if says("CertificateRequired") || says("HandshakeFailure") {
+        "--prometheus-config FILE with cert_file and key_file under tls_config"
+    } else if says("NotValidForName") || says("not valid for name") {
+        "--prometheus-config FILE with server_name under tls_config, or the host of the certificate"
+    } else if says("invalid peer certificate") || says("BadCertificate") {
+        "--prometheus-config FILE with the certificates that are in force under tls_config"
+    } else if says("corrupt message") {
+        "--prometheus with http:// in place of https://"
+    } else {
+        "--prometheus URL or NAMESPACE/SERVICE:PORT"
     }
 }
 
@@ -310,7 +344,7 @@ mod tests {
                     by: RefusedBy::Prometheus,
                     message: message(),
                 },
-                "https://prom.example.com requires credentials: no (try: --prometheus NAMESPACE/SERVICE:PORT to go through the API server, or the URL of a proxy that adds credentials)",
+                "https://prom.example.com requires credentials: no (try: --prometheus-token-file FILE, or --prometheus-config FILE for a password or a certificate)",
             ),
             (
                 MetricsError::Forbidden {
@@ -318,7 +352,7 @@ mod tests {
                     by: RefusedBy::PrometheusBehindApiServer,
                     message: message(),
                 },
-                "mon/prom:9090 does not allow the query: no (try: --prometheus with the URL of a proxy that adds credentials, since the API server passes none on)",
+                "mon/prom:9090 does not allow the query: no (try: --prometheus URL with --prometheus-token-file or --prometheus-config, since the API server passes no login on)",
             ),
             (
                 MetricsError::Forbidden {

@@ -5,6 +5,7 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::error::{MetricsError, RefusedBy, excerpt, or_web_page};
+use super::gateway::Gateway;
 use super::query_result::{QueryResult, api_error, decode};
 
 /// No reply may be larger, in bytes; the samples of a busy service take a few MiB.
@@ -16,6 +17,8 @@ pub(super) struct HttpReply {
     pub(super) status: StatusCode,
     /// Where it sends the caller, if it does.
     pub(super) location: Option<String>,
+    /// What it wants to be logged in with, if it says so.
+    pub(super) challenge: Option<String>,
     pub(super) body: Vec<u8>,
 }
 
@@ -56,7 +59,7 @@ impl HttpReply {
     /// The answer in it, or what kept it from being one.
     pub(super) fn read(self, asked: &Asked) -> Result<QueryResult, MetricsError> {
         let at = asked.at.clone();
-        if self.status.is_success() {
+        if self.status.is_success() && !self.body.trim_ascii_start().starts_with(b"<") {
             return decode(&self.body, &at);
         }
         if asked.transport == Transport::ApiServer
@@ -64,6 +67,12 @@ impl HttpReply {
             && status.kind == "Status"
         {
             return Err(self.by_api_server(at, excerpt(&status.message)));
+        }
+        if let Some(gateway) = Gateway::of(&self) {
+            return Err(self.by_gateway(at, gateway, asked.transport));
+        }
+        if self.status.is_success() {
+            return decode(&self.body, &at);
         }
         if let Some(api_error) = api_error(&self.body) {
             return Err(api_error.into_error(at));
@@ -85,6 +94,31 @@ impl HttpReply {
                 at,
                 saw: format!("the API server says {status}: {message}"),
             },
+        }
+    }
+
+    /// What a reply of a known form means.
+    fn by_gateway(&self, at: String, gateway: Gateway, transport: Transport) -> MetricsError {
+        let message = match api_error(&self.body) {
+            _ if self.status.is_redirection() => {
+                format!("it redirects to {}", self.redirected_to())
+            }
+            Some(api_error) => api_error.message,
+            None => excerpt(&String::from_utf8_lossy(&self.body)),
+        };
+        let message = match (message.as_str(), gateway) {
+            ("", Gateway::LoginPage | Gateway::OpenShift | Gateway::Cloudflare) => {
+                "a login page".to_owned()
+            }
+            _ => message,
+        };
+        let by = match transport {
+            Transport::ApiServer if gateway.wants_login() => RefusedBy::PrometheusBehindApiServer,
+            Transport::ApiServer | Transport::Direct => RefusedBy::Gateway(gateway),
+        };
+        match gateway.is_forbidden() {
+            true => MetricsError::Forbidden { at, by, message },
+            false => MetricsError::Unauthorized { at, by, message },
         }
     }
 

@@ -4,9 +4,13 @@ use std::fmt;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use http::StatusCode;
+use http::header::{HOST, HeaderName, LOCATION, WWW_AUTHENTICATE};
 use prometheus_http_query::Client;
-use reqwest::redirect::{Attempt, Policy};
+use reqwest::{Response, Url};
 
+use super::access::{Prepared, PrometheusAccess};
+use super::access_error::AccessError;
 use super::address::Endpoint;
 use super::error::MetricsError;
 use super::http_reply::{Asked, HttpReply, LARGEST, Transport};
@@ -14,81 +18,87 @@ use super::query::{MetricSource, Query};
 use super::query_result::QueryResult;
 use crate::foreign_text::root_cause;
 
-/// How this program names itself.
-pub(crate) const USER_AGENT: &str = concat!("kubectl-canary/", env!("CARGO_PKG_VERSION"));
-
 /// Above this length a query is sent as a form: proxies cut request lines off at a few thousand bytes.
 /// Below it GET is better, since read-only proxies let it pass.
 const LONGEST_GET: usize = 2000;
 
-/// Redirects are followed this often, and only within the host.
-const REDIRECTS: usize = 3;
-
 /// Asks Prometheus, or what speaks its API, over HTTP.
 pub struct HttpSource {
-    client: Client,
+    access: PrometheusAccess,
+    url: Url,
     asked: Asked,
 }
 
 impl HttpSource {
-    /// A client for `endpoint`. The process must have installed a TLS provider before.
+    /// A source that asks `endpoint`. The process must have installed a TLS provider before.
     ///
     /// # Errors
-    /// [`MetricsError::Client`] if TLS cannot be set up.
-    pub fn new(endpoint: &Endpoint) -> Result<Self, MetricsError> {
-        Self::build(reqwest::Client::builder(), endpoint)
+    /// If the login cannot be used as it is now.
+    pub fn new(endpoint: &Endpoint, access: PrometheusAccess) -> Result<Self, AccessError> {
+        let url = endpoint.url();
+        access.check(&url)?;
+        Ok(Self {
+            access,
+            url,
+            asked: Asked {
+                at: endpoint.shown(),
+                transport: Transport::Direct,
+            },
+        })
     }
 
-    fn build(builder: reqwest::ClientBuilder, endpoint: &Endpoint) -> Result<Self, MetricsError> {
-        let asked = Asked {
-            at: endpoint.shown(),
-            transport: Transport::Direct,
-        };
-        let unusable = |cause: String| MetricsError::Client {
-            at: asked.at.clone(),
-            cause,
-        };
-        let client = builder
-            .user_agent(USER_AGENT)
-            .referer(false)
-            .redirect(Policy::custom(|attempt| {
-                if is_same_place(&attempt) && attempt.previous().len() <= REDIRECTS {
-                    attempt.follow()
-                } else {
-                    attempt.stop()
-                }
-            }))
-            .build()
-            .map_err(|problem| unusable(root_cause(&problem.without_url())))?;
-        let client = Client::from(client, &endpoint.to_string())
-            .map_err(|_| unusable("the URL cannot be used".to_owned()))?;
-        Ok(Self { client, asked })
-    }
-
+    /// Sends the query, and once more with another token where one was refused.
     async fn reply(&self, query: &Query) -> Result<HttpReply, MetricsError> {
-        let mut request = self
-            .client
+        let prepared = self.access.prepare(&self.url).await;
+        let prepared = prepared.map_err(|error| self.no_access(error))?;
+        let reply = self.send(query, &prepared).await?;
+        if reply.status != StatusCode::UNAUTHORIZED {
+            return Ok(reply);
+        }
+        let renewed = prepared.renewed().await;
+        match renewed.map_err(|error| self.no_access(error))? {
+            Some(renewed) => self.send(query, &renewed).await,
+            None => Ok(reply),
+        }
+    }
+
+    async fn send(&self, query: &Query, prepared: &Prepared) -> Result<HttpReply, MetricsError> {
+        let mut url = self.url.clone();
+        let mut headers = prepared.headers.clone();
+        if let Some(name) = &prepared.server_name {
+            let host = self.url.authority().parse().ok();
+            headers.extend(host.map(|host| (HOST, host)));
+            // The client knows no other way of asking for another certificate than the host's.
+            let _ = url.set_host(Some(name));
+        }
+        let client = Client::from(prepared.client.clone(), url.as_str())
+            .map_err(|_| self.not_sent("the URL cannot be used"))?;
+        let mut request = client
             .query(&query.text)
             // The library's own `at` takes whole seconds only.
-            .query("time", query.time());
-        request = request.query("timeout", query.timeout());
-        let response = if query.text.len() <= LONGEST_GET {
-            request.get_raw().await
-        } else {
-            request.post_raw().await
+            .query("time", query.time())
+            .query("timeout", query.timeout());
+        for &(name, ref value) in self.access.params() {
+            request = request.query(name, value);
+        }
+        for (name, value) in &headers {
+            request = request.header(name.clone(), value.clone());
+        }
+        // Gates for tenants look for their parameters in the URL, so these are not sent as a form.
+        let is_short = query.text.len() <= LONGEST_GET || !self.access.params().is_empty();
+        let sent = match is_short {
+            true => request.get_raw().await,
+            false => request.post_raw().await,
         };
-        let mut response = response.map_err(|problem| self.unreachable(problem))?;
-        let mut body = Vec::new();
+        let mut response = sent.map_err(|problem| self.refused(problem))?;
+        let header = |name| text_of(&response, name);
+        let (location, challenge) = (header(LOCATION), header(WWW_AUTHENTICATE));
         let status = response.status();
-        let location = response
-            .headers()
-            .get(http::header::LOCATION)
-            .and_then(|location| location.to_str().ok())
-            .map(str::to_owned);
+        let mut body = Vec::new();
         while let Some(chunk) = response
             .chunk()
             .await
-            .map_err(|problem| self.broken(problem))?
+            .map_err(|problem| self.unreachable(problem))?
         {
             if body.len() + chunk.len() > LARGEST {
                 return Err(self.asked.too_large());
@@ -98,47 +108,46 @@ impl HttpSource {
         Ok(HttpReply {
             status,
             location,
+            challenge,
             body,
         })
     }
 
-    fn unreachable(&self, problem: prometheus_http_query::Error) -> MetricsError {
-        match problem {
-            prometheus_http_query::Error::Client(problem) => match problem.inner() {
-                // A copy without the URL cannot be made of a borrowed error, so its cause is read
-                // below the level that names the URL.
-                Some(inner) => MetricsError::Unreachable {
-                    at: self.asked.at.clone(),
-                    cause: std::error::Error::source(inner)
-                        .map_or_else(|| "the request could not be sent".to_owned(), root_cause),
-                },
-                None => self.not_sent(),
-            },
-            _ => self.not_sent(),
-        }
+    fn refused(&self, problem: prometheus_http_query::Error) -> MetricsError {
+        let prometheus_http_query::Error::Client(problem) = problem else {
+            return self.not_sent("the request could not be sent");
+        };
+        // A copy without the URL cannot be made of a borrowed error, so its cause is read below the level
+        // that names the URL.
+        let cause = problem.inner().and_then(std::error::Error::source);
+        self.not_sent(&cause.map_or_else(|| "the request could not be sent".into(), root_cause))
     }
 
-    fn not_sent(&self) -> MetricsError {
+    fn not_sent(&self, cause: &str) -> MetricsError {
         MetricsError::Unreachable {
             at: self.asked.at.clone(),
-            cause: "the request could not be sent".to_owned(),
+            cause: cause.to_owned(),
         }
     }
 
-    fn broken(&self, problem: reqwest::Error) -> MetricsError {
+    fn unreachable(&self, problem: reqwest::Error) -> MetricsError {
         MetricsError::Unreachable {
             at: self.asked.at.clone(),
             cause: root_cause(&problem.without_url()),
         }
     }
+
+    fn no_access(&self, error: AccessError) -> MetricsError {
+        MetricsError::NoAccess {
+            at: self.asked.at.clone(),
+            error,
+        }
+    }
 }
 
-/// Whether a redirect stays on the configured host.
-fn is_same_place(attempt: &Attempt<'_>) -> bool {
-    attempt
-        .previous()
-        .first()
-        .is_some_and(|first| first.origin() == attempt.url().origin())
+fn text_of(response: &Response, name: HeaderName) -> Option<String> {
+    let value = response.headers().get(name)?;
+    value.to_str().ok().map(str::to_owned)
 }
 
 impl MetricSource for HttpSource {
@@ -182,6 +191,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::source::address::PrometheusAddress;
+    use crate::metrics::source::http_client::USER_AGENT;
 
     const GOOD: &str = r#"{"status":"success","data":{"resultType":"matrix","result":[
         {"metric":{"a":"b"},"values":[[1700000000.5,"7"]]}]},"warnings":["a store is away"]}"#;
@@ -270,9 +280,7 @@ mod tests {
         let PrometheusAddress::Url(endpoint) = url.parse().unwrap() else {
             panic!("a URL");
         };
-        // The machine's proxy settings are none of the tests' business.
-        let builder = reqwest::Client::builder().no_proxy();
-        HttpSource::build(builder, &endpoint).unwrap()
+        HttpSource::new(&endpoint, PrometheusAccess::default()).unwrap()
     }
 
     #[tokio::test]
@@ -301,14 +309,14 @@ mod tests {
             matches!(ask("execution").await, E::QueryFailed { message, .. } if message.contains("too many samples"))
         );
         assert!(
-            matches!(ask("html").await, E::NotPrometheus { saw, .. } if saw == "a web page or nothing")
+            matches!(ask("html").await, E::Unauthorized { message, .. } if message == "a login page")
         );
         assert!(
-            matches!(ask("login").await, E::Unauthorized { message, .. } if message.is_empty())
+            matches!(ask("login").await, E::Unauthorized { message, .. } if message == "a login page")
         );
         assert!(matches!(ask("token").await, E::Forbidden { .. }));
         assert!(
-            matches!(ask("away").await, E::Redirected { to, .. } if to == "https://login.example.com")
+            matches!(ask("away").await, E::Unauthorized { message, .. } if message == "it redirects to https://login.example.com")
         );
         assert!(matches!(ask("round").await, E::Redirected { .. }));
         assert!(

@@ -1,16 +1,29 @@
 //! Asking Prometheus, directly or through the API server.
 
+mod access;
+mod access_error;
+mod access_flags;
 mod address;
 mod error;
+mod gateway;
+mod http_client;
+mod http_config;
 mod http_reply;
 mod http_source;
+mod oauth2;
 mod query;
 mod query_result;
 mod service_proxy;
+mod token_cache;
+mod token_command;
 
+pub(crate) use access::{PrometheusAccess, take_user};
+pub(crate) use access_error::AccessError;
+pub(crate) use access_flags::PrometheusFlags;
 pub(crate) use address::{DEFAULT_ADDRESS, PrometheusAddress};
 pub(crate) use error::{MetricsError, RefusedBy};
 pub(crate) use http_source::HttpSource;
 pub(crate) use query::{MetricSource, Query};
 pub(crate) use query_result::{Labels, QueryResult, Series};
 pub(crate) use service_proxy::ServiceProxy;
+pub(crate) use token_cache::TokenSource;

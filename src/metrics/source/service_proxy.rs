@@ -9,10 +9,12 @@ use http_body_util::{BodyExt, Limited};
 use kube::client::Body;
 use reqwest::Url;
 
+use super::access::PrometheusAccess;
+use super::access_error::AccessError;
 use super::address::ServiceAddress;
 use super::error::MetricsError;
+use super::http_client::USER_AGENT;
 use super::http_reply::{Asked, HttpReply, LARGEST, Transport};
-use super::http_source::USER_AGENT;
 use super::query::{MetricSource, Query};
 use super::query_result::QueryResult;
 use crate::foreign_text::root_cause;
@@ -20,8 +22,8 @@ use crate::foreign_text::root_cause;
 /// Asks a Service in the cluster over the connection the API server already gives.
 ///
 /// It needs no port and no second set of certificates, and works with every way of logging in to the
-/// cluster. The API server removes the `Authorization` header, so a Prometheus that wants credentials of its
-/// own cannot be reached like this.
+/// cluster. The API server removes the `Authorization` header, so a Prometheus that wants a login of its own
+/// cannot be reached like this; other headers and parameters arrive.
 ///
 /// # RBAC
 ///
@@ -34,25 +36,40 @@ use crate::foreign_text::root_cause;
 #[derive(Clone)]
 pub struct ServiceProxy {
     client: kube::Client,
+    access: PrometheusAccess,
     path: String,
     asked: Asked,
 }
 
 impl ServiceProxy {
     /// A source that asks the Service at `address`.
-    pub fn new(client: kube::Client, address: &ServiceAddress) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// If a setting of the login would have no effect, or cannot be used as it is now.
+    pub fn new(
+        client: kube::Client,
+        address: &ServiceAddress,
+        access: PrometheusAccess,
+    ) -> Result<Self, AccessError> {
+        access.check_proxied()?;
+        Ok(Self {
             client,
+            access,
             path: format!("{}/api/v1/query", address.proxy_path()),
             asked: Asked {
                 at: address.to_string(),
                 transport: Transport::ApiServer,
             },
-        }
+        })
     }
 
     async fn reply(&self, query: &Query) -> Result<HttpReply, MetricsError> {
-        let request = Request::get(self.path_with(query))
+        let headers = self.access.proxied_headers().await;
+        let headers = headers.map_err(|error| MetricsError::NoAccess {
+            at: self.asked.at.clone(),
+            error,
+        })?;
+        let mut request = Request::get(self.path_with(query))
             .header(http::header::USER_AGENT, USER_AGENT)
             .header(http::header::ACCEPT, "application/json")
             .body(Body::empty())
@@ -60,6 +77,7 @@ impl ServiceProxy {
                 at: self.asked.at.clone(),
                 cause: root_cause(&problem),
             })?;
+        request.headers_mut().extend(headers);
         let unreachable = |cause| MetricsError::Unreachable {
             at: format!("the API server in front of {}", self.asked.at),
             cause,
@@ -80,20 +98,23 @@ impl ServiceProxy {
                     unreachable(root_cause(problem.as_ref()))
                 }
             })?;
+        let header = |name| {
+            let value = parts.headers.get(name)?;
+            value.to_str().ok().map(str::to_owned)
+        };
         Ok(HttpReply {
             status: parts.status,
-            location: parts
-                .headers
-                .get(http::header::LOCATION)
-                .and_then(|location| location.to_str().ok())
-                .map(str::to_owned),
+            location: header(http::header::LOCATION),
+            challenge: header(http::header::WWW_AUTHENTICATE),
             body: body.to_bytes().to_vec(),
         })
     }
 
     fn path_with(&self, query: &Query) -> String {
         let mut url = Url::parse("http://api").expect("a constant URL parses");
-        url.query_pairs_mut().extend_pairs(query.parameters());
+        url.query_pairs_mut()
+            .extend_pairs(self.access.params())
+            .extend_pairs(query.parameters());
         format!("{}?{}", self.path, url.query().unwrap_or_default())
     }
 }
@@ -169,7 +190,8 @@ mod tests {
             panic!("a Service");
         };
         let client = kube::Client::new(service, "default");
-        (ServiceProxy::new(client, &address), seen)
+        let access = PrometheusAccess::default();
+        (ServiceProxy::new(client, &address, access).unwrap(), seen)
     }
 
     fn query() -> Query {

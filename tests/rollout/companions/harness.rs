@@ -228,6 +228,7 @@ impl Group {
             name: name.into(),
             full,
             wait: false,
+            ..Promote::default()
         };
         let (_, finish) = self
             .shop

@@ -1,0 +1,633 @@
+//! The login at Prometheus: flags and configuration as one, read again for every query.
+//!
+//! Tokens, passwords and certificates are rotated on disk, so nothing of a file is kept. The client is made
+//! anew only when what TLS needs has changed.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Url};
+
+use super::access_error::AccessError;
+use super::access_flags::{PrometheusFlags, PrometheusLogin};
+use super::http_client::{ClientSettings, TlsMaterial};
+use super::http_config::{Authorization, BasicAuth, HttpConfig, OAuth2, ProxyChoice, check_header};
+use super::oauth2::TokenRequest;
+use super::token_cache::{TokenCache, TokenSource};
+use super::token_command::TokenCommand;
+use crate::foreign_text::{keep_secret, root_cause};
+
+/// Headers whose values name a tenant and are no secret.
+const TENANT_HEADERS: [&str; 5] = [
+    "x-scope-orgid",
+    "thanos-tenant",
+    "x-grafana-org-id",
+    "x-tenant",
+    "accountid",
+];
+
+/// The flag for the cluster's own token, which a pod has as well.
+const CLUSTER_LOGIN: &str = "--prometheus-login";
+
+/// How to log in at Prometheus, and at which address if that was said here.
+#[derive(Clone, Default)]
+pub struct PrometheusAccess {
+    address: Option<String>,
+    settings: Arc<Settings>,
+}
+
+#[derive(Default)]
+struct Settings {
+    config: Option<PathBuf>,
+    ca: Option<PathBuf>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    has_secret_header: bool,
+    params: Vec<(&'static str, String)>,
+    login: Option<FlagLogin>,
+    client: Mutex<Option<(ClientSettings, Client)>>,
+    /// The cache of the token endpoint in use.
+    tokens: Mutex<Option<EndpointTokens>>,
+}
+
+/// Which tokens a cache is for: the request, and the client that sends it.
+struct EndpointTokens {
+    request: TokenRequest,
+    client: ClientSettings,
+    cache: Arc<TokenCache>,
+}
+
+/// A login that a flag asks for.
+enum FlagLogin {
+    Basic { user: String, password: String },
+    TokenFile(PathBuf),
+    Tokens(&'static str, Arc<dyn TokenSource>),
+    Header,
+}
+
+/// All that a query is sent with.
+#[derive(Clone)]
+pub(super) struct Prepared {
+    pub client: Client,
+    pub headers: HeaderMap,
+    /// The name of the certificate, where it is not the host's.
+    pub server_name: Option<String>,
+    token: Option<(Arc<dyn TokenSource>, String)>,
+}
+
+/// What the files say now.
+struct Loaded {
+    headers: HeaderMap,
+    client: ClientSettings,
+    tokens: Option<Arc<dyn TokenSource>>,
+    /// The setting that logs in.
+    login: Option<&'static str>,
+}
+
+impl PrometheusAccess {
+    /// Takes the flags, and out of the address a user and a password. `cluster` gives the cluster's own token.
+    ///
+    /// # Errors
+    /// Names the flag that cannot be followed, or the two that contradict each other.
+    pub fn of(
+        flags: &PrometheusFlags,
+        address: &mut Option<String>,
+        cluster: Arc<dyn TokenSource>,
+    ) -> Result<Self, AccessError> {
+        let named = |path: &Option<PathBuf>| path.clone().filter(|path| path != Path::new(""));
+        let (headers, has_secret_header) = headers(&flags.prometheus_header)?;
+        let header = headers.iter().any(|(name, _)| name == AUTHORIZATION);
+        let command = flags.prometheus_token_command.as_deref();
+        let command = command.filter(|command| !command.trim().is_empty());
+        let logins = [
+            take_user(address).map(|(user, password)| FlagLogin::Basic { user, password }),
+            named(&flags.prometheus_token_file).map(FlagLogin::TokenFile),
+            command.map(tokens_of_command).transpose()?,
+            flags
+                .prometheus_login
+                .map(|PrometheusLogin::Cluster| FlagLogin::Tokens(CLUSTER_LOGIN, cluster)),
+            header.then_some(FlagLogin::Header),
+        ];
+        let mut logins = logins.into_iter().flatten();
+        let login = logins.next();
+        if let (Some(first), Some(second)) = (&login, logins.next()) {
+            return Err(two_logins(first.name(), second.name()));
+        }
+        let settings = Settings {
+            config: named(&flags.prometheus_config),
+            ca: named(&flags.prometheus_ca),
+            headers,
+            has_secret_header,
+            params: params(&flags.prometheus_param)?,
+            login,
+            ..Settings::default()
+        };
+        Ok(Self {
+            address: address.clone(),
+            settings: Arc::new(settings),
+        })
+    }
+
+    /// The address that was given here, which wins over one that is stored.
+    pub fn address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+
+    /// Takes the address from a plan file, unless one was given.
+    pub fn set_address(&mut self, address: Option<String>) {
+        self.address = self.address.take().or(address);
+    }
+
+    /// The setting with which a secret is sent, if there is one.
+    pub fn secret_setting(&self) -> Option<&'static str> {
+        let settings = &self.settings;
+        let login = settings.login.as_ref().map(FlagLogin::name);
+        let config = settings.config.is_some().then_some("--prometheus-config");
+        let header = settings.has_secret_header.then_some("--prometheus-header");
+        login.or(config).or(header)
+    }
+
+    /// The flags with which a Job does the same, that reads the rest from a Secret at `config`.
+    ///
+    /// # Errors
+    /// The setting that cannot leave this machine without a Secret.
+    pub fn job_arguments(&self, config: Option<&str>) -> Result<Vec<String>, AccessError> {
+        let settings = &self.settings;
+        let mut arguments = Vec::new();
+        let mut add = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
+        if let Some(config) = config {
+            add("--prometheus-config", config.to_owned());
+        }
+        for (name, value) in &settings.params {
+            add("--prometheus-param", format!("{name}={value}"));
+        }
+        for (name, value) in &settings.headers {
+            if TENANT_HEADERS.contains(&name.as_str()) {
+                let value = value.to_str().unwrap_or_default();
+                add("--prometheus-header", format!("{name}: {value}"));
+            }
+        }
+        let login = settings.login.as_ref().map(FlagLogin::name);
+        let is_clusters = login == Some(CLUSTER_LOGIN);
+        if is_clusters {
+            add(CLUSTER_LOGIN, "cluster".to_owned());
+        }
+        let ca = settings.ca.is_some().then_some("--prometheus-ca");
+        let kept = login.filter(|_| !is_clusters);
+        let file = settings.config.is_some().then_some("--prometheus-config");
+        let header = settings.has_secret_header.then_some("--prometheus-header");
+        match kept.or(file).or(header).or(ca) {
+            Some(setting) if config.is_none() => Err(AccessError {
+                what: format!("{setting} is of this machine, and a Job cannot read it there"),
+                fix: "--prometheus-secret NAME, of kubectl create secret generic NAME --from-file=config.yaml=FILE".into(),
+            }),
+            _ => Ok(arguments),
+        }
+    }
+
+    /// Parameters of each query.
+    pub(super) fn params(&self) -> &[(&'static str, String)] {
+        &self.settings.params
+    }
+
+    /// Whether all can be read and used for a server at `url` as it is now.
+    ///
+    /// # Errors
+    /// The setting that cannot be used.
+    pub(super) fn check(&self, url: &Url) -> Result<(), AccessError> {
+        let loaded = self.load(Some(url))?;
+        self.client(loaded.client).map(|_| ())
+    }
+
+    /// All that a query to `url` is sent with now.
+    ///
+    /// # Errors
+    /// The file that cannot be used, or why there is no token.
+    pub(super) async fn prepare(&self, url: &Url) -> Result<Prepared, AccessError> {
+        let (access, url) = (self.clone(), url.clone());
+        let loading = tokio::task::spawn_blocking(move || {
+            let Loaded {
+                headers,
+                client,
+                tokens,
+                ..
+            } = access.load(Some(&url))?;
+            let server_name = client.tls.server_name.clone();
+            Ok((headers, access.client(client)?, server_name, tokens))
+        });
+        let loaded = loading.await.unwrap_or_else(|_| Err(cut_short()));
+        let (headers, client, server_name, tokens) = loaded?;
+        let prepared = Prepared {
+            client,
+            headers,
+            server_name,
+            token: None,
+        };
+        match tokens {
+            None => Ok(prepared),
+            Some(tokens) => {
+                let token = tokens.token(None).await?;
+                prepared.with_token(tokens, token)
+            }
+        }
+    }
+
+    /// The headers for a server behind the API server, which passes no login on.
+    ///
+    /// # Errors
+    /// The setting that would have no effect, or the file that cannot be used.
+    pub(super) async fn proxied_headers(&self) -> Result<HeaderMap, AccessError> {
+        if self.settings.config.is_none() {
+            return self.check_proxied();
+        }
+        let access = self.clone();
+        let loading = tokio::task::spawn_blocking(move || access.check_proxied());
+        loading.await.unwrap_or_else(|_| Err(cut_short()))
+    }
+
+    /// As [`Self::proxied_headers`], at once.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn check_proxied(&self) -> Result<HeaderMap, AccessError> {
+        let loaded = self.load(None)?;
+        let without_effect = loaded.login.or(match &loaded.client {
+            ClientSettings { tls, .. } if *tls != TlsMaterial::default() => {
+                Some(match self.settings.ca.is_some() {
+                    true => "--prometheus-ca",
+                    false => "tls_config",
+                })
+            }
+            ClientSettings {
+                proxy: ProxyChoice::Url { .. },
+                ..
+            } => Some("proxy_url"),
+            _ => None,
+        });
+        match without_effect {
+            None => Ok(loaded.headers),
+            Some(setting) => Err(AccessError {
+                what: format!(
+                    "{setting} has no effect on a Prometheus that is reached through the API server, which passes no login on"
+                ),
+                fix: "--prometheus URL".into(),
+            }),
+        }
+    }
+
+    /// Reads all files. Blocks.
+    fn load(&self, url: Option<&Url>) -> Result<Loaded, AccessError> {
+        let settings = &self.settings;
+        let mut config = match &settings.config {
+            Some(path) => HttpConfig::read(path)?,
+            None => HttpConfig::default(),
+        };
+        if let (Some(section), Some(flag)) = (config.login(), &settings.login) {
+            let section = format!("{section} in --prometheus-config");
+            return Err(two_logins(flag.name(), &section));
+        }
+        if let Some(ca) = &settings.ca {
+            let tls = &mut config.tls_config;
+            if tls.ca.is_some() || tls.ca_file.is_some() {
+                return Err(AccessError {
+                    what: "--prometheus-ca and tls_config.ca_file in --prometheus-config cannot stand together".into(),
+                    fix: "only one of them".into(),
+                });
+            }
+            tls.ca_file = Some(ca.clone());
+        }
+        let mut headers = HeaderMap::new();
+        for (name, values) in &config.http_headers {
+            let file = values
+                .files
+                .last()
+                .map(|file| line_of("http_headers", file));
+            let inline = values.secrets.last().or(values.values.last()).cloned();
+            if let Some(value) = file.transpose()?.or(inline) {
+                headers.insert(check_header(name)?, header_value(name, &value)?);
+            }
+        }
+        for (name, value) in &settings.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+        let login = settings.login.as_ref().map(FlagLogin::name);
+        let login = login.or(config.login());
+        let mut tokens = None;
+        let authorization = match (&settings.login, &config) {
+            (Some(FlagLogin::Basic { user, password }), _) => Some(basic(user, password)?),
+            (Some(FlagLogin::TokenFile(file)), _) => {
+                let token = line_of("--prometheus-token-file", file)?;
+                Some(authorization("Bearer", &token)?)
+            }
+            (Some(FlagLogin::Tokens(_, source)), _) => {
+                tokens = Some(Arc::clone(source));
+                None
+            }
+            (Some(FlagLogin::Header), _) => None,
+            (None, config) => {
+                if let Some(oauth2) = &config.oauth2 {
+                    tokens = Some(self.endpoint_tokens(oauth2)?);
+                }
+                match (&config.basic_auth, &config.authorization) {
+                    (Some(login), _) => Some(login.value()?),
+                    (None, Some(login)) => Some(login.value()?),
+                    (None, None) => None,
+                }
+            }
+        };
+        headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
+        let tls = TlsMaterial::read(&config.tls_config)?;
+        let host = url.filter(|_| tls.server_name.is_some());
+        let host = host.and_then(Url::host_str).map(|host| {
+            // An IPv6 address stands in brackets.
+            host.trim_matches(['[', ']']).to_owned()
+        });
+        Ok(Loaded {
+            headers,
+            client: ClientSettings {
+                tls,
+                proxy: config.proxy(),
+                follow_redirects: config.follow_redirects.unwrap_or(true),
+                host,
+            },
+            tokens,
+            login,
+        })
+    }
+
+    /// The client for these settings: the last one, unless they have changed.
+    fn client(&self, settings: ClientSettings) -> Result<Client, AccessError> {
+        let mut last = self
+            .settings
+            .client
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, client)) = &*last
+            && *known == settings
+        {
+            return Ok(client.clone());
+        }
+        let client = settings.client()?;
+        *last = Some((settings, client.clone()));
+        Ok(client)
+    }
+
+    /// The tokens of a token endpoint, kept as long as it and the secret stay the same.
+    fn endpoint_tokens(&self, oauth2: &OAuth2) -> Result<Arc<dyn TokenSource>, AccessError> {
+        let secret = value_of(
+            "oauth2.client_secret",
+            oauth2.client_secret.as_ref(),
+            oauth2.client_secret_file.as_deref(),
+        )?;
+        let request = TokenRequest {
+            url: oauth2.token_url.clone(),
+            id: oauth2.client_id.clone(),
+            secret,
+            scopes: oauth2.scopes.clone(),
+            params: oauth2.endpoint_params.clone().into_iter().collect(),
+        };
+        let client = ClientSettings {
+            tls: TlsMaterial::read(&oauth2.tls_config)?,
+            proxy: oauth2.proxy(),
+            follow_redirects: false,
+            host: None,
+        };
+        let mut last = self
+            .settings
+            .tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*last
+            && known.request == request
+            && known.client == client
+        {
+            return Ok(Arc::clone(&known.cache) as _);
+        }
+        let (sent, sender) = (request.clone(), client.client()?);
+        let fetch = Box::new(move || sent.clone().fetch(sender.clone()).boxed());
+        let cache = Arc::new(TokenCache::new(fetch));
+        *last = Some(EndpointTokens {
+            request,
+            client,
+            cache: Arc::clone(&cache),
+        });
+        Ok(cache)
+    }
+}
+
+impl Prepared {
+    fn with_token(
+        mut self,
+        tokens: Arc<dyn TokenSource>,
+        token: String,
+    ) -> Result<Self, AccessError> {
+        let value = authorization("Bearer", &token)?;
+        self.headers.insert(AUTHORIZATION, value);
+        self.token = Some((tokens, token));
+        Ok(self)
+    }
+
+    /// The same with another token, where there is one: for a query that was refused with this.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) async fn renewed(self) -> Result<Option<Self>, AccessError> {
+        let Some((tokens, rejected)) = self.token.clone() else {
+            return Ok(None);
+        };
+        let token = tokens.token(Some(&rejected)).await?;
+        if token == rejected {
+            return Ok(None);
+        }
+        self.with_token(tokens, token).map(Some)
+    }
+}
+
+impl FlagLogin {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Basic { .. } => "the user in --prometheus",
+            Self::TokenFile(_) => "--prometheus-token-file",
+            Self::Tokens(flag, _) => flag,
+            Self::Header => "the header Authorization of --prometheus-header",
+        }
+    }
+}
+
+impl BasicAuth {
+    fn value(&self) -> Result<HeaderValue, AccessError> {
+        let (user, user_file) = (self.username.as_ref(), self.username_file.as_deref());
+        let user = value_of("basic_auth.username", user, user_file)?;
+        let (password, password_file) = (self.password.as_ref(), self.password_file.as_deref());
+        basic(
+            &user,
+            &value_of("basic_auth.password", password, password_file)?,
+        )
+    }
+}
+
+impl Authorization {
+    fn value(&self) -> Result<HeaderValue, AccessError> {
+        let scheme = self.scheme.as_deref().unwrap_or("Bearer").trim();
+        let (inline, file) = (self.credentials.as_ref(), self.credentials_file.as_deref());
+        let credentials = value_of("authorization.credentials", inline, file)?;
+        authorization(scheme, &credentials)
+    }
+}
+
+/// What stands in the configuration, or in the file that it names; nothing where neither is given.
+fn value_of(
+    key: &str,
+    inline: Option<&String>,
+    file: Option<&Path>,
+) -> Result<String, AccessError> {
+    match (inline, file) {
+        (Some(value), _) => Ok(value.clone()),
+        (None, Some(file)) => line_of(&format!("{key}_file"), file),
+        (None, None) => Ok(String::new()),
+    }
+}
+
+/// The line that a file holds. It is a secret from now on.
+fn line_of(setting: &str, file: &Path) -> Result<String, AccessError> {
+    let unusable = |why: String| AccessError {
+        what: format!("{setting} {}: {why}", file.display()),
+        fix: "a file that holds it on one line".into(),
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| unusable(root_cause(&error)))?;
+    let line = text.trim();
+    if line.is_empty() {
+        return Err(unusable("it is empty".into()));
+    }
+    keep_secret(line);
+    Ok(line.to_owned())
+}
+
+fn basic(user: &str, password: &str) -> Result<HeaderValue, AccessError> {
+    keep_secret(password);
+    authorization("Basic", &STANDARD.encode(format!("{user}:{password}")))
+}
+
+fn authorization(scheme: &str, credentials: &str) -> Result<HeaderValue, AccessError> {
+    keep_secret(credentials);
+    header_value("Authorization", &format!("{scheme} {credentials}"))
+}
+
+fn header_value(name: &str, value: &str) -> Result<HeaderValue, AccessError> {
+    let mut value = HeaderValue::from_str(value).map_err(|_| AccessError {
+        what: format!("the value of the header {name} holds a character that none may hold"),
+        fix: "it on one line".into(),
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The headers of `--prometheus-header`, and whether any of them may be a secret.
+fn headers(lines: &[String]) -> Result<(Vec<(HeaderName, HeaderValue)>, bool), AccessError> {
+    let mut headers = Vec::new();
+    let mut is_secret = false;
+    for line in lines.iter().filter(|line| !line.trim().is_empty()) {
+        let (name, value) = line.split_once(':').ok_or_else(|| AccessError {
+            what: "--prometheus-header without a colon".into(),
+            fix: "--prometheus-header 'X-Scope-OrgID: shop'".into(),
+        })?;
+        let (name, value) = (name.trim(), value.trim());
+        let name = match name.eq_ignore_ascii_case("authorization") {
+            true => AUTHORIZATION,
+            false => check_header(name).map_err(|error| AccessError {
+                what: format!("--prometheus-header: {}", error.what),
+                ..error
+            })?,
+        };
+        if !TENANT_HEADERS.contains(&name.as_str()) {
+            is_secret = true;
+            keep_secret(value);
+            // Behind the scheme stands what a server may repeat alone.
+            value
+                .split_once(' ')
+                .into_iter()
+                .for_each(|(_, rest)| keep_secret(rest));
+        }
+        headers.push((name.clone(), header_value(name.as_str(), value)?));
+    }
+    Ok((headers, is_secret))
+}
+
+fn params(given: &[String]) -> Result<Vec<(&'static str, String)>, AccessError> {
+    let given = given.iter().filter(|param| !param.trim().is_empty());
+    let params = given.map(|param| {
+        let pair = param.split_once('=').filter(|(name, _)| !name.is_empty());
+        let (name, value) = pair.ok_or_else(|| AccessError {
+            what: "--prometheus-param without a name or a value".into(),
+            fix: "--prometheus-param namespace=shop".into(),
+        })?;
+        if ["query", "time", "timeout"].contains(&name) {
+            return Err(AccessError {
+                what: format!("--prometheus-param {name} is a parameter of every query already"),
+                fix: "another parameter".into(),
+            });
+        }
+        // The client library takes names that live as long as the process; there are a handful.
+        let name: &'static str = name.to_owned().leak();
+        Ok((name, value.to_owned()))
+    });
+    params.collect()
+}
+
+fn tokens_of_command(line: &str) -> Result<FlagLogin, AccessError> {
+    let command = TokenCommand::parse(line)?;
+    let fetch = Box::new(move || command.clone().run().boxed());
+    let cache = Arc::new(TokenCache::new(fetch));
+    Ok(FlagLogin::Tokens("--prometheus-token-command", cache))
+}
+
+/// User and password of a URL, which has neither from then on.
+pub(crate) fn take_user(address: &mut Option<String>) -> Option<(String, String)> {
+    let text = address.as_deref().filter(|text| text.contains("://"))?;
+    let mut url = Url::parse(text).ok()?;
+    let is_web = matches!(url.scheme(), "http" | "https");
+    if !is_web || (url.username().is_empty() && url.password().is_none()) {
+        return None;
+    }
+    let decoded = |text: &str| {
+        let text = percent_encoding::percent_decode_str(text);
+        text.decode_utf8_lossy().into_owned()
+    };
+    let (user, password) = (url.username(), url.password().unwrap_or_default());
+    let login = (decoded(user), decoded(password));
+    // A token may stand alone in the place of the user.
+    let secrets = match password {
+        "" => [user, login.0.as_str()],
+        password => [password, login.1.as_str()],
+    };
+    secrets.into_iter().for_each(keep_secret);
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    *address = Some(url.to_string());
+    Some(login)
+}
+
+fn two_logins(first: &str, second: &str) -> AccessError {
+    AccessError {
+        what: format!("{first} and {second} both log in at Prometheus"),
+        fix: "only one of them, as flag or in the environment".into(),
+    }
+}
+
+fn cut_short() -> AccessError {
+    AccessError {
+        what: "reading the files of the login was cut short".into(),
+        fix: "the same command again".into(),
+    }
+}
+
+impl fmt::Debug for PrometheusAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrometheusAccess")
+    }
+}
