@@ -90,7 +90,7 @@ async fn promote_one(
         Some(
             Intent::State(rollout)
             | Intent::Restore(rollout, _)
-            | Intent::RestoreRest(rollout)
+            | Intent::RestoreRest(rollout, _)
             | Intent::RestoreAndForget(rollout, _),
         ) => (*rollout, Outcome::StepSet),
         None => (under_way(&vs)?, Outcome::Held),

@@ -21,7 +21,7 @@ use crate::metrics::{Collector, MetricSource};
 use crate::plan::{Exposure, HumanDuration, OnDrift, OnSignal};
 use crate::preflight::owner;
 use crate::rollout::{
-    Action, Cause, Drift, DriverReport, Event, EventKind, ForeignChange, Group, Intent,
+    Action, Cause, Drift, DriverReport, Event, EventKind, ForeignChange, Group, Intent, KeptShare,
     LastRollout, Machine, ObjectName, Observed, Observer, Outcome, Phase, Reason, Rollout,
     RouteChange, StopAt, Unusable, changes_of, compare, compare_companion, is_in_place,
     is_on_its_way_back,
@@ -85,6 +85,7 @@ pub async fn drive(context: &mut Context<'_>, guard: LeaseGuard, input: DriveInp
         next_look: now,
         signal: None,
         rollback: None,
+        kept: None,
     };
     let finish = driver.run(first).await;
     guard.release().await;
@@ -109,6 +110,8 @@ pub(super) struct Driver<'a> {
     signal: Option<Signal>,
     /// How long the rollback took, if there was one.
     rollback: Option<Duration>,
+    /// What the canary keeps after a rollback.
+    kept: Option<KeptShare>,
 }
 
 enum Input {
@@ -638,7 +641,9 @@ impl Driver<'_> {
             Ok(restored) => {
                 self.group.set(Member::Lead, restored.vs);
                 self.rollback = Some(restored.took);
-                self.machine.rolled_back();
+                self.kept = self.group.seen().kept_share(&rollout, cause);
+                let share = self.kept.as_ref().map(|kept| kept.share);
+                self.machine.rolled_back(share);
                 Outcome::RolledBack(cause)
             }
             Err(RollbackError::TakenOver(holder)) => {
@@ -699,7 +704,10 @@ impl Driver<'_> {
             took: HumanDuration::from(took),
             total_counts: finish.total_counts,
             reasons: finish.reasons.clone(),
-            next: finish.next_command(self.group.lead()),
+            next: match self.kept {
+                Some(ref kept) => Some(kept.command.clone()),
+                None => finish.next_command(self.group.lead()),
+            },
         });
         finish
     }

@@ -94,7 +94,8 @@ impl Finish {
 pub(super) fn exposure_after(outcome: Outcome, rollout: &Rollout) -> Exposure {
     match outcome {
         Outcome::Promoted | Outcome::AlreadyPromoted => Exposure::Share(Percent::HUNDRED),
-        Outcome::RolledBack(_) | Outcome::Interrupted => Exposure::Share(rollout.original_share()),
+        Outcome::RolledBack(cause) => Exposure::Share(rollout.share_after(cause)),
+        Outcome::Interrupted => Exposure::Share(rollout.original_share()),
         Outcome::StepPassed
         | Outcome::StepSet
         | Outcome::Held

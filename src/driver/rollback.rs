@@ -1,7 +1,8 @@
 //! The one road back.
 //!
 //! Whatever the cause (a regression, a signal, `abort` on another machine), it is this function
-//! that restores the original weights. It needs nothing but the object, waits for no pod, metric or
+//! that restores the original weights, or after a proven regression those without the canary's where the
+//! plan says so (`--after-regression zero`). It needs nothing but the object, waits for no pod, metric or
 //! lock, and may be repeated.
 
 use std::time::Duration;
@@ -197,7 +198,7 @@ impl Purpose for Restore<'_> {
         intent: &Intent,
     ) -> Result<Next, RollbackError> {
         self.took = self.began.elapsed();
-        if let (Some(missing), Intent::RestoreRest(_)) = (self.missing, intent)
+        if let (Some(missing), Intent::RestoreRest(..)) = (self.missing, intent)
             && !self.may_forget(&now)
         {
             return Err(RollbackError::Impossible(format!(
@@ -266,7 +267,7 @@ impl Restore<'_> {
         let leaves_state = self.extent == Extent::WeightsOnly;
         let Some(missing) = self.missing else {
             return Ok(match leaves_state {
-                true => Intent::RestoreRest(rollout),
+                true => Intent::RestoreRest(rollout, cause),
                 false => Intent::Restore(rollout, last),
             });
         };
@@ -279,15 +280,15 @@ impl Restore<'_> {
         }
         if self.may_forget(vs) {
             return Ok(match leaves_state {
-                true => Intent::RestoreRest(rollout),
+                true => Intent::RestoreRest(rollout, cause),
                 false => Intent::RestoreAndForget(rollout, last),
             });
         }
-        let rest = self.rollout.original_of_rest(vs);
+        let rest = self.rollout.restored_of_rest(vs, self.rollout.after(cause));
         if rest.routes.is_empty() && rest.is_exactly(vs) {
             return Err(impossible());
         }
-        Ok(Intent::RestoreRest(rollout))
+        Ok(Intent::RestoreRest(rollout, cause))
     }
 
     /// Whether what is missing needs no restoring, or is not to be restored.

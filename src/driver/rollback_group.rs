@@ -120,6 +120,7 @@ pub async fn roll_back_group(
     let restored = restore_group(request, group, rollout, emit).await?;
     emit(EventKind::RolledBack {
         cause,
+        after: rollout.after(cause),
         routes: restored.changes.clone(),
         took_millis: millis(restored.took),
         total_counts,
@@ -328,8 +329,15 @@ fn nothing_to_do(
         )))),
         Ok(None) => {
             let last = LastRollout::of_run(vs, &own.run);
-            let back = last.is_some_and(|e| matches!(e.outcome, Outcome::RolledBack(_)));
-            (back && is_original()).then_some(Ok(()))
+            let cause = last.and_then(|last| match last.outcome {
+                Outcome::RolledBack(cause) => Some(cause),
+                _ => None,
+            });
+            let is_back = |cause| {
+                let restored = own.restored_on(vs, own.after(cause));
+                restored.is_ok_and(|desired| desired.is_exactly(vs))
+            };
+            cause.is_some_and(is_back).then_some(Ok(()))
         }
         Ok(Some(_)) | Err(_) => None,
     }

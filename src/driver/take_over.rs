@@ -67,7 +67,7 @@ pub async fn take_over(
         }
     };
     let (rollout, first) = match intent {
-        Intent::State(rollout) | Intent::RestoreRest(rollout) => (*rollout, Action::Wait),
+        Intent::State(rollout) | Intent::RestoreRest(rollout, _) => (*rollout, Action::Wait),
         Intent::Complete(rollout, last)
         | Intent::Restore(rollout, last)
         | Intent::RestoreAndForget(rollout, last) => (*rollout, Action::Leave(last.outcome)),

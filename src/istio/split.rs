@@ -290,6 +290,19 @@ impl Split {
         self.divided(Percent::HUNDRED, 1)
     }
 
+    /// The original weights without the canary's, which go to stable.
+    pub fn without_canary(&self) -> Weights {
+        match self.original_weight() {
+            0 => self.original.clone(),
+            _ => self.divided(Percent::ZERO, 1),
+        }
+    }
+
+    /// The canary's weight before the rollout.
+    fn original_weight(&self) -> i64 {
+        self.weight(self.canary)
+    }
+
     /// The weights while the rollout has yet to move anything here: the original ones, and an added
     /// canary at 0.
     pub fn untouched(&self) -> Weights {

@@ -127,6 +127,7 @@ mod tests {
             "--on-inconclusive=hold",
             "--on-no-metrics=hold",
             "--on-drift=reassert",
+            "--after-regression=zero",
             "--on-signal=hold",
         ];
         let options = parsed(&given);

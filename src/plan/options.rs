@@ -205,6 +205,12 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_drift: Option<OnDrift>,
 
+    /// What the canary gets after a regression: what it had before the rollout, or nothing. Every other
+    /// rollback restores the original weights [default: original].
+    #[arg(long, value_name = "WEIGHT", help_heading = "Failure policies")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_regression: Option<AfterRegression>,
+
     /// What to do on Ctrl-C or SIGTERM [default: rollback].
     #[arg(long, value_name = "POLICY", help_heading = "Failure policies")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -250,6 +256,25 @@ pub enum OnDrift {
     Rollback,
     /// Set the step's weights again, at most 5 times in 10 minutes.
     Reassert,
+}
+
+/// What the canary gets after a proven regression.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum AfterRegression {
+    /// The original weight.
+    #[default]
+    Original,
+    /// Nothing; stable gets its original weight as well.
+    Zero,
+}
+
+impl AfterRegression {
+    pub(super) fn is_original(&self) -> bool {
+        *self == Self::Original
+    }
 }
 
 /// What to do on Ctrl-C or SIGTERM.
@@ -299,6 +324,7 @@ impl Options {
             on_inconclusive,
             on_no_metrics,
             on_drift,
+            after_regression,
             on_signal,
         } = self;
         Self {
@@ -341,6 +367,7 @@ impl Options {
             on_inconclusive: on_inconclusive.or(fallback.on_inconclusive),
             on_no_metrics: on_no_metrics.or(fallback.on_no_metrics),
             on_drift: on_drift.or(fallback.on_drift),
+            after_regression: after_regression.or(fallback.after_regression),
             on_signal: on_signal.or(fallback.on_signal),
         }
     }

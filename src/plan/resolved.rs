@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AnalysisKind, Exposure, FailureRule, HumanDuration, OnDrift, OnSignal, OnStuck, Options,
-    Percent, ScopeLabel, Step, Steps, Testers,
+    AfterRegression, AnalysisKind, Exposure, FailureRule, HumanDuration, OnDrift, OnSignal,
+    OnStuck, Options, Percent, ScopeLabel, Step, Steps, Testers,
 };
 use crate::verdict::sequential::Preset;
 
@@ -52,6 +52,9 @@ pub struct Plan {
     pub on_no_metrics: OnStuck,
     /// What happens on a foreign edit.
     pub on_drift: OnDrift,
+    /// What the canary gets after a proven regression.
+    #[serde(default, skip_serializing_if = "AfterRegression::is_original")]
+    pub after_regression: AfterRegression,
     /// What happens on Ctrl-C and SIGTERM.
     pub on_signal: OnSignal,
 }
@@ -196,6 +199,7 @@ impl Plan {
             on_inconclusive: options.on_inconclusive.unwrap_or(OnStuck::Hold),
             on_no_metrics: options.on_no_metrics.unwrap_or(OnStuck::Rollback),
             on_drift: options.on_drift.unwrap_or(OnDrift::Stop),
+            after_regression: options.after_regression.unwrap_or_default(),
             on_signal: options.on_signal.unwrap_or(OnSignal::Rollback),
         };
         plan.check()?;

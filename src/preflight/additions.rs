@@ -2,7 +2,7 @@
 
 use super::facts::Samples;
 use crate::istio::{Split, VirtualService};
-use crate::plan::{Finding, OnStuck, Plan};
+use crate::plan::{AfterRegression, Finding, OnStuck, Percent, Plan};
 use crate::rollout::Rollout;
 
 /// What a rollout adds to the routes besides weights, and takes away again.
@@ -38,6 +38,18 @@ pub fn additions(vs: &VirtualService, rollout: &Rollout) -> Vec<Finding> {
     for share in steps.filter_map(|step| rollout.plan.exposure(step).mirrored()) {
         findings.push(Finding::ok(format!(
             "{share} % of the requests are mirrored to {canary} before step 1 and analyzed by what its own proxies report; users get no mirrored responses"
+        )));
+    }
+    let share = rollout.original_share();
+    if share > Percent::ZERO {
+        let after = match rollout.plan.after_regression {
+            AfterRegression::Original => {
+                "after a proven regression too; --after-regression zero leaves it none"
+            }
+            AfterRegression::Zero => "but none after a proven regression",
+        };
+        findings.push(Finding::ok(format!(
+            "{canary} has {share} % before the rollout and again after a rollback, {after}"
         )));
     }
     findings

@@ -87,6 +87,13 @@ impl View for StatusRow {
             );
             field("Last:", &text)?;
         }
+        if let (Standing::Idle, Some(last), Some(kept)) = (self.phase, &self.last, self.exposure) {
+            let text = format!(
+                "{} still gets {kept}, as before the rollout",
+                escape(&last.canary)
+            );
+            field("Canary:", &palette.paint(Tone::Bad, text))?;
+        }
         if let Some(error) = &self.last_error {
             field("Last:", &palette.paint(Tone::Caution, escape(error)))?;
         }

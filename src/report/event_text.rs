@@ -11,7 +11,7 @@ use super::phrase::{self, ToldWeights, Versions};
 use super::reason_text;
 use crate::metrics::MetricsWarning;
 use crate::number::grouped;
-use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, PlannedStep};
+use crate::plan::{AfterRegression, Exposure, HumanDuration, OnDrift, OnStuck, PlannedStep};
 use crate::report::{escape, forecast};
 use crate::rollout::{EventKind, Outcome, Reason, RouteChange, VersionCounts};
 use crate::verdict::Verdict;
@@ -187,10 +187,11 @@ impl EventText<'_> {
             }
             EventKind::RolledBack {
                 cause: _,
+                after,
                 routes,
                 took_millis,
                 total_counts,
-            } => self.rolled_back(routes, *took_millis, *total_counts),
+            } => self.rolled_back(*after, routes, *took_millis, *total_counts),
             EventKind::Warning { text } => {
                 self.head("warning", Tone::Caution, Place::Gap, escape(text).into());
             }
@@ -357,6 +358,7 @@ impl EventText<'_> {
 
     fn rolled_back(
         &mut self,
+        after: AfterRegression,
         routes: &[RouteChange],
         took: u64,
         total_counts: Option<VersionCounts>,
@@ -364,11 +366,16 @@ impl EventText<'_> {
         self.memory.rolled_back = true;
         self.memory.exposure = None;
         let object = &self.object;
-        let state = format!(
-            "{object}: original weights{} restored and verified in {}",
-            phrase::restored(routes),
-            millis(took)
-        );
+        let (weights, took) = (phrase::restored(routes), millis(took));
+        let state = match after {
+            AfterRegression::Original => {
+                format!("{object}: original weights{weights} restored and verified in {took}")
+            }
+            AfterRegression::Zero => format!(
+                "{object}: all traffic on {},{weights} verified in {took}",
+                self.memory.versions.stable
+            ),
+        };
         let harm = self.memory.versions.harm(total_counts);
         let text = phrase::clauses([Some(state), harm]);
         self.head("rolled back", Tone::Strong, Place::Gap, text);

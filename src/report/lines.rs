@@ -54,6 +54,7 @@ impl<W: Write + Send> Renderer for Lines<W> {
 mod tests {
     use super::*;
     use crate::metrics::MetricsWarning;
+    use crate::plan::AfterRegression;
     use crate::plan::{Exposure, OnStuck, Percent};
     use crate::report::test_events::{
         self, change, event, finished, looked, planned, step, version_counts,
@@ -205,6 +206,7 @@ mod tests {
     fn an_abort_from_elsewhere_claims_no_more_than_it_knows() {
         let back = EventKind::RolledBack {
             cause: Cause::Request,
+            after: AfterRegression::Original,
             routes: vec![
                 change("http[a]", [90, 10], [100, 0]),
                 change("http[b]", [45, 5], [50, 0]),
@@ -291,6 +293,7 @@ mod tests {
     fn a_rollback_the_next_day_names_the_day_it_restored() {
         let back = EventKind::RolledBack {
             cause: Cause::NoMetrics,
+            after: AfterRegression::Original,
             routes: vec![change("http[primary]", [90, 10], [100, 0])],
             took_millis: 18,
             total_counts: Some(version_counts((0, 12), (0, 108))),

@@ -9,7 +9,7 @@ use super::phrase::{self, Versions};
 use super::sparkline::{bar, sparkline};
 use super::{Palette, Tone, escape, reason_text};
 use crate::number::{grouped, mean, rate};
-use crate::plan::{Exposure, HumanDuration, OnSignal, Percent, PlannedStep};
+use crate::plan::{AfterRegression, Exposure, HumanDuration, OnSignal, Percent, PlannedStep};
 use crate::rollout::{Event, EventKind, RouteChange, VersionCounts};
 use crate::verdict::sequential::{AnalysisState, Evidence};
 use crate::verdict::{AnalysisReason, Counts, Verdict};
@@ -241,7 +241,7 @@ impl Panel {
                 self.standing = PanelStanding::RollingBack;
                 self.note(Tone::Bad, format!("rolling back: {cause}"));
             }
-            EventKind::RolledBack { routes, .. } => {
+            EventKind::RolledBack { routes, after, .. } => {
                 let share = |change: &RouteChange| {
                     let at = |position: usize| change.after.get(position).copied().flatten();
                     let (stable, canary) = (at(change.stable), at(change.canary));
@@ -249,7 +249,11 @@ impl Panel {
                     Percent::of(canary, canary.saturating_add(stable))
                 };
                 self.exposure = Exposure::Share(routes.iter().map(share).min().unwrap_or_default());
-                self.note(Tone::Plain, "original weights restored");
+                let text = match after {
+                    AfterRegression::Original => "original weights restored",
+                    AfterRegression::Zero => "the canary has no weight",
+                };
+                self.note(Tone::Plain, text);
             }
             EventKind::Warning { .. } | EventKind::Finished { .. } => {}
         }

@@ -47,6 +47,9 @@ pub(super) fn reason(reason: &Reason, versions: &Versions) -> String {
         Reason::StillReached => {
             format!("callers that do not follow these routes still reach {canary}")
         }
+        Reason::KeepsShare { share } => {
+            format!("{canary} still gets {share} %, as before the rollout")
+        }
         Reason::Ended { outcome, by } => format!("{outcome} by {by}"),
         Reason::TakenOver { by } => format!("{by} is driving the rollout now"),
         Reason::RollbackElsewhere => "another process is rolling back".into(),

@@ -8,7 +8,7 @@ use super::{DriverStatus, phrase};
 use crate::istio::{Split, VirtualService, Weights};
 use crate::plan::{Exposure, MetricPower, PlannedStep};
 use crate::rollout::{
-    LastRollout, ObjectName, Phase, PromotionState, Rollout, promotion_on, route_of,
+    KeptShare, LastRollout, ObjectName, Phase, PromotionState, Rollout, promotion_on, route_of,
 };
 
 /// The version of the format that programs read.
@@ -105,7 +105,8 @@ pub struct StatusRow {
     pub step: Option<usize>,
     /// The number of steps.
     pub step_count: Option<usize>,
-    /// What the canary gets now.
+    /// What the canary gets now; without a rollout in progress only where the last one was rolled back for
+    /// a regression and its canary has the weight that it had before.
     pub exposure: Option<Exposure>,
     /// The stable version.
     pub stable: Option<String>,
@@ -176,6 +177,9 @@ impl StatusRow {
                 Some(format!("the last rollout's record cannot be read: {error}")),
             ),
         };
+        let kept = last.as_ref().and_then(|last| KeptShare::after(last, vs));
+        let exposure = kept.as_ref().map(|kept| Exposure::Share(kept.share));
+        let kept = kept.map(|kept| kept.command);
         // Without names the next rollout would go back to the old version, step by step.
         let next: &[&str] = match last.as_ref().and_then(LastRollout::promoted_rollout) {
             Some(promoted) if promotion_on(&promoted, vs) == PromotionState::Stands => &["undo"],
@@ -188,7 +192,7 @@ impl StatusRow {
             phase: Standing::Idle,
             step: None,
             step_count: None,
-            exposure: None,
+            exposure,
             stable: None,
             canary: None,
             since: None,
@@ -207,7 +211,10 @@ impl StatusRow {
             last,
             last_error,
             error: None,
-            next: next.iter().map(|verb| command(verb, vs)).collect(),
+            next: kept
+                .into_iter()
+                .chain(next.iter().map(|verb| command(verb, vs)))
+                .collect(),
             at: now,
         }
     }

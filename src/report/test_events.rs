@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::istio::RouteDifference;
 use crate::plan::{
+    AfterRegression,
     DetectedRegression, Exposure, HumanDuration, MetricPower, OnDrift, OnSignal, OnStuck, Percent,
     PlannedStep,
 };
@@ -220,6 +221,7 @@ pub(crate) fn regression() -> Vec<Event> {
             120,
             EventKind::RolledBack {
                 cause: Cause::Regression,
+                after: AfterRegression::Original,
                 routes: vec![change("http[primary]", [100, 0], [100, 0])],
                 took_millis: 21,
                 total_counts: Some(version_counts((64, 452), (17, 18_533))),

@@ -21,7 +21,7 @@ impl Intent {
             Self::State(rollout)
             | Self::Complete(rollout, _)
             | Self::Restore(rollout, _)
-            | Self::RestoreRest(rollout)
+            | Self::RestoreRest(rollout, _)
             | Self::RestoreAndForget(rollout, _) => rollout,
         }
     }
@@ -36,7 +36,7 @@ impl Intent {
             Self::State(_) => Self::State(rollout),
             Self::Complete(_, last) => Self::Complete(rollout.clone(), of_companion(last)),
             Self::Restore(_, last) => Self::Restore(rollout.clone(), of_companion(last)),
-            Self::RestoreRest(_) => Self::RestoreRest(rollout),
+            Self::RestoreRest(_, cause) => Self::RestoreRest(rollout, *cause),
             Self::RestoreAndForget(_, last) => {
                 Self::RestoreAndForget(rollout.clone(), of_companion(last))
             }

@@ -1,11 +1,12 @@
 //! What the routes are at each point of a rollout. Everything written to them is drawn here.
 
+use super::outcome::Cause;
 use super::segment::Phase;
 use super::state::Rollout;
 use crate::istio::{
     DesiredRoutes, MissingRoutes, Route, RouteTarget, Split, TesterTarget, VirtualService, Weights,
 };
-use crate::plan::{Exposure, Percent};
+use crate::plan::{AfterRegression, Exposure, Percent};
 
 impl Rollout {
     /// The weights of a route that the state stands for.
@@ -44,18 +45,59 @@ impl Rollout {
     /// # Errors
     /// The routes that are no longer there.
     pub fn original_on(&self, vs: &VirtualService) -> Result<DesiredRoutes, MissingRoutes> {
-        let weights = |split: &Split| split.original.clone();
+        self.restored_on(vs, AfterRegression::Original)
+    }
+
+    /// What the canary gets in a rollback for this cause.
+    pub fn after(&self, cause: Cause) -> AfterRegression {
+        match cause {
+            Cause::Regression => self.plan.after_regression,
+            Cause::CanaryDown
+            | Cause::Request
+            | Cause::Signal
+            | Cause::Inconclusive
+            | Cause::NoMetrics
+            | Cause::Drift
+            | Cause::Refused
+            | Cause::Undo => AfterRegression::Original,
+        }
+    }
+
+    /// What the canary of a rollout that was rolled back for this cause has in the end; where routes differ,
+    /// the least.
+    pub fn share_after(&self, cause: Cause) -> Percent {
+        match self.after(cause) {
+            AfterRegression::Original => self.original_share(),
+            AfterRegression::Zero => Percent::ZERO,
+        }
+    }
+
+    /// What the chosen routes of `vs` are after a rollback.
+    ///
+    /// # Errors
+    /// The routes that are no longer there.
+    pub fn restored_on(
+        &self,
+        vs: &VirtualService,
+        after: AfterRegression,
+    ) -> Result<DesiredRoutes, MissingRoutes> {
+        let weights = |split: &Split| restored(split, after);
         self.desired_routes(vs, &weights, false, Exposure::NONE, false)
     }
 
-    /// What the chosen routes that `vs` still has were before the rollout.
-    pub fn original_of_rest(&self, vs: &VirtualService) -> DesiredRoutes {
-        let weights = |split: &Split| split.original.clone();
+    /// What the chosen routes that `vs` still has are after a rollback.
+    pub fn restored_of_rest(&self, vs: &VirtualService, after: AfterRegression) -> DesiredRoutes {
+        let weights = |split: &Split| restored(split, after);
         DesiredRoutes::of_rest(
             vs,
             &self.routes,
             &self.target(&weights, false, Exposure::NONE, false),
         )
+    }
+
+    /// What the chosen routes that `vs` still has were before the rollout.
+    pub fn original_of_rest(&self, vs: &VirtualService) -> DesiredRoutes {
+        self.restored_of_rest(vs, AfterRegression::Original)
     }
 
     /// What these routes of `vs` were before the rollout, each taken for the chosen one beside it.
@@ -100,5 +142,12 @@ impl Rollout {
                 wanted: testers,
             }),
         }
+    }
+}
+
+fn restored(split: &Split, after: AfterRegression) -> Weights {
+    match after {
+        AfterRegression::Original => split.original.clone(),
+        AfterRegression::Zero => split.without_canary(),
     }
 }

@@ -11,7 +11,7 @@ use super::outcome::{Cause, Outcome};
 use super::reason::Reason;
 use crate::istio::{VirtualService, Weights};
 use crate::metrics::MetricsWarning;
-use crate::plan::{Exposure, HumanDuration, MetricPower, OnDrift, OnSignal, OnStuck, PlannedStep};
+use crate::plan::{AfterRegression, Exposure, HumanDuration, MetricPower, OnDrift, OnSignal, OnStuck, PlannedStep};
 use crate::verdict::sequential::Evidence;
 use crate::verdict::{Counts, Verdict};
 
@@ -297,6 +297,8 @@ pub enum EventKind {
     RolledBack {
         /// Why.
         cause: Cause,
+        /// Whether the canary has its original weight, or none.
+        after: AfterRegression,
         /// What changed.
         routes: Vec<RouteChange>,
         /// From the decision to restored weights, in milliseconds.

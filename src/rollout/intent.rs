@@ -10,11 +10,13 @@ use json_patch::Patch;
 
 use super::event::RouteChange;
 use super::last_rollout::{LAST, LastRollout};
+use super::outcome::{Cause, Outcome};
 use super::state::{ROLLOUT, Rollout, RolloutError};
 use crate::istio::{
     AnnotationEdit, DesiredRoutes, MissingRoutes, TooLarge, VirtualService, Weights, in_force,
     shift, shift_as_it_is,
 };
+use crate::plan::AfterRegression;
 
 /// What the object shall become.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,11 +25,12 @@ pub enum Intent {
     State(Box<Rollout>),
     /// The canary's final weights, and the rollout over.
     Complete(Box<Rollout>, LastRollout),
-    /// The original weights, and the rollout over.
+    /// The original weights, and the rollout over; after a proven regression, if the plan says so, those
+    /// without the canary's.
     Restore(Box<Rollout>, LastRollout),
-    /// The original weights of those chosen routes that are still there. The state stays, for another process
+    /// The same weights of those chosen routes that are still there. The state stays, for another process
     /// has to look after the others, be they routes or objects.
-    RestoreRest(Box<Rollout>),
+    RestoreRest(Box<Rollout>, Cause),
     /// The original weights of those chosen routes that are still there, and the rollout over: of the others
     /// nothing is left to restore.
     RestoreAndForget(Box<Rollout>, LastRollout),
@@ -47,14 +50,35 @@ pub enum WriteError {
     TooLarge(#[from] TooLarge),
 }
 
+impl Rollout {
+    /// What the canary has once the rollout has ended in this way, short of a promotion.
+    pub(super) fn after_end(&self, last: &LastRollout) -> AfterRegression {
+        match last.outcome {
+            Outcome::RolledBack(cause) => self.after(cause),
+            Outcome::Promoted
+            | Outcome::AlreadyPromoted
+            | Outcome::StepPassed
+            | Outcome::StepSet
+            | Outcome::Held
+            | Outcome::Drifted
+            | Outcome::TakenOver
+            | Outcome::RollbackFailed
+            | Outcome::Interrupted => AfterRegression::Original,
+        }
+    }
+}
+
 impl Intent {
     fn desired_on(&self, vs: &VirtualService) -> Result<DesiredRoutes, MissingRoutes> {
         match self {
             Self::State(rollout) => rollout.desired_on(vs),
             Self::Complete(rollout, _) => rollout.promoted_on(vs),
-            Self::Restore(rollout, _) => rollout.original_on(vs),
-            Self::RestoreRest(rollout) | Self::RestoreAndForget(rollout, _) => {
-                Ok(rollout.original_of_rest(vs))
+            Self::Restore(rollout, last) => rollout.restored_on(vs, rollout.after_end(last)),
+            Self::RestoreRest(rollout, cause) => {
+                Ok(rollout.restored_of_rest(vs, rollout.after(*cause)))
+            }
+            Self::RestoreAndForget(rollout, last) => {
+                Ok(rollout.restored_of_rest(vs, rollout.after_end(last)))
             }
         }
     }
@@ -73,7 +97,7 @@ impl Intent {
                     (LAST, AnnotationEdit::Set(last.to_annotation())),
                 ]
             }
-            Self::RestoreRest(_) => vec![(ROLLOUT, AnnotationEdit::Keep)],
+            Self::RestoreRest(..) => vec![(ROLLOUT, AnnotationEdit::Keep)],
         })
     }
 
@@ -84,7 +108,7 @@ impl Intent {
             Self::State(next) => Self::State(Box::new(next.in_force_at(before, now))),
             Self::Complete(..)
             | Self::Restore(..)
-            | Self::RestoreRest(_)
+            | Self::RestoreRest(..)
             | Self::RestoreAndForget(..) => self.clone(),
         }
     }
@@ -122,7 +146,7 @@ impl Intent {
     pub fn has_weights(&self, vs: &VirtualService) -> bool {
         let exact = matches!(
             self,
-            Self::Restore(..) | Self::RestoreRest(_) | Self::RestoreAndForget(..)
+            Self::Restore(..) | Self::RestoreRest(..) | Self::RestoreAndForget(..)
         );
         self.desired_on(vs).is_ok_and(|desired| {
             if exact {

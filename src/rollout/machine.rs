@@ -119,8 +119,12 @@ impl Machine {
         self
     }
 
-    /// The original weights are back.
-    pub fn rolled_back(&mut self) {
+    /// The original weights are back, and with them so much of the canary's.
+    pub fn rolled_back(&mut self, kept: Option<Percent>) {
+        if let Some(share) = kept {
+            self.override_reasons = self.reasons();
+            self.add_reason(Reason::KeepsShare { share });
+        }
         let evidence = self.assessment.weighed();
         let share = evidence.and_then(|evidence| evidence.share);
         if self.other_callers || share.is_some_and(|share| share.got > share.set) {

@@ -4,6 +4,7 @@ use super::foreign_change::{Drift, ForeignChange};
 use super::last_rollout::LastRollout;
 use super::state::Rollout;
 use crate::istio::{DesiredRoutes, FIELD_MANAGER, MissingRoutes, RouteDifference, VirtualService};
+use crate::plan::AfterRegression;
 
 /// What the object shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,11 +71,13 @@ pub fn is_on_its_way_back(believed: &Rollout, vs: &VirtualService) -> bool {
         Ok(Some(shown)) => shown.run == believed.run && shown.holder == believed.holder,
         Ok(None) | Err(_) => false,
     };
-    let is_original = || {
+    let is_restored = |after| {
         believed
-            .original_on(vs)
+            .restored_on(vs, after)
             .is_ok_and(|desired| desired.is_exactly(vs))
     };
+    let is_original =
+        || is_restored(AfterRegression::Original) || is_restored(believed.plan.after_regression);
     !believed.companions.is_empty()
         && vs.last_manager() == Some(FIELD_MANAGER)
         && is_original()

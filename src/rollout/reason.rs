@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::foreign_change::Drift;
 use super::metrics_outage::Unusable;
 use super::outcome::Outcome;
-use crate::plan::HumanDuration;
+use crate::plan::{HumanDuration, Percent};
 use crate::verdict;
 
 /// One reason. Several stand in the order in which they are to be read.
@@ -68,6 +68,11 @@ pub enum Reason {
     },
     /// The weights are restored, and callers that do not go by them still reach the canary.
     StillReached,
+    /// The canary has the weight that it had before the rollout, although it was found worse.
+    KeepsShare {
+        /// What it has.
+        share: Percent,
+    },
     /// The rollout was ended by another process.
     Ended {
         /// How.

@@ -3,6 +3,7 @@
 mod abort;
 mod actor;
 mod additions;
+mod after_regression;
 mod again;
 mod calls;
 mod companions;
