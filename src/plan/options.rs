@@ -271,12 +271,6 @@ pub enum AfterRegression {
     Zero,
 }
 
-impl AfterRegression {
-    pub(super) fn is_original(&self) -> bool {
-        *self == Self::Original
-    }
-}
-
 /// What to do on Ctrl-C or SIGTERM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

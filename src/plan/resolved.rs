@@ -53,7 +53,6 @@ pub struct Plan {
     /// What happens on a foreign edit.
     pub on_drift: OnDrift,
     /// What the canary gets after a proven regression.
-    #[serde(default, skip_serializing_if = "AfterRegression::is_original")]
     pub after_regression: AfterRegression,
     /// What happens on Ctrl-C and SIGTERM.
     pub on_signal: OnSignal,
