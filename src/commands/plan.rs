@@ -10,7 +10,7 @@ use crate::error::CommandError;
 use crate::istio::{Selection, VirtualService};
 use crate::plan::Finding;
 use crate::report::PlanView;
-use crate::rollout::{Intent, Phase};
+use crate::rollout::{Intent, ObjectName, Phase};
 
 /// What `plan` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -30,7 +30,12 @@ pub struct PlanArgs {
 /// # Errors
 /// If the rollout cannot even be described.
 pub async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<PlanView, CommandError> {
-    let mut prepared = prepare(context, args.rollout.resolve(context)?).await?;
+    let request = args.rollout.resolve(context)?;
+    let asked = ObjectName {
+        namespace: request.namespace.clone(),
+        name: request.name.clone(),
+    };
+    let mut prepared = prepare(context, request).await?;
     if args.dry_run == DryRun::Server {
         ask_server(context, &mut prepared).await;
     }
@@ -53,7 +58,7 @@ pub async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<PlanView, Co
     Ok(view
         .with_companions(&selection, &companions)
         .with_forecast(forecast)
-        .with_arguments(args.rollout.words()))
+        .with_arguments(&asked, args.rollout.words()))
 }
 
 /// Sends every step's patch without storing it.

@@ -18,7 +18,7 @@ use crate::metrics::{MetricSource, MetricsError, MetricsWarning, Targets, Unit};
 use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan};
 use crate::preflight::{
     Proposal, Samples, additions, has_other_rules, inspect, other_rules, reversal, unanalyzed,
-    unseen_copies,
+    unreached, unseen_copies,
 };
 use crate::rollout::{Group, LastRollout, Outcome, Rollout};
 use crate::verdict::sequential::History;
@@ -142,6 +142,8 @@ pub async fn prepare(
         .map(String::as_str)
         .collect();
     let snapshot = ClusterSnapshot::look(&context.cluster, &vs, &named).await;
+    let domain = snapshot.domain(&vs);
+    let vs = vs.in_domain(&domain);
     let subsets = snapshot.subsets();
     let defined = subsets.iter();
     let defined: Vec<_> = defined
@@ -211,6 +213,7 @@ pub async fn prepare(
     }
     findings.extend(additions(&vs, &rollout));
     findings.extend(other_rules(&facts, &rollout));
+    findings.extend(unreached(&vs, &rollout));
     let samples = facts
         .samples
         .as_ref()
@@ -415,15 +418,22 @@ fn nothing_to_shift(
     proposal: Option<Proposal>,
 ) -> CommandError {
     match (error, proposal) {
-        (VersionsError::OneVersion { found, hint, .. }, Some(proposal)) => {
-            CommandError::NothingToShift {
-                name: vs.name().to_owned(),
-                namespace: vs.namespace().to_owned(),
+        (
+            VersionsError::OneVersion {
                 found,
+                unreached,
                 hint,
-                proposal: Box::new(proposal),
-            }
-        }
+                ..
+            },
+            Some(proposal),
+        ) => CommandError::NothingToShift {
+            name: vs.name().to_owned(),
+            namespace: vs.namespace().to_owned(),
+            found,
+            unreached,
+            hint,
+            proposal: Box::new(proposal),
+        },
         (error, _) => error.into(),
     }
 }

@@ -8,7 +8,10 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use serde_json::Value;
 
 use crate::cluster::{CallError, Cluster, ErrorKind, Permission};
-use crate::istio::{Destination, Host, Relevance, Route, Selection, Subset, VirtualService};
+use crate::istio::{
+    Destination, Host, Relevance, Route, Selection, Subset, USUAL_DOMAIN, VirtualService,
+};
+use crate::metrics::ServiceKey;
 use crate::preflight::{
     Facts, Grant, Proposal, Role, Source, Unread, Version, carries, is_set, meant, selector,
 };
@@ -21,6 +24,9 @@ const PERMISSIONS: [Permission; 5] = [
     Permission::CREATE_LEASES,
     Permission::UPDATE_LEASES,
 ];
+
+/// The most Services that are looked for where there is none behind a host.
+const LOOKALIKES: usize = 3;
 
 /// What can be fetched before it is known which versions are meant.
 #[derive(Clone, Debug)]
@@ -105,6 +111,33 @@ impl ClusterSnapshot {
             }
         }
         found
+    }
+
+    /// The cluster's DNS domain: the one in which most hosts here are written out, those of `vs` included.
+    pub fn domain(&self, vs: &VirtualService) -> String {
+        let rules = self.rules.iter().filter_map(|rule| {
+            let host = rule.pointer("/spec/host")?.as_str()?;
+            host.contains('.').then(|| Host::resolve(host, ""))
+        });
+        let destinations = |vs: &VirtualService| -> Vec<Host> {
+            let written = vs.routes().iter().flat_map(|route| {
+                let rule = vs.rule(route.at).get("route");
+                rule.and_then(Value::as_array).into_iter().flatten()
+            });
+            let hosts = written.filter_map(|target| target.pointer("/destination/host")?.as_str());
+            let hosts = hosts.filter(|host| host.contains('.'));
+            hosts.map(|host| Host::resolve(host, "")).collect()
+        };
+        let routes = self.other_routes.iter().chain([vs]).flat_map(destinations);
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for host in rules.chain(routes) {
+            // A Service of several clusters is in a domain of its own.
+            if let Some(domain) = host.domain().filter(|domain| *domain != "clusterset.local") {
+                *counts.entry(domain.to_owned()).or_default() += 1;
+            }
+        }
+        let most = counts.into_iter().max_by_key(|(_, count)| *count);
+        most.map_or_else(|| USUAL_DOMAIN.to_owned(), |(domain, _)| domain)
     }
 
     fn keep<T: Default>(
@@ -192,6 +225,13 @@ impl ClusterSnapshot {
             },
         );
         let mut hosts = BTreeMap::new();
+        let mut lookalikes = BTreeMap::new();
+        for (host, (service, _)) in &behind {
+            if matches!(service, Ok(None)) {
+                let found = self.lookalikes(cluster, host).await;
+                lookalikes.insert(*host, found);
+            }
+        }
         for (host, (service, pods)) in behind {
             let namespace = host.service().map_or("", |(_, namespace)| namespace);
             let known = service.is_ok() && pods.is_ok();
@@ -210,7 +250,11 @@ impl ClusterSnapshot {
             let (service, pods) = found.map_or((None, None), |(service, pods)| {
                 (service.clone(), pods.as_deref())
             });
-            self.version(role, destination, service, pods)
+            let found = lookalikes.get(&destination.host).cloned();
+            Version {
+                lookalikes: found.unwrap_or_default(),
+                ..self.version(role, destination, service, pods)
+            }
         };
         let stable = version(Role::Stable, &selection.stable);
         let canary = version(Role::Canary, &selection.canary);
@@ -280,6 +324,19 @@ impl ClusterSnapshot {
         let mut routes = vs.routes().iter().filter(is_meant);
         let route = routes.find(|route| route.targets.len() == 1)?;
         let destination = &route.targets.first()?.destination;
+        // Two rules where one is meant: the second never gets a request.
+        let unreached = vs.routes().iter().find(|other| {
+            let is_behind = vs
+                .shadow_of(other.at)
+                .is_some_and(|shadow| shadow.at == route.at);
+            let target = other.targets.first();
+            is_behind
+                && other.targets.len() == 1
+                && target.is_some_and(|target| !target.destination.same_version(destination))
+        });
+        if let Some(unreached) = unreached {
+            return Some(Proposal::of_two_rules(vs, route, unreached));
+        }
         let (service, pods) = behind(cluster, &destination.host).await;
         service.ok()??;
         let pods = pods.unwrap_or_default();
@@ -318,7 +375,41 @@ impl ClusterSnapshot {
             service,
             subset,
             pods,
+            lookalikes: Vec::new(),
         }
+    }
+
+    /// Services that may be meant by a host behind which there is none: what its name abbreviates, and
+    /// those of its name in other namespaces, as other objects write them.
+    async fn lookalikes(&self, cluster: &Cluster, host: &Host) -> Vec<ServiceKey> {
+        let key = |(name, namespace): (&str, &str)| ServiceKey {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+        };
+        let mut candidates: BTreeSet<_> = host.abbreviated().map(key).into_iter().collect();
+        if let Some((name, _)) = host.service() {
+            let rules = self.rules.iter().filter_map(|rule| {
+                let namespace = rule.pointer("/metadata/namespace")?.as_str()?;
+                Some(Host::resolve(
+                    rule.pointer("/spec/host")?.as_str()?,
+                    namespace,
+                ))
+            });
+            let routes = self.other_routes.iter().flat_map(|other| {
+                let targets = other.routes().iter().flat_map(|route| &route.targets);
+                targets.map(|target| target.destination.host.clone())
+            });
+            let others = rules.chain(routes).filter(|other| other != host);
+            candidates.extend(others.filter_map(|other| {
+                let found = other.service().filter(|(other, _)| *other == name);
+                found.map(key)
+            }));
+        }
+        let asked = candidates.into_iter().take(LOOKALIKES).map(async |key| {
+            let found = cluster.service(&key.namespace, &key.name).await;
+            matches!(found, Ok(Some(_))).then_some(key)
+        });
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     /// Read only where a rule sets how connections are encrypted; otherwise nothing can contradict it.

@@ -137,10 +137,7 @@ pub fn delegate_of(
         })),
         several => {
             let several: Vec<_> = several.iter().map(ToString::to_string).collect();
-            let choices = through.iter().map(|(route, _)| {
-                let name = route.name.clone();
-                name.unwrap_or_else(|| route.at.to_string())
-            });
+            let choices = through.iter().map(|(route, _)| route.word());
             Err(DelegateError::Several {
                 object: vs.full_name(),
                 delegates: several.join(" and "),
@@ -225,7 +222,7 @@ mod tests {
         ]);
         assert_eq!(
             found(two, &[]).unwrap_err(),
-            "the routes of virtualservice shop/root delegate to other/b and shop/a (try: --route with one of x, http[1], or kubectl canary on one of them)"
+            "the routes of virtualservice shop/root delegate to other/b and shop/a (try: --route with one of x, 'http[1]', or kubectl canary on one of them)"
         );
         assert_eq!(
             found(rules(), &["reviews", "rest"]).unwrap_err(),

@@ -1,28 +1,90 @@
 //! Where a route sends requests: host, subset, port.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// The DNS domain of most clusters; which one it is here shows only in the hosts that objects write out.
+pub(crate) const USUAL_DOMAIN: &str = "cluster.local";
+
+/// The domain of Services that several clusters have in common: other Services than the cluster's own.
+const CLUSTER_SET: &str = "clusterset.local";
+
 /// A host as Istio understands it from within a namespace.
 ///
 /// `reviews` in namespace `shop` and `reviews.shop.svc.cluster.local` are one host; names with a dot
-/// stand as they are written.
-#[derive(
-    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
+/// stand as they are written. A Service is the same one in whatever domain its name was completed with, as
+/// the domain of the cluster is not known where a single object is read.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Host(String);
 
+impl PartialEq for Host {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Host {}
+
+impl Hash for Host {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+impl PartialOrd for Host {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Host {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(other.key())
+    }
+}
+
 impl Host {
-    /// Resolves `name` as seen from `namespace`, the VirtualService's own.
+    /// Resolves `name` as seen from `namespace`, the VirtualService's own, in the usual domain.
     pub fn resolve(name: &str, namespace: &str) -> Self {
+        Self::resolve_in(name, namespace, USUAL_DOMAIN)
+    }
+
+    /// The same where the cluster's domain is known.
+    pub(super) fn resolve_in(name: &str, namespace: &str, domain: &str) -> Self {
         if name.contains('.') || name == "*" {
             Self(name.to_owned())
         } else {
-            Self(format!("{name}.{namespace}.svc.cluster.local"))
+            Self(format!("{name}.{namespace}.svc.{domain}"))
+        }
+    }
+
+    /// What of the name tells it from others: of a cluster's own Service all but the domain.
+    fn key(&self) -> &str {
+        match self.domain() {
+            Some(domain) if domain != CLUSTER_SET => &self.0[..self.0.len() - domain.len()],
+            _ => &self.0,
+        }
+    }
+
+    /// The domain that a Service's full name ends in.
+    pub(crate) fn domain(&self) -> Option<&str> {
+        self.service()?;
+        self.0.splitn(4, '.').nth(3)
+    }
+
+    /// The Service that a host looks like which is none: `reviews.shop` and `reviews.shop.svc`, as a
+    /// resolver would complete them, and Istio does not.
+    pub(crate) fn abbreviated(&self) -> Option<(&str, &str)> {
+        let parts: Vec<_> = self.0.split('.').collect();
+        match parts.as_slice() {
+            [name, namespace] | [name, namespace, "svc"] if *name != "*" => Some((name, namespace)),
+            _ => None,
         }
     }
 
@@ -117,6 +179,34 @@ mod tests {
             Host::resolve("api.example.com", "shop").short(),
             "api.example.com"
         );
+    }
+
+    #[test]
+    fn a_service_is_the_same_in_whatever_domain_its_name_was_completed() {
+        let host = |name: &str| Host::resolve(name, "shop");
+        assert_eq!(host("reviews"), host("reviews.shop.svc.corp.internal"));
+        assert_eq!(
+            host("reviews.shop.svc.corp.internal").domain(),
+            Some("corp.internal")
+        );
+        for other in [
+            "reviews.shop.svc.clusterset.local",
+            "reviews.bank.svc.cluster.local",
+            "reviews.shop",
+            "reviews.shop.svc",
+            "reviews.example.com",
+        ] {
+            assert_ne!(host("reviews"), host(other), "{other}");
+        }
+        for (name, expected) in [
+            ("reviews.shop", Some(("reviews", "shop"))),
+            ("reviews.shop.svc", Some(("reviews", "shop"))),
+            ("reviews", None),
+            ("api.example.com", None),
+            ("*.example", None),
+        ] {
+            assert_eq!(host(name).abbreviated(), expected, "{name}");
+        }
     }
 
     #[test]

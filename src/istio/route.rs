@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::destination::Destination;
+use crate::plan::shell_word;
 
 /// Which list of the spec a route stands in.
 #[derive(
@@ -206,6 +207,12 @@ impl Route {
         self.name.as_deref() == Some(name)
             || self.at.to_string() == name
             || (self.at.kind == RouteKind::Http && self.at.index.to_string() == name)
+    }
+
+    /// What names it after `--route`, as a shell takes it. A comma would divide a name in two.
+    pub fn word(&self) -> String {
+        let name = self.name.clone().filter(|name| !name.contains(','));
+        shell_word(&name.unwrap_or_else(|| self.at.to_string()))
     }
 
     /// The weights as written.

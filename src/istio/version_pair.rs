@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use super::destination::{Destination, Host};
 use super::route::Route;
+use super::select_versions::twice;
 use super::versions_error::VersionsError;
 use super::virtual_service::VirtualService;
+use crate::plan::shell_word;
 
 /// What a user asked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +31,12 @@ pub(super) fn list<T: ToString>(items: impl IntoIterator<Item = T>, none: &str) 
         0 => none.to_owned(),
         _ => unique.into_iter().collect::<Vec<_>>().join(", "),
     }
+}
+
+/// Versions as words of a shell, to be typed after `--stable` or `--canary`.
+fn words<'a>(versions: impl IntoIterator<Item = &'a Destination>) -> impl Iterator<Item = String> {
+    let versions = versions.into_iter();
+    versions.map(|version| shell_word(&version.to_string()))
 }
 
 /// The versions that routes send to.
@@ -71,7 +79,7 @@ fn named(
             object: vs.full_name(),
             flag,
             asked: asked.to_owned(),
-            choices: list(all, "nothing, it has no destination"),
+            choices: list(words(all), "nothing, it has no destination"),
             hint: match flag {
                 "canary" => ", or --add-destination to add it",
                 _ => "",
@@ -114,10 +122,19 @@ pub(super) fn pair(
     let ambiguous = |why: String| VersionsError::Ambiguous {
         object: vs.full_name(),
         why,
-        choices: list(&all, "none"),
+        choices: list(words(all.iter().copied()), "none"),
     };
     let mut agreed: Option<(Destination, Destination)> = None;
     for route in routes {
+        // One that divides a version in itself can be meant by nobody.
+        if let [first, rest @ ..] = route.targets.as_slice()
+            && !rest.is_empty()
+            && rest
+                .iter()
+                .all(|target| target.destination.same_version(&first.destination))
+        {
+            return Err(twice(vs, route, &first.destination));
+        }
         let holds = |version: &Option<Destination>| {
             version.as_ref().is_none_or(|version| {
                 route
@@ -143,11 +160,30 @@ pub(super) fn pair(
         let hosts: Vec<_> = all.iter().map(|version| &version.host).collect();
         let mut others = subsets_of(&hosts, query);
         others.retain(|subset| !all.iter().any(|version| version.is_called(subset)));
-        let others = list(others, "NAME");
+        let others = others.into_iter().map(shell_word);
+        let unreached: Vec<_> = routes
+            .iter()
+            .filter_map(|route| Some((*route, vs.shadow_of(route.at)?)))
+            .collect();
+        let reached = routes.iter().copied();
+        let reached = reached.filter(|route| vs.shadow_of(route.at).is_none());
+        let reached: Vec<_> = reached.collect();
+        let found = versions(&reached);
+        // What nobody is sent to yet may be what is to become the canary.
+        let unknown = all
+            .iter()
+            .filter(|version| !found.iter().any(|known| known.same_version(version)));
+        let others = others.chain(words(unknown.copied()));
         VersionsError::OneVersion {
             object: vs.full_name(),
-            found: list(&all, "nothing"),
-            hint: others,
+            found: list(&found, "nothing"),
+            unreached: match unreached.first() {
+                Some((route, shadow)) => format!(
+                    ", as {route} never gets a request: {shadow} before it takes all of them"
+                ),
+                None => String::new(),
+            },
+            hint: list(others, "NAME"),
         }
     })
 }
@@ -183,7 +219,7 @@ pub(super) fn pair_or_addition(
                     return Err(VersionsError::WhichCanary {
                         object: vs.full_name(),
                         stable: stable.to_string(),
-                        choices: list(unknown, "NAME"),
+                        choices: list(unknown.into_iter().map(shell_word), "NAME"),
                     });
                 }
             }
@@ -213,7 +249,7 @@ fn carrier(
     let ambiguous = |why: String| VersionsError::Ambiguous {
         object: vs.full_name(),
         why,
-        choices: list(versions(routes), "none"),
+        choices: list(words(versions(routes)), "none"),
     };
     let mut agreed: Option<Destination> = None;
     for route in routes {
@@ -255,7 +291,7 @@ fn newcomer(
         }
     } else {
         Destination {
-            host: Host::resolve(name, vs.namespace()),
+            host: vs.resolve(name),
             subset: None,
             port: stable.port,
         }

@@ -66,13 +66,15 @@ pub enum VersionsError {
     Same(String),
     /// No route holds two versions.
     #[error(
-        "no route of virtualservice {object} holds two versions to shift between; it sends to {found} only (try: --add-destination with --canary {hint})"
+        "no route of virtualservice {object} holds two versions to shift between; it sends to {found} only{unreached} (try: --add-destination with --canary {hint})"
     )]
     OneVersion {
         /// `namespace/name`.
         object: String,
         /// The one version.
         found: String,
+        /// Rules that never get a request, in a clause of its own.
+        unreached: String,
         /// What could be the canary.
         hint: String,
     },
@@ -123,6 +125,20 @@ pub enum VersionsError {
         route: String,
         /// The version.
         version: String,
+    },
+    /// A route divides one version among its ports.
+    #[error(
+        "{route} of virtualservice {object} sends to {version} at ports {ports}, but versions are not told apart by port: neither pods nor metrics belong to one (try: a subset or a Service for each version)"
+    )]
+    Ports {
+        /// `namespace/name`.
+        object: String,
+        /// The route.
+        route: String,
+        /// The version.
+        version: String,
+        /// The ports.
+        ports: String,
     },
     /// The weights cannot be divided.
     #[error("virtualservice {object}: {source}")]

@@ -1,14 +1,19 @@
 //! A VirtualService as the API server returned it, seen through a read-only view.
 
-use jiff::Timestamp;
-use serde_json::Value;
+use std::collections::BTreeSet;
 
-use super::destination::Host;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::destination::{Host, USUAL_DOMAIN};
 use super::route::{Route, RouteKind, RouteRef};
 
 /// The manager that our writes carry. It must not start with `kubectl`: Flux folds such managers
 /// into its own and would then prune our annotations.
 pub const FIELD_MANAGER: &str = "canary-rollout";
+
+/// The gateway that stands for the proxies of the mesh itself.
+pub(crate) const MESH: &str = "mesh";
 
 /// A VirtualService: the JSON as received, and what a rollout needs to know of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,12 +23,32 @@ pub struct VirtualService {
     name: String,
     uid: String,
     routes: Vec<Route>,
+    domain: String,
 }
 
 /// An object that is no VirtualService of this world.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the API server's response has no {0}, so it is not a stored VirtualService")]
 pub struct MalformedObject(&'static str);
+
+/// Whether a rule matches every request of its kind.
+fn takes_everything(rule: &Value) -> bool {
+    let Some(conditions) = rule.get("match").and_then(Value::as_array) else {
+        return true;
+    };
+    // One of them suffices, and one that asks for nothing, or for a path at all, is met by all.
+    let is_met = |condition: &Value| {
+        let fields = condition.as_object();
+        fields.is_some_and(|fields| {
+            fields.iter().all(|(key, value)| match key.as_str() {
+                "name" => true,
+                "uri" => *value == json!({"prefix": "/"}),
+                _ => false,
+            })
+        })
+    };
+    conditions.is_empty() || conditions.iter().any(is_met)
+}
 
 impl VirtualService {
     /// Wraps an object from the API server.
@@ -52,7 +77,29 @@ impl VirtualService {
             name,
             uid,
             routes,
+            domain: USUAL_DOMAIN.to_owned(),
         })
+    }
+
+    /// The same in a cluster whose domain is known, which completes short names.
+    #[must_use]
+    pub fn in_domain(mut self, domain: &str) -> Self {
+        for route in &mut self.routes {
+            let rule = self.raw.pointer(&route.at.pointer());
+            let written = rule.and_then(|rule| rule.get("route")?.as_array());
+            for (target, written) in route.targets.iter_mut().zip(written.into_iter().flatten()) {
+                let host = written.pointer("/destination/host").and_then(Value::as_str);
+                let host = host.unwrap_or_default();
+                target.destination.host = Host::resolve_in(host, &self.namespace, domain);
+            }
+        }
+        domain.clone_into(&mut self.domain);
+        self
+    }
+
+    /// A host as it is understood in this object.
+    pub fn resolve(&self, host: &str) -> Host {
+        Host::resolve_in(host, &self.namespace, &self.domain)
     }
 
     /// The object as received.
@@ -137,9 +184,40 @@ impl VirtualService {
     pub fn hosts(&self) -> Vec<Host> {
         let hosts = self.spec().get("hosts").and_then(Value::as_array);
         let names = hosts.into_iter().flatten().filter_map(Value::as_str);
-        names
-            .map(|name| Host::resolve(name, &self.namespace))
-            .collect()
+        names.map(|name| self.resolve(name)).collect()
+    }
+
+    /// The gateways that it is bound to as `namespace/name`, and `mesh`; without any it is the mesh.
+    pub fn gateways(&self) -> BTreeSet<String> {
+        let names = self.spec().get("gateways").and_then(Value::as_array);
+        let names = names.into_iter().flatten().filter_map(Value::as_str);
+        let found: BTreeSet<_> = names.map(|name| self.gateway(name)).collect();
+        match found.is_empty() {
+            true => BTreeSet::from([MESH.to_owned()]),
+            false => found,
+        }
+    }
+
+    /// A gateway's name in full. Beside `namespace/name` Istio takes `./name`, a name of the own namespace,
+    /// and, as it did once, everything that begins with `name.namespace`.
+    fn gateway(&self, name: &str) -> String {
+        if name == MESH {
+            return MESH.to_owned();
+        }
+        let (namespace, name) = match (name.split_once('/'), name.split_once('.')) {
+            (Some((".", name)), _) => (self.namespace(), name),
+            (Some((namespace, name)), _) => (namespace, name),
+            (None, Some((name, rest))) => (rest.split('.').next().unwrap_or_default(), name),
+            (None, None) => (self.namespace(), name),
+        };
+        format!("{namespace}/{name}")
+    }
+
+    /// The rule before `at` that takes every request, so that `at` never gets one.
+    pub fn shadow_of(&self, at: RouteRef) -> Option<&Route> {
+        let before = |route: &&Route| route.at.kind == at.kind && route.at.index < at.index;
+        let mut before = self.routes.iter().filter(before);
+        before.find(|route| takes_everything(self.rule(route.at)))
     }
 
     /// Who wrote last, by the managed fields.
@@ -158,5 +236,87 @@ impl VirtualService {
             .iter()
             .filter_map(|entry| entry.get("time")?.as_str()?.parse().ok());
         times.max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vs(spec: Value) -> VirtualService {
+        VirtualService::new(json!({
+            "metadata": {"name": "reviews", "namespace": "shop", "uid": "1"}, "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_gateway_is_one_in_every_spelling() {
+        for (written, expected) in [
+            ("public", "shop/public"),
+            ("./public", "shop/public"),
+            ("shop/public", "shop/public"),
+            ("istio-system/public", "istio-system/public"),
+            ("public.istio-system", "istio-system/public"),
+            ("public.istio-system.svc", "istio-system/public"),
+            (
+                "public.istio-system.svc.cluster.local",
+                "istio-system/public",
+            ),
+            (
+                "public.istio-system.svc.corp.internal",
+                "istio-system/public",
+            ),
+            // A Gateway's name may have dots, and only then is the namespace written.
+            ("edge/public.v2", "edge/public.v2"),
+            ("mesh", "mesh"),
+        ] {
+            let found = vs(json!({"gateways": [written]})).gateways();
+            assert_eq!(found, BTreeSet::from([expected.to_owned()]), "{written}");
+        }
+        for none in [json!({}), json!({"gateways": []})] {
+            assert_eq!(vs(none).gateways(), BTreeSet::from(["mesh".to_owned()]));
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_a_rule_for_everything_gets_nothing() {
+        let second = |first: Value| {
+            let vs = vs(json!({"http": [first, {"name": "b"}], "tcp": [{"name": "c"}]}));
+            let of = |route: &Route| vs.shadow_of(route.at).map(ToString::to_string);
+            assert_eq!(of(&vs.routes()[2]), None, "another kind");
+            of(&vs.routes()[1])
+        };
+        for everything in [
+            json!({"name": "a"}),
+            json!({"name": "a", "match": []}),
+            json!({"name": "a", "match": [{"uri": {"exact": "/x"}}, {"uri": {"prefix": "/"}}]}),
+            json!({"name": "a", "match": [{"name": "all"}]}),
+        ] {
+            assert_eq!(
+                second(everything.clone()).as_deref(),
+                Some("http[a]"),
+                "{everything}"
+            );
+        }
+        for some in [
+            json!({"name": "a", "match": [{"uri": {"prefix": "/x"}}]}),
+            json!({"name": "a", "match": [{"uri": {"prefix": "/"}, "gateways": ["mesh"]}]}),
+            json!({"name": "a", "match": [{"headers": {"x-lane": {"exact": "1"}}}]}),
+        ] {
+            assert_eq!(second(some.clone()), None, "{some}");
+        }
+    }
+
+    #[test]
+    fn short_names_are_completed_with_the_clusters_domain() {
+        let vs = vs(json!({"hosts": ["reviews"], "http": [{"route": [
+            {"destination": {"host": "reviews"}}, {"destination": {"host": "reviews.bank.svc.cluster.local"}},
+        ]}]}));
+        let vs = vs.in_domain("corp.internal");
+        let host = |index: usize| vs.routes()[0].targets[index].destination.host.to_string();
+        assert_eq!(host(0), "reviews.shop.svc.corp.internal");
+        assert_eq!(host(1), "reviews.bank.svc.cluster.local");
+        assert_eq!(vs.hosts()[0].to_string(), host(0));
     }
 }

@@ -109,7 +109,8 @@ fn of_client(facts: &Facts, host: &Host, client: &str, named: &[&Subset]) -> Opt
 
 /// What callers in every other namespace do not know.
 fn of_others(facts: &Facts, host: &Host, service: &str, named: &[&Subset]) -> Option<Finding> {
-    if !is_seen_in(&facts.vs, ELSEWHERE) {
+    // In which namespace the ServiceEntry of a host outside is does not show in its name.
+    if service.is_empty() || !is_seen_in(&facts.vs, ELSEWHERE) {
         return None;
     }
     let rules = in_force(&facts.rules, host, ELSEWHERE);

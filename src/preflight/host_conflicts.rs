@@ -7,10 +7,8 @@
 use std::collections::BTreeSet;
 
 use super::facts::Facts;
-use crate::istio::{Host, VirtualService};
+use crate::istio::{Host, MESH, VirtualService};
 use crate::plan::Finding;
-
-const MESH: &str = "mesh";
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let vs = &facts.vs;
@@ -23,26 +21,12 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// The gateways that a VirtualService is bound to, `namespace/name`; without any it is the mesh.
-fn gateways(vs: &VirtualService) -> BTreeSet<String> {
-    let names = strings(vs, "gateways");
-    if names.is_empty() {
-        return BTreeSet::from([MESH.to_owned()]);
-    }
-    let full = |name: &str| match name {
-        MESH => MESH.to_owned(),
-        name if name.contains('/') => name.to_owned(),
-        name => format!("{}/{name}", vs.namespace()),
-    };
-    names.into_iter().map(full).collect()
-}
-
 /// Whether proxies of the mesh itself follow the routes; for a delegate, where its root is known to
 /// be on the mesh.
 pub(super) fn is_on_mesh(facts: &Facts) -> bool {
     let vs = &facts.vs;
     if !vs.hosts().is_empty() {
-        return gateways(vs).contains(MESH);
+        return vs.gateways().contains(MESH);
     }
     let hands_on = |root: &&VirtualService| {
         root.delegates()
@@ -50,12 +34,12 @@ pub(super) fn is_on_mesh(facts: &Facts) -> bool {
             .any(|(_, delegate)| delegate.namespace == vs.namespace() && delegate.name == vs.name())
     };
     let mut roots = facts.other_routes.iter().filter(hands_on);
-    roots.any(|root| gateways(root).contains(MESH))
+    roots.any(|root| root.gateways().contains(MESH))
 }
 
 /// Whether no gateway follows the routes.
 pub(super) fn is_only_mesh(vs: &VirtualService) -> bool {
-    !vs.hosts().is_empty() && gateways(vs).iter().all(|gateway| gateway == MESH)
+    !vs.hosts().is_empty() && vs.gateways().iter().all(|gateway| gateway == MESH)
 }
 
 /// Whether proxies in a namespace may follow the routes.
@@ -106,7 +90,7 @@ fn conflict(facts: &Facts, other: &VirtualService) -> Option<Finding> {
         .into_iter()
         .filter(|host| hosts.contains(host))
         .collect();
-    let (ours, theirs) = (gateways(vs), gateways(other));
+    let (ours, theirs) = (vs.gateways(), other.gateways());
     let shared: Vec<_> = ours.intersection(&theirs).collect();
     if shared_hosts.is_empty() || shared.is_empty() {
         return None;
@@ -161,7 +145,7 @@ fn conflict(facts: &Facts, other: &VirtualService) -> Option<Finding> {
 fn reach(vs: &VirtualService) -> Option<Finding> {
     let exported = strings(vs, "exportTo");
     // Of a delegate it says which roots may hand on to it, not who follows its weights.
-    let is_root = !vs.hosts().is_empty() && gateways(vs).contains(MESH);
+    let is_root = !vs.hosts().is_empty() && vs.gateways().contains(MESH);
     if exported.is_empty() || exported.contains(&"*") || !is_root {
         return None;
     }
@@ -228,6 +212,25 @@ mod tests {
                 "refuse: virtualservice shop/other also has host shop.example.com at gateway shop/shop (spec.hosts, spec.gateways): both have a rule without a match, and only one of these gets requests (try: move its rules into shop/reviews, then: kubectl delete virtualservice other -n shop)"
             ]
         );
+    }
+
+    #[test]
+    fn a_gateway_is_the_same_in_every_spelling() {
+        for gateway in [
+            "shop",
+            "./shop",
+            "shop/shop",
+            "shop.shop",
+            "shop.shop.svc.cluster.local",
+        ] {
+            let found = found(
+                json!({"hosts": ["shop.example.com"], "gateways": [gateway], "http": rule(false)}),
+            );
+            assert!(
+                found[0].contains("other also has host shop.example.com at gateway shop/shop "),
+                "{gateway}: {found:?}"
+            );
+        }
     }
 
     #[test]

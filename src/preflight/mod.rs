@@ -29,6 +29,7 @@ mod subsets;
 #[cfg(test)]
 mod test_facts;
 mod unanalyzed;
+mod unreached;
 mod unread;
 mod version;
 
@@ -42,6 +43,7 @@ pub(crate) use proposal::Proposal;
 pub(crate) use reversal::reversal;
 pub(crate) use rules::meant;
 pub(crate) use unanalyzed::unanalyzed;
+pub(crate) use unreached::unreached;
 pub(crate) use version::version_selector;
 pub(crate) use version::{Role, Version};
 pub(crate) use version::{carries, selector};

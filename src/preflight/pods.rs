@@ -2,13 +2,53 @@
 
 use super::version::written;
 use super::{Facts, Version};
+use crate::istio::Host;
+use crate::metrics::ServiceKey;
 use crate::plan::Finding;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
-    facts.versions().into_iter().filter_map(of).collect()
+    let found = facts.versions().into_iter();
+    let found = found.filter_map(|version| of(facts, version));
+    let mut findings: Vec<Finding> = Vec::new();
+    for finding in found {
+        // Two subsets of one host are said once.
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    }
+    findings
 }
 
-fn of(version: &Version) -> Option<Finding> {
+/// What to write for a host that is no Service's: the Service that exists.
+fn written_out(facts: &Facts, host: &Host, known: &ServiceKey) -> String {
+    let ServiceKey { name, namespace } = known;
+    let domain = facts.vs.resolve("x");
+    let domain = domain.domain().unwrap_or_default();
+    format!(
+        "host: {name}.{namespace}.svc.{domain} instead of {host}: kubectl edit virtualservice {} -n {}",
+        facts.vs.name(),
+        facts.vs.namespace()
+    )
+}
+
+/// A host that is no Service of this cluster: one outside, or a name that only looks like a Service's.
+fn outside(facts: &Facts, version: &Version) -> Finding {
+    let host = &version.destination.host;
+    match version.lookalikes.first() {
+        Some(known) => Finding::refuse(
+            format!("{host} is no host of the mesh (spec.http[].route[].destination.host)"),
+            "Istio completes only names without a dot, so its requests fail (503)",
+            written_out(facts, host, known),
+        ),
+        None => Finding::warn(
+            format!("{host} is no Service of this cluster"),
+            "its pods cannot be looked at, and only requests tell whether it works",
+            "",
+        ),
+    }
+}
+
+fn of(facts: &Facts, version: &Version) -> Option<Finding> {
     let (role, destination) = (version.role, &version.destination);
     let host = &destination.host;
     // A subset that is defined nowhere is said elsewhere.
@@ -16,11 +56,7 @@ fn of(version: &Version) -> Option<Finding> {
         return None;
     }
     if host.service().is_none() {
-        return Some(Finding::warn(
-            format!("{host} is no Service of this cluster"),
-            "its pods cannot be looked at",
-            "",
-        ));
+        return Some(outside(facts, version));
     }
     let namespace = version.namespace();
     let Some(selector) = version.selector() else {
@@ -34,7 +70,13 @@ fn of(version: &Version) -> Option<Finding> {
         return Some(Finding::refuse(
             what,
             format!("the pods of {role} {destination} cannot be determined"),
-            format!("kubectl get services -n {namespace}"),
+            match version.lookalikes.first() {
+                Some(known) => format!(
+                    "{}, as a short name is one of the object's own namespace",
+                    written_out(facts, host, known)
+                ),
+                None => format!("kubectl get services -n {namespace}"),
+            },
         ));
     };
     let labels = written(&selector);
@@ -68,7 +110,6 @@ fn of(version: &Version) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::istio::Host;
     use crate::preflight::test_facts::{facts, told};
     use serde_json::json;
 
@@ -102,6 +143,34 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_only_looks_like_a_services_is_written_out() {
+        let mut facts = facts();
+        let known = |namespace: &str| ServiceKey {
+            name: "reviews".into(),
+            namespace: namespace.into(),
+        };
+        for version in [&mut facts.stable, &mut facts.canary] {
+            version.destination.host = Host::resolve("reviews.shop", "shop");
+            version.service = None;
+            version.lookalikes = vec![known("shop")];
+        }
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "refuse: reviews.shop is no host of the mesh (spec.http[].route[].destination.host): Istio completes only names without a dot, so its requests fail (503) (try: host: reviews.shop.svc.cluster.local instead of reviews.shop: kubectl edit virtualservice reviews -n shop)"
+            ]
+        );
+        for version in [&mut facts.stable, &mut facts.canary] {
+            version.destination.host = Host::resolve("reviews", "edge");
+            version.lookalikes = vec![known("bank")];
+        }
+        assert!(
+            told(check(&facts))[0].ends_with("(try: host: reviews.bank.svc.cluster.local instead of reviews.edge.svc.cluster.local: kubectl edit virtualservice reviews -n shop, as a short name is one of the object's own namespace)"),
+            "{:?}", told(check(&facts))
+        );
+    }
+
+    #[test]
     fn a_host_without_a_service_is_told_from_one_outside() {
         let mut facts = facts();
         facts.stable.service = None;
@@ -111,7 +180,7 @@ mod tests {
             told(check(&facts)),
             [
                 "refuse: there is no Service shop/reviews: the pods of stable v1 cannot be determined (try: kubectl get services -n shop)",
-                "warn: api.example.com is no Service of this cluster: its pods cannot be looked at",
+                "warn: api.example.com is no Service of this cluster: its pods cannot be looked at, and only requests tell whether it works",
             ]
         );
     }

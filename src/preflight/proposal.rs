@@ -57,6 +57,26 @@ impl Proposal {
         Self { note, objects }
     }
 
+    /// Both versions in the first of two rules, of which the second never gets a request.
+    pub(crate) fn of_two_rules(vs: &VirtualService, first: &Route, second: &Route) -> Self {
+        let mut spec = vs.spec().clone();
+        let rules = &mut spec[first.at.kind.key()];
+        let mut targets = [first, second].map(|route| rules[route.at.index]["route"][0].take());
+        for (target, weight) in targets.iter_mut().zip([100, 0]) {
+            target["weight"] = json!(weight);
+        }
+        rules[first.at.index]["route"] = json!(targets);
+        if let Some(rules) = rules.as_array_mut() {
+            rules.remove(second.at.index);
+        }
+        Self {
+            note: format!(
+                "{second} never gets a request, as {first} before it takes all of them: one rule with both (try: kubectl apply -f -)"
+            ),
+            objects: vec![object("VirtualService", vs.namespace(), vs.name(), &spec)],
+        }
+    }
+
     /// The objects, as one that `kubectl apply -f -` takes.
     pub fn list(&self) -> Value {
         json!({"apiVersion": "v1", "kind": "List", "items": self.objects})

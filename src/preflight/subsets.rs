@@ -31,6 +31,19 @@ pub(super) fn check_metrics(facts: &Facts) -> Vec<Finding> {
     if facts.pods_unknown() || Finding::refuses(&said_already()) {
         return Vec::new();
     }
+    let [stable, canary] = facts.versions();
+    let host = &stable.destination.host;
+    if host.service().is_none() && *host == canary.destination.host {
+        return vec![Finding::refuse(
+            format!(
+                "{stable} and {canary} of {host} are not told apart by the metrics, as it is no Service of this cluster",
+                stable = stable.destination,
+                canary = canary.destination
+            ),
+            "the analysis would be inconclusive",
+            "a ServiceEntry with a host of its own for each version",
+        )];
+    }
     let text = error.to_string();
     let (what, fix) = text.split_once(" (try: ").unwrap_or((&text, ""));
     let fix = fix.trim_end_matches(')');
@@ -48,6 +61,10 @@ fn missing(facts: &Facts, version: &Version) -> Option<Finding> {
         return None;
     }
     let host = &version.destination.host;
+    // That the host itself is not known comes first, and is said elsewhere.
+    if !version.lookalikes.is_empty() {
+        return None;
+    }
     let rules: Vec<_> = meant(&facts.rules, facts.vs.namespace())
         .into_iter()
         .filter(|rule| is_about(rule, host))
@@ -93,7 +110,11 @@ fn missing(facts: &Facts, version: &Version) -> Option<Finding> {
             .with_snippet(yaml(&json!({
                 "apiVersion": "networking.istio.io/v1",
                 "kind": "DestinationRule",
-                "metadata": {"name": host.short(), "namespace": version.namespace()},
+                "metadata": {"name": host.short(), "namespace": match version.namespace() {
+                    // What is outside is in no namespace; the route's own is the one that sends there.
+                    "" => facts.vs.namespace(),
+                    namespace => namespace,
+                }},
                 "spec": {"host": host, "subsets": subsets},
             })))
         }

@@ -68,6 +68,7 @@ fn version(role: Role, subset: &str) -> Version {
         service: Some(service),
         subset: None,
         pods: None,
+        lookalikes: Vec::new(),
     }
 }
 

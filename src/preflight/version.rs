@@ -39,6 +39,8 @@ pub struct Version {
     pub subset: Option<Subset>,
     /// Its pods; `None` where they could not be read.
     pub pods: Option<Vec<Pod>>,
+    /// Services that may be meant where there is none behind its host.
+    pub lookalikes: Vec<ServiceKey>,
 }
 
 impl Version {

@@ -53,6 +53,7 @@ mod tests {
     use crate::istio::{VersionQuery, select_versions};
     use crate::plan::{Options, Plan};
     use crate::report::{Layout, View};
+    use crate::rollout::ObjectName;
     use serde_json::json;
 
     fn vs(name: &str, weights: [i64; 2]) -> VirtualService {
@@ -75,7 +76,7 @@ mod tests {
         let plan = Plan::resolve(Options::default()).unwrap();
         PlanView::of(&lead, &selection, &plan, Vec::new())
             .with_companions(&selection, &[(&companion, &other)])
-            .with_arguments("--also shop/storefront".into())
+            .with_arguments(&ObjectName::of(&lead), "--also shop/storefront".into())
     }
 
     #[test]

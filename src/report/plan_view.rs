@@ -43,6 +43,8 @@ pub struct PlanView {
     pub forecast: Option<Forecast>,
     /// The flags that the plan was asked for with, as a shell takes them.
     pub arguments: String,
+    /// The command that starts the planned rollout; `null` where a finding forbids it.
+    pub next: Option<String>,
     /// What preflight found.
     pub findings: Vec<Finding>,
     /// Whether a finding forbids the start.
@@ -108,8 +110,10 @@ impl PlanView {
             refused: Finding::refuses(&findings),
             forecast: None,
             arguments: String::new(),
+            next: None,
             findings,
         }
+        .with_arguments(&ObjectName::of(vs), String::new())
     }
 
     /// The same with what is to be expected.
@@ -118,15 +122,18 @@ impl PlanView {
         Self { forecast, ..self }
     }
 
-    /// The same with the flags that it was asked for with.
+    /// The same with the object and the flags that it was asked for with. A root's routes have other names
+    /// than its delegate's, so what comes next names the root.
     #[must_use]
-    pub fn with_arguments(self, arguments: String) -> Self {
-        Self { arguments, ..self }
+    pub fn with_arguments(self, asked: &ObjectName, arguments: String) -> Self {
+        let view = Self { arguments, ..self };
+        let next = (!view.refused).then(|| view.start(asked));
+        Self { next, ..view }
     }
 
     /// The command that starts the planned rollout.
-    fn next(&self) -> String {
-        let command = format!("kubectl canary start {} -n {}", self.name, self.namespace);
+    fn start(&self, asked: &ObjectName) -> String {
+        let command = format!("kubectl canary start {} -n {}", asked.name, asked.namespace);
         let arguments = self.arguments.as_str();
         // The same command once more is to do nothing, not to go back.
         let is_named = ["--canary ", "--stable ", "-f "]
@@ -239,8 +246,8 @@ impl View for PlanView {
         for finding in &self.findings {
             show_finding(finding, out, palette)?;
         }
-        if !self.refused {
-            writeln!(out, "{:<9}{}", "next", escape(&self.next()))?;
+        if let Some(next) = &self.next {
+            writeln!(out, "{:<9}{}", "next", escape(next))?;
         }
         Ok(())
     }
