@@ -78,7 +78,7 @@ pub enum CommandError {
     },
     /// There is one already.
     #[error(
-        "a rollout is in progress on virtualservice {namespace}/{name}, at {exposure} and held by {holder} (try: kubectl canary status, resume or abort {name} -n {namespace})"
+        "a rollout is in progress on virtualservice {namespace}/{name}, at {exposure} and held by {holder} (try: kubectl canary status {name} -n {namespace}, or resume, or abort)"
     )]
     UnderWay {
         /// The name.
@@ -92,7 +92,7 @@ pub enum CommandError {
     },
     /// The object moves with another, on which the rollout stands.
     #[error(
-        "virtualservice {object} is shifted together with {lead}, whose rollout is at {exposure} and held by {holder} (try: kubectl canary status, resume or abort {} -n {})", lead.name, lead.namespace
+        "virtualservice {object} is shifted together with {lead}, whose rollout is at {exposure} and held by {holder} (try: kubectl canary status {} -n {}, or resume, or abort)", lead.name, lead.namespace
     )]
     MovesWith {
         /// `namespace/name`.
@@ -201,7 +201,7 @@ fn refusals(findings: &[Finding]) -> String {
             .map(|finding| finding.what.as_str())
             .collect();
         let what = what.join("; ");
-        return format!("{what} (try: kubectl canary plan, which shows a fix for each)");
+        return format!("{what} (try: plan with the same arguments, which shows a fix for each)");
     }
     let lines: Vec<_> = refused
         .into_iter()
@@ -211,7 +211,7 @@ fn refusals(findings: &[Finding]) -> String {
             // An error is one line; the YAML stands in the plan.
             (Some(fix), Some(_)) => {
                 format!(
-                    "{} (try: {fix}; kubectl canary plan prints it)",
+                    "{} (try: {fix}; plan with the same arguments prints it)",
                     finding.what
                 )
             }

@@ -38,7 +38,7 @@ pub struct Handover {
 pub enum DelegateError {
     /// The routes lead to several objects.
     #[error(
-        "the routes of virtualservice {object} delegate to {delegates} (try: --route with one of {choices}, or kubectl canary on one of them)"
+        "the routes of virtualservice {object} delegate to {delegates} (try: --route with one of {choices}, or the same command on one of them)"
     )]
     Several {
         /// `namespace/name`.
@@ -222,7 +222,7 @@ mod tests {
         ]);
         assert_eq!(
             found(two, &[]).unwrap_err(),
-            "the routes of virtualservice shop/root delegate to other/b and shop/a (try: --route with one of x, 'http[1]', or kubectl canary on one of them)"
+            "the routes of virtualservice shop/root delegate to other/b and shop/a (try: --route with one of x, 'http[1]', or the same command on one of them)"
         );
         assert_eq!(
             found(rules(), &["reviews", "rest"]).unwrap_err(),

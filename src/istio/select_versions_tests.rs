@@ -180,7 +180,7 @@ fn what_cannot_be_told_lists_the_choices() {
             None,
             None,
             vec![],
-            "http[d] of virtualservice shop/reviews delegates to another VirtualService (try: kubectl canary on that one)",
+            "http[d] of virtualservice shop/reviews delegates to another VirtualService (try: the same command on that one)",
         ),
     ] {
         assert_eq!(chosen(http, stable, canary, &routes).unwrap_err(), expected);

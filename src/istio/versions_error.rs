@@ -25,7 +25,7 @@ pub enum VersionsError {
     },
     /// The route hands on to another VirtualService.
     #[error(
-        "{route} of virtualservice {object} delegates to another VirtualService (try: kubectl canary on that one)"
+        "{route} of virtualservice {object} delegates to another VirtualService (try: the same command on that one)"
     )]
     Delegate {
         /// `namespace/name`.

@@ -52,7 +52,8 @@ fn of(facts: &Facts, version: &Version) -> Option<Finding> {
     let (role, destination) = (version.role, &version.destination);
     let host = &destination.host;
     // A subset that is defined nowhere is said elsewhere.
-    if version.pods.is_none() || version.lacks_subset() {
+    let is_unknown_host = !version.lookalikes.is_empty();
+    if version.pods.is_none() || version.lacks_subset() && !is_unknown_host {
         return None;
     }
     if host.service().is_none() {

@@ -1,4 +1,8 @@
-//! What to write where there is nothing to shift yet: the subsets and the route, ready to apply.
+//! What to write where there is nothing to shift yet: the subsets, and once these are there the route.
+//!
+//! A route that names a subset before a proxy knows it costs requests (503), and Istio sends a
+//! DestinationRule and a VirtualService that are applied together in two pushes. So they are printed one
+//! after the other, with a command between them that ends when every proxy has the subsets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::rules::{name_of, rules_of};
 use super::version::carries;
-use crate::istio::{Destination, Route, Subset, VirtualService};
+use crate::istio::{Destination, Host, Route, Subset, VirtualService};
+use crate::plan::shell_word;
 
 /// Labels that differ from pod to pod, or from one rollout of a Deployment to the next.
 const PASSING: [&str; 4] = [
@@ -18,12 +23,12 @@ const PASSING: [&str; 4] = [
     "apps.kubernetes.io/pod-index",
 ];
 
-/// Two versions for a route that knows one: a DestinationRule with both subsets, where there is none
-/// yet, and the VirtualService with both destinations.
+/// Two versions for a route that knows one: a DestinationRule with both subsets, or where these are
+/// defined already the VirtualService with both destinations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proposal {
-    note: String,
-    objects: Vec<Value>,
+    notes: Vec<String>,
+    object: Value,
 }
 
 /// One version as the objects are to name it.
@@ -49,12 +54,29 @@ impl Proposal {
         let (parts, note) = defined(&subsets, destination, pods)
             .or_else(|| by_label(pods))
             .unwrap_or_else(|| unheard_of(destination));
-        let mut objects = Vec::new();
-        if parts.iter().any(|part| part.is_new) {
-            objects.push(rule(rules, destination, &parts));
+        // What is applied already is not printed again; a route to pods that are yet to be labelled would fail.
+        let is_defined = |part: &Part| {
+            let mut subsets = subsets.iter();
+            subsets.any(|subset| subset.name == part.name && subset.labels == part.labels)
+        };
+        let is_ready =
+            parts.iter().all(is_defined) && pods.iter().any(|pod| carries(pod, &parts[0].labels));
+        if parts.iter().any(|part| part.is_new) && !is_ready {
+            let plan = format!("kubectl canary plan {} -n {}", vs.name(), vs.namespace());
+            return Self {
+                notes: vec![
+                    note,
+                    "first the subsets, which no route names yet; then wait until every proxy has them:".to_owned(),
+                    until_known(&destination.host, &parts[1].name),
+                    format!("then the route, which the same command prints: {plan}"),
+                ],
+                object: rule(rules, destination, &parts),
+            };
         }
-        objects.push(routed(vs, route, &parts));
-        Self { note, objects }
+        Self {
+            notes: vec![note],
+            object: routed(vs, route, &parts),
+        }
     }
 
     /// Both versions in the first of two rules, of which the second never gets a request.
@@ -70,30 +92,35 @@ impl Proposal {
             rules.remove(second.at.index);
         }
         Self {
-            note: format!(
+            notes: vec![format!(
                 "{second} never gets a request, as {first} before it takes all of them: one rule with both (try: kubectl apply -f -)"
-            ),
-            objects: vec![object("VirtualService", vs.namespace(), vs.name(), &spec)],
+            )],
+            object: object("VirtualService", vs.namespace(), vs.name(), &spec),
         }
     }
 
-    /// The objects, as one that `kubectl apply -f -` takes.
+    /// The object, in a list as `kubectl apply -f -` takes it.
     pub fn list(&self) -> Value {
-        json!({"apiVersion": "v1", "kind": "List", "items": self.objects})
+        json!({"apiVersion": "v1", "kind": "List", "items": [self.object]})
     }
 }
 
 impl fmt::Display for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "# {}", self.note)?;
-        for (index, object) in self.objects.iter().enumerate() {
-            if index > 0 {
-                write!(f, "\n---")?;
-            }
-            write!(f, "\n{}", yaml(object))?;
+        for note in &self.notes {
+            writeln!(f, "# {note}")?;
         }
-        Ok(())
+        f.write_str(&yaml(&self.object))
     }
+}
+
+/// The command that ends once every running proxy has a subset, asked for as `istioctl` asks: through the
+/// agent beside the proxy.
+fn until_known(host: &Host, subset: &str) -> String {
+    let cluster = shell_word(&format!("|{subset}|{host}"));
+    format!(
+        r#"kubectl get pods -A -l service.istio.io/canonical-name --field-selector status.phase=Running -o jsonpath='{{range .items[*]}}{{.metadata.namespace}} {{.metadata.name}}{{"\n"}}{{end}}' | while read -r n p; do until kubectl exec -n "$n" "$p" -c istio-proxy -- pilot-agent request GET clusters </dev/null | grep -qF {cluster}; do echo "waiting for $n/$p"; sleep 1; done; done"#
+    )
 }
 
 /// YAML as people write it, without a line break at its end.
@@ -272,8 +299,11 @@ mod tests {
     #[test]
     fn a_subset_of_all_pods_is_divided_by_what_its_pods_say() {
         let all = json!([{"name": "all-pods", "labels": {"app": "reviews"}}]);
-        insta::assert_snapshot!(proposed("all-pods", all, true), @"
+        insta::assert_snapshot!(proposed("all-pods", all, true), @r#"
         # the label version distinguishes the pods: 3 are v1, 2 are v2 (try: kubectl apply -f -)
+        # first the subsets, which no route names yet; then wait until every proxy has them:
+        # kubectl get pods -A -l service.istio.io/canonical-name --field-selector status.phase=Running -o jsonpath='{range .items[*]}{.metadata.namespace} {.metadata.name}{"\n"}{end}' | while read -r n p; do until kubectl exec -n "$n" "$p" -c istio-proxy -- pilot-agent request GET clusters </dev/null | grep -qF '|v2|reviews.shop.svc.cluster.local'; do echo "waiting for $n/$p"; sleep 1; done; done
+        # then the route, which the same command prints: kubectl canary plan reviews -n shop
         apiVersion: networking.istio.io/v1
         kind: DestinationRule
         metadata:
@@ -291,31 +321,7 @@ mod tests {
           - labels:
               version: v2
             name: v2
-        ---
-        apiVersion: networking.istio.io/v1
-        kind: VirtualService
-        metadata:
-          name: reviews
-          namespace: shop
-        spec:
-          gateways:
-          - mesh
-          - shop
-          hosts:
-          - reviews
-          - shop.example.com
-          http:
-          - route:
-            - destination:
-                host: reviews
-                subset: v1
-              weight: 100
-            - destination:
-                host: reviews
-                subset: v2
-              weight: 0
-            timeout: 5s
-        ");
+        "#);
     }
 
     #[test]
@@ -337,6 +343,7 @@ mod tests {
             text.contains("subset: risky\n      weight: 100"),
             "the one in force stays stable: {text}"
         );
+        assert!(text.contains("subset: safe\n      weight: 0"), "{text}");
     }
 
     #[test]

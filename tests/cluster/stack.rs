@@ -216,6 +216,21 @@ impl Stack {
         }
     }
 
+    /// Waits until a proxy has a cluster whose name has this in it, be there endpoints or not.
+    pub(crate) async fn await_cluster(&self, admin: &str, part: &str) {
+        let begun = Instant::now();
+        loop {
+            let answer = self.http.get(format!("{admin}/clusters")).send().await;
+            let answer = answer.unwrap_or_else(|error| panic!("Envoy did not answer: {error}"));
+            let clusters = answer.text().await.expect("Envoy answers in text");
+            if clusters.contains(part) {
+                return;
+            }
+            assert!(begun.elapsed() < PUSHED_WITHIN, "no cluster {part}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Waits until a proxy knows so many healthy endpoints of a subset of a Service, named as above. The
     /// API server may call pods ready well before they have come all the way through istiod.
     pub(crate) async fn await_endpoints(&self, admin: &str, cluster: &str, count: usize) {

@@ -9,6 +9,13 @@ mod fuzz;
 )]
 #[path = "../rollout/harness.rs"]
 mod harness;
+mod printed;
 mod route_kinds;
 mod seed;
+#[expect(
+    dead_code,
+    reason = "the shapes of the behaviours are more than are needed here"
+)]
+#[path = "../rollout/wild.rs"]
+mod wild;
 mod world;

@@ -111,7 +111,7 @@ async fn a_subset_that_no_destination_rule_defines_is_refused() {
     .await;
     assert_eq!(
         refused(&shop, "shop", "reviews", brisk()).await,
-        "no DestinationRule defines subset v2 of reviews.shop.svc.cluster.local (it defines v1) (try: subset v2 with the labels of its pods in spec.subsets: kubectl edit destinationrule reviews -n shop; kubectl canary plan prints it)"
+        "no DestinationRule defines subset v2 of reviews.shop.svc.cluster.local (it defines v1) (try: subset v2 with the labels of its pods in spec.subsets: kubectl edit destinationrule reviews -n shop; plan with the same arguments prints it)"
     );
 }
 
@@ -186,11 +186,11 @@ async fn a_missing_right_is_refused_with_the_right_that_is_missing() {
     for (verb, expected) in [
         (
             "patch",
-            "not allowed to patch virtualservices in namespace shop (try: a Role in namespace shop with get, list, watch and patch on virtualservices; kubectl canary plan prints it)",
+            "not allowed to patch virtualservices in namespace shop (try: a Role in namespace shop with get, list, watch and patch on virtualservices; plan with the same arguments prints it)",
         ),
         (
             "watch",
-            "not allowed to watch virtualservices in namespace shop (try: a Role in namespace shop with get, list, watch and patch on virtualservices; kubectl canary plan prints it)",
+            "not allowed to watch virtualservices in namespace shop (try: a Role in namespace shop with get, list, watch and patch on virtualservices; plan with the same arguments prints it)",
         ),
         (
             "get",

@@ -31,5 +31,8 @@ mod testers;
 mod trip;
 mod undo;
 mod watch;
+mod wild;
 mod wild_metrics;
+mod wild_names;
+mod wild_owners;
 mod wild_routes;

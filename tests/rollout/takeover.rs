@@ -273,7 +273,7 @@ async fn a_second_start_is_refused_with_who_holds_it_once_it_has_moved() {
     assert_eq!(first.unwrap().outcome, Outcome::Promoted);
     let refused = second.unwrap_err().to_string();
     let expected = format!(
-        "a rollout is in progress on virtualservice shop/reviews, at 10 % and held by alice@desk/{} (try: kubectl canary status, resume or abort reviews -n shop)",
+        "a rollout is in progress on virtualservice shop/reviews, at 10 % and held by alice@desk/{} (try: kubectl canary status reviews -n shop, or resume, or abort)",
         std::process::id()
     );
     assert_eq!(refused, expected);

@@ -29,12 +29,35 @@ async fn where_nothing_can_be_shifted_the_plan_prints_what_to_apply_and_it_works
     }
     source.is_as_it_was(&before).await;
 
-    let plan = source.canary("plan", "").run().await;
-    assert_eq!(plan.code, Some(1));
-    // Exactly what stands on stdout, comments included.
-    let applied = source.kubectl("apply -f -", &plan.stdout);
-    let said = String::from_utf8_lossy(&applied.stderr).into_owned();
-    assert!(applied.status.success(), "{said}\n{}", plan.stdout);
+    for kind in ["DestinationRule", "VirtualService"] {
+        let plan = source.canary("plan", "").run().await;
+        assert_eq!(plan.code, Some(1));
+        assert!(
+            plan.stdout.contains(&format!("\nkind: {kind}\n")),
+            "{}",
+            plan.stdout
+        );
+        assert_eq!(
+            plan.stdout.matches("\nkind: ").count(),
+            1,
+            "{}",
+            plan.stdout
+        );
+        // Exactly what stands on stdout, comments included.
+        let applied = source.kubectl("apply -f -", &plan.stdout);
+        let said = String::from_utf8_lossy(&applied.stderr).into_owned();
+        assert!(applied.status.success(), "{said}\n{}", plan.stdout);
+        // No agent runs beside these proxies; what the printed command asks them for is asked here.
+        if let Some((_, asked)) = plan.stdout.split_once("grep -qF '") {
+            let cluster = asked.split_once('\'').unwrap().0;
+            for admin in [
+                &stack.description.gateway.admin,
+                &stack.description.client.admin,
+            ] {
+                stack.await_cluster(admin, cluster).await;
+            }
+        }
+    }
 
     let plan = source.canary("plan", "").run().await;
     assert_eq!(plan.code, Some(0), "{}{}", plan.stdout, plan.stderr);

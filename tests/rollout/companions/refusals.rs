@@ -168,7 +168,7 @@ async fn an_object_that_moves_with_another_starts_no_rollout_of_its_own() {
     assert!(
         text.starts_with(
             "virtualservice shop/storefront is shifted together with shop/reviews, whose rollout is at 10 % and held by alice@desk/"
-        ) && text.ends_with("(try: kubectl canary status, resume or abort reviews -n shop)"),
+        ) && text.ends_with("(try: kubectl canary status reviews -n shop, or resume, or abort)"),
         "{text}"
     );
     assert_eq!(kubectl_canary::cli::Exit::from(&refused).code(), 5);
