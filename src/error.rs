@@ -39,17 +39,15 @@ pub enum CommandError {
     Delegate(#[from] DelegateError),
     /// There is only one version to send to.
     #[error(
-        "no route of virtualservice {namespace}/{name} holds two versions to shift between; it sends to {found} only{unreached} (try: --add-destination with --canary {hint}, or kubectl canary plan {name} -n {namespace}, which prints what to apply)"
+        "no route of virtualservice {namespace}/{name} holds two versions to shift between; it sends to {found} (try: --add-destination with --canary {hint}, or kubectl canary plan {name} -n {namespace}, which prints what to apply)"
     )]
     NothingToShift {
         /// The name.
         name: String,
         /// The namespace.
         namespace: String,
-        /// The one version.
+        /// The one version, and which rules never get a request.
         found: String,
-        /// Rules that never get a request, in a clause of its own.
-        unreached: String,
         /// What could be the canary.
         hint: String,
         /// The objects that are missing.

@@ -429,8 +429,7 @@ fn nothing_to_shift(
         ) => CommandError::NothingToShift {
             name: vs.name().to_owned(),
             namespace: vs.namespace().to_owned(),
-            found,
-            unreached,
+            found: format!("{found} only{unreached}"),
             hint,
             proposal: Box::new(proposal),
         },
