@@ -93,7 +93,11 @@ impl Relevance {
         };
         let host = Host::resolve(outline.spec.host, outline.metadata.namespace);
         let mut destinations = self.destinations.iter();
-        destinations.any(|wanted| may_be_one(wanted, &host))
+        // One of the same Service in another namespace tells where a short name was meant to lead.
+        destinations.any(|wanted| {
+            let named = |host: &Host| host.service().map(|(name, _)| name.to_owned());
+            may_be_one(wanted, &host) || named(wanted).is_some() && named(wanted) == named(&host)
+        })
     }
 }
 

@@ -4,9 +4,8 @@ use jiff::Timestamp;
 
 use crate::istio::RouteDifference;
 use crate::plan::{
-    AfterRegression,
-    DetectedRegression, Exposure, HumanDuration, MetricPower, OnDrift, OnSignal, OnStuck, Percent,
-    PlannedStep,
+    AfterRegression, DetectedRegression, Exposure, HumanDuration, MetricPower, OnDrift, OnSignal,
+    OnStuck, Percent, PlannedStep,
 };
 use crate::rollout::{
     Cause, Event, EventKind, Outcome, Reason, RouteChange, Unusable, VersionCounts,

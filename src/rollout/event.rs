@@ -11,7 +11,9 @@ use super::outcome::{Cause, Outcome};
 use super::reason::Reason;
 use crate::istio::{VirtualService, Weights};
 use crate::metrics::MetricsWarning;
-use crate::plan::{AfterRegression, Exposure, HumanDuration, MetricPower, OnDrift, OnSignal, OnStuck, PlannedStep};
+use crate::plan::{
+    AfterRegression, Exposure, HumanDuration, MetricPower, OnDrift, OnSignal, OnStuck, PlannedStep,
+};
 use crate::verdict::sequential::Evidence;
 use crate::verdict::{Counts, Verdict};
 
