@@ -154,7 +154,8 @@ impl Case {
         let first = rollout.history.first();
         let from = first.map_or(past.until, |segment| segment.since);
         let mut versions = VersionFacts::read(context, &rollout).await?;
-        versions.history = past_of(context, &rollout, &versions.targets, past).await?;
+        let before = past_of(context, &rollout, &versions.targets, past).await?;
+        (versions.history, versions.reading) = before;
         Ok(Self {
             rollout,
             versions,
@@ -192,6 +193,7 @@ impl Case {
         let no_history = match past {
             Ok(past) => {
                 versions.history = past.history;
+                versions.reading = past.reading;
                 None
             }
             Err(error) => Some(error),

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::metrics::{
-    Answers, Collector, Flaw, MetricSource, MetricsError, MetricsWarning, Observation, Targets,
-    USUAL_BOUNDS,
+    Answers, Collector, Flaw, MetricSource, MetricsError, MetricsReading, MetricsWarning,
+    Observation, Targets, USUAL_BOUNDS,
 };
 use crate::plan::{AnalysisKind, HumanDuration, Plan};
 use crate::rollout::Rollout;
@@ -33,6 +33,10 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest that it may take for all that lies further back than the least: without it one is only
 /// a little less certain.
 const FURTHER: Duration = Duration::from_secs(5);
+/// Where the server adds up it shall not take longer for one question.
+const ONE_QUESTION: Duration = Duration::from_millis(500);
+/// And has at most this many moments in one.
+const MOST_MOMENTS: u32 = 20;
 
 /// What the stable version did before the rollout.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +53,8 @@ pub struct Baseline {
     pub depth: HumanDuration,
     /// What limits what the durations show, where they were read.
     pub warnings: Vec<MetricsWarning>,
+    /// How the metrics are read.
+    pub reading: MetricsReading,
 }
 
 /// How far a past is looked at.
@@ -113,10 +119,13 @@ pub async fn before(
     past: PastTime,
     plan: &Plan,
 ) -> Result<Baseline, MetricsError> {
+    let until = past.until - SETTLED;
+    let reading = MetricsReading::choose(metrics, targets, until, plan.mirrors(), DEADLINE).await?;
     let reader = Reader {
         metrics,
         targets,
-        until: past.until - SETTLED,
+        until,
+        reading: &reading,
     };
     let (requests, depth) = reader.requests(past.depth).await?;
     let mut history = History::from_windows_since(&requests.windows, past.rest);
@@ -132,13 +141,12 @@ pub async fn before(
             Err(error) if durations => return Err(error),
             Err(_) => None,
         };
-        if let Some(seen) = seen {
-            let of_durations = History::from_windows(&seen.windows);
+        if let Some((of_durations, seen)) = seen {
             // How long requests take matters also where it is not judged: they are counted when they end.
             history.longest = of_durations.longest;
             if durations {
                 history.slow = of_durations.slow;
-                warnings = seen.quality.warnings;
+                warnings = seen;
             }
         }
     }
@@ -149,24 +157,32 @@ pub async fn before(
         series: requests.quality.series,
         depth: depth.into(),
         warnings,
+        reading,
     })
 }
 
-/// The past of a rollout, as far as the metrics still have it.
+/// The past of a rollout, as far as the metrics still have it, and how they are read.
 pub async fn past_of(
     context: &Context<'_>,
     rollout: &Rollout,
     targets: &Targets,
     past: PastTime,
-) -> Result<History, CommandError> {
+) -> Result<(History, MetricsReading), CommandError> {
     let plan = &rollout.plan;
-    if plan.judgement.analysis == AnalysisKind::Threshold {
-        return Ok(History::unknown());
-    }
     let metrics = context.metrics_of(rollout)?;
-    let before = before(metrics.as_ref(), targets, past, plan).await;
+    let metrics = metrics.as_ref();
     // Without an answer nothing is known, and the analysis is the more careful for it.
-    Ok(before.map_or_else(|_| History::unknown(), |before| before.history))
+    if plan.judgement.analysis == AnalysisKind::Threshold {
+        let until = past.until - SETTLED;
+        let reading =
+            MetricsReading::choose(metrics, targets, until, plan.mirrors(), DEADLINE).await;
+        return Ok((History::unknown(), reading.unwrap_or_default()));
+    }
+    let before = before(metrics, targets, past, plan).await;
+    Ok(before.map_or_else(
+        |_| (History::unknown(), MetricsReading::default()),
+        |before| (before.history, before.reading),
+    ))
 }
 
 /// What the metrics have of late.
@@ -191,17 +207,47 @@ pub async fn recent(
     targets: &Targets,
     now: Timestamp,
 ) -> Result<Freshness, MetricsError> {
-    let mut collector = Collector::with_mirrored(targets.clone(), now, Vec::new());
+    let reading = MetricsReading::choose(metrics, targets, now, false, DEADLINE).await?;
     // Asked as of our now, a Prometheus whose clock is ahead would leave out its newest samples.
-    let answers = collector.ask(metrics, now + AHEAD, DEADLINE).await?;
+    let ahead = now + AHEAD;
+    if let Some((step, _)) = reading.added_up() {
+        let mut newest = None;
+        for to in [reading.last_moment(ahead), reading.last_moment(now)] {
+            let from = to - step;
+            let mut collector = Collector::new(targets.clone(), from, Vec::new(), &reading);
+            let answers = collector.ask_between(metrics, (from, to), DEADLINE).await?;
+            let seen = of_the_past(&mut collector, &answers);
+            let is_there = seen.quality.newest.overall.is_some();
+            newest = Some(seen);
+            if is_there {
+                break;
+            }
+        }
+        let seen = newest.expect("it was asked");
+        return Ok(Freshness::of(seen, reading.callees_report()));
+    }
+    if !reading.is_of_all_samples() {
+        let mut collector = Collector::new(targets.clone(), now, Vec::new(), &reading);
+        let answers = collector.ask(metrics, ahead, DEADLINE).await?;
+        let seen = of_the_past(&mut collector, &answers);
+        return Ok(Freshness::of(seen, reading.callees_report()));
+    }
+    let mut collector = Collector::with_mirrored(targets.clone(), now, Vec::new(), &reading);
+    let answers = collector.ask(metrics, ahead, DEADLINE).await?;
     let seen = of_the_past(&mut collector, &answers);
     collector.take_mirrored(&answers, |_| 0.0);
-    Ok(Freshness {
-        newest: seen.quality.newest.overall,
-        callees_report: collector.callees_report(),
-        flaw: seen.quality.flaw,
-        warnings: seen.quality.warnings,
-    })
+    Ok(Freshness::of(seen, collector.callees_report()))
+}
+
+impl Freshness {
+    fn of(seen: Observation, callees_report: bool) -> Self {
+        Self {
+            newest: seen.quality.newest.overall,
+            callees_report,
+            flaw: seen.quality.flaw,
+            warnings: seen.quality.warnings,
+        }
+    }
 }
 
 /// Whatever share the canary had meanwhile: the past is of the stable version alone.
@@ -213,12 +259,18 @@ struct Reader<'a> {
     metrics: &'a dyn MetricSource,
     targets: &'a Targets,
     until: Timestamp,
+    reading: &'a MetricsReading,
 }
 
 impl Reader<'_> {
     /// Books of what happened since so long before the end.
     fn collector(&self, back: SignedDuration, bounds: Vec<f64>) -> Collector {
-        Collector::new(self.targets.clone(), self.until - back, bounds)
+        Collector::new(
+            self.targets.clone(),
+            self.until - back,
+            bounds,
+            self.reading,
+        )
     }
 
     /// What is in the books until the end.
@@ -231,6 +283,9 @@ impl Reader<'_> {
         &self,
         query: Lookback,
     ) -> Result<(Observation, SignedDuration), MetricsError> {
+        if let Some((step, _)) = self.reading.added_up() {
+            return self.increases(query, step, Vec::new()).await;
+        }
         let mut depth = match query {
             Lookback::AsNeeded => History::SHORTEST,
             Lookback::Exactly(depth) => depth.min(History::SHORTEST),
@@ -304,10 +359,89 @@ impl Reader<'_> {
         }
     }
 
-    async fn durations(&self, back: SignedDuration) -> Result<Observation, MetricsError> {
-        let mut collector = self.collector(back, USUAL_BOUNDS.to_vec());
+    /// What durations were like, and what limits what they show.
+    async fn durations(
+        &self,
+        back: SignedDuration,
+    ) -> Result<(History, Vec<MetricsWarning>), MetricsError> {
+        let bounds = USUAL_BOUNDS.to_vec();
+        if let Some((step, _)) = self.reading.added_up() {
+            // One window tells which bounds matter, and only these are looked at further.
+            let (seen, _) = self
+                .increases(Lookback::Exactly(step), step, bounds)
+                .await?;
+            let history = History::from_windows(&seen.windows);
+            let chosen: Vec<f64> = history.slow.iter().map(|(bound, _)| *bound).collect();
+            if chosen.is_empty() {
+                return Ok((history, seen.quality.warnings));
+            }
+            let (seen, _) = self.increases(Lookback::AsNeeded, step, chosen).await?;
+            let slow = History::from_windows(&seen.windows).slow;
+            return Ok((History { slow, ..history }, seen.quality.warnings));
+        }
+        let mut collector = self.collector(back, bounds);
         let answers = self.ask(&collector).await?;
-        Ok(of_the_past(&mut collector, &answers))
+        let seen = of_the_past(&mut collector, &answers);
+        Ok((History::from_windows(&seen.windows), seen.quality.warnings))
+    }
+
+    /// What the server adds up, the newest first, for as long as it may take.
+    async fn increases(
+        &self,
+        lookback: Lookback,
+        step: SignedDuration,
+        bounds: Vec<f64>,
+    ) -> Result<(Observation, SignedDuration), MetricsError> {
+        let end = self.reading.last_moment(self.until);
+        let limit = match lookback {
+            Lookback::AsNeeded => end - History::SHORTEST,
+            Lookback::Exactly(depth) => (end - step).min(self.until - depth),
+        };
+        let collector = Collector::new(self.targets.clone(), limit, bounds.clone(), self.reading);
+        let (mut parts, mut from, mut moments) = (Vec::new(), end, 1);
+        let began = Instant::now();
+        while from - step >= limit {
+            let asked = Instant::now();
+            let to = from;
+            let left = to.duration_since(limit).as_secs() / step.as_secs();
+            let taken = i64::from(moments).min(left);
+            from = to - SignedDuration::from_secs(step.as_secs() * taken);
+            match collector
+                .ask_between(self.metrics, (from, to), DEADLINE)
+                .await
+            {
+                Ok(part) if parts.is_empty() || part.samples() > 0 && !part.is_partial() => {
+                    parts.push(part);
+                }
+                Err(error) if parts.is_empty() => return Err(error),
+                Ok(_) | Err(_) => {
+                    from = to;
+                    break;
+                }
+            }
+            if matches!(lookback, Lookback::AsNeeded) && began.elapsed() >= FURTHER {
+                break;
+            }
+            let each = asked.elapsed() / u32::try_from(taken).unwrap_or(1);
+            let more = ONE_QUESTION.as_millis() / each.as_millis().max(1);
+            moments = u32::try_from(more)
+                .unwrap_or(MOST_MOMENTS)
+                .clamp(1, MOST_MOMENTS);
+        }
+        let depth = SignedDuration::from_secs(self.until.duration_since(from).as_secs() + 1);
+        let mut collector = Collector::new(self.targets.clone(), from, bounds, self.reading);
+        let answers = match Answers::joined(parts) {
+            Some(answers) => answers,
+            None => {
+                collector
+                    .ask_between(self.metrics, (from, from), DEADLINE)
+                    .await?
+            }
+        };
+        if let Some(error) = answers.without_durations() {
+            return Err(error.clone());
+        }
+        Ok((of_the_past(&mut collector, &answers), depth))
     }
 
     /// Today's requests per second, and the failure rate of all that is known.

@@ -14,7 +14,7 @@ use crate::error::CommandError;
 use crate::istio::{
     Destination, Route, Selection, Split, VersionQuery, VersionsError, VirtualService,
 };
-use crate::metrics::{MetricSource, MetricsError, MetricsWarning, Targets, Unit};
+use crate::metrics::{MetricSource, MetricsError, MetricsReading, MetricsWarning, Targets, Unit};
 use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan};
 use crate::preflight::{
     Proposal, Samples, additions, has_other_rules, inspect, other_rules, reversal, unanalyzed,
@@ -248,6 +248,9 @@ pub async fn prepare(
         targets,
         canary_pods,
         canary_since,
+        reading: before
+            .as_ref()
+            .map_or_else(MetricsReading::default, |before| before.reading.clone()),
         history: before.map_or_else(History::unknown, |before| before.history),
     });
     Ok(ReadyRollout {
@@ -293,6 +296,8 @@ async fn look_back(
         counted: targets.counted(),
         source: metrics.name(),
         series: before.series,
+        added_up: before.reading.added_up().map(|(_, series)| series),
+        depth: before.depth.signed(),
         // An answer that came once is enough; what is not known of its age is not held against it.
         newest: recent.as_ref().and_then(|recent| recent.newest),
         callees_report: recent.as_ref().is_none_or(|recent| recent.callees_report),

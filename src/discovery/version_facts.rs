@@ -8,7 +8,7 @@ use super::snapshot::subsets_meant;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::istio::{Relevance, Subset};
-use crate::metrics::Targets;
+use crate::metrics::{MetricsReading, Targets};
 use crate::preflight::version_selector;
 use crate::rollout::Rollout;
 use crate::verdict::sequential::History;
@@ -26,6 +26,8 @@ pub struct VersionFacts {
     pub canary_since: Option<Timestamp>,
     /// What stable did before the rollout.
     pub history: History,
+    /// How the metrics are read.
+    pub reading: MetricsReading,
 }
 
 impl VersionFacts {
@@ -50,6 +52,7 @@ impl VersionFacts {
             canary_pods,
             canary_since,
             history: History::unknown(),
+            reading: MetricsReading::default(),
         })
     }
 }

@@ -48,8 +48,8 @@ pub fn collector(rollout: &Rollout, versions: &VersionFacts) -> Collector {
     let bounds = slow.map(|(bound, _)| *bound).collect();
     let targets = versions.targets.clone();
     if rollout.plan.mirrors() {
-        Collector::with_mirrored(targets, since, bounds)
+        Collector::with_mirrored(targets, since, bounds, &versions.reading)
     } else {
-        Collector::new(targets, since, bounds)
+        Collector::new(targets, since, bounds, &versions.reading)
     }
 }

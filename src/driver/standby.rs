@@ -85,7 +85,8 @@ async fn read_versions(
 ) -> Result<VersionFacts, CommandError> {
     let mut versions = VersionFacts::read(context, rollout).await?;
     let past = PastTime::of(rollout);
-    versions.history = past_of(context, rollout, &versions.targets, past).await?;
+    let past = past_of(context, rollout, &versions.targets, past).await?;
+    (versions.history, versions.reading) = past;
     Ok(versions)
 }
 

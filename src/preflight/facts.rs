@@ -104,6 +104,10 @@ pub struct Samples {
     pub source: String,
     /// How many series there are.
     pub series: usize,
+    /// How many of them Prometheus adds up, where there are too many to read one by one.
+    pub added_up: Option<usize>,
+    /// How far back stable's past was read.
+    pub depth: SignedDuration,
     /// The newest sample, by Prometheus' clock.
     pub newest: Option<Timestamp>,
     /// How often it scrapes.

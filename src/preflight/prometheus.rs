@@ -6,6 +6,7 @@ use super::unread::role_rule;
 use super::{Facts, Samples};
 use crate::metrics::{Flaw, MetricsError, MetricsWarning, MixedLabel, RefusedBy, Unclaimed};
 use crate::plan::{Finding, HumanDuration, shell_word};
+use crate::verdict::sequential::History;
 
 /// After how many scrapes without a sample the metrics count as old.
 const OLD_AFTER: i32 = 3;
@@ -21,10 +22,22 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         Some(Ok(samples)) => {
             let warnings = samples.warnings.iter().map(limited);
             std::iter::once(of(facts, samples))
+                .chain(shortened(samples))
                 .chain(warnings)
                 .collect()
         }
     }
+}
+
+/// Where many series are added up the past is read for as long as that may take.
+fn shortened(samples: &Samples) -> Option<Finding> {
+    let is_short = samples.added_up.is_some() && samples.depth < History::SHORTEST;
+    is_short.then(|| {
+        let (read, usual) = (spoken(samples.depth), spoken(History::SHORTEST));
+        Finding::ok(format!(
+            "the past of stable was read {read} back instead of {usual}: more of so many series takes too long"
+        ))
+    })
 }
 
 /// What a verdict would not see.
@@ -98,6 +111,10 @@ fn of(facts: &Facts, samples: &Samples) -> Finding {
             "send traffic, or check that the proxies are scraped",
         );
     }
+    let added_up = match samples.added_up {
+        Some(_) => ", added up by Prometheus",
+        None => "",
+    };
     let every = match samples.scrape {
         Some(scrape) => format!(", scraped every {}", spoken(scrape)),
         None => String::new(),
@@ -105,7 +122,7 @@ fn of(facts: &Facts, samples: &Samples) -> Finding {
     let series = samples.series;
     let Some(newest) = samples.newest else {
         return Finding::ok(format!(
-            "{source} has {series} series of the two versions{every}"
+            "{source} has {series} series of the two versions{added_up}{every}"
         ));
     };
     let age = facts.now.duration_since(newest);
@@ -132,7 +149,7 @@ fn of(facts: &Facts, samples: &Samples) -> Finding {
         );
     }
     Finding::ok(format!(
-        "{source} has {series} series of the two versions{every}, the newest sample {} old",
+        "{source} has {series} series of the two versions{added_up}{every}, the newest sample {} old",
         spoken(age.max(SignedDuration::ZERO))
     ))
 }
@@ -196,6 +213,8 @@ mod tests {
             callees_report: true,
             flaw: None,
             canary_share: None,
+            added_up: None,
+            depth: SignedDuration::from_mins(30),
             warnings: Vec::new(),
         }));
         told(check(&facts))
@@ -213,6 +232,31 @@ mod tests {
             found(8, -1, None),
             [
                 "ok: istio-system/prometheus:9090 has 8 series of the two versions, the newest sample 0s old"
+            ]
+        );
+    }
+
+    #[test]
+    fn series_that_are_added_up_are_told_with_how_far_the_past_was_read() {
+        let mut facts = facts();
+        facts.samples = Some(Ok(Samples {
+            counted: Unit::Requests,
+            source: "mon/prometheus:9090".into(),
+            series: 9000,
+            added_up: Some(9000),
+            depth: SignedDuration::from_secs(270),
+            newest: Some(facts.now - SignedDuration::from_secs(3)),
+            scrape: Some(SignedDuration::from_secs(15)),
+            callees_report: true,
+            flaw: None,
+            canary_share: None,
+            warnings: Vec::new(),
+        }));
+        assert_eq!(
+            told(check(&facts)),
+            [
+                "ok: mon/prometheus:9090 has 9000 series of the two versions, added up by Prometheus, scraped every 15s, the newest sample 3s old",
+                "ok: the past of stable was read 4m30s back instead of 30m: more of so many series takes too long"
             ]
         );
     }
@@ -301,6 +345,8 @@ mod tests {
             callees_report: true,
             flaw: None,
             canary_share: None,
+            added_up: None,
+            depth: SignedDuration::from_mins(30),
             warnings: Vec::new(),
         };
         let unclaimed = Unclaimed {
@@ -327,6 +373,8 @@ mod tests {
             callees_report: true,
             flaw: Some(Flaw::NoCodes),
             canary_share: None,
+            added_up: None,
+            depth: SignedDuration::from_mins(30),
             warnings: Vec::new(),
         }));
         assert_eq!(

@@ -15,11 +15,11 @@ use crate::metrics::source::Labels;
 use crate::plan::ScopeLabel;
 
 /// Labels by which stores tell clusters apart.
-const CLUSTERS: [&str; 3] = ["cluster", "cluster_name", "k8s_cluster_name"];
+pub(super) const CLUSTERS: [&str; 3] = ["cluster", "cluster_name", "k8s_cluster_name"];
 
 /// Labels by which stores tell replicas of Prometheus, or of what receives from it, apart. They may differ
 /// where targets are shared out among Prometheis; only the same series under two values is a copy.
-const REPLICAS: [&str; 6] = [
+pub(super) const REPLICAS: [&str; 6] = [
     "prometheus_replica",
     "replica",
     "prometheus",

@@ -9,7 +9,7 @@ use super::quality::Readable;
 use super::unattributed::{Named, ShareOfWindow, Unattributed};
 use super::unit::Unit;
 use super::versions::{Reporter, SeriesOwner, Targets};
-use super::window_counter::Classifier;
+use super::window_counter::{Classifier, SumPart};
 use crate::metrics::source::Labels;
 use crate::verdict::{Counts, OfStatus, StatusCode, Window};
 
@@ -74,6 +74,16 @@ impl Classifier for Requests {
 
     fn query(&self, targets: &Targets, range: SignedDuration) -> String {
         targets.query(targets.counted().metric(), "", range)
+    }
+
+    fn parts(&self, targets: &Targets, _: usize) -> Vec<SumPart> {
+        vec![SumPart {
+            metric: targets.counted().metric(),
+            more: String::new(),
+            dropped: &[],
+            kept: &[],
+            newest: true,
+        }]
     }
 
     fn bin(

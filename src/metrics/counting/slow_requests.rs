@@ -10,12 +10,15 @@ use jiff::{SignedDuration, Timestamp};
 use super::interval::Interval;
 use super::unattributed::ShareOfWindow;
 use super::versions::{Reporter, SeriesOwner, Targets, label, quoted};
-use super::window_counter::Classifier;
+use super::window_counter::{Classifier, SumPart};
 use crate::metrics::source::Labels;
 use crate::verdict::{Counts, Slow};
 
 /// Istio's histogram of durations, in milliseconds.
 const METRIC: &str = "istio_request_duration_milliseconds_bucket";
+
+/// The most series that one query adds up.
+const MOST_AT_ONCE: usize = 3_000;
 
 /// The bin of all requests; a bound's bucket has the bin behind its place among the bounds.
 const ALL: usize = 0;
@@ -49,6 +52,15 @@ impl SlowRequests {
             present: BTreeSet::new(),
         }
     }
+
+    fn buckets(&self) -> Vec<String> {
+        let bounds = self.bounds.iter().map(|bound| spellings(*bound));
+        bounds.chain([r"\+Inf".to_owned()]).collect()
+    }
+}
+
+fn matcher(buckets: &[String]) -> String {
+    format!(",le=~\"{}\"", quoted(&buckets.join("|")))
 }
 
 impl Classifier for SlowRequests {
@@ -56,10 +68,20 @@ impl Classifier for SlowRequests {
 
     /// Only the buckets that are needed, since a histogram has twenty.
     fn query(&self, targets: &Targets, range: SignedDuration) -> String {
-        let mut buckets: Vec<String> = self.bounds.iter().map(|bound| spellings(*bound)).collect();
-        buckets.push(r"\+Inf".to_owned());
-        let matcher = format!(",le=~\"{}\"", quoted(&buckets.join("|")));
-        targets.query(METRIC, &matcher, range)
+        targets.query(METRIC, &matcher(&self.buckets()), range)
+    }
+
+    fn parts(&self, _: &Targets, series: usize) -> Vec<SumPart> {
+        let at_once = (MOST_AT_ONCE / series.max(1)).max(1);
+        let buckets = self.buckets();
+        let parts = buckets.chunks(at_once).map(|buckets| SumPart {
+            metric: METRIC,
+            more: matcher(buckets),
+            dropped: &["response_code", "grpc_response_status"],
+            kept: &["le"],
+            newest: false,
+        });
+        parts.collect()
     }
 
     fn bin(

@@ -171,26 +171,28 @@ impl Pace {
     }
 }
 
+/// Labels that come from the scrape configuration.
+pub(super) const SCRAPE: [&str; 12] = [
+    "job",
+    "instance",
+    "namespace",
+    "pod",
+    "pod_name",
+    "node",
+    "cluster",
+    "prometheus",
+    "prometheus_replica",
+    "replica",
+    "region",
+    "tenant_id",
+];
+
 /// The labels by which Prometheus tells one target from another.
 ///
 /// With an `instance` these are the ones that come from the scrape configuration. Others may have been
 /// added to the metric by a Telemetry resource (a path, a tenant), and would make each of their values look
 /// like a target of its own. Without it, everything that Istio did not put there.
 pub(crate) fn target_name(labels: &Labels) -> Labels {
-    const SCRAPE: [&str; 12] = [
-        "job",
-        "instance",
-        "namespace",
-        "pod",
-        "pod_name",
-        "node",
-        "cluster",
-        "prometheus",
-        "prometheus_replica",
-        "replica",
-        "region",
-        "tenant_id",
-    ];
     let has_instance = !label(labels, "instance").is_empty();
     labels
         .iter()

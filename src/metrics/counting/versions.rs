@@ -48,6 +48,8 @@ pub struct Targets {
     canary: VersionSelector,
     counted: Unit,
     read_from: ReadFrom,
+    /// Whose reports are asked for; `None` for both sides'.
+    side: Option<Reporter>,
     scope: Vec<ScopeLabel>,
     among_other_rules: bool,
     failures: FailureRule,
@@ -88,6 +90,16 @@ pub enum Reporter {
     Source,
     /// The callee's proxy. It says nothing about requests that never arrived.
     Destination,
+}
+
+impl Reporter {
+    /// The matcher of what this side reports, with a comma before it.
+    pub(super) fn matcher(self) -> &'static str {
+        match self {
+            Self::Source => ",reporter=~\"source|waypoint\"",
+            Self::Destination => ",reporter=\"destination\"",
+        }
+    }
 }
 
 /// Which version a series is counted for.
@@ -207,6 +219,7 @@ impl Targets {
             canary,
             counted: Unit::default(),
             read_from: ReadFrom::default(),
+            side: None,
             scope: Vec::new(),
             among_other_rules: false,
             failures: FailureRule::default(),
@@ -271,6 +284,21 @@ impl Targets {
         }
     }
 
+    /// The same, of what one side reports alone where it is given.
+    #[must_use]
+    pub(super) fn of_side(self, side: Option<Reporter>) -> Self {
+        Self { side, ..self }
+    }
+
+    /// The same, whoever reports.
+    #[must_use]
+    pub(super) fn of_both_sides(self) -> Self {
+        Self {
+            read_from: ReadFrom::Callers,
+            ..self
+        }
+    }
+
     /// The unit in which they are compared.
     pub fn counted(&self) -> Unit {
         self.counted
@@ -283,6 +311,16 @@ impl Targets {
     /// timestamps. `rate()` and `increase()` lose what a series held at its first scrape and invent
     /// fractions of requests at both ends.
     pub(super) fn query(&self, metric: &str, more: &str, range: SignedDuration) -> String {
+        let side = self.side.map_or("", Reporter::matcher);
+        let seconds = range.as_secs().max(1);
+        format!(
+            "{}[{seconds}s]",
+            self.selector(metric, &format!("{more}{side}"))
+        )
+    }
+
+    /// The series of `metric` for both versions.
+    pub(super) fn selector(&self, metric: &str, more: &str) -> String {
         let versions = [&self.stable, &self.canary];
         let services: BTreeSet<&ServiceKey> = versions
             .iter()
@@ -314,8 +352,7 @@ impl Targets {
             Some(format!(",{}=\"{}\"", label.name, quoted(value)))
         });
         let scope = scope.collect::<String>();
-        let seconds = range.as_secs().max(1);
-        format!("{metric}{{{matchers}{scope}{more}}}[{seconds}s]")
+        format!("{metric}{{{matchers}{scope}{more}}}")
     }
 
     /// Which version a series is counted for, and who reports it; `None` if it is not counted.

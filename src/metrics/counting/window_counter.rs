@@ -19,6 +19,18 @@ const OVERLAP_SCRAPES: i32 = 4;
 /// No query reaches back further, so that what Prometheus has to read is bounded.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
+/// What is added up by one query.
+pub(super) struct SumPart {
+    pub(super) metric: &'static str,
+    /// Further matchers, each with a comma before it.
+    pub(super) more: String,
+    /// Labels of requests that do not matter, and one that does.
+    pub(super) dropped: &'static [&'static str],
+    pub(super) kept: &'static [&'static str],
+    /// Whether it asks for the newest samples too.
+    pub(super) newest: bool,
+}
+
 /// What is counted of the series of one query.
 pub(super) trait Classifier {
     /// What an interval comes to.
@@ -35,6 +47,10 @@ pub(super) trait Classifier {
         owner: (Reporter, SeriesOwner),
         labels: &Labels,
     ) -> Option<usize>;
+
+    /// What the server is asked to add up, in parts that take about as long where it has `series` series of
+    /// requests.
+    fn parts(&self, targets: &Targets, series: usize) -> Vec<SumPart>;
 
     /// Of how many series so far the labels tell a success from a failure.
     fn readable(&self) -> Readable {

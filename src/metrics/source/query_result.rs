@@ -33,6 +33,14 @@ pub struct QueryResult {
 }
 
 impl QueryResult {
+    /// Adds the answer to another query.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.series.extend(more.series);
+        let known = more.warnings.into_iter();
+        let new: Vec<_> = known.filter(|text| !self.warnings.contains(text)).collect();
+        self.warnings.extend(new);
+    }
+
     /// Whether a part of the data may be missing.
     ///
     /// Warnings about the query itself start with `PromQL`. Every other warning comes from the storage

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::expression::{self, Aggregate, Expression, SeriesSelector};
+use super::evaluation::Evaluation;
+use super::expression::{self, Expression, SeriesSelector};
 use super::fault::PrometheusFault;
 use super::storage::{Labels, Storage, Veil};
 use crate::sandbox::api::route::QueryParams;
@@ -110,10 +111,15 @@ impl Question<'_> {
                     json!({"resultType": "scalar", "result": [seconds(at), text(number)]}),
                 );
             }
+            Expression::Subquery { of, range, step } => {
+                ("matrix", self.at_steps(&of, (at - range, at), step))
+            }
             Expression::Selector(SeriesSelector {
                 matchers,
                 range: Some(range),
+                offset,
             }) => {
+                let at = at - offset;
                 let series = self
                     .storage
                     .select(&matchers, at - range, at, &self.veils())
@@ -172,21 +178,7 @@ impl Question<'_> {
             Ok(expression) => expression,
             Err(why) => return bad("query", &why),
         };
-        let mut series: BTreeMap<Labels, Vec<Value>> = BTreeMap::new();
-        let mut at = from;
-        while at <= to {
-            for (labels, value) in self.vector(&expression, at, LOOKBACK) {
-                series
-                    .entry(labels)
-                    .or_default()
-                    .push(self.point(at, value));
-            }
-            at += step;
-        }
-        let series = series
-            .into_iter()
-            .map(|(labels, values)| json!({"metric": labels, "values": values}))
-            .collect();
+        let series = self.evaluated(&expression, from, to, step);
         self.result("matrix", series)
     }
 
@@ -214,31 +206,38 @@ impl Question<'_> {
         self.success_of(json!(self.of_result(found)))
     }
 
-    /// An instant vector at one moment.
-    fn vector(&self, expression: &Expression, at: i64, lookback: i64) -> Vec<(Labels, f64)> {
-        match expression {
-            Expression::Number(number) | Expression::Vector(number) => {
-                vec![(Labels::new(), *number)]
-            }
-            Expression::Time => vec![(Labels::new(), at as f64 / 1000.0)],
-            Expression::Selector(selector) => self
-                .storage
-                .select(&selector.matchers, at - lookback, at, &self.veils())
-                .into_iter()
-                .filter_map(|(labels, samples)| Some((labels.clone(), samples.last()?.1?)))
-                .collect(),
-            Expression::Aggregate(aggregate) => self.aggregate(aggregate, at, lookback),
-        }
+    /// At every multiple of the step in `(from, to]`, as Prometheus 3 does it.
+    fn at_steps(&self, of: &Expression, (from, to): (i64, i64), step: i64) -> Vec<Value> {
+        let first = (from.div_euclid(step) + 1) * step;
+        self.evaluated(of, first, to, step)
     }
 
-    fn aggregate(&self, aggregate: &Aggregate, at: i64, lookback: i64) -> Vec<(Labels, f64)> {
-        let inner = Expression::Selector(aggregate.of.clone());
-        let mut groups: BTreeMap<Labels, f64> = BTreeMap::new();
-        for (mut labels, value) in self.vector(&inner, at, lookback) {
-            labels.retain(|label, _| aggregate.by.contains(label));
-            *groups.entry(labels).or_default() += if aggregate.count { 1.0 } else { value };
+    fn evaluated(&self, expression: &Expression, from: i64, to: i64, step: i64) -> Vec<Value> {
+        let mut series: BTreeMap<Labels, Vec<Value>> = BTreeMap::new();
+        let mut at = from;
+        while at <= to {
+            for (labels, value) in self.vector(expression, at, LOOKBACK) {
+                series
+                    .entry(labels)
+                    .or_default()
+                    .push(self.point(at, value));
+            }
+            at += step;
         }
-        groups.into_iter().collect()
+        let series = series.into_iter();
+        series
+            .map(|(labels, values)| json!({"metric": labels, "values": values}))
+            .collect()
+    }
+
+    fn vector(&self, expression: &Expression, at: i64, lookback: i64) -> Vec<(Labels, f64)> {
+        Evaluation {
+            storage: self.storage,
+            veils: &self.veils(),
+            at,
+            lookback,
+        }
+        .vector(expression)
     }
 
     fn point(&self, at: i64, value: f64) -> Value {

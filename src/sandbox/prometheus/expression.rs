@@ -13,7 +13,27 @@ pub(crate) enum Expression {
     /// `vector(1)`.
     Vector(f64),
     Selector(SeriesSelector),
+    /// `last_over_time(x[5m])`, `count_over_time(x[5m])`.
+    OverTime {
+        counts: bool,
+        of: SeriesSelector,
+    },
+    /// `timestamp(x)`.
+    Timestamp(SeriesSelector),
     Aggregate(Aggregate),
+    /// `label_replace(x, "label", "value", "", "")`.
+    Labelled {
+        of: Box<Expression>,
+        label: String,
+        value: String,
+    },
+    Binary(Box<Binary>),
+    /// `(x)[1m:15s]`, both in milliseconds.
+    Subquery {
+        of: Box<Expression>,
+        range: i64,
+        step: i64,
+    },
 }
 
 /// Series by name and labels, and how far back their samples go.
@@ -22,14 +42,42 @@ pub(crate) struct SeriesSelector {
     pub matchers: Vec<Matcher>,
     /// Milliseconds of a range, where there is one.
     pub range: Option<i64>,
+    /// Milliseconds that it lies back.
+    pub offset: i64,
 }
 
-/// `sum by (…) (…)` or `count by (…) (…)`.
+/// `sum by (…) (…)`, `max without (…) (…)` and so on.
 #[derive(Clone, Debug)]
 pub(crate) struct Aggregate {
-    pub count: bool,
-    pub by: Vec<String>,
-    pub of: SeriesSelector,
+    pub how: Aggregation,
+    pub without: bool,
+    pub labels: Vec<String>,
+    pub of: Box<Expression>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Aggregation {
+    Sum,
+    Count,
+    Max,
+    Quantile(f64),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Binary {
+    pub operator: Operator,
+    pub left: Expression,
+    pub right: Expression,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Operator {
+    Or,
+    /// `and`, `and on (…)`.
+    And(Option<Vec<String>>),
+    AtLeast,
+    Above,
+    Minus,
 }
 
 impl Expression {
@@ -51,6 +99,7 @@ pub(crate) fn selector(text: &str) -> Result<Vec<Matcher>, String> {
         Expression::Selector(SeriesSelector {
             matchers,
             range: None,
+            offset: 0,
         }) => Ok(matchers),
         _ => Err("1:1: parse error: expected a vector selector".to_owned()),
     }
@@ -120,8 +169,76 @@ impl<'a> Parser<'a> {
         Ok(number)
     }
 
+    fn binary(operator: Operator, left: Expression, right: Expression) -> Expression {
+        Expression::Binary(Box::new(Binary {
+            operator,
+            left,
+            right,
+        }))
+    }
+
+    /// Takes a word that is an operator, if it comes next.
+    fn takes_word(&mut self, wanted: &str) -> bool {
+        let start = self.at;
+        let found = self.word() == wanted;
+        if !found {
+            self.at = start;
+        }
+        found
+    }
+
     fn expression(&mut self) -> Result<Expression, String> {
+        let mut left = self.conjunction()?;
+        while self.takes_word("or") {
+            left = Self::binary(Operator::Or, left, self.conjunction()?);
+        }
+        Ok(left)
+    }
+
+    fn conjunction(&mut self) -> Result<Expression, String> {
+        let mut left = self.comparison()?;
+        while self.takes_word("and") {
+            let on = match self.takes_word("on") {
+                true => Some(self.labels()?),
+                false => None,
+            };
+            left = Self::binary(Operator::And(on), left, self.comparison()?);
+        }
+        Ok(left)
+    }
+
+    fn comparison(&mut self) -> Result<Expression, String> {
+        let mut left = self.operand()?;
+        while self.takes("-") {
+            left = Self::binary(Operator::Minus, left, self.operand()?);
+        }
+        let operator = match (self.takes(">="), self.takes(">")) {
+            (true, _) => Operator::AtLeast,
+            (false, true) => Operator::Above,
+            (false, false) => return Ok(left),
+        };
+        let right = self.operand()?;
+        Ok(Self::binary(operator, left, right))
+    }
+
+    fn operand(&mut self) -> Result<Expression, String> {
         self.space();
+        if self.takes("(") {
+            let inner = self.expression()?;
+            self.needs(")")?;
+            if !self.takes("[") {
+                return Ok(inner);
+            }
+            let range = self.duration()?;
+            self.needs(":")?;
+            let step = self.duration()?;
+            self.needs("]")?;
+            return Ok(Expression::Subquery {
+                of: Box::new(inner),
+                range,
+                step,
+            });
+        }
         if self
             .rest()
             .starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))
@@ -140,7 +257,37 @@ impl<'a> Parser<'a> {
                 self.needs(")")?;
                 Ok(Expression::Vector(number))
             }
-            "sum" | "count" => self.aggregate(word == "count").map(Expression::Aggregate),
+            "sum" => self.aggregate(Aggregation::Sum),
+            "count" => self.aggregate(Aggregation::Count),
+            "max" => self.aggregate(Aggregation::Max),
+            "quantile" => {
+                self.needs("(")?;
+                let quantile = self.number()?;
+                self.needs(",")?;
+                let of = self.vector()?;
+                self.needs(")")?;
+                Ok(Expression::Aggregate(Aggregate {
+                    how: Aggregation::Quantile(quantile),
+                    without: false,
+                    labels: Vec::new(),
+                    of: Box::new(of),
+                }))
+            }
+            "last_over_time" | "count_over_time" => {
+                let of = self.call_of_selector()?;
+                match of.range {
+                    Some(_) => Ok(Expression::OverTime {
+                        counts: word == "count_over_time",
+                        of,
+                    }),
+                    None => Err(self.error("expected type range vector, got instant vector")),
+                }
+            }
+            "timestamp" => match self.call_of_selector()? {
+                of if of.range.is_none() => Ok(Expression::Timestamp(of)),
+                _ => Err(self.error("expected type instant vector, got range vector")),
+            },
+            "label_replace" => self.label_replace(),
             _ => {
                 self.space();
                 if self.rest().starts_with('(') {
@@ -153,28 +300,68 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn aggregate(&mut self, count: bool) -> Result<Aggregate, String> {
-        let mut by = self.grouping()?;
+    fn call_of_selector(&mut self) -> Result<SeriesSelector, String> {
         self.needs("(")?;
         let name = self.word();
         let of = self.selector(name)?;
         self.needs(")")?;
-        if of.range.is_some() {
-            return Err(self.error(
-                "expected type instant vector in aggregation expression, got range vector",
-            ));
-        }
-        if by.is_empty() {
-            by = self.grouping()?;
-        }
-        Ok(Aggregate { count, by, of })
+        Ok(of)
     }
 
-    fn grouping(&mut self) -> Result<Vec<String>, String> {
-        let mut labels = Vec::new();
-        if !self.takes("by") {
-            return Ok(labels);
+    /// Sets a label to a constant; the forms that take it from another label are not known here.
+    fn label_replace(&mut self) -> Result<Expression, String> {
+        self.needs("(")?;
+        let of = Box::new(self.vector()?);
+        let mut texts = Vec::new();
+        while self.takes(",") {
+            texts.push(self.string()?);
         }
+        self.needs(")")?;
+        match <[String; 4]>::try_from(texts) {
+            Ok([label, value, source, pattern]) if source.is_empty() && pattern.is_empty() => {
+                Ok(Expression::Labelled { of, label, value })
+            }
+            _ => Err(self.error("label_replace is only known with a constant")),
+        }
+    }
+
+    /// An instant vector.
+    fn vector(&mut self) -> Result<Expression, String> {
+        match self.expression()? {
+            Expression::Selector(SeriesSelector { range: Some(_), .. })
+            | Expression::Subquery { .. } => Err(self
+                .error("expected type instant vector in aggregation expression, got range vector")),
+            expression => Ok(expression),
+        }
+    }
+
+    fn aggregate(&mut self, how: Aggregation) -> Result<Expression, String> {
+        let mut grouping = self.grouping()?;
+        self.needs("(")?;
+        let of = self.vector()?;
+        self.needs(")")?;
+        if grouping.1.is_empty() {
+            grouping = self.grouping()?;
+        }
+        let (without, labels) = grouping;
+        Ok(Expression::Aggregate(Aggregate {
+            how,
+            without,
+            labels,
+            of: Box::new(of),
+        }))
+    }
+
+    fn grouping(&mut self) -> Result<(bool, Vec<String>), String> {
+        match (self.takes_word("by"), self.takes_word("without")) {
+            (true, _) => Ok((false, self.labels()?)),
+            (false, true) => Ok((true, self.labels()?)),
+            (false, false) => Ok((false, Vec::new())),
+        }
+    }
+
+    fn labels(&mut self) -> Result<Vec<String>, String> {
+        let mut labels = Vec::new();
         self.needs("(")?;
         while !self.takes(")") {
             let label = self.word();
@@ -216,7 +403,15 @@ impl<'a> Parser<'a> {
         } else {
             None
         };
-        Ok(SeriesSelector { matchers, range })
+        let offset = match self.takes_word("offset") {
+            true => self.duration()?,
+            false => 0,
+        };
+        Ok(SeriesSelector {
+            matchers,
+            range,
+            offset,
+        })
     }
 
     fn matcher(&mut self) -> Result<Matcher, String> {
@@ -276,6 +471,10 @@ impl<'a> Parser<'a> {
     /// A duration such as `90s` or `1h30m`, in milliseconds.
     fn duration(&mut self) -> Result<i64, String> {
         let text = self.word();
+        // A colon is part of a metric's name, and ends the range of a subquery.
+        let end = text.find(':').unwrap_or(text.len());
+        self.at -= text.len() - end;
+        let text = &text[..end];
         let mut rest = text;
         let mut total: i64 = 0;
         while !rest.is_empty() {
@@ -365,7 +564,7 @@ mod tests {
         else {
             panic!("no aggregation");
         };
-        assert_eq!(aggregate.by, ["pod", "version"]);
+        assert_eq!(aggregate.labels, ["pod", "version"]);
     }
 
     #[test]

@@ -184,6 +184,15 @@ impl Storage {
         self.series.len() - 1
     }
 
+    /// Adds a series.
+    #[cfg(test)]
+    pub(crate) fn insert(&mut self, labels: Labels, samples: Vec<Sample>) {
+        self.series.push(StoredSeries {
+            labels,
+            samples: samples.into(),
+        });
+    }
+
     /// The samples in `(from, to]` of the series chosen, in order of their labels.
     pub(crate) fn select(
         &self,
