@@ -438,9 +438,6 @@ impl Reader<'_> {
                     .await?
             }
         };
-        if let Some(error) = answers.without_durations() {
-            return Err(error.clone());
-        }
         Ok((of_the_past(&mut collector, &answers), depth))
     }
 

@@ -93,11 +93,6 @@ impl Answers {
         Some(all)
     }
 
-    /// Why there are no durations, where they were asked for.
-    pub fn without_durations(&self) -> Option<&MetricsError> {
-        self.users.slow.as_ref()?.as_ref().err()
-    }
-
     /// Whether requests may be missing.
     pub fn is_partial(&self) -> bool {
         self.users.requests.is_partial()
