@@ -200,31 +200,6 @@ fn position(
     let first = places.next();
     match places.next() {
         None => Ok(first),
-        Some(_) => Err(twice(vs, route, version)),
-    }
-}
-
-/// What is to be said of a route that sends to one version at several places.
-pub(super) fn twice(vs: &VirtualService, route: &Route, version: &Destination) -> VersionsError {
-    let (object, route_name) = (vs.full_name(), route.to_string());
-    let same = route.targets.iter().map(|target| &target.destination);
-    let same = same.filter(|destination| destination.same_version(version));
-    let ports: BTreeSet<_> = same.map(|destination| destination.port).collect();
-    if ports.len() < 2 {
-        return VersionsError::Twice {
-            object,
-            route: route_name,
-            version: version.to_string(),
-        };
-    }
-    let ports = ports.into_iter().map(|port| match port {
-        Some(port) => port.to_string(),
-        None => "none".to_owned(),
-    });
-    VersionsError::Ports {
-        object,
-        route: route_name,
-        version: version.to_string(),
-        ports: ports.collect::<Vec<_>>().join(" and "),
+        Some(_) => Err(VersionsError::several_places(vs, route, version)),
     }
 }

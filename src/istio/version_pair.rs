@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::destination::{Destination, Host};
 use super::route::Route;
-use super::select_versions::twice;
 use super::versions_error::VersionsError;
 use super::virtual_service::VirtualService;
 use crate::plan::shell_word;
@@ -133,7 +132,7 @@ pub(super) fn pair(
                 .iter()
                 .all(|target| target.destination.same_version(&first.destination))
         {
-            return Err(twice(vs, route, &first.destination));
+            return Err(VersionsError::several_places(vs, route, &first.destination));
         }
         let holds = |version: &Option<Destination>| {
             version.as_ref().is_none_or(|version| {

@@ -1,6 +1,11 @@
 //! Why the two versions of a rollout could not be determined.
 
+use std::collections::BTreeSet;
+
+use super::destination::Destination;
+use super::route::Route;
 use super::split::SplitError;
+use super::virtual_service::VirtualService;
 
 /// Why the versions or routes could not be determined; each names the choices.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -148,4 +153,35 @@ pub enum VersionsError {
         /// What is wrong with the weights.
         source: SplitError,
     },
+}
+
+impl VersionsError {
+    /// What is to be said of a route that sends to one version at several places.
+    pub(super) fn several_places(
+        vs: &VirtualService,
+        route: &Route,
+        version: &Destination,
+    ) -> Self {
+        let (object, route_name) = (vs.full_name(), route.to_string());
+        let same = route.targets.iter().map(|target| &target.destination);
+        let same = same.filter(|destination| destination.same_version(version));
+        let ports: BTreeSet<_> = same.map(|destination| destination.port).collect();
+        if ports.len() < 2 {
+            return Self::Twice {
+                object,
+                route: route_name,
+                version: version.to_string(),
+            };
+        }
+        let ports = ports.into_iter().map(|port| match port {
+            Some(port) => port.to_string(),
+            None => "none".to_owned(),
+        });
+        Self::Ports {
+            object,
+            route: route_name,
+            version: version.to_string(),
+            ports: ports.collect::<Vec<_>>().join(" and "),
+        }
+    }
 }

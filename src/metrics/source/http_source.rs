@@ -13,9 +13,10 @@ use super::access::{Prepared, PrometheusAccess};
 use super::access_error::AccessError;
 use super::address::Endpoint;
 use super::error::MetricsError;
-use super::http_reply::{Asked, HttpReply, LARGEST, Transport};
+use super::http_reply::HttpReply;
 use super::query::{MetricSource, Query};
 use super::query_result::QueryResult;
+use super::reply_reader::{Asked, LARGEST, Transport};
 use crate::foreign_text::root_cause;
 
 /// Above this length a query is sent as a form: proxies cut request lines off at a few thousand bytes.

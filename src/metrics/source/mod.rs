@@ -13,6 +13,7 @@ mod http_source;
 mod oauth2;
 mod query;
 mod query_result;
+mod reply_reader;
 mod service_proxy;
 mod token_cache;
 mod token_command;

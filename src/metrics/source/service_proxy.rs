@@ -14,9 +14,10 @@ use super::access_error::AccessError;
 use super::address::ServiceAddress;
 use super::error::MetricsError;
 use super::http_client::USER_AGENT;
-use super::http_reply::{Asked, HttpReply, LARGEST, Transport};
+use super::http_reply::HttpReply;
 use super::query::{MetricSource, Query};
 use super::query_result::QueryResult;
+use super::reply_reader::{Asked, LARGEST, Transport};
 use crate::foreign_text::root_cause;
 
 /// Asks a Service in the cluster over the connection the API server already gives.

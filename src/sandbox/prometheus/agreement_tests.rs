@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use super::answer::Question;
 use super::storage::{Labels, Storage};
 use crate::metrics::{
-    Collector, MetricsReading, PrometheusAddress, ServiceKey, ServiceProxy, Targets,
-    VersionSelector,
+    Collector, MetricsReading, PrometheusAccess, PrometheusAddress, ServiceKey, ServiceProxy,
+    Targets, VersionSelector,
 };
 use crate::sandbox::api::route::QueryParams;
 use crate::verdict::{Counts, Window};
@@ -147,7 +147,12 @@ fn source(storage: &Arc<Storage>) -> ServiceProxy {
     let PrometheusAddress::Service(address) = "mon/prom:9090".parse().unwrap() else {
         panic!("a Service");
     };
-    ServiceProxy::new(kube::Client::new(service, "default"), &address)
+    ServiceProxy::new(
+        kube::Client::new(service, "default"),
+        &address,
+        PrometheusAccess::default(),
+    )
+    .expect("no login is needed")
 }
 
 /// All windows of looks at these times, each at one of several replicas.
