@@ -206,11 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_this_table() {
-        let readme = include_str!("../../README.md");
+    fn the_reference_has_this_table() {
+        let reference = include_str!("../../docs/reference.md");
         for exit in Exit::ALL {
             let row = format!("| {} | {} |", exit.code(), exit.meaning());
-            assert!(readme.contains(&row), "README.md lacks the row: {row}");
+            assert!(
+                reference.contains(&row),
+                "docs/reference.md lacks the row: {row}"
+            );
         }
     }
 }

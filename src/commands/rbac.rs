@@ -281,9 +281,8 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_names_every_right() {
-        let readme = include_str!("../../README.md");
-        let rights = readme.split("## Permissions").nth(1).unwrap();
+    fn the_documentation_names_every_right() {
+        let rights = include_str!("../../docs/permissions.md");
         for (_, resource, verbs) in RULES.iter().chain(&DETACHING) {
             assert!(rights.contains(&format!("`{resource}`")), "{resource}");
             for verb in *verbs {

@@ -7,7 +7,7 @@ use crate::plan::Finding;
 /// One resource, what it is needed for, and whether a rollout can do without.
 struct Need {
     resource: &'static str,
-    /// The verbs that the README's Role has for it.
+    /// The verbs that docs/permissions.md names for it.
     verbs: &'static [&'static str],
     why: &'static str,
     essential: bool,
