@@ -278,6 +278,30 @@ fn workflows_hold_no_more_rights_than_they_need() {
 }
 
 #[test]
+fn the_action_installs_this_version_from_archives_that_are_built() {
+    let action: Value = serde_saphyr::from_str(&file("action.yml")).unwrap();
+    assert_eq!(text(&action, "/inputs/version/default"), TAG);
+    let page = file("docs/pipelines.md");
+    assert!(page.contains(&format!("uses: kubectl-canary/kubectl-canary@{TAG}\n")));
+    let install = text(&action, "/runs/steps/0/run");
+    let targets = install.lines().filter_map(|line| {
+        let (_, target) = line.split_once(") target=")?;
+        Some(target.trim_end_matches(" ;;"))
+    });
+    let targets: Vec<_> = targets.collect();
+    assert_eq!(targets.len(), 4, "{targets:?}");
+    let release = file(".github/workflows/release.yml");
+    for target in targets {
+        let built = format!("target: {target}, ");
+        assert!(release.contains(&built), "{target} is not built");
+    }
+    for step in action.pointer("/runs/steps").unwrap().as_array().unwrap() {
+        let run = step["run"].as_str().unwrap();
+        assert!(!run.contains("${{"), "a shell would read it as code: {run}");
+    }
+}
+
+#[test]
 fn the_changelog_knows_this_version() {
     let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));
     assert!(

@@ -10,7 +10,8 @@ use kubectl_canary::sandbox::{Served, World, fixtures};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_kubectl-canary");
+/// The program.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_kubectl-canary");
 
 /// The shop, with a kubeconfig to reach it.
 pub struct Shop {

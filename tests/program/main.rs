@@ -11,6 +11,8 @@ mod formats;
 mod harness;
 mod history;
 mod output;
+#[cfg(target_os = "linux")]
+mod pipelines;
 mod publishing;
 mod refusals;
 mod secrets;
