@@ -41,5 +41,5 @@ pub use prometheus::PrometheusFault;
 pub use request_log::Call;
 pub use served::Served;
 pub use setup::Setup;
-pub(crate) use workloads::Deployment;
+pub use workloads::Deployment;
 pub use world::World;

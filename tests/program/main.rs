@@ -4,6 +4,7 @@
 #[cfg(unix)]
 mod blocked_output;
 mod credentials;
+mod documentation;
 mod door;
 mod doors;
 mod dry_run;
