@@ -52,7 +52,7 @@ pub(crate) fn signal(child: &Child, signal: Signal) {
 }
 
 /// A terminal, and what its keyboard and screen are connected to.
-fn terminal() -> (File, OwnedFd) {
+pub(crate) fn terminal() -> (File, OwnedFd) {
     let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&controller).unwrap();
     unlockpt(&controller).unwrap();

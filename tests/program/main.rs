@@ -12,6 +12,8 @@ mod formats;
 mod harness;
 mod history;
 mod output;
+#[cfg(unix)]
+mod picture;
 #[cfg(target_os = "linux")]
 mod pipelines;
 mod publishing;
