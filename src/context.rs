@@ -7,6 +7,7 @@ use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::metrics::{
     AccessError, HttpSource, MetricSource, PrometheusAccess, PrometheusAddress, ServiceProxy,
+    TracedSource,
 };
 use crate::rollout::{Event, EventKind, Observer, Rollout};
 use crate::signals::{LAST_ANSWER, Signal, Signals};
@@ -101,7 +102,7 @@ impl Context<'_> {
             .map_err(|error| CommandError::Usage(format!("--prometheus: {error}")))?;
         let refused = |error: AccessError| CommandError::Usage(error.to_string());
         let access = self.prometheus.clone();
-        Ok(match &parsed {
+        let source: Box<dyn MetricSource> = match &parsed {
             PrometheusAddress::Url(endpoint) => {
                 Box::new(HttpSource::new(endpoint, access).map_err(refused)?)
             }
@@ -109,6 +110,10 @@ impl Context<'_> {
                 let client = self.cluster.client().clone();
                 Box::new(ServiceProxy::new(client, service, access).map_err(refused)?)
             }
+        };
+        Ok(match self.cluster.trace() {
+            Some(tell) => Box::new(TracedSource::new(source, tell.clone())),
+            None => source,
         })
     }
 

@@ -91,12 +91,37 @@ pub struct Output {
         env = "KUBECTL_CANARY_KEEP_RECORD"
     )]
     pub keep_record: KeepRecord,
+    /// Show only what needs attention, and the end.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Show each request to the API server and each query on stderr, without headers and bodies.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Form of what is written on stderr while a rollout runs.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORM",
+        default_value = "text",
+        env = "KUBECTL_CANARY_LOG_FORMAT"
+    )]
+    pub log_format: LogFormat,
     /// When to use colors.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
     /// Don't print column headers.
     #[arg(long, global = true)]
     pub no_headers: bool,
+}
+
+/// The form of what is written on stderr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A live view at a terminal, lines elsewhere.
+    #[default]
+    Text,
+    /// Every event as one line of JSON.
+    Json,
 }
 
 /// Where the record of a run is kept.
@@ -117,8 +142,9 @@ pub struct DryRunnable<T: Args> {
     /// What and how.
     #[command(flatten)]
     pub args: T,
-    /// Must be "none", "client", or "server". If client, print what would be done without sending it.
-    /// If server, submit it without persisting it. `start` prints its plan.
+    /// Must be "none", "client", or "server"; `start` prints its plan.
+    ///
+    /// If client, print what would be done without sending it. If server, submit it without persisting it.
     #[arg(
         long,
         value_name = "STRATEGY",
@@ -139,30 +165,75 @@ Examples:
   # Hold 5 minutes at 10 % and wait for `promote` at 50 %
   kubectl canary start reviews --canary v2 --steps 1,10:5m,50:pause,100
 
-  # Name the canary and the Prometheus server
-  kubectl canary start reviews --canary v3 --prometheus http://prometheus.example:9090
-
   # Use a plan file, and log the events as JSON lines
   kubectl canary start -f canary.yaml --events rollout.jsonl
 
   # Let a Job in the cluster drive the rollout, and watch it
-  kubectl canary start reviews --canary v2 --detach --image IMAGE && kubectl canary status reviews --watch")]
+  kubectl canary start reviews --canary v2 --detach
+  kubectl canary status reviews --watch")]
     Start(Box<DryRunnable<Start>>),
     /// Approve a gate, or advance one step
+    #[command(after_help = "\
+Examples:
+  # Approve the step that waits
+  kubectl canary promote reviews -n shop
+
+  # Take the next step, and exit with its verdict
+  kubectl canary promote reviews -n shop --wait")]
     Promote(DryRunnable<Promote>),
     /// Roll back to the original weights
+    #[command(after_help = "\
+Examples:
+  # Roll back, from any machine
+  kubectl canary abort reviews -n shop
+
+  # Clean up behind a pipeline, and touch no other run
+  kubectl canary abort reviews --run 4711 --ignore-not-found")]
     Abort(DryRunnable<Abort>),
     /// Restore the weights of before the last promotion
+    #[command(after_help = "\
+Examples:
+  # Go back to the version of before the last promotion
+  kubectl canary undo reviews -n shop")]
     Undo(DryRunnable<Undo>),
     /// Hold at the current weight until `resume` or `promote`
+    #[command(after_help = "\
+Examples:
+  # Hold at the current weight; a regression is still rolled back
+  kubectl canary pause reviews -n shop")]
     Pause(DryRunnable<Pause>),
     /// Resume a paused rollout, or take over an orphaned one
+    #[command(after_help = "\
+Examples:
+  # Resume a paused rollout, or drive one whose driver died
+  kubectl canary resume reviews -n shop")]
     Resume(Resume),
     /// Show the status of a rollout
+    #[command(after_help = "\
+Examples:
+  # Where is it, and is its driver running?
+  kubectl canary status reviews -n shop
+
+  # Watch it until it ends, with its exit code
+  kubectl canary status reviews -n shop --watch")]
     Status(Status),
     /// List the rollouts in a namespace
+    #[command(after_help = "\
+Examples:
+  # The rollouts of all namespaces
+  kubectl canary list -A
+
+  # Those without a running driver; exit code 3 if there are any
+  kubectl canary list -A --orphaned")]
     List(List),
     /// Show what every step would change, and run the preflight checks
+    #[command(after_help = "\
+Examples:
+  # What would each step change, and would it start?
+  kubectl canary plan reviews -n shop --canary v2
+
+  # Let the API server check every step without storing it
+  kubectl canary plan reviews -n shop --canary v2 --dry-run=server")]
     Plan(Box<PlanArgs>),
     /// Analyze the canary now, or over a past period
     #[command(after_help = "\
@@ -184,10 +255,10 @@ Examples:
   kubectl canary simulate --requests-per-second 200
 
   # How many requests fail if the canary starts failing 2 % after 5 minutes?
-  kubectl canary simulate --canary-errors 2% --regression-after 5m --html simulation.html
+  kubectl canary simulate --canary-errors 2% --regression-after 5m
 
   # Simulate the plan in canary.yaml, while both versions fail for 1 minute
-  kubectl canary simulate -f canary.yaml --outage-rate 30% --outage-at 2m --outage-for 1m")]
+  kubectl canary simulate -f canary.yaml --outage-rate 30% --outage-at 2m")]
     Simulate(Box<Simulate>),
     /// List the runs of an object that are on record
     #[command(after_help = "\
@@ -217,7 +288,7 @@ Examples:
   # Allow a group to start rollouts, including detached ones
   kubectl canary rbac -n shop --subject group:developers --detach")]
     Rbac(Rbac),
-    /// Print the JSON schema of a document: plan file, event, output of a command
+    /// Print the JSON schema of a document that programs read or write
     #[command(after_help = "\
 Examples:
   # List the documents
@@ -228,7 +299,22 @@ Examples:
     Schema(SchemaArgs),
     /// Watch a rollout and a rollback without a cluster
     #[cfg(feature = "demo")]
+    #[command(after_help = "\
+Examples:
+  # Watch a rollout and a rollback
+  kubectl canary demo")]
     Demo(Demo),
+    /// List the flags that every command takes
+    Options,
+    /// Print the program that kubectl asks for completions
+    #[command(after_help = "\
+Examples:
+  # Complete names and flags with the TAB key, in bash, zsh and fish
+  kubectl canary completion > ~/.local/bin/kubectl_complete-canary
+  chmod +x ~/.local/bin/kubectl_complete-canary")]
+    Completion,
+    /// Print the version
+    Version,
 }
 
 #[cfg(test)]
@@ -240,7 +326,7 @@ mod tests {
     /// command that is called.
     #[test]
     fn no_two_flags_of_a_command_are_the_same() {
-        Cli::command().debug_assert();
+        super::super::help::command(true).debug_assert();
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! From the command line to a command, and from its result to output and exit code.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use uuid::Uuid;
 
 use super::arguments::{Cli, Command, DryRunnable, KeepRecord, Output};
 use super::completion;
 use super::exit::Exit;
+use super::help;
 use super::printer::{CommandKind, Printer};
 use super::prometheus_access::prometheus_access;
 use super::publisher::Publisher;
@@ -23,6 +25,7 @@ use crate::error::{CommandError, one_fix};
 use crate::foreign_text::foreign_text;
 use crate::history::{StateDirectory, keep_copy};
 use crate::istio::VirtualService;
+use crate::metrics::Tell;
 use crate::preflight::Proposal;
 use crate::report::{Format, escape, object};
 use crate::rollout::{Event, Observer, Outcome};
@@ -56,14 +59,19 @@ pub fn run() -> Exit {
 }
 
 fn command_line() -> CommandLine {
-    let mut words = std::env::args_os();
-    if completion::is_asked(words.next().as_deref()) {
+    let mut words = std::env::args_os().peekable();
+    let is_completer = completion::is_asked(words.next().as_deref());
+    if is_completer || words.next_if(|word| word == completion::COMMAND).is_some() {
         let words: Vec<_> = words
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
         return CommandLine::Text(completion::answer(&words));
     }
-    match Cli::try_parse() {
+    let is_long = std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == "help");
+    let parsed = help::command(is_long).try_get_matches();
+    match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => CommandLine::Command(Box::new(cli)),
         Err(error) if error.use_stderr() => CommandLine::Wrong(usage_error(&error)),
         // Help and version are results.
@@ -89,7 +97,7 @@ async fn respond(command_line: CommandLine) -> io::Result<Exit> {
         CommandLine::Command(cli) => cli.output.clone(),
         CommandLine::Text(_) | CommandLine::Wrong(_) => Output::default(),
     };
-    let mut screen = Screen::open(output.color)?;
+    let mut screen = Screen::open(&output)?;
     let mut printer = Printer::open(output)?;
     let (kind, exit) = match command_line {
         CommandLine::Command(cli) => {
@@ -167,6 +175,18 @@ async fn dispatch(
             printer.say(&commands::schema(args));
             Ok(Exit::Done)
         }
+        Command::Options => {
+            printer.say(&help::options());
+            Ok(Exit::Done)
+        }
+        Command::Completion => {
+            printer.say(completion::PROGRAM.trim_end());
+            Ok(Exit::Done)
+        }
+        Command::Version => {
+            printer.say(&format!("kubectl-canary {}", env!("CARGO_PKG_VERSION")));
+            Ok(Exit::Done)
+        }
         Command::Report(args) if args.from_events.is_some() => {
             printer.show(&commands::report_of_events(&args)?, false)?;
             Ok(Exit::Done)
@@ -208,7 +228,13 @@ async fn with_cluster(
         Err(error) => return Err(unconnected(&command, connection, error)),
     };
     let prometheus = prometheus_access(&mut command, token)?;
-    let cluster = Cluster::new(client.clone(), connection.deadline()).with_dry_run(dry_run);
+    let trace: Option<Tell> = output.verbose.then(|| {
+        let print = screen.printer();
+        Arc::new(move |text: String| print(&escape(&text))) as Tell
+    });
+    let cluster = Cluster::new(client.clone(), connection.deadline())
+        .with_dry_run(dry_run)
+        .with_trace(trace);
     if acting {
         screen.publish(Publisher::start(&cluster, client, output.notify.clone()));
     }
@@ -488,7 +514,11 @@ async fn carry_out(
             printer.show_objects(&list)?;
             Ok(Exit::Done)
         }
-        Command::Simulate(_) | Command::Schema(_) => Ok(Exit::Done),
+        Command::Simulate(_)
+        | Command::Schema(_)
+        | Command::Options
+        | Command::Completion
+        | Command::Version => Ok(Exit::Done),
         #[cfg(feature = "demo")]
         Command::Demo(_) => Ok(Exit::Done),
     }
@@ -619,7 +649,10 @@ fn dry_run_of(command: &Command) -> DryRun {
         | Command::Schema(_)
         | Command::History(_)
         | Command::Report(_)
-        | Command::Rbac(_) => DryRun::None,
+        | Command::Rbac(_)
+        | Command::Options
+        | Command::Completion
+        | Command::Version => DryRun::None,
         #[cfg(feature = "demo")]
         Command::Demo(_) => DryRun::None,
     }
@@ -699,7 +732,10 @@ fn acts(command: &Command) -> bool {
         | Command::Schema(_)
         | Command::History(_)
         | Command::Report(_)
-        | Command::Rbac(_) => false,
+        | Command::Rbac(_)
+        | Command::Options
+        | Command::Completion
+        | Command::Version => false,
         #[cfg(feature = "demo")]
         Command::Demo(_) => true,
     }

@@ -8,15 +8,15 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::tz::TimeZone;
 
-use super::arguments::Output;
+use super::arguments::{LogFormat, Output};
 use super::publisher::Publisher;
 use crate::error::CommandError;
 use crate::foreign_text::root_cause;
 use crate::history::{Journal, RunRecord, StateDirectory};
 use crate::plan::HumanDuration;
 use crate::report::{
-    ColorChoice, Format, Layout, Lines, Live, Message, OutputQueue, Palette, Renderer, RunReport,
-    Terminal, View,
+    Format, JsonLines, Layout, LineStyle, Lines, Live, Message, OutputQueue, Palette, Pipeline,
+    Renderer, RunReport, Terminal, View,
 };
 use crate::rollout::{Event, Observer};
 
@@ -68,16 +68,32 @@ fn terminal<'a>(
 }
 
 /// At a terminal a live view, elsewhere (and in pipelines that pretend to be one) one line an event.
-fn renderer(color: ColorChoice) -> Box<dyn Renderer> {
+fn renderer(output: &Output) -> Box<dyn Renderer> {
+    if output.log_format == LogFormat::Json {
+        return Box::new(JsonLines::new(io::stderr()));
+    }
     let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
     let stderr = terminal(&io::stderr(), no_color.as_deref(), term.as_deref());
-    let palette = Palette::choose(color, stderr);
+    let palette = Palette::choose(output.color, stderr);
     let zone = TimeZone::system();
-    if redraws(&io::stderr()) {
-        Box::new(Live::stderr(zone, palette))
-    } else {
-        Box::new(Lines::new(io::stderr(), zone, palette))
+    if redraws(&io::stderr()) && !output.quiet {
+        return Box::new(Live::stderr(zone, palette));
     }
+    let pipeline = pipeline();
+    let columns = || Some(usize::from(console::Term::stderr().size_checked()?.1));
+    let style = LineStyle {
+        width: (stderr.is_terminal && pipeline.is_none())
+            .then(columns)
+            .flatten(),
+        is_quiet: output.quiet,
+        pipeline,
+    };
+    Box::new(Lines::new(io::stderr(), zone, palette, style))
+}
+
+/// The pipeline in whose job this runs.
+fn pipeline() -> Option<Pipeline> {
+    Pipeline::detect(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
 impl Screen {
@@ -85,9 +101,10 @@ impl Screen {
     ///
     /// # Errors
     /// If there is no thread to be had.
-    pub fn open(color: ColorChoice) -> io::Result<Self> {
+    pub fn open(output: &Output) -> io::Result<Self> {
+        let output = output.clone();
         let stderr = OutputQueue::start("stderr", move || {
-            let mut renderer = renderer(color);
+            let mut renderer = renderer(&output);
             Ok(move |message: ToStderr| -> io::Result<()> {
                 match message {
                     ToStderr::Event(event) => renderer.see(&event),
@@ -189,7 +206,6 @@ impl Screen {
     }
 
     /// Prints text among the events that another shows.
-    #[cfg(feature = "demo")]
     pub fn printer(&self) -> impl Fn(&str) + use<> {
         let stderr = self.stderr.clone();
         move |text| stderr.push(ToStderr::Text(text.to_owned()))
@@ -255,7 +271,7 @@ pub(super) fn patience() -> HumanDuration {
 pub(super) fn redraws(stream: &impl IsTerminal) -> bool {
     let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
     let stream = terminal(stream, no_color.as_deref(), term.as_deref());
-    stream.can_redraw() && std::env::var_os("CI").is_none()
+    stream.can_redraw() && std::env::var_os("CI").is_none() && pipeline().is_none()
 }
 
 /// How far many rollouts are, on stderr; only where a person looks.

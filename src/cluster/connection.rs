@@ -141,6 +141,24 @@ impl Connection {
         }
     }
 
+    /// What the kubeconfig calls its contexts, clusters or users, by the flag that names one; nothing where
+    /// it cannot be read.
+    pub fn names_in_kubeconfig(&self, flag: &str) -> Vec<String> {
+        let Ok(kubeconfig) = kubeconfig::read(self.kubeconfig.as_deref()) else {
+            return Vec::new();
+        };
+        match flag {
+            "context" => kubeconfig.contexts.into_iter().map(|it| it.name).collect(),
+            "cluster" => kubeconfig.clusters.into_iter().map(|it| it.name).collect(),
+            "user" => kubeconfig
+                .auth_infos
+                .into_iter()
+                .map(|it| it.name)
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The API server and the context that the flags and the kubeconfig lead to, for error messages.
     pub async fn server_name(&self) -> String {
         let flags = self.clone();
@@ -293,12 +311,31 @@ pub struct Connected {
 /// # Errors
 /// Names the flag, file or plugin that cannot be used.
 pub async fn connect(connection: &Connection, run: &str) -> Result<Connected, ConnectionError> {
+    connect_attended(connection, run, std::io::stdin().is_terminal()).await
+}
+
+/// The same where no plugin may ask a person.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_unattended(
+    connection: &Connection,
+    run: &str,
+) -> Result<Connected, ConnectionError> {
+    connect_attended(connection, run, false).await
+}
+
+async fn connect_attended(
+    connection: &Connection,
+    run: &str,
+    attended: bool,
+) -> Result<Connected, ConnectionError> {
     let flags = connection.clone();
     let (mut config, context) = off_thread(move || flags.configure()).await?;
     config.headers.push((USER_AGENT, user_agent(run)));
     let namespace = config.default_namespace.clone();
     // A person may answer a plugin now, but not in the middle of a rollout.
-    let login = login(config.clone(), std::io::stdin().is_terminal()).await?;
+    let login = login(config.clone(), attended).await?;
     let pinned = Connection {
         // Whatever context is selected meanwhile, the rollout stays on its cluster.
         context,

@@ -18,6 +18,7 @@ mod pages;
 mod peer_authentications;
 mod pod_watch;
 mod session;
+mod trace;
 mod virtual_services;
 mod visible_scope;
 mod watch;
@@ -25,7 +26,7 @@ mod workloads;
 
 pub(crate) use access::Permission;
 pub(crate) use call::{CallError, ErrorKind};
-pub(crate) use connection::{Connected, Connection, ConnectionError, connect};
+pub(crate) use connection::{Connected, Connection, ConnectionError, connect, connect_unattended};
 pub use dry_run::DryRun;
 pub(crate) use job_manifest::JobPlan;
 pub(crate) use jobs::JobStanding;

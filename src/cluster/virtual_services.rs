@@ -12,7 +12,9 @@ use serde_json::Value;
 use super::call::{CallError, ErrorKind, bounded};
 use super::dry_run::{DryRun, rehearse};
 use super::pages::{Listed, pages};
+use super::trace::traced;
 use crate::istio::{FIELD_MANAGER, VirtualService};
+use crate::metrics::Tell;
 
 const GROUP: &str = "/apis/networking.istio.io";
 
@@ -30,6 +32,7 @@ pub struct Cluster {
     version: Arc<OnceLock<&'static str>>,
     dry_run: DryRun,
     changes: Arc<Mutex<Vec<(String, String)>>>,
+    trace: Option<Tell>,
 }
 
 impl Cluster {
@@ -41,7 +44,23 @@ impl Cluster {
             version: Arc::default(),
             dry_run: DryRun::None,
             changes: Arc::default(),
+            trace: None,
         }
+    }
+
+    /// The same, but `tell` is told of each request.
+    #[must_use]
+    pub fn with_trace(mut self, tell: Option<Tell>) -> Self {
+        if let Some(tell) = &tell {
+            self.client = traced(self.client, tell.clone());
+        }
+        self.trace = tell;
+        self
+    }
+
+    /// Who is told of each request.
+    pub fn trace(&self) -> Option<&Tell> {
+        self.trace.as_ref()
     }
 
     /// The same, but changes are only rehearsed.

@@ -14,6 +14,9 @@ use crate::report::escape;
 use crate::rollout::{Event, EventKind, Reason};
 use crate::verdict::Verdict;
 
+const TIME_OF_DAY: &str = "%H:%M:%S";
+const DATED: &str = "%Y-%m-%dT%H:%M:%S%:z";
+
 /// Formats the events of one rollout after the other.
 ///
 /// Analyses of the metrics are left out until one differs from the last that was printed; weights are
@@ -21,6 +24,7 @@ use crate::verdict::Verdict;
 #[derive(Debug)]
 pub(super) struct EventFormatter {
     zone: TimeZone,
+    time: &'static str,
     heartbeat: Option<SignedDuration>,
     memory: RolloutMemory,
 }
@@ -48,9 +52,16 @@ impl EventFormatter {
     pub(super) fn new(zone: TimeZone, heartbeat: Option<SignedDuration>) -> Self {
         Self {
             zone,
+            time: TIME_OF_DAY,
             heartbeat,
             memory: RolloutMemory::default(),
         }
+    }
+
+    /// Times have their date and zone: a log is read on other days and elsewhere.
+    pub(super) fn with_dates(mut self) -> Self {
+        self.time = DATED;
+        self
     }
 
     /// The lines for `event`; often none.
@@ -59,6 +70,7 @@ impl EventFormatter {
             event,
             object: escape(&format!("{}/{}", event.namespace, event.name)).into_owned(),
             zone: &self.zone,
+            time: self.time,
             heartbeat: self.heartbeat,
             memory: &mut self.memory,
             lines: Vec::new(),
@@ -81,6 +93,7 @@ pub(super) struct EventText<'a> {
     pub(super) event: &'a Event,
     pub(super) object: String,
     zone: &'a TimeZone,
+    time: &'static str,
     heartbeat: Option<SignedDuration>,
     pub(super) memory: &'a mut RolloutMemory,
     lines: Vec<Line>,
@@ -129,12 +142,13 @@ impl EventText<'_> {
     }
 
     pub(super) fn head(&mut self, word: &str, tone: Tone, place: Place, text: String) {
-        let time = Some(self.time());
+        let time = self.time();
         self.push(time, word, tone, place, text);
     }
 
     pub(super) fn add(&mut self, word: &str, tone: Tone, text: String) {
-        self.push(None, word, tone, Place::Gap, text);
+        let blank = " ".repeat(self.time().len());
+        self.push(blank, word, tone, Place::Gap, text);
     }
 
     /// The command that comes next, unless it is the one that was named last.
@@ -145,7 +159,7 @@ impl EventText<'_> {
         }
     }
 
-    fn push(&mut self, time: Option<String>, word: &str, tone: Tone, place: Place, text: String) {
+    fn push(&mut self, time: String, word: &str, tone: Tone, place: Place, text: String) {
         self.lines.push(Line {
             time,
             word: word.to_owned(),
@@ -162,6 +176,6 @@ impl EventText<'_> {
 
     fn time(&self) -> String {
         let at = self.event.at.to_zoned(self.zone.clone());
-        at.strftime("%H:%M:%S").to_string()
+        at.strftime(self.time).to_string()
     }
 }

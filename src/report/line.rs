@@ -17,8 +17,8 @@ pub(super) enum Place {
 /// One line: when, a word that can be searched for, the percentage, and the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
-    /// The time of day; a line that goes on with the one above has none.
-    pub time: Option<String>,
+    /// The time; as many blanks in a line that goes on with the one above.
+    pub time: String,
     /// What happened.
     pub word: String,
     /// What that means.
@@ -64,11 +64,16 @@ impl Line {
         text.trim_end().to_owned()
     }
 
+    /// Whether it belongs to the line above.
+    pub(super) fn goes_on(&self) -> bool {
+        self.time.trim().is_empty()
+    }
+
     /// Everything before the text.
     fn head(&self, palette: Palette) -> String {
-        let time = match &self.time {
-            Some(time) => palette.paint(Tone::Quiet, time),
-            None => " ".repeat(8),
+        let time = match self.goes_on() {
+            false => palette.paint(Tone::Quiet, &self.time),
+            true => self.time.clone(),
         };
         let (word, place) = match self.place {
             Place::At(exposure) => (
@@ -89,7 +94,7 @@ mod tests {
 
     fn line(place: Place, word: &str) -> Line {
         Line {
-            time: Some("12:00:00".into()),
+            time: "12:00:00".into(),
             word: word.into(),
             tone: Tone::Good,
             place,
@@ -120,7 +125,7 @@ mod tests {
             (line(Place::None, "plan"), "12:00:00 plan         text"),
             (
                 Line {
-                    time: None,
+                    time: " ".repeat(8),
                     ..line(Place::Gap, "reason")
                 },
                 "         reason              text",

@@ -2,16 +2,31 @@
 
 use std::io::Write;
 
-use jiff::SignedDuration;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
-use super::Palette;
+use super::escape::escape;
 use super::event_formatter::EventFormatter;
+use super::line::Line;
+use super::palette::{Palette, Tone};
+use super::pipeline::{Annotation, Pipeline};
 use super::renderer::Renderer;
-use crate::rollout::{Event, Observer};
+use crate::rollout::{Cause, Event, EventKind, Observer};
 
 /// How long it may be silent: runners take a silent job for a dead one.
 pub(super) const HEARTBEAT: SignedDuration = SignedDuration::from_secs(60);
+
+/// How lines look where they go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LineStyle {
+    /// The columns of a terminal, into which lines are wrapped; a pipe's stay whole, so that they can be
+    /// searched.
+    pub width: Option<usize>,
+    /// Only what needs attention, and the end.
+    pub is_quiet: bool,
+    /// The pipeline whose log it is.
+    pub pipeline: Option<Pipeline>,
+}
 
 /// Writes what happens, line by line.
 ///
@@ -21,31 +36,169 @@ pub struct Lines<W> {
     out: W,
     formatter: EventFormatter,
     palette: Palette,
+    style: LineStyle,
+    /// The group of lines that is open, and when it was last written to.
+    group: Option<(String, Timestamp)>,
 }
 
 impl<W: Write + Send> Lines<W> {
-    /// Lines to `out`, with times of day in `zone`.
-    pub fn new(out: W, zone: TimeZone, palette: Palette) -> Self {
+    /// Lines to `out`, with times in `zone`; in a pipeline's log with dates.
+    pub fn new(out: W, zone: TimeZone, palette: Palette, style: LineStyle) -> Self {
+        let formatter = EventFormatter::new(zone, Some(HEARTBEAT));
         Self {
             out,
-            formatter: EventFormatter::new(zone, Some(HEARTBEAT)),
+            formatter: match style.pipeline {
+                Some(_) => formatter.with_dates(),
+                None => formatter,
+            },
             palette,
+            style,
+            group: None,
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        let _ = match self.style.pipeline {
+            Some(pipeline) => writeln!(self.out, "{}", pipeline.harmless(text)),
+            None => writeln!(self.out, "{text}"),
+        };
+    }
+
+    /// A step is a group; what ends the rollout stands outside.
+    fn regroup(&mut self, event: &Event) {
+        let (Some(pipeline), false) = (self.style.pipeline, self.style.is_quiet) else {
+            return;
+        };
+        match &event.event {
+            EventKind::StepStarted {
+                step,
+                step_count,
+                exposure,
+                ..
+            } => {
+                self.end_group(Some(event.at));
+                let id = format!("canary_{}_{step}", event.run);
+                let title = format!("step {step}/{step_count}: {exposure}");
+                if let Some(text) = pipeline.begin_group(&id, &title, event.at) {
+                    let _ = writeln!(self.out, "{text}");
+                    self.group = Some((id, event.at));
+                }
+            }
+            EventKind::RollingBack { .. }
+            | EventKind::RolledBack { .. }
+            | EventKind::Finished { .. } => self.end_group(Some(event.at)),
+            _ => {
+                if let Some((_, last)) = &mut self.group {
+                    *last = event.at;
+                }
+            }
+        }
+    }
+
+    fn end_group(&mut self, at: Option<Timestamp>) {
+        if let (Some(pipeline), Some((id, last))) = (self.style.pipeline, self.group.take()) {
+            let text = pipeline.end_group(&id, at.unwrap_or(last));
+            let _ = writeln!(self.out, "{text}");
+        }
+    }
+
+    /// What a pipeline shows beside its log: the end, if it was none to be glad of, and what may need a
+    /// person.
+    fn annotate(&mut self, event: &Event, lines: &[Line]) {
+        let is_notable = matches!(
+            event.event,
+            EventKind::Warning { .. }
+                | EventKind::Drifted { .. }
+                | EventKind::NoVerdict { .. }
+                | EventKind::RolledBack { .. }
+                | EventKind::Finished { .. }
+        );
+        let (Some(pipeline), Some(line), true) = (self.style.pipeline, lines.first(), is_notable)
+        else {
+            return;
+        };
+        if line.goes_on() {
+            return;
+        }
+        let tone = match &event.event {
+            EventKind::RolledBack {
+                cause: Cause::Request,
+                ..
+            } => Tone::Caution,
+            EventKind::RolledBack { .. } => Tone::Bad,
+            _ => line.tone,
+        };
+        let level = match tone {
+            Tone::Bad => Annotation::Error,
+            Tone::Caution => Annotation::Warning,
+            Tone::Plain | Tone::Good | Tone::Quiet | Tone::Strong => return,
+        };
+        let object = format!("{}/{}", event.namespace, event.name);
+        let title = format!("kubectl canary: {}", escape(&object));
+        let text = format!("{}: {}", line.word, line.text);
+        if let Some(text) = pipeline.annotation(level, &title, &text) {
+            let _ = writeln!(self.out, "{text}");
         }
     }
 }
 
+/// What of the lines is left when only that is wanted which needs attention.
+fn quiet(event: &Event, lines: Vec<Line>) -> Vec<Line> {
+    if matches!(
+        event.event,
+        EventKind::RolledBack { .. } | EventKind::Finished { .. }
+    ) {
+        return lines;
+    }
+    let mut is_shown = false;
+    let shown = lines.into_iter().filter(|line| {
+        if !line.goes_on() {
+            is_shown = matches!(line.tone, Tone::Bad | Tone::Caution);
+        }
+        is_shown
+    });
+    shown.collect()
+}
+
 impl<W: Write + Send> Observer for Lines<W> {
     fn see(&mut self, event: &Event) {
-        for line in self.formatter.tell(event) {
-            let _ = writeln!(self.out, "{}", line.render(self.palette));
+        let mut lines = self.formatter.tell(event);
+        if self.style.is_quiet {
+            lines = quiet(event, lines);
         }
+        self.regroup(event);
+        for line in &lines {
+            let text = match self.style.width {
+                Some(width) => line.render_within(self.palette, width),
+                None => line.render(self.palette),
+            };
+            self.write(&text);
+        }
+        self.annotate(event, &lines);
         let _ = self.out.flush();
     }
 }
 
 impl<W: Write + Send> Renderer for Lines<W> {
     fn print(&mut self, text: &str) {
-        let _ = writeln!(self.out, "{text}");
+        let level = [
+            ("error: ", Annotation::Error),
+            ("warning: ", Annotation::Warning),
+        ];
+        let level = level.into_iter().find(|(word, _)| text.starts_with(word));
+        let annotation = self.style.pipeline.zip(level);
+        let annotation = annotation.and_then(|(pipeline, (word, level))| {
+            pipeline.annotation(level, "kubectl canary", &text[word.len()..])
+        });
+        if level.is_some() {
+            self.end_group(None);
+        }
+        match annotation {
+            Some(text) => {
+                let _ = writeln!(self.out, "{text}");
+            }
+            None => self.write(text),
+        }
         let _ = self.out.flush();
     }
 }
@@ -59,12 +212,16 @@ mod tests {
     use crate::report::test_events::{
         self, change, event, finished, looked, planned, step, version_counts,
     };
-    use crate::rollout::{Cause, EventKind, Outcome, Reason};
+    use crate::rollout::{Outcome, Reason};
     use crate::verdict::{self, Verdict};
 
     fn told(events: &[Event]) -> String {
+        told_in(events, LineStyle::default())
+    }
+
+    fn told_in(events: &[Event], style: LineStyle) -> String {
         let mut out = Vec::new();
-        let mut lines = Lines::new(&mut out, TimeZone::UTC, Palette::PLAIN);
+        let mut lines = Lines::new(&mut out, TimeZone::UTC, Palette::PLAIN, style);
         for event in events {
             lines.see(event);
         }
@@ -88,6 +245,137 @@ mod tests {
                  reason              regression evidence 9.8 (rolls back at 4.6)
                  next                kubectl canary report reviews -n shop
         ");
+    }
+
+    #[test]
+    fn a_terminal_wraps_at_words_and_keeps_commands_whole() {
+        let style = LineStyle {
+            width: Some(80),
+            ..LineStyle::default()
+        };
+        let text = told_in(&test_events::regression(), style);
+        for line in text.lines() {
+            assert!(
+                line.chars().count() <= 80 || line.contains("kubectl canary"),
+                "{line}"
+            );
+        }
+        let words = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(words(&text), words(&told(&test_events::regression())));
+    }
+
+    #[test]
+    fn quiet_leaves_what_needs_attention_and_the_end() {
+        let style = LineStyle {
+            is_quiet: true,
+            ..LineStyle::default()
+        };
+        insta::assert_snapshot!(told_in(&test_events::regression(), style), @"
+        12:01:45 regressed    10 %   v2 64 of 301 failed (21 %), v1 3 of 2,811; v2 set to 0 % in 18ms
+        12:02:00 confirmed    0 %    regression evidence 9.8 (rolls back at 4.6)
+        12:02:00 rolling back        the canary was worse than stable; v2 is at 0 %
+        12:02:00 rolled back         shop/reviews: original weights 100/0 restored and verified in 21ms; 64 of 452 requests failed on v2
+                 reason              regression evidence 9.8 (rolls back at 4.6)
+                 next                kubectl canary report reviews -n shop
+        ");
+        let all = told_in(&test_events::every_kind(), style);
+        for word in [
+            " waiting ",
+            " promote ",
+            " drift ",
+            " retrying ",
+            " manually ",
+            " warning ",
+        ] {
+            assert!(all.contains(word), "{word} is missing in\n{all}");
+        }
+        assert!(!all.contains(" resumed "), "{all}");
+    }
+
+    #[test]
+    fn a_pipelines_log_has_dates_groups_and_annotations() {
+        let in_log = |pipeline| {
+            let style = LineStyle {
+                pipeline: Some(pipeline),
+                ..LineStyle::default()
+            };
+            let text = told_in(&test_events::regression(), style);
+            let lines = text.lines().map(|line| line.chars().take(72).collect());
+            let lines: Vec<String> = lines.collect();
+            lines
+                .join("\n")
+                .replace('\r', "<CR>")
+                .replace('\x1b', "<ESC>")
+        };
+        insta::assert_snapshot!(in_log(Pipeline::GitHub), @"
+        2026-01-01T12:00:00+00:00 plan         shop/reviews http[primary] v1 -> 
+                                  detects             +1 pp failures in 4m with 
+                                  metrics             istio-system/prometheus:90
+        ::group::step 1/4: 1 %25
+        2026-01-01T12:00:00+00:00 step 1/4     1 %    weights 99/1, was 100/0
+        2026-01-01T12:00:04+00:00 traffic      1 %    v2 is receiving traffic: 2
+        2026-01-01T12:01:15+00:00 healthy      1 %    v2 0 of 151 failed, v1 14 
+        ::endgroup::
+        ::group::step 2/4: 10 %25
+        2026-01-01T12:01:15+00:00 step 2/4     10 %   weights 90/10
+        2026-01-01T12:01:45+00:00 regressed    10 %   v2 64 of 301 failed (21 %)
+        2026-01-01T12:02:00+00:00 confirmed    0 %    regression evidence 9.8 (r
+        ::endgroup::
+        2026-01-01T12:02:00+00:00 rolling back        the canary was worse than 
+        2026-01-01T12:02:00+00:00 rolled back         shop/reviews: original wei
+        ::error title=kubectl canary%3A shop/reviews::rolled back: shop/reviews:
+                                  reason              regression evidence 9.8 (r
+                                  next                kubectl canary report revi
+        ");
+        let gitlab = in_log(Pipeline::GitLab);
+        assert_eq!(gitlab.matches("section_start:").count(), 2, "{gitlab}");
+        assert_eq!(gitlab.matches("section_end:").count(), 2, "{gitlab}");
+        assert!(!gitlab.contains("::"), "{gitlab}");
+        assert!(!in_log(Pipeline::Other).contains("section_"));
+    }
+
+    #[test]
+    fn nothing_from_the_cluster_is_a_command_of_the_pipeline() {
+        let poison = |text: &str| text.replace(['v', 'h', 'a'], "\r\n::add-mask::x##[add-mask]y");
+        let style = LineStyle {
+            pipeline: Some(Pipeline::GitHub),
+            ..LineStyle::default()
+        };
+        for event in test_events::every_kind() {
+            let json = serde_json::to_value(&event.event).unwrap();
+            let kind = serde_json::from_value(poisoned(json, &poison)).unwrap();
+            let event = Event {
+                namespace: poison("shave"),
+                event: kind,
+                ..event
+            };
+            for line in told_in(&[event], style).lines() {
+                let line = line.trim_start();
+                let own = [
+                    "::group::",
+                    "::endgroup::",
+                    "::error title=",
+                    "::warning title=",
+                ];
+                assert!(
+                    !line.starts_with("::") || own.iter().any(|own| line.starts_with(own)),
+                    "{line}"
+                );
+                assert!(!line.contains("##["), "{line}");
+            }
+        }
+        let mut out = Vec::new();
+        let mut lines = Lines::new(&mut out, TimeZone::UTC, Palette::PLAIN, style);
+        lines.print("error: 50 % of\n::add-mask::x");
+        lines.print("first\n  ::add-mask::x\nand ##[add-mask]x");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "::error title=kubectl canary::50 %25 of%0A::add-mask::x\nfirst\n  : :add-mask::x\nand # #[add-mask]x\n"
+        );
     }
 
     #[test]
@@ -383,7 +671,7 @@ mod tests {
                 Err(std::io::ErrorKind::BrokenPipe.into())
             }
         }
-        let mut lines = Lines::new(Closed, TimeZone::UTC, Palette::PLAIN);
+        let mut lines = Lines::new(Closed, TimeZone::UTC, Palette::PLAIN, LineStyle::default());
         for event in test_events::every_kind() {
             lines.see(&event);
         }

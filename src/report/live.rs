@@ -244,8 +244,8 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Lines;
     use crate::report::test_events;
+    use crate::report::{LineStyle, Lines};
     use indicatif::InMemoryTerm;
 
     fn live(terminal: &InMemoryTerm, palette: Palette) -> Live<io::Sink> {
@@ -255,7 +255,12 @@ mod tests {
 
     fn lines(events: &[Event]) -> String {
         let mut out = Vec::new();
-        let mut lines = Lines::new(&mut out, TimeZone::UTC, Palette::PLAIN);
+        let mut lines = Lines::new(
+            &mut out,
+            TimeZone::UTC,
+            Palette::PLAIN,
+            LineStyle::default(),
+        );
         for event in events {
             lines.see(event);
         }

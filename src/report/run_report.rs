@@ -375,12 +375,13 @@ fn decisions(record: &RunRecord) -> Vec<LoggedDecision> {
             if line.word == "next" {
                 continue;
             }
+            let goes_on = line.goes_on();
             let text = match line.place {
                 Place::At(exposure) => format!("{exposure}: {}", line.text),
                 Place::Gap | Place::None => line.text,
             };
             match decisions.last_mut() {
-                Some(last) if line.time.is_none() && last.at == event.at => {
+                Some(last) if goes_on && last.at == event.at => {
                     last.text = format!("{}; {text}", last.text);
                 }
                 _ => decisions.push(LoggedDecision {

@@ -3,6 +3,8 @@
 
 #[cfg(unix)]
 mod blocked_output;
+#[cfg(unix)]
+mod completion;
 mod credentials;
 mod documentation;
 mod door;

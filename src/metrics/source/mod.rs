@@ -17,6 +17,7 @@ mod reply_reader;
 mod service_proxy;
 mod token_cache;
 mod token_command;
+mod traced_source;
 
 pub(crate) use access::{PrometheusAccess, take_user};
 pub(crate) use access_error::AccessError;
@@ -28,3 +29,4 @@ pub(crate) use query::{MetricSource, Query};
 pub(crate) use query_result::{Labels, QueryResult, Series};
 pub(crate) use service_proxy::ServiceProxy;
 pub(crate) use token_cache::TokenSource;
+pub(crate) use traced_source::{Tell, TracedSource};
