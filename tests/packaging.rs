@@ -212,20 +212,243 @@ fn every_archive_is_one_that_the_release_builds() {
     assert!(built.is_empty(), "built, but in no manifest: {built:?}");
 }
 
+/// A folder, and a script of ours run in it.
+#[cfg(unix)]
+fn script(folder: &Path, name: &str, words: &[&str]) -> std::process::Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("scripts")
+        .join(name);
+    let mut command = std::process::Command::new(script);
+    command.args(words).current_dir(folder).output().unwrap()
+}
+
+/// The man pages, made as the release makes them.
+fn man_pages(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    clap_mangen::generate_to(kubectl_canary::cli::documented(), folder).unwrap();
+}
+
 #[test]
-fn every_archive_holds_the_licence() {
+fn every_command_and_flag_has_its_man_page() {
+    let folder = tempfile::tempdir().unwrap();
+    man_pages(folder.path());
+    let mut command = kubectl_canary::cli::documented();
+    command.build();
+    for sub in command.get_subcommands() {
+        let page = format!("kubectl-canary-{}.1", sub.get_name());
+        let text = std::fs::read_to_string(folder.path().join(&page)).unwrap();
+        for arg in sub.get_arguments().filter(|arg| !arg.is_hide_set()) {
+            let Some(long) = arg.get_long() else { continue };
+            let escaped = format!("\\-\\-{}", long.replace('-', "\\-"));
+            assert!(text.contains(&escaped), "{page} lacks --{long}");
+        }
+    }
+    assert!(folder.path().join("kubectl-canary.1").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_archive_holds_the_program_its_completer_its_pages_and_the_licence() {
     let licence = file("LICENSE");
     assert!(licence.contains("Apache License") && licence.contains("END OF TERMS AND CONDITIONS"));
     assert_eq!(env!("CARGO_PKG_LICENSE"), "Apache-2.0");
-    let release = file(".github/workflows/release.yml");
-    let archives: Vec<_> = release
-        .lines()
-        .filter(|line| line.contains("7z a ") || line.contains("tar -czf "))
-        .collect();
-    assert_eq!(archives.len(), 2);
-    for line in archives {
-        assert!(line.contains(" LICENSE kubectl-canary"), "{line}");
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    man_pages(&folder.join("pages"));
+    let target = "x86_64-unknown-linux-musl";
+    let program = env!("CARGO_BIN_EXE_kubectl-canary");
+    let made = script(folder, "package", &[program, "pages", target, TAG]);
+    assert!(made.status.success(), "{made:?}");
+    let archive = format!("kubectl-canary-{TAG}-{target}.tar.gz");
+    let listed = std::process::Command::new("tar")
+        .args(["-tvzf", &archive])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let mut names = BTreeSet::new();
+    for line in listed.lines() {
+        // krew's own unpacking stops at anything else, links included.
+        assert!(line.starts_with('-') || line.starts_with('d'), "{line}");
+        let name = line.split_whitespace().last().unwrap();
+        let is_program = ["kubectl-canary", "kubectl_complete-canary"].contains(&name);
+        assert_eq!(line.starts_with("-rwxr-xr-x"), is_program, "{line}");
+        names.insert(name);
     }
+    for name in [
+        "LICENSE",
+        "kubectl-canary",
+        "kubectl_complete-canary",
+        "man/kubectl-canary.1",
+        "man/kubectl-canary-start.1",
+    ] {
+        assert!(names.contains(name), "{name} is missing in\n{listed}");
+    }
+    let windows = file("scripts/package");
+    assert!(windows.contains("7z a \"$OLDPWD/$name.zip\" LICENSE kubectl-canary.exe man"));
+    let release = file(".github/workflows/release.yml");
+    assert!(release.contains("scripts/package \"$program\" pages \"$TARGET\" \"$TAG\""));
+    assert!(release.contains("sha256sum kubectl-canary-* > checksums.txt"));
+}
+
+/// The archive's completer finds the program on the PATH.
+#[cfg(unix)]
+#[test]
+fn the_completer_in_the_archive_answers_kubectl() {
+    let program = Path::new(env!("CARGO_BIN_EXE_kubectl-canary"));
+    let completer = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kubectl_complete-canary");
+    let path = format!("{}:/usr/bin:/bin", program.parent().unwrap().display());
+    let answered = std::process::Command::new(completer)
+        .args(["start", "reviews", "--on-drift", "re"])
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    let answered = String::from_utf8(answered.stdout).unwrap();
+    assert!(
+        answered.starts_with("reassert\t") && answered.ends_with(":4\n"),
+        "{answered}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn the_formula_names_the_archives_with_their_checksums() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let targets = [
+        "aarch64-apple-darwin",
+        "x86_64-apple-darwin",
+        "aarch64-unknown-linux-musl",
+        "x86_64-unknown-linux-musl",
+    ];
+    let sums: Vec<_> = (0..4).map(|digit| digit.to_string().repeat(64)).collect();
+    let line =
+        |(sum, target): (&String, &&str)| format!("{sum}  kubectl-canary-{TAG}-{target}.tar.gz\n");
+    let lines: String = sums.iter().zip(&targets).map(line).collect();
+    std::fs::write(folder.join("checksums.txt"), &lines).unwrap();
+    let made = script(folder, "formula", &[TAG, "checksums.txt"]);
+    assert!(made.status.success(), "{made:?}");
+    let formula = String::from_utf8(made.stdout).unwrap();
+    for (sum, target) in sums.iter().zip(&targets) {
+        let expected = format!(
+            "      url \"{}/releases/download/{TAG}/kubectl-canary-{TAG}-{target}.tar.gz\"\n      sha256 \"{sum}\"\n",
+            env!("CARGO_PKG_REPOSITORY")
+        );
+        assert!(formula.contains(&expected), "{target}:\n{formula}");
+    }
+    assert!(formula.contains(concat!("version \"", env!("CARGO_PKG_VERSION"), "\"")));
+    let desc = formula
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("desc "));
+    let desc = desc.unwrap().trim_matches('"');
+    // Homebrew's audit: short, no article, no full stop.
+    assert!(
+        desc.len() <= 80 && !desc.starts_with("A ") && !desc.ends_with('.'),
+        "{desc}"
+    );
+    // One that is missing is no formula.
+    let (_, fewer) = lines.split_once('\n').unwrap();
+    std::fs::write(folder.join("checksums.txt"), fewer).unwrap();
+    let refused = script(folder, "formula", &[TAG, "checksums.txt"]);
+    assert!(
+        !refused.status.success() && refused.stdout.is_empty(),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn cargo_binstall_finds_the_archives_of_the_release() {
+    let manifest = file("Cargo.toml");
+    let url = |ending: &str| {
+        format!(
+            "pkg-url = \"{{ repo }}/releases/download/v{{ version }}/kubectl-canary-v{{ version }}-{{ target }}.{ending}\""
+        )
+    };
+    let (tar, zip) = manifest
+        .split_once("[package.metadata.binstall.overrides.x86_64-pc-windows-msvc]")
+        .unwrap();
+    let (_, tar) = tar.split_once("[package.metadata.binstall]").unwrap();
+    assert!(
+        tar.contains(&url("tar.gz")) && tar.contains("pkg-fmt = \"tgz\""),
+        "{tar}"
+    );
+    assert!(tar.contains("bin-dir = \"{ bin }{ binary-ext }\""), "{tar}");
+    assert!(
+        zip.contains(&url("zip")) && zip.contains("pkg-fmt = \"zip\""),
+        "{zip}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn the_image_holds_what_the_job_of_detach_runs() {
+    let dockerfile = file("Dockerfile");
+    let steps: Vec<_> = dockerfile
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
+    let of = |word: &str| -> Vec<&str> {
+        let found = steps.iter().filter_map(|step| step.strip_prefix(word));
+        found.map(str::trim).collect()
+    };
+    // Nothing runs in it while it is made, so no architecture has to be emulated.
+    assert_eq!((of("FROM "), of("RUN ")), (vec!["scratch"], vec![]));
+    assert_eq!(of("USER "), ["65532:65532"], "the Job's own runAsUser");
+    let path = of("ENV PATH=").pop().unwrap();
+    let program = format!("{path}/kubectl-canary");
+    assert_eq!(of("ENTRYPOINT "), [format!("[\"{program}\"]")]);
+
+    // Every source of COPY is in the context, for both platforms.
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    man_pages(&folder.join("pages"));
+    for machine in ["x86_64", "aarch64"] {
+        let target = format!("{machine}-unknown-linux-musl");
+        let words = [env!("CARGO_BIN_EXE_kubectl-canary"), "pages", &target, TAG];
+        assert!(script(folder, "package", &words).status.success());
+    }
+    std::fs::write(folder.join("roots.crt"), "roots").unwrap();
+    let made = std::process::Command::new(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/image-context"),
+    )
+    .args([TAG, ".", "context"])
+    .env("SSL_CERT_FILE", folder.join("roots.crt"))
+    .current_dir(folder)
+    .output()
+    .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let mut targets = Vec::new();
+    for platform in ["linux/amd64", "linux/arm64"] {
+        for copy in of("COPY ") {
+            let (source, target) = copy.split_once(' ').unwrap();
+            let source = source.replace("${TARGETPLATFORM}", platform);
+            let source = folder.join("context").join(source);
+            assert!(source.metadata().unwrap().len() > 0, "{}", source.display());
+            targets.push(target.to_owned());
+        }
+    }
+    assert!(targets.contains(&program), "{targets:?}");
+    assert!(targets.contains(&"/etc/ssl/certs/ca-certificates.crt".to_owned()));
+
+    let release: Value = serde_saphyr::from_str(&file(".github/workflows/release.yml")).unwrap();
+    let repository = "${{ vars.IMAGE_REPOSITORY }}";
+    let steps = |job: &str| {
+        let steps = release["jobs"][job]["steps"].as_array().unwrap().clone();
+        steps.into_iter().find(|step| {
+            step["env"]
+                .as_object()
+                .is_some_and(|env| env.values().any(|value| value == repository))
+        })
+    };
+    let build = steps("build").unwrap();
+    assert!(text(&build, "/env/KUBECTL_CANARY_IMAGE_REPOSITORY") == repository);
+    let image = steps("image").unwrap();
+    let run = text(&image, "/run");
+    assert!(run.contains("--platform linux/amd64,linux/arm64"), "{run}");
+    // The tag that the program looks for: its version, without a v.
+    assert!(run.contains("--tag \"$IMAGE:${TAG#v}\""), "{run}");
+    // Copying a program does not need its libraries, if it has none.
+    assert!(file(".github/workflows/release.yml").contains("unknown-linux-musl"));
 }
 
 #[test]

@@ -24,6 +24,22 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long after the last moment at which it may begin the object is still believed to tell of it.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Where the release that this program is of has pushed its image.
+const IMAGE_REPOSITORY: Option<&str> = option_env!("KUBECTL_CANARY_IMAGE_REPOSITORY");
+
+/// The image of the Job: the one that was named, or the one of the same version as this program.
+fn image(named: Option<&str>, repository: Option<&str>) -> Result<String, CommandError> {
+    if let Some(named) = named.filter(|named| !named.is_empty()) {
+        return Ok(named.to_owned());
+    }
+    match repository.filter(|repository| !repository.is_empty()) {
+        Some(repository) => Ok(format!("{repository}:{}", env!("CARGO_PKG_VERSION"))),
+        None => Err(CommandError::Usage(
+            "this build of kubectl-canary knows no image for the Job of --detach (try: --image IMAGE, with kubectl-canary on its PATH)".into(),
+        )),
+    }
+}
+
 /// What a pod of a Job did.
 #[derive(Debug)]
 pub enum Carried {
@@ -52,6 +68,7 @@ pub struct Detached {
 /// Whatever keeps it from beginning; traffic is untouched then, and stays so.
 pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached, CommandError> {
     args.name_run(context);
+    let image = image(args.detach.image.as_deref(), IMAGE_REPOSITORY)?;
     let RolloutRequest {
         name,
         namespace,
@@ -105,7 +122,7 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
         namespace: &namespace,
         name: &name,
         run: &prepared.rollout.run,
-        image: args.detach.image.as_deref().unwrap_or_default(),
+        image: &image,
         service_account: account,
         plan: &PlanFile::of(&name, &namespace, options),
         access: &access,
@@ -255,4 +272,22 @@ pub async fn carry_on(
         start(context, args).await?
     };
     Ok(Carried::Driven(Box::new(driven)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_image_is_the_one_named_or_the_one_of_this_version() {
+        let of_version = concat!("images/canary:", env!("CARGO_PKG_VERSION"));
+        let repository = Some("images/canary");
+        assert_eq!(image(Some("mine:1"), repository).unwrap(), "mine:1");
+        assert_eq!(image(None, repository).unwrap(), of_version);
+        assert_eq!(image(Some(""), repository).unwrap(), of_version);
+        for absent in [None, Some("")] {
+            let error = image(None, absent).unwrap_err().to_string();
+            assert!(error.contains("try: --image IMAGE"), "{error}");
+        }
+    }
 }

@@ -49,9 +49,10 @@ impl Start {
 #[command(next_help_heading = "In the cluster")]
 pub struct Detach {
     /// Let a Job in the cluster drive the rollout, and end as soon as it has begun.
-    #[arg(long, requires = "image", conflicts_with_all = ["no_wait", "leave_at_gate"])]
+    #[arg(long, conflicts_with_all = ["no_wait", "leave_at_gate"])]
     pub detach: bool,
-    /// Image of the Job, with kubectl-canary on its PATH.
+    /// Image of the Job, with kubectl-canary on its PATH [default: the one of this version, if the release
+    /// has one].
     #[arg(
         long,
         value_name = "IMAGE",
