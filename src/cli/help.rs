@@ -62,6 +62,9 @@ const SHORT: [(&str, &[&str]); 4] = [
     ),
 ];
 
+/// What the flags for a login at Prometheus begin with, which few need.
+const LOGIN: &str = "prometheus_";
+
 /// A global flag that is a command's own in kubectl, too.
 const SHOWN: &str = "format";
 
@@ -91,23 +94,27 @@ pub(super) fn command(is_long: bool) -> Command {
             "{TEMPLATE}Use \"kubectl canary COMMAND --help\" for more about a command.\n{GLOBAL}"
         ))
         .mut_subcommands(|sub| {
-            let short = SHORT.iter().find(|(name, _)| *name == sub.get_name());
-            match short {
-                None => sub.help_template(format!("{TEMPLATE}{GLOBAL}")),
-                Some((name, shown)) => sub
-                    .mut_args(|arg| {
-                        let is_shown = arg.is_positional() || shown.contains(&arg.get_id().as_str());
-                        let arg = arg.hide_short_help(!is_shown);
-                        if is_long {
-                            arg
-                        } else {
-                            arg.help_heading(None::<&'static str>).hide_env(true)
-                        }
-                    })
-                    .help_template(format!(
-                        "{TEMPLATE}Use \"kubectl canary help {name}\" for all flags of this command.\n{GLOBAL}"
-                    )),
+            let name = sub.get_name().to_owned();
+            let short = SHORT.iter().find(|(short, _)| *short == name);
+            let is_shown = |arg: &Arg| match (short, arg.get_id().as_str()) {
+                (Some((_, shown)), id) => arg.is_positional() || shown.contains(&id),
+                (None, id) => !id.starts_with(LOGIN),
+            };
+            if sub.get_arguments().all(is_shown) {
+                return sub.help_template(format!("{TEMPLATE}{GLOBAL}"));
             }
+            sub.mut_args(|arg| {
+                let is_hidden = !is_shown(&arg);
+                let arg = arg.hide_short_help(is_hidden);
+                if is_long {
+                    arg
+                } else {
+                    arg.help_heading(None::<&'static str>).hide_env(true)
+                }
+            })
+            .help_template(format!(
+                "{TEMPLATE}Use \"kubectl canary help {name}\" for all flags of this command.\n{GLOBAL}"
+            ))
         })
 }
 
