@@ -255,7 +255,9 @@ mod tests {
             ("web", "reviews.shop.svc.cluster.local", true),
             ("istio-system", "*.local", true),
             ("shop", "*", true),
-            ("web", "reviews", false),
+            // It tells where a short name was meant to lead.
+            ("web", "reviews", true),
+            ("web", "ratings.shop", false),
             ("shop", "ratings", false),
             // Nothing is sent to a host that is only answered for.
             ("shop", "shop.example.com", false),
