@@ -154,6 +154,11 @@ impl<'w> Setup<'w> {
         self.state.istio_versions = versions.iter().map(|&version| version.to_owned()).collect();
     }
 
+    /// Takes istiod's webhook away: what the schema allows is stored.
+    pub fn remove_webhook(&mut self) {
+        self.state.store.has_webhook = false;
+    }
+
     /// How long a changed route takes to the proxies.
     pub fn propagation(&mut self, delay: jiff::SignedDuration) {
         self.state.mesh.propagation = delay;
