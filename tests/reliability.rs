@@ -135,6 +135,16 @@ const SECTIONS: &[(&str, &[Row])] = &[
                     "rollout/abort.rs::where_it_cannot_find_out_it_does_not_call_traffic_untouched",
                 ],
             ),
+            (
+                "reads are slow or forbidden before anything moves",
+                "`plan` is there within ten seconds and says what it could not see; `start` waits, and does not begin without what it needs",
+                &[
+                    "rollout/visibility.rs::a_slow_api_server_is_seen_as_a_fast_one",
+                    "rollout/visibility.rs::of_a_large_slow_cluster_the_namespaces_that_matter_are_seen",
+                    "rollout/visibility.rs::whichever_half_of_the_reads_is_forbidden_each_is_said_and_the_rest_is_found",
+                    "rollout/visibility.rs::a_start_does_not_begin_without_what_it_needs",
+                ],
+            ),
         ],
     ),
     (

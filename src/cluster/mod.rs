@@ -34,4 +34,5 @@ pub(crate) use lease::{Lease, LeaseError, LeaseGuard, LeaseStatus, LeaseWatch, R
 pub(crate) use list_watch::{ListEvent, ListWatch};
 pub(crate) use pod_watch::PodWatch;
 pub use virtual_services::Cluster;
+pub(crate) use visible_scope::VisibleScope;
 pub(crate) use watch::{ObjectEvent, Watch};

@@ -21,8 +21,8 @@ impl Cluster {
         &self,
         namespaces: &BTreeSet<String>,
     ) -> VisibleScope<Value> {
-        around(namespaces, async |namespace| {
-            self.peer_authentications(namespace).await
+        around(self, namespaces, async |cluster, namespace| {
+            cluster.peer_authentications(namespace).await
         })
         .await
     }

@@ -8,6 +8,7 @@ use kube::Client;
 use kube::core::Request;
 use kube::core::params::{GetParams, ListParams, PatchParams, ValidationDirective};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::call::{CallError, ErrorKind, bounded};
 use super::dry_run::{DryRun, rehearse};
@@ -29,6 +30,8 @@ const NAMES: usize = 20;
 pub struct Cluster {
     pub(super) client: Client,
     pub(super) deadline: Duration,
+    /// When all reads together have to be over.
+    until: Option<Instant>,
     version: Arc<OnceLock<&'static str>>,
     dry_run: DryRun,
     changes: Arc<Mutex<Vec<(String, String)>>>,
@@ -41,6 +44,7 @@ impl Cluster {
         Self {
             client,
             deadline,
+            until: None,
             version: Arc::default(),
             dry_run: DryRun::None,
             changes: Arc::default(),
@@ -68,6 +72,22 @@ impl Cluster {
     pub fn with_dry_run(mut self, dry_run: DryRun) -> Self {
         self.dry_run = dry_run;
         self
+    }
+
+    /// The same, but all reads together are over after `time`: what has no answer by then fails.
+    #[must_use]
+    pub fn within(mut self, time: Duration) -> Self {
+        self.until = Some(Instant::now() + time);
+        self
+    }
+
+    /// How long reads may still take together; `None` where only each by itself is bounded.
+    pub fn time_left(&self) -> Option<Duration> {
+        let left = self.until?.saturating_duration_since(Instant::now());
+        // It is shown where it was not enough.
+        Some(Duration::from_millis(
+            left.as_millis().try_into().unwrap_or(u64::MAX),
+        ))
     }
 
     /// Whether what was written is there to be read.
@@ -185,7 +205,14 @@ impl Cluster {
     ) -> Result<String, CallError> {
         let request = request
             .map_err(|error| CallError::new(ErrorKind::Refused, attempted, error.to_string()))?;
-        bounded(attempted, self.deadline, self.client.request_text(request)).await
+        let deadline = match self.time_left() {
+            Some(Duration::ZERO) => {
+                let why = "no time was left for it";
+                return Err(CallError::new(ErrorKind::Unknown, attempted, why));
+            }
+            left => left.map_or(self.deadline, |left| left.min(self.deadline)),
+        };
+        bounded(attempted, deadline, self.client.request_text(request)).await
     }
 
     /// What `make` makes of each object of a list, page by page; with it the version of the list.

@@ -1,5 +1,7 @@
 //! `plan`: what every step would change, and what would go wrong.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::rollout_args::RolloutArgs;
@@ -23,19 +25,27 @@ pub struct PlanArgs {
     pub dry_run: DryRun,
 }
 
+/// How long all that is read may take together, so that a plan is there in ten seconds whatever the
+/// cluster is like. What has no answer by then is a finding; `start` waits for each.
+const READS: Duration = Duration::from_secs(9);
+
 /// Describes the rollout that `start` would begin with the same arguments.
 ///
 /// RBAC: as `start`, less `leases`; with a server dry run also `patch` on `virtualservices`.
 ///
 /// # Errors
 /// If the rollout cannot even be described.
-pub async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<PlanView, CommandError> {
+pub async fn plan(context: &mut Context<'_>, args: &PlanArgs) -> Result<PlanView, CommandError> {
     let request = args.rollout.resolve(context)?;
     let asked = ObjectName {
         namespace: request.namespace.clone(),
         name: request.name.clone(),
     };
-    let mut prepared = prepare(context, request).await?;
+    let patient = context.cluster.clone();
+    context.cluster = patient.clone().within(READS);
+    let prepared = prepare(context, request).await;
+    context.cluster = patient;
+    let mut prepared = prepared?;
     if args.dry_run == DryRun::Server {
         ask_server(context, &mut prepared).await;
     }

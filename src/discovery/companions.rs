@@ -1,6 +1,9 @@
 //! The objects that are to move along: found, divided and checked before anything moves.
 
+use futures::future::join_all;
+
 use super::snapshot::ClusterSnapshot;
+use crate::cluster::Cluster;
 use crate::context::{Context, name_with_namespace};
 use crate::discovery::is_under_way;
 use crate::error::CommandError;
@@ -13,25 +16,39 @@ use crate::rollout::{Companion, Rollout, route_of};
 #[derive(Debug, Default)]
 pub struct Companions {
     members: Vec<(VirtualService, Selection)>,
+    around: Vec<ClusterSnapshot>,
 }
 
+/// An object that `--also` names, and what is around it.
+pub type NamedObject = Result<(VirtualService, ClusterSnapshot), CommandError>;
+
 impl Companions {
-    /// Reads every object that `options` name, and chooses the routes that hold the lead's two versions.
+    /// Reads every object that `options` name, and what is around each.
+    ///
+    /// RBAC: `get` on `virtualservices`, and as a lead's.
+    pub async fn read(
+        context: &Context<'_>,
+        lead: &VirtualService,
+        options: &Options,
+    ) -> Vec<NamedObject> {
+        let also = options.also.iter();
+        join_all(also.map(|asked| read_one(&context.cluster, asked, lead))).await
+    }
+
+    /// Chooses the routes of every object that `options` name which hold the lead's two versions.
     ///
     /// # Errors
-    /// If one cannot be read, is named twice, has a rollout or lacks such routes.
-    pub async fn gather(
-        context: &Context<'_>,
+    /// If one could not be read, is named twice, has a rollout or lacks such routes.
+    pub fn gather(
+        read: Vec<NamedObject>,
         lead: &VirtualService,
         options: &Options,
         plan: &Plan,
         selection: &Selection,
     ) -> Result<Self, CommandError> {
         let mut companions = Self::default();
-        for asked in &options.also {
-            let (namespace, name) = name_with_namespace(asked, lead.namespace())?;
-            let found = context.cluster.virtual_service(&namespace, &name);
-            let vs = found.await.map_err(CommandError::unreadable)?;
+        for (asked, read) in options.also.iter().zip(read) {
+            let (vs, around) = read?;
             let known = companions.objects().chain([lead]);
             if known.into_iter().any(|known| known.uid() == vs.uid()) {
                 return Err(CommandError::Usage(format!(
@@ -53,6 +70,7 @@ impl Companions {
                 source: Box::new(source),
             })?;
             companions.members.push((vs, selection));
+            companions.around.push(around);
         }
         Ok(companions)
     }
@@ -104,19 +122,17 @@ impl Companions {
     }
 
     /// What would go wrong with any of them, as far as it was not `known` of the lead already.
-    pub async fn inspect(
+    pub fn inspect(
         &self,
-        context: &Context<'_>,
         lead: (&VirtualService, &Rollout),
         facts: &Facts,
         known: &[Finding],
     ) -> Vec<Finding> {
         let mut findings: Vec<Finding> = Vec::new();
         let companions = lead.1.companions.iter();
-        for ((vs, selection), companion) in self.members.iter().zip(companions) {
-            let cluster = &context.cluster;
-            let around = ClusterSnapshot::look(cluster, vs, &[]).await;
-            let own = around.accompany(cluster, facts, vs, selection).await;
+        let members = self.members.iter().zip(&self.around);
+        for (((vs, selection), around), companion) in members.zip(companions) {
+            let own = around.clone().accompany(facts, vs, selection);
             let mut found = inspect_companion(&own);
             let added = additions(vs, &lead.1.of_companion(lead.0, companion));
             found.extend(
@@ -138,4 +154,12 @@ impl Companions {
         }
         findings
     }
+}
+
+async fn read_one(cluster: &Cluster, asked: &str, lead: &VirtualService) -> NamedObject {
+    let (namespace, name) = name_with_namespace(asked, lead.namespace())?;
+    let vs = cluster.virtual_service(&namespace, &name).await;
+    let vs = vs.map_err(CommandError::unreadable)?;
+    let around = ClusterSnapshot::look_around(cluster, &vs).await;
+    Ok((vs, around))
 }

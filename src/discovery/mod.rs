@@ -2,6 +2,7 @@
 
 mod baseline;
 mod companions;
+mod early_reads;
 mod prepare;
 mod resolve_object;
 mod snapshot;

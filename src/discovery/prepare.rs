@@ -1,8 +1,10 @@
 //! From what was asked to a rollout that could start: everything decided, nothing moved.
 
 use std::mem::discriminant;
+use std::time::Duration;
 
 use jiff::SignedDuration;
+use tokio::time::timeout;
 
 use super::version_facts::{VersionFacts, counted_for};
 use crate::context::Context;
@@ -141,7 +143,10 @@ pub async fn prepare(
         .flatten()
         .map(String::as_str)
         .collect();
-    let snapshot = ClusterSnapshot::look(&context.cluster, &vs, &named).await;
+    let (snapshot, also) = futures::join!(
+        ClusterSnapshot::look_ahead(&context.cluster, &vs, &named),
+        Companions::read(context, &vs, &options)
+    );
     let domain = snapshot.domain(&vs);
     let vs = vs.in_domain(&domain);
     let subsets = snapshot.subsets();
@@ -174,7 +179,7 @@ pub async fn prepare(
         object: vs.full_name(),
         source: Box::new(source),
     })?;
-    let companions = Companions::gather(context, &vs, &options, &plan, &selection).await?;
+    let companions = Companions::gather(also, &vs, &options, &plan, &selection)?;
     let mut left_behind = selection.left_behind.clone();
     left_behind.extend(companions.left_behind());
     let chosen = selection.clone();
@@ -195,16 +200,20 @@ pub async fn prepare(
     rollout.other_rules = has_other_rules(&facts, &rollout) || !left_behind.is_empty();
     let targets = facts.targets().ok();
     let targets = targets.map(|targets| counted_for(&rollout, targets));
-    let before = match &targets {
-        Some(targets) => {
-            let (before, samples) = look_back(context, metrics.as_ref(), targets, &rollout).await;
-            facts.samples = Some(samples);
-            before
-        }
-        None => None,
-    };
-    facts.now = context.clock.now();
     let mut findings = handed_over;
+    let mut before = None;
+    if let Some(targets) = &targets {
+        let left = context.cluster.time_left();
+        let asked = look_back(context, metrics.as_ref(), targets, &rollout);
+        match timeout(left.unwrap_or(Duration::MAX), asked).await {
+            Ok((past, samples)) => {
+                facts.samples = Some(samples);
+                before = past;
+            }
+            Err(_) => findings.push(unasked(metrics.as_ref(), left.unwrap_or_default())),
+        }
+    }
+    facts.now = context.clock.now();
     findings.extend(inspect(&facts));
     if stable.is_none() && canary.is_none() {
         let versions = (&rollout.stable, &rollout.canary);
@@ -220,8 +229,8 @@ pub async fn prepare(
         .and_then(|samples| samples.as_ref().ok());
     findings.extend(samples.and_then(|samples| unseen_copies(&rollout.plan, samples)));
     findings.extend(unanalyzed(&rollout.plan, first, options.unanalyzed));
-    let of_company = companions.inspect(context, (&vs, &rollout), &facts, &findings);
-    findings.extend(of_company.await);
+    let of_company = companions.inspect((&vs, &rollout), &facts, &findings);
+    findings.extend(of_company);
     let workloads = facts.canary_workloads();
     let (canary_since, canary_pods) = (workloads.youngest, workloads.pods);
     // The scrape interval decides how often to analyze and how long a step takes at least.
@@ -311,6 +320,19 @@ async fn look_back(
     });
     let samples = samples.map_err(Clone::clone);
     (before.ok(), samples)
+}
+
+/// What is missing where there was no time for the metrics.
+fn unasked(metrics: &dyn MetricSource, left: Duration) -> Finding {
+    let left = HumanDuration::from(SignedDuration::try_from(left).unwrap_or_default());
+    Finding::warn(
+        format!(
+            "the metrics in {} were not read in the {left} that were left",
+            metrics.name()
+        ),
+        "how long the steps take and what would be noticed is not known; start waits longer",
+        "the same command again in a moment, or --prometheus URL, past the API server",
+    )
 }
 
 /// These warnings, and of `more` those of another kind: two reads of the same metrics differ in numbers.

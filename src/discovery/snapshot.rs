@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use serde_json::Value;
 
-use crate::cluster::{CallError, Cluster, ErrorKind, Permission};
+use super::early_reads::EarlyReads;
+use crate::cluster::{CallError, Cluster, ErrorKind, Permission, VisibleScope};
 use crate::istio::{
     Destination, Host, Relevance, Route, Selection, Subset, USUAL_DOMAIN, VirtualService,
 };
@@ -15,15 +16,6 @@ use crate::metrics::ServiceKey;
 use crate::preflight::{
     Facts, Grant, Proposal, Role, Source, Unread, Version, carries, is_set, meant, selector,
 };
-
-/// The permissions that a rollout needs on its objects beside those to read.
-const PERMISSIONS: [Permission; 5] = [
-    Permission::PATCH_ROUTES,
-    Permission::WATCH_ROUTES,
-    Permission::GET_LEASES,
-    Permission::CREATE_LEASES,
-    Permission::UPDATE_LEASES,
-];
 
 /// The most Services that are looked for where there is none behind a host.
 const LOOKALIKES: usize = 3;
@@ -41,6 +33,7 @@ pub struct ClusterSnapshot {
     pub within: Option<BTreeSet<String>>,
     /// What could not be read.
     pub unread: Vec<Unread>,
+    early: EarlyReads,
 }
 
 /// What is asked of the cluster once the versions are known.
@@ -65,7 +58,7 @@ impl ClusterSnapshot {
     /// RBAC: `list` on `virtualservices` and `destinationrules`, in all namespaces or in these.
     /// What has nothing to do with the routes, or with the hosts called `versions`, is not kept.
     ///
-    pub async fn look(cluster: &Cluster, vs: &VirtualService, versions: &[&str]) -> Self {
+    async fn look(cluster: &Cluster, vs: &VirtualService, versions: &[&str]) -> Self {
         let targets = || vs.routes().iter().flat_map(|route| &route.targets);
         let named = targets().any(|target| target.destination.subset.is_some());
         let mut namespaces: BTreeSet<String> = targets()
@@ -86,6 +79,7 @@ impl ClusterSnapshot {
             home: vs.namespace().to_owned(),
             within: None,
             unread: Vec::new(),
+            early: EarlyReads::default(),
         };
         let others = services.found.into_iter();
         found.other_routes = others.filter(|other| other.uid() != vs.uid()).collect();
@@ -111,6 +105,28 @@ impl ClusterSnapshot {
             }
         }
         found
+    }
+
+    /// The same, and beside the lists everything else that can be read before the versions are known.
+    ///
+    /// RBAC: beside the above `get` on `services`, `list` on `pods` and `horizontalpodautoscalers`.
+    pub async fn look_ahead(cluster: &Cluster, vs: &VirtualService, versions: &[&str]) -> Self {
+        let (looked, early) = futures::join!(
+            Self::look(cluster, vs, versions),
+            EarlyReads::of(cluster, vs)
+        );
+        Self { early, ..looked }
+    }
+
+    /// The same of a companion, of which beside the lists only the permissions matter.
+    ///
+    /// RBAC: as to look; everybody may ask what they may do.
+    pub async fn look_around(cluster: &Cluster, vs: &VirtualService) -> Self {
+        let (looked, early) = futures::join!(
+            Self::look(cluster, vs, &[]),
+            EarlyReads::of_companion(cluster, vs)
+        );
+        Self { early, ..looked }
     }
 
     /// The cluster's DNS domain: the one in which most hosts here are written out, those of `vs` included.
@@ -205,33 +221,34 @@ impl ClusterSnapshot {
             .collect();
         let canary = selection.canary.host.service();
         let of_canary = canary.map(|(_, namespace)| namespace);
+        let early = std::mem::take(&mut self.early);
         let (behind, autoscalers, permissions, of_pods) = futures::join!(
             join_all(
                 hosts
                     .iter()
-                    .map(async |host| (*host, behind(cluster, host).await))
+                    .map(async |host| (*host, early.behind(cluster, host).await))
             ),
-            join_all(
-                namespaces
-                    .iter()
-                    .map(async |namespace| { (*namespace, cluster.autoscalers(namespace).await) })
-            ),
-            asked(cluster, PERMISSIONS, vs.namespace()),
+            join_all(namespaces.iter().map(async |namespace| {
+                (*namespace, early.autoscalers(cluster, namespace).await)
+            })),
+            early.permissions(cluster, vs.namespace()),
             async {
                 match of_canary {
-                    Some(namespace) => asked(cluster, [Permission::WATCH_PODS], namespace).await,
+                    Some(namespace) => early.watch_pods(cluster, namespace).await,
                     None => Vec::new(),
                 }
             },
         );
+        let missing = behind
+            .iter()
+            .filter(|(_, (service, _))| matches!(service, Ok(None)));
+        let this = &self;
+        let lookalikes: BTreeMap<_, _> =
+            join_all(missing.map(async |(host, _)| (*host, this.lookalikes(cluster, host).await)))
+                .await
+                .into_iter()
+                .collect();
         let mut hosts = BTreeMap::new();
-        let mut lookalikes = BTreeMap::new();
-        for (host, (service, _)) in &behind {
-            if matches!(service, Ok(None)) {
-                let found = self.lookalikes(cluster, host).await;
-                lookalikes.insert(*host, found);
-            }
-        }
         for (host, (service, pods)) in behind {
             let namespace = host.service().map_or("", |(_, namespace)| namespace);
             let known = service.is_ok() && pods.is_ok();
@@ -258,8 +275,19 @@ impl ClusterSnapshot {
         };
         let stable = version(Role::Stable, &selection.stable);
         let canary = version(Role::Canary, &selection.canary);
-        let namespaces = self.namespaces(cluster, [&stable, &canary]).await;
-        let authentications = self.authentications(cluster, [&stable, &canary]).await;
+        let versions = [&stable, &canary];
+        let (labels, authentications) = futures::join!(
+            self.namespaces(cluster, versions),
+            self.authentications(cluster, versions)
+        );
+        let mut namespaces = BTreeMap::new();
+        for (namespace, labels) in labels {
+            let labels = self.keep(Source::Namespaces, &namespace, labels);
+            namespaces.insert(namespace, labels);
+        }
+        for (namespace, error) in authentications.failed {
+            self.keep(Source::Authentications, &namespace, Err::<(), _>(error));
+        }
         let kinds: BTreeSet<_> = selection
             .splits
             .iter()
@@ -274,7 +302,7 @@ impl ClusterSnapshot {
             left_behind: selection.left_behind.clone(),
             other_routes: self.other_routes,
             rules: self.rules,
-            authentications,
+            authentications: authentications.found,
             autoscalers,
             namespaces,
             grants,
@@ -287,17 +315,9 @@ impl ClusterSnapshot {
     }
 
     /// The facts about a companion of `lead`, between the same versions.
-    ///
-    /// RBAC: none but to have looked; everybody may ask what they may do.
-    pub async fn accompany(
-        mut self,
-        cluster: &Cluster,
-        lead: &Facts,
-        vs: &VirtualService,
-        selection: &Selection,
-    ) -> Facts {
-        let needs = [Permission::PATCH_ROUTES, Permission::WATCH_ROUTES];
-        let grants = self.grants(vs.namespace(), asked(cluster, needs, vs.namespace()).await);
+    pub fn accompany(mut self, lead: &Facts, vs: &VirtualService, selection: &Selection) -> Facts {
+        let permissions = std::mem::take(&mut self.early).into_permissions();
+        let grants = self.grants(vs.namespace(), permissions);
         Facts {
             vs: vs.clone(),
             left_behind: selection.left_behind.clone(),
@@ -337,7 +357,7 @@ impl ClusterSnapshot {
         if let Some(unreached) = unreached {
             return Some(Proposal::of_two_rules(vs, route, unreached));
         }
-        let (service, pods) = behind(cluster, &destination.host).await;
+        let (service, pods) = self.early.behind(cluster, &destination.host).await;
         service.ok()??;
         let pods = pods.unwrap_or_default();
         Some(Proposal::of(vs, route, destination, &self.rules, &pods))
@@ -413,40 +433,36 @@ impl ClusterSnapshot {
     }
 
     /// Read only where a rule sets how connections are encrypted; otherwise nothing can contradict it.
-    async fn authentications(&mut self, cluster: &Cluster, versions: [&Version; 2]) -> Vec<Value> {
-        if !is_set(
-            &self.rules,
-            versions.map(|version| &version.destination.host),
-        ) {
-            return Vec::new();
+    async fn authentications(
+        &self,
+        cluster: &Cluster,
+        versions: [&Version; 2],
+    ) -> VisibleScope<Value> {
+        let hosts = versions.map(|version| &version.destination.host);
+        if !is_set(&self.rules, hosts) {
+            return VisibleScope::of_all(Vec::new());
         }
         let namespaces = versions.map(|version| version.namespace().to_owned());
-        let around = cluster
+        cluster
             .peer_authentications_around(&namespaces.into())
-            .await;
-        for (namespace, error) in around.failed {
-            self.keep(Source::Authentications, &namespace, Err::<(), _>(error));
-        }
-        around.found
+            .await
     }
 
     async fn namespaces(
-        &mut self,
+        &self,
         cluster: &Cluster,
         versions: [&Version; 2],
-    ) -> BTreeMap<String, BTreeMap<String, String>> {
+    ) -> Vec<(String, Result<BTreeMap<String, String>, CallError>)> {
         let bare: BTreeSet<_> = versions
             .into_iter()
             .filter(|version| version.pods().iter().any(crate::preflight::is_bare))
             .map(|version| version.namespace().to_owned())
             .collect();
-        let mut found = BTreeMap::new();
-        for namespace in bare {
+        let asked = bare.into_iter().map(async |namespace| {
             let labels = cluster.namespace_labels(&namespace).await;
-            let labels = self.keep(Source::Namespaces, &namespace, labels);
-            found.insert(namespace, labels);
-        }
-        found
+            (namespace, labels)
+        });
+        join_all(asked).await
     }
 }
 
@@ -454,40 +470,4 @@ impl ClusterSnapshot {
 pub fn subsets_meant(rules: &[Value], namespace: &str) -> Vec<Subset> {
     let rules = meant(rules, namespace).into_iter();
     rules.flat_map(Subset::of_rule).collect()
-}
-
-/// Asks for permissions in a namespace, all at once.
-async fn asked(
-    cluster: &Cluster,
-    permissions: impl IntoIterator<Item = Permission>,
-    namespace: &str,
-) -> Vec<(Permission, Result<bool, CallError>)> {
-    let asked = permissions.into_iter().map(async |permission| {
-        let answer = cluster.may(permission, namespace).await;
-        (permission, answer)
-    });
-    join_all(asked).await
-}
-
-/// The Service behind a host, and every pod that it selects.
-async fn behind(
-    cluster: &Cluster,
-    host: &Host,
-) -> (
-    Result<Option<Service>, CallError>,
-    Result<Vec<Pod>, CallError>,
-) {
-    let Some((name, namespace)) = host.service() else {
-        return (Ok(None), Ok(Vec::new()));
-    };
-    let service = cluster.service(namespace, name).await;
-    let labels = match &service {
-        Ok(service) => selector(service.as_ref(), None),
-        Err(_) => None,
-    };
-    let pods = match labels {
-        Some(labels) => cluster.pod_list(namespace, &labels).await,
-        None => Ok(Vec::new()),
-    };
-    (service, pods)
 }

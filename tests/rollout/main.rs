@@ -30,6 +30,8 @@ mod takeover;
 mod testers;
 mod trip;
 mod undo;
+mod versions;
+mod visibility;
 mod watch;
 mod wild;
 mod wild_metrics;

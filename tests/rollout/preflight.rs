@@ -338,7 +338,7 @@ async fn a_clock_that_differs_from_prometheus_is_noticed() {
     ] {
         let now: Timestamp = shop.world.clock().now();
         let mut observer = |_: &Event| {};
-        let context = Context {
+        let mut context = Context {
             cluster: Cluster::new(
                 shop.world.client_as("alice@desk", "shop"),
                 Duration::from_secs(10),
@@ -359,7 +359,7 @@ async fn a_clock_that_differs_from_prometheus_is_noticed() {
             },
             ..PlanArgs::default()
         };
-        let view = commands::plan(&context, &args).await.unwrap();
+        let view = commands::plan(&mut context, &args).await.unwrap();
         let told = view.findings.iter().any(|finding| finding.what == expected);
         assert!(told, "{:#?}", view.findings);
     }

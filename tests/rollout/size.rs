@@ -28,7 +28,7 @@ fn service(stage: &mut Setup<'_>, namespace: &str, name: &str) {
 }
 
 /// The shop among so many others, in namespaces of 50.
-async fn shop_among(others: usize) -> Shop {
+pub async fn shop_among(others: usize) -> Shop {
     Shop::open_with(|stage| {
         for index in 0..others {
             service(stage, &format!("team-{}", index / 50), &format!("s{index}"));
