@@ -203,14 +203,14 @@ pub async fn prepare(
     let mut findings = handed_over;
     let mut before = None;
     if let Some(targets) = &targets {
-        let left = context.cluster.time_left();
+        let left = context.cluster.time_left().unwrap_or(Duration::MAX);
         let asked = look_back(context, metrics.as_ref(), targets, &rollout);
-        match timeout(left.unwrap_or(Duration::MAX), asked).await {
+        match timeout(left, asked).await {
             Ok((past, samples)) => {
                 facts.samples = Some(samples);
                 before = past;
             }
-            Err(_) => findings.push(unasked(metrics.as_ref(), left.unwrap_or_default())),
+            Err(_) => findings.push(unasked(metrics.as_ref())),
         }
     }
     facts.now = context.clock.now();
@@ -323,11 +323,10 @@ async fn look_back(
 }
 
 /// What is missing where there was no time for the metrics.
-fn unasked(metrics: &dyn MetricSource, left: Duration) -> Finding {
-    let left = HumanDuration::from(SignedDuration::try_from(left).unwrap_or_default());
+fn unasked(metrics: &dyn MetricSource) -> Finding {
     Finding::warn(
         format!(
-            "the metrics in {} were not read in the {left} that were left",
+            "there was not enough time to read the metrics in {}",
             metrics.name()
         ),
         "how long the steps take and what would be noticed is not known; start waits longer",

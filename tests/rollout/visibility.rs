@@ -78,7 +78,7 @@ async fn what_a_plan_has_no_time_for_is_said_and_the_rest_is_there() {
     let fast = plan(&shop, brisk()).await.unwrap().findings;
     slow(&shop, 2);
     let found = found_soon(&shop, brisk()).await;
-    let metrics = "the metrics in istio-system/prometheus:9090 were not read in the";
+    let metrics = "there was not enough time to read the metrics in istio-system/prometheus:9090";
     let told = trouble(&found);
     assert_eq!(told.len(), trouble(&fast).len() + 1, "{told:#?}");
     assert!(told[0].starts_with(&format!("Warn {metrics}")), "{told:#?}");
