@@ -18,10 +18,12 @@ pub(super) fn prometheus_access(
     let (flags, address): (&PrometheusFlags, _) = match command {
         Command::Start(start) => {
             let rollout = &mut start.args.rollout;
+            rollout.address_of_environment = is_of_environment(&rollout.options.prometheus);
             (&rollout.access, &mut rollout.options.prometheus)
         }
         Command::Plan(plan) => {
             let rollout = &mut plan.rollout;
+            rollout.address_of_environment = is_of_environment(&rollout.options.prometheus);
             (&rollout.access, &mut rollout.options.prometheus)
         }
         Command::Analyze(analyze) => {
@@ -40,4 +42,10 @@ pub(super) fn prometheus_access(
     };
     PrometheusAccess::of(flags, address, cluster)
         .map_err(|error| CommandError::Usage(error.to_string()))
+}
+
+/// Whether the address is the one of the environment; a flag that says the same is no other.
+fn is_of_environment(address: &Option<String>) -> bool {
+    let set = std::env::var("KUBECTL_CANARY_PROMETHEUS_URL").ok();
+    address.is_some() && *address == set
 }

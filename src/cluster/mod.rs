@@ -17,6 +17,7 @@ mod namespaces;
 mod pages;
 mod peer_authentications;
 mod pod_watch;
+mod services;
 mod session;
 mod trace;
 mod virtual_services;

@@ -60,6 +60,7 @@ pub async fn analyze(context: &Context<'_>, args: &Analyze) -> Result<AnalysisVi
         name,
         namespace,
         options,
+        ..
     } = args.rollout.resolve(context)?;
     let vs = context.cluster.virtual_service(&namespace, &name).await?;
     let to = args.to.unwrap_or_else(|| context.clock.now());

@@ -15,7 +15,7 @@ use crate::discovery::{ReadyRollout, RolloutRequest, prepare};
 use crate::driver::{Finish, announce_start};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
-use crate::plan::{Finding, HumanDuration, OnSignal, PlanFile};
+use crate::plan::{AddressSource, Finding, HumanDuration, OnSignal, PlanFile};
 use crate::rollout::{EventKind, LastRollout, Outcome, Reason, Rollout};
 
 /// How often the Job is looked at while its rollout has not begun.
@@ -73,6 +73,7 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
         name,
         namespace,
         mut options,
+        ..
     } = args.rollout.resolve(context)?;
     // A pod that is moved to another node has its successor, who goes on from the object.
     options.on_signal = options.on_signal.or(Some(OnSignal::Hold));
@@ -115,6 +116,10 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
         });
     }
     announce_start(context, &prepared);
+    // The Job has other rights, and would look for itself.
+    if prepared.address_source == AddressSource::Discovery {
+        options.prometheus = Some(prepared.rollout.plan.prometheus.clone());
+    }
     let within = args.detach.begin_within;
     let within = within.unwrap_or(HumanDuration::minutes(2));
     let begin_by = context.clock.now() + within.signed();
@@ -242,6 +247,7 @@ pub async fn carry_on(
         name,
         namespace,
         options,
+        ..
     } = args.rollout.resolve(context)?;
     context.prometheus.set_address(options.prometheus);
     args.name_run(context);

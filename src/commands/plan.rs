@@ -54,6 +54,7 @@ pub async fn plan(context: &mut Context<'_>, args: &PlanArgs) -> Result<PlanView
         rollout,
         left_behind,
         forecast,
+        address_source,
         findings,
         ..
     } = prepared;
@@ -68,6 +69,7 @@ pub async fn plan(context: &mut Context<'_>, args: &PlanArgs) -> Result<PlanView
     Ok(view
         .with_companions(&selection, &companions)
         .with_forecast(forecast)
+        .with_address_source(address_source)
         .with_arguments(&asked, args.rollout.words()))
 }
 

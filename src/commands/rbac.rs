@@ -68,7 +68,7 @@ pub struct Rbac {
     /// Include the permissions for `start --detach`.
     #[arg(long)]
     pub detach: bool,
-    /// Include the permissions for `plan` to find conflicts in all namespaces.
+    /// Include the permissions to find conflicts, and Prometheus, in all namespaces.
     #[arg(long)]
     pub cluster_wide: bool,
 }
@@ -152,9 +152,12 @@ pub fn rbac(args: &Rbac, namespace: &str) -> Result<Value, CommandError> {
         ));
     }
     if args.cluster_wide {
-        let rule =
-            json!({"apiGroups": ["networking.istio.io"], "resources": AROUND, "verbs": ["list"]});
-        items.extend(grant(args, None, namespace, &json!([rule])));
+        let rules = json!([
+            {"apiGroups": ["networking.istio.io"], "resources": AROUND, "verbs": ["list"]},
+            // Where nobody says where Prometheus is, it is looked for.
+            {"apiGroups": [""], "resources": ["services"], "verbs": ["list"]},
+        ]);
+        items.extend(grant(args, None, namespace, &rules));
     }
     Ok(json!({"apiVersion": "v1", "kind": "List", "items": items}))
 }
@@ -276,6 +279,8 @@ mod tests {
         assert_eq!(role["kind"], "ClusterRole");
         assert_eq!(role["rules"][0]["resources"], json!(AROUND));
         assert_eq!(role["rules"][0]["verbs"], json!(["list"]));
+        assert_eq!(role["rules"][1]["resources"], json!(["services"]));
+        assert_eq!(role["rules"][1]["verbs"], json!(["list"]));
         assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
         assert_eq!(binding["subjects"][0]["name"], "ada");
     }

@@ -9,7 +9,7 @@ use crate::discovery::RolloutRequest;
 use crate::error::CommandError;
 use crate::foreign_text::root_cause;
 use crate::metrics::PrometheusFlags;
-use crate::plan::{Options, PlanFile, PlanFileError, shell_word};
+use crate::plan::{AddressSource, Options, PlanFile, PlanFileError, shell_word};
 
 /// What `start` and `plan` take.
 #[derive(Args, Clone, Debug, Default)]
@@ -29,6 +29,9 @@ pub struct RolloutArgs {
     /// The namespace given by flag, which wins over the plan file's.
     #[arg(skip)]
     pub namespace: Option<String>,
+    /// Whether the address of Prometheus is the environment's rather than a flag's.
+    #[arg(skip)]
+    pub address_of_environment: bool,
 }
 
 impl RolloutArgs {
@@ -46,9 +49,17 @@ impl RolloutArgs {
     /// The object's name, its namespace and the options, flags before the file.
     pub fn resolve(&self, context: &Context<'_>) -> Result<RolloutRequest, CommandError> {
         let mut options = self.options.clone();
+        let mut address_source = match (&options.prometheus, self.address_of_environment) {
+            (None, _) => AddressSource::Default,
+            (Some(_), false) => AddressSource::Flag,
+            (Some(_), true) => AddressSource::Environment,
+        };
         let (mut name, mut namespace) = (self.name.clone(), context.namespace.clone());
         if let Some(path) = &self.filename {
             let plan = plan_file(path)?;
+            if options.prometheus.is_none() && plan.spec.prometheus.is_some() {
+                address_source = AddressSource::File;
+            }
             options = options.or(plan.spec);
             name = name.or(plan.metadata.name);
             if let Some(given) = self.namespace.clone().or(plan.metadata.namespace) {
@@ -62,6 +73,7 @@ impl RolloutArgs {
             name: object_name(&name)?.to_owned(),
             namespace,
             options,
+            address_source,
         })
     }
 }

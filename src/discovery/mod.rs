@@ -4,6 +4,8 @@ mod baseline;
 mod companions;
 mod early_reads;
 mod prepare;
+mod prometheus_candidates;
+mod prometheus_search;
 mod resolve_object;
 mod snapshot;
 mod under_way;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tokio::time::timeout;
 
+use super::prometheus_search::search;
 use super::version_facts::{VersionFacts, counted_for};
 use crate::context::Context;
 use crate::discovery::{
@@ -17,10 +18,10 @@ use crate::istio::{
     Destination, Route, Selection, Split, VersionQuery, VersionsError, VirtualService,
 };
 use crate::metrics::{MetricSource, MetricsError, MetricsReading, MetricsWarning, Targets, Unit};
-use crate::plan::{Finding, Forecast, HumanDuration, Options, Percent, Plan};
+use crate::plan::{AddressSource, Finding, Forecast, HumanDuration, Options, Percent, Plan};
 use crate::preflight::{
-    Proposal, Samples, additions, has_other_rules, inspect, other_rules, reversal, unanalyzed,
-    unreached, unseen_copies,
+    PrometheusSearch, Proposal, Samples, TriedAddress, additions, has_other_rules, inspect,
+    other_rules, reversal, unanalyzed, unreached, unseen_copies,
 };
 use crate::rollout::{Group, LastRollout, Outcome, Rollout};
 use crate::verdict::sequential::History;
@@ -34,6 +35,8 @@ pub struct RolloutRequest {
     pub namespace: String,
     /// Flags and plan file as one.
     pub options: Options,
+    /// Where its address of Prometheus is from.
+    pub address_source: AddressSource,
 }
 
 /// A rollout that could start.
@@ -53,6 +56,8 @@ pub struct ReadyRollout {
     pub versions: Option<VersionFacts>,
     /// What is to be expected of the plan, if that is known.
     pub forecast: Option<Forecast>,
+    /// Where the plan's address of Prometheus is from.
+    pub address_source: AddressSource,
     /// What was checked.
     pub findings: Vec<Finding>,
 }
@@ -62,6 +67,7 @@ impl ReadyRollout {
     fn already_promoted(
         lead: VirtualService,
         rollout: Rollout,
+        address_source: AddressSource,
         mut findings: Vec<Finding>,
     ) -> Self {
         findings.push(Finding::ok(format!(
@@ -76,6 +82,7 @@ impl ReadyRollout {
             left_behind: Vec::new(),
             versions: None,
             forecast: None,
+            address_source,
             findings,
             rollout,
         }
@@ -104,7 +111,8 @@ pub async fn prepare(
     let RolloutRequest {
         name,
         namespace,
-        options,
+        mut options,
+        mut address_source,
     } = request;
     let (stable, canary, routes) = (
         options.stable.clone(),
@@ -113,7 +121,7 @@ pub async fn prepare(
     );
     let plan = Plan::resolve(options.clone())?;
     // An address that cannot be read is better known before anything is asked of the cluster.
-    let metrics = context.metrics(&plan.prometheus)?;
+    let mut metrics = context.metrics(&plan.prometheus)?;
     let vs = context
         .cluster
         .virtual_service(&namespace, &name)
@@ -164,7 +172,12 @@ pub async fn prepare(
     if let Some(version) = only_version(&vs, query) {
         let selection = (version.clone(), version, Vec::new());
         let rollout = new_rollout(context, plan, selection);
-        return Ok(ReadyRollout::already_promoted(vs, rollout, handed_over));
+        return Ok(ReadyRollout::already_promoted(
+            vs,
+            rollout,
+            address_source,
+            handed_over,
+        ));
     }
     let selection = match select(&vs, query) {
         Ok(selection) => selection,
@@ -186,7 +199,12 @@ pub async fn prepare(
     let rollout = new_rollout(context, plan, (chosen.stable, chosen.canary, chosen.splits));
     let mut rollout = rollout.with_companions(companions.companions());
     if rollout.original_share() == Percent::HUNDRED {
-        return Ok(ReadyRollout::already_promoted(vs, rollout, handed_over));
+        return Ok(ReadyRollout::already_promoted(
+            vs,
+            rollout,
+            address_source,
+            handed_over,
+        ));
     }
     let first = first_step(&vs, &rollout, &companions)?;
     let question = SnapshotScope {
@@ -204,13 +222,31 @@ pub async fn prepare(
     let mut before = None;
     if let Some(targets) = &targets {
         let left = context.cluster.time_left().unwrap_or(Duration::MAX);
-        let asked = look_back(context, metrics.as_ref(), targets, &rollout);
+        let asked = async {
+            let (past, samples) = look_back(context, metrics.as_ref(), targets, &rollout).await;
+            let search = match address_source {
+                AddressSource::Default => {
+                    search(context, targets, &rollout.plan.prometheus, &samples).await
+                }
+                _ => None,
+            };
+            (past, samples, search)
+        };
         match timeout(left, asked).await {
-            Ok((past, samples)) => {
-                facts.samples = Some(samples);
-                before = past;
+            Ok((past, samples, search)) => {
+                (before, facts.samples) = (past, Some(samples));
+                facts.search = search;
             }
             Err(_) => findings.push(unasked(metrics.as_ref())),
+        }
+        let found = facts.search.as_ref().and_then(PrometheusSearch::only);
+        if let Some(TriedAddress { address, .. }) = found {
+            metrics = context.metrics(address)?;
+            address_source = AddressSource::Discovery;
+            rollout.plan.prometheus.clone_from(address);
+            options.prometheus = Some(address.clone());
+            let (past, samples) = look_back(context, metrics.as_ref(), targets, &rollout).await;
+            (before, facts.samples) = (past, Some(samples));
         }
     }
     facts.now = context.clock.now();
@@ -273,6 +309,7 @@ pub async fn prepare(
         left_behind,
         versions,
         forecast,
+        address_source,
         findings,
     })
 }

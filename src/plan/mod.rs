@@ -2,6 +2,7 @@
 //!
 //! Pure code: nothing here asks a cluster or the environment.
 
+mod address_source;
 mod duration;
 mod exposure;
 mod failure_rule;
@@ -24,6 +25,7 @@ mod resolved;
 mod step;
 mod testers;
 
+pub use address_source::AddressSource;
 pub use duration::HumanDuration;
 pub use exposure::Exposure;
 pub(crate) use failure_rule::FailureRule;

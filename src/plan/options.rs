@@ -157,7 +157,7 @@ pub struct Options {
     pub min_requests: Option<u64>,
 
     /// Prometheus: a URL, or NAMESPACE/SERVICE:PORT to connect through the API server
-    /// [default: istio-system/prometheus:9090].
+    /// [default: istio-system/prometheus:9090, else a Service that has the metrics].
     #[arg(
         long,
         value_name = "URL",

@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 
+use super::prometheus_search::PrometheusSearch;
 use super::unread::role_rule;
 use super::{Facts, Samples};
 use crate::metrics::{Flaw, MetricsError, MetricsWarning, MixedLabel, RefusedBy, Unclaimed};
@@ -16,13 +17,18 @@ const USUAL_SCRAPE: SignedDuration = SignedDuration::from_mins(1);
 const SAME_CLOCK: SignedDuration = SignedDuration::from_secs(2);
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
+    let search = facts.search.as_ref();
+    if let Some(ambiguous) = search.and_then(PrometheusSearch::ambiguous) {
+        return vec![ambiguous];
+    }
     match &facts.samples {
         None => Vec::new(),
-        Some(Err(error)) => vec![unavailable(error)],
+        Some(Err(error)) => vec![unavailable(error, search)],
         Some(Ok(samples)) => {
             let warnings = samples.warnings.iter().map(limited);
             std::iter::once(of(facts, samples))
                 .chain(shortened(samples))
+                .chain(search.and_then(PrometheusSearch::finding))
                 .chain(warnings)
                 .collect()
         }
@@ -67,14 +73,18 @@ fn limited(warning: &MetricsWarning) -> Finding {
     Finding::warn(warning.to_string(), why, fix)
 }
 
-fn unavailable(error: &MetricsError) -> Finding {
+fn unavailable(error: &MetricsError, search: Option<&PrometheusSearch>) -> Finding {
     let fix = match error {
         MetricsError::TimedOut { .. } | MetricsError::Unavailable { .. } => {
             "--prometheus URL or NAMESPACE/SERVICE:PORT"
         }
         error => error.fix(),
     };
-    let finding = Finding::refuse(error.what(), "without metrics there is no analysis", fix);
+    let what = match search {
+        Some(search) => format!("{}; {}", error.what(), search.failures()),
+        None => error.what(),
+    };
+    let finding = Finding::refuse(what, "without metrics there is no analysis", fix);
     match error {
         MetricsError::Forbidden {
             by: RefusedBy::ApiServer,

@@ -95,7 +95,7 @@ mod tests {
         http[main] of shop/storefront   200/0   198/2   180/20   100/100   0/200
 
         steps    1 % for 1m, 10 % for 1m, 50 % for 1m, 100 % for 0s; at least 3m
-        metrics  istio-system/prometheus:9090
+        metrics  istio-system/prometheus:9090 (default)
         next     kubectl canary start reviews -n shop --canary v2 --also shop/storefront
         ");
         let json = serde_json::to_value(&view).unwrap();

@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use super::{Layout, Palette, Table, Tone, View, escape, forecast, phrase};
 use crate::istio::{Selection, Split, VirtualService, Weights};
-use crate::plan::{Finding, Forecast, HumanDuration, Level, Plan, PlannedStep, shell_word};
+use crate::plan::{
+    AddressSource, Finding, Forecast, HumanDuration, Level, Plan, PlannedStep, shell_word,
+};
 use crate::rollout::{ObjectName, Phase, Rollout};
 
 /// A plan on an object, before anything has moved.
@@ -37,6 +39,8 @@ pub struct PlanView {
     pub minimum: HumanDuration,
     /// Every option decided.
     pub plan: Plan,
+    /// Where the plan's address of Prometheus comes from.
+    pub prometheus_from: AddressSource,
     /// A digest of the plan.
     pub plan_hash: String,
     /// What is to be expected; `null` where the traffic is not known.
@@ -106,6 +110,7 @@ impl PlanView {
             companions: Vec::new(),
             left_behind: selection.left_behind.clone(),
             plan: plan.clone(),
+            prometheus_from: AddressSource::default(),
             plan_hash: plan.hash(),
             refused: Finding::refuses(&findings),
             forecast: None,
@@ -120,6 +125,15 @@ impl PlanView {
     #[must_use]
     pub fn with_forecast(self, forecast: Option<Forecast>) -> Self {
         Self { forecast, ..self }
+    }
+
+    /// The same with where the address of Prometheus comes from.
+    #[must_use]
+    pub fn with_address_source(self, prometheus_from: AddressSource) -> Self {
+        Self {
+            prometheus_from,
+            ..self
+        }
     }
 
     /// The same with the object and the flags that it was asked for with. A root's routes have other names
@@ -239,7 +253,8 @@ impl View for PlanView {
             self.holds(),
             self.minimum
         )?;
-        writeln!(out, "{:<9}{}", "metrics", escape(&self.plan.prometheus))?;
+        let address = escape(&self.plan.prometheus);
+        writeln!(out, "{:<9}{address} ({})", "metrics", self.prometheus_from)?;
         if let Some(expected) = &self.forecast {
             forecast::show(expected, &self.stable, out, layout)?;
         }
@@ -331,7 +346,7 @@ mod tests {
 
         excluded http[internal] keeps sending to v1
         steps    2 % for 1m, 10 % for 1m, 50 % for 1m, then until promote, 100 % for 10m; at least 13m
-        metrics  istio-system/prometheus:9090
+        metrics  istio-system/prometheus:9090 (default)
         warn     users flip between versions: consistentHash is applied after the weights are drawn
                  (try: a match on a header for testers)
         ok       Prometheus answers

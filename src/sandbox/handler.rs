@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::faults::{ApiFault, FaultContext};
 use super::request_log::Call;
-use super::state::WorldState;
-use super::world::{PROMETHEUS, World};
+use super::state::{PrometheusBackend, WorldState};
+use super::world::World;
 use crate::sandbox::api::{
     self, AccessAttempt, ApiRoute, ApiStatus, ProxyTarget, QueryParams, Request, ResourceKind,
     WatchLine, WatchStream,
@@ -224,14 +224,17 @@ impl<'a> RequestContext<'a> {
     async fn carry_out(&self) -> Result<Response<Body>, Reset> {
         enum Way<'a> {
             Done(Result<api::Reply, ApiStatus>),
-            Prometheus(&'a str, bool),
+            Prometheus(&'a str, Option<(String, PrometheusBackend)>),
         }
         let way = self.world.look(|state| {
             let route = self.route(state);
             match &route {
-                ApiRoute::Prometheus(path) => Way::Prometheus(path, false),
+                ApiRoute::Prometheus(path) => Way::Prometheus(path, None),
                 ApiRoute::Proxy(target) => match self.enter_proxy(state, target) {
-                    Ok(()) => Way::Prometheus(target.path, true),
+                    Ok(backend) => {
+                        let service = format!("{}:{}", target.service, target.port);
+                        Way::Prometheus(target.path, Some((service, backend)))
+                    }
                     Err(refusal) => Way::Done(Err(refusal)),
                 },
                 route => {
@@ -269,7 +272,11 @@ impl<'a> RequestContext<'a> {
     }
 
     /// The API server's way to a service: the right to it, the service, its port.
-    fn enter_proxy(&self, state: &WorldState, target: &ProxyTarget<'_>) -> Result<(), ApiStatus> {
+    fn enter_proxy(
+        &self,
+        state: &WorldState,
+        target: &ProxyTarget<'_>,
+    ) -> Result<PrometheusBackend, ApiStatus> {
         let user = self.user();
         let attempt = AccessAttempt {
             user: &user,
@@ -306,19 +313,24 @@ impl<'a> RequestContext<'a> {
                 target.port, target.service
             )));
         }
-        if (target.namespace, target.service) != (PROMETHEUS.0, PROMETHEUS.1) {
-            return Err(unreachable(target.service, target.port));
-        }
-        Ok(())
+        let place = (target.namespace.to_owned(), target.service.to_owned());
+        let backend = state.prometheuses.get(&place);
+        let service = || format!("{}:{}", target.service, target.port);
+        backend.cloned().ok_or_else(|| unreachable(&service()))
     }
 
-    async fn ask_prometheus(&self, path: &str, proxied: bool) -> Result<Response<Body>, Reset> {
+    /// `proxied` is the Service that leads there, with what is behind it.
+    async fn ask_prometheus(
+        &self,
+        path: &str,
+        proxied: Option<(String, PrometheusBackend)>,
+    ) -> Result<Response<Body>, Reset> {
         let query = if self.method == Method::POST {
             self.query.clone().with_form(self.body)
         } else {
             self.query.clone()
         };
-        let faults = self.world.look(|state| {
+        let mut faults = self.world.look(|state| {
             let context = FaultContext {
                 at: state.at,
                 verb: "query",
@@ -330,14 +342,19 @@ impl<'a> RequestContext<'a> {
             };
             state.faults.of_prometheus(&context)
         });
+        let (service, backend) = proxied.unzip();
+        let backend = backend.unwrap_or_default();
+        faults.extend(backend.faults);
         for fault in &faults {
             match fault {
                 PrometheusFault::Slow(delay) => tokio::time::sleep(*delay).await,
                 PrometheusFault::Hang => std::future::pending().await,
-                PrometheusFault::Down if proxied => {
-                    return Ok(refused(&unreachable(PROMETHEUS.1, PROMETHEUS.2)));
+                PrometheusFault::Down => {
+                    return match &service {
+                        Some(service) => Ok(refused(&unreachable(service))),
+                        None => Err(Reset),
+                    };
                 }
-                PrometheusFault::Down => return Err(Reset),
                 _ => {}
             }
         }
@@ -349,7 +366,10 @@ impl<'a> RequestContext<'a> {
                 interval: scrapes.interval().as_millis() as i64,
                 faults: &faults,
             };
-            question.answer(path, &query)
+            let below = path.strip_prefix(backend.prefix.as_str());
+            // Beside its prefix there is nothing.
+            let below = below.unwrap_or_default().trim_start_matches('/');
+            question.answer(below, &query)
         });
         let media = if text.starts_with('{') {
             JSON
@@ -360,10 +380,8 @@ impl<'a> RequestContext<'a> {
     }
 }
 
-fn unreachable(service: &str, port: &str) -> ApiStatus {
-    ApiStatus::service_unreachable(&format!(
-        "no endpoints available for service \"{service}:{port}\""
-    ))
+fn unreachable(service: &str) -> ApiStatus {
+    ApiStatus::service_unreachable(&format!("no endpoints available for service \"{service}\""))
 }
 
 fn response(code: u16, media: &str, body: Body) -> Response<Body> {

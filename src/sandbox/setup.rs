@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::faults::Faults;
 use super::mesh::Scrapes;
-use super::state::WorldState;
+use super::prometheus::PrometheusFault;
+use super::state::{PrometheusBackend, WorldState};
 use super::workloads::Pods;
 use crate::sandbox::api::{ApiStatus, Denial, ObjectSelector, ResourceKind, Write, split_version};
 use crate::sandbox::traffic::TrafficModel;
@@ -132,6 +133,22 @@ impl<'w> Setup<'w> {
     /// The scrapes of Prometheus.
     pub fn scrapes(&mut self) -> &mut Scrapes {
         &mut self.state.mesh.scrapes
+    }
+
+    /// A Service of the set-up gets a Prometheus of the same mesh, below `prefix`, with what is wrong with it.
+    pub fn prometheus_behind(
+        &mut self,
+        namespace: &str,
+        service: &str,
+        prefix: &str,
+        faults: &[PrometheusFault],
+    ) {
+        let backend = PrometheusBackend {
+            prefix: prefix.trim_matches('/').to_owned(),
+            faults: faults.to_vec(),
+        };
+        let place = (namespace.to_owned(), service.to_owned());
+        self.state.prometheuses.insert(place, backend);
     }
 
     /// The scripted faults.

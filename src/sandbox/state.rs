@@ -1,5 +1,7 @@
 //! What the world is made of, and how time passes in it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::api::access::Access;
@@ -7,6 +9,7 @@ use super::api::kinds::ResourceKind;
 use super::api::store::Store;
 use super::faults::Faults;
 use super::mesh::Mesh;
+use super::prometheus::PrometheusFault;
 use super::request_log::RequestLog;
 use super::setup::Setup;
 use super::{resolve, workloads};
@@ -24,12 +27,23 @@ pub(crate) struct WorldState {
     pub request_log: RequestLog,
     pub mesh: Mesh,
     pub istio_versions: Vec<String>,
+    /// The Services behind which there is a Prometheus, by namespace and name.
+    pub prometheuses: BTreeMap<(String, String), PrometheusBackend>,
     pub addresses: usize,
     /// Watches of an earlier epoch are over.
     pub watch_epoch: u64,
     agenda: Vec<(Timestamp, Event)>,
     /// The changes up to here have been taken account of.
     settled: u64,
+}
+
+/// What is behind a Service of Prometheus. All have the samples of the same mesh.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PrometheusBackend {
+    /// What stands before `/api/v1`, without slashes at the ends.
+    pub prefix: String,
+    /// What is wrong with this one alone.
+    pub faults: Vec<PrometheusFault>,
 }
 
 impl WorldState {
@@ -44,6 +58,7 @@ impl WorldState {
             request_log: RequestLog::default(),
             mesh: Mesh::new(now),
             istio_versions: ["v1", "v1beta1", "v1alpha3"].map(str::to_owned).to_vec(),
+            prometheuses: BTreeMap::new(),
             addresses: 0,
             watch_epoch: 0,
             agenda: Vec::new(),

@@ -16,7 +16,7 @@ use super::traffic::TrafficModel;
 use crate::clock::Clock;
 
 /// Where Prometheus is found through the API server.
-pub(crate) const PROMETHEUS: (&str, &str, &str) = ("istio-system", "prometheus", "9090");
+const PROMETHEUS: (&str, &str) = ("istio-system", "prometheus");
 
 /// A cluster with a mesh and a Prometheus, in memory. Clones are the same world.
 ///
@@ -43,6 +43,7 @@ impl World {
                     "status": {"phase": "Active"},
                 }));
             }
+            stage.prometheus_behind(PROMETHEUS.0, PROMETHEUS.1, "", &[]);
             stage.apply(json!({
                 "apiVersion": "v1", "kind": "Service",
                 "metadata": {

@@ -559,6 +559,37 @@ async fn what_cannot_be_followed_is_refused_before_anything_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_sent_to_a_service_that_only_looks_like_prometheus() {
+    let shop = Shop::open().await;
+    shop.world.set(|stage| {
+        stage.delete("services", "istio-system", "prometheus");
+        stage.apply(serde_json::json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"namespace": "shop", "name": "prometheus"},
+            "spec": {"ports": [{"name": "web", "port": 9090, "protocol": "TCP"}]},
+        }));
+        stage.prometheus_behind("shop", "prometheus", "", &[]);
+    });
+    for (header, takes_it) in [("X-Api-Key: SECRET", false), ("X-Scope-OrgID: shop", true)] {
+        let mut flags = shop.brief();
+        // Without its last two, the address.
+        flags.truncate(flags.len() - 2);
+        flags.extend(["--prometheus-header".to_owned(), header.to_owned()]);
+        let ran = shop.run("plan reviews", &flags).await;
+        let found = ran
+            .stdout
+            .contains("shop/prometheus:9090 (found in the cluster)");
+        assert_eq!(found, takes_it, "{} {}", ran.stdout, ran.stderr);
+        let calls = shop.world.calls();
+        let is_asked = |call: &&kubectl_canary::sandbox::Call| {
+            call.path
+                .contains("namespaces/shop/services/http:prometheus:9090/proxy")
+        };
+        assert_eq!(calls.iter().any(|call| is_asked(&call)), takes_it);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenants_header_passes_the_api_server() {
     let shop = Shop::open().await;
     let flags = [

@@ -18,6 +18,7 @@ mod mirror;
 mod pods;
 mod preflight;
 mod preflight_findings;
+mod prometheus_search;
 mod regression;
 mod route_kinds;
 mod signals;
