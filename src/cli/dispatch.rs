@@ -206,9 +206,11 @@ async fn with_cluster(
     let mut command = in_namespace(command, connection.namespace.as_deref());
     let dry_run = dry_run_of(&command);
     let acting = acts(&command) && dry_run == DryRun::None;
-    let directory = match output.keep_record {
-        KeepRecord::None if acting => None,
-        _ => state_directory(connection).await,
+    // Its name takes another look at the kubeconfig, which is left to those who need it.
+    let directory = match &command {
+        Command::History(_) | Command::Report(_) => state_directory(connection).await,
+        _ if acting && output.keep_record != KeepRecord::None => state_directory(connection).await,
+        _ => None,
     };
     if let (true, Some(directory)) = (acting, directory.clone()) {
         screen.keep(directory).map_err(|source| CommandError::Io {

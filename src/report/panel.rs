@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use jiff::{SignedDuration, Timestamp};
 
 use super::ladder::{Ladder, StepPosition};
-use super::phrase::{self, Versions};
+use super::phrase::{self, OfVersion, Versions};
 use super::sparkline::{bar, sparkline};
 use super::{Palette, Tone, escape, reason_text};
 use crate::number::{grouped, mean, rate};
 use crate::plan::{AfterRegression, Exposure, HumanDuration, OnSignal, Percent, PlannedStep};
 use crate::rollout::{Event, EventKind, RouteChange, VersionCounts};
 use crate::verdict::sequential::{AnalysisState, Evidence};
-use crate::verdict::{AnalysisReason, Counts, Verdict};
+use crate::verdict::{AnalysisReason, Verdict};
 
 /// Looks of which the share of failed requests is drawn.
 const DRAWN: usize = 16;
@@ -274,10 +274,7 @@ impl Panel {
         let seconds = at.duration_since(self.looked).as_secs_f64();
         self.looked = at;
         if seconds > 0.0 {
-            let counts = VersionCounts {
-                stable: grown(before.stable, counts.stable),
-                canary: grown(before.canary, counts.canary),
-            };
+            let counts = counts.since(before);
             self.looks.push_back(PanelLook { counts, seconds });
             if self.looks.len() > DRAWN {
                 self.looks.pop_front();
@@ -475,20 +472,6 @@ impl Panel {
     /// The verdict and its reason, cut between words where the terminal has fewer columns.
     pub(super) fn note_row(&self, palette: Palette, width: Option<usize>) -> String {
         palette.paint(self.tone, within(&self.note, width))
-    }
-}
-
-/// One version's of both.
-type OfVersion = fn(VersionCounts) -> Counts;
-
-/// What came on top; counting that began again is all new.
-fn grown(before: Counts, now: Counts) -> Counts {
-    if now.requests < before.requests {
-        return now;
-    }
-    Counts {
-        requests: now.requests - before.requests,
-        failures: now.failures.saturating_sub(before.failures),
     }
 }
 

@@ -12,6 +12,9 @@ use crate::verdict::{Counts, Verdict};
 /// The most routes whose weights are told one by one.
 const MOST_ROUTES: usize = 2;
 
+/// One version's counts of both.
+pub(super) type OfVersion = fn(VersionCounts) -> Counts;
+
 /// The names of the two versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Versions {

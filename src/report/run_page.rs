@@ -7,12 +7,11 @@ use jiff::Timestamp;
 use super::chart::{Axis, Chart, Curve, Mark, Spot, html};
 use super::page::{Page, definitions};
 use super::palette::Tone;
+use super::phrase::OfVersion;
 use super::run_report::{Look, RunReport};
 use super::run_words::{duration, step_cells, tone_of};
 use super::simulation::duration as seconds_in_words;
 use crate::number::{grouped, mean, percentage};
-use crate::rollout::VersionCounts;
-use crate::verdict::Counts;
 
 /// What the words mean, for readers who did not start the rollout.
 const WORDS: [(&str, &str); 6] = [
@@ -35,9 +34,6 @@ const WORDS: [(&str, &str); 6] = [
 
 /// Words of entries that decide nothing: they would cover those that do.
 const UNMARKED: [&str; 2] = ["plan", "analyzing"];
-
-/// One version's of both.
-type OfVersion = fn(VersionCounts) -> Counts;
 
 /// A run as a page.
 pub(super) struct RunPage<'a>(pub &'a RunReport);

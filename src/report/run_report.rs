@@ -13,7 +13,7 @@ use crate::history::RunRecord;
 use crate::istio::in_force;
 use crate::plan::Exposure;
 use crate::rollout::{EventKind, Outcome, Reason, RouteChange, VersionCounts};
-use crate::verdict::{Counts, Verdict};
+use crate::verdict::Verdict;
 
 /// What `report` prints.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -320,10 +320,7 @@ impl RunReport {
             at,
             step,
             verdict,
-            counts: VersionCounts {
-                stable: grown(before.stable, total.stable),
-                canary: grown(before.canary, total.canary),
-            },
+            counts: total.since(before),
             seconds: at.duration_since(since).as_secs_f64(),
             evidence: None,
             needed: None,
@@ -341,17 +338,6 @@ impl RunReport {
         if let Some(step) = self.steps.last_mut() {
             step.ended.get_or_insert(at);
         }
-    }
-}
-
-/// What came on top; counting that began again is all new.
-fn grown(before: Counts, now: Counts) -> Counts {
-    if now.requests < before.requests {
-        return now;
-    }
-    Counts {
-        requests: now.requests - before.requests,
-        failures: now.failures.saturating_sub(before.failures),
     }
 }
 
@@ -401,17 +387,11 @@ mod tests {
     use super::*;
     use crate::report::test_events;
     use crate::rollout::Cause;
-
-    pub fn regression() -> RunReport {
-        let mut events = test_events::regression().into_iter();
-        let mut record = RunRecord::begin(events.next().unwrap());
-        events.for_each(|event| record.push(event));
-        RunReport::of(&record)
-    }
+    use crate::verdict::Counts;
 
     #[test]
     fn a_record_comes_to_its_steps_weights_and_end() {
-        let report = regression();
+        let report = test_events::regression_report();
         assert_eq!(report.outcome, Some(Outcome::RolledBack(Cause::Regression)));
         assert_eq!(report.versions().canary, "v2");
         assert_eq!(report.drivers, ["alice@desk"]);
@@ -438,7 +418,7 @@ mod tests {
     #[test]
     fn looks_count_what_came_since_the_last() {
         let counts = |requests, failures| Counts { requests, failures };
-        assert_eq!(grown(counts(10, 2), counts(15, 2)), counts(5, 0));
-        assert_eq!(grown(counts(10, 2), counts(4, 1)), counts(4, 1));
+        assert_eq!(counts(15, 2).since(counts(10, 2)), counts(5, 0));
+        assert_eq!(counts(4, 1).since(counts(10, 2)), counts(4, 1));
     }
 }

@@ -137,21 +137,13 @@ fn text(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::RunRecord;
-    use crate::report::test_events;
-
-    fn regression() -> RunReport {
-        let mut events = test_events::regression().into_iter();
-        let mut record = RunRecord::begin(events.next().unwrap());
-        events.for_each(|event| record.push(event));
-        RunReport::of(&record)
-    }
+    use crate::report::test_events::regression_report;
 
     #[test]
     fn a_regression_is_a_failed_suite_with_its_step() {
-        let text = JUnit(&regression()).to_string();
+        let text = JUnit(&regression_report()).to_string();
         let of = |what: &str| text.matches(what).count();
-        let steps = regression().steps.len();
+        let steps = regression_report().steps.len();
         assert!(
             text.contains(&format!("tests=\"{}\" failures=\"2\"", steps + 1)),
             "{text}"
@@ -166,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_summary_names_outcome_versions_and_steps() {
-        let text = Markdown(&regression()).to_string();
+        let text = Markdown(&regression_report()).to_string();
         assert!(
             text.starts_with("## ❌ shop/reviews: rolled back: "),
             "{text}"

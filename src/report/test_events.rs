@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::RunReport;
+use crate::history::RunRecord;
 use crate::istio::RouteDifference;
 use crate::plan::{
     AfterRegression, DetectedRegression, Exposure, HumanDuration, MetricPower, OnDrift, OnSignal,
@@ -235,6 +237,14 @@ pub(crate) fn regression() -> Vec<Event> {
             ),
         ),
     ]
+}
+
+/// The report on [`regression`].
+pub(super) fn regression_report() -> RunReport {
+    let mut events = regression().into_iter();
+    let mut record = RunRecord::begin(events.next().unwrap());
+    events.for_each(|event| record.push(event));
+    RunReport::of(&record)
 }
 
 /// One event of every kind; a new kind does not compile until it is added here.

@@ -75,6 +75,17 @@ pub struct VersionCounts {
     pub canary: Counts,
 }
 
+impl VersionCounts {
+    /// What came on top of `before`, of each version.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            stable: self.stable.since(before.stable),
+            canary: self.canary.since(before.canary),
+        }
+    }
+}
+
 impl std::ops::AddAssign for VersionCounts {
     fn add_assign(&mut self, other: Self) {
         self.stable += other.stable;

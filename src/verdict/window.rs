@@ -24,6 +24,18 @@ impl Counts {
     pub fn failure_rate(self) -> Option<f64> {
         (self.requests > 0).then(|| self.failures as f64 / self.requests as f64)
     }
+
+    /// What came on top of `before`; counting that began again is all new.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        if self.requests < before.requests {
+            return self;
+        }
+        Self {
+            requests: self.requests - before.requests,
+            failures: self.failures.saturating_sub(before.failures),
+        }
+    }
 }
 
 impl std::ops::AddAssign for Counts {
