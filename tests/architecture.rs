@@ -74,11 +74,9 @@ const NOT_PURE: [(&str, &str); 2] = [
 const TWINS: [(&str, &str); 1] = [("Visitor", "serde's own word, private to a parser")];
 
 /// Files that touch the process' streams, and why that keeps no driver waiting.
-const STREAMS: [(&str, &str); 4] = [
-    (
-        "cli/dispatch.rs",
-        "says that there are no threads; asks what stdout is",
-    ),
+const STREAMS: [(&str, &str); 5] = [
+    ("cli/command_line.rs", "asks what stdout is"),
+    ("cli/dispatch.rs", "says that there are no threads"),
     ("cli/printer.rs", "the thread of stdout"),
     (
         "cli/screen.rs",

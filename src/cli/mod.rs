@@ -1,8 +1,12 @@
 //! The command line: what may be typed, where output goes, and the one table of exit codes.
 
 mod arguments;
+mod command_kind;
+mod command_line;
 mod completion;
+mod conclusion;
 mod dispatch;
+mod execution;
 mod exit;
 mod help;
 mod manifest;

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
 use super::arguments::Output;
+use super::command_kind::CommandKind;
 use super::exit::Exit;
 use super::manifest;
 use super::screen::{PATIENCE, Screen, layout, patience, redraws};
@@ -16,17 +17,6 @@ use crate::report::{
     Delivered, Format, Layout, Message, OutputQueue, PrintError, StatusList, View, escape, print,
 };
 use crate::signals::Signals;
-
-/// What a command is for, which decides what a result means that cannot be printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CommandKind {
-    /// It does something: nothing may change the exit code, which is that of what was done.
-    Act,
-    /// It answers: without its answer it is nothing, and a reader may take any time over it.
-    Answer,
-    /// It answers again and again, until there is no more or nobody to read.
-    Watch,
-}
 
 /// Gathers a result, and prints it at the end; a watch prints as it goes.
 pub(super) struct Printer {
