@@ -4,7 +4,7 @@ use crate::cluster::{CallError, ConnectionError, ErrorKind, LeaseError};
 use crate::foreign_text::root_cause;
 use crate::istio::{DelegateError, SplitError, VersionsError};
 use crate::plan::{Exposure, Finding, Level, PlanError, PlanFileError};
-use crate::preflight::Proposal;
+use crate::preflight::{Proposal, ScaffoldError};
 use crate::rollout::{ObjectName, RolloutError};
 use crate::signals::Signal;
 
@@ -52,6 +52,14 @@ pub enum CommandError {
         hint: String,
         /// The objects that are missing.
         proposal: Box<Proposal>,
+    },
+    /// What a rollout needs cannot be told.
+    #[error("{object}: {source}")]
+    Scaffold {
+        /// What it was wanted for.
+        object: String,
+        /// What stands in the way.
+        source: Box<ScaffoldError>,
     },
     /// A step does not fit a route.
     #[error("virtualservice {object}: {source}")]

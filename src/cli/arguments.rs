@@ -10,7 +10,7 @@ use crate::cluster::{Connection, DryRun};
 use crate::commands::Demo;
 use crate::commands::{
     Abort, Analyze, HistoryArgs, List, Pause, PlanArgs, Promote, Rbac, ReportArgs, Resume,
-    SchemaArgs, Simulate, Start, Status, Undo,
+    Scaffold, SchemaArgs, Simulate, Start, Status, Undo,
 };
 use crate::report::{ColorChoice, Format};
 
@@ -279,6 +279,15 @@ Examples:
   # From the events of a run, without a cluster
   kubectl canary report --from-events rollout.jsonl -o markdown")]
     Report(ReportArgs),
+    /// Print the objects that a rollout of an image needs and that are missing
+    #[command(after_help = "\
+Examples:
+  # The canary's Deployment, its subset and its place in the routes, for a review
+  kubectl canary scaffold reviews -n shop --image registry.example.com/reviews:2.0
+
+  # Apply them; what is there already is not printed again
+  kubectl canary scaffold reviews -n shop --image registry.example.com/reviews:2.0 | kubectl apply -f -")]
+    Scaffold(Scaffold),
     /// Print the Role and RoleBinding that a rollout needs
     #[command(after_help = "\
 Examples:

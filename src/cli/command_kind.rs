@@ -38,6 +38,7 @@ impl Command {
             | Self::History(_)
             | Self::Report(_)
             | Self::Rbac(_)
+            | Self::Scaffold(_)
             | Self::Options
             | Self::Completion
             | Self::Version => CommandKind::Answer,

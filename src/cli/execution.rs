@@ -172,6 +172,12 @@ pub(super) async fn carry_out(
             printer.remark_problems(problems);
             Ok(Exit::Done)
         }
+        Command::Scaffold(args) => {
+            let missing = context
+                .unless_interrupted(async |context| commands::scaffold(context, &args).await);
+            propose(&missing.await?, printer);
+            Ok(Exit::Done)
+        }
         Command::Rbac(args) => {
             let list = commands::rbac(&args, &context.namespace)?;
             printer.show_objects(&list)?;

@@ -164,6 +164,7 @@ impl From<&CommandError> for Exit {
             | CommandError::Versions(_)
             | CommandError::Delegate(_)
             | CommandError::NothingToShift { .. }
+            | CommandError::Scaffold { .. }
             | CommandError::Split { .. }
             | CommandError::State(_)
             | CommandError::NoRollout { .. }

@@ -5,6 +5,7 @@ mod autoscalers;
 mod call;
 mod config_maps;
 mod connection;
+mod deployments;
 mod destination_rules;
 mod dry_run;
 mod exec_plugin;

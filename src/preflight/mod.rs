@@ -25,6 +25,7 @@ mod proposal;
 mod protocol;
 mod reversal;
 mod rules;
+mod scaffold;
 mod session_affinity;
 mod subsets;
 #[cfg(test)]
@@ -44,6 +45,8 @@ pub(crate) use prometheus_search::{PrometheusSearch, SearchAnswer, TriedAddress}
 pub(crate) use proposal::Proposal;
 pub(crate) use reversal::reversal;
 pub(crate) use rules::meant;
+pub use scaffold::ScaffoldError;
+pub(crate) use scaffold::{Ground, WantedCanary, scaffold, stable_of};
 pub(crate) use unanalyzed::unanalyzed;
 pub(crate) use unreached::unreached;
 pub(crate) use version::version_selector;

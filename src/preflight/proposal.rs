@@ -14,6 +14,13 @@ use super::rules::{name_of, rules_of};
 use super::version::carries;
 use crate::istio::{Destination, Host, Route, Subset, VirtualService};
 use crate::plan::shell_word;
+use crate::rollout::{LAST, ROLLOUT};
+
+/// The version of Istio's objects that are new.
+pub(super) const ISTIO: &str = "networking.istio.io/v1";
+
+/// Where `kubectl apply` keeps what it applied.
+const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Labels that differ from pod to pod, or from one rollout of a Deployment to the next.
 const PASSING: [&str; 4] = [
@@ -28,7 +35,7 @@ const PASSING: [&str; 4] = [
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proposal {
     notes: Vec<String>,
-    object: Value,
+    objects: Vec<Value>,
 }
 
 /// One version as the objects are to name it.
@@ -70,12 +77,12 @@ impl Proposal {
                     until_known(&destination.host, &parts[1].name),
                     format!("then the route, which the same command prints: {plan}"),
                 ],
-                object: rule(rules, destination, &parts),
+                objects: vec![rule(rules, destination, &parts)],
             };
         }
         Self {
             notes: vec![note],
-            object: routed(vs, route, &parts),
+            objects: vec![routed(vs, route, &parts)],
         }
     }
 
@@ -95,28 +102,36 @@ impl Proposal {
             notes: vec![format!(
                 "{second} never gets a request, as {first} before it takes all of them: one rule with both (try: kubectl apply -f -)"
             )],
-            object: object("VirtualService", vs.namespace(), vs.name(), &spec),
+            objects: vec![object_like("VirtualService", vs.raw(), &spec)],
         }
     }
 
-    /// The object, in a list as `kubectl apply -f -` takes it.
+    /// Objects that are missing, with what there is to say about them.
+    pub(super) fn of_objects(notes: Vec<String>, objects: Vec<Value>) -> Self {
+        Self { notes, objects }
+    }
+
+    /// The objects, in a list as `kubectl apply -f -` takes it.
     pub fn list(&self) -> Value {
-        json!({"apiVersion": "v1", "kind": "List", "items": [self.object]})
+        json!({"apiVersion": "v1", "kind": "List", "items": self.objects})
     }
 }
 
 impl fmt::Display for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for note in &self.notes {
-            writeln!(f, "# {note}")?;
+        let notes: Vec<_> = self.notes.iter().map(|note| format!("# {note}")).collect();
+        let objects: Vec<_> = self.objects.iter().map(yaml).collect();
+        f.write_str(&notes.join("\n"))?;
+        if !objects.is_empty() {
+            write!(f, "\n{}", objects.join("\n---\n"))?;
         }
-        f.write_str(&yaml(&self.object))
+        Ok(())
     }
 }
 
 /// The command that ends once every running proxy has a subset, asked for as `istioctl` asks: through the
 /// agent beside the proxy.
-fn until_known(host: &Host, subset: &str) -> String {
+pub(super) fn until_known(host: &Host, subset: &str) -> String {
     let cluster = shell_word(&format!("|{subset}|{host}"));
     format!(
         r#"kubectl get pods -A -l service.istio.io/canonical-name --field-selector status.phase=Running -o jsonpath='{{range .items[*]}}{{.metadata.namespace}} {{.metadata.name}}{{"\n"}}{{end}}' | while read -r n p; do until kubectl exec -n "$n" "$p" -c istio-proxy -- pilot-agent request GET clusters </dev/null | grep -qF {cluster}; do echo "waiting for $n/$p"; sleep 1; done; done"#
@@ -220,16 +235,8 @@ fn unheard_of(destination: &Destination) -> ([Part; 2], String) {
 /// The DestinationRule with both subsets, everything else in it as it is.
 fn rule(rules: &[Value], destination: &Destination, parts: &[Part; 2]) -> Value {
     let host = &destination.host;
-    let (namespace, name, mut spec) = match rules_of(rules, host).next() {
-        Some(rule) => {
-            let (namespace, name) = name_of(rule);
-            (namespace, name, rule["spec"].clone())
-        }
-        None => {
-            let (name, namespace) = host.service().unwrap_or((host.as_str(), "default"));
-            (namespace, name, json!({"host": host}))
-        }
-    };
+    let existing = rules_of(rules, host).next();
+    let mut spec = existing.map_or_else(|| json!({"host": host}), |rule| rule["spec"].clone());
     let mut subsets = match spec.get_mut("subsets").map(Value::take) {
         Some(Value::Array(subsets)) => subsets,
         _ => Vec::new(),
@@ -239,7 +246,16 @@ fn rule(rules: &[Value], destination: &Destination, parts: &[Part; 2]) -> Value 
         subsets.push(json!({"name": part.name, "labels": part.labels}));
     }
     spec["subsets"] = json!(subsets);
-    object("DestinationRule", namespace, name, &spec)
+    match existing {
+        Some(rule) => object_like("DestinationRule", rule, &spec),
+        None => new_rule(host, &spec),
+    }
+}
+
+/// A DestinationRule for a host that has none, named as its Service is.
+pub(super) fn new_rule(host: &Host, spec: &Value) -> Value {
+    let (name, namespace) = host.service().unwrap_or((host.as_str(), "default"));
+    object(ISTIO, "DestinationRule", namespace, name, spec)
 }
 
 /// The VirtualService with both versions in the route, everything else in it as it is.
@@ -255,14 +271,39 @@ fn routed(vs: &VirtualService, route: &Route, parts: &[Part; 2]) -> Value {
     };
     let [stable, canary] = parts;
     rule["route"] = json!([of(stable, 100), of(canary, 0)]);
-    object("VirtualService", vs.namespace(), vs.name(), &spec)
+    object_like("VirtualService", vs.raw(), &spec)
 }
 
-fn object(kind: &str, namespace: &str, name: &str, spec: &Value) -> Value {
+/// An object that is yet to be applied.
+pub(super) fn object(
+    version: &str,
+    kind: &str,
+    namespace: &str,
+    name: &str,
+    spec: &Value,
+) -> Value {
     json!({
-        "apiVersion": "networking.istio.io/v1", "kind": kind,
+        "apiVersion": version, "kind": kind,
         "metadata": {"namespace": namespace, "name": name}, "spec": spec,
     })
+}
+
+/// An object that is there, with another spec. `kubectl apply` takes away what it once applied and is not
+/// given again, so labels and annotations are given again; not those that are written by programs.
+pub(super) fn object_like(kind: &str, existing: &Value, spec: &Value) -> Value {
+    let (namespace, name) = name_of(existing);
+    let version = existing["apiVersion"].as_str().unwrap_or(ISTIO);
+    let mut object = object(version, kind, namespace, name, spec);
+    for key in ["labels", "annotations"] {
+        let Some(Value::Object(mut kept)) = existing["metadata"].get(key).cloned() else {
+            continue;
+        };
+        kept.retain(|key, _| ![APPLIED, ROLLOUT, LAST].contains(&key.as_str()));
+        if !kept.is_empty() {
+            object["metadata"][key] = Value::Object(kept);
+        }
+    }
+    object
 }
 
 #[cfg(test)]

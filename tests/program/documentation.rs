@@ -104,7 +104,7 @@ fn every_command_that_is_written_down_can_be_typed() {
     }
     for command in [
         "plan", "start", "status", "promote", "abort", "undo", "resume", "list", "report", "rbac",
-        "demo", "analyze", "simulate",
+        "demo", "analyze", "simulate", "scaffold",
     ] {
         assert!(seen.contains(command), "no page shows {command}: {seen:?}");
     }

@@ -21,6 +21,7 @@ mod preflight_findings;
 mod prometheus_search;
 mod regression;
 mod route_kinds;
+mod scaffold;
 mod signals;
 mod silence;
 mod size;
