@@ -101,7 +101,7 @@ impl Context<'_> {
             .parse()
             .map_err(|error| CommandError::Usage(format!("--prometheus: {error}")))?;
         let refused = |error: AccessError| CommandError::Usage(error.to_string());
-        let access = self.prometheus.clone();
+        let access = self.prometheus.at(address);
         let source: Box<dyn MetricSource> = match &parsed {
             PrometheusAddress::Url(endpoint) => {
                 Box::new(HttpSource::new(endpoint, access).map_err(refused)?)

@@ -3,7 +3,7 @@
 use crate::cluster::{CallError, ConnectionError, ErrorKind, LeaseError};
 use crate::foreign_text::root_cause;
 use crate::istio::{DelegateError, SplitError, VersionsError};
-use crate::plan::{Exposure, Finding, Level, PlanError, PlanFileError};
+use crate::plan::{Exposure, FileError, Finding, Level, PlanError};
 use crate::preflight::{Proposal, ScaffoldError};
 use crate::rollout::{ObjectName, RolloutError};
 use crate::signals::Signal;
@@ -17,13 +17,15 @@ pub enum CommandError {
     /// Options that cannot stand together.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The plan file cannot be used.
-    #[error("plan file {file}: {source}")]
-    PlanFile {
+    /// A file of options cannot be used.
+    #[error("{what} {file}: {source}")]
+    File {
+        /// What it was read as.
+        what: &'static str,
         /// The file.
         file: String,
         /// What is wrong with it.
-        source: PlanFileError,
+        source: FileError,
     },
     /// No cluster to talk to.
     #[error(transparent)]
@@ -334,7 +336,8 @@ mod tests {
             );
             let source = PlanFile::parse(&plan).unwrap_err();
             messages.push(
-                CommandError::PlanFile {
+                CommandError::File {
+                    what: "plan file",
                     file: "plan.yaml".into(),
                     source,
                 }

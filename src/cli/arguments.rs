@@ -279,7 +279,7 @@ Examples:
   # From the events of a run, without a cluster
   kubectl canary report --from-events rollout.jsonl -o markdown")]
     Report(ReportArgs),
-    /// Print the objects that a rollout of an image needs and that are missing
+    /// Print the objects that a rollout of an image lacks
     #[command(after_help = "\
 Examples:
   # The canary's Deployment, its subset and its place in the routes, for a review
@@ -313,6 +313,15 @@ Examples:
   # Watch a rollout and a rollback
   kubectl canary demo")]
     Demo(Demo),
+    /// Show the defaults of your own for the current context
+    #[command(after_help = "\
+Examples:
+  # Which file it is, and what holds for the current context
+  kubectl canary config
+
+  # The fields of the file, for an editor
+  kubectl canary schema config-file")]
+    Config,
     /// List the flags that every command takes
     Options,
     /// Print the program that kubectl asks for completions

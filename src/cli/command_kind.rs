@@ -40,6 +40,7 @@ impl Command {
             | Self::Rbac(_)
             | Self::Scaffold(_)
             | Self::Options
+            | Self::Config
             | Self::Completion
             | Self::Version => CommandKind::Answer,
         }

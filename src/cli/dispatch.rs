@@ -16,6 +16,7 @@ use super::printer::Printer;
 use super::prometheus_access::prometheus_access;
 use super::publisher::Publisher;
 use super::screen::{PATIENCE, Screen, patience, progress};
+use super::user_config::UserConfig;
 use crate::actor::Actor;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Connected, Connection, ConnectionError, DryRun, connect};
@@ -24,7 +25,7 @@ use crate::context::Context;
 use crate::error::{CommandError, one_fix};
 use crate::history::{StateDirectory, keep_copy};
 use crate::metrics::Tell;
-use crate::report::escape;
+use crate::report::{ConfigView, escape};
 use crate::rollout::{Event, Observer};
 use crate::signals::Signals;
 
@@ -101,6 +102,10 @@ async fn dispatch(
             printer.say(&help::options());
             Ok(Exit::Done)
         }
+        Command::Config => {
+            printer.show(&config(&connection).await?, false)?;
+            Ok(Exit::Done)
+        }
         Command::Completion => {
             printer.say(completion::PROGRAM.trim_end());
             Ok(Exit::Done)
@@ -149,11 +154,12 @@ async fn with_cluster(
         client,
         namespace,
         token,
+        context: kube_context,
     } = match connect(connection, &run).await {
         Ok(connected) => connected,
         Err(error) => return Err(unconnected(&command, connection, error)),
     };
-    let prometheus = prometheus_access(&mut command, token)?;
+    let prometheus = prometheus_access(&mut command, &token, kube_context.as_deref())?;
     let trace: Option<Tell> = output.verbose.then(|| {
         let print = screen.printer();
         Arc::new(move |text: String| print(&escape(&text))) as Tell
@@ -241,6 +247,17 @@ async fn conclude_record(cluster: &Cluster, output: &Output, screen: &mut Screen
         format!("warning: the record of the run on this machine is not whole: {why}")
     }));
     remarks
+}
+
+/// What the user's own file says for the context in force.
+async fn config(connection: &Connection) -> Result<ConfigView, CommandError> {
+    let env = |key: &str| std::env::var_os(key);
+    let read = UserConfig::read(env)?;
+    let context = connection.context_name().await?;
+    let entry = read.and_then(|config| config.of_context(context.as_deref()));
+    let file = UserConfig::path(env).map(|path| path.display().to_string());
+    let url = std::env::var("KUBECTL_CANARY_PROMETHEUS_URL").ok();
+    Ok(ConfigView::of(file, context, entry, url))
 }
 
 /// Before anything is done: a result that has no such form could not be printed after it.

@@ -186,6 +186,7 @@ pub(super) async fn carry_out(
         Command::Simulate(_)
         | Command::Schema(_)
         | Command::Options
+        | Command::Config
         | Command::Completion
         | Command::Version => Ok(Exit::Done),
         #[cfg(feature = "demo")]

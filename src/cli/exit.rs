@@ -143,7 +143,7 @@ impl From<Verdict> for Exit {
 impl From<&CommandError> for Exit {
     fn from(error: &CommandError) -> Self {
         match error {
-            CommandError::Usage(_) | CommandError::Plan(_) | CommandError::PlanFile { .. } => {
+            CommandError::Usage(_) | CommandError::Plan(_) | CommandError::File { .. } => {
                 Self::Usage
             }
             CommandError::Preflight(_) => Self::Preflight,

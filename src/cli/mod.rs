@@ -14,6 +14,7 @@ mod printer;
 mod prometheus_access;
 mod publisher;
 mod screen;
+mod user_config;
 mod watch_output;
 
 pub use arguments::{Cli, Command};

@@ -172,6 +172,16 @@ impl Connection {
         }
     }
 
+    /// The context that the flags and the kubeconfig lead to; none in a pod.
+    ///
+    /// # Errors
+    /// If the kubeconfig cannot be used.
+    pub async fn context_name(&self) -> Result<Option<String>, ConnectionError> {
+        let flags = self.clone();
+        let (_, context) = off_thread(move || flags.given()).await?;
+        Ok(context)
+    }
+
     /// What the kubeconfig, or the pod, gives for these flags; and the context it is from.
     fn given(&self) -> Result<(Config, Option<String>), ConnectionError> {
         let kubeconfig = match kubeconfig::read(self.kubeconfig.as_deref()) {
@@ -303,6 +313,8 @@ pub struct Connected {
     pub namespace: String,
     /// The bearer token that it logs in with.
     pub token: Arc<dyn TokenSource>,
+    /// The kubeconfig's context; `None` in a pod.
+    pub context: Option<String>,
 }
 
 /// Makes a client that never retries by itself, says who it is, and asks for its credentials again when the
@@ -338,7 +350,7 @@ async fn connect_attended(
     let login = login(config.clone(), attended).await?;
     let pinned = Connection {
         // Whatever context is selected meanwhile, the rollout stays on its cluster.
-        context,
+        context: context.clone(),
         ..connection.clone()
     };
     let log_in = move || {
@@ -356,6 +368,7 @@ async fn connect_attended(
         client,
         namespace,
         token: Arc::new(token),
+        context,
     })
 }
 

@@ -85,7 +85,9 @@ pub async fn detach(context: &mut Context<'_>, args: &Start) -> Result<Detached,
     let account = args.detach.service_account.as_deref();
     let account = account.unwrap_or("kubectl-canary");
     let secret = args.detach.prometheus_secret.as_deref();
-    let access = context.prometheus.job_arguments(secret.map(|_| CONFIG));
+    let address = options.prometheus.as_deref().unwrap_or_default();
+    let access = context.prometheus.at(address);
+    let access = access.job_arguments(secret.map(|_| CONFIG));
     let access = access.map_err(|error| CommandError::Usage(error.to_string()))?;
     context.namespace.clone_from(&namespace);
     let prepared = context.unless_interrupted(async |context| {

@@ -9,7 +9,7 @@ use crate::discovery::RolloutRequest;
 use crate::error::CommandError;
 use crate::foreign_text::root_cause;
 use crate::metrics::PrometheusFlags;
-use crate::plan::{AddressSource, Options, PlanFile, PlanFileError, shell_word};
+use crate::plan::{AddressSource, FileError, Options, PlanFile, shell_word};
 
 /// What `start` and `plan` take.
 #[derive(Args, Clone, Debug, Default)]
@@ -32,6 +32,9 @@ pub struct RolloutArgs {
     /// Whether the address of Prometheus is the environment's rather than a flag's.
     #[arg(skip)]
     pub address_of_environment: bool,
+    /// What the user's own file says for this context.
+    #[arg(skip)]
+    pub defaults: Options,
 }
 
 impl RolloutArgs {
@@ -66,6 +69,10 @@ impl RolloutArgs {
                 namespace = given;
             }
         }
+        if options.prometheus.is_none() && self.defaults.prometheus.is_some() {
+            address_source = AddressSource::Config;
+        }
+        options = options.or(self.defaults.clone());
         let name = name.ok_or_else(|| {
             CommandError::Usage("no VirtualService given (try: kubectl canary start NAME, or metadata.name in the plan file)".into())
         })?;
@@ -91,7 +98,14 @@ pub fn plan_file(path: &Path) -> Result<PlanFile, CommandError> {
     };
     let parsed = match read {
         Ok(text) => PlanFile::parse(&text),
-        Err(error) => Err(PlanFileError::Unreadable(root_cause(&error))),
+        Err(error) => Err(FileError::Unreadable {
+            why: root_cause(&error),
+            fix: "-f with the path of a plan file, or - for standard input",
+        }),
     };
-    parsed.map_err(|source| CommandError::PlanFile { file, source })
+    parsed.map_err(|source| CommandError::File {
+        what: "plan file",
+        file,
+        source,
+    })
 }

@@ -17,6 +17,8 @@ pub enum AddressSource {
     Environment,
     /// The plan file.
     File,
+    /// The user's own file, see `config`.
+    Config,
     /// Nothing was said, and a Service of the cluster has the metrics.
     Discovery,
     /// Nothing was said, and it is where Istio's own add-on is.
@@ -30,6 +32,7 @@ impl fmt::Display for AddressSource {
             Self::Flag => "--prometheus",
             Self::Environment => "KUBECTL_CANARY_PROMETHEUS_URL",
             Self::File => "plan file",
+            Self::Config => "config file",
             Self::Discovery => "found in the cluster",
             Self::Default => "default",
         })

@@ -4,11 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Options;
-use crate::foreign_text::foreign_text;
-
-const GROUP: &str = "kubectl-canary.dev";
-const VERSION: &str = "v1";
-const KIND: &str = "Rollout";
+use super::file_kind::{API_VERSION, FileError, FileKind};
 
 /// A rollout as written in a file for `-f`.
 ///
@@ -49,48 +45,12 @@ pub struct Metadata {
     pub namespace: Option<String>,
 }
 
-/// Why a plan file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanFileError {
-    /// It cannot be read.
-    #[error("{0} (try: -f with the path of a plan file, or - for standard input)")]
-    Unreadable(String),
-    /// Nothing stands in it.
-    #[error("it is empty (try: kubectl canary schema plan-file, which lists the allowed fields)")]
-    Empty,
-    /// More than one document stands in it.
-    #[error("it holds more than one document (try: a file for each plan)")]
-    Documents,
-    /// It is an object of something else.
-    #[error(
-        "it is {0}, not a plan of kubectl canary (try: kubectl canary schema plan-file, which lists the allowed fields)"
-    )]
-    Foreign(String),
-    /// It is of a version that this binary does not know.
-    #[error(
-        "apiVersion {found:?} is not supported, this kubectl canary reads {GROUP}/{VERSION} (try: a newer kubectl canary, or apiVersion: {GROUP}/{VERSION})"
-    )]
-    Version {
-        /// The `apiVersion` in the file.
-        found: String,
-    },
-    /// It is something else than a plan.
-    #[error("kind {found:?} is not supported (try: kind: {KIND})")]
-    Kind {
-        /// The `kind` in the file.
-        found: String,
-    },
-    /// It is not a well-formed plan; the message says where.
-    #[error("{0} (try: kubectl canary schema plan-file, which lists the allowed fields)")]
-    Malformed(String),
-}
-
 impl PlanFile {
     /// A plan of this version for one VirtualService.
     pub fn of(name: &str, namespace: &str, spec: Options) -> Self {
         Self {
-            api_version: format!("{GROUP}/{VERSION}"),
-            kind: KIND.to_owned(),
+            api_version: API_VERSION.to_owned(),
+            kind: FileKind::Plan.kind().to_owned(),
             metadata: Metadata {
                 name: Some(name.to_owned()),
                 namespace: Some(namespace.to_owned()),
@@ -102,62 +62,9 @@ impl PlanFile {
     /// Reads a plan from YAML, of which JSON is a part.
     ///
     /// # Errors
-    /// The version is looked at before anything else, so that a plan of a newer version is called
-    /// just that and not a list of unknown fields.
-    pub fn parse(text: &str) -> Result<Self, PlanFileError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Head {
-            #[serde(default)]
-            api_version: String,
-            #[serde(default)]
-            kind: String,
-        }
-        // The last line of a parser's report is its reason; a person needs one line, not a picture.
-        let malformed = |error: serde_saphyr::Error| {
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default().trim();
-            let line = line.trim_start_matches("error: ");
-            // The parser's own advice is for who calls it, and its list of fields is a screen long.
-            let line = line.split(", expected one of").next().unwrap_or(line);
-            let line = line.split(" (try: ").next().unwrap_or(line);
-            match line.contains("multiple YAML documents") {
-                true => PlanFileError::Documents,
-                false => PlanFileError::Malformed(foreign_text(line)),
-            }
-        };
-        let says_something = |line: &str| {
-            let line = line.trim().trim_start_matches('\u{feff}');
-            !line.is_empty() && !line.starts_with('#') && !["---", "...", "null"].contains(&line)
-        };
-        if !text.lines().any(says_something) {
-            return Err(PlanFileError::Empty);
-        }
-        let head: Head = serde_saphyr::from_str(text).map_err(malformed)?;
-        if let Some(kind) = foreign(&head.api_version, &head.kind) {
-            return Err(PlanFileError::Foreign(kind));
-        }
-        if head.api_version != format!("{GROUP}/{VERSION}") {
-            return Err(PlanFileError::Version {
-                found: head.api_version,
-            });
-        }
-        if head.kind != KIND {
-            return Err(PlanFileError::Kind { found: head.kind });
-        }
-        serde_saphyr::from_str(text).map_err(malformed)
-    }
-}
-
-/// What an object of another group is called.
-fn foreign(api_version: &str, kind: &str) -> Option<String> {
-    let (group, _) = api_version.split_once('/').unwrap_or((api_version, ""));
-    match (group, kind) {
-        ("" | GROUP, _) => None,
-        ("argoproj.io", kind) => Some(format!("a {kind} of Argo")),
-        ("flagger.app", kind) => Some(format!("a {kind} of Flagger")),
-        (_, "") => Some(format!("an object of {api_version}")),
-        (_, kind) => Some(format!("a {kind} of {api_version}")),
+    /// As [`FileKind::parse`].
+    pub fn parse(text: &str) -> Result<Self, FileError> {
+        FileKind::Plan.parse(text)
     }
 }
 

@@ -3,10 +3,12 @@
 //! Pure code: nothing here asks a cluster or the environment.
 
 mod address_source;
+mod config_file;
 mod duration;
 mod exposure;
 mod failure_rule;
 mod file;
+mod file_kind;
 mod finding;
 mod flags;
 mod forecast;
@@ -26,11 +28,12 @@ mod step;
 mod testers;
 
 pub use address_source::AddressSource;
+pub use config_file::{ConfigFile, ContextDefaults, LoginSettings};
 pub use duration::HumanDuration;
 pub use exposure::Exposure;
 pub(crate) use failure_rule::FailureRule;
 pub use file::PlanFile;
-pub(crate) use file::PlanFileError;
+pub(crate) use file_kind::FileError;
 pub use finding::{Finding, Level};
 pub(crate) use flags::shell_word;
 pub use forecast::Forecast;

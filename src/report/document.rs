@@ -4,8 +4,10 @@ use clap::ValueEnum;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 
-use super::{AnalysisView, PlanView, RunList, RunReport, Simulation, StatusList, StatusRow};
-use crate::plan::PlanFile;
+use super::{
+    AnalysisView, ConfigView, PlanView, RunList, RunReport, Simulation, StatusList, StatusRow,
+};
+use crate::plan::{ConfigFile, PlanFile};
 use crate::rollout::{DriverReport, Event, LastRollout, Rollout, Summary};
 
 /// A document that kubectl canary reads or writes.
@@ -13,6 +15,10 @@ use crate::rollout::{DriverReport, Event, LastRollout, Rollout, Summary};
 pub enum Document {
     /// A plan file, as -f reads it.
     PlanFile,
+    /// A user's own file of defaults.
+    ConfigFile,
+    /// What config prints.
+    Config,
     /// What plan prints.
     Plan,
     /// What start, resume, promote, pause, abort and undo print.
@@ -43,6 +49,8 @@ impl Document {
     /// Every document.
     pub const ALL: &[Self] = &[
         Self::PlanFile,
+        Self::ConfigFile,
+        Self::Config,
         Self::Plan,
         Self::Result,
         Self::Status,
@@ -73,10 +81,9 @@ impl Document {
     /// Its JSON schema, draft 2020-12.
     pub fn schema(self) -> Schema {
         let mut schema = match self {
-            Self::PlanFile => SchemaSettings::draft2020_12()
-                .for_deserialize()
-                .into_generator()
-                .into_root_schema_for::<PlanFile>(),
+            Self::PlanFile => read::<PlanFile>(),
+            Self::ConfigFile => read::<ConfigFile>(),
+            Self::Config => written::<ConfigView>(),
             Self::Plan => written::<PlanView>(),
             Self::Result => written::<Summary>(),
             Self::Status => written::<StatusRow>(),
@@ -96,6 +103,11 @@ impl Document {
         schema.insert("title".into(), format!("kubectl canary {name}").into());
         schema
     }
+}
+
+fn read<T: JsonSchema>() -> Schema {
+    let settings = SchemaSettings::draft2020_12().for_deserialize();
+    settings.into_generator().into_root_schema_for::<T>()
 }
 
 fn written<T: JsonSchema>() -> Schema {

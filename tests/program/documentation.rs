@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use kubectl_canary::cli::Cli;
-use kubectl_canary::plan::PlanFile;
+use kubectl_canary::plan::{ConfigFile, PlanFile};
 use kubectl_canary::sandbox::Deployment;
 use regex::Regex;
 use serde_json::{Value, json};
@@ -186,15 +186,17 @@ fn documents(page: &str) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn every_plan_file_that_is_shown_is_one() {
+fn every_file_of_options_that_is_shown_is_one() {
     let mut count = 0;
     for (path, page) in pages() {
         for (text, document) in documents(&page) {
             if document["apiVersion"] == "kubectl-canary.dev/v1" {
                 count += 1;
-                if let Err(error) = PlanFile::parse(&text) {
-                    panic!("{}: {error}: {text}", path.display());
-                }
+                let parsed = match document["kind"].as_str() {
+                    Some("Config") => ConfigFile::parse(&text).map(|_| ()),
+                    _ => PlanFile::parse(&text).map(|_| ()),
+                };
+                parsed.unwrap_or_else(|error| panic!("{}: {error}: {text}", path.display()));
             }
         }
     }

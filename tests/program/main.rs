@@ -5,6 +5,7 @@
 mod blocked_output;
 #[cfg(unix)]
 mod completion;
+mod configuration;
 mod credentials;
 mod documentation;
 mod door;

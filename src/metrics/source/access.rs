@@ -40,6 +40,8 @@ const CLUSTER_LOGIN: &str = "--prometheus-login";
 pub struct PrometheusAccess {
     address: Option<String>,
     settings: Arc<Settings>,
+    /// A login for one address, wherever that was said.
+    bound: Option<(String, Arc<Settings>)>,
 }
 
 #[derive(Default)]
@@ -53,6 +55,16 @@ struct Settings {
     client: Mutex<Option<(ClientSettings, Client)>>,
     /// The cache of the token endpoint in use.
     tokens: Mutex<Option<EndpointTokens>>,
+}
+
+impl Settings {
+    fn says_something(&self) -> bool {
+        self.config.is_some()
+            || self.ca.is_some()
+            || self.login.is_some()
+            || !self.headers.is_empty()
+            || !self.params.is_empty()
+    }
 }
 
 /// Which tokens a cache is for: the request, and the client that sends it.
@@ -130,7 +142,28 @@ impl PrometheusAccess {
         Ok(Self {
             address: address.clone(),
             settings: Arc::new(settings),
+            bound: None,
         })
+    }
+
+    /// The same with the login of `other`, which is sent to its address and to no other one.
+    #[must_use]
+    pub fn with_bound(mut self, other: Self) -> Self {
+        self.bound = other.address.map(|address| (address, other.settings));
+        self
+    }
+
+    /// What is sent to an address: what was given here, else what is bound to that address.
+    #[must_use]
+    pub fn at(&self, address: &str) -> Self {
+        let mut access = self.clone();
+        if let Some((bound, settings)) = access.bound.take()
+            && !self.settings.says_something()
+            && bound == address
+        {
+            access.settings = settings;
+        }
+        access
     }
 
     /// The address that was given here, which wins over one that is stored.

@@ -21,7 +21,7 @@ mod traced_source;
 
 pub(crate) use access::{PrometheusAccess, take_user};
 pub(crate) use access_error::AccessError;
-pub(crate) use access_flags::PrometheusFlags;
+pub(crate) use access_flags::{PrometheusFlags, PrometheusLogin};
 pub(crate) use address::{DEFAULT_ADDRESS, PrometheusAddress};
 pub(crate) use error::{MetricsError, RefusedBy};
 pub(crate) use http_source::HttpSource;
