@@ -16,24 +16,15 @@ use reqwest::{Client, Url};
 
 use super::access_error::AccessError;
 use super::access_flags::{PrometheusFlags, PrometheusLogin};
+use super::flag_login::{
+    CLUSTER_LOGIN, FlagLogin, TENANT_HEADERS, header_value, headers, params, take_user,
+    tokens_of_command, two_logins,
+};
 use super::http_client::{ClientSettings, TlsMaterial};
 use super::http_config::{Authorization, BasicAuth, HttpConfig, OAuth2, ProxyChoice, check_header};
 use super::oauth2::TokenRequest;
 use super::token_cache::{TokenCache, TokenSource};
-use super::token_command::TokenCommand;
 use crate::foreign_text::{keep_secret, root_cause};
-
-/// Headers whose values name a tenant and are no secret.
-const TENANT_HEADERS: [&str; 5] = [
-    "x-scope-orgid",
-    "thanos-tenant",
-    "x-grafana-org-id",
-    "x-tenant",
-    "accountid",
-];
-
-/// The flag for the cluster's own token, which a pod has as well.
-const CLUSTER_LOGIN: &str = "--prometheus-login";
 
 /// How to log in at Prometheus, and at which address if that was said here.
 #[derive(Clone, Default)]
@@ -72,14 +63,6 @@ struct EndpointTokens {
     request: TokenRequest,
     client: ClientSettings,
     cache: Arc<TokenCache>,
-}
-
-/// A login that a flag asks for.
-enum FlagLogin {
-    Basic { user: String, password: String },
-    TokenFile(PathBuf),
-    Tokens(&'static str, Arc<dyn TokenSource>),
-    Header,
 }
 
 /// All that a query is sent with.
@@ -481,17 +464,6 @@ impl Prepared {
     }
 }
 
-impl FlagLogin {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Basic { .. } => "the user in --prometheus",
-            Self::TokenFile(_) => "--prometheus-token-file",
-            Self::Tokens(flag, _) => flag,
-            Self::Header => "the header Authorization of --prometheus-header",
-        }
-    }
-}
-
 impl BasicAuth {
     fn value(&self) -> Result<HeaderValue, AccessError> {
         let (user, user_file) = (self.username.as_ref(), self.username_file.as_deref());
@@ -549,107 +521,6 @@ fn basic(user: &str, password: &str) -> Result<HeaderValue, AccessError> {
 fn authorization(scheme: &str, credentials: &str) -> Result<HeaderValue, AccessError> {
     keep_secret(credentials);
     header_value("Authorization", &format!("{scheme} {credentials}"))
-}
-
-fn header_value(name: &str, value: &str) -> Result<HeaderValue, AccessError> {
-    let mut value = HeaderValue::from_str(value).map_err(|_| AccessError {
-        what: format!("the value of the header {name} holds a character that none may hold"),
-        fix: "it on one line".into(),
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// The headers of `--prometheus-header`, and whether any of them may be a secret.
-fn headers(lines: &[String]) -> Result<(Vec<(HeaderName, HeaderValue)>, bool), AccessError> {
-    let mut headers = Vec::new();
-    let mut is_secret = false;
-    for line in lines.iter().filter(|line| !line.trim().is_empty()) {
-        let (name, value) = line.split_once(':').ok_or_else(|| AccessError {
-            what: "--prometheus-header without a colon".into(),
-            fix: "--prometheus-header 'X-Scope-OrgID: shop'".into(),
-        })?;
-        let (name, value) = (name.trim(), value.trim());
-        let name = match name.eq_ignore_ascii_case("authorization") {
-            true => AUTHORIZATION,
-            false => check_header(name).map_err(|error| AccessError {
-                what: format!("--prometheus-header: {}", error.what),
-                ..error
-            })?,
-        };
-        if !TENANT_HEADERS.contains(&name.as_str()) {
-            is_secret = true;
-            keep_secret(value);
-            // Behind the scheme stands what a server may repeat alone.
-            value
-                .split_once(' ')
-                .into_iter()
-                .for_each(|(_, rest)| keep_secret(rest));
-        }
-        headers.push((name.clone(), header_value(name.as_str(), value)?));
-    }
-    Ok((headers, is_secret))
-}
-
-fn params(given: &[String]) -> Result<Vec<(&'static str, String)>, AccessError> {
-    let given = given.iter().filter(|param| !param.trim().is_empty());
-    let params = given.map(|param| {
-        let pair = param.split_once('=').filter(|(name, _)| !name.is_empty());
-        let (name, value) = pair.ok_or_else(|| AccessError {
-            what: "--prometheus-param without a name or a value".into(),
-            fix: "--prometheus-param namespace=shop".into(),
-        })?;
-        if ["query", "time", "timeout"].contains(&name) {
-            return Err(AccessError {
-                what: format!("--prometheus-param {name} is a parameter of every query already"),
-                fix: "another parameter".into(),
-            });
-        }
-        // The client library takes names that live as long as the process; there are a handful.
-        let name: &'static str = name.to_owned().leak();
-        Ok((name, value.to_owned()))
-    });
-    params.collect()
-}
-
-fn tokens_of_command(line: &str) -> Result<FlagLogin, AccessError> {
-    let command = TokenCommand::parse(line)?;
-    let fetch = Box::new(move || command.clone().run().boxed());
-    let cache = Arc::new(TokenCache::new(fetch));
-    Ok(FlagLogin::Tokens("--prometheus-token-command", cache))
-}
-
-/// User and password of a URL, which has neither from then on.
-pub(crate) fn take_user(address: &mut Option<String>) -> Option<(String, String)> {
-    let text = address.as_deref().filter(|text| text.contains("://"))?;
-    let mut url = Url::parse(text).ok()?;
-    let is_web = matches!(url.scheme(), "http" | "https");
-    if !is_web || (url.username().is_empty() && url.password().is_none()) {
-        return None;
-    }
-    let decoded = |text: &str| {
-        let text = percent_encoding::percent_decode_str(text);
-        text.decode_utf8_lossy().into_owned()
-    };
-    let (user, password) = (url.username(), url.password().unwrap_or_default());
-    let login = (decoded(user), decoded(password));
-    // A token may stand alone in the place of the user.
-    let secrets = match password {
-        "" => [user, login.0.as_str()],
-        password => [password, login.1.as_str()],
-    };
-    secrets.into_iter().for_each(keep_secret);
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    *address = Some(url.to_string());
-    Some(login)
-}
-
-fn two_logins(first: &str, second: &str) -> AccessError {
-    AccessError {
-        what: format!("{first} and {second} both log in at Prometheus"),
-        fix: "only one of them, as flag or in the environment".into(),
-    }
 }
 
 fn cut_short() -> AccessError {
