@@ -31,6 +31,7 @@ mod plugin;
 mod program;
 mod promotion;
 mod regression;
+mod scaffold;
 mod signals;
 mod silence;
 mod smoke;

@@ -1,6 +1,7 @@
 //! The stack that `scripts/cluster` started, as its description tells of it.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Once;
@@ -93,6 +94,24 @@ pub(crate) struct Sample {
 }
 
 impl Stack {
+    /// kubectl as a person uses it, with this on its standard input.
+    pub(crate) fn kubectl(&self, words: &str, input: &str) -> std::process::Output {
+        let description = &self.description;
+        let mut child = std::process::Command::new(&description.kubectl)
+            .arg("--kubeconfig")
+            .arg(&description.kubeconfig.admin)
+            .args(words.split_whitespace())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the stack has kubectl");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        stdin.write_all(input.as_bytes()).expect("kubectl reads it");
+        drop(stdin);
+        child.wait_with_output().expect("kubectl ends")
+    }
+
     /// The stack this test was started in; the test fails where there is none.
     pub(crate) async fn open() -> Self {
         static PROVIDER: Once = Once::new();

@@ -44,7 +44,7 @@ async fn where_nothing_can_be_shifted_the_plan_prints_what_to_apply_and_it_works
             plan.stdout
         );
         // Exactly what stands on stdout, comments included.
-        let applied = source.kubectl("apply -f -", &plan.stdout);
+        let applied = stack.kubectl("apply -f -", &plan.stdout);
         let said = String::from_utf8_lossy(&applied.stderr).into_owned();
         assert!(applied.status.success(), "{said}\n{}", plan.stdout);
         // No agent runs beside these proxies; what the printed command asks them for is asked here.

@@ -1,7 +1,5 @@
 //! The objects of one source, applied as they are and taken away again.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -199,24 +197,6 @@ impl Source {
         );
     }
 
-    /// kubectl as a person uses it, with this on its standard input.
-    pub(super) fn kubectl(&self, words: &str, input: &str) -> Output {
-        let description = &self.stack.description;
-        let mut child = Command::new(&description.kubectl)
-            .arg("--kubeconfig")
-            .arg(&description.kubeconfig.admin)
-            .args(words.split_whitespace())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the stack has kubectl");
-        let mut stdin = child.stdin.take().expect("it is piped");
-        stdin.write_all(input.as_bytes()).expect("kubectl reads it");
-        drop(stdin);
-        child.wait_with_output().expect("kubectl ends")
-    }
-
     /// Takes the objects away. One that is dropped without this does so too.
     pub(super) async fn finish(mut self) {
         let path = format!("/namespaces/{}", self.namespace);
@@ -234,7 +214,7 @@ impl Source {
             "delete {KINDS} -n {} -l {LABEL}={SOURCES} --cascade=foreground --ignore-not-found --wait={wait}",
             self.namespace
         );
-        let deleted = self.kubectl(&words, "");
+        let deleted = self.stack.kubectl(&words, "");
         if !deleted.status.success() {
             eprintln!("{words}: {}", String::from_utf8_lossy(&deleted.stderr));
         }
