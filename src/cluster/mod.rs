@@ -17,6 +17,7 @@ mod list_watch;
 mod namespaces;
 mod pages;
 mod peer_authentications;
+mod pod_stats;
 mod pod_watch;
 mod services;
 mod session;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::error::CommandError;
 use crate::metrics::{DEFAULT_ADDRESS, PrometheusAddress, take_user};
+use crate::plan::SampleFrom;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -43,6 +44,9 @@ const DETACHING: [(&str, &str, &[&str]); 2] = [
     ("batch", "jobs", &["get", "create"]),
 ];
 
+/// What `--sample pods` reads besides.
+const SAMPLING: [(&str, &str, &[&str]); 1] = [("", "pods/proxy", &["get"])];
+
 /// What the preflight looks at in all namespaces, where that is allowed.
 const AROUND: [&str; 2] = ["virtualservices", "destinationrules"];
 
@@ -65,6 +69,9 @@ pub struct Rbac {
         default_value = DEFAULT_ADDRESS
     )]
     pub prometheus: String,
+    /// Include the permissions for `start --sample`.
+    #[arg(long, value_name = "WHAT")]
+    pub sample: Option<SampleFrom>,
     /// Include the permissions for `start --detach`.
     #[arg(long)]
     pub detach: bool,
@@ -121,9 +128,14 @@ pub fn rbac(args: &Rbac, namespace: &str) -> Result<Value, CommandError> {
         }));
     }
     let detaching: &[_] = if args.detach { &DETACHING } else { &[] };
+    let sampling: &[_] = match args.sample {
+        Some(SampleFrom::Pods) => &SAMPLING,
+        None => &[],
+    };
     let rules = RULES
         .iter()
         .chain(detaching)
+        .chain(sampling)
         .map(|(group, resource, verbs)| {
             let mut rule = json!({"apiGroups": [group], "resources": [resource], "verbs": verbs});
             if *resource == "namespaces" {
@@ -209,6 +221,7 @@ mod tests {
         let args = Rbac {
             subject: subject.parse().unwrap(),
             prometheus: prometheus.into(),
+            sample: None,
             detach: false,
             cluster_wide: false,
         };
@@ -269,6 +282,7 @@ mod tests {
         let args = Rbac {
             subject: "user:ada".parse().unwrap(),
             prometheus: "http://prometheus:9090".into(),
+            sample: None,
             detach: false,
             cluster_wide: true,
         };
@@ -288,12 +302,29 @@ mod tests {
     #[test]
     fn the_documentation_names_every_right() {
         let rights = include_str!("../../docs/permissions.md");
-        for (_, resource, verbs) in RULES.iter().chain(&DETACHING) {
+        for (_, resource, verbs) in RULES.iter().chain(&DETACHING).chain(&SAMPLING) {
             assert!(rights.contains(&format!("`{resource}`")), "{resource}");
             for verb in *verbs {
                 assert!(rights.contains(&format!("`{verb}`")), "{verb}");
             }
         }
+    }
+
+    #[test]
+    fn pods_are_read_only_by_who_asks_for_that() {
+        let rights = |sample| {
+            let args = Rbac {
+                subject: "user:ada".parse().unwrap(),
+                prometheus: "http://prometheus:9090".into(),
+                sample,
+                detach: false,
+                cluster_wide: false,
+            };
+            rbac(&args, "shop").unwrap().to_string()
+        };
+        assert!(!rights(None).contains("pods/proxy"));
+        let rule = r#"{"apiGroups":[""],"resources":["pods/proxy"],"verbs":["get"]}"#;
+        assert!(rights(Some(SampleFrom::Pods)).contains(rule));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::drive::Drive;
 use super::rollout_args::RolloutArgs;
 use super::run_id::run_id;
 use crate::context::Context;
-use crate::discovery::{ReadyRollout, prepare};
+use crate::discovery::{ReadyRollout, live_metrics, prepare};
 use crate::driver::{Begun, DriveInput, Finish, announce_start, begin, drive, lock};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
@@ -116,7 +116,10 @@ pub async fn start(
             group.lead.full_name()
         )));
     };
-    let metrics = context.metrics(&rollout.plan.prometheus)?;
+    let metrics = match rollout.plan.samples_pods() {
+        true => live_metrics(context, &rollout, &versions)?,
+        false => context.metrics(&rollout.plan.prometheus)?,
+    };
     let next = rollout.at_step(first, Phase::Progressing, context.clock.now());
     let Begun { group, whole } = match begin(context, group, &rollout, &next).await {
         Ok(begun) => begun,

@@ -3,6 +3,7 @@
 mod baseline;
 mod companions;
 mod early_reads;
+mod pod_sampler;
 mod prepare;
 mod prometheus_candidates;
 mod prometheus_search;
@@ -13,6 +14,7 @@ mod version_facts;
 
 pub(crate) use baseline::{Baseline, Lookback, PastTime, before, past_of, recent};
 pub(crate) use companions::Companions;
+pub(crate) use pod_sampler::live_metrics;
 pub(crate) use prepare::{ReadyRollout, RolloutRequest, prepare};
 pub(crate) use resolve_object::{delegate_with_rollout, lead_of, object_to_change, on_delegate};
 pub(crate) use snapshot::{ClusterSnapshot, SnapshotScope};

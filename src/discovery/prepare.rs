@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tokio::time::timeout;
 
+use super::pod_sampler::PodSampler;
 use super::prometheus_search::search;
 use super::version_facts::{VersionFacts, counted_for};
 use crate::context::Context;
@@ -249,6 +250,11 @@ pub async fn prepare(
             (before, facts.samples) = (past, Some(samples));
         }
     }
+    let samples_pods = rollout.plan.samples_pods() && targets.is_some();
+    if samples_pods {
+        let sampler = PodSampler::new(&context.cluster, &rollout, &subsets, Vec::new());
+        facts.sampled_pods = Some(sampler.survey(context.clock.now()).await);
+    }
     facts.now = context.clock.now();
     findings.extend(inspect(&facts));
     if stable.is_none() && canary.is_none() {
@@ -293,8 +299,10 @@ pub async fn prepare(
         targets,
         canary_pods,
         canary_since,
+        // Pods show raw samples, however Prometheus' were read.
         reading: before
             .as_ref()
+            .filter(|_| !samples_pods)
             .map_or_else(MetricsReading::default, |before| before.reading.clone()),
         history: before.map_or_else(History::unknown, |before| before.history),
     });

@@ -309,6 +309,7 @@ impl ClusterSnapshot {
             within: self.within,
             unread: self.unread,
             samples: None,
+            sampled_pods: None,
             search: None,
             ignore_owner: question.ignore_owner,
             now: question.now,

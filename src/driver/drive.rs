@@ -452,7 +452,9 @@ impl Driver<'_> {
         match answers {
             Ok(answers) => {
                 let (machine, collector) = (&self.machine, &mut self.collector);
-                let mut observation = collector.take(&answers, |at| machine.share_at(at));
+                let coverage = self.metrics.coverage();
+                let mut observation =
+                    collector.take(&answers, |at| coverage.share(machine.share_at(at)));
                 observation.mirrored =
                     collector.take_mirrored(&answers, |at| machine.exposure_at(at));
                 self.with_machine(|machine, emit| machine.look(&observation, now, emit))

@@ -14,10 +14,10 @@ use super::drive::METRICS_DEADLINE;
 use super::lock::settled;
 use crate::cluster::{Lease, LeaseError, LeaseGuard};
 use crate::context::Context;
-use crate::discovery::{PastTime, VersionFacts, past_of};
+use crate::discovery::{PastTime, VersionFacts, live_metrics, past_of};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
-use crate::metrics::MetricSource;
+use crate::metrics::MetricsReading;
 use crate::rollout::{Action, Cause, EventKind, Machine, Phase, Rollout, StopAt};
 
 /// Reads what has to be known before a rollout is taken over, and takes its lease meanwhile.
@@ -28,7 +28,6 @@ pub(super) async fn stand_by(
     context: &mut Context<'_>,
     vs: &VirtualService,
     rollout: &Rollout,
-    metrics: &dyn MetricSource,
 ) -> Result<(VersionFacts, LeaseGuard), CommandError> {
     let lease = || Lease::of(&context.cluster, vs, &context.clock);
     let (first, again) = (lease(), lease());
@@ -55,7 +54,7 @@ pub(super) async fn stand_by(
                 Ok(versions) => tokio::select! {
                     biased;
                     taken = &mut taking => (taken, Ok(versions), false),
-                    () = until_bad(context, rollout, &versions, metrics) => {
+                    () = until_bad(context, rollout, &versions) => {
                         (again.seize(&holder).await, Ok(versions), true)
                     }
                 },
@@ -87,16 +86,17 @@ async fn read_versions(
     let past = PastTime::of(rollout);
     let past = past_of(context, rollout, &versions.targets, past).await?;
     (versions.history, versions.reading) = past;
+    if rollout.plan.samples_pods() {
+        versions.reading = MetricsReading::default();
+    }
     Ok(versions)
 }
 
 /// Looks at the canary as a driver does, and returns when a driver would take its traffic away.
-async fn until_bad(
-    context: &Context<'_>,
-    rollout: &Rollout,
-    versions: &VersionFacts,
-    metrics: &dyn MetricSource,
-) {
+async fn until_bad(context: &Context<'_>, rollout: &Rollout, versions: &VersionFacts) {
+    let Ok(metrics) = live_metrics(context, rollout, versions) else {
+        return std::future::pending().await;
+    };
     // The time without a driver is no step that took too long.
     let rollout = Rollout {
         since: context.clock.now(),
@@ -111,8 +111,10 @@ async fn until_bad(
     loop {
         let now = context.clock.now();
         machine.know_canary_since(pods.since());
-        if let Ok(answers) = collector.ask(metrics, now, METRICS_DEADLINE).await {
-            let mut observation = collector.take(&answers, |at| machine.share_at(at));
+        if let Ok(answers) = collector.ask(metrics.as_ref(), now, METRICS_DEADLINE).await {
+            let coverage = metrics.coverage();
+            let mut observation =
+                collector.take(&answers, |at| coverage.share(machine.share_at(at)));
             observation.mirrored = collector.take_mirrored(&answers, |at| machine.exposure_at(at));
             match machine.look(&observation, now, &mut |_| {}) {
                 Action::RollBack {

@@ -7,7 +7,7 @@ use super::finish::Finish;
 use super::standby::stand_by;
 use crate::cluster::LeaseGuard;
 use crate::context::Context;
-use crate::discovery::{VersionFacts, under_way};
+use crate::discovery::{VersionFacts, live_metrics, under_way};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::metrics::MetricSource;
@@ -106,7 +106,14 @@ async fn survey(
     let asked = context.cluster.virtual_service(&context.namespace, name);
     let vs = asked.await?;
     let rollout = under_way(&vs)?;
-    let metrics = context.metrics_of(&rollout)?;
-    let (versions, guard) = stand_by(context, &vs, &rollout, metrics.as_ref()).await?;
-    Ok((metrics, versions, guard))
+    // An address that cannot be used is better known before the lease is waited for.
+    context.metrics_of(&rollout)?;
+    let (versions, guard) = stand_by(context, &vs, &rollout).await?;
+    match live_metrics(context, &rollout, &versions) {
+        Ok(metrics) => Ok((metrics, versions, guard)),
+        Err(error) => {
+            guard.release().await;
+            Err(error)
+        }
+    }
 }

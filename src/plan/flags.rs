@@ -121,6 +121,7 @@ mod tests {
             "--min-requests=20",
             "--prometheus=monitoring/prometheus:9090",
             "--query-scope=cluster=prod",
+            "--sample=pods",
             "--step-timeout=20m",
             "--metrics-grace=3m",
             "--rollback-timeout=5m",

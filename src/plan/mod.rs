@@ -38,7 +38,7 @@ pub use finding::{Finding, Level};
 pub(crate) use flags::shell_word;
 pub use forecast::Forecast;
 pub(crate) use forecast::SmallerStep;
-pub use options::{AfterRegression, AnalysisKind, OnDrift, OnSignal, OnStuck, Options};
+pub use options::{AfterRegression, AnalysisKind, OnDrift, OnSignal, OnStuck, Options, SampleFrom};
 pub use percent::Percent;
 pub(crate) use planned_step::PlannedStep;
 pub use power::{DetectedRegression, MetricPower};

@@ -174,6 +174,12 @@ pub struct Options {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub query_scope: Vec<ScopeLabel>,
 
+    /// Read the counters of both versions from their pods' proxies once a second, through the API server;
+    /// Prometheus then only tells what stable did before.
+    #[arg(long, value_name = "WHAT", help_heading = "Analysis")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<SampleFrom>,
+
     /// Maximum time in a step without a verdict [default: 60m].
     #[arg(long, value_name = "DURATION", help_heading = "Failure policies")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -232,6 +238,14 @@ pub enum AnalysisKind {
     Sequential,
     /// Fixed limits on the failures of each step.
     Threshold,
+}
+
+/// Where counters are read beside Prometheus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SampleFrom {
+    /// The pods of both versions.
+    Pods,
 }
 
 /// What to do without a verdict.
@@ -312,6 +326,7 @@ impl Options {
             min_requests,
             prometheus,
             query_scope,
+            sample,
             step_timeout,
             metrics_grace,
             rollback_timeout,
@@ -355,6 +370,7 @@ impl Options {
             } else {
                 query_scope
             },
+            sample: sample.or(fallback.sample),
             step_timeout: step_timeout.or(fallback.step_timeout),
             metrics_grace: metrics_grace.or(fallback.metrics_grace),
             rollback_timeout: rollback_timeout.or(fallback.rollback_timeout),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AfterRegression, AnalysisKind, Exposure, FailureRule, HumanDuration, OnDrift, OnSignal,
-    OnStuck, Options, Percent, ScopeLabel, Step, Steps, Testers,
+    OnStuck, Options, Percent, SampleFrom, ScopeLabel, Step, Steps, Testers,
 };
 use crate::verdict::sequential::Preset;
 
@@ -14,6 +14,9 @@ const DEFAULT_PROMETHEUS: &str = "istio-system/prometheus:9090";
 
 /// How often Istio's own Prometheus scrapes, until it is known how often this one does.
 const USUAL_SCRAPE: HumanDuration = HumanDuration::seconds(15);
+
+/// How often the pods are read.
+const POD_SAMPLES: HumanDuration = HumanDuration::seconds(1);
 
 /// A complete rollout plan. It travels in the object's annotation, so that any machine can go on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +40,9 @@ pub struct Plan {
     /// What the series must have that are this cluster's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub query_scope: Vec<ScopeLabel>,
+    /// Where the counters are read beside Prometheus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<SampleFrom>,
     /// What counts as failed, where the plan says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failures: Option<FailureRule>,
@@ -122,6 +128,11 @@ pub enum PlanError {
     /// A step for testers without any.
     #[error("the plan has a step for testers, but no --match (try: --match header:x-canary=1)")]
     NoTesters,
+    /// Copies look like requests to the pod that gets them.
+    #[error(
+        "--sample pods cannot tell mirrored requests from others (try: without it, or --steps without mirror)"
+    )]
+    MirrorsUnseen,
     /// Credentials would end up in the object's annotation.
     #[error(
         "the Prometheus URL holds credentials, and the plan is stored on the VirtualService (try: --prometheus-config FILE with basic_auth)"
@@ -133,6 +144,11 @@ impl Plan {
     /// Whether the analysis weighs durations.
     pub fn weighs_durations(&self) -> bool {
         self.judgement.analysis == AnalysisKind::Sequential && !self.judgement.ignore_latency
+    }
+
+    /// Whether the counters are read from the versions' pods.
+    pub fn samples_pods(&self) -> bool {
+        self.sample == Some(SampleFrom::Pods)
     }
 
     /// Decides every option.
@@ -149,6 +165,10 @@ impl Plan {
     /// As [`Plan::resolve`].
     pub fn measured(options: Options, scrape: HumanDuration) -> Result<Self, PlanError> {
         options.check_effect()?;
+        let scrape = match options.sample {
+            Some(SampleFrom::Pods) => POD_SAMPLES,
+            None => scrape,
+        };
         let analysis = options.analysis.unwrap_or_default();
         let preset = options.preset.unwrap_or_default();
         let usual = preset.policy(scrape.signed());
@@ -189,6 +209,7 @@ impl Plan {
                 .prometheus
                 .unwrap_or_else(|| DEFAULT_PROMETHEUS.into()),
             query_scope: options.query_scope,
+            sample: options.sample,
             failures: options.failures,
             step_timeout: options.step_timeout.unwrap_or(HumanDuration::minutes(60)),
             metrics_grace: options.metrics_grace.unwrap_or(HumanDuration::minutes(2)),
@@ -225,6 +246,9 @@ impl Plan {
                     exposure: step.exposure,
                 });
             }
+        }
+        if self.samples_pods() && self.mirrors() {
+            return Err(PlanError::MirrorsUnseen);
         }
         // No address holds any of these but for a user or a token, whether or not it is one otherwise.
         if self.prometheus.contains(['@', '?', '#']) {
@@ -339,6 +363,14 @@ mod tests {
                     ..Options::default()
                 },
                 "--step-timeout 30s is not longer than the 1m of a step at 1 %",
+            ),
+            (
+                Options {
+                    sample: Some(SampleFrom::Pods),
+                    steps: Some("mirror:10%,100".parse().unwrap()),
+                    ..Options::default()
+                },
+                "--sample pods cannot tell mirrored requests from others",
             ),
             (
                 Options {

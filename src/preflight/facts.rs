@@ -7,6 +7,7 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::Value;
 
 use super::prometheus_search::PrometheusSearch;
+use super::sampled_pods::SampledPods;
 use super::version::{Version, version_selector};
 use crate::cluster::{CallError, Permission};
 use crate::istio::{RouteKind, VirtualService, Workloads};
@@ -43,6 +44,8 @@ pub struct Facts {
     pub unread: Vec<Unread>,
     /// What the metrics hold of the two versions; `None` as long as they have not been asked.
     pub samples: Option<Result<Samples, MetricsError>>,
+    /// What came of reading stable's and the canary's pods, where their counters are read from them.
+    pub sampled_pods: Option<[SampledPods; 2]>,
     /// Which other Services were asked for metrics, where the default one was of no use.
     pub search: Option<PrometheusSearch>,
     /// Whether a GitOps controller that owns the object is known to leave weights alone.

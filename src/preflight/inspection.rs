@@ -2,13 +2,13 @@
 
 use super::{
     Facts, ambient, capacity, labels, left_behind, owner, permissions, pods, prometheus, protocol,
-    subsets, unread,
+    sampled_pods, subsets, unread,
 };
 use crate::plan::Finding;
 use crate::preflight::{caller_rules, host_conflicts, mtls, session_affinity};
 
 /// The checks of a lead, in the order of their findings.
-const CHECKS: [fn(&Facts) -> Vec<Finding>; 16] = [
+const CHECKS: [fn(&Facts) -> Vec<Finding>; 17] = [
     permissions::check,
     unread::check,
     owner::check,
@@ -24,6 +24,7 @@ const CHECKS: [fn(&Facts) -> Vec<Finding>; 16] = [
     mtls::check,
     ambient::check,
     subsets::check_metrics,
+    sampled_pods::check,
     prometheus::check,
 ];
 

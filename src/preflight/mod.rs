@@ -26,6 +26,7 @@ mod protocol;
 mod reversal;
 mod rules;
 mod scaffold;
+mod sampled_pods;
 mod session_affinity;
 mod subsets;
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub(crate) use reversal::reversal;
 pub(crate) use rules::meant;
 pub use scaffold::ScaffoldError;
 pub(crate) use scaffold::{Ground, WantedCanary, scaffold, stable_of};
+pub(crate) use sampled_pods::SampledPods;
 pub(crate) use unanalyzed::unanalyzed;
 pub(crate) use unreached::unreached;
 pub(crate) use version::version_selector;

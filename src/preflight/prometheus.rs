@@ -6,7 +6,7 @@ use super::prometheus_search::PrometheusSearch;
 use super::unread::role_rule;
 use super::{Facts, Samples};
 use crate::metrics::{Flaw, MetricsError, MetricsWarning, MixedLabel, RefusedBy, Unclaimed};
-use crate::plan::{Finding, HumanDuration, shell_word};
+use crate::plan::{Finding, HumanDuration, Level, shell_word};
 use crate::verdict::sequential::History;
 
 /// After how many scrapes without a sample the metrics count as old.
@@ -17,6 +17,23 @@ const USUAL_SCRAPE: SignedDuration = SignedDuration::from_mins(1);
 const SAME_CLOCK: SignedDuration = SignedDuration::from_secs(2);
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
+    let mut findings = of_prometheus(facts);
+    if facts.sampled_pods.is_some() {
+        for finding in &mut findings {
+            if finding.level == Level::Refuse {
+                finding.level = Level::Warn;
+                finding.why = Some(NO_HISTORY.to_owned());
+            }
+        }
+    }
+    findings
+}
+
+/// What the pods do not make up for.
+const NO_HISTORY: &str =
+    "what stable did before is unknown: a verdict takes longer, and slow requests are not judged";
+
+fn of_prometheus(facts: &Facts) -> Vec<Finding> {
     let search = facts.search.as_ref();
     if let Some(ambiguous) = search.and_then(PrometheusSearch::ambiguous) {
         return vec![ambiguous];

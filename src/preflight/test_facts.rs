@@ -45,6 +45,7 @@ pub(super) fn facts() -> Facts {
         within: None,
         unread: Vec::new(),
         samples: None,
+        sampled_pods: None,
         search: None,
         ignore_owner: false,
         now: Timestamp::UNIX_EPOCH,

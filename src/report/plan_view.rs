@@ -254,7 +254,16 @@ impl View for PlanView {
             self.minimum
         )?;
         let address = escape(&self.plan.prometheus);
-        writeln!(out, "{:<9}{address} ({})", "metrics", self.prometheus_from)?;
+        let from = self.prometheus_from;
+        match self.plan.samples_pods() {
+            true => writeln!(
+                out,
+                "{:<9}the pods of both versions; the past of {} from {address} ({from})",
+                "metrics",
+                escape(&self.stable)
+            )?,
+            false => writeln!(out, "{:<9}{address} ({from})", "metrics")?,
+        }
         if let Some(expected) = &self.forecast {
             forecast::show(expected, &self.stable, out, layout)?;
         }

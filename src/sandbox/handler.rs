@@ -19,7 +19,7 @@ use crate::sandbox::api::{
     self, AccessAttempt, ApiRoute, ApiStatus, ProxyTarget, QueryParams, Request, ResourceKind,
     WatchLine, WatchStream,
 };
-use crate::sandbox::prometheus::{PrometheusFault, Question};
+use crate::sandbox::prometheus::{PrometheusFault, Question, exposition};
 
 /// The body of an answer: whole, or as the lines of a watch.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -102,6 +102,7 @@ impl<'a> RequestContext<'a> {
             let resource = match &route {
                 ApiRoute::Object(target) => target.kind.plural,
                 ApiRoute::Proxy(_) => "services/proxy",
+                ApiRoute::PodProxy(_) => "pods/proxy",
                 ApiRoute::AccessReview => "selfsubjectaccessreviews",
                 ApiRoute::SelfReview => "selfsubjectreviews",
                 _ => "",
@@ -237,6 +238,9 @@ impl<'a> RequestContext<'a> {
                     }
                     Err(refusal) => Way::Done(Err(refusal)),
                 },
+                ApiRoute::PodProxy(target) => {
+                    Way::Done(self.ask_pod(state, target).map(api::Reply::Text))
+                }
                 route => {
                     let user = self.user();
                     let request = Request {
@@ -271,12 +275,12 @@ impl<'a> RequestContext<'a> {
         }
     }
 
-    /// The API server's way to a service: the right to it, the service, its port.
-    fn enter_proxy(
+    fn may_enter(
         &self,
         state: &WorldState,
+        resource: &str,
         target: &ProxyTarget<'_>,
-    ) -> Result<PrometheusBackend, ApiStatus> {
+    ) -> Result<(), ApiStatus> {
         let user = self.user();
         let attempt = AccessAttempt {
             user: &user,
@@ -286,14 +290,45 @@ impl<'a> RequestContext<'a> {
                 "create"
             },
             group: "",
-            resource: "services",
+            resource,
             subresource: Some("proxy"),
             namespace: Some(target.namespace),
             name: Some(target.full),
         };
-        if !state.access.allows(&attempt) {
-            return Err(ApiStatus::forbidden(&attempt));
+        match state.access.allows(&attempt) {
+            true => Ok(()),
+            false => Err(ApiStatus::forbidden(&attempt)),
         }
+    }
+
+    /// The API server's way to a pod, whose proxy shows what it counted.
+    fn ask_pod(&self, state: &WorldState, target: &ProxyTarget<'_>) -> Result<String, ApiStatus> {
+        self.may_enter(state, "pods", target)?;
+        let pods = ResourceKind::by_plural("pods").ok_or_else(ApiStatus::no_such_path)?;
+        state
+            .store
+            .get(pods, target.namespace, target.service)
+            .ok_or_else(|| ApiStatus::not_found(pods, target.service))?;
+        if (target.port, target.path) != ("15090", "stats/prometheus") {
+            return Err(ApiStatus::service_unreachable(&format!(
+                "error trying to reach service: dial tcp: port {}: connect: connection refused",
+                target.port
+            )));
+        }
+        let streams = state.mesh.traffic.streams();
+        Ok(exposition(streams.filter(|(stream, _)| {
+            let pod = &stream.pod;
+            pod.name == target.service && pod.namespace == target.namespace
+        })))
+    }
+
+    /// The API server's way to a service: the right to it, the service, its port.
+    fn enter_proxy(
+        &self,
+        state: &WorldState,
+        target: &ProxyTarget<'_>,
+    ) -> Result<PrometheusBackend, ApiStatus> {
+        self.may_enter(state, "services", target)?;
         let services = ResourceKind::by_plural("services").ok_or_else(ApiStatus::no_such_path)?;
         let service = state
             .store

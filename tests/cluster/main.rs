@@ -28,6 +28,7 @@ mod outage;
 mod output;
 mod permissions;
 mod plugin;
+mod pod_samples;
 mod program;
 mod promotion;
 mod regression;

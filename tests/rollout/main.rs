@@ -15,6 +15,7 @@ mod healthy;
 mod input;
 mod metrics;
 mod mirror;
+mod pod_samples;
 mod pods;
 mod preflight;
 mod preflight_findings;

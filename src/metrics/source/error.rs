@@ -110,6 +110,15 @@ pub enum MetricsError {
         /// What is missing.
         error: AccessError,
     },
+    /// No pod of a version shows its counters.
+    PodsUnread {
+        /// The version, or the pods of both.
+        of: String,
+        /// What the API server or the pod says.
+        why: String,
+        /// Whether the right to ask is missing.
+        forbidden: bool,
+    },
     /// The client could not be built from what was given.
     Client {
         /// The server that was to be asked.
@@ -161,6 +170,9 @@ impl MetricsError {
                 format!("{at} answers with native histograms, which cannot be counted")
             }
             Self::NoAccess { at, error } => format!("cannot log in at {at}: {}", error.what),
+            Self::PodsUnread { of, why, .. } => {
+                format!("no pod of {of} shows its proxy's counters: {why}")
+            }
             Self::Client { at, cause } => format!("cannot create a client for {at}: {cause}"),
         }
     }
@@ -191,6 +203,12 @@ impl MetricsError {
             Self::NativeHistogram { .. } => {
                 "always_scrape_classic_histograms in Prometheus' scrape configuration"
             }
+            Self::PodsUnread {
+                forbidden: true, ..
+            } => "a Role in the pods' namespace with get on pods/proxy",
+            Self::PodsUnread { .. } => {
+                "pods with Istio's sidecar, whose port 15090 the API server can reach"
+            }
             Self::Client { .. } => "--prometheus with another URL",
         }
     }
@@ -211,6 +229,7 @@ impl MetricsError {
             Self::TooLarge { .. } => "too-large",
             Self::NativeHistogram { .. } => "native-histogram",
             Self::NoAccess { .. } => "no-access",
+            Self::PodsUnread { .. } => "pods-unread",
             Self::Client { .. } => "client",
         }
     }

@@ -1,4 +1,4 @@
-//! Asking Prometheus, directly or through the API server.
+//! Asking Prometheus, directly or through the API server; reading what proxies show themselves.
 
 mod access;
 mod access_error;
@@ -6,6 +6,7 @@ mod access_flags;
 mod address;
 mod error;
 mod flag_login;
+mod exposition;
 mod gateway;
 mod http_client;
 mod http_config;
@@ -15,6 +16,7 @@ mod oauth2;
 mod query;
 mod query_result;
 mod reply_reader;
+mod sample_store;
 mod service_proxy;
 mod token_cache;
 mod token_command;
@@ -26,9 +28,11 @@ pub(crate) use access_flags::{PrometheusFlags, PrometheusLogin};
 pub(crate) use address::{DEFAULT_ADDRESS, PrometheusAddress};
 pub(crate) use error::{MetricsError, RefusedBy};
 pub(crate) use flag_login::take_user;
+pub(crate) use exposition::samples;
 pub(crate) use http_source::HttpSource;
-pub(crate) use query::{MetricSource, Query};
+pub(crate) use query::{Coverage, MetricSource, Query};
 pub(crate) use query_result::{Labels, QueryResult, Series};
+pub(crate) use sample_store::SampleStore;
 pub(crate) use service_proxy::ServiceProxy;
 pub(crate) use token_cache::TokenSource;
 pub(crate) use traced_source::{Tell, TracedSource};

@@ -29,6 +29,40 @@ pub trait MetricSource: Send + Sync {
 
     /// Its address, as messages show it.
     fn name(&self) -> String;
+
+    /// How much of each version its answers are of.
+    fn coverage(&self) -> Coverage {
+        Coverage::default()
+    }
+}
+
+/// Which part of the requests of each version is seen, each above 0 and up to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Coverage {
+    /// Of stable.
+    pub stable: f64,
+    /// Of the canary.
+    pub canary: f64,
+}
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self {
+            stable: 1.0,
+            canary: 1.0,
+        }
+    }
+}
+
+impl Coverage {
+    /// The canary's share of what is seen, where it has `share` of all requests, 0 to 1.
+    pub fn share(self, share: f64) -> f64 {
+        let (canary, stable) = (share * self.canary, (1.0 - share) * self.stable);
+        match canary + stable {
+            all if all > 0.0 => canary / all,
+            _ => share,
+        }
+    }
 }
 
 impl Query {
@@ -60,6 +94,21 @@ impl Query {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_share_of_a_sample_is_what_is_to_be_expected_in_it() {
+        let whole = Coverage::default();
+        let part = Coverage {
+            stable: 0.2,
+            ..whole
+        };
+        assert_eq!(
+            [0.0, 0.1, 1.0].map(|share| whole.share(share)),
+            [0.0, 0.1, 1.0]
+        );
+        assert_eq!([0.0, 1.0].map(|share| part.share(share)), [0.0, 1.0]);
+        assert!((part.share(0.1) - 0.1 / (0.1 + 0.18)).abs() < 1e-9);
+    }
 
     #[test]
     fn the_time_of_a_query_keeps_its_fraction() {

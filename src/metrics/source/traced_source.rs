@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::error::MetricsError;
-use super::query::{MetricSource, Query};
+use super::query::{Coverage, MetricSource, Query};
 use super::query_result::QueryResult;
 
 /// Takes a line for whoever wants to see what is asked.
@@ -46,5 +46,9 @@ impl MetricSource for TracedSource {
 
     fn name(&self) -> String {
         self.source.name()
+    }
+
+    fn coverage(&self) -> Coverage {
+        self.source.coverage()
     }
 }

@@ -41,11 +41,17 @@ pub(crate) enum Reply {
 pub(crate) fn verb(method: &str, route: &ApiRoute<'_>, query: &QueryParams) -> &'static str {
     let named = matches!(
         route,
-        ApiRoute::Object(ResourcePath { name: Some(_), .. }) | ApiRoute::Proxy(_)
+        ApiRoute::Object(ResourcePath { name: Some(_), .. })
+            | ApiRoute::Proxy(_)
+            | ApiRoute::PodProxy(_)
     );
     let object = matches!(
         route,
-        ApiRoute::Object(_) | ApiRoute::Proxy(_) | ApiRoute::AccessReview | ApiRoute::SelfReview
+        ApiRoute::Object(_)
+            | ApiRoute::Proxy(_)
+            | ApiRoute::PodProxy(_)
+            | ApiRoute::AccessReview
+            | ApiRoute::SelfReview
     );
     match method {
         "GET" if matches!(route, ApiRoute::Object(_)) && query.is_set("watch") => "watch",
@@ -112,9 +118,10 @@ pub(crate) fn perform(state: &mut WorldState, request: &Request<'_>) -> Result<R
         }
         ApiRoute::AccessReview | ApiRoute::SelfReview => Err(ApiStatus::method_not_allowed()),
         ApiRoute::NoSuchResource => Err(ApiStatus::no_such_resource()),
-        ApiRoute::Proxy(_) | ApiRoute::Prometheus(_) | ApiRoute::Unknown => {
-            Err(ApiStatus::no_such_path())
-        }
+        ApiRoute::Proxy(_)
+        | ApiRoute::PodProxy(_)
+        | ApiRoute::Prometheus(_)
+        | ApiRoute::Unknown => Err(ApiStatus::no_such_path()),
     }
 }
 

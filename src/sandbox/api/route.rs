@@ -22,6 +22,8 @@ pub(crate) enum ApiRoute<'a> {
     SelfReview,
     /// A service reached through the API server.
     Proxy(ProxyTarget<'a>),
+    /// A pod reached through the API server; its name stands where a service's does.
+    PodProxy(ProxyTarget<'a>),
     /// Prometheus itself; only on the sandbox's own listener.
     Prometheus(&'a str),
     /// A built-in group without such a resource; its refusal is a `Status`.
@@ -82,7 +84,11 @@ impl<'a> ApiRoute<'a> {
         };
         if let ["namespaces", namespace, "services", service, "proxy", ..] = rest {
             let path = path.split_once("/proxy/").map_or("", |(_, behind)| behind);
-            return Self::proxy(namespace, service, path);
+            return ProxyTarget::of(namespace, service, path).map_or(Self::Unknown, Self::Proxy);
+        }
+        if let ["namespaces", namespace, "pods", pod, "proxy", ..] = rest {
+            let path = path.split_once("/proxy/").map_or("", |(_, behind)| behind);
+            return ProxyTarget::of(namespace, pod, path).map_or(Self::Unknown, Self::PodProxy);
         }
         let (namespace, rest) = match rest {
             // `namespaces/x` alone is the namespace itself, `namespaces/x/pods` its pods.
@@ -126,17 +132,19 @@ impl<'a> ApiRoute<'a> {
             subresource,
         })
     }
+}
 
-    /// `[scheme:]name[:port]` of the service proxy.
-    fn proxy(namespace: &'a str, full: &'a str, path: &'a str) -> Self {
+impl<'a> ProxyTarget<'a> {
+    /// `[scheme:]name[:port]` of a proxy.
+    fn of(namespace: &'a str, full: &'a str, path: &'a str) -> Option<Self> {
         let parts: Vec<&str> = full.split(':').collect();
         let (service, port) = match parts.as_slice() {
             [name] => (*name, ""),
             [name, port] => (*name, *port),
             [_scheme, name, port] => (*name, *port),
-            _ => return Self::Unknown,
+            _ => return None,
         };
-        Self::Proxy(ProxyTarget {
+        Some(Self {
             namespace,
             full,
             service,

@@ -5,11 +5,13 @@
 
 mod answer;
 mod evaluation;
+mod exposition;
 mod expression;
 mod fault;
 mod storage;
 
 pub(crate) use answer::Question;
+pub(crate) use exposition::exposition;
 pub use fault::PrometheusFault;
 pub(crate) use storage::Storage;
 

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use crate::behaviour::Failure;
-use crate::world::World;
+use crate::world::{Answer, World};
 
 /// Serves the port for ever.
 pub(crate) async fn serve(listener: TcpListener, world: World) {
@@ -66,12 +66,21 @@ async fn answer(
         false => count.ok += 1,
     });
 
+    if matches!(behaviour.failure, Failure::Reset) && fails {
+        // What a sidecar makes of a connection that its application closes.
+        let answer = Answer {
+            status: 503,
+            grpc: None,
+        };
+        world.note(&pod, answer);
+    }
     let (status, grpc) = match behaviour.failure {
         Failure::Reset if fails => return Err(io::Error::other("reset, as it was set")),
         Failure::Status(status) if fails => (status, None),
         Failure::Grpc(grpc) if fails => (200, Some(grpc)),
         Failure::Reset | Failure::Status(_) | Failure::Grpc(_) => (200, is_grpc.then_some(0)),
     };
+    world.note(&pod, Answer { status, grpc });
     let mut response = Response::builder()
         .status(StatusCode::from_u16(status).map_err(io::Error::other)?)
         .header("x-version", &pod.version)

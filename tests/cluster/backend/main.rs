@@ -11,6 +11,7 @@ mod control;
 mod echo;
 mod http;
 mod pods;
+mod stats;
 mod world;
 
 use std::net::SocketAddr;
@@ -34,6 +35,9 @@ struct Args {
     /// Where pods echo TCP.
     #[arg(long, default_value = "0.0.0.0:9000")]
     tcp: SocketAddr,
+    /// Where pods show what their sidecar would have counted.
+    #[arg(long, default_value = "0.0.0.0:15090")]
+    stats: SocketAddr,
     /// Where behaviours are set and counts are read.
     #[arg(long, default_value = "127.0.0.1:18090")]
     control: SocketAddr,
@@ -57,11 +61,13 @@ async fn run(args: Args) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
     let client = pods::connect(&args.kubeconfig).await?;
     let http = TcpListener::bind(args.http).await?;
     let tcp = TcpListener::bind(args.tcp).await?;
+    let stats = TcpListener::bind(args.stats).await?;
     let control = TcpListener::bind(args.control).await?;
     tokio::join!(
         pods::follow(client, world.clone()),
         http::serve(http, world.clone()),
         echo::serve(tcp, world.clone()),
+        stats::serve(stats, world.clone()),
         control::serve(control, world),
     );
     Ok(())

@@ -66,7 +66,14 @@ fn with_address(pod: &KubePod) -> Option<(IpAddr, Pod)> {
     let address = pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?;
     let image = pod.spec.as_ref()?.containers.first()?.image.as_deref()?;
     let version = image.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+    let label = |name: &str| pod.metadata.labels.as_ref()?.get(name).cloned();
+    let controller = pod.metadata.owner_references.iter().flatten().next();
+    let controller = controller.map_or("", |owner| owner.name.as_str());
+    let hash = label("pod-template-hash").unwrap_or_default();
+    let workload = controller.strip_suffix(&format!("-{hash}"));
     let pod = Pod {
+        app: label("app").unwrap_or_default(),
+        workload: workload.unwrap_or(controller).to_owned(),
         namespace: pod.metadata.namespace.clone()?,
         name: pod.metadata.name.clone()?,
         version: version.to_owned(),

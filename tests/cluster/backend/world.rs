@@ -24,6 +24,19 @@ pub(crate) struct Pod {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) version: String,
+    /// The Service that it stands behind, by its label `app`.
+    #[serde(skip)]
+    pub(crate) app: String,
+    /// Its Deployment, as Istio names it.
+    #[serde(skip)]
+    pub(crate) workload: String,
+}
+
+/// How a request was answered, as a sidecar tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) grpc: Option<u32>,
 }
 
 /// What was counted for a version or a pod.
@@ -54,6 +67,8 @@ struct State {
     pods: HashMap<IpAddr, (Pod, Option<Instant>)>,
     versions: HashMap<(String, String), Version>,
     counts: HashMap<String, Counts>,
+    /// By namespace and pod, since the pod began.
+    answers: HashMap<(String, String), BTreeMap<Answer, u64>>,
 }
 
 /// The shared state; a clone is the same world.
@@ -149,6 +164,24 @@ impl World {
         change(counts.pods.entry(pod.name.clone()).or_default());
     }
 
+    /// Counts an answer as the pod's sidecar does.
+    pub(crate) fn note(&self, pod: &Pod, answer: Answer) {
+        let key = (pod.namespace.clone(), pod.name.clone());
+        let mut state = self.state();
+        *state
+            .answers
+            .entry(key)
+            .or_default()
+            .entry(answer)
+            .or_default() += 1;
+    }
+
+    /// What the pod's sidecar has counted.
+    pub(crate) fn answers(&self, pod: &Pod) -> BTreeMap<Answer, u64> {
+        let key = (pod.namespace.clone(), pod.name.clone());
+        self.state().answers.get(&key).cloned().unwrap_or_default()
+    }
+
     pub(crate) fn counts(&self, namespace: &str) -> Counts {
         let state = self.state();
         state.counts.get(namespace).cloned().unwrap_or_default()
@@ -163,6 +196,7 @@ impl World {
     pub(crate) fn forget(&self, namespace: &str) {
         let mut state = self.state();
         state.counts.remove(namespace);
+        state.answers.retain(|(of, _), _| of != namespace);
         state.versions.retain(|(of, _), _| of != namespace);
     }
 }
