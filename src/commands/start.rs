@@ -2,15 +2,17 @@
 
 use clap::Args;
 use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until};
 
 use super::drive::Drive;
 use super::rollout_args::RolloutArgs;
 use super::run_id::run_id;
 use crate::context::Context;
 use crate::discovery::{ReadyRollout, live_metrics, prepare};
-use crate::driver::{Begun, DriveInput, Finish, announce_start, begin, drive, lock};
+use crate::driver::{Begun, DriveInput, Finish, announce_start, begin, collector, drive, lock};
 use crate::error::CommandError;
 use crate::istio::VirtualService;
+use crate::metrics::MetricSource;
 use crate::plan::HumanDuration;
 use crate::rollout::{Action, EventKind, LastRollout, Outcome, Phase, Rollout, StopAt};
 
@@ -96,11 +98,12 @@ pub async fn start(
             return Ok((ready, None));
         }
         announce_start(context, &ready);
+        let metrics = first_samples(context, &ready).await?;
         let guard = lock(context, &ready.group.lead, &ready.rollout.run).await?;
-        Ok((ready, Some(guard)))
+        Ok((ready, Some((guard, metrics))))
     });
     let (ready, guard) = ready.await?;
-    let Some(guard) = guard else {
+    let Some((guard, sampled)) = guard else {
         return Ok(already_promoted(context, ready));
     };
     let ReadyRollout {
@@ -116,9 +119,9 @@ pub async fn start(
             group.lead.full_name()
         )));
     };
-    let metrics = match rollout.plan.samples_pods() {
-        true => live_metrics(context, &rollout, &versions)?,
-        false => context.metrics(&rollout.plan.prometheus)?,
+    let metrics = match sampled {
+        Some(sampled) => sampled,
+        None => context.metrics(&rollout.plan.prometheus)?,
     };
     let next = rollout.at_step(first, Phase::Progressing, context.clock.now());
     let Begun { group, whole } = match begin(context, group, &rollout, &next).await {
@@ -153,6 +156,32 @@ pub async fn start(
     };
     let finish = drive(context, guard, input).await;
     Ok((vs, finish))
+}
+
+/// The counters of the pods as they stand before the first weight, where the rollout reads them. Twice, so
+/// that the time between two samples is known: else the first seconds of the canary would show a second later.
+async fn first_samples(
+    context: &Context<'_>,
+    ready: &ReadyRollout,
+) -> Result<Option<Box<dyn MetricSource>>, CommandError> {
+    let (rollout, Some(versions)) = (&ready.rollout, &ready.versions) else {
+        return Ok(None);
+    };
+    if !rollout.plan.samples_pods() {
+        return Ok(None);
+    }
+    let metrics = live_metrics(context, rollout, versions)?;
+    let collector = collector(rollout, versions);
+    let between = rollout.plan.judgement.scrape.unsigned();
+    let begun = Instant::now();
+    for at in [begun, begun + between] {
+        sleep_until(at).await;
+        // What does not answer now is no reason to fail before anything has begun: the driver has its policy.
+        let _ = collector
+            .ask(metrics.as_ref(), context.clock.now(), between)
+            .await;
+    }
+    Ok(Some(metrics))
 }
 
 /// The end of a `start` that finds nothing to do, as that of the same command twice is.

@@ -199,7 +199,9 @@ impl PodReader {
                 match answer {
                     Ok(samples) => {
                         found.answered += 1;
-                        found.series += samples.len();
+                        let of_version =
+                            |(labels, _): &&(Labels, f64)| labels.contains_key("reporter");
+                        found.series += samples.iter().filter(of_version).count();
                         state.store.add(at, samples);
                     }
                     Err(error) => found.problem = Some(error),
@@ -236,9 +238,10 @@ impl PodReader {
             attempted: format!("read the counters of pod {}/{}", pod.namespace, pod.name),
             why: unreadable.0,
         })?;
+        let found = found.into_iter();
+        let found = found.map(|(labels, value)| (pod.label(labels), value));
         Ok(found
-            .into_iter()
-            .map(|(labels, value)| (pod.label(labels), value))
+            .chain(metrics.iter().map(|metric| pod.answered(metric)))
             .collect())
     }
 
@@ -314,6 +317,12 @@ impl PodAddress {
             name: pod.metadata.name.clone()?,
             port: port.unwrap_or(PORT),
         })
+    }
+
+    /// A series of no version, that shows when the pod was read: one that it has later counted from zero then.
+    fn answered(&self, metric: &str) -> (Labels, f64) {
+        let name = Labels::from([("__name__".to_owned(), metric.to_owned())]);
+        (self.label(name), 1.0)
     }
 
     /// The labels that Prometheus would have given to what it scrapes here.
@@ -402,8 +411,9 @@ mod tests {
         let text: String = lines.collect();
         let found = samples(&text, &["istio_requests_total"], |_| true).unwrap();
         let found = found.into_iter();
+        let found = found.map(|(labels, value)| (pod.label(labels), value));
         found
-            .map(|(labels, value)| (pod.label(labels), value))
+            .chain([pod.answered("istio_requests_total")])
             .collect()
     }
 
@@ -473,16 +483,15 @@ mod tests {
             for pod in seconds.iter_mut().flatten() {
                 (pod.1, pod.2) = (false, true);
             }
-            // All series are there from the beginning, and the last seconds are complete.
-            seconds[0] = [([1, 1], false, true); 3];
+            // It begins before any request, so that series are born later; the last seconds are complete.
+            seconds[0] = [([0, 0], false, true); 3];
             let quiet = [([0, 0], false, true); 3];
             seconds.extend([quiet; 4]);
             let (stable, canary, proxies) = counted(&seconds);
             for kind in 0..2 {
-                // The first sample only shows where the counters stood.
-                let truth = proxies[0].truth[kind] + proxies[1].truth[kind] - 2;
+                let truth = proxies[0].truth[kind] + proxies[1].truth[kind];
                 prop_assert_eq!(stable[kind], truth);
-                prop_assert_eq!(canary[kind], proxies[2].truth[kind] - 1);
+                prop_assert_eq!(canary[kind], proxies[2].truth[kind]);
             }
         }
     }

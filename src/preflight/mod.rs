@@ -25,8 +25,8 @@ mod proposal;
 mod protocol;
 mod reversal;
 mod rules;
-mod scaffold;
 mod sampled_pods;
+mod scaffold;
 mod session_affinity;
 mod subsets;
 #[cfg(test)]
@@ -46,9 +46,9 @@ pub(crate) use prometheus_search::{PrometheusSearch, SearchAnswer, TriedAddress}
 pub(crate) use proposal::Proposal;
 pub(crate) use reversal::reversal;
 pub(crate) use rules::meant;
+pub(crate) use sampled_pods::SampledPods;
 pub use scaffold::ScaffoldError;
 pub(crate) use scaffold::{Ground, WantedCanary, scaffold, stable_of};
-pub(crate) use sampled_pods::SampledPods;
 pub(crate) use unanalyzed::unanalyzed;
 pub(crate) use unreached::unreached;
 pub(crate) use version::version_selector;

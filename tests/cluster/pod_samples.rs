@@ -28,12 +28,22 @@ async fn a_canary_that_fails_everything_at_1_percent_is_off_within_three_seconds
         let sent = load.stop().await;
         assert_eq!(ended.code, Some(10), "{:?}", ended.events);
         let at = |is: fn(&EventKind) -> bool| {
-            let event = ended.events.iter().find(|event| is(&event.kind));
+            let event = ended.events.iter().find(|event| is(&event.event));
             event.expect("it was told").at
         };
-        let took = at(|event| matches!(event, EventKind::RolledBack { .. }))
-            .duration_since(at(|event| matches!(event, EventKind::StepStarted { .. })));
-        println!("round {round}: {took:?}, {} failed requests", sent.failed());
+        let first = at(|event| matches!(event, EventKind::StepStarted { .. }));
+        let off = at(|event| {
+            matches!(
+                event,
+                EventKind::Tripped { .. } | EventKind::RolledBack { .. }
+            )
+        });
+        let took = off.duration_since(first);
+        let done = at(|event| matches!(event, EventKind::RolledBack { .. })).duration_since(first);
+        println!(
+            "round {round}: off after {took:?}, rolled back after {done:?}, {} failed requests",
+            sent.failed()
+        );
         assert!(took <= SignedDuration::from_secs(3), "{took:?}");
         assert!(sent.failed() <= 8, "{sent:?}");
         app.is_restored_to(&before).await;
