@@ -58,4 +58,5 @@ pub mod verdict;
 pub use actor::Actor;
 pub use context::Context;
 pub use error::CommandError;
+pub use history::StateDirectory;
 pub use signals::{Signal, Signals};

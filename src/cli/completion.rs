@@ -16,8 +16,9 @@ use serde_json::Value;
 use super::help;
 use crate::cluster::{Cluster, Connection, connect_unattended};
 use crate::context::object_name;
+use crate::history::{StateDirectory, copies};
 use crate::istio::{Host, VirtualService};
-use crate::rollout::ROLLOUT;
+use crate::rollout::{LastRollout, ObjectName, ROLLOUT, Rollout};
 
 /// The name under which kubectl looks for a completer.
 const COMPLETER: &str = "kubectl_complete-canary";
@@ -268,6 +269,7 @@ impl<'a> TypedWord<'a> {
             "also" => return self.objects(),
             "canary" | "stable" => self.versions(),
             "route" => self.routes(),
+            "run" => self.runs(),
             _ => return possible(arg),
         };
         names.into_iter().map(Candidate::from).collect()
@@ -320,6 +322,27 @@ impl<'a> TypedWord<'a> {
                 route.name.clone().unwrap_or_else(|| route.at.to_string())
             };
             vs.routes().iter().map(name).collect()
+        })
+    }
+
+    /// The runs of the object: the one in progress, for commands that end or watch it, or those on record.
+    fn runs(&self) -> Vec<String> {
+        let of_records = ["report", "analyze"].contains(&self.command.get_name());
+        let connection = self.connection();
+        self.ask_of_object(async |cluster, vs| {
+            let rollout = Rollout::read(&vs).ok().flatten().map(|rollout| rollout.run);
+            let last = LastRollout::read(&vs).ok().flatten().map(|last| last.run);
+            let mut runs: Vec<_> = rollout.into_iter().chain(last).collect();
+            if of_records {
+                let object = ObjectName::of(&vs);
+                let server = connection.server_name().await;
+                let here = StateDirectory::of(&server, |key| std::env::var_os(key));
+                runs.extend(here.into_iter().flat_map(|here| here.runs(&object)));
+                let copies = copies(cluster, &object).await.unwrap_or_default();
+                let copies = copies.iter().flatten();
+                runs.extend(copies.map(|record| record.run().to_owned()));
+            }
+            runs
         })
     }
 

@@ -137,7 +137,9 @@ async fn with_cluster(
     let acting = command.kind() == CommandKind::Act;
     // Its name takes another look at the kubeconfig, which is left to those who need it.
     let directory = match &command {
-        Command::History(_) | Command::Report(_) => state_directory(connection).await,
+        Command::History(_) | Command::Report(_) | Command::Analyze(_) => {
+            state_directory(connection).await
+        }
         _ if acting && output.keep_record != KeepRecord::None => state_directory(connection).await,
         _ => None,
     };

@@ -149,7 +149,9 @@ pub(super) async fn carry_out(
         Command::Plan(args) => plan(context, &args, printer).await,
         Command::Analyze(args) => {
             let view = context
-                .unless_interrupted(async |context| commands::analyze(context, &args).await)
+                .unless_interrupted(async |context| {
+                    commands::analyze(context, &args, directory).await
+                })
                 .await?;
             printer.show(&view, false)?;
             Ok(Exit::from(view.verdict))

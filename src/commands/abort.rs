@@ -227,6 +227,8 @@ async fn roll_back(
         at: context.clock.now(),
         rollout,
     };
+    let run = finish.rollout.run.clone();
+    context.emit(&restored.vs, &run, finish.event(None));
     Ok(Aborted::RolledBack(Box::new((restored.vs, finish))))
 }
 

@@ -8,12 +8,14 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 
+use super::history::RecordedRun;
 use super::rollout_args::RolloutArgs;
 use crate::context::Context;
 use crate::discovery::{PastTime, RolloutRequest, VersionFacts, before, past_of};
 use crate::driver::{analysis_of, collector};
 use crate::error::CommandError;
-use crate::istio::{VirtualService, select_versions};
+use crate::history::StateDirectory;
+use crate::istio::{Split, VirtualService, select_versions};
 use crate::metrics::{MetricsError, MetricsWarning};
 use crate::plan::{Exposure, HumanDuration, Options, Percent, Plan, Step, Steps};
 use crate::report::{AnalysisView, Period};
@@ -46,16 +48,28 @@ pub struct Analyze {
     /// End of the period to analyze [default: now].
     #[arg(long, value_name = "TIME", help_heading = "Period")]
     pub to: Option<Timestamp>,
+    /// Analyze this run, which history lists, at the weights that it set [default of --from and --to: its own
+    /// time].
+    #[arg(long, value_name = "RUN", help_heading = "Period")]
+    pub run: Option<String>,
 }
 
-/// Judges the canary: the rollout under way from its beginning, or a period at the present weights.
+/// Judges the canary: the rollout under way from its beginning; a recorded run at the weights that it set; or a
+/// period at the present weights.
+///
+/// A run is looked for in the records of `directory` and of the cluster where it is asked for, and where one
+/// version has all the traffic now: then nothing but a run can have had two to compare.
 ///
 /// RBAC: `get` on `virtualservices`; `list` on `destinationrules` and `pods`; `get` on `services`;
-/// `get` on `services/proxy` in Prometheus' namespace unless it has a URL.
+/// `get` on `services/proxy` in Prometheus' namespace unless it has a URL; `get` on `configmaps` for records.
 ///
 /// # Errors
 /// If it cannot be told what to judge. Metrics that do not answer are a verdict, no error.
-pub async fn analyze(context: &Context<'_>, args: &Analyze) -> Result<AnalysisView, CommandError> {
+pub async fn analyze(
+    context: &Context<'_>,
+    args: &Analyze,
+    directory: Option<&StateDirectory>,
+) -> Result<AnalysisView, CommandError> {
     let RolloutRequest {
         name,
         namespace,
@@ -70,7 +84,10 @@ pub async fn analyze(context: &Context<'_>, args: &Analyze) -> Result<AnalysisVi
             "the analysis period ends before it begins (try: --from before --to)".into(),
         ));
     }
-    let rollout = Rollout::read(&vs)?;
+    let rollout = Rollout::read(&vs)?.filter(|rollout| match &args.run {
+        Some(run) => *run == rollout.run,
+        None => to > rollout.began,
+    });
     if rollout.is_some() {
         check_flags(&args.rollout.options)?;
     }
@@ -83,10 +100,19 @@ pub async fn analyze(context: &Context<'_>, args: &Analyze) -> Result<AnalysisVi
             let rollout = clipped(rollout, from);
             Case::under_way(context, rollout, PastTime::before(from), to).await?
         }
+        (None, from) if args.run.is_some() || from.is_some_and(|_| is_one_sided(&vs, &options)) => {
+            let run = RecordedRun::find(context, &vs, directory, args.run.as_deref(), (from, to));
+            match (run.await?, from) {
+                (Some(run), _) => Case::recorded(context, &vs, options, run).await?,
+                (None, from) => {
+                    Case::at_rest(context, &vs, options, from.unwrap_or(to), to).await?
+                }
+            }
+        }
         (None, Some(from)) => Case::at_rest(context, &vs, options, from, to).await?,
         (None, None) => {
             return Err(CommandError::Usage(format!(
-                "no rollout is in progress on virtualservice {}, so there is no start time to analyze from (try: --since 1h)",
+                "no rollout is in progress on virtualservice {}, so there is no start time to analyze from (try: --since 1h, or --run with one that kubectl canary history lists)",
                 vs.full_name()
             )));
         }
@@ -111,6 +137,16 @@ fn check_flags(flags: &Options) -> Result<(), CommandError> {
     )))
 }
 
+/// Whether one of the two versions has all the traffic now, so that there is nothing to compare.
+fn is_one_sided(vs: &VirtualService, options: &Options) -> bool {
+    let (stable, canary) = (options.stable.as_deref(), options.canary.as_deref());
+    let selected = select_versions(vs, stable, canary, &options.route, &[]);
+    selected.map_or(true, |selection| {
+        let mut shares = selection.splits.iter().map(Split::original_share);
+        shares.all(|share| share == Percent::ZERO || share == Percent::HUNDRED)
+    })
+}
+
 /// The rollout as if it had begun at `from`, at the weight that it had then.
 fn clipped(mut rollout: Rollout, from: Timestamp) -> Rollout {
     let before = rollout
@@ -131,6 +167,10 @@ struct Case {
     /// Why stable's history could not be read, if so.
     no_history: Option<MetricsError>,
     under_way: bool,
+    /// The run, if it is one's.
+    run: Option<String>,
+    /// What the canary gets, or got last.
+    exposure: Exposure,
     period: Period,
 }
 
@@ -158,6 +198,8 @@ impl Case {
         let before = past_of(context, &rollout, &versions.targets, past).await?;
         (versions.history, versions.reading) = before;
         Ok(Self {
+            run: Some(rollout.run.clone()),
+            exposure: rollout.exposure(),
             rollout,
             versions,
             no_history: None,
@@ -174,6 +216,82 @@ impl Case {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Self, CommandError> {
+        let mut case = Self::between(context, vs, options, Period { from, to }).await?;
+        let weight = case.rollout.original_share();
+        if weight > Percent::ZERO && weight < Percent::HUNDRED {
+            let segment = Segment {
+                exposure: Exposure::Share(weight),
+                since: from,
+            };
+            case.compare(vec![segment]);
+        }
+        Ok(case)
+    }
+
+    /// A run that is over, at the weights that it set.
+    async fn recorded(
+        context: &Context<'_>,
+        vs: &VirtualService,
+        options: Options,
+        run: RecordedRun,
+    ) -> Result<Self, CommandError> {
+        let RecordedRun {
+            run,
+            versions,
+            exposures,
+            period,
+        } = run;
+        let (stable, canary) = versions.unzip();
+        let options = Options {
+            stable: options.stable.or(stable),
+            canary: options.canary.or(canary),
+            ..options
+        };
+        let to = period.to;
+        let mut case = Self::between(context, vs, options, period).await?;
+        case.run = Some(run);
+        // Pods that came later were not what got the requests.
+        let since = &mut case.versions.canary_since;
+        *since = since.filter(|since| *since < to);
+        if let Some(last) = exposures.last() {
+            case.exposure = last.exposure;
+            case.compare(exposures);
+        }
+        Ok(case)
+    }
+
+    /// Compares at these weights, one after the other, as a step below 100 % would.
+    fn compare(&mut self, exposures: Vec<Segment>) {
+        let between = |segment: &&Segment| {
+            let share = segment.exposure.share();
+            share > Percent::ZERO && share < Percent::HUNDRED
+        };
+        let Some(highest) = exposures
+            .iter()
+            .filter(between)
+            .map(|it| it.exposure.share())
+            .max()
+        else {
+            return;
+        };
+        let step = |weight| Step {
+            exposure: Exposure::Share(weight),
+            hold: None,
+            pause: false,
+        };
+        self.rollout.plan.steps = Steps::new(vec![step(highest), step(Percent::HUNDRED)])
+            .expect("a weight between 0 and 100 % rises to 100 %");
+        self.rollout.history = exposures;
+    }
+
+    /// The two versions in a period, at no weights as yet.
+    async fn between(
+        context: &Context<'_>,
+        vs: &VirtualService,
+        options: Options,
+        period: Period,
+    ) -> Result<Self, CommandError> {
+        let from = period.from;
         let (stable, canary) = (options.stable.as_deref(), options.canary.as_deref());
         let selection = select_versions(vs, stable, canary, &options.route, &[])?;
         let plan = Plan::resolve(options.clone())?;
@@ -199,26 +317,14 @@ impl Case {
             }
             Err(error) => Some(error),
         };
-        let weight = rollout.original_share();
-        if weight > Percent::ZERO && weight < Percent::HUNDRED {
-            let step = |weight| Step {
-                exposure: Exposure::Share(weight),
-                hold: None,
-                pause: false,
-            };
-            rollout.plan.steps = Steps::new(vec![step(weight), step(Percent::HUNDRED)])
-                .expect("a weight between 0 and 100 % rises to 100 %");
-            rollout.history = vec![Segment {
-                exposure: Exposure::Share(weight),
-                since: from,
-            }];
-        }
         Ok(Self {
+            run: None,
+            exposure: Exposure::Share(rollout.original_share()),
             rollout,
             versions,
             no_history,
             under_way: false,
-            period: Period { from, to },
+            period,
         })
     }
 
@@ -232,18 +338,14 @@ impl Case {
             })
         };
         let rollout = &self.rollout;
-        let exposure = match self.under_way {
-            true => rollout.exposure(),
-            false => Exposure::Share(rollout.original_share()),
-        };
         AnalysisView {
             version: AnalysisView::VERSION,
             namespace: vs.namespace().to_owned(),
             name: vs.name().to_owned(),
             stable: rollout.stable.to_string(),
             canary: rollout.canary.to_string(),
-            run: self.under_way.then(|| rollout.run.clone()),
-            exposure,
+            run: self.run.clone(),
+            exposure: self.exposure,
             period: self.period,
             verdict: judged.verdict,
             step_counts: judged.step_counts,

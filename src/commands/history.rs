@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use jiff::Timestamp;
 
 use crate::context::{Context, object_name};
 use crate::error::CommandError;
 use crate::history::{RunRecord, StateDirectory, copies};
-use crate::report::{RunList, RunReport};
-use crate::rollout::ObjectName;
+use crate::istio::VirtualService;
+use crate::plan::Percent;
+use crate::report::{Period, RunList, RunReport};
+use crate::rollout::{LastRollout, ObjectName, Segment};
 
 /// What `history` takes.
 #[derive(Args, Clone, Debug)]
@@ -33,14 +36,15 @@ pub struct ReportArgs {
 }
 
 /// Records that were found, and what kept others from being read.
-struct Found {
-    records: Vec<RunRecord>,
+pub(super) struct Found {
+    pub records: Vec<RunRecord>,
     problems: Vec<String>,
 }
 
 /// The runs of an object, from this machine and from the cluster; and what could not be read.
 ///
-/// RBAC: `get` on `configmaps`; without it, those of this machine.
+/// RBAC: `get` on `configmaps`; without it, those of this machine. `get` on `virtualservices`, for the end of a
+/// run that nobody recorded.
 ///
 /// # Errors
 /// If there is none.
@@ -104,6 +108,74 @@ pub fn report_of_events(args: &ReportArgs) -> Result<RunReport, CommandError> {
         .map_err(|error| CommandError::Usage(format!("{}: {error}", path.display())))
 }
 
+/// A run that is over, as far as it was recorded, in a period.
+pub(super) struct RecordedRun {
+    /// Its id.
+    pub run: String,
+    /// Stable and canary, where the record knows them.
+    pub versions: Option<(String, String)>,
+    /// What the canary got in the period, from when on.
+    pub exposures: Vec<Segment>,
+    /// The part of the period that lies in the run.
+    pub period: Period,
+}
+
+impl RecordedRun {
+    /// The run that is asked for, or that the period has most of; its end is that of the run at the latest.
+    ///
+    /// # Errors
+    /// If a run was asked for that is not on record, or lies outside the period.
+    pub async fn find(
+        context: &Context<'_>,
+        vs: &VirtualService,
+        directory: Option<&StateDirectory>,
+        run: Option<&str>,
+        (from, to): (Option<Timestamp>, Timestamp),
+    ) -> Result<Option<Self>, CommandError> {
+        let object = ObjectName::of(vs);
+        let found = records(context, &object, directory).await;
+        let parts = found.records.iter().filter_map(|record| {
+            let is_asked = run.is_none_or(|run| run == record.run());
+            is_asked.then(|| Self::of(record, from, to)).flatten()
+        });
+        let most = parts.max_by_key(|part| part.period.to.duration_since(part.period.from));
+        match (most, run) {
+            (None, Some(run)) => Err(CommandError::Usage(format!(
+                "{object} has no record of weights of run {run:?} in that time (try: kubectl canary history {} -n {})",
+                object.name, object.namespace
+            ))),
+            (most, _) => Ok(most),
+        }
+    }
+
+    fn of(record: &RunRecord, from: Option<Timestamp>, to: Timestamp) -> Option<Self> {
+        let mut exposures = record.exposures();
+        let began = exposures.first()?.since;
+        let from = from.map_or(began, |from| from.max(began));
+        let to = record.end().map_or(to, |(ended, _)| ended.min(to));
+        exposures.retain(|segment| segment.since < to);
+        // Alone it has nothing to be compared with.
+        let mut to = to;
+        while let Some(last) = exposures.pop_if(|last| last.exposure.share() == Percent::HUNDRED) {
+            to = last.since;
+        }
+        if from >= to {
+            return None;
+        }
+        if let Some(first) = exposures.iter().rposition(|segment| segment.since <= from) {
+            exposures.drain(..first);
+            exposures[0].since = from;
+        }
+        let versions = record.versions();
+        Some(Self {
+            run: record.run().to_owned(),
+            versions: versions.map(|(stable, canary)| (stable.to_owned(), canary.to_owned())),
+            exposures,
+            period: Period { from, to },
+        })
+    }
+}
+
 fn object_in(context: &Context<'_>, name: &str) -> Result<ObjectName, CommandError> {
     Ok(ObjectName {
         namespace: context.namespace.clone(),
@@ -112,7 +184,7 @@ fn object_in(context: &Context<'_>, name: &str) -> Result<ObjectName, CommandErr
 }
 
 /// What this machine and the cluster have, each run once.
-async fn records(
+pub(super) async fn records(
     context: &Context<'_>,
     object: &ObjectName,
     directory: Option<&StateDirectory>,
@@ -131,6 +203,18 @@ async fn records(
     match copies(&context.cluster, object).await {
         Ok(copies) => found.take(copies),
         Err(error) => found.problems.push(error.to_string()),
+    }
+    // A process that ended a run may have left no record of it; the object has one of the last.
+    let vs = context
+        .cluster
+        .virtual_service(&object.namespace, &object.name);
+    if !found.records.is_empty()
+        && let Ok(vs) = vs.await
+        && let Ok(Some(last)) = LastRollout::read(&vs)
+    {
+        for record in &mut found.records {
+            record.add_end(&last);
+        }
     }
     found
 }

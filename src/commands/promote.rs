@@ -104,6 +104,8 @@ async fn promote_one(
             }],
             ..Finish::without_driving(rollout, last.outcome, now)
         };
+        let run = finish.rollout.run.clone();
+        context.emit(&vs, &run, finish.event(None));
         return Ok((vs, finish));
     }
     let event = EventKind::Promoted {
@@ -111,7 +113,12 @@ async fn promote_one(
         exposure: rollout.exposure(),
     };
     context.emit(&vs, &rollout.run, event);
-    Ok((vs, Finish::without_driving(rollout, outcome, now)))
+    let finish = Finish::without_driving(rollout, outcome, now);
+    if outcome.ends_rollout() {
+        let run = finish.rollout.run.clone();
+        context.emit(&vs, &run, finish.event(None));
+    }
+    Ok((vs, finish))
 }
 
 /// What the rollout becomes by being promoted.

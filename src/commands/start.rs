@@ -14,7 +14,7 @@ use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::metrics::MetricSource;
 use crate::plan::HumanDuration;
-use crate::rollout::{Action, EventKind, LastRollout, Outcome, Phase, Rollout, StopAt};
+use crate::rollout::{Action, LastRollout, Outcome, Phase, Rollout, StopAt};
 
 /// What `start` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -139,6 +139,10 @@ pub async fn start(
         guard.release().await;
         let outcome = outcome.unwrap_or(Outcome::StepSet);
         let finish = Finish::without_driving(next, outcome, context.clock.now());
+        if outcome.ends_rollout() {
+            let run = finish.rollout.run.clone();
+            context.emit(&vs, &run, finish.event(None));
+        }
         return Ok((vs, finish));
     }
     let input = DriveInput {
@@ -192,14 +196,7 @@ pub(super) fn already_promoted(
     let (vs, now) = (ready.group.lead, context.clock.now());
     let finish = Finish::without_driving(ready.rollout, Outcome::AlreadyPromoted, now);
     let run = finish.rollout.run.clone();
-    let event = EventKind::Finished {
-        outcome: finish.outcome,
-        exposure: finish.exposure,
-        took: HumanDuration::ZERO,
-        total_counts: None,
-        reasons: Vec::new(),
-        next: finish.next_command(&vs),
-    };
+    let event = finish.event(finish.next_command(&vs));
     context.emit(&vs, &run, event);
     (vs, finish)
 }

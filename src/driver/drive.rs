@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::discovery::VersionFacts;
 use crate::istio::VirtualService;
 use crate::metrics::{Collector, MetricSource};
-use crate::plan::{Exposure, HumanDuration, OnDrift, OnSignal};
+use crate::plan::{Exposure, OnDrift, OnSignal};
 use crate::preflight::owner;
 use crate::rollout::{
     Action, Cause, Drift, DriverReport, Event, EventKind, ForeignChange, Group, Intent, KeptShare,
@@ -699,18 +699,11 @@ impl Driver<'_> {
             at: self.clock.now(),
             rollout,
         };
-        let took = finish.at.duration_since(finish.rollout.began);
-        self.emit(EventKind::Finished {
-            outcome,
-            exposure: finish.exposure,
-            took: HumanDuration::from(took),
-            total_counts: finish.total_counts,
-            reasons: finish.reasons.clone(),
-            next: match self.kept {
-                Some(ref kept) => Some(kept.command.clone()),
-                None => finish.next_command(self.group.lead()),
-            },
-        });
+        let next = match self.kept {
+            Some(ref kept) => Some(kept.command.clone()),
+            None => finish.next_command(self.group.lead()),
+        };
+        self.emit(finish.event(next));
         finish
     }
 }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::istio::VirtualService;
 use crate::metrics::MetricsWarning;
-use crate::plan::{Exposure, Percent};
-use crate::rollout::{Outcome, Phase, Reason, Rollout, Summary, VersionCounts};
+use crate::plan::{Exposure, HumanDuration, Percent};
+use crate::rollout::{EventKind, Outcome, Phase, Reason, Rollout, Summary, VersionCounts};
 use crate::signals::Signal;
 
 /// How a run ended.
@@ -46,6 +46,21 @@ impl Finish {
             signal: None,
             at,
             rollout,
+        }
+    }
+
+    /// The event that says so; `next` is the command that comes next.
+    pub fn event(&self, next: Option<String>) -> EventKind {
+        let took = self.at.duration_since(self.rollout.began);
+        EventKind::Finished {
+            outcome: self.outcome,
+            stable: Some(self.rollout.stable.to_string()),
+            canary: Some(self.rollout.canary.to_string()),
+            exposure: self.exposure,
+            took: HumanDuration::from(took),
+            total_counts: self.total_counts,
+            reasons: self.reasons.clone(),
+            next,
         }
     }
 

@@ -91,6 +91,7 @@ async fn undo(
             context.clock.now(),
         )
     };
+    context.emit(&restored.vs, &rollout.run, finish.event(None));
     Ok((restored.vs, finish))
 }
 

@@ -11,4 +11,4 @@ mod state_directory;
 pub(crate) use cluster_copy::{copies, keep_copy};
 pub(crate) use journal::Journal;
 pub(crate) use run_record::RunRecord;
-pub(crate) use state_directory::StateDirectory;
+pub use state_directory::StateDirectory;

@@ -2,7 +2,11 @@
 
 use jiff::Timestamp;
 
-use crate::rollout::{Event, EventKind, ObjectName, Outcome};
+use crate::istio::Weights;
+use crate::plan::{Exposure, Percent};
+use crate::rollout::{
+    Event, EventKind, LastRollout, ObjectName, Outcome, Reason, RouteChange, Segment,
+};
 
 /// The version of the events that this program writes, and the newest that it can read.
 const VERSION: u32 = 1;
@@ -130,14 +134,125 @@ impl RunRecord {
     }
 
     /// How it ended, and when; `None` while it is under way, or where no process saw its end.
+    ///
+    /// A process that left it was not its end if another went on with it. What ended on the object has
+    /// ended, whatever a process that noticed it later says of its own part.
     pub fn end(&self) -> Option<(Timestamp, Outcome)> {
-        self.events
-            .iter()
-            .rev()
-            .find_map(|event| match event.event {
-                EventKind::Finished { outcome, .. } => Some((event.at, outcome)),
-                _ => None,
-            })
+        let mut end: Option<(Timestamp, Outcome)> = None;
+        for event in &self.events {
+            let is_over = end.is_some_and(|(_, outcome)| outcome.ends_rollout());
+            match event.event {
+                EventKind::RolledBack { cause, .. } => {
+                    end = Some((event.at, Outcome::RolledBack(cause)));
+                }
+                // Said once more by the process that did it, or by one that noticed.
+                EventKind::Finished { outcome, .. }
+                    if is_over && end.is_some_and(|(_, known)| known == outcome) => {}
+                EventKind::Finished { outcome, .. }
+                    if !is_over || outcome.ends_rollout() || outcome == Outcome::RollbackFailed =>
+                {
+                    end = Some((event.at, outcome));
+                }
+                EventKind::Planned { .. }
+                | EventKind::StepStarted { .. }
+                | EventKind::Promoted { .. }
+                | EventKind::Paused { .. }
+                | EventKind::Resumed { .. }
+                    if !is_over =>
+                {
+                    end = None;
+                }
+                _ => {}
+            }
+        }
+        end
+    }
+
+    /// What the canary got from when on: first what it had before, then each change that was seen.
+    pub fn exposures(&self) -> Vec<Segment> {
+        let share = |routes: &[RouteChange], weights: fn(&RouteChange) -> &Weights| {
+            let mut shares = routes
+                .iter()
+                .filter_map(|change| change.canary_share(weights(change)));
+            Exposure::Share(shares.next().unwrap_or_default())
+        };
+        let mut segments: Vec<Segment> = Vec::new();
+        for event in &self.events {
+            let exposure = match &event.event {
+                EventKind::StepStarted {
+                    exposure, routes, ..
+                } => {
+                    if segments.is_empty() {
+                        segments.push(Segment {
+                            exposure: share(routes, |change| &change.before),
+                            since: self.began(),
+                        });
+                    }
+                    *exposure
+                }
+                EventKind::Tripped { .. } => Exposure::NONE,
+                EventKind::FalseAlarm { exposure, .. } | EventKind::Promoted { exposure, .. } => {
+                    *exposure
+                }
+                EventKind::RolledBack { routes, .. } => share(routes, |change| &change.after),
+                _ => continue,
+            };
+            if segments.last().is_none_or(|last| last.exposure != exposure) {
+                segments.push(Segment {
+                    exposure,
+                    since: event.at,
+                });
+            }
+        }
+        segments
+    }
+
+    /// Stable and canary, where the record knows them.
+    pub fn versions(&self) -> Option<(&str, &str)> {
+        self.events.iter().find_map(|event| match &event.event {
+            EventKind::Planned { stable, canary, .. } => Some((stable.as_str(), canary.as_str())),
+            EventKind::Finished { stable, canary, .. } => {
+                Some((stable.as_deref()?, canary.as_deref()?))
+            }
+            _ => None,
+        })
+    }
+
+    /// Adds the end that stands on the object, where no process whose record this is saw it.
+    pub fn add_end(&mut self, last: &LastRollout) {
+        let is_over = self
+            .end()
+            .is_some_and(|(_, outcome)| outcome.ends_rollout());
+        if last.run != self.run() || is_over {
+            return;
+        }
+        let event = Event {
+            at: last.at,
+            event: EventKind::Finished {
+                outcome: last.outcome,
+                stable: Some(last.stable.clone()),
+                canary: Some(last.canary.clone()),
+                exposure: match last.outcome {
+                    Outcome::Promoted | Outcome::AlreadyPromoted => {
+                        Exposure::Share(Percent::HUNDRED)
+                    }
+                    _ => {
+                        let before = self.exposures().first().map(|before| before.exposure);
+                        before.unwrap_or(Exposure::NONE)
+                    }
+                },
+                took: last.at.duration_since(self.began()).into(),
+                total_counts: None,
+                reasons: vec![Reason::Ended {
+                    outcome: last.outcome,
+                    by: last.changed_by.clone(),
+                }],
+                next: None,
+            },
+            ..self.first().clone()
+        };
+        self.events.push(event);
+        self.events.sort_by_key(|event| event.at);
     }
 
     /// One line of JSON an event.
@@ -223,6 +338,111 @@ mod tests {
         let mut merged = part(2..count);
         merged.merge(part(0..4));
         assert_eq!(merged, whole);
+    }
+
+    /// The regression's record up to its second step, and what follows in another process.
+    fn left_and_then(events: impl IntoIterator<Item = EventKind>) -> RunRecord {
+        let whole = regression();
+        let is_end = |event: &Event| {
+            matches!(
+                event.event,
+                EventKind::Tripped { .. } | EventKind::Regressed { .. }
+            )
+        };
+        let until = whole.events.iter().position(is_end).unwrap();
+        let mut events_before = whole.events[..until].to_vec();
+        let at = events_before.last().unwrap().at;
+        let more = events.into_iter().zip(1..).map(|(event, second)| Event {
+            at: at + jiff::SignedDuration::from_secs(second),
+            event,
+            ..whole.first().clone()
+        });
+        events_before.extend(more);
+        RunRecord {
+            events: events_before,
+        }
+    }
+
+    fn finished(outcome: Outcome) -> EventKind {
+        EventKind::Finished {
+            outcome,
+            stable: Some("v1".into()),
+            canary: Some("v2".into()),
+            exposure: Exposure::Share(Percent::HUNDRED),
+            took: "1m".parse().unwrap(),
+            total_counts: None,
+            reasons: Vec::new(),
+            next: None,
+        }
+    }
+
+    #[test]
+    fn a_run_ends_with_the_process_that_ended_it() {
+        let promoted = || EventKind::Promoted {
+            by: "bob@desk".into(),
+            exposure: Exposure::Share(Percent::HUNDRED),
+        };
+        let rolled_back = regression()
+            .events
+            .into_iter()
+            .map(|event| event.event)
+            .find(|event| matches!(event, EventKind::RolledBack { .. }))
+            .unwrap();
+        let regressed = Outcome::RolledBack(crate::rollout::Cause::Regression);
+        for (events, expected) in [
+            (vec![], None),
+            (vec![finished(Outcome::Held)], Some(Outcome::Held)),
+            (vec![finished(Outcome::Held), promoted()], None),
+            (
+                vec![
+                    finished(Outcome::Held),
+                    promoted(),
+                    finished(Outcome::Promoted),
+                ],
+                Some(Outcome::Promoted),
+            ),
+            // The displaced driver says so when the other is done.
+            (
+                vec![finished(Outcome::Promoted), finished(Outcome::TakenOver)],
+                Some(Outcome::Promoted),
+            ),
+            // `abort` of a version that did not say the end.
+            (vec![rolled_back.clone()], Some(regressed)),
+            (
+                vec![rolled_back, finished(Outcome::RollbackFailed)],
+                Some(Outcome::RollbackFailed),
+            ),
+        ] {
+            let record = left_and_then(events);
+            let outcome = record.end().map(|(_, outcome)| outcome);
+            assert_eq!(outcome, expected, "{:#?}", record.events.last());
+        }
+    }
+
+    #[test]
+    fn an_end_that_nobody_recorded_is_the_one_on_the_object() {
+        let mut last = LastRollout {
+            version: 1,
+            run: regression().run().to_owned(),
+            stable: "v1".into(),
+            canary: "v2".into(),
+            outcome: Outcome::Promoted,
+            at: "2026-01-01T13:00:00Z".parse().unwrap(),
+            changed_by: "bob@desk".into(),
+            plan_hash: "h".into(),
+            lead: None,
+            before: None,
+        };
+        let mut record = left_and_then([]);
+        record.add_end(&last);
+        assert_eq!(record.end(), Some((last.at, Outcome::Promoted)));
+        let mut ended = regression();
+        ended.add_end(&last);
+        assert_eq!(ended, regression(), "it knows better");
+        last.run = "another".into();
+        let mut other = left_and_then([]);
+        other.add_end(&last);
+        assert_eq!(other.end(), None);
     }
 
     #[test]

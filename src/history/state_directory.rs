@@ -15,14 +15,14 @@ const KEPT: usize = 50;
 
 /// Where the records of one cluster are.
 #[derive(Clone, Debug)]
-pub(crate) struct StateDirectory {
+pub struct StateDirectory {
     root: PathBuf,
 }
 
 impl StateDirectory {
     /// That of `server` in the state directory of this environment, as the XDG specification places it;
     /// `None` where there is no home.
-    pub fn of(server: &str, env: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
+    pub(crate) fn of(server: &str, env: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
         let absolute = |path: PathBuf| path.is_absolute().then_some(path);
         let state = env("XDG_STATE_HOME")
             .and_then(|path| absolute(path.into()))
@@ -40,7 +40,7 @@ impl StateDirectory {
     }
 
     /// Writes events as they come, each to the record of its run.
-    pub fn recorder(self) -> Recorder {
+    pub(crate) fn recorder(self) -> Recorder {
         Recorder {
             directory: self,
             open: BTreeMap::new(),
@@ -51,20 +51,30 @@ impl StateDirectory {
     ///
     /// # Errors
     /// If the directory cannot be read. That there is none is no error.
-    pub fn records(&self, object: &ObjectName) -> io::Result<Vec<Result<RunRecord, String>>> {
+    pub(crate) fn records(
+        &self,
+        object: &ObjectName,
+    ) -> io::Result<Vec<Result<RunRecord, String>>> {
         let files = match records_in(&self.directory(object)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             files => files?,
-        };
-        let read = |path: &PathBuf| {
-            let text = fs::read(path).map_err(|error| error.to_string())?;
-            RunRecord::read(&String::from_utf8_lossy(&text), None)
-                .map_err(|error| error.to_string())
         };
         Ok(files
             .iter()
             .map(|path| read(path).map_err(|why| format!("{}: {why}", path.display())))
             .collect())
+    }
+
+    /// The runs of an object that this machine has records of.
+    pub(crate) fn runs(&self, object: &ObjectName) -> Vec<String> {
+        let files = records_in(&self.directory(object)).unwrap_or_default();
+        let name = |path: &PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
+        files.iter().filter_map(name).collect()
+    }
+
+    fn path(&self, object: &ObjectName, run: &str) -> PathBuf {
+        let name = format!("{}.jsonl", file_name(run));
+        self.directory(object).join(name)
     }
 }
 
@@ -85,12 +95,12 @@ impl Recorder {
             name: event.name.clone(),
         };
         let directory = self.directory.directory(&object);
+        let path = self.directory.path(&object, &event.run);
         let journal = match self.open.entry((object, event.run.clone())) {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(free) => {
                 fs::create_dir_all(&directory)?;
                 remove_old(&directory);
-                let path = directory.join(format!("{}.jsonl", file_name(&event.run)));
                 free.insert(Journal::create(&path)?)
             }
         };
@@ -110,6 +120,11 @@ fn file_name(name: &str) -> String {
         "" => "_".into(),
         _ => name,
     }
+}
+
+fn read(path: &Path) -> Result<RunRecord, String> {
+    let text = fs::read(path).map_err(|error| error.to_string())?;
+    RunRecord::read(&String::from_utf8_lossy(&text), None).map_err(|error| error.to_string())
 }
 
 fn records_in(directory: &Path) -> io::Result<Vec<PathBuf>> {

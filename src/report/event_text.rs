@@ -384,6 +384,8 @@ impl EventText<'_> {
     fn finished(&mut self, kind: &EventKind) {
         let EventKind::Finished {
             outcome,
+            stable,
+            canary,
             exposure,
             took,
             total_counts,
@@ -394,6 +396,12 @@ impl EventText<'_> {
             return;
         };
         let object = self.object.clone();
+        if let (Some(stable), Some(canary)) = (stable, canary) {
+            self.memory.versions = Versions {
+                stable: escape(stable).into(),
+                canary: escape(canary).into(),
+            };
+        }
         let canary = self.memory.versions.canary.clone();
         let exposure = *exposure;
         let mut next = next.clone();

@@ -10,7 +10,7 @@ use super::run_words::{duration, tone_of};
 use super::{Layout, RunReport, Table, Tone, View};
 use crate::history::RunRecord;
 use crate::plan::Exposure;
-use crate::rollout::{Outcome, VersionCounts};
+use crate::rollout::{Outcome, Reason, VersionCounts};
 
 /// What `history` prints.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -29,7 +29,7 @@ pub struct RunList {
 }
 
 /// One run.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunRow {
     /// The run.
@@ -44,12 +44,31 @@ pub struct RunRow {
     pub canary: Option<String>,
     /// How it ended.
     pub outcome: Option<Outcome>,
+    /// Why it ended so.
+    pub reasons: Vec<Reason>,
     /// What the canary got last.
     pub exposure: Exposure,
     /// What was counted over all steps.
     pub total_counts: Option<VersionCounts>,
     /// Who drove it, in order.
     pub drivers: Vec<String>,
+}
+
+impl RunRow {
+    pub(super) fn of(report: &RunReport) -> Self {
+        Self {
+            run: report.run.clone(),
+            began: report.began,
+            ended: report.ended,
+            stable: report.stable.clone(),
+            canary: report.canary.clone(),
+            outcome: report.outcome,
+            reasons: report.reasons.clone(),
+            exposure: report.exposure,
+            total_counts: report.total_counts,
+            drivers: report.drivers.clone(),
+        }
+    }
 }
 
 impl RunList {
@@ -60,22 +79,11 @@ impl RunList {
     pub(crate) fn of(namespace: &str, name: &str, records: &[RunRecord]) -> Self {
         let mut reports: Vec<_> = records.iter().map(RunReport::of).collect();
         reports.sort_by_key(|report| std::cmp::Reverse(report.began));
-        let row = |report: &RunReport| RunRow {
-            run: report.run.clone(),
-            began: report.began,
-            ended: report.ended,
-            stable: report.stable.clone(),
-            canary: report.canary.clone(),
-            outcome: report.outcome,
-            exposure: report.exposure,
-            total_counts: report.total_counts,
-            drivers: report.drivers.clone(),
-        };
         Self {
             version: Self::VERSION,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-            items: reports.iter().map(row).collect(),
+            items: reports.iter().map(RunRow::of).collect(),
             reports,
         }
     }

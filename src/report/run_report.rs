@@ -10,7 +10,6 @@ use super::line::Place;
 use super::palette::Tone;
 use super::phrase::Versions;
 use crate::history::RunRecord;
-use crate::istio::in_force;
 use crate::plan::Exposure;
 use crate::rollout::{EventKind, Outcome, Reason, RouteChange, VersionCounts};
 use crate::verdict::Verdict;
@@ -272,11 +271,15 @@ impl RunReport {
                 self.close_step(at);
             }
             EventKind::Finished {
+                stable,
+                canary,
                 exposure,
                 total_counts,
                 reasons,
                 ..
             } => {
+                self.stable = self.stable.take().or_else(|| stable.clone());
+                self.canary = self.canary.take().or_else(|| canary.clone());
                 self.exposure = *exposure;
                 self.total_counts = total_counts.or(self.total_counts);
                 self.reasons.clone_from(reasons);
@@ -343,13 +346,10 @@ impl RunReport {
 
 /// The canary's share by the weights of the first route.
 fn share_of(routes: &[RouteChange], weights: fn(&RouteChange) -> &crate::istio::Weights) -> f64 {
-    let share = |change: &RouteChange| {
-        let weights = in_force(weights(change));
-        let total: i64 = weights.iter().flatten().sum();
-        let canary = weights.get(change.canary)?.unwrap_or(0);
-        (total > 0).then(|| canary as f64 / total as f64)
-    };
-    routes.iter().find_map(share).unwrap_or_default()
+    let mut shares = routes
+        .iter()
+        .filter_map(|change| change.canary_share(weights(change)));
+    shares.next().unwrap_or_default().share()
 }
 
 /// The lines that a person would have read, with their time. Lines that go on with the one above do so here.

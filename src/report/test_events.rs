@@ -150,6 +150,8 @@ pub(super) fn looked(
 pub(super) fn finished(outcome: Outcome, weight: u32, next: Option<&str>) -> EventKind {
     EventKind::Finished {
         outcome,
+        stable: Some("v1".into()),
+        canary: Some("v2".into()),
         exposure: Exposure::Share(Percent::whole(weight)),
         took: "2m".parse().unwrap(),
         total_counts: Some(version_counts((64, 452), (17, 18_533))),

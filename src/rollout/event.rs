@@ -9,10 +9,11 @@ use super::foreign_change::Drift;
 use super::metrics_outage::Unusable;
 use super::outcome::{Cause, Outcome};
 use super::reason::Reason;
-use crate::istio::{VirtualService, Weights};
+use crate::istio::{VirtualService, Weights, in_force};
 use crate::metrics::MetricsWarning;
 use crate::plan::{
-    AfterRegression, Exposure, HumanDuration, MetricPower, OnDrift, OnSignal, OnStuck, PlannedStep,
+    AfterRegression, Exposure, HumanDuration, MetricPower, OnDrift, OnSignal, OnStuck, Percent,
+    PlannedStep,
 };
 use crate::verdict::sequential::Evidence;
 use crate::verdict::{Counts, Verdict};
@@ -106,6 +107,16 @@ pub struct RouteChange {
     pub stable: usize,
     /// The position of the canary in the lists.
     pub canary: usize,
+}
+
+impl RouteChange {
+    /// The canary's part of `weights`, which are those before or after.
+    pub(crate) fn canary_share(&self, weights: &Weights) -> Option<Percent> {
+        let weights = in_force(weights);
+        let total = weights.iter().flatten().sum();
+        let canary = weights.get(self.canary)?.unwrap_or(0);
+        (total > 0).then(|| Percent::of(canary, total))
+    }
 }
 
 /// What happened.
@@ -328,6 +339,10 @@ pub enum EventKind {
     Finished {
         /// How it ended.
         outcome: Outcome,
+        /// The stable version: a process that only ends a rollout tells nothing else of it.
+        stable: Option<String>,
+        /// The canary.
+        canary: Option<String>,
         /// What the canary gets now.
         exposure: Exposure,
         /// How long the rollout took.

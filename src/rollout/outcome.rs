@@ -61,6 +61,23 @@ pub enum Outcome {
     Interrupted,
 }
 
+impl Outcome {
+    /// Whether the rollout is over, rather than this process's part in it.
+    pub fn ends_rollout(self) -> bool {
+        match self {
+            Self::Promoted | Self::AlreadyPromoted | Self::RolledBack(_) | Self::Interrupted => {
+                true
+            }
+            Self::StepPassed
+            | Self::StepSet
+            | Self::Held
+            | Self::Drifted
+            | Self::TakenOver
+            | Self::RollbackFailed => false,
+        }
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

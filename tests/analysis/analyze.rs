@@ -26,7 +26,7 @@ async fn analyze(shop: &Shop, args: Analyze) -> Result<AnalysisView, CommandErro
         ..args
     };
     shop.act("carol@gate", Signals::none(), async |context| {
-        commands::analyze(context, &args).await
+        commands::analyze(context, &args, None).await
     })
     .await
 }

@@ -17,7 +17,8 @@ impl Shop {
         let mut program = Command::new(name);
         program
             .args(line.split(' '))
-            .env("KUBECONFIG", self.folder().join("kubeconfig"));
+            .env("KUBECONFIG", self.folder().join("kubeconfig"))
+            .env("XDG_STATE_HOME", self.state());
         let Ran {
             code,
             stdout,
@@ -89,4 +90,27 @@ async fn a_cluster_that_does_not_answer_keeps_nobody_waiting() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_is_offered_where_it_is_on_record() {
+    let shop = Shop::open().await;
+    for run in ["first", "second"] {
+        let line = format!("start reviews --no-wait --steps 50,100 --run-id {run}");
+        let ran = shop.run(&line, &shop.brief()).await;
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        if run == "first" {
+            assert_eq!(shop.run("abort reviews", &[]).await.code, 0);
+        }
+    }
+    let records = ["first", "second", ":4"];
+    assert_eq!(shop.completes("report reviews --run ").await, records);
+    assert_eq!(shop.completes("analyze reviews --run ").await, records);
+    assert_eq!(
+        shop.completes("abort reviews --run s").await,
+        ["second", ":4"]
+    );
+    // What is left when the machine is gone.
+    std::fs::remove_dir_all(shop.state()).unwrap();
+    assert_eq!(shop.completes("report reviews --run ").await, records);
 }

@@ -178,3 +178,93 @@ async fn a_result_that_has_no_such_form_is_refused_before_anything_is_done() {
         assert_eq!(shop.canary(), 0);
     }
 }
+
+/// Ends by another command than the one that began it, and by none at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_run_that_ends_on_the_object_ends_in_its_record() {
+    let shop = Shop::open().await;
+    let rows = async || -> Vec<serde_json::Value> {
+        let ran = shop.run("history reviews -o json", &[]).await;
+        let list: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        list["items"].as_array().unwrap().clone()
+    };
+    let begun = async |run: &str| {
+        let line = format!("start reviews --no-wait --steps 50,100 --run-id {run}");
+        let ran = shop.run(&line, &shop.brief()).await;
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert_eq!(rows().await[0]["outcome"], serde_json::Value::Null);
+    };
+    begun("aborted").await;
+    assert_eq!(shop.run("abort reviews", &[]).await.code, 0);
+    assert_eq!(rows().await[0]["outcome"]["cause"], "request");
+    // By a process that keeps no record, and with none in the cluster.
+    begun("elsewhere").await;
+    let ran = shop.run("abort reviews --keep-record none", &[]).await;
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(rows().await[0]["outcome"]["cause"], "request");
+    begun("in-full").await;
+    assert_eq!(shop.run("promote reviews --full", &[]).await.code, 0);
+    let row = &rows().await[0];
+    assert_eq!(row["outcome"]["kind"], "promoted", "{row:#}");
+    let again = [
+        "--run-id".into(),
+        "again".into(),
+        "--stable".into(),
+        "v1".into(),
+    ];
+    let flags = [&again[..], &["--canary".into(), "v2".into()]].concat();
+    let ran = shop
+        .run("start reviews", &[shop.brief(), flags].concat())
+        .await;
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let row = &rows().await[0];
+    assert_eq!(row["run"], "again", "{row:#}");
+    assert_eq!(row["outcome"]["kind"], "already-promoted", "{row:#}");
+    assert_eq!(
+        (&row["stable"], &row["canary"]),
+        (&"v1".into(), &"v2".into())
+    );
+}
+
+/// A finished run is judged at the weights that it set: today's have one version alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finished_run_is_analyzed_at_the_weights_of_its_time() {
+    let shop = Shop::open().await;
+    rolled_back(&shop, "start reviews --steps 50,100 --run-id job-7", &[]).await;
+    let list = shop.run("history reviews -o json", &[]).await;
+    let list: serde_json::Value = serde_json::from_str(&list.stdout).unwrap();
+    let row = &list["items"][0];
+    let time = |key: &str| row[key].as_str().unwrap().to_owned();
+    let at = ["--prometheus".into(), shop.prometheus()];
+    let period = ["--from".into(), time("began"), "--to".into(), time("ended")];
+    let of_run = ["--run".into(), "job-7".into()];
+    for asked in [period.to_vec(), of_run.to_vec()] {
+        let ran = shop
+            .run("analyze reviews -o json", &[&at[..], &asked].concat())
+            .await;
+        let view: serde_json::Value = serde_json::from_str(&ran.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", ran.stderr));
+        assert_eq!(
+            (ran.code, &view["verdict"]),
+            (10, &"regressed".into()),
+            "{view:#}"
+        );
+        assert_eq!(view["run"], "job-7", "{view:#}");
+        assert_eq!(view["exposure"]["percent"], 50, "{view:#}");
+        assert!(
+            view["totalCounts"]["canary"]["requests"].as_u64() > Some(50),
+            "{view:#}"
+        );
+    }
+    let unknown = ["--run".into(), "job-8".into()];
+    let ran = shop
+        .run("analyze reviews", &[&at[..], &unknown].concat())
+        .await;
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .contains("kubectl canary history reviews -n shop"),
+        "{}",
+        ran.stderr
+    );
+}
