@@ -9,7 +9,8 @@ use kubectl_canary::simulate::{
     Disturbance, DurationModel, Lag, Outage, RunSummary, Scenario, SimulatedWorld, Simulator,
     Warmup, simulate_many,
 };
-use kubectl_canary::verdict::sequential::{History, Traffic};
+use kubectl_canary::verdict::Analysis;
+use kubectl_canary::verdict::sequential::{History, Sequential, Traffic};
 
 const SEED: u64 = 20_260_101;
 
@@ -65,6 +66,65 @@ fn equal_versions_are_promoted_in_time_and_not_rolled_back() {
         let median = table.seconds_to_promote.unwrap_or_default().median / 60.0;
         assert!(median <= minutes, "{median} min at {per_second}");
     }
+}
+
+/// Rollouts that are judged by a guard's counters alone, which do what requests do in the scenario.
+fn guarded(scenario: &Scenario, runs: usize) -> RunSummary {
+    let guard = |name| {
+        let text = r#"{name: NAME, bad: 'a{w="{{version.workload}}"}', total: 'b{w="{{version.workload}}"}'}"#;
+        text.replace("NAME", name).parse().unwrap()
+    };
+    let plan = Plan::resolve(Options {
+        warmup: Some(HumanDuration::ZERO),
+        guard: vec![guard("orders"), guard("payments")],
+        ..Options::default()
+    });
+    let plan = plan.unwrap();
+    println!("seed {SEED}: {scenario:?}");
+    let simulator = Simulator {
+        plan: &plan,
+        scenario,
+        canary_age: 0.0,
+    };
+    let analysis_of = |world: &mut SimulatedWorld<'_>| -> Box<dyn Analysis> {
+        let history = History {
+            refusals: None,
+            ..History::from_windows(&world.history())
+        };
+        Box::new(Sequential::new(plan.guard_policy(), &history))
+    };
+    RunSummary::of(&simulate_many(runs, SEED, 2, |seed| {
+        simulator.run(seed, analysis_of, &mut |_| {})
+    }))
+}
+
+#[test]
+fn a_guard_on_counters_rolls_no_equal_canary_back_and_finds_a_worse_one() {
+    // Each of two has a tenth of the one in a hundred: of 300 rollouts two are one in 300.
+    let runs = 100;
+    let mut false_alarms = 0.0;
+    for per_second in [1.0, 100.0, 1e4] {
+        false_alarms += guarded(&scenario(per_second), runs).rolled_back.share;
+    }
+    at_most(2, false_alarms, runs);
+    let outage = Scenario {
+        disturbance: Disturbance {
+            outage: Some(Outage {
+                start: (15.0, 300.0),
+                lasts: 60.0,
+                rate: 0.5,
+            }),
+            lag: Some(Lag::Stable),
+            ..Disturbance::default()
+        },
+        ..scenario(100.0)
+    };
+    at_most(0, guarded(&outage, 40).rolled_back.share, 40);
+    let worse = Scenario {
+        added: 0.05,
+        ..scenario(100.0)
+    };
+    at_most(0, 1.0 - guarded(&worse, 30).rolled_back.share, 30);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod baseline;
 mod companions;
 mod early_reads;
+mod guard_probes;
 mod pod_sampler;
 mod prepare;
 mod prometheus_candidates;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tokio::time::timeout;
 
+use super::guard_probes::probe_guards;
 use super::pod_sampler::PodSampler;
 use super::prometheus_search::search;
 use super::version_facts::{VersionFacts, counted_for};
@@ -26,6 +27,9 @@ use crate::preflight::{
 };
 use crate::rollout::{Group, LastRollout, Outcome, Rollout};
 use crate::verdict::sequential::History;
+
+/// How long the queries of guards may take.
+const GUARD_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What is to be rolled out, and how.
 #[derive(Clone, Debug)]
@@ -278,6 +282,13 @@ pub async fn prepare(
     // The scrape interval decides how often to analyze and how long a step takes at least.
     if let Some(scrape) = before.as_ref().and_then(|before| before.scrape) {
         rollout.plan = Plan::measured(options, scrape)?;
+    }
+    if let Some(targets) = &targets {
+        let left = context.cluster.time_left().unwrap_or(GUARD_DEADLINE);
+        let within = left.min(GUARD_DEADLINE);
+        let watched = (&rollout.plan, targets);
+        let now = context.clock.now();
+        findings.extend(probe_guards(metrics.as_ref(), watched, now, within).await);
     }
     rollout.lookback = before.as_ref().map(|before| before.depth);
     // Pods of unknown age count as new ones.

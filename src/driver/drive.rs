@@ -9,6 +9,7 @@ use super::apply::{Retry, apply};
 use super::canary_pods::CanaryPods;
 use super::driver_write::DriverWrite;
 use super::finish::{Finish, exposure_after, millis};
+use super::guard_poll::GuardPoll;
 use super::rollback::{Initiator, RollbackError, RollbackRequest};
 use super::rollback_group::{GroupNotRestored, roll_back_group};
 use super::watched_group::{Member, WatchedGroup};
@@ -17,7 +18,7 @@ use crate::cluster::{Cluster, ErrorKind, LeaseGuard, LeaseWatch, ObjectEvent};
 use crate::context::Context;
 use crate::discovery::VersionFacts;
 use crate::istio::VirtualService;
-use crate::metrics::{Collector, MetricSource};
+use crate::metrics::{Collector, GuardAnswers, MetricSource};
 use crate::plan::{Exposure, OnDrift, OnSignal};
 use crate::preflight::owner;
 use crate::rollout::{
@@ -69,6 +70,8 @@ pub async fn drive(context: &mut Context<'_>, guard: LeaseGuard, input: DriveInp
     let analysis = analysis_of(&rollout, &versions.history);
     let share_before = versions.history.canary_share();
     let other_callers = share_before.is_some_and(|share| rollout.is_reached_past_weights(share));
+    let guards = GuardPoll::new(metrics.as_ref(), &rollout, &versions);
+    let watch = guards.watch(&rollout).await;
     let now = Instant::now();
     let driver = Driver {
         cluster: &context.cluster,
@@ -80,7 +83,10 @@ pub async fn drive(context: &mut Context<'_>, guard: LeaseGuard, input: DriveInp
         signals: std::mem::replace(&mut context.signals, Signals::none()),
         lease: guard.watch(),
         pods: CanaryPods::new(&context.cluster, &rollout, versions),
-        machine: Machine::new(rollout, analysis, stop_at).with_other_callers(other_callers),
+        machine: Machine::new(rollout, analysis, stop_at)
+            .with_other_callers(other_callers)
+            .with_guards(watch),
+        guards,
         group: WatchedGroup::new(&context.cluster, group),
         next_look: now,
         signal: None,
@@ -104,6 +110,7 @@ pub(super) struct Driver<'a> {
     lease: LeaseWatch,
     pods: CanaryPods,
     machine: Machine,
+    guards: GuardPoll<'a>,
     group: WatchedGroup,
     next_look: Instant,
     /// The signal that ended it, if one did.
@@ -119,6 +126,7 @@ enum Input {
     LeaseLost(String),
     Seen(Member, ObjectEvent),
     Pods,
+    Guards(GuardAnswers),
     Look,
 }
 
@@ -202,6 +210,7 @@ impl Driver<'_> {
             holder = self.lease.lost() => Input::LeaseLost(holder),
             (member, event) = self.group.next() => Input::Seen(member, event),
             () = self.pods.next() => Input::Pods,
+            answers = self.guards.next(&self.clock) => Input::Guards(answers),
             () = tokio::time::sleep_until(self.next_look) => Input::Look,
         };
         match input {
@@ -211,6 +220,7 @@ impl Driver<'_> {
             Input::Seen(Member::Lead, ObjectEvent::Changed(vs)) => self.lead_seen(*vs),
             Input::Seen(Member::Companion(index), event) => self.companion_seen(index, event).await,
             Input::Pods => Action::Wait,
+            Input::Guards(answers) => self.guard_answered(answers),
             Input::Look => self.look().await,
         }
     }
@@ -464,6 +474,17 @@ impl Driver<'_> {
                 self.with_machine(|machine, emit| machine.metrics_unusable(&outage, now, emit))
             }
         }
+    }
+
+    /// Takes in what a guard's queries said.
+    fn guard_answered(&mut self, answers: GuardAnswers) -> Action {
+        let (now, machine) = (self.clock.now(), &self.machine);
+        let reading = self.guards.take(answers, &|at| machine.share_at(at));
+        let Some(reading) = reading else {
+            return Action::Wait;
+        };
+        self.machine.know_canary_since(self.pods.since());
+        self.with_machine(|machine, emit| machine.guard_read(&reading, now, emit))
     }
 
     fn interval(&self) -> Duration {

@@ -12,6 +12,7 @@ mod drive;
 mod driver_write;
 mod finish;
 mod first_step;
+mod guard_poll;
 mod lock;
 mod read_companions;
 mod rollback;

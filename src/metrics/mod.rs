@@ -10,7 +10,10 @@
 //! [`ServiceProxy`] needs `get` on `services/proxy` in Prometheus' namespace; [`HttpSource`] needs nothing.
 
 mod counting;
+mod guards;
 mod source;
 
 pub use counting::*;
+pub(crate) use guards::{GuardAnswers, GuardReader, ask_guard, single_value};
+pub use guards::{GuardGap, GuardReading, GuardSeen};
 pub(crate) use source::*;

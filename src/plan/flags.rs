@@ -15,6 +15,7 @@ impl Options {
         let flags = fields.into_iter().map(|(field, value)| {
             let flag = match field.as_str() {
                 "routes" => "--route".to_owned(),
+                "guards" => "--guard".to_owned(),
                 field => format!("--{}", kebab(field)),
             };
             match value {
@@ -122,6 +123,8 @@ mod tests {
             "--prometheus=monitoring/prometheus:9090",
             "--query-scope=cluster=prod",
             "--sample=pods",
+            "--guard=queue: max(queue{pod=~\"{{canary.pods}}\"}) <= 100",
+            "--guard={name: orders, bad: 'b{v=\"{{version.version}}\"}', total: 't{v=\"{{version.version}}\"}', onNoData: ignore}",
             "--step-timeout=20m",
             "--metrics-grace=3m",
             "--rollback-timeout=5m",

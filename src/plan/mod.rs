@@ -14,6 +14,7 @@ mod flags;
 mod forecast;
 #[cfg(test)]
 mod forecast_tests;
+mod metric_guard;
 mod no_effect;
 mod options;
 mod outlook;
@@ -22,6 +23,7 @@ mod planned_step;
 mod policy;
 mod power;
 mod query_scope;
+mod query_template;
 mod remedy;
 mod resolved;
 mod step;
@@ -38,11 +40,16 @@ pub use finding::{Finding, Level};
 pub(crate) use flags::shell_word;
 pub use forecast::Forecast;
 pub(crate) use forecast::SmallerStep;
+pub(crate) use metric_guard::{CounterPair, GuardError};
+pub use metric_guard::{MetricGuard, OnGuardFailure, OnNoData};
 pub use options::{AfterRegression, AnalysisKind, OnDrift, OnSignal, OnStuck, Options, SampleFrom};
 pub use percent::Percent;
 pub(crate) use planned_step::PlannedStep;
 pub use power::{DetectedRegression, MetricPower};
 pub(crate) use query_scope::ScopeLabel;
+pub(crate) use query_template::{
+    ComparedVersion, QueryTemplate, TemplateError, TemplateValues, VersionNames,
+};
 pub use remedy::{Remedy, RemedyChange};
 pub use resolved::Plan;
 pub(crate) use resolved::PlanError;

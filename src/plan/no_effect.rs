@@ -49,7 +49,7 @@ impl Options {
             ),
             (
                 "--warmup",
-                self.warmup.is_some() && is_threshold,
+                self.warmup.is_some() && is_threshold && self.guard.is_empty(),
                 sequential,
                 "without it, or a longer --dwell",
             ),

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{FailureRule, HumanDuration, Percent, ScopeLabel, Steps, Testers};
+use super::{FailureRule, HumanDuration, MetricGuard, Percent, ScopeLabel, Steps, Testers};
 use crate::verdict::sequential::Preset;
 
 /// The options of a rollout; whatever is absent falls back to the plan file, then to the default.
@@ -180,6 +180,12 @@ pub struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample: Option<SampleFrom>,
 
+    /// A query that has to stay within a bound, as `'NAME: PROMQL <= 100'`, or all fields of a guard in
+    /// a plan file in braces; may be repeated. It rolls back or holds, and never promotes.
+    #[arg(long = "guard", value_name = "GUARD", help_heading = "Analysis")]
+    #[serde(rename = "guards", skip_serializing_if = "Vec::is_empty")]
+    pub guard: Vec<MetricGuard>,
+
     /// Maximum time in a step without a verdict [default: 60m].
     #[arg(long, value_name = "DURATION", help_heading = "Failure policies")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -327,6 +333,7 @@ impl Options {
             prometheus,
             query_scope,
             sample,
+            guard,
             step_timeout,
             metrics_grace,
             rollback_timeout,
@@ -371,6 +378,11 @@ impl Options {
                 query_scope
             },
             sample: sample.or(fallback.sample),
+            guard: if guard.is_empty() {
+                fallback.guard
+            } else {
+                guard
+            },
             step_timeout: step_timeout.or(fallback.step_timeout),
             metrics_grace: metrics_grace.or(fallback.metrics_grace),
             rollback_timeout: rollback_timeout.or(fallback.rollback_timeout),

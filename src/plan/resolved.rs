@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AfterRegression, AnalysisKind, Exposure, FailureRule, HumanDuration, OnDrift, OnSignal,
-    OnStuck, Options, Percent, SampleFrom, ScopeLabel, Step, Steps, Testers,
+    AfterRegression, AnalysisKind, Exposure, FailureRule, GuardError, HumanDuration, MetricGuard,
+    OnDrift, OnSignal, OnStuck, Options, Percent, SampleFrom, ScopeLabel, Step, Steps, Testers,
 };
 use crate::verdict::sequential::Preset;
 
@@ -46,6 +46,9 @@ pub struct Plan {
     /// What counts as failed, where the plan says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failures: Option<FailureRule>,
+    /// What is watched beside Istio's metrics.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guards: Vec<MetricGuard>,
     /// Longest time in a step without a verdict.
     pub step_timeout: HumanDuration,
     /// Longest time without usable metrics.
@@ -133,6 +136,9 @@ pub enum PlanError {
         "--sample pods cannot tell mirrored requests from others (try: without it, or --steps without mirror)"
     )]
     MirrorsUnseen,
+    /// A guard that cannot be watched.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// Credentials would end up in the object's annotation.
     #[error(
         "the Prometheus URL holds credentials, and the plan is stored on the VirtualService (try: --prometheus-config FILE with basic_auth)"
@@ -211,6 +217,7 @@ impl Plan {
             query_scope: options.query_scope,
             sample: options.sample,
             failures: options.failures,
+            guards: options.guard,
             step_timeout: options.step_timeout.unwrap_or(HumanDuration::minutes(60)),
             metrics_grace: options.metrics_grace.unwrap_or(HumanDuration::minutes(2)),
             rollback_timeout: options
@@ -233,6 +240,7 @@ impl Plan {
         if self.judgement.min_requests == 0 {
             return Err(PlanError::NoRequests);
         }
+        MetricGuard::check_all(&self.guards)?;
         let has_testers = |step: &Step| step.exposure == Exposure::Testers;
         if self.testers.is_none() && self.steps.as_slice().iter().any(has_testers) {
             return Err(PlanError::NoTesters);

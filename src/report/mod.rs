@@ -20,6 +20,7 @@ mod event_formatter;
 mod event_text;
 mod forecast;
 mod format;
+mod guard_text;
 mod json_lines;
 mod ladder;
 mod line;

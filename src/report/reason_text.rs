@@ -1,6 +1,7 @@
 //! Reasons in words: the one place that has them.
 
 use super::escape;
+use super::guard_text::guard_problem;
 use super::phrase::Versions;
 use crate::number::{percentage, percentage_points};
 use crate::rollout::{Reason, Unusable};
@@ -33,6 +34,7 @@ pub(super) fn reason(reason: &Reason, versions: &Versions) -> String {
             stable_seen,
             canary_seen,
         } => mirror_unseen(*expected, (*stable_seen, *canary_seen), versions),
+        Reason::Guard { guard, problem } => guard_problem(guard, problem, versions),
         Reason::MetricsUnusable(why) => unusable(why),
         Reason::NoMetrics { lasted } => format!("no metrics for {lasted}"),
         Reason::SuspicionStands => "the suspected regression counts as confirmed".into(),

@@ -64,8 +64,12 @@ impl Simulation {
             .tolerance
             .map(|tolerance| format!(", tolerance {tolerance} %"))
             .unwrap_or_default();
+        let guards = match self.plan.guards.is_empty() {
+            true => "",
+            false => "; its guards are not simulated",
+        };
         format!(
-            "{}, {kind}{tolerance}, at least {} per step, scraped every {}",
+            "{}, {kind}{tolerance}, at least {} per step, scraped every {}{guards}",
             phrase::ladder(&self.plan.exposures()),
             self.plan.dwell,
             judgement.scrape

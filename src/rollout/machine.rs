@@ -7,6 +7,7 @@ use super::assessment::{Alarm, Assessment};
 use super::drift;
 use super::event::{EventKind, VersionCounts};
 use super::foreign_change::{Drift, ForeignChange};
+use super::guard_watch::GuardWatch;
 use super::metrics_outage::{MetricsOutage, Unusable};
 use super::mirror::MirrorStep;
 use super::observed::Observed;
@@ -16,15 +17,17 @@ use super::reassert_limit::ReassertLimit;
 use super::segment::Phase;
 use super::state::Rollout;
 use super::stuck::{self, Blackout};
-use crate::metrics::{MetricsWarning, Observation, Reporter};
+use crate::metrics::{GuardReading, MetricsWarning, Observation, Reporter};
 use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, Percent, Plan};
-use crate::verdict::{Analysis, Decision};
+use crate::verdict::{Analysis, Decision, Verdict};
 
 /// Decides what a rollout does next. The limits and reasons of drift, deadlines, metrics outages and
 /// mirrored requests are in files of their own.
 pub struct Machine {
     rollout: Rollout,
     assessment: Assessment,
+    guards: GuardWatch,
+    canary_since: Option<Timestamp>,
     stop_at: StopAt,
     /// Why, where something else than the evidence decided; empty where the evidence did.
     override_reasons: Vec<Reason>,
@@ -48,6 +51,8 @@ impl Machine {
         Self {
             rollout,
             assessment: Assessment::new(analysis),
+            guards: GuardWatch::default(),
+            canary_since: None,
             stop_at,
             override_reasons: Vec::new(),
             traffic_seen: false,
@@ -69,7 +74,9 @@ impl Machine {
 
     /// The youngest pod of the canary started then.
     pub fn know_canary_since(&mut self, since: Option<Timestamp>) {
+        self.canary_since = since;
         self.assessment.know_canary_since(since);
+        self.guards.know_canary_since(since);
     }
 
     /// The rollout as it is believed to stand on the object.
@@ -96,7 +103,10 @@ impl Machine {
     pub fn reasons(&self) -> Vec<Reason> {
         if self.override_reasons.is_empty() {
             let reasons = self.assessment.reasons().iter();
-            reasons.copied().map(Reason::from).collect()
+            let reasons = reasons.copied().map(Reason::from);
+            // What a person set up is read first.
+            let guards = self.guards.reasons(&self.rollout).into_iter();
+            guards.chain(reasons).collect()
         } else {
             self.override_reasons.clone()
         }
@@ -110,6 +120,12 @@ impl Machine {
     /// Adds to the reasons for what something else than the evidence decided.
     pub fn add_reason(&mut self, why: Reason) {
         self.override_reasons.push(why);
+    }
+
+    /// The same with what is watched beside Istio's metrics.
+    #[must_use]
+    pub fn with_guards(self, guards: GuardWatch) -> Self {
+        Self { guards, ..self }
     }
 
     /// The same, knowing whether callers reached the canary past the weights before the rollout.
@@ -235,7 +251,7 @@ impl Machine {
             step: self.rollout.step + 1,
             step_count: self.plan().step_count(),
             exposure: self.rollout.exposure(),
-            verdict: self.assessment.verdict(&self.rollout),
+            verdict: self.verdict(),
             step_counts,
             mirror_counts: self.mirror_counts(),
             reasons: self.reasons(),
@@ -249,6 +265,43 @@ impl Machine {
             Some(action) => action,
             None => self.decide(now, emit),
         }
+    }
+
+    /// What is known of the canary: a guard that is not content leaves no step healthy.
+    fn verdict(&self) -> Verdict {
+        match self.assessment.verdict(&self.rollout) {
+            Verdict::Healthy if !self.guards.reasons(&self.rollout).is_empty() => {
+                Verdict::NotEnoughData
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// A guard was read: is that the end of the rollout, whatever phase it is in?
+    pub fn guard_read(
+        &mut self,
+        reading: &GuardReading,
+        now: Timestamp,
+        emit: &mut dyn FnMut(EventKind),
+    ) -> Action {
+        let warm = self.is_warm(reading.at);
+        self.guards.take(&self.rollout, reading, warm);
+        let Some((cause, why)) = self.guards.failed(&self.rollout) else {
+            return Action::Wait;
+        };
+        if cause == Cause::NoMetrics {
+            return self.stuck(vec![why], OnStuck::Rollback, cause, now, emit);
+        }
+        self.override_reason(why);
+        self.regressed(cause, emit)
+    }
+
+    /// Whether the canary has had its time to warm up at `at`, by its youngest pod and the first step.
+    fn is_warm(&self, at: Timestamp) -> bool {
+        let first = self.rollout.history.first();
+        let first = first.map_or(self.rollout.began, |segment| segment.since);
+        let since = self.canary_since.map_or(first, |since| since.max(first));
+        at.duration_since(since) >= self.plan().judgement.warmup.signed()
     }
 
     /// What suspicion calls for, whatever phase the rollout is in.
@@ -323,6 +376,9 @@ impl Machine {
     }
 
     fn advance(&mut self, now: Timestamp, emit: &mut dyn FnMut(EventKind)) -> Action {
+        if self.guards.hold(&self.rollout) {
+            return self.check_deadline(now, emit);
+        }
         let first = !std::mem::replace(&mut self.announced, true);
         if first {
             emit(EventKind::StepPassed {
@@ -430,6 +486,11 @@ impl Machine {
         now: Timestamp,
         emit: &mut dyn FnMut(EventKind),
     ) -> Action {
+        // A guard never promotes, not even by saying nothing.
+        let policy = match policy {
+            OnStuck::Promote if self.guards.hold(&self.rollout) => OnStuck::Hold,
+            policy => policy,
+        };
         let first = !std::mem::replace(&mut self.announced, true);
         if first {
             self.override_reasons.clone_from(&reasons);

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::foreign_change::Drift;
+use super::guard_problem::GuardProblem;
 use super::metrics_outage::Unusable;
 use super::outcome::Outcome;
 use crate::plan::{HumanDuration, Percent};
@@ -49,6 +50,13 @@ pub enum Reason {
         stable_seen: bool,
         /// Whether the canary's own proxy reports any request.
         canary_seen: bool,
+    },
+    /// A guard of the plan is not content.
+    Guard {
+        /// Its name.
+        guard: String,
+        /// What it has against the canary.
+        problem: GuardProblem,
     },
     /// The metrics cannot be used.
     MetricsUnusable(Unusable),
@@ -150,6 +158,16 @@ impl Reason {
     pub fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Analysis(a), Self::Analysis(b)) => a.is_like(b),
+            (
+                Self::Guard {
+                    guard: a,
+                    problem: x,
+                },
+                Self::Guard {
+                    guard: b,
+                    problem: y,
+                },
+            ) => a == b && x.is_like(y),
             (Self::MetricsUnusable(a), Self::MetricsUnusable(b)) => a.is_like(b),
             _ => discriminant(self) == discriminant(other),
         }

@@ -25,8 +25,9 @@ const VERSION: u32 = 1;
 /// Share of the requests by which the canary may exceed its weight without a word.
 const PAST_WEIGHTS: f64 = 0.02;
 
-/// The most that the state may take; annotations share 256 KiB with everybody else's.
-const MAX_BYTES: usize = 8 * 1024;
+/// The most that the state may take, a third of it for guards; annotations share 256 KiB with everybody
+/// else's.
+const MAX_BYTES: usize = 12 * 1024;
 
 /// A rollout under way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

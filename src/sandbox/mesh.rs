@@ -73,6 +73,21 @@ impl Scrapes {
         }
     }
 
+    /// Has a series of a user's own, whose samples may be of a time to come; a value of `None` marks where
+    /// it ends.
+    pub fn have<'l>(
+        &mut self,
+        labels: impl IntoIterator<Item = (&'l str, &'l str)>,
+        samples: impl IntoIterator<Item = (Timestamp, Option<f64>)>,
+    ) -> &mut Self {
+        let labels = labels.into_iter();
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let samples = samples.into_iter();
+        let samples = samples.map(|(at, value)| (at.as_millisecond(), value));
+        self.storage.insert(labels.collect(), samples.collect());
+        self
+    }
+
     /// How often it scrapes.
     pub fn interval(&self) -> SignedDuration {
         self.interval

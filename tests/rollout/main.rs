@@ -10,6 +10,7 @@ mod companions;
 mod detach;
 mod drift;
 mod faults;
+mod guards;
 mod harness;
 mod healthy;
 mod input;

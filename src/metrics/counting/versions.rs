@@ -247,6 +247,11 @@ impl Targets {
         Self { failures, ..self }
     }
 
+    /// Stable, then canary.
+    pub(crate) fn selectors(&self) -> [&VersionSelector; 2] {
+        [&self.stable, &self.canary]
+    }
+
     /// What counts as failed.
     pub(super) fn failures(&self) -> &FailureRule {
         &self.failures

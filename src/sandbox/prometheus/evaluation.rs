@@ -160,7 +160,7 @@ fn aggregated(how: Aggregation, mut values: Vec<f64>) -> f64 {
     match how {
         Aggregation::Sum => values.iter().sum(),
         Aggregation::Count => values.len() as f64,
-        Aggregation::Max => values.into_iter().fold(f64::NEG_INFINITY, f64::max),
+        Aggregation::Max => values.into_iter().fold(f64::NAN, f64::max),
         Aggregation::Quantile(quantile) => {
             values.sort_by(f64::total_cmp);
             let rank = quantile * (values.len() - 1) as f64;

@@ -233,6 +233,11 @@ impl<'a> Parser<'a> {
             self.needs(":")?;
             let step = self.duration()?;
             self.needs("]")?;
+            if let Expression::Selector(SeriesSelector { range: Some(_), .. }) = inner {
+                return Err(
+                    self.error("subquery is only allowed on instant vector, got matrix instead")
+                );
+            }
             return Ok(Expression::Subquery {
                 of: Box::new(inner),
                 range,
@@ -576,6 +581,7 @@ mod tests {
             "{}",
             "",
             "x[0s]",
+            "(x[1m])[5m:1m]",
             "x[5]",
             r#"x{a="b}"#,
             "sum by (a) (x[1m])",

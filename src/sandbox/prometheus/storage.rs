@@ -184,8 +184,7 @@ impl Storage {
         self.series.len() - 1
     }
 
-    /// Adds a series.
-    #[cfg(test)]
+    /// Adds a series of a user's own; its samples may be of a time to come.
     pub(crate) fn insert(&mut self, labels: Labels, samples: Vec<Sample>) {
         self.series.push(StoredSeries {
             labels,
