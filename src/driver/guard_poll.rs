@@ -11,7 +11,6 @@ use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
-use super::drive::METRICS_DEADLINE;
 use crate::clock::Clock;
 use crate::discovery::VersionFacts;
 use crate::metrics::{GuardAnswers, GuardReader, GuardReading, MetricSource, ask_guard};
@@ -19,6 +18,8 @@ use crate::rollout::{GuardWatch, Rollout};
 use crate::verdict::Analysis;
 use crate::verdict::sequential::{History, Sequential};
 
+/// The longest that Prometheus may take for the queries of a guard.
+const GUARD_DEADLINE: Duration = Duration::from_secs(5);
 /// How long stable's past may take: without it the comparison is only the more careful.
 const PAST_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -93,7 +94,7 @@ impl<'a> GuardPoll<'a> {
                 continue;
             }
             let metrics = self.metrics;
-            let answers = match self.reader.questions(guard, now, METRICS_DEADLINE) {
+            let answers = match self.reader.questions(guard, now, GUARD_DEADLINE) {
                 Ok(questions) if questions.is_empty() => {
                     self.due[guard] = Some(instant + self.reader.interval(guard));
                     continue;

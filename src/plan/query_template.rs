@@ -51,7 +51,7 @@ pub struct QueryTemplate<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum TemplatePart<'a> {
     Text(&'a str),
-    Placeholder(Placeholder, Place),
+    Placeholder(Placeholder, Position),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ enum NameKind {
 
 /// Where a placeholder stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Position {
     /// In no quotes.
     Bare,
     /// In the quotes of a string that no matcher compares.
@@ -151,9 +151,9 @@ impl Placeholder {
         Some(Self::Of(version, kind))
     }
 
-    fn check(self, place: Place) -> Result<(), TemplateError> {
-        let bare_window = self == Self::Window && place == Place::Bare;
-        let in_matcher = matches!(place, Place::Equal(_) | Place::Regex(_));
+    fn check(self, place: Position) -> Result<(), TemplateError> {
+        let bare_window = self == Self::Window && place == Position::Bare;
+        let in_matcher = matches!(place, Position::Equal(_) | Position::Regex(_));
         let in_quotes = self != Self::Window && in_matcher;
         if !bare_window && !in_quotes {
             return Err(match self {
@@ -165,7 +165,7 @@ impl Placeholder {
             });
         }
         match (self, place) {
-            (Self::Of(_, NameKind::Pods), Place::Equal(_)) => Err(error(
+            (Self::Of(_, NameKind::Pods), Position::Equal(_)) => Err(error(
                 format!("{self} is a regular expression"),
                 format!("=~\"{self}\""),
             )),
@@ -181,7 +181,7 @@ impl<'a> QueryTemplate<'a> {
     /// Names the placeholder that is unknown or stands where it cannot.
     pub fn parse(text: &'a str) -> Result<Self, TemplateError> {
         let (mut parts, mut begin, mut at) = (Vec::new(), 0, 0);
-        let mut place = Place::Bare;
+        let mut place = Position::Bare;
         let mut quote = None;
         while let Some(letter) = text[at..].chars().next() {
             let rest = &text[at..];
@@ -212,7 +212,7 @@ impl<'a> QueryTemplate<'a> {
                 (Some('"' | '\''), '\\') => {
                     at += rest.chars().nth(1).map_or(0, char::len_utf8);
                 }
-                (Some(open), close) if open == close => (place, quote) = (Place::Bare, None),
+                (Some(open), close) if open == close => (place, quote) = (Position::Bare, None),
                 _ => {}
             }
             at += letter.len_utf8();
@@ -261,21 +261,21 @@ impl<'a> QueryTemplate<'a> {
 }
 
 /// Where a string stands that begins behind `before`.
-fn place_behind(before: &str, quote: char) -> Place {
+fn place_behind(before: &str, quote: char) -> Position {
     let before = before.trim_end();
     let is = |operator| before.ends_with(operator);
     if is("=~") || is("!~") {
-        Place::Regex(quote)
+        Position::Regex(quote)
     } else if is("=") && !is("==") {
-        Place::Equal(quote)
+        Position::Equal(quote)
     } else {
-        Place::Text
+        Position::Text
     }
 }
 
 fn rendered(
     placeholder: Placeholder,
-    place: Place,
+    place: Position,
     values: &TemplateValues,
     version: ComparedVersion,
 ) -> Result<String, TemplateError> {
@@ -308,7 +308,7 @@ fn in_place(
     names: &[&str],
     suffix: &str,
     placeholder: Placeholder,
-    place: Place,
+    place: Position,
 ) -> Result<String, TemplateError> {
     let (text, quote) = match (place, names) {
         (_, []) => {
@@ -317,20 +317,20 @@ fn in_place(
                 "a placeholder for what the pods have: workload, or version where they have that label",
             ));
         }
-        (Place::Equal(quote), [name]) => ((*name).to_owned(), quote),
-        (Place::Equal(_), names) => {
+        (Position::Equal(quote), [name]) => ((*name).to_owned(), quote),
+        (Position::Equal(_), names) => {
             return Err(error(
                 format!("{placeholder} is one of {}", names.join(", ")),
                 format!("=~\"{placeholder}\""),
             ));
         }
-        (Place::Regex(quote), names) => {
+        (Position::Regex(quote), names) => {
             let names = names.iter().map(|name| regex::escape(name));
             let names = names.collect::<Vec<_>>().join("|");
             (format!("(?:{names}){suffix}"), quote)
         }
         // Neither passes the check of a template.
-        (Place::Bare | Place::Text, [name, ..]) => ((*name).to_owned(), '"'),
+        (Position::Bare | Position::Text, [name, ..]) => ((*name).to_owned(), '"'),
     };
     match quote {
         '`' if text.contains('`') => Err(error(

@@ -4,13 +4,16 @@ use crate::foreign_text::foreign_text;
 use crate::metrics::{GuardGap, MetricsError, QueryResult, single_value};
 use crate::plan::{Finding, MetricGuard, OnNoData, TemplateError};
 
+/// Queries as they were asked, each with its answer.
+type ProbeAnswers = Vec<(String, Result<QueryResult, MetricsError>)>;
+
 /// A guard, and what its queries were answered.
 #[derive(Debug)]
 pub struct GuardProbe<'a> {
     /// The guard.
     pub guard: &'a MetricGuard,
-    /// Each query as it was asked, with its answer; or why none can be asked.
-    pub answers: Result<Vec<(String, Result<QueryResult, MetricsError>)>, TemplateError>,
+    /// What was answered, or why nothing can be asked.
+    pub answers: Result<ProbeAnswers, TemplateError>,
 }
 
 impl GuardProbe<'_> {
@@ -65,7 +68,7 @@ impl GuardProbe<'_> {
         }
     }
 
-    fn counters(&self, answers: &[(String, Result<QueryResult, MetricsError>)]) -> Finding {
+    fn counters(&self, answers: &ProbeAnswers) -> Finding {
         let series = |answers: &[(String, Result<QueryResult, MetricsError>)]| {
             let answers = answers.iter().flat_map(|(_, answer)| answer);
             answers.map(|answer| answer.series.len()).sum::<usize>()

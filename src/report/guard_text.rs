@@ -3,7 +3,8 @@
 use super::phrase::Versions;
 use crate::metrics::GuardGap;
 use crate::number::grouped;
-use crate::rollout::{GuardProblem, VersionCounts};
+use crate::rollout::GuardProblem;
+use crate::verdict::Counts;
 
 /// What a guard of this name says.
 pub(super) fn guard_problem(guard: &str, problem: &GuardProblem, versions: &Versions) -> String {
@@ -28,11 +29,14 @@ pub(super) fn guard_problem(guard: &str, problem: &GuardProblem, versions: &Vers
             let (value, min) = (spoken(*value), spoken(*min));
             format!("guard {guard} is at {value}, under its min {min} ({readings})")
         }
-        GuardProblem::Worse { counts } => {
-            format!("guard {guard}: {}", side_by_side(counts, versions))
+        GuardProblem::Worse { stable, canary } => {
+            format!(
+                "guard {guard}: {}",
+                side_by_side(*stable, *canary, versions)
+            )
         }
-        GuardProblem::MaybeWorse { counts } => {
-            let counts = side_by_side(counts, versions);
+        GuardProblem::MaybeWorse { stable, canary } => {
+            let counts = side_by_side(*stable, *canary, versions);
             format!("guard {guard} may have failed, the next reading decides: {counts}")
         }
         GuardProblem::NoData { why } => format!("guard {guard} has no data: {}", gap(why)),
@@ -56,16 +60,16 @@ fn readings(times: u32, limit: u32) -> String {
     }
 }
 
-fn side_by_side(counts: &VersionCounts, versions: &Versions) -> String {
+fn side_by_side(of_stable: Counts, of_canary: Counts, versions: &Versions) -> String {
     let Versions { stable, canary } = versions;
-    let of = |counts: crate::verdict::Counts| {
+    let of = |counts: Counts| {
         let (bad, all) = (grouped(counts.failures), grouped(counts.requests));
         format!("{bad} of {all}")
     };
     format!(
         "{} went wrong at {canary}, {} at {stable}",
-        of(counts.canary),
-        of(counts.stable)
+        of(of_canary),
+        of(of_stable)
     )
 }
 

@@ -5,8 +5,8 @@ use std::mem::discriminant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::event::VersionCounts;
 use crate::metrics::GuardGap;
+use crate::verdict::Counts;
 
 /// Why a guard holds a rollout or rolls it back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,13 +40,17 @@ pub enum GuardProblem {
     },
     /// The canary's counters are worse than stable's, for certain.
     Worse {
-        /// What was counted since the rollout began; failures are what went wrong.
-        counts: VersionCounts,
+        /// What stable counted since the rollout began; failures are what went wrong.
+        stable: Counts,
+        /// What the canary counted.
+        canary: Counts,
     },
     /// The canary's counters look worse, and the next reading decides.
     MaybeWorse {
-        /// What was counted since the rollout began; failures are what went wrong.
-        counts: VersionCounts,
+        /// What stable counted since the rollout began; failures are what went wrong.
+        stable: Counts,
+        /// What the canary counted.
+        canary: Counts,
     },
     /// There is no data.
     NoData {

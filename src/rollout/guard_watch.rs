@@ -29,12 +29,12 @@ struct WatchedGuard {
     out_of_bounds: u32,
     /// How many readings in a row had no data.
     without_data: u32,
-    last: Option<(Timestamp, Standing)>,
+    last: Option<(Timestamp, LastReading)>,
 }
 
 /// What a reading came to.
 #[derive(Clone, Debug, PartialEq)]
-enum Standing {
+enum LastReading {
     Good,
     OutOfBounds(f64),
     NoData(GuardGap),
@@ -74,7 +74,7 @@ impl GuardWatch {
             GuardSeen::Value(value) => watched.bounded(*value, warm),
             GuardSeen::NoData(why) => {
                 watched.without_data = if warm { watched.without_data + 1 } else { 0 };
-                Standing::NoData(why.clone())
+                LastReading::NoData(why.clone())
             }
             // The first reading only says where counters stand.
             GuardSeen::Counted(windows) if windows.is_empty() => return,
@@ -85,7 +85,7 @@ impl GuardWatch {
                         comparison.take(rollout, window, Reporter::Source);
                     }
                 }
-                Standing::Good
+                LastReading::Good
             }
         };
         watched.last = Some((reading.at, standing));
@@ -119,7 +119,7 @@ impl GuardWatch {
 }
 
 impl WatchedGuard {
-    fn bounded(&mut self, value: f64, warm: bool) -> Standing {
+    fn bounded(&mut self, value: f64, warm: bool) -> LastReading {
         self.without_data = 0;
         let over = self.guard.max.is_some_and(|max| value > max);
         let under = self.guard.min.is_some_and(|min| value < min);
@@ -128,8 +128,8 @@ impl WatchedGuard {
             (true, false) | (false, _) => self.out_of_bounds = 0,
         }
         match over || under {
-            true => Standing::OutOfBounds(value.clamp(f64::MIN, f64::MAX)),
-            false => Standing::Good,
+            true => LastReading::OutOfBounds(value.clamp(f64::MIN, f64::MAX)),
+            false => LastReading::Good,
         }
     }
 
@@ -154,18 +154,18 @@ impl WatchedGuard {
 
     fn reason(&self) -> Option<Reason> {
         let comparison = self.comparison.as_ref();
-        let counts = || {
-            let counts = comparison.and_then(Assessment::total_counts);
-            counts.unwrap_or(VersionCounts::default())
-        };
+        let counts = comparison.and_then(Assessment::total_counts);
+        let VersionCounts { stable, canary } = counts.unwrap_or_default();
         let (times, limit) = (self.out_of_bounds, self.guard.failures);
         let problem = match (comparison.map(Assessment::alarm), &self.last) {
-            (Some(Alarm::Certain), _) => GuardProblem::Worse { counts: counts() },
-            (_, Some((_, Standing::NoData(why)))) if self.guard.on_no_data != OnNoData::Ignore => {
+            (Some(Alarm::Certain), _) => GuardProblem::Worse { stable, canary },
+            (_, Some((_, LastReading::NoData(why))))
+                if self.guard.on_no_data != OnNoData::Ignore =>
+            {
                 GuardProblem::NoData { why: why.clone() }
             }
-            (Some(Alarm::Raised), _) => GuardProblem::MaybeWorse { counts: counts() },
-            (_, Some((_, Standing::OutOfBounds(value)))) => {
+            (Some(Alarm::Raised), _) => GuardProblem::MaybeWorse { stable, canary },
+            (_, Some((_, LastReading::OutOfBounds(value)))) => {
                 match (self.guard.max, self.guard.min) {
                     (Some(max), _) if *value > max => GuardProblem::OverMax {
                         value: *value,

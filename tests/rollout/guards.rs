@@ -276,7 +276,7 @@ async fn counters_of_ones_own_are_compared_as_failures_are() {
             let [
                 Reason::Guard {
                     guard,
-                    problem: GuardProblem::Worse { counts },
+                    problem: GuardProblem::Worse { canary, .. },
                 },
                 ..,
             ] = &finish.reasons[..]
@@ -284,7 +284,7 @@ async fn counters_of_ones_own_are_compared_as_failures_are() {
                 panic!("{text}");
             };
             assert_eq!(guard, "orders");
-            assert!(counts.canary.failures > 0, "{text}");
+            assert!(canary.failures > 0, "{text}");
             let requests = finish.total_counts.unwrap();
             assert_eq!(requests.canary.failures, 0, "no request failed");
         }
