@@ -60,6 +60,10 @@ pub async fn drive(context: &mut Context<'_>, guard: LeaseGuard, input: DriveInp
         metrics,
         versions,
     } = input;
+    // Pods answer no query of the user's.
+    let has_own = rollout.plan.samples_pods() && !rollout.plan.guards.is_empty();
+    let prometheus = has_own.then(|| context.metrics_of(&rollout));
+    let prometheus = prometheus.and_then(Result::ok);
     let (report, listener) = (guard.report(), &mut *context.observer);
     let mut observer = |event: &Event| {
         if let Some(seen) = DriverReport::of(event) {
@@ -70,7 +74,11 @@ pub async fn drive(context: &mut Context<'_>, guard: LeaseGuard, input: DriveInp
     let analysis = analysis_of(&rollout, &versions.history);
     let share_before = versions.history.canary_share();
     let other_callers = share_before.is_some_and(|share| rollout.is_reached_past_weights(share));
-    let guards = GuardPoll::new(metrics.as_ref(), &rollout, &versions);
+    let guards = GuardPoll::new(
+        prometheus.as_deref().unwrap_or(metrics.as_ref()),
+        &rollout,
+        &versions,
+    );
     let watch = guards.watch(&rollout).await;
     let now = Instant::now();
     let driver = Driver {

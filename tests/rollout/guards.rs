@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use kubectl_canary::Signal;
 use kubectl_canary::metrics::GuardGap;
-use kubectl_canary::plan::{OnSignal, OnStuck, Options, PlanFile};
+use kubectl_canary::plan::{OnSignal, OnStuck, Options, PlanFile, SampleFrom};
 use kubectl_canary::rollout::{Cause, EventKind, GuardProblem, Outcome, Phase, Reason};
 use kubectl_canary::verdict::Verdict;
 
@@ -99,6 +99,21 @@ async fn a_value_over_its_bound_rolls_back_and_a_single_one_does_not() {
             assert!(told.iter().any(|event| matches!(event, EventKind::Regressed { reasons, .. } if reasons.contains(&expected))));
         }
     }
+}
+
+/// Pods answer no query; where they are sampled, Prometheus is still asked for the guards.
+#[tokio::test(start_paused = true)]
+async fn a_bound_holds_where_the_pods_are_sampled_too() {
+    let shop = Shop::open().await;
+    queue(&shop, |second| Some(if second < 5 { 12.0 } else { 153.0 }));
+    let options = Options {
+        sample: Some(SampleFrom::Pods),
+        ..with_guard("10:20s,100", &bounded(""))
+    };
+    let finish = shop.start(options).await.unwrap();
+    assert_eq!(finish.outcome, REGRESSED, "{:#?}", shop.told());
+    let over = |problem: &GuardProblem| matches!(problem, GuardProblem::OverMax { .. });
+    assert!(problems(&shop).iter().any(over), "{:#?}", shop.told());
 }
 
 #[tokio::test(start_paused = true)]
