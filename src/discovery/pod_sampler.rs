@@ -17,7 +17,7 @@ use super::version_facts::VersionFacts;
 use crate::cluster::{CallError, Cluster, ErrorKind};
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::istio::{Destination, Subset};
+use crate::istio::{Destination, Host, Subset, workload_names};
 use crate::metrics::{
     Coverage, Labels, MetricSource, MetricsError, Query, QueryResult, SampleStore, Unit, samples,
 };
@@ -72,6 +72,8 @@ struct PodAddress {
     namespace: String,
     name: String,
     port: u16,
+    /// What names it as the one that gets requests.
+    destination: Labels,
 }
 
 /// Where the samples of a rollout under way come from: its pods if it says so, else Prometheus.
@@ -199,8 +201,9 @@ impl PodReader {
                 match answer {
                     Ok(samples) => {
                         found.answered += 1;
-                        let of_version =
-                            |(labels, _): &&(Labels, f64)| labels.contains_key("reporter");
+                        let of_version = |(labels, value): &&(Labels, f64)| {
+                            labels.contains_key("reporter") && *value > 0.0
+                        };
                         found.series += samples.iter().filter(of_version).count();
                         state.store.add(at, samples);
                     }
@@ -238,11 +241,11 @@ impl PodReader {
             attempted: format!("read the counters of pod {}/{}", pod.namespace, pod.name),
             why: unreadable.0,
         })?;
+        let idle = found.is_empty().then(|| pod.idle(metric));
         let found = found.into_iter();
         let found = found.map(|(labels, value)| (pod.label(labels), value));
-        Ok(found
-            .chain(metrics.iter().map(|metric| pod.answered(metric)))
-            .collect())
+        let answered = metrics.iter().map(|metric| pod.answered(metric));
+        Ok(found.chain(idle).chain(answered).collect())
     }
 
     fn is_counted(&self, labels: &Labels) -> bool {
@@ -268,7 +271,11 @@ impl PodReader {
         let pods = |version| self.cluster.pods_behind(version, &self.subsets);
         match join(pods(stable), pods(canary)).await {
             (Ok(stable), Ok(canary)) => {
-                let listed = [Listed::of(stable), Listed::of(canary)];
+                let [of_stable, of_canary] = &self.versions;
+                let listed = [
+                    Listed::of(&stable, &of_stable.host),
+                    Listed::of(&canary, &of_canary.host),
+                ];
                 lock(&self.state).listed = Some((at, listed.clone()));
                 Ok(listed)
             }
@@ -280,7 +287,7 @@ impl PodReader {
 
 impl Listed {
     /// The first pods by name that can have counted anything: the same ones every time.
-    fn of(pods: Vec<Pod>) -> Self {
+    fn of(pods: &[Pod], host: &Host) -> Self {
         let is_running = |pod: &Pod| {
             let phase = pod
                 .status
@@ -295,14 +302,14 @@ impl Listed {
             read: running
                 .into_iter()
                 .take(MOST_PODS)
-                .filter_map(PodAddress::of)
+                .filter_map(|pod| PodAddress::of(pod, host))
                 .collect(),
         }
     }
 }
 
 impl PodAddress {
-    fn of(pod: &Pod) -> Option<Self> {
+    fn of(pod: &Pod, host: &Host) -> Option<Self> {
         let spec = pod.spec.as_ref();
         // Since Kubernetes 1.29 a sidecar is an init container.
         let containers = spec.into_iter().flat_map(|spec| {
@@ -316,6 +323,7 @@ impl PodAddress {
             namespace: pod.metadata.namespace.clone()?,
             name: pod.metadata.name.clone()?,
             port: port.unwrap_or(PORT),
+            destination: destination(pod, host),
         })
     }
 
@@ -325,12 +333,26 @@ impl PodAddress {
         (self.label(name), 1.0)
     }
 
+    /// What a proxy does not show that has counted nothing yet: no request of the version. Without it the pod
+    /// would be awaited only some samples after its first request.
+    fn idle(&self, metric: &str) -> (Labels, f64) {
+        let own = [
+            ("__name__", metric),
+            ("reporter", "destination"),
+            ("response_code", "200"),
+        ];
+        let own = own.map(|(label, value)| (label.to_owned(), value.to_owned()));
+        let labels = self.destination.clone().into_iter().chain(own).collect();
+        (self.label(labels), 0.0)
+    }
+
     /// The labels that Prometheus would have given to what it scrapes here.
     fn label(&self, mut labels: Labels) -> Labels {
         let Self {
             namespace,
             name,
             port,
+            ..
         } = self;
         let of_target = HashMap::from([
             ("instance", format!("{name}.{namespace}:{port}")),
@@ -344,6 +366,23 @@ impl PodAddress {
         );
         labels
     }
+}
+
+/// The labels by which Istio names a pod of a Service that is called.
+fn destination(pod: &Pod, host: &Host) -> Labels {
+    let (service, namespace) = host.service().unwrap_or_default();
+    let labels = pod.metadata.labels.as_ref();
+    let version = labels.and_then(|labels| labels.get("version")).cloned();
+    let workload = workload_names(pod).into_iter().next();
+    Labels::from(
+        [
+            ("destination_service_name", service.to_owned()),
+            ("destination_service_namespace", namespace.to_owned()),
+            ("destination_workload", workload.unwrap_or_default()),
+            ("destination_version", version.unwrap_or_default()),
+        ]
+        .map(|(label, value)| (label.to_owned(), value)),
+    )
 }
 
 fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -407,6 +446,7 @@ mod tests {
             namespace: "shop".into(),
             name: format!("{workload}-{index}"),
             port: PORT,
+            destination: Labels::new(),
         };
         let text: String = lines.collect();
         let found = samples(&text, &["istio_requests_total"], |_| true).unwrap();
@@ -483,13 +523,15 @@ mod tests {
             for pod in seconds.iter_mut().flatten() {
                 (pod.1, pod.2) = (false, true);
             }
-            // It begins before any request, so that series are born later; the last seconds are complete.
-            seconds[0] = [([0, 0], false, true); 3];
+            // Stable has requests from the beginning, the canary's series are born later.
+            let had = ([1, 1], false, true);
+            seconds[0] = [had, had, ([0, 0], false, true)];
             let quiet = [([0, 0], false, true); 3];
             seconds.extend([quiet; 4]);
             let (stable, canary, proxies) = counted(&seconds);
             for kind in 0..2 {
-                let truth = proxies[0].truth[kind] + proxies[1].truth[kind];
+                // Its first sample only shows where a counter stood.
+                let truth = proxies[0].truth[kind] + proxies[1].truth[kind] - 2;
                 prop_assert_eq!(stable[kind], truth);
                 prop_assert_eq!(canary[kind], proxies[2].truth[kind]);
             }
@@ -514,14 +556,21 @@ mod tests {
         let leaving = json!({"metadata": {"namespace": "shop", "name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"phase": "Running"}});
         pods.push(serde_json::from_value(leaving).unwrap());
         pods.reverse();
-        let listed = Listed::of(pods);
+        let listed = Listed::of(&pods, &Host::resolve("reviews", "shop"));
         assert_eq!((listed.pods, listed.read.len()), (30, MOST_PODS));
         assert_eq!(listed.read[0].name, "b00");
     }
 
     #[test]
     fn the_port_is_the_one_that_the_sidecar_names() {
-        let of = |ports| PodAddress::of(&pod("a", "Running", ports)).unwrap().port;
+        let of = |ports| {
+            PodAddress::of(
+                &pod("a", "Running", ports),
+                &Host::resolve("reviews", "shop"),
+            )
+            .unwrap()
+            .port
+        };
         assert_eq!(of(json!([])), PORT);
         assert_eq!(
             of(json!([{"containerPort": 80}, {"name": PORT_NAME, "containerPort": 15190}])),
