@@ -217,8 +217,8 @@ async fn roll_back(
     let restored = roll_back_group(&request, &group, &rollout, None, &mut tell).await;
     let restored = restored.map_err(|error| not_restored(&group.lead, error))?;
     let finish = Finish {
-        outcome: Outcome::RolledBack(Cause::Request),
-        exposure: Exposure::Share(rollout.original_share()),
+        outcome: Outcome::RolledBack(restored.cause),
+        exposure: Exposure::Share(rollout.share_after(restored.cause)),
         total_counts: None,
         rollback: Some(restored.took),
         reasons: vec![Reason::Requested { by: by.clone() }],

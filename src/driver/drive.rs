@@ -672,10 +672,10 @@ impl Driver<'_> {
             Ok(restored) => {
                 self.group.set(Member::Lead, restored.vs);
                 self.rollback = Some(restored.took);
-                self.kept = self.group.seen().kept_share(&rollout, cause);
+                self.kept = self.group.seen().kept_share(&rollout, restored.cause);
                 let share = self.kept.as_ref().map(|kept| kept.share);
                 self.machine.rolled_back(share);
-                Outcome::RolledBack(cause)
+                Outcome::RolledBack(restored.cause)
             }
             Err(RollbackError::TakenOver(holder)) => {
                 self.see(Observed::HolderChanged(holder));

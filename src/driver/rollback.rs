@@ -64,6 +64,25 @@ pub struct RollbackRequest<'a> {
     pub timeout: Duration,
 }
 
+impl RollbackRequest<'_> {
+    /// Whether an object of `rollout` on which that was rolled back for `cause` already is left as it is.
+    ///
+    /// The end on a lead is that of the rollout. A companion of another one got other weights, where only a
+    /// regression takes from the canary what it had: it gets those that are asked for, unless another client
+    /// has changed them since. A driver leaves it to whoever was first.
+    pub(super) fn leaves(&self, vs: &VirtualService, rollout: &Rollout, cause: Cause) -> bool {
+        let (has, asked) = (rollout.after(cause), rollout.after(self.cause));
+        let is_of_us = || {
+            let restored = rollout.restored_on(vs, has);
+            restored.is_ok_and(|desired| desired.is_exactly(vs))
+        };
+        rollout.lead.is_none()
+            || has == asked
+            || matches!(self.initiator, Initiator::Driver { .. })
+            || !is_of_us()
+    }
+}
+
 /// What is restored of an object beside its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
@@ -83,6 +102,9 @@ pub struct Restored {
     pub vs: VirtualService,
     /// What changed; nothing if it was restored already.
     pub changes: Vec<RouteChange>,
+    /// What the rollout was rolled back for; another than was asked for where another process ended it first,
+    /// with other weights.
+    pub cause: Cause,
     /// From the start until the API server had the weights.
     pub took: Duration,
 }
@@ -140,6 +162,7 @@ pub(super) async fn roll_back(
         began: Instant::now(),
         missing: None,
         changes: Vec::new(),
+        cause: request.cause,
         took: Duration::ZERO,
         promotions: 0,
     };
@@ -148,6 +171,7 @@ pub(super) async fn roll_back(
     Ok(Restored {
         vs,
         changes: restore.changes,
+        cause: restore.cause,
         took: restore.took,
     })
 }
@@ -161,6 +185,7 @@ struct Restore<'a> {
     began: Instant,
     missing: Option<MissingRoutes>,
     changes: Vec<RouteChange>,
+    cause: Cause,
     took: Duration,
     promotions: u32,
 }
@@ -172,9 +197,10 @@ impl Purpose for Restore<'_> {
         // What somebody else has brought to this very end is not written again.
         if vs.annotation(ROLLOUT).is_none()
             && let Some(last) = LastRollout::of_run(vs, &self.rollout.run)
-            && matches!(last.outcome, Outcome::RolledBack(_))
+            && let Outcome::RolledBack(cause) = last.outcome
+            && self.request.leaves(vs, &self.rollout, cause)
         {
-            self.took = self.began.elapsed();
+            self.ended_for(cause);
             return Ok(None);
         }
         if self.request.initiator == Initiator::Undo {
@@ -388,14 +414,23 @@ impl Restore<'_> {
         (shown.run != self.rollout.run).then_some(shown.run)
     }
 
+    /// Another process has rolled the object back.
+    fn ended_for(&mut self, cause: Cause) {
+        self.took = self.began.elapsed();
+        if self.rollout.after(cause) != self.rollout.after(self.request.cause) {
+            self.cause = cause;
+        }
+    }
+
     /// The rollout is over on the object already.
     fn ended(&mut self, last: LastRollout, vs: VirtualService) -> Result<Next, RollbackError> {
         match last.outcome {
-            Outcome::RolledBack(_) => {
+            Outcome::RolledBack(cause) if self.request.leaves(&vs, &self.rollout, cause) => {
                 self.changes.clear();
-                self.took = self.began.elapsed();
+                self.ended_for(cause);
                 Ok(Next::Done(vs))
             }
+            Outcome::RolledBack(_) => Ok(Next::Again(vs)),
             Outcome::Promoted if self.extent != Extent::Alone => {
                 self.promotions += 1;
                 if self.promotions > PROMOTION_RETRIES {

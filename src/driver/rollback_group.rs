@@ -17,7 +17,7 @@ use super::rollback::{Extent, Initiator, Restored, RollbackError, RollbackReques
 use crate::cluster::{CallError, Cluster, ErrorKind};
 use crate::istio::VirtualService;
 use crate::rollout::{
-    Companion, Drift, EventKind, Group, LastRollout, ObjectName, Observed, Outcome, Rollout,
+    Cause, Companion, Drift, EventKind, Group, LastRollout, ObjectName, Observed, Outcome, Rollout,
     RouteChange, VersionCounts, compare, route_of,
 };
 
@@ -112,12 +112,12 @@ pub async fn roll_back_group(
     total_counts: Option<VersionCounts>,
     emit: &mut Emit<'_>,
 ) -> Result<Restored, GroupNotRestored> {
-    let cause = request.cause;
     emit(EventKind::RollingBack {
-        cause,
+        cause: request.cause,
         exposure: rollout.exposure(),
     });
     let restored = restore_group(request, group, rollout, emit).await?;
+    let cause = restored.cause;
     emit(EventKind::RolledBack {
         cause,
         after: rollout.after(cause),
@@ -199,11 +199,45 @@ async fn restore_group(
         changes = restored.changes;
     }
     changes.extend(done.into_iter().flatten().flatten());
+    if restored.cause != request.cause {
+        changes.extend(follow_end(request, group, rollout, restored.cause, emit).await?);
+    }
     Ok(Restored {
         vs: restored.vs,
         changes,
+        cause: restored.cause,
         took: began.elapsed(),
     })
+}
+
+/// Gives the companions the end that the lead has come to meanwhile, by another process and with other weights.
+async fn follow_end(
+    request: &RollbackRequest<'_>,
+    group: &Group,
+    rollout: &Rollout,
+    cause: Cause,
+    emit: &Mutex<&mut Emit<'_>>,
+) -> Result<Vec<RouteChange>, GroupNotRestored> {
+    let forget = request.initiator.forgets();
+    let request = RollbackRequest {
+        cause,
+        initiator: Initiator::Person {
+            any_run: false,
+            forget,
+        },
+        ..*request
+    };
+    let companions = rollout.companions.iter().rev();
+    let restored = companions
+        .map(|companion| restore_companion(&request, &group.lead, rollout, companion, None, emit));
+    let restored = futures::future::join_all(restored).await.into_iter();
+    let (done, left): (Vec<_>, Vec<_>) = restored.partition(Result::is_ok);
+    match left.is_empty() {
+        true => Ok(done.into_iter().flatten().flatten().collect()),
+        false => Err(GroupNotRestored(
+            left.into_iter().filter_map(Result::err).collect(),
+        )),
+    }
 }
 
 /// The end of a rollout that its lead tells of: a driver that learns late of a promotion has nothing to roll
@@ -285,7 +319,7 @@ async fn try_restore_companion(
             .await
             .map_err(|error| not_restored(None, error))?,
     };
-    if let Some(answer) = nothing_to_do(companion, &own, &vs) {
+    if let Some(answer) = nothing_to_do(request, companion, &own, &vs) {
         return match answer {
             Ok(()) => Ok(Vec::new()),
             Err(error) => Err(not_restored(Some(vs), error)),
@@ -302,6 +336,7 @@ async fn try_restore_companion(
 
 /// What is to be said of a companion that must not, or need not, be written to.
 fn nothing_to_do(
+    request: &RollbackRequest<'_>,
     companion: &Companion,
     own: &Rollout,
     vs: &VirtualService,
@@ -337,7 +372,10 @@ fn nothing_to_do(
                 let restored = own.restored_on(vs, own.after(cause));
                 restored.is_ok_and(|desired| desired.is_exactly(vs))
             };
-            cause.is_some_and(is_back).then_some(Ok(()))
+            cause
+                .filter(|cause| request.leaves(vs, own, *cause))
+                .is_some_and(is_back)
+                .then_some(Ok(()))
         }
         Ok(Some(_)) | Err(_) => None,
     }

@@ -1,9 +1,11 @@
 //! What becomes of the weight that the canary had before the rollout once it is found worse.
 
+use std::time::Duration;
+
 use kubectl_canary::commands::{self, Status, StatusAnswer};
 use kubectl_canary::plan::{AfterRegression, Options};
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Reason};
-use kubectl_canary::sandbox::Setup;
+use kubectl_canary::sandbox::{ApiFault, Rule, Setup};
 use kubectl_canary::{Signal, Signals};
 use serde_json::{Value, json};
 
@@ -227,5 +229,92 @@ async fn a_canary_that_had_nothing_is_not_spoken_of() {
         shop.assert_restored();
         assert_eq!(said_next(&shop), None);
         assert_eq!(status(&shop, "reviews").await["exposure"], Value::Null);
+    }
+}
+
+/// Everything that was rolled back of a regression when its driver died: the companion, and not the lead.
+async fn half_rolled_back() -> (Shop, Vec<Value>) {
+    let shop = shop(0.5).await;
+    let before = weights(&shop);
+    let away = ApiFault::Answer {
+        code: 503,
+        retry_after: None,
+        applied: false,
+    };
+    let driver = shop.start(options(Some(AfterRegression::Zero)));
+    let death = async {
+        shop.until(|shop| shop.weights()[1] == 30).await;
+        // From its first step on the lead takes nothing more.
+        let lead = Rule::new(away)
+            .on("patch")
+            .containing("/virtualservices/reviews");
+        shop.world.faults().api(lead);
+        shop.until(|shop| weights(shop)[2] == json!([100, 0])).await;
+    };
+    tokio::select! {
+        ended = driver => panic!("it ended: {ended:?}"),
+        () = death => {}
+    }
+    shop.world.faults().clear();
+    assert_eq!(weights(&shop)[0], json!([70, 30]));
+    (shop, before)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_after_a_driver_died_between_two_objects_restores_the_originals_of_both() {
+    let (shop, before) = half_rolled_back().await;
+    let aborted = shop.abort("bob@desk").await.unwrap().unwrap();
+    assert_eq!(aborted.outcome, Outcome::RolledBack(Cause::Request));
+    assert_eq!(weights(&shop), before);
+}
+
+/// An edit of a companion that is at its end is another client's, and stays.
+#[tokio::test(start_paused = true)]
+async fn an_abort_leaves_what_others_have_made_of_a_companion_at_its_end() {
+    let (shop, before) = half_rolled_back().await;
+    shop.world.edit(
+        "virtualservices",
+        "shop",
+        "storefront",
+        "kubectl-edit",
+        |vs| {
+            vs["spec"]["http"][0]["route"] = split(60, 40);
+        },
+    );
+    shop.abort("bob@desk").await.unwrap().unwrap();
+    assert_eq!(weights(&shop)[..2], before[..2]);
+    assert_eq!(weights(&shop)[2], json!([60, 40]));
+}
+
+/// The end that the lead has is that of all of them.
+#[tokio::test(start_paused = true)]
+async fn of_an_abort_and_a_regression_at_the_same_time_one_is_that_of_every_object() {
+    for delay in (0..60).map(|step| Duration::from_millis(step * 5)) {
+        let shop = shop(0.5).await;
+        let before = weights(&shop);
+        let slow = ApiFault::Slow(Duration::from_millis(40));
+        let driver = shop.start(options(Some(AfterRegression::Zero)));
+        let abort = async {
+            let rolling = |event: &EventKind| matches!(event, EventKind::RollingBack { .. });
+            shop.world.faults().api(Rule::new(slow).on("patch"));
+            shop.until(|shop| shop.told().iter().any(rolling)).await;
+            tokio::time::sleep(delay).await;
+            shop.abort("bob@desk").await.unwrap()
+        };
+        let (finish, _) = tokio::join!(driver, abort);
+        let zero = [json!([100, 0]), json!([100, 0]), json!([100, 0])];
+        let now = weights(&shop);
+        assert!(now == before || now == zero, "{delay:?}: {now:?}");
+        let last = shop.annotation("last").unwrap();
+        assert_eq!(now == zero, last.contains("regression"), "{last}");
+        let finish = finish.unwrap();
+        assert_eq!(
+            (finish.outcome, finish.exposure.to_string()),
+            match now == zero {
+                true => (Outcome::RolledBack(Cause::Regression), "0 %".into()),
+                false => (Outcome::RolledBack(Cause::Request), "10 %".into()),
+            },
+            "{delay:?}"
+        );
     }
 }
