@@ -54,7 +54,8 @@ where
             // Whatever the other one made of it.
             Err(SyncError::MovedOn) => {
                 let (namespace, name) = (group.lead.namespace(), group.lead.name());
-                group.lead = cluster.virtual_service(namespace, name).await?;
+                let found = cluster.virtual_service(namespace, name).await;
+                group.lead = found.map_err(|_| unconfirmed(&group.lead))?;
             }
             Err(error) => return Err(not_in_sync(context, group, intent, error).await),
         }
@@ -80,6 +81,39 @@ where
     type Stop = CommandError;
 
     async fn intent(&mut self, vs: &VirtualService) -> Result<Option<Intent>, CommandError> {
+        let intent = self.decide_on(vs).await;
+        // After an attempt of which nothing is known no error says that nothing has moved.
+        intent.map_err(|error| match self.unclear {
+            true => unconfirmed(vs),
+            false => error,
+        })
+    }
+
+    async fn changed(&mut self, now: VirtualService, _: &Intent) -> Result<Next, CommandError> {
+        Ok(Next::Again(now))
+    }
+
+    async fn failed(
+        &mut self,
+        vs: &VirtualService,
+        failure: Failure,
+    ) -> Result<VirtualService, CommandError> {
+        if self.unclear || failure.is_unknown() {
+            return Err(unconfirmed(vs));
+        }
+        Err(not_written(vs, failure))
+    }
+
+    fn retrying(&mut self, _: &VirtualService, failure: &CallError, _: u32) {
+        self.unclear |= failure.kind == ErrorKind::Unknown;
+    }
+}
+
+impl<F> Change<'_, '_, F>
+where
+    F: FnMut(&VirtualService, Rollout) -> Result<Option<Intent>, CommandError>,
+{
+    async fn decide_on(&mut self, vs: &VirtualService) -> Result<Option<Intent>, CommandError> {
         let cluster = &self.context.cluster;
         let rollout = under_way(vs)?;
         self.group = Group {
@@ -102,28 +136,14 @@ where
         }
         Ok(Some(intent.before_companions(cluster.stores())))
     }
+}
 
-    async fn changed(&mut self, now: VirtualService, _: &Intent) -> Result<Next, CommandError> {
-        Ok(Next::Again(now))
-    }
-
-    async fn failed(
-        &mut self,
-        vs: &VirtualService,
-        failure: Failure,
-    ) -> Result<VirtualService, CommandError> {
-        if self.unclear || failure.is_unknown() {
-            return Err(CommandError::Unconfirmed {
-                object: vs.full_name(),
-                what: "the rollout was moved".into(),
-                next: format!("kubectl canary status {} -n {}", vs.name(), vs.namespace()),
-            });
-        }
-        Err(not_written(vs, failure))
-    }
-
-    fn retrying(&mut self, _: &VirtualService, failure: &CallError, _: u32) {
-        self.unclear |= failure.kind == ErrorKind::Unknown;
+/// The error of a command that may have moved the lead.
+fn unconfirmed(vs: &VirtualService) -> CommandError {
+    CommandError::Unconfirmed {
+        object: vs.full_name(),
+        what: "the rollout was moved".into(),
+        next: format!("kubectl canary status {} -n {}", vs.name(), vs.namespace()),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::rollout::{
     RouteChange, StopAt, Unusable, changes_of, compare, compare_companion, is_in_place,
     is_on_its_way_back,
 };
-use crate::signals::{Signal, Signals};
+use crate::signals::{LAST_ANSWER, Signal, Signals};
 
 /// The longest that Prometheus may take for an answer.
 pub(super) const METRICS_DEADLINE: Duration = Duration::from_secs(5);
@@ -255,6 +255,22 @@ impl Driver<'_> {
                 Action::Leave(Outcome::Held)
             }
         }
+    }
+
+    /// The same during a write; `sent` says whether a PATCH was on its way whose answer is not known. What is
+    /// held is what that has come to, and a promotion is not held.
+    pub async fn signalled_in_write(&mut self, signal: Signal, sent: bool) -> Action {
+        if sent && self.machine.rollout().plan.on_signal == OnSignal::Hold {
+            let lead = self.group.lead();
+            let asked = self.cluster.virtual_service(lead.namespace(), lead.name());
+            if let Ok(Ok(now)) = tokio::time::timeout(LAST_ANSWER, asked).await
+                && let Err(action @ Action::Leave(Outcome::Promoted)) = self.lead_is(now)
+            {
+                self.signal = Some(signal);
+                return action;
+            }
+        }
+        self.signalled(signal)
     }
 
     /// Another process has the lease. Who drives is what the object says, so it is looked at first: one that

@@ -67,14 +67,14 @@ impl Purpose for DriverWrite<'_, '_> {
         Some(self.driver.signals())
     }
 
-    /// Whatever became of the write: a rollback reads the object first, and holding leaves it as it is.
+    /// Whatever became of the write: a rollback reads the object first, and so does who holds.
     async fn interrupted(
         &mut self,
         _: &VirtualService,
         signal: Signal,
-        _: bool,
+        sent: bool,
     ) -> Result<VirtualService, Action> {
-        Err(self.driver.signalled(signal))
+        Err(self.driver.signalled_in_write(signal, sent).await)
     }
 
     fn retrying(&mut self, vs: &VirtualService, failure: &CallError, attempt: u32) {

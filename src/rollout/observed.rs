@@ -39,6 +39,12 @@ pub fn compare(believed: &Rollout, vs: &VirtualService) -> Observed {
         Ok(None) => {
             return match LastRollout::of_run(vs, &believed.run) {
                 Some(last) => Observed::Ended(Box::new(last)),
+                // Another run has come and gone: whoever began it had ended this one.
+                None if believed.has_begun()
+                    && let Some(other) = ended_since(believed, vs) =>
+                {
+                    Observed::HolderChanged(other.changed_by)
+                }
                 // Nothing of ours was there yet, so only the weights can have become others.
                 _ if !believed.has_begun() => {
                     different(vs, believed.original_on(vs)).map_or(Observed::InSync, drifted)
@@ -84,10 +90,59 @@ pub fn is_on_its_way_back(believed: &Rollout, vs: &VirtualService) -> bool {
         && is_ours()
 }
 
+/// The last rollout on `vs`, if that is another run than the one believed in and ended after this began.
+fn ended_since(believed: &Rollout, vs: &VirtualService) -> Option<LastRollout> {
+    let last = LastRollout::read(vs).ok()??;
+    (last.run != believed.run && last.at > believed.began).then_some(last)
+}
+
 /// What on the object is not as it should be.
 fn different(vs: &VirtualService, expected: Result<DesiredRoutes, MissingRoutes>) -> Option<Drift> {
     match expected {
         Ok(desired) => desired.difference(vs).map(Drift::from),
         Err(missing) => Some(RouteDifference::from(missing).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::istio::select_versions;
+    use crate::plan::{Options, Plan};
+    use crate::rollout::segment::Phase;
+    use crate::rollout::{Cause, LAST, Outcome};
+    use jiff::SignedDuration;
+    use serde_json::{Value, json};
+
+    fn vs(annotations: Value) -> VirtualService {
+        VirtualService::new(json!({
+            "metadata": {"name": "reviews", "namespace": "shop", "uid": "1", "annotations": annotations},
+            "spec": {"http": [{"route": [
+                {"destination": {"host": "reviews", "subset": "v1"}, "weight": 100},
+                {"destination": {"host": "reviews", "subset": "v2"}, "weight": 0},
+            ]}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_run_that_came_and_went_has_ended_the_one_before_it() {
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let run = |name: &str| {
+            let found = select_versions(&vs(json!({})), None, None, &[], &[]).unwrap();
+            let whom = (found.stable, found.canary, found.splits);
+            let plan = Plan::resolve(Options::default()).unwrap();
+            let rollout = Rollout::new(name.into(), "alice@desk/1".into(), plan, whom, now);
+            rollout.at_step(0, Phase::Progressing, now)
+        };
+        let ended = |seconds: i64| {
+            let outcome = Outcome::RolledBack(Cause::Request);
+            let at = now + SignedDuration::from_secs(seconds);
+            let last = LastRollout::of(&run("other"), outcome, "bob@desk/2", at);
+            compare(&run("ours"), &vs(json!({LAST: last.to_annotation()})))
+        };
+        assert_eq!(ended(60), Observed::HolderChanged("bob@desk/2".into()));
+        // One from before: somebody has removed the state of this one.
+        assert!(matches!(ended(-60), Observed::Drifted { .. }));
     }
 }
