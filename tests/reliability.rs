@@ -188,6 +188,15 @@ const SECTIONS: &[(&str, &[Row])] = &[
                 ],
             ),
             (
+                "the driver dies between two objects while `--after-regression zero` takes everything from the canary, or `abort` comes at the same time",
+                "every object gets what the end on the lead says: after `abort` the original weights",
+                &[
+                    "rollout/after_regression.rs::an_abort_after_a_driver_died_between_two_objects_restores_the_originals_of_both",
+                    "rollout/after_regression.rs::an_abort_leaves_what_others_have_made_of_a_companion_at_its_end",
+                    "rollout/after_regression.rs::of_an_abort_and_a_regression_at_the_same_time_one_is_that_of_every_object",
+                ],
+            ),
+            (
                 "a driver stands still while another takes over, or only its lease",
                 "who drives is what the object says: it leaves, or goes on",
                 &[
@@ -269,8 +278,8 @@ const SECTIONS: &[(&str, &[Row])] = &[
     (
         "All of it at once",
         &[(
-            "faults, deaths, stalls, takeovers, foreign edits, promotes, aborts, clocks, replicas, silent watches, in any order",
-            "totals are kept, only weights change, no share above what was approved, one driver, original or promoted weights in the end, exit codes that are true of the object",
+            "faults, deaths, stalls, takeovers, foreign edits, promotes, aborts, undos, clocks, replicas, silent watches, in any order, with mirrored requests, rules for testers, added destinations, fine weights and companions",
+            "totals are kept, only weights and what the plan adds change, no share above what was approved, one driver, original, promoted or undone weights in the end, exit codes that are true of the object",
             &[
                 "soak/main.rs::whatever_happens_the_promises_hold",
                 "soak/main.rs::a_seed_tells_the_same_story_every_time",

@@ -78,6 +78,10 @@ async fn all(seed: u64, verbose: bool) -> (String, Vec<String>) {
             quiet(&processes, LAST).await;
         }
     }
+    if stage.is_half_undone() {
+        processes.push(run(&stage, Order::Undo, careful()));
+        quiet(&processes, LAST).await;
+    }
     // Whatever is still on its way arrives; a query that hangs never does.
     let until = Instant::now() + LATEST;
     while !stage.all_arrived() && Instant::now() < until {
@@ -117,6 +121,9 @@ async fn set_up(scenario: &Scenario, verbose: bool) -> Stage {
         demand.per_second(scenario.rate);
         if scenario.over_tcp {
             demand.over_tcp();
+        }
+        if scenario.has_testers {
+            demand.through("kubectl-canary-run0-0", 0.1);
         }
         setup
             .traffic()

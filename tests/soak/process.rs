@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use kubectl_canary::clock::Clock;
 use kubectl_canary::cluster::Cluster;
-use kubectl_canary::commands::{self, Abort, Aborted, Promote, Resume, Start};
+use kubectl_canary::commands::{self, Abort, Aborted, Promote, Resume, Start, Undo};
 use kubectl_canary::driver::Finish;
 use kubectl_canary::plan::HumanDuration;
 use kubectl_canary::rollout::Event;
@@ -36,6 +36,8 @@ pub enum Order {
     Abort {
         forget: bool,
     },
+    /// Of the last promotion.
+    Undo,
 }
 
 impl Order {
@@ -58,6 +60,7 @@ impl Order {
             Self::Pause => "pause",
             Self::Abort { forget: true } => "abort --forget",
             Self::Abort { .. } => "abort",
+            Self::Undo => "undo",
         }
     }
 }
@@ -180,6 +183,15 @@ async fn perform(
                 ..Abort::of("reviews")
             };
             commands::abort(context, &args).await.map(Aborted::finish)
+        }
+        Order::Undo => {
+            let args = Undo {
+                name: name(),
+                timeout: HumanDuration::seconds(30),
+            };
+            commands::undo(context, &args)
+                .await
+                .map(|(_, finish)| finish)
         }
     }
 }

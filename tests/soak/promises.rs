@@ -1,6 +1,7 @@
 //! What has to hold of the objects, whatever happens. It is told of every version of them and of what each
 //! process ended with; it knows the plan, and none of the engine's code that decides.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kubectl_canary::CommandError;
@@ -11,7 +12,9 @@ use serde_json::Value;
 
 use crate::history::{Author, History, Version};
 use crate::process::{CommandResult, Order};
-use crate::routes::{RouteWeights, Shifted, record, record_text, shifted, untouchable, weights};
+use crate::routes::{
+    RouteWeights, Shifted, record, record_text, shifted, tester_rules, untouchable, weights,
+};
 use crate::stage::{Life, described};
 
 /// The rules that a scenario's plan makes.
@@ -19,8 +22,14 @@ use crate::stage::{Life, described};
 pub struct Rules {
     /// The objects that move together, the lead first.
     pub objects: Vec<String>,
-    /// The canary's percentage at each step.
+    /// The canary's share at each step, in hundredths of a percent.
     pub steps: Vec<i64>,
+    /// The step at which requests are mirrored.
+    pub mirrors_at: Option<usize>,
+    /// Whether a regression takes from the canary what it had before.
+    pub takes_all: bool,
+    /// Whether no other client ever edits an object.
+    pub is_left_alone: bool,
     /// The shortest time, in milliseconds, after which a driver may take the next step by itself.
     pub least_millis: i128,
     /// Whether no driver may ever go on by itself from a step that sends the canary traffic.
@@ -57,6 +66,8 @@ pub struct Promises {
     runs: BTreeMap<String, Run>,
     /// Processes that said that they had touched nothing.
     untouched: BTreeSet<usize>,
+    /// Whether a promotion was undone.
+    has_undone: bool,
     violations: Vec<String>,
 }
 
@@ -98,6 +109,7 @@ impl Promises {
             rules,
             runs: BTreeMap::new(),
             untouched: BTreeSet::new(),
+            has_undone: false,
             violations: Vec::new(),
         }
     }
@@ -177,6 +189,10 @@ impl Promises {
             }
         }
         self.check_routes(&who, name, &run, was, after, stands.as_ref());
+        self.check_extras(&who, name, &run, was, after, stands.as_ref());
+        if matches!(writer.order, Order::Undo) {
+            self.check_undo(&who, name, &run, was, after, stood.as_ref());
+        }
         self.check_holder(
             writer,
             name,
@@ -211,25 +227,34 @@ impl Promises {
         let mut wrong = Vec::new();
         for (old, new) in shifted(was).iter().zip(&shifted(after)) {
             let original = self.original(run, name, new).unwrap_or(&old.weights);
-            if original.len() != new.weights.len() {
+            // A canary that is added comes last.
+            if original.len() != new.weights.len()
+                && (original.len() != new.canary || new.weights.len() != new.canary + 1)
+            {
                 continue;
             }
-            let before = Shifted {
-                weights: original.clone(),
-                ..new.clone()
-            };
+            let before = new.with(original.clone());
             let told = || {
                 format!(
                     "{} of {name}: {:?} -> {:?}, originally {original:?}",
                     new.key, old.weights, new.weights
                 )
             };
-            if new.total() != old.total() && new.total() != before.total() {
+            // On a finer scale all of a route's weights are as many times as large.
+            let scale = match (stands, before.total()) {
+                (Some(_), total) if total > 0 && new.total() % total == 0 => new.total() / total,
+                _ => 1,
+            };
+            if new.total() != old.total() && new.total() != before.total() * scale {
                 wrong.push(format!("{who} changed the total of {}", told()));
             }
             for (place, weight) in new.weights.iter().enumerate() {
-                let kept = [old.weights[place], original[place]].contains(weight);
-                if place != new.stable && place != new.canary && !kept {
+                if place == new.stable || place == new.canary {
+                    continue;
+                }
+                let scaled = original[place].map(|weight| weight * scale);
+                let kept = [old.weights[place], original[place], scaled].contains(weight);
+                if !kept {
                     wrong.push(format!("{who} changed another's share of {}", told()));
                 }
             }
@@ -240,8 +265,8 @@ impl Promises {
             let most = match stands {
                 Some(stands) if stands.phase == "tripped" => 0,
                 Some(stands) => {
-                    let percent = self.rules.steps.get(stands.step).copied().unwrap_or(0);
-                    (shared * percent / 100).max(before.weight(new.canary))
+                    let share = self.rules.steps.get(stands.step).copied().unwrap_or(0);
+                    (shared * scale * share / 10_000).max(before.weight(new.canary) * scale)
                 }
                 None => shared,
             };
@@ -251,6 +276,83 @@ impl Promises {
                     told()
                 ));
             }
+        }
+        self.violations.extend(wrong);
+    }
+
+    /// Copies and testers' rules come and go with the steps that they are for.
+    #[expect(clippy::too_many_arguments, reason = "who, what, and on what it rests")]
+    fn check_extras(
+        &mut self,
+        who: &str,
+        name: &str,
+        run: &str,
+        was: &Value,
+        after: &Value,
+        stands: Option<&Stands>,
+    ) {
+        let gets_something = stands.filter(|stands| stands.phase != "tripped");
+        let mirrors =
+            gets_something.is_some_and(|stands| Some(stands.step) == self.rules.mirrors_at);
+        let keys = |object: &Value| -> BTreeSet<String> {
+            // A route that another client has renamed since is none of the run's.
+            let mirrored = shifted(object)
+                .into_iter()
+                .filter(|route| route.mirrors && self.original(run, name, route).is_some());
+            mirrored.map(|route| route.key).collect()
+        };
+        if !mirrors && !keys(after).is_empty() {
+            self.violate(format!(
+                "{who} mirrors requests of {name}: {}",
+                described(after)
+            ));
+        }
+        let before: BTreeSet<_> = tester_rules(was).into_iter().collect();
+        for (run, is_exact) in tester_rules(after) {
+            let is_of_run = gets_something.is_some_and(|stands| stands.run == run);
+            let is_left = !is_of_run && stands.is_none_or(|stands| stands.run != run);
+            // Another client may have left the rule of a run that ended.
+            if (is_left && before.contains(&(run.clone(), is_exact)) && !self.rules.is_left_alone)
+                || (is_of_run && is_exact)
+            {
+                continue;
+            }
+            self.violate(format!(
+                "{who} leaves testers of {run} a rule of {name}: {}",
+                described(after)
+            ));
+        }
+    }
+
+    /// An undo writes over what the promotion left, and over nothing else.
+    fn check_undo(
+        &mut self,
+        who: &str,
+        name: &str,
+        run: &str,
+        was: &Value,
+        after: &Value,
+        stood: Option<&Stands>,
+    ) {
+        self.has_undone = true;
+        let mut wrong = Vec::new();
+        if stood.is_some() {
+            wrong.push(format!("{who} wrote to {name}, where a rollout was"));
+        }
+        let found = shifted(was).into_iter().all(|route| {
+            self.is_original(run, name, &route) || self.is_promoted(run, name, &route)
+        });
+        if !found {
+            wrong.push(format!(
+                "{who} wrote over other weights of {name} than those of the promotion: {}",
+                described(was)
+            ));
+        }
+        let is_back = shifted(after)
+            .iter()
+            .all(|route| self.is_original(run, name, route));
+        if !is_back {
+            wrong.push(format!("{who} left {name} at {}", described(after)));
         }
         self.violations.extend(wrong);
     }
@@ -390,7 +492,7 @@ impl Promises {
                 "{who} left step {from} of {name} after {lasted} ms"
             ));
         }
-        if self.rules.canary_is_broken && self.rules.steps[from] >= 10 {
+        if self.rules.canary_is_broken && self.rules.steps[from] >= 1000 {
             self.violate(format!(
                 "{who} went on from step {from} of {name} with a broken canary"
             ));
@@ -548,13 +650,16 @@ impl Promises {
 
     fn is_restored(&mut self, who: &str, seen: &Seen<'_>, run: Option<&str>) {
         for name in self.members(seen.history) {
+            // Where none of us has ever written nothing is to be restored.
+            let by_us = |version: &Version| matches!(version.author, Author::Process(_));
+            if !seen.history.of(&name).iter().any(by_us) {
+                continue;
+            }
             let is = |object: &Value| {
                 let run = run.map(str::to_owned).or_else(|| ended_run(object));
                 let Some(run) = run else { return false };
                 let over = Stands::on(object).is_none_or(|stands| stands.run != run);
-                over && shifted(object)
-                    .iter()
-                    .all(|route| self.is_original(&run, &name, route))
+                over && self.is_rolled_back(&run, &name, object)
             };
             if !seen.held_at_end(&name, is) {
                 self.violate(format!(
@@ -574,9 +679,7 @@ impl Promises {
                 continue;
             };
             let run = ended_run(object).unwrap_or_default();
-            let original = shifted(object)
-                .iter()
-                .all(|route| self.is_original(&run, &name, route));
+            let original = self.is_rolled_back(&run, &name, object);
             if !original || Stands::on(object).is_some() {
                 self.violate(format!(
                     "{who} says that nothing is left to do, and {name} was {}",
@@ -589,10 +692,7 @@ impl Promises {
     fn is_not_restored(&mut self, who: &str, seen: &Seen<'_>, run: &str, calm: bool) {
         let is_restored = |name: &String| {
             seen.object(name).is_some_and(|object| {
-                Stands::on(object).is_none()
-                    && shifted(object)
-                        .iter()
-                        .all(|route| self.is_original(run, name, route))
+                Stands::on(object).is_none() && self.is_rolled_back(run, name, object)
             })
         };
         if calm && self.rules.objects.iter().all(is_restored) {
@@ -607,14 +707,27 @@ impl Promises {
             .is_none_or(|original| *original == route.weights)
     }
 
+    /// Whether an object is where a rollback for the cause that it tells of brings it.
+    fn is_rolled_back(&self, run: &str, name: &str, object: &Value) -> bool {
+        let last = record(object, "last").unwrap_or_default();
+        let regressed = last["outcome"]["cause"] == "regression";
+        let takes_all = self.rules.takes_all && regressed;
+        shifted(object).iter().all(|route| match takes_all {
+            true => self.is_without_canary(run, name, route),
+            false => self.is_original(run, name, route),
+        })
+    }
+
+    fn is_without_canary(&self, run: &str, name: &str, route: &Shifted) -> bool {
+        self.original(run, name, route)
+            .is_none_or(|original| route.with(original.clone()).without_canary() == route.weights)
+    }
+
     fn is_promoted(&self, run: &str, name: &str, route: &Shifted) -> bool {
         let Some(original) = self.original(run, name, route) else {
             return true;
         };
-        let before = Shifted {
-            weights: original.clone(),
-            ..route.clone()
-        };
+        let before = route.with(original.clone());
         let shared = before.weight(route.stable) + before.weight(route.canary);
         route.weight(route.stable) == 0 && route.weight(route.canary) == shared
     }
@@ -623,7 +736,7 @@ impl Promises {
 
     /// Every object is free, and at the original weights or at the promoted ones.
     pub fn at_rest(&mut self, history: &History) {
-        let mut ends = BTreeSet::new();
+        let mut ends: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         for name in self.members(history) {
             let versions = history.of(&name);
             let Some(object) = &history.last(&name).object else {
@@ -652,26 +765,39 @@ impl Promises {
                 continue;
             };
             let routes = shifted(object);
-            let original = routes
-                .iter()
-                .all(|route| self.is_original(&run, &name, route));
-            let promoted = routes
-                .iter()
-                .all(|route| self.is_promoted(&run, &name, route));
-            if !original && !promoted {
+            let all = |is: &dyn Fn(&Shifted) -> bool| routes.iter().all(is);
+            let mut may_be = BTreeSet::new();
+            if self.is_rolled_back(&run, &name, object) {
+                may_be.extend(
+                    all(&|route| self.is_original(&run, &name, route)).then_some("original"),
+                );
+                let zero = self.rules.takes_all
+                    && all(&|route| self.is_without_canary(&run, &name, route));
+                may_be.extend(zero.then_some("without canary"));
+            }
+            may_be.extend(all(&|route| self.is_promoted(&run, &name, route)).then_some("promoted"));
+            if may_be.is_empty() {
                 self.violate(format!(
                     "at rest, {name} is neither where it was nor promoted: {}",
                     described(object)
                 ));
+                continue;
             }
-            if original != promoted {
-                ends.insert((run, original));
+            match ends.entry(run) {
+                Entry::Vacant(first) => {
+                    first.insert(may_be);
+                }
+                Entry::Occupied(mut others) => others.get_mut().retain(|end| may_be.contains(end)),
             }
         }
-        let runs: BTreeSet<_> = ends.iter().map(|(run, _)| run).collect();
-        if runs.len() < ends.len() {
+        let mixed: Vec<_> = ends
+            .iter()
+            .filter(|(_, may_be)| may_be.is_empty())
+            .collect();
+        // Where others have edited what a promotion left, undoing it stops halfway.
+        if !mixed.is_empty() && (self.rules.is_left_alone || !self.has_undone) {
             self.violate(format!(
-                "at rest, some objects of a run are promoted and others are not: {ends:?}"
+                "at rest, the objects of a run have come to different ends: {mixed:?}"
             ));
         }
     }

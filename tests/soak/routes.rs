@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// The weights of a route, one for each destination; `None` where there is none.
+/// The weights of a route, one for each destination; `None` where there is none. A canary that is to be added
+/// has no place yet.
 pub type RouteWeights = Vec<Option<i64>>;
 
-/// A route that holds both versions.
+/// A route that holds both versions, or stable alone where the canary may be added.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shifted {
     /// By what it is found again.
     pub key: String,
-    /// The places of stable and canary.
+    /// Whether the canary gets copies of its requests.
+    pub mirrors: bool,
+    /// The places of stable and canary; one that is to be added comes last.
     pub stable: usize,
     pub canary: usize,
     pub weights: RouteWeights,
@@ -20,11 +23,35 @@ pub struct Shifted {
 
 impl Shifted {
     pub fn weight(&self, place: usize) -> i64 {
-        self.weights[place].unwrap_or(0)
+        match self.weights[..] {
+            // A lone destination without a weight gets everything.
+            [None] if place == self.stable => 100,
+            _ => self.weights.get(place).copied().flatten().unwrap_or(0),
+        }
     }
 
     pub fn total(&self) -> i64 {
-        self.weights.iter().map(|weight| weight.unwrap_or(0)).sum()
+        (0..self.weights.len())
+            .map(|place| self.weight(place))
+            .sum()
+    }
+
+    /// The same with other weights.
+    pub fn with(&self, weights: RouteWeights) -> Self {
+        Self {
+            weights,
+            ..self.clone()
+        }
+    }
+
+    /// The weights without the canary's, which go to stable.
+    pub fn without_canary(&self) -> RouteWeights {
+        let mut weights = self.weights.clone();
+        if self.weight(self.canary) > 0 {
+            weights[self.stable] = Some(self.weight(self.stable) + self.weight(self.canary));
+            weights[self.canary] = Some(0);
+        }
+        weights
     }
 }
 
@@ -42,10 +69,31 @@ fn subset(target: &Value) -> &str {
 fn places(rule: &Value) -> Option<(usize, usize)> {
     let targets = rule["route"].as_array()?;
     let place = |version| targets.iter().position(|target| subset(target) == version);
-    Some((place("v1")?, place("v2")?))
+    Some((place("v1")?, place("v2").unwrap_or(targets.len())))
 }
 
-/// The routes of an object that hold both versions.
+/// Whether a rule is one that a rollout adds for testers.
+fn is_for_testers(rule: &Value) -> bool {
+    let name = rule["name"].as_str().unwrap_or_default();
+    name.starts_with("kubectl-canary-")
+}
+
+/// The runs whose rules for testers an object has, each with whether the canary alone gets their requests.
+pub fn tester_rules(object: &Value) -> Vec<(String, bool)> {
+    let ours = rules(object).filter(|(_, rule)| is_for_testers(rule));
+    let told = ours.map(|(_, rule)| {
+        let name = rule["name"].as_str().unwrap_or_default();
+        let run = name.trim_start_matches("kubectl-canary-");
+        let run = run.rsplit_once('-').map_or(run, |(run, _)| run);
+        let targets = rule["route"].as_array().map_or(&[][..], Vec::as_slice);
+        let is_exact =
+            targets.len() == 1 && subset(&targets[0]) == "v2" && rule["match"].is_array();
+        (run.to_owned(), is_exact)
+    });
+    told.collect()
+}
+
+/// The routes of an object that hold both versions, or stable alone.
 pub fn shifted(object: &Value) -> Vec<Shifted> {
     let found = rules(object).filter_map(|(kind, rule)| {
         let (stable, canary) = places(rule)?;
@@ -56,6 +104,7 @@ pub fn shifted(object: &Value) -> Vec<Shifted> {
         let targets = rule["route"].as_array()?;
         Some(Shifted {
             key: format!("{kind} {name}"),
+            mirrors: rule.get("mirror").is_some() || rule.get("mirrorPercentage").is_some(),
             stable,
             canary,
             weights: targets
@@ -77,13 +126,27 @@ pub fn weights(object: &Value) -> BTreeMap<String, RouteWeights> {
 pub fn untouchable(object: &Value) -> Value {
     let mut object = object.clone();
     for kind in ["http", "tls", "tcp"] {
-        let rules = object["spec"].get_mut(kind).and_then(Value::as_array_mut);
-        for rule in rules.into_iter().flatten() {
-            if places(rule).is_none() {
+        let Some(rules) = object["spec"].get_mut(kind).and_then(Value::as_array_mut) else {
+            continue;
+        };
+        rules.retain(|rule| !is_for_testers(rule));
+        for rule in rules {
+            let Some((stable, canary)) = places(rule) else {
                 continue;
+            };
+            if let Some(rule) = rule.as_object_mut() {
+                rule.remove("mirror");
+                rule.remove("mirrorPercentage");
             }
-            for target in rule["route"].as_array_mut().into_iter().flatten() {
+            let targets = rule["route"].as_array_mut().expect("it has places");
+            for target in targets.iter_mut() {
                 target.as_object_mut().map(|target| target.remove("weight"));
+            }
+            // Where the canary is to be added it is like stable but for the version.
+            let mut added = targets[stable].clone();
+            added["destination"]["subset"] = "v2".into();
+            if canary == targets.len() {
+                targets.push(added);
             }
         }
     }

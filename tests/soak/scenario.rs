@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use kubectl_canary::Signal;
 use kubectl_canary::commands::{RolloutArgs, Start};
-use kubectl_canary::plan::{AnalysisKind, OnDrift, OnSignal, OnStuck, Options};
+use kubectl_canary::plan::{
+    AfterRegression, AnalysisKind, HumanDuration, OnDrift, OnSignal, OnStuck, Options,
+};
 use kubectl_canary::sandbox::PrometheusFault;
 use serde_json::{Value, json};
 
@@ -25,6 +27,8 @@ pub struct Scenario {
     pub over_tcp: bool,
     /// The share of the canary's requests that fail.
     pub fails: f64,
+    /// Whether some of the requests are testers'.
+    pub has_testers: bool,
     /// When something happens, in order.
     pub events: Vec<(Duration, Happening)>,
     /// How what is left is ended.
@@ -101,11 +105,23 @@ impl Scenario {
         let dice = &mut dice;
         let kind = dice.pick(&["http", "http", "http", "http", "tcp", "tls"]);
         let companions = kind == "http" && dice.chance(25);
-        let mut objects = vec![("reviews".to_owned(), lead(kind, companions, dice))];
+        let adds = dice.chance(15);
+        let has_testers = kind == "http" && dice.chance(15);
+        let mirrors = kind == "http" && dice.chance(15);
+        let is_fine = dice.chance(15);
+        let has_a_share = dice.chance(20);
+        let made = Made { adds, has_a_share };
+        let mut objects = vec![("reviews".to_owned(), lead(kind, companions, made, dice))];
         if companions {
-            objects.push(("storefront".into(), companion("shop.example.com", dice)));
+            objects.push((
+                "storefront".into(),
+                companion("shop.example.com", made, dice),
+            ));
             if dice.chance(50) {
-                objects.push(("partners".into(), companion("partners.example.com", dice)));
+                objects.push((
+                    "partners".into(),
+                    companion("partners.example.com", made, dice),
+                ));
             }
         }
         let steps = dice.pick(&[
@@ -117,6 +133,16 @@ impl Scenario {
             "10,100",
             "50,100",
         ]);
+        let steps = [
+            mirrors.then_some("mirror:10%"),
+            is_fine.then_some("0.5"),
+            Some(steps),
+        ];
+        let steps = steps.into_iter().flatten().collect::<Vec<_>>().join(",");
+        let by_evidence = dice.chance(30);
+        let after_regression = dice
+            .chance(if has_a_share { 60 } else { 10 })
+            .then_some(AfterRegression::Zero);
         let fails = if dice.chance(30) { 0.6 } else { 0.0 };
         let rate = dice.pick(&[100.0, 100.0, 200.0, 3.0]);
         let stuck = [
@@ -133,12 +159,20 @@ impl Scenario {
                 .skip(1)
                 .map(|(name, _)| name.clone())
                 .collect(),
+            add_destination: adds,
+            fine_weights: is_fine,
+            testers: has_testers.then(|| "header:x-canary=1".parse().unwrap()),
             steps: Some(steps.parse().unwrap()),
             dwell: Some("3s".parse().unwrap()),
             bake: dice.chance(15).then(|| "3s".parse().unwrap()),
             interval: Some("1s".parse().unwrap()),
-            analysis: Some(AnalysisKind::Threshold),
-            min_requests: Some(10),
+            analysis: (!by_evidence).then_some(AnalysisKind::Threshold),
+            min_requests: (!by_evidence).then_some(10),
+            tolerance: by_evidence.then(|| "10%".parse().unwrap()),
+            // Nothing but failures is ever different here.
+            ignore_latency: by_evidence,
+            warmup: by_evidence.then_some(HumanDuration::ZERO),
+            after_regression,
             step_timeout: Some("10s".parse().unwrap()),
             metrics_grace: Some("5s".parse().unwrap()),
             rollback_timeout: Some("30s".parse().unwrap()),
@@ -152,7 +186,15 @@ impl Scenario {
             && options.on_no_metrics != Some(OnStuck::Promote);
         let mut rules = Rules {
             objects: objects.iter().map(|(name, _)| name.clone()).collect(),
-            steps: steps.split(',').map(percent).collect(),
+            steps: has_testers
+                .then_some(0)
+                .into_iter()
+                .chain(steps.split(',').map(hundredths))
+                .collect(),
+            mirrors_at: mirrors.then_some(usize::from(has_testers)),
+            takes_all: after_regression == Some(AfterRegression::Zero),
+            // Another client's edit of a promoted object keeps `undo` from being finished.
+            is_left_alone: true,
             least_millis: 3000,
             canary_is_broken: fails > 0.5 && rate > 50.0 && judged,
             canary_never_fails: fails == 0.0,
@@ -177,6 +219,19 @@ impl Scenario {
             let happening = happening(dice, &starts);
             events.push((at, happening));
         }
+        if dice.chance(30) {
+            for _ in 0..dice.between(1, 2) {
+                let at = Duration::from_millis(dice.between(5_000, 30_000));
+                events.push((at, Happening::Run(Order::Undo, traits(dice))));
+                if dice.chance(30) {
+                    let later = at + Duration::from_millis(dice.between(0, 300));
+                    events.push((later, Happening::Run(start(false), traits(dice))));
+                }
+            }
+        }
+        let is_edit =
+            |(_, happening): &(Duration, Happening)| matches!(happening, Happening::Edit(..));
+        rules.is_left_alone = !events.iter().any(is_edit);
         let fails_later = |(_, happening): &(Duration, Happening)| {
             matches!(happening, Happening::Breaks | Happening::Pods(false))
         };
@@ -190,6 +245,7 @@ impl Scenario {
                 wait: false,
             },
             Order::Resume,
+            Order::Undo,
         ]);
         Self {
             objects,
@@ -197,6 +253,7 @@ impl Scenario {
             rate,
             over_tcp: kind != "http",
             fails,
+            has_testers,
             events,
             ends_with,
             dice: dice.fork(),
@@ -204,8 +261,13 @@ impl Scenario {
     }
 }
 
-fn percent(step: &str) -> i64 {
-    step.split(':').next().unwrap().parse().unwrap()
+/// The share of users' requests at a step, in hundredths of a percent.
+fn hundredths(step: &str) -> i64 {
+    match step.split(':').next().unwrap() {
+        "mirror" => 0,
+        "0.5" => 50,
+        percent => 100 * percent.parse::<i64>().unwrap(),
+    }
 }
 
 fn seconds(dice: &mut Dice, most: u64) -> Duration {
@@ -328,10 +390,27 @@ fn target(version: &str, weight: Option<i64>) -> Value {
     target
 }
 
-/// A list of destinations with both versions, in any order, maybe with a third.
-fn route(dice: &mut Dice) -> Value {
+/// How the routes of a scenario are made.
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    /// Without the canary.
+    adds: bool,
+    /// With a share that the canary has already.
+    has_a_share: bool,
+}
+
+/// A list of destinations with both versions, in any order, maybe with a third; or with stable alone.
+fn route(made: Made, dice: &mut Dice) -> Value {
+    if made.adds {
+        let weight = dice.pick(&[None, Some(100)]);
+        return json!([target("v1", weight)]);
+    }
     let total = dice.pick(&[100, 100, 100, 200, 1000]);
-    let had = if dice.chance(15) { total / 20 } else { 0 };
+    let had = if made.has_a_share || dice.chance(10) {
+        total / 20
+    } else {
+        0
+    };
     let others = if dice.chance(25) { total / 5 } else { 0 };
     let canary = match had {
         0 => dice.pick(&[None, Some(0)]),
@@ -353,12 +432,12 @@ fn route(dice: &mut Dice) -> Value {
 }
 
 /// The lead: one to three rules of a kind, each to be found again by its name or its match.
-fn lead(kind: &str, in_mesh: bool, dice: &mut Dice) -> Value {
+fn lead(kind: &str, in_mesh: bool, made: Made, dice: &mut Dice) -> Value {
     let mut rules = Vec::new();
     let count = dice.between(1, 3);
     for number in 1..=count {
         let is_last = number == count;
-        let mut rule = json!({"route": route(dice)});
+        let mut rule = json!({"route": route(made, dice)});
         match kind {
             "http" => {
                 rule["name"] = format!("rule{number}").into();
@@ -386,7 +465,7 @@ fn lead(kind: &str, in_mesh: bool, dice: &mut Dice) -> Value {
     object("reviews", &spec)
 }
 
-fn companion(host: &str, dice: &mut Dice) -> Value {
+fn companion(host: &str, made: Made, dice: &mut Dice) -> Value {
     let name = if host.starts_with("shop") {
         "storefront"
     } else {
@@ -394,7 +473,7 @@ fn companion(host: &str, dice: &mut Dice) -> Value {
     };
     let spec = json!({"hosts": [host], "gateways": ["shop"], "http": [
         {"name": "cart", "match": [{"uri": {"prefix": "/cart"}}], "route": [{"destination": {"host": "cart"}}]},
-        {"name": "main", "route": route(dice)},
+        {"name": "main", "route": route(made, dice)},
     ]});
     object(name, &spec)
 }

@@ -1,6 +1,6 @@
 //! What all processes of a played seed share: the world, the network's weather, what was written, and the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,9 @@ use crate::network::{Fault, Weather};
 use crate::process::Order;
 use crate::promises::{Promises, Writer};
 use crate::routes::{record, shifted};
+
+/// How long a process that was stalled may need to find its way.
+const AWAKE: Duration = Duration::from_secs(15);
 
 /// One played seed. Clones are the same.
 #[derive(Clone)]
@@ -306,7 +309,9 @@ impl Stage {
     /// What a process ended with.
     pub fn ended(&self, process: usize, result: &crate::process::CommandResult) {
         let mut state = self.state();
-        let calm = state.weather.is_empty();
+        // Who has slept past its deadline has not had the time to see that all is well again.
+        let awake_since = state.lives[process].stalled_until;
+        let calm = state.weather.is_empty() && awake_since + AWAKE < Instant::now();
         let State {
             history,
             promises,
@@ -328,6 +333,21 @@ impl Stage {
             last.as_ref()
                 .is_some_and(|object| record(object, "rollout").is_some())
         })
+    }
+
+    /// Whether a promotion has been undone on some objects and not on others.
+    pub fn is_half_undone(&self) -> bool {
+        let state = self.state();
+        let ends = state.promises.objects().iter().filter_map(|name| {
+            let last = record(state.history.last(name).object.as_ref()?, "last")?;
+            Some((last["run"].to_string(), last["outcome"].to_string()))
+        });
+        let ends: BTreeMap<_, BTreeSet<_>> = ends.fold(BTreeMap::new(), |mut ends, (run, end)| {
+            ends.entry(run).or_insert_with(BTreeSet::new).insert(end);
+            ends
+        });
+        ends.values()
+            .any(|ends| ends.len() > 1 && ends.iter().any(|end| end.contains("promoted")))
     }
 
     pub fn violation(&self, what: String) {
