@@ -188,6 +188,16 @@ const SECTIONS: &[(&str, &[Row])] = &[
                 ],
             ),
             (
+                "a command is killed before or after any of its calls to the API server",
+                "`abort`, or after a promotion `undo`, restores the exact bytes of every object, and a write that arrives later changes nothing",
+                &[
+                    "cluster/kills.rs::whichever_call_promote_or_abort_dies_at_abort_restores_the_exact_bytes",
+                    "cluster/kills.rs::whichever_call_undo_dies_at_undo_restores_the_exact_bytes",
+                    "cluster/kills.rs::whichever_write_two_objects_die_at_abort_restores_the_exact_bytes_of_both",
+                    "cluster/kills.rs::whichever_write_a_driver_dies_at_with_a_broken_canary_abort_restores_the_exact_bytes",
+                ],
+            ),
+            (
                 "the driver dies between two objects while `--after-regression zero` takes everything from the canary, or `abort` comes at the same time",
                 "every object gets what the end on the lead says: after `abort` the original weights",
                 &[
@@ -197,12 +207,18 @@ const SECTIONS: &[(&str, &[Row])] = &[
                 ],
             ),
             (
+                "two drivers start at the same time",
+                "one drives, the other exits 5",
+                &["cluster/kills.rs::of_two_starts_at_once_one_drives_every_time"],
+            ),
+            (
                 "a driver stands still while another takes over, or only its lease",
                 "who drives is what the object says: it leaves, or goes on",
                 &[
                     "rollout/takeover.rs::a_stalled_driver_that_wakes_up_after_a_takeover_leaves",
                     "rollout/takeover.rs::a_stalled_driver_that_wakes_up_to_roll_back_cannot_write",
                     "rollout/takeover.rs::a_driver_whose_lease_was_taken_and_given_back_drives_on",
+                    "cluster/kills.rs::a_driver_that_is_stopped_and_goes_on_after_a_takeover_writes_nothing",
                 ],
             ),
         ],

@@ -13,12 +13,12 @@ use crate::stack::Stack;
 const SERVED_WITHIN: Duration = Duration::from_secs(20);
 
 /// The application with a second door.
-struct Doors {
-    app: App,
+pub(crate) struct Doors {
+    pub(crate) app: App,
 }
 
 impl Doors {
-    async fn open(stack: &Stack, name: &str) -> Self {
+    pub(crate) async fn open(stack: &Stack, name: &str) -> Self {
         let doors = Self {
             app: App::start(stack, name).await,
         };
@@ -57,7 +57,7 @@ impl Doors {
     }
 
     /// The specs of both as the API server sends them, byte for byte.
-    async fn specs(&self) -> [String; 2] {
+    pub(crate) async fn specs(&self) -> [String; 2] {
         let [lead, other] = [
             self.app.route("reviews").await,
             self.app.route("storefront").await,
@@ -65,7 +65,7 @@ impl Doors {
         [lead.spec.get().to_owned(), other.spec.get().to_owned()]
     }
 
-    async fn annotation(&self, object: &str, name: &str) -> Option<String> {
+    pub(crate) async fn annotation(&self, object: &str, name: &str) -> Option<String> {
         let mut annotations = self.app.route(object).await.metadata.annotations;
         annotations.remove(&format!("kubectl-canary.dev/{name}"))
     }

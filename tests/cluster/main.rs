@@ -13,12 +13,14 @@
 //! own, and shares with the others only what it names: a part that it stops.
 
 mod app;
+mod call_proxy;
 mod companions;
 mod contract;
 mod credentials;
 mod detached;
 mod drift;
 mod history;
+mod kills;
 mod load;
 mod meddler;
 mod metrics;

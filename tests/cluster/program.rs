@@ -228,6 +228,13 @@ impl Running {
         send(name, self.id());
     }
 
+    /// Waits until it has ended.
+    pub(crate) async fn over(&mut self) {
+        while self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Ends it as a power cut does.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.expect("it was running");
