@@ -1,8 +1,8 @@
 //! All checks, one after the other.
 
 use super::{
-    Facts, ambient, capacity, labels, left_behind, owner, permissions, pods, prometheus, protocol,
-    sampled_pods, subsets, unread,
+    Facts, ambient, capacity, labels, left_behind, owner, permissions, pod_counters, pods,
+    prometheus, protocol, subsets, unread,
 };
 use crate::plan::Finding;
 use crate::preflight::{caller_rules, host_conflicts, mtls, session_affinity};
@@ -24,7 +24,7 @@ const CHECKS: [fn(&Facts) -> Vec<Finding>; 17] = [
     mtls::check,
     ambient::check,
     subsets::check_metrics,
-    sampled_pods::check,
+    pod_counters::check,
     prometheus::check,
 ];
 

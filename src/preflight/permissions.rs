@@ -1,6 +1,6 @@
 //! What we may do, asked before doing half of it.
 
-use super::unread::{listed, role, role_rule};
+use super::role::{listed, role, role_rule};
 use super::{Facts, Grant};
 use crate::plan::Finding;
 

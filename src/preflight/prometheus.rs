@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::prometheus_search::PrometheusSearch;
-use super::unread::role_rule;
+use super::role::role_rule;
 use super::{Facts, Samples};
 use crate::metrics::{Flaw, MetricsError, MetricsWarning, MixedLabel, RefusedBy, Unclaimed};
 use crate::plan::{Finding, HumanDuration, Level, shell_word};

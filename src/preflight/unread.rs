@@ -1,6 +1,7 @@
 //! What could not be read, and whether a rollout can do without it.
 
 use super::facts::{Facts, Source, Unread};
+use super::role::{listed, role, role_rule};
 use crate::cluster::ErrorKind;
 use crate::plan::Finding;
 
@@ -108,31 +109,6 @@ fn finding(unread: &Unread) -> Finding {
     } else {
         finding
     }
-}
-
-/// `get, create and update`, as people list them.
-pub(super) fn listed(verbs: &[&str]) -> String {
-    match verbs.split_last() {
-        Some((last, [])) => (*last).to_owned(),
-        Some((last, others)) => format!("{} and {last}", others.join(", ")),
-        None => String::new(),
-    }
-}
-
-/// The Role that is missing, in words.
-pub(super) fn role(namespace: &str, verbs: &[&str], resource: &str) -> String {
-    format!(
-        "a Role in namespace {namespace} with {} on {resource}",
-        listed(verbs)
-    )
-}
-
-/// One rule of a Role, in YAML.
-pub(super) fn role_rule(group: &str, resource: &str, verbs: &[&str]) -> String {
-    format!(
-        "- apiGroups: [\"{group}\"]\n  resources: [\"{resource}\"]\n  verbs: [{}]",
-        verbs.join(", ")
-    )
 }
 
 #[cfg(test)]

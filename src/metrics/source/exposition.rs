@@ -9,7 +9,7 @@ use super::query_result::Labels;
 
 /// What kept a text from being read, in a few words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreadable(pub String);
+pub struct UnreadableSamples(pub String);
 
 /// The samples whose metric and labels `is_wanted` accepts, the metric's name as `__name__`.
 ///
@@ -19,9 +19,11 @@ pub fn samples(
     text: &str,
     metrics: &[&str],
     is_wanted: impl Fn(&Labels) -> bool,
-) -> Result<Vec<(Labels, f64)>, Unreadable> {
+) -> Result<Vec<(Labels, f64)>, UnreadableSamples> {
     if !text.is_empty() && !text.ends_with('\n') {
-        return Err(Unreadable("the answer ends in the middle of a line".into()));
+        return Err(UnreadableSamples(
+            "the answer ends in the middle of a line".into(),
+        ));
     }
     let mut found = Vec::new();
     for line in text.lines() {
@@ -30,7 +32,7 @@ pub fn samples(
         if !metrics.contains(&name) {
             continue;
         }
-        let unreadable = || Unreadable(format!("a line of {name} that is no sample"));
+        let unreadable = || UnreadableSamples(format!("a line of {name} that is no sample"));
         let (labels, value) = sample(name, rest).ok_or_else(unreadable)?;
         if is_wanted(&labels) {
             found.push((labels, value));
@@ -104,7 +106,7 @@ mod tests {
 
     const METRICS: [&str; 2] = ["istio_requests_total", "bucket"];
 
-    fn read(text: &str) -> Result<Vec<(Labels, f64)>, Unreadable> {
+    fn read(text: &str) -> Result<Vec<(Labels, f64)>, UnreadableSamples> {
         samples(text, &METRICS, |_| true)
     }
 
