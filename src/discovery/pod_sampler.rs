@@ -241,11 +241,7 @@ impl PodReader {
             attempted: format!("read the counters of pod {}/{}", pod.namespace, pod.name),
             why: unreadable.0,
         })?;
-        let idle = found.is_empty().then(|| pod.idle(metric));
-        let found = found.into_iter();
-        let found = found.map(|(labels, value)| (pod.label(labels), value));
-        let answered = metrics.iter().map(|metric| pod.answered(metric));
-        Ok(found.chain(idle).chain(answered).collect())
+        Ok(pod.shown(found, metrics))
     }
 
     fn is_counted(&self, labels: &Labels) -> bool {
@@ -325,6 +321,15 @@ impl PodAddress {
             port: port.unwrap_or(PORT),
             destination: destination(pod, host),
         })
+    }
+
+    /// What was found at its proxy, and that it was read.
+    fn shown(&self, found: Vec<(Labels, f64)>, metrics: &[&str]) -> Vec<(Labels, f64)> {
+        let idle = found.is_empty().then(|| self.idle(metrics[0]));
+        let found = found.into_iter();
+        let found = found.map(|(labels, value)| (self.label(labels), value));
+        let answered = metrics.iter().map(|metric| self.answered(metric));
+        found.chain(idle).chain(answered).collect()
     }
 
     /// A series of no version, that shows when the pod was read: one that it has later counted from zero then.
@@ -446,22 +451,28 @@ mod tests {
             namespace: "shop".into(),
             name: format!("{workload}-{index}"),
             port: PORT,
-            destination: Labels::new(),
+            destination: Labels::from(
+                [
+                    ("destination_service_name", "reviews"),
+                    ("destination_service_namespace", "shop"),
+                    ("destination_workload", workload),
+                ]
+                .map(|(label, value)| (label.to_owned(), value.to_owned())),
+            ),
         };
         let text: String = lines.collect();
-        let found = samples(&text, &["istio_requests_total"], |_| true).unwrap();
-        let found = found.into_iter();
-        let found = found.map(|(labels, value)| (pod.label(labels), value));
-        found
-            .chain([pod.answered("istio_requests_total")])
-            .collect()
+        let metrics = ["istio_requests_total"];
+        let found = samples(&text, &metrics, |_| true).unwrap();
+        pod.shown(found, &metrics)
     }
 
     /// Counts what the proxies show second by second; with it all that there was.
     fn counted(seconds: &[[Second; 3]]) -> ([u64; 2], [u64; 2], Vec<Proxy>) {
         let begin = Timestamp::from_second(1_000_000).unwrap();
         let targets = Targets::new(version("reviews-v1"), version("reviews-v2")).unwrap();
-        let mut collector = Collector::new(targets, begin, Vec::new(), &MetricsReading::default());
+        // The first sample after the weight moved is what all later ones are compared with.
+        let moved = begin - SignedDuration::from_millis(1);
+        let mut collector = Collector::new(targets, moved, Vec::new(), &MetricsReading::default());
         let mut stored = Stored(SampleStore::default());
         let mut proxies = vec![Proxy::default(); 3];
         let (mut stable, mut canary) = ([0; 2], [0; 2]);
