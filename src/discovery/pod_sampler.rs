@@ -483,9 +483,9 @@ mod tests {
                 if *restarts {
                     proxy.counters = [0; 2];
                 }
-                for kind in 0..2 {
-                    proxy.counters[kind] += requests[kind];
-                    proxy.truth[kind] += requests[kind];
+                for (kind, count) in requests.iter().enumerate() {
+                    proxy.counters[kind] += count;
+                    proxy.truth[kind] += count;
                 }
                 if *answers {
                     let workload = ["reviews-v1", "reviews-v1", "reviews-v2"][index];
