@@ -109,10 +109,9 @@ async fn whichever_write_two_objects_die_at_abort_restores_the_exact_bytes_of_bo
     let stack = Stack::open().await;
     let doors = Doors::open(&stack, "both-at").await;
     let before = doors.specs().await;
-    let start =
-        format!("start reviews --also storefront --steps 50,100 --analysis threshold --no-wait");
+    let start = "start reviews --also storefront --steps 50,100 --analysis threshold --no-wait";
     let begin = async || {
-        let begun = doors.app.canary(&start).run().await;
+        let begun = doors.app.canary(start).run().await;
         assert_eq!(begun.code, Some(0));
     };
     let check = async || {
@@ -124,7 +123,7 @@ async fn whichever_write_two_objects_die_at_abort_restores_the_exact_bytes_of_bo
     };
     let none = async || {};
     let writes = Counted::RouteWrites;
-    let killed = killed_everywhere(&doors.app, &start, writes, none, check).await;
+    let killed = killed_everywhere(&doors.app, start, writes, none, check).await;
     assert!(killed >= 4, "start: {killed}");
     let routes = Counted::Routes;
     let killed = killed_everywhere(&doors.app, "abort reviews", routes, begin, check).await;

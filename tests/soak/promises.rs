@@ -281,7 +281,6 @@ impl Promises {
     }
 
     /// Copies and testers' rules come and go with the steps that they are for.
-    #[expect(clippy::too_many_arguments, reason = "who, what, and on what it rests")]
     fn check_extras(
         &mut self,
         who: &str,
