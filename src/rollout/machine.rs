@@ -611,7 +611,12 @@ impl Machine {
                 cause: Cause::Drift,
                 overwrite: true,
             },
-            OnDrift::Reassert => Action::Write(Box::new(self.rollout.clone())),
+            OnDrift::Reassert => {
+                // Other weights were in force meanwhile, so what was seen says nothing of these.
+                let mut next = self.rollout.clone();
+                next.begin_again(now);
+                Action::Write(Box::new(next))
+            }
         }
     }
 
