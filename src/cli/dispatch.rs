@@ -135,20 +135,6 @@ async fn with_cluster(
     let mut command = command.in_namespace(connection.namespace.as_deref());
     let dry_run = command.dry_run();
     let acting = command.kind() == CommandKind::Act;
-    // Its name takes another look at the kubeconfig, which is left to those who need it.
-    let directory = match &command {
-        Command::History(_) | Command::Report(_) | Command::Analyze(_) => {
-            state_directory(connection).await
-        }
-        _ if acting && output.keep_record != KeepRecord::None => state_directory(connection).await,
-        _ => None,
-    };
-    if let (true, Some(directory)) = (acting, directory.clone()) {
-        screen.keep(directory).map_err(|source| CommandError::Io {
-            what: "cannot start a thread for the record".into(),
-            source,
-        })?;
-    }
     if let (DryRun::None, Some(path)) = (dry_run, &output.events) {
         screen.record(path)?;
     }
@@ -157,10 +143,21 @@ async fn with_cluster(
         namespace,
         token,
         context: kube_context,
+        server,
     } = match connect(connection, &run).await {
         Ok(connected) => connected,
         Err(error) => return Err(unconnected(&command, connection, error)),
     };
+    let directory = StateDirectory::of(&server, |key| std::env::var_os(key));
+    if let (true, Some(directory)) = (acting && output.keep_record != KeepRecord::None, &directory)
+    {
+        screen
+            .keep(directory.clone())
+            .map_err(|source| CommandError::Io {
+                what: "cannot start a thread for the record".into(),
+                source,
+            })?;
+    }
     let prometheus = prometheus_access(&mut command, &token, kube_context.as_deref())?;
     let trace: Option<Tell> = output.verbose.then(|| {
         let print = screen.printer();
@@ -208,14 +205,8 @@ async fn with_cluster(
     }
     match done {
         Ok(exit) => Ok(exit),
-        Err(error) => Err(error.on_server(&connection.server_name().await)),
+        Err(error) => Err(error.on_server(&server)),
     }
-}
-
-/// Where the records of the cluster's objects are on this machine.
-async fn state_directory(connection: &Connection) -> Option<StateDirectory> {
-    let server = connection.server_name().await;
-    StateDirectory::of(&server, |key| std::env::var_os(key))
 }
 
 /// Leaves what was seen where it can be found again; what there is to say about it. It comes after all that

@@ -22,8 +22,13 @@ pub(super) async fn carry_out(
     printer: &mut Printer,
     dry_run: DryRun,
 ) -> Result<Exit, CommandError> {
-    let conclude = |printer: &mut Printer, vs: &VirtualService, finish: &Finish, exit, holding| {
+    // The exit code is the outcome's, or that of what was asked for and done.
+    let ended = |printer: &mut Printer, vs: &VirtualService, finish: &Finish, holding| {
+        let exit = Exit::from(finish.outcome);
         conclude(vs, finish, (exit, holding), printer, dry_run)
+    };
+    let done = |printer: &mut Printer, vs: &VirtualService, finish: &Finish, holding| {
+        conclude(vs, finish, (Exit::Done, holding), printer, dry_run)
     };
     match command {
         // A rollout that is not to happen is a plan.
@@ -39,13 +44,7 @@ pub(super) async fn carry_out(
             if let (None | Some(Format::Wide), Some(job)) = (printer.format(), job) {
                 printer.say(&format!("job.batch/{job} created"));
             }
-            conclude(
-                printer,
-                &vs,
-                &finish,
-                Exit::from(finish.outcome),
-                "holding at",
-            )
+            ended(printer, &vs, &finish, "holding at")
         }
         Command::Start(start) => {
             let (vs, finish) = match start.args.detach.begin_by {
@@ -58,44 +57,26 @@ pub(super) async fn carry_out(
                     }
                 },
             };
-            conclude(
-                printer,
-                &vs,
-                &finish,
-                Exit::from(finish.outcome),
-                "holding at",
-            )
+            ended(printer, &vs, &finish, "holding at")
         }
         Command::Resume(args) => {
             let (vs, finish) = commands::resume(context, &args).await?;
-            conclude(
-                printer,
-                &vs,
-                &finish,
-                Exit::from(finish.outcome),
-                "holding at",
-            )
+            ended(printer, &vs, &finish, "holding at")
         }
         Command::Promote(DryRunnable { mut args, .. }) => {
             args.wait &= dry_run == DryRun::None;
             let (vs, finish) = commands::promote(context, &args).await?;
-            conclude(
-                printer,
-                &vs,
-                &finish,
-                Exit::from(finish.outcome),
-                "promoted to",
-            )
+            ended(printer, &vs, &finish, "promoted to")
         }
         // What was asked for was done, whatever it means for the rollout.
         Command::Pause(DryRunnable { args, .. }) => {
             let (vs, finish) = commands::pause(context, &args.name).await?;
-            conclude(printer, &vs, &finish, Exit::Done, "paused at")
+            done(printer, &vs, &finish, "paused at")
         }
         Command::Abort(DryRunnable { args, .. }) => match commands::abort(context, &args).await? {
-            Aborted::RolledBack(done) => {
-                let (vs, finish) = *done;
-                conclude(printer, &vs, &finish, Exit::Done, "holding at")
+            Aborted::RolledBack(rolled_back) => {
+                let (vs, finish) = *rolled_back;
+                done(printer, &vs, &finish, "holding at")
             }
             Aborted::Nothing(why) => {
                 if let None | Some(Format::Wide) = printer.format() {
@@ -105,7 +86,7 @@ pub(super) async fn carry_out(
             }
         },
         Command::Undo(DryRunnable { args, .. }) => match commands::undo(context, &args).await? {
-            (vs, Some(finish)) => conclude(printer, &vs, &finish, Exit::Done, "holding at"),
+            (vs, Some(finish)) => done(printer, &vs, &finish, "holding at"),
             (vs, None) => {
                 if let None | Some(Format::Wide) = printer.format() {
                     let object = object(vs.name());

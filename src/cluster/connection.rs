@@ -165,11 +165,7 @@ impl Connection {
         let Ok((config, context)) = off_thread(move || flags.configure()).await else {
             return "the API server".into();
         };
-        let server = foreign_text(&config.cluster_url.to_string());
-        match context {
-            Some(context) => format!("{} (context {context})", server.trim_end_matches('/')),
-            None => server.trim_end_matches('/').to_owned(),
-        }
+        name_of_server(&config, context.as_deref())
     }
 
     /// The context that the flags and the kubeconfig lead to; none in a pod.
@@ -315,6 +311,17 @@ pub struct Connected {
     pub token: Arc<dyn TokenSource>,
     /// The kubeconfig's context; `None` in a pod.
     pub context: Option<String>,
+    /// Its name, as [`Connection::server_name`] has it.
+    pub server: String,
+}
+
+fn name_of_server(config: &Config, context: Option<&str>) -> String {
+    let server = foreign_text(&config.cluster_url.to_string());
+    let server = server.trim_end_matches('/');
+    match context {
+        Some(context) => format!("{server} (context {context})"),
+        None => server.to_owned(),
+    }
 }
 
 /// Makes a client that never retries by itself, says who it is, and asks for its credentials again when the
@@ -346,6 +353,7 @@ async fn connect_attended(
     let (mut config, context) = off_thread(move || flags.configure()).await?;
     config.headers.push((USER_AGENT, user_agent(run)));
     let namespace = config.default_namespace.clone();
+    let server = name_of_server(&config, context.as_deref());
     // A person may answer a plugin now, but not in the middle of a rollout.
     let login = login(config.clone(), attended).await?;
     let pinned = Connection {
@@ -369,6 +377,7 @@ async fn connect_attended(
         namespace,
         token: Arc::new(token),
         context,
+        server,
     })
 }
 

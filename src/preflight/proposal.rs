@@ -235,16 +235,20 @@ fn unheard_of(destination: &Destination) -> ([Part; 2], String) {
 /// The DestinationRule with both subsets, everything else in it as it is.
 fn rule(rules: &[Value], destination: &Destination, parts: &[Part; 2]) -> Value {
     let host = &destination.host;
-    let existing = rules_of(rules, host).next();
+    let subsets = parts.iter();
+    let subsets = subsets.map(|part| json!({"name": part.name, "labels": part.labels}));
+    with_subsets(rules_of(rules, host).next(), host, subsets.collect())
+}
+
+/// A host's DestinationRule with these subsets, in place of those of the same names; a new one where there is none.
+pub(super) fn with_subsets(existing: Option<&Value>, host: &Host, new: Vec<Value>) -> Value {
     let mut spec = existing.map_or_else(|| json!({"host": host}), |rule| rule["spec"].clone());
     let mut subsets = match spec.get_mut("subsets").map(Value::take) {
         Some(Value::Array(subsets)) => subsets,
         _ => Vec::new(),
     };
-    for part in parts {
-        subsets.retain(|subset| subset.get("name").and_then(Value::as_str) != Some(&part.name));
-        subsets.push(json!({"name": part.name, "labels": part.labels}));
-    }
+    subsets.retain(|subset| !new.iter().any(|new| new["name"] == subset["name"]));
+    subsets.extend(new);
     spec["subsets"] = json!(subsets);
     match existing {
         Some(rule) => object_like("DestinationRule", rule, &spec),
@@ -253,7 +257,7 @@ fn rule(rules: &[Value], destination: &Destination, parts: &[Part; 2]) -> Value 
 }
 
 /// A DestinationRule for a host that has none, named as its Service is.
-pub(super) fn new_rule(host: &Host, spec: &Value) -> Value {
+fn new_rule(host: &Host, spec: &Value) -> Value {
     let (name, namespace) = host.service().unwrap_or((host.as_str(), "default"));
     object(ISTIO, "DestinationRule", namespace, name, spec)
 }

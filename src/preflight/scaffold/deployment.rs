@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::{Value, json};
 
-use super::{Labels, ScaffoldError, VersionLabels, WantedCanary};
+use super::{Labels, ScaffoldError, VersionLabels, WantedCanary, name_part};
 use crate::preflight::proposal::object;
 use crate::preflight::rules::name_of;
+use crate::preflight::version::written;
 
 /// Containers that are injected, and never the one whose image is rolled out.
 const PROXY: &str = "istio-proxy";
@@ -67,12 +68,12 @@ impl<'f> StableDeployment<'f> {
                     .filter(|deployment| replicas(deployment) > 0 && carries(deployment, labels));
                 let running: Vec<_> = running.collect();
                 match running.as_slice() {
-                    [] => return Err(ScaffoldError::NoDeployment(listed(labels))),
+                    [] => return Err(ScaffoldError::NoDeployment(written(labels))),
                     [one] => *one,
                     [first, ..] => {
                         let names: Vec<_> = running.iter().map(|one| name_of(one).1).collect();
                         return Err(ScaffoldError::SeveralDeployments {
-                            labels: listed(labels),
+                            labels: written(labels),
                             names: names.join(", "),
                             first: name_of(first).1.to_owned(),
                         });
@@ -177,9 +178,8 @@ impl<'f> StableDeployment<'f> {
 
     /// Stable's name with the canary's version in place of stable's, or behind it.
     fn name_for(&self, versions: &VersionLabels) -> String {
-        let written = |version: &str| version.to_lowercase().replace(['.', '_'], "-");
-        let (name, canary) = (self.name(), written(&versions.canary));
-        let ending = format!("-{}", written(&versions.stable));
+        let (name, canary) = (self.name(), name_part(&versions.canary));
+        let ending = format!("-{}", name_part(&versions.stable));
         let stem = name.strip_suffix(&ending).unwrap_or(name);
         format!("{stem}-{canary}")
     }
@@ -351,12 +351,4 @@ fn drop_equal(object: &mut Value, defaults: &[(&str, Value)]) {
             fields.remove(*key);
         }
     }
-}
-
-fn listed(labels: &Labels) -> String {
-    let labels: Vec<_> = labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    labels.join(",")
 }

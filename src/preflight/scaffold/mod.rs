@@ -206,7 +206,7 @@ impl SubsetNames {
             if let Some(subset) = defined.find(is_it) {
                 return Ok(subset.name.clone());
             }
-            let name = version.to_lowercase().replace(['.', '_'], "-");
+            let name = name_part(version);
             if subsets.iter().any(|subset| subset.name == name) {
                 return Err(ScaffoldError::NameTaken(name));
             }
@@ -321,6 +321,11 @@ fn labelling(workload: &StableDeployment<'_>, versions: &VersionLabels) -> Strin
         shell_word(workload.namespace()),
         shell_word(&labels.to_string())
     )
+}
+
+/// A version as a part of the names of objects and subsets.
+fn name_part(version: &str) -> String {
+    version.to_lowercase().replace(['.', '_'], "-")
 }
 
 fn with(labels: &Labels, key: &str, value: &str) -> Labels {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Ground, MissingSubset, ScaffoldError, SubsetNames};
 use crate::istio::{Destination, Host, Route, Target, VirtualService};
-use crate::preflight::proposal::{ISTIO, new_rule, object, object_like};
+use crate::preflight::proposal::{ISTIO, object, object_like, with_subsets};
 use crate::preflight::rules::{name_of, rules_of};
 use crate::rollout::ObjectName;
 
@@ -125,30 +125,20 @@ pub(super) fn rule(ground: &Ground<'_>, host: &Host, missing: &[MissingSubset<'_
         })
     });
     let existing = beside.or(existing);
-    let mut spec = existing.map_or_else(|| json!({"host": host}), |rule| rule["spec"].clone());
-    let mut subsets = match spec.get_mut("subsets").map(Value::take) {
-        Some(Value::Array(subsets)) => subsets,
-        _ => Vec::new(),
-    };
-    for subset in missing {
-        let written = |written: &&Value| {
+    let defined = existing.and_then(|rule| rule.pointer("/spec/subsets"));
+    let defined = defined.and_then(Value::as_array);
+    let new = missing.iter().map(|subset| {
+        let is_like = |written: &&Value| {
             let like = subset.like.map(|like| like.name.as_str());
             like.is_some() && written["name"].as_str() == like
         };
-        let mut new = subsets
-            .iter()
-            .find(written)
-            .cloned()
-            .unwrap_or_else(|| json!({}));
+        let like = defined.into_iter().flatten().find(is_like);
+        let mut new = like.cloned().unwrap_or_else(|| json!({}));
         new["name"] = json!(subset.name);
         new["labels"] = json!(subset.labels);
-        subsets.push(new);
-    }
-    spec["subsets"] = json!(subsets);
-    match existing {
-        Some(rule) => object_like("DestinationRule", rule, &spec),
-        None => new_rule(host, &spec),
-    }
+        new
+    });
+    with_subsets(existing, host, new.collect())
 }
 
 /// A VirtualService for the mesh, where there is none.

@@ -7,24 +7,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::behaviour::Failure;
+use crate::connections::serve_each;
 use crate::world::World;
 
 /// Serves the port for ever.
 pub(crate) async fn serve(listener: TcpListener, world: World) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::task::yield_now().await;
-            continue;
-        };
-        let Ok(local) = stream.local_addr() else {
-            continue;
-        };
+    serve_each(listener, |stream, address| {
         let world = world.clone();
-        tokio::spawn(async move {
+        async move {
             // An error is a client that went away.
-            let _ = converse(stream, local.ip(), &world).await;
-        });
-    }
+            let _ = converse(stream, address, &world).await;
+        }
+    })
+    .await;
 }
 
 async fn converse(mut stream: TcpStream, address: IpAddr, world: &World) -> io::Result<()> {

@@ -12,29 +12,23 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use crate::behaviour::Failure;
+use crate::connections::serve_each;
 use crate::world::{Answer, World};
 
 /// Serves the port for ever.
 pub(crate) async fn serve(listener: TcpListener, world: World) {
-    loop {
-        // Out of descriptors, say: the next connection may fare better.
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::task::yield_now().await;
-            continue;
-        };
-        let Ok(local) = stream.local_addr() else {
-            continue;
-        };
-        let _ = stream.set_nodelay(true);
+    serve_each(listener, |stream, address| {
         let world = world.clone();
-        tokio::spawn(async move {
-            let service = service_fn(|request| answer(request, local.ip(), &world));
+        async move {
+            let _ = stream.set_nodelay(true);
+            let service = service_fn(|request| answer(request, address, &world));
             // An error here is a client that went away, or our own reset.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
-        });
-    }
+        }
+    })
+    .await;
 }
 
 /// An error closes the connection without an answer: hyper does that for us.

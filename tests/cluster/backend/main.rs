@@ -7,6 +7,7 @@
 //! for one namespace and version at a time, so tests do not meet.
 
 mod behaviour;
+mod connections;
 mod control;
 mod echo;
 mod http;

@@ -13,24 +13,18 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
+use crate::connections::serve_each;
 use crate::world::{Answer, Pod, World};
 
 /// Serves the port for ever.
 pub(crate) async fn serve(listener: TcpListener, world: World) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::task::yield_now().await;
-            continue;
-        };
-        let Ok(local) = stream.local_addr() else {
-            continue;
-        };
+    serve_each(listener, |stream, address| {
         let world = world.clone();
-        tokio::spawn(async move {
+        async move {
             let service = service_fn(|request: Request<Incoming>| {
                 let (world, path) = (world.clone(), request.uri().path().to_owned());
                 async move {
-                    let pod = world.pod_at(local.ip()).await;
+                    let pod = world.pod_at(address).await;
                     let pod = pod.filter(|_| path == "/stats/prometheus");
                     let (status, text) = match pod {
                         Some(pod) => (StatusCode::OK, exposition(&pod, &world.answers(&pod))),
@@ -44,8 +38,9 @@ pub(crate) async fn serve(listener: TcpListener, world: World) {
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
-        });
-    }
+        }
+    })
+    .await;
 }
 
 fn exposition(pod: &Pod, answers: &BTreeMap<Answer, u64>) -> String {
