@@ -30,43 +30,48 @@ pub enum Observed {
 
 /// Compares what `vs` shows with the rollout that one believes in.
 pub fn compare(believed: &Rollout, vs: &VirtualService) -> Observed {
-    let drifted = |drift: Drift| Observed::Drifted {
-        manager: vs.last_manager().unwrap_or("another client").to_owned(),
-        drift,
-    };
     let shown = match Rollout::read(vs) {
         Ok(Some(shown)) => shown,
-        Ok(None) => {
-            return match LastRollout::of_run(vs, &believed.run) {
-                Some(last) => Observed::Ended(Box::new(last)),
-                // Another run has come and gone: whoever began it had ended this one.
-                None if believed.has_begun()
-                    && let Some(other) = ended_since(believed, vs) =>
-                {
-                    Observed::HolderChanged(other.changed_by)
-                }
-                // Nothing of ours was there yet, so only the weights can have become others.
-                _ if !believed.has_begun() => {
-                    different(vs, believed.original_on(vs)).map_or(Observed::InSync, drifted)
-                }
-                _ => drifted(ForeignChange::StateRemoved.into()),
-            };
-        }
+        Ok(None) => return without_state(believed, vs),
         Err(error) => {
             let message = error.to_string();
-            return drifted(ForeignChange::StateUnreadable { message }.into());
+            return drifted(vs, ForeignChange::StateUnreadable { message }.into());
         }
     };
     if shown.run != believed.run || shown.holder != believed.holder {
         return Observed::HolderChanged(shown.holder);
     }
     if let Some(drift) = different(vs, shown.desired_on(vs)) {
-        return drifted(drift);
+        return drifted(vs, drift);
     }
     if shown.is_same_state(believed) {
         Observed::InSync
     } else {
         Observed::Advanced(Box::new(shown))
+    }
+}
+
+/// What the object shows that has no state of a rollout any more, or not yet.
+fn without_state(believed: &Rollout, vs: &VirtualService) -> Observed {
+    if let Some(last) = LastRollout::of_run(vs, &believed.run) {
+        return Observed::Ended(Box::new(last));
+    }
+    if !believed.has_begun() {
+        // Nothing of ours was there yet, so only the weights can have become others.
+        let drift = different(vs, believed.original_on(vs));
+        return drift.map_or(Observed::InSync, |drift| drifted(vs, drift));
+    }
+    match ended_since(believed, vs) {
+        // Another run has come and gone: whoever began it had ended this one.
+        Some(other) => Observed::HolderChanged(other.changed_by),
+        None => drifted(vs, ForeignChange::StateRemoved.into()),
+    }
+}
+
+fn drifted(vs: &VirtualService, drift: Drift) -> Observed {
+    Observed::Drifted {
+        manager: vs.last_manager().unwrap_or("another client").to_owned(),
+        drift,
     }
 }
 
