@@ -19,6 +19,7 @@ mod contract;
 mod credentials;
 mod detached;
 mod drift;
+mod guards;
 mod history;
 mod kills;
 mod load;

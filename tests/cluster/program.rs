@@ -89,6 +89,12 @@ impl Program {
         }
     }
 
+    /// With a flag whose value has spaces.
+    pub(crate) fn with(mut self, flag: &str, value: &str) -> Self {
+        self.words.extend([flag.to_owned(), value.to_owned()]);
+        self
+    }
+
     /// May run for so long.
     pub(crate) fn patient(self, patience: Duration) -> Self {
         Self { patience, ..self }

@@ -16,6 +16,10 @@ pub(crate) struct Behaviour {
     pub(crate) failure: Failure,
     /// How long every answer takes.
     pub(crate) latency_ms: u64,
+    /// The share of orders that are lost behind an answer that says they were placed, 0 to 1.
+    pub(crate) lost_orders: f64,
+    /// How many orders wait in each pod.
+    pub(crate) queue: u64,
 }
 
 impl Default for Behaviour {
@@ -25,6 +29,8 @@ impl Default for Behaviour {
             spread: Spread::Even,
             failure: Failure::Status(500),
             latency_ms: 0,
+            lost_orders: 0.0,
+            queue: 0,
         }
     }
 }
@@ -55,7 +61,7 @@ impl Behaviour {
     /// Whether the request with this number fails; numbers start at 0.
     pub(crate) fn fails(&self, number: u64) -> bool {
         match self.spread {
-            Spread::Even => self.failed_before(number + 1) > self.failed_before(number),
+            Spread::Even => is_among(self.errors, number),
             Spread::Random(seed) => chance(seed, number) < self.errors,
         }
     }
@@ -64,11 +70,18 @@ impl Behaviour {
         Duration::from_millis(self.latency_ms)
     }
 
-    fn failed_before(&self, number: u64) -> u64 {
-        // A share such as 0.1 is a little off in binary; a millionth of a
-        // request keeps the tenth one from slipping to the eleventh.
-        (number as f64 * self.errors + 1e-6) as u64
+    /// Whether the order of the request with this number is lost.
+    pub(crate) fn loses(&self, number: u64) -> bool {
+        is_among(self.lost_orders, number)
     }
+}
+
+/// Whether a number is one of a share that is spread evenly.
+fn is_among(share: f64, number: u64) -> bool {
+    // A share such as 0.1 is a little off in binary; a millionth of a
+    // request keeps the tenth one from slipping to the eleventh.
+    let before = |number: u64| (number as f64 * share + 1e-6) as u64;
+    before(number + 1) > before(number)
 }
 
 /// A number from 0 up to 1 that depends on nothing but its arguments (SplitMix64).
@@ -126,7 +139,8 @@ mod tests {
     #[test]
     fn a_behaviour_reads_from_the_json_tests_send() {
         let behaviour: Behaviour = serde_json::from_str(
-            r#"{"errors": 0.2, "spread": {"random": 7}, "failure": {"grpc": 14}, "latency_ms": 30}"#,
+            r#"{"errors": 0.2, "spread": {"random": 7}, "failure": {"grpc": 14}, "latency_ms": 30,
+                "lost_orders": 0.1, "queue": 9}"#,
         )
         .unwrap();
         assert_eq!(
@@ -136,6 +150,8 @@ mod tests {
                 spread: Spread::Random(7),
                 failure: Failure::Grpc(14),
                 latency_ms: 30,
+                lost_orders: 0.1,
+                queue: 9,
             }
         );
         assert!(serde_json::from_str::<Behaviour>(r#"{"eror": 1}"#).is_err());

@@ -7,6 +7,7 @@
 //! | `PUT /behaviours/NAMESPACE/VERSION` | sets a behaviour (JSON body) |
 //! | `GET /counts/NAMESPACE` | counts by version and by pod |
 //! | `DELETE /counts/NAMESPACE` | the same, and starts again at zero |
+//! | `GET /metrics` | what the pods' applications tell of themselves, for Prometheus |
 //! | `DELETE /namespaces/NAMESPACE` | forgets behaviours and counts |
 
 use http_body_util::{BodyExt, Full};
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::behaviour::Behaviour;
+use crate::orders;
 use crate::world::World;
 
 /// Serves the port for ever.
@@ -42,6 +44,12 @@ async fn answer(
     world: &World,
 ) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
     let (head, body) = request.into_parts();
+    if (&head.method, head.uri.path()) == (&Method::GET, "/metrics") {
+        let text = orders::exposition(world);
+        return Response::builder()
+            .header("content-type", "text/plain; version=0.0.4")
+            .body(Full::from(text));
+    }
     let (status, value) = match body.collect().await {
         Ok(body) => handle(&head.method, head.uri.path(), &body.to_bytes(), world),
         Err(error) => (StatusCode::BAD_REQUEST, json!({"error": error.to_string()})),

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::behaviour::Failure;
 use crate::connections::serve_each;
-use crate::world::World;
+use crate::world::{Turn, World};
 
 /// Serves the port for ever.
 pub(crate) async fn serve(listener: TcpListener, world: World) {
@@ -26,7 +26,9 @@ async fn converse(mut stream: TcpStream, address: IpAddr, world: &World) -> io::
     let Some(pod) = world.pod_at(address).await else {
         return Ok(());
     };
-    let (behaviour, fails) = world.next_request(&pod);
+    let Turn {
+        behaviour, fails, ..
+    } = world.next_request(&pod);
     world.count(&pod, |count| count.connections += 1);
     tokio::time::sleep(behaviour.latency()).await;
     // A connection has no status to fail with: only a reset is a failure here.

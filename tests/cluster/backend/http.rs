@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::behaviour::Failure;
 use crate::connections::serve_each;
-use crate::world::{Answer, World};
+use crate::world::{Answer, Turn, World};
 
 /// Serves the port for ever.
 pub(crate) async fn serve(listener: TcpListener, world: World) {
@@ -53,12 +53,19 @@ async fn answer(
         .pod_at(address)
         .await
         .ok_or_else(|| io::Error::other("no pod has this address"))?;
-    let (behaviour, fails) = world.next_request(&pod);
+    let Turn {
+        behaviour,
+        fails,
+        loses_order,
+    } = world.next_request(&pod);
     tokio::time::sleep(behaviour.latency()).await;
     world.count(&pod, |count| match fails {
         true => count.failed += 1,
         false => count.ok += 1,
     });
+    if !fails {
+        world.order(&pod, loses_order);
+    }
 
     if matches!(behaviour.failure, Failure::Reset) && fails {
         // What a sidecar makes of a connection that its application closes.

@@ -11,6 +11,7 @@ mod connections;
 mod control;
 mod echo;
 mod http;
+mod orders;
 mod pods;
 mod stats;
 mod world;

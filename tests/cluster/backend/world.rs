@@ -39,6 +39,22 @@ pub(crate) struct Answer {
     pub(crate) grpc: Option<u32>,
 }
 
+/// What a pod's application tells of its orders.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Orders {
+    pub(crate) placed: u64,
+    pub(crate) lost: u64,
+    pub(crate) waiting: u64,
+}
+
+/// How a request is to be answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    pub(crate) behaviour: Behaviour,
+    pub(crate) fails: bool,
+    pub(crate) loses_order: bool,
+}
+
 /// What was counted for a version or a pod.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Count {
@@ -69,6 +85,8 @@ struct State {
     counts: HashMap<String, Counts>,
     /// By namespace and pod, since the pod began.
     answers: HashMap<(String, String), BTreeMap<Answer, u64>>,
+    /// By namespace and pod, since the pod began.
+    orders: HashMap<(String, String), Orders>,
 }
 
 /// The shared state; a clone is the same world.
@@ -146,14 +164,18 @@ impl World {
         self.state().versions.insert(key, fresh);
     }
 
-    /// The behaviour that the pod's next request meets, and whether it fails.
-    pub(crate) fn next_request(&self, pod: &Pod) -> (Behaviour, bool) {
+    /// What the pod's next request meets.
+    pub(crate) fn next_request(&self, pod: &Pod) -> Turn {
         let key = (pod.namespace.clone(), pod.version.clone());
         let mut state = self.state();
         let version = state.versions.entry(key).or_default();
-        let fails = version.behaviour.fails(version.requests);
+        let turn = Turn {
+            behaviour: version.behaviour,
+            fails: version.behaviour.fails(version.requests),
+            loses_order: version.behaviour.loses(version.requests),
+        };
         version.requests += 1;
-        (version.behaviour, fails)
+        turn
     }
 
     /// Counts for a pod and for its version.
@@ -174,6 +196,32 @@ impl World {
             .or_default()
             .entry(answer)
             .or_default() += 1;
+    }
+
+    /// Counts the order of a request that did not fail.
+    pub(crate) fn order(&self, pod: &Pod, is_lost: bool) {
+        let key = (pod.namespace.clone(), pod.name.clone());
+        let mut state = self.state();
+        let orders = state.orders.entry(key).or_default();
+        match is_lost {
+            true => orders.lost += 1,
+            false => orders.placed += 1,
+        }
+    }
+
+    /// What the application of each pod that has an address tells of its orders.
+    pub(crate) fn orders(&self) -> Vec<(Pod, Orders)> {
+        let pods = self.pods();
+        let state = self.state();
+        let told = pods.into_values().map(|pod| {
+            let name = (pod.namespace.clone(), pod.name.clone());
+            let version = (pod.namespace.clone(), pod.version.clone());
+            let counted = state.orders.get(&name).copied().unwrap_or_default();
+            let waiting = state.versions.get(&version);
+            let waiting = waiting.map_or(0, |version| version.behaviour.queue);
+            (pod, Orders { waiting, ..counted })
+        });
+        told.collect()
     }
 
     /// What the pod's sidecar has counted.
@@ -197,6 +245,7 @@ impl World {
         let mut state = self.state();
         state.counts.remove(namespace);
         state.answers.retain(|(of, _), _| of != namespace);
+        state.orders.retain(|(of, _), _| of != namespace);
         state.versions.retain(|(of, _), _| of != namespace);
     }
 }
