@@ -428,7 +428,7 @@ async fn each_vendors_refusal_names_the_flag_that_helps_and_shows_no_page() {
             403,
             None,
             r#"{"message":"Missing Authentication Token"}"#,
-            "aws-sigv4-proxy",
+            "--prometheus-login aws",
         ),
         (
             302,

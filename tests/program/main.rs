@@ -23,5 +23,6 @@ mod publishing;
 mod refusals;
 mod secrets;
 mod signals;
+mod signed_queries;
 #[cfg(unix)]
 mod unprinted_result;

@@ -17,12 +17,13 @@ use reqwest::{Client, Url};
 use super::access_error::AccessError;
 use super::access_flags::{PrometheusFlags, PrometheusLogin};
 use super::flag_login::{
-    CLUSTER_LOGIN, FlagLogin, TENANT_HEADERS, header_value, headers, params, take_user,
-    tokens_of_command, two_logins,
+    FlagLogin, LOGIN, TENANT_HEADERS, header_value, headers, params, take_user, tokens_of_command,
+    two_logins,
 };
 use super::http_client::{ClientSettings, TlsMaterial};
 use super::http_config::{Authorization, BasicAuth, HttpConfig, OAuth2, ProxyChoice, check_header};
 use super::oauth2::TokenRequest;
+use super::sigv4::{QuerySigner, SigV4};
 use super::token_cache::{TokenCache, TokenSource};
 use crate::foreign_text::{keep_secret, root_cause};
 
@@ -46,6 +47,7 @@ struct Settings {
     client: Mutex<Option<(ClientSettings, Client)>>,
     /// The cache of the token endpoint in use.
     tokens: Mutex<Option<EndpointTokens>>,
+    signer: Mutex<Option<(SigV4, QuerySigner)>>,
 }
 
 impl Settings {
@@ -72,6 +74,9 @@ pub(super) struct Prepared {
     pub headers: HeaderMap,
     /// The name of the certificate, where it is not the host's.
     pub server_name: Option<String>,
+    pub signer: Option<QuerySigner>,
+    /// The setting that logs in, as messages name it.
+    pub login: Option<String>,
     token: Option<(Arc<dyn TokenSource>, String)>,
 }
 
@@ -80,6 +85,7 @@ struct Loaded {
     headers: HeaderMap,
     client: ClientSettings,
     tokens: Option<Arc<dyn TokenSource>>,
+    signature: Option<SigV4>,
     /// The setting that logs in.
     login: Option<&'static str>,
 }
@@ -103,9 +109,10 @@ impl PrometheusAccess {
             take_user(address).map(|(user, password)| FlagLogin::Basic { user, password }),
             named(&flags.prometheus_token_file).map(FlagLogin::TokenFile),
             command.map(tokens_of_command).transpose()?,
-            flags
-                .prometheus_login
-                .map(|PrometheusLogin::Cluster| FlagLogin::Tokens(CLUSTER_LOGIN, cluster)),
+            flags.prometheus_login.map(|login| match login {
+                PrometheusLogin::Cluster => FlagLogin::Cluster(cluster),
+                PrometheusLogin::Aws => FlagLogin::Aws,
+            }),
             header.then_some(FlagLogin::Header),
         ];
         let mut logins = logins.into_iter().flatten();
@@ -188,13 +195,13 @@ impl PrometheusAccess {
                 add("--prometheus-header", format!("{name}: {value}"));
             }
         }
-        let login = settings.login.as_ref().map(FlagLogin::name);
-        let is_clusters = login == Some(CLUSTER_LOGIN);
-        if is_clusters {
-            add(CLUSTER_LOGIN, "cluster".to_owned());
+        let of_pod = settings.login.as_ref().and_then(FlagLogin::of_pod);
+        if let Some(login) = of_pod {
+            add(LOGIN, login.to_owned());
         }
         let ca = settings.ca.is_some().then_some("--prometheus-ca");
-        let kept = login.filter(|_| !is_clusters);
+        let login = settings.login.as_ref().map(FlagLogin::name);
+        let kept = login.filter(|_| of_pod.is_none());
         let file = settings.config.is_some().then_some("--prometheus-config");
         let header = settings.has_secret_header.then_some("--prometheus-header");
         match kept.or(file).or(header).or(ca) {
@@ -217,6 +224,7 @@ impl PrometheusAccess {
     /// The setting that cannot be used.
     pub(super) fn check(&self, url: &Url) -> Result<(), AccessError> {
         let loaded = self.load(Some(url))?;
+        self.signer(loaded.signature, url)?;
         self.client(loaded.client).map(|_| ())
     }
 
@@ -231,19 +239,24 @@ impl PrometheusAccess {
                 headers,
                 client,
                 tokens,
-                ..
+                signature,
+                login,
             } = access.load(Some(&url))?;
-            let server_name = client.tls.server_name.clone();
-            Ok((headers, access.client(client)?, server_name, tokens))
+            let prepared = Prepared {
+                server_name: client.tls.server_name.clone(),
+                client: access.client(client)?,
+                headers,
+                signer: access.signer(signature, &url)?,
+                login: login.map(|login| match access.settings.login {
+                    Some(_) => login.to_owned(),
+                    None => format!("{login} in --prometheus-config"),
+                }),
+                token: None,
+            };
+            Ok((prepared, tokens))
         });
         let loaded = loading.await.unwrap_or_else(|_| Err(cut_short()));
-        let (headers, client, server_name, tokens) = loaded?;
-        let prepared = Prepared {
-            client,
-            headers,
-            server_name,
-            token: None,
-        };
+        let (prepared, tokens) = loaded?;
         match tokens {
             None => Ok(prepared),
             Some(tokens) => {
@@ -333,22 +346,27 @@ impl PrometheusAccess {
         }
         let login = settings.login.as_ref().map(FlagLogin::name);
         let login = login.or(config.login());
-        let mut tokens = None;
+        let (mut tokens, mut signature) = (None, None);
         let authorization = match (&settings.login, &config) {
             (Some(FlagLogin::Basic { user, password }), _) => Some(basic(user, password)?),
             (Some(FlagLogin::TokenFile(file)), _) => {
                 let token = line_of("--prometheus-token-file", file)?;
                 Some(authorization("Bearer", &token)?)
             }
-            (Some(FlagLogin::Tokens(_, source)), _) => {
+            (Some(FlagLogin::Tokens(_, source) | FlagLogin::Cluster(source)), _) => {
                 tokens = Some(Arc::clone(source));
                 None
             }
             (Some(FlagLogin::Header), _) => None,
+            (Some(FlagLogin::Aws), _) => {
+                signature = Some(SigV4::default());
+                None
+            }
             (None, config) => {
                 if let Some(oauth2) = &config.oauth2 {
                     tokens = Some(self.endpoint_tokens(oauth2)?);
                 }
+                signature = config.sigv4.clone();
                 match (&config.basic_auth, &config.authorization) {
                     (Some(login), _) => Some(login.value()?),
                     (None, Some(login)) => Some(login.value()?),
@@ -372,8 +390,30 @@ impl PrometheusAccess {
                 host,
             },
             tokens,
+            signature,
             login,
         })
+    }
+
+    /// What signs queries to `url`: the last one, unless the settings have changed.
+    fn signer(
+        &self,
+        settings: Option<SigV4>,
+        url: &Url,
+    ) -> Result<Option<QuerySigner>, AccessError> {
+        let Some(settings) = settings else {
+            return Ok(None);
+        };
+        let last = self.settings.signer.lock();
+        let mut last = last.unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, signer)) = &*last
+            && *known == settings
+        {
+            return Ok(Some(signer.clone()));
+        }
+        let signer = QuerySigner::new(&settings, url)?;
+        *last = Some((settings, signer.clone()));
+        Ok(Some(signer))
     }
 
     /// The client for these settings: the last one, unless they have changed.

@@ -53,7 +53,8 @@ pub struct PrometheusFlags {
         hide_env_values = true
     )]
     pub prometheus_token_command: Option<String>,
-    /// Whose token to send: that of the kubeconfig's user, or of the pod, as OpenShift's Thanos wants it.
+    /// Whose login to use: the token of the kubeconfig's user or of the pod, as OpenShift's Thanos wants it, or
+    /// AWS' credentials, which sign the queries.
     #[arg(
         long,
         value_name = "WHOSE",
@@ -76,6 +77,8 @@ pub struct PrometheusFlags {
 pub enum PrometheusLogin {
     /// The cluster's: the bearer token that the API server gets, too.
     Cluster,
+    /// A signature with the credentials that AWS' tools would use, for Amazon Managed Service for Prometheus.
+    Aws,
 }
 
 impl fmt::Debug for PrometheusFlags {

@@ -47,6 +47,17 @@ pub enum MetricsError {
         /// What it said.
         message: String,
     },
+    /// The credentials that were sent do not open (401 or 403).
+    LoginRefused {
+        /// The server that was asked.
+        at: String,
+        /// The setting that they are of.
+        login: String,
+        /// What opens there, where its form is known.
+        by: RefusedBy,
+        /// What it said.
+        message: String,
+    },
     /// There is no such Service, or nothing at this path.
     NotFound {
         /// The server that was asked.
@@ -153,6 +164,9 @@ impl MetricsError {
                 let who = by.subject(at);
                 format!("{who} does not allow the query{}", colon(message))
             }
+            Self::LoginRefused {
+                at, login, message, ..
+            } => format!("{at} refuses the login of {login}{}", colon(message)),
             Self::NotFound { at, message } => format!("{at} was not found{}", colon(message)),
             Self::BadQuery { at, message } => format!("{at} rejects the query: {message}"),
             Self::QueryFailed { at, kind, message } => {
@@ -187,6 +201,7 @@ impl MetricsError {
             }
             Self::Unauthorized { by, .. } => by.login_fix(),
             Self::Forbidden { by, .. } => by.permission_fix(),
+            Self::LoginRefused { by, login, .. } => by.other_login_fix(login),
             Self::NoAccess { error, .. } => &error.fix,
             Self::BadQuery { .. } => "--prometheus with Prometheus itself, not a proxy before it",
             Self::QueryFailed { .. } => {
@@ -220,6 +235,7 @@ impl MetricsError {
             Self::TimedOut { .. } => "timed-out",
             Self::Unauthorized { .. } => "unauthorized",
             Self::Forbidden { .. } => "forbidden",
+            Self::LoginRefused { .. } => "login-refused",
             Self::NotFound { .. } => "not-found",
             Self::BadQuery { .. } => "bad-query",
             Self::QueryFailed { .. } => "query-failed",
@@ -257,6 +273,15 @@ impl RefusedBy {
         }
     }
 
+    /// Whether other credentials would open.
+    pub(super) fn is_about_login(self) -> bool {
+        match self {
+            Self::ApiServer => false,
+            Self::Prometheus | Self::PrometheusBehindApiServer => true,
+            Self::Gateway(gateway) => gateway.wants_login() && !gateway.is_forbidden(),
+        }
+    }
+
     /// What lets in who is not known.
     fn login_fix(self) -> &'static str {
         match self {
@@ -268,6 +293,15 @@ impl RefusedBy {
                 "--prometheus URL with --prometheus-token-file or --prometheus-config, since the API server passes no login on"
             }
             Self::Gateway(gateway) => gateway.fix(),
+        }
+    }
+
+    /// What lets in whose login of this setting was refused.
+    fn other_login_fix(self, login: &str) -> &'static str {
+        match self {
+            // It wants another kind of login.
+            Self::Gateway(gateway) if !gateway.fix().contains(login) => gateway.fix(),
+            _ => "credentials that are in force and may query there",
         }
     }
 

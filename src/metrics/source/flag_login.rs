@@ -23,14 +23,21 @@ pub(super) const TENANT_HEADERS: [&str; 5] = [
     "accountid",
 ];
 
-/// The flag for the cluster's own token, which a pod has as well.
-pub(super) const CLUSTER_LOGIN: &str = "--prometheus-login";
+/// The flag for a login that a pod has as well.
+pub(super) const LOGIN: &str = "--prometheus-login";
 
 /// A login that a flag asks for.
 pub(super) enum FlagLogin {
-    Basic { user: String, password: String },
+    Basic {
+        user: String,
+        password: String,
+    },
     TokenFile(PathBuf),
     Tokens(&'static str, Arc<dyn TokenSource>),
+    /// The token that the API server gets, too.
+    Cluster(Arc<dyn TokenSource>),
+    /// A signature with AWS' credentials.
+    Aws,
     Header,
 }
 
@@ -40,7 +47,17 @@ impl FlagLogin {
             Self::Basic { .. } => "the user in --prometheus",
             Self::TokenFile(_) => "--prometheus-token-file",
             Self::Tokens(flag, _) => flag,
+            Self::Cluster(_) | Self::Aws => LOGIN,
             Self::Header => "the header Authorization of --prometheus-header",
+        }
+    }
+
+    /// With which value of `--prometheus-login` a pod logs in in the same way, where it can.
+    pub fn of_pod(&self) -> Option<&'static str> {
+        match self {
+            Self::Cluster(_) => Some("cluster"),
+            Self::Aws => Some("aws"),
+            Self::Basic { .. } | Self::TokenFile(_) | Self::Tokens(..) | Self::Header => None,
         }
     }
 }

@@ -133,7 +133,7 @@ impl Gateway {
             }
             Self::GoogleCloud => "--prometheus-token-command 'gcloud auth print-access-token'",
             Self::GoogleCloudRole => "the role roles/monitoring.viewer for this account",
-            Self::Amazon => "--prometheus with the URL of aws-sigv4-proxy, which signs the queries",
+            Self::Amazon => "--prometheus-login aws",
             Self::AzureMonitor => {
                 "--prometheus-token-command 'az account get-access-token --resource https://prometheus.monitor.azure.com --query accessToken -o tsv'"
             }
@@ -190,6 +190,7 @@ mod tests {
     fn reply(status: u16, challenge: &str, location: &str, body: &str) -> HttpReply {
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         HttpReply {
+            login: None,
             status: StatusCode::from_u16(status).unwrap(),
             location: some(location),
             challenge: some(challenge),

@@ -11,4 +11,6 @@ pub(super) struct HttpReply {
     /// What it wants to be logged in with, if it says so.
     pub(super) challenge: Option<String>,
     pub(super) body: Vec<u8>,
+    /// The setting whose credentials the query was sent with.
+    pub(super) login: Option<String>,
 }

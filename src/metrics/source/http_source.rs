@@ -17,6 +17,7 @@ use super::http_reply::HttpReply;
 use super::query::{MetricSource, Query};
 use super::query_result::QueryResult;
 use super::reply_reader::{Asked, LARGEST, Transport};
+use super::sigv4::QuerySigner;
 use crate::foreign_text::root_cause;
 
 /// Above this length a query is sent as a form: proxies cut request lines off at a few thousand bytes.
@@ -64,6 +65,9 @@ impl HttpSource {
     }
 
     async fn send(&self, query: &Query, prepared: &Prepared) -> Result<HttpReply, MetricsError> {
+        if let Some(signer) = &prepared.signer {
+            return self.send_signed(query, prepared, signer).await;
+        }
         let mut url = self.url.clone();
         let mut headers = prepared.headers.clone();
         if let Some(name) = &prepared.server_name {
@@ -91,7 +95,39 @@ impl HttpSource {
             true => request.get_raw().await,
             false => request.post_raw().await,
         };
-        let mut response = sent.map_err(|problem| self.refused(problem))?;
+        self.reply_of(sent.map_err(|problem| self.refused(problem))?, prepared)
+            .await
+    }
+
+    /// Sends the query as a form, whose bytes are signed: how a URL's are read differs from server to server.
+    async fn send_signed(
+        &self,
+        query: &Query,
+        prepared: &Prepared,
+        signer: &QuerySigner,
+    ) -> Result<HttpReply, MetricsError> {
+        let path = format!("{}/api/v1/query", self.url.path().trim_end_matches('/'));
+        let mut url = self.url.clone();
+        url.set_path(&path);
+        let parameters = query.parameters().into_iter();
+        let form: Vec<_> = parameters
+            .chain(self.access.params().iter().cloned())
+            .collect();
+        let request = prepared.client.post(url).headers(prepared.headers.clone());
+        let request = request.form(&form).build();
+        let request = request.map_err(|problem| self.unreachable(problem))?;
+        let signed = signer.sign(request).await;
+        let signed = signed.map_err(|error| self.no_access(error))?;
+        let sent = prepared.client.execute(signed).await;
+        self.reply_of(sent.map_err(|problem| self.unreachable(problem))?, prepared)
+            .await
+    }
+
+    async fn reply_of(
+        &self,
+        mut response: Response,
+        prepared: &Prepared,
+    ) -> Result<HttpReply, MetricsError> {
         let header = |name| text_of(&response, name);
         let (location, challenge) = (header(LOCATION), header(WWW_AUTHENTICATE));
         let status = response.status();
@@ -111,6 +147,7 @@ impl HttpSource {
             location,
             challenge,
             body,
+            login: prepared.login.clone(),
         })
     }
 

@@ -18,6 +18,7 @@ mod query_result;
 mod reply_reader;
 mod sample_store;
 mod service_proxy;
+mod sigv4;
 mod token_cache;
 mod token_command;
 mod traced_source;

@@ -47,7 +47,26 @@ impl Asked {
 
 impl HttpReply {
     /// The answer in it, or what kept it from being one.
-    pub(super) fn read(self, asked: &Asked) -> Result<QueryResult, MetricsError> {
+    pub(super) fn read(mut self, asked: &Asked) -> Result<QueryResult, MetricsError> {
+        let login = self.login.take();
+        self.read_unnamed(asked)
+            .map_err(|error| match (error, login) {
+                (
+                    MetricsError::Unauthorized { at, by, message }
+                    | MetricsError::Forbidden { at, by, message },
+                    Some(login),
+                ) if by.is_about_login() => MetricsError::LoginRefused {
+                    at,
+                    login,
+                    by,
+                    message,
+                },
+                (error, _) => error,
+            })
+    }
+
+    /// The same, whatever the query was sent with.
+    fn read_unnamed(self, asked: &Asked) -> Result<QueryResult, MetricsError> {
         let at = asked.at.clone();
         if self.status.is_success() && !self.body.trim_ascii_start().starts_with(b"<") {
             return decode(&self.body, &at);

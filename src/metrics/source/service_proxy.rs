@@ -104,6 +104,7 @@ impl ServiceProxy {
             value.to_str().ok().map(str::to_owned)
         };
         Ok(HttpReply {
+            login: None,
             status: parts.status,
             location: header(http::header::LOCATION),
             challenge: header(http::header::WWW_AUTHENTICATE),

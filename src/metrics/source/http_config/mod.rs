@@ -10,6 +10,7 @@ use http::HeaderName;
 use serde::Deserialize;
 
 use super::access_error::AccessError;
+use super::sigv4::SigV4;
 use crate::foreign_text::{foreign_text, keep_secret, root_cause};
 
 /// Headers that the client writes itself, or that have a section of their own.
@@ -35,6 +36,8 @@ pub(super) struct HttpConfig {
     pub basic_auth: Option<BasicAuth>,
     pub authorization: Option<Authorization>,
     pub oauth2: Option<OAuth2>,
+    /// Of Prometheus' remote storage, where it stands beside the rest.
+    pub sigv4: Option<SigV4>,
     bearer_token: Option<String>,
     bearer_token_file: Option<PathBuf>,
     pub tls_config: TlsConfig,
@@ -172,12 +175,17 @@ impl HttpConfig {
 
     /// Which section logs in, if any does.
     pub(super) fn login(&self) -> Option<&'static str> {
+        self.logins().next()
+    }
+
+    fn logins(&self) -> impl Iterator<Item = &'static str> {
         let sections = [
             ("basic_auth", self.basic_auth.is_some()),
             ("authorization", self.authorization.is_some()),
             ("oauth2", self.oauth2.is_some()),
+            ("sigv4", self.sigv4.is_some()),
         ];
-        let used = sections.into_iter().find(|(_, is_used)| *is_used);
+        let used = sections.into_iter().filter(|(_, is_used)| *is_used);
         used.map(|(section, _)| section)
     }
 
@@ -204,13 +212,8 @@ impl HttpConfig {
     }
 
     fn check(&self) -> Result<(), AccessError> {
-        let sections = [
-            ("basic_auth", self.basic_auth.is_some()),
-            ("authorization", self.authorization.is_some()),
-            ("oauth2", self.oauth2.is_some()),
-        ];
-        let used: Vec<_> = sections.iter().filter(|(_, is_used)| *is_used).collect();
-        if let [(first, _), (second, _), ..] = used[..] {
+        let mut logins = self.logins();
+        if let (Some(first), Some(second)) = (logins.next(), logins.next()) {
             return Err(both(first, second));
         }
         if let Some(basic) = &self.basic_auth {
@@ -230,6 +233,9 @@ impl HttpConfig {
         }
         if let Some(oauth2) = &self.oauth2 {
             oauth2.check()?;
+        }
+        if let Some(sigv4) = &self.sigv4 {
+            sigv4.check()?;
         }
         self.tls_config.check("tls_config")?;
         check_proxy(
@@ -283,7 +289,9 @@ impl HttpConfig {
         let basic = self.basic_auth.as_ref();
         let authorization = self.authorization.as_ref();
         let oauth2 = self.oauth2.as_ref();
+        let sigv4 = self.sigv4.as_ref();
         let single = [
+            sigv4.and_then(|sigv4| sigv4.secret_key.as_ref()),
             basic.and_then(|basic| basic.password.as_ref()),
             authorization.and_then(|authorization| authorization.credentials.as_ref()),
             oauth2.and_then(|oauth2| oauth2.client_secret.as_ref()),
@@ -548,7 +556,7 @@ fn suggestion(key: &str) -> Option<&'static str> {
         "tlsConfig" | "tls" | "insecureSkipVerify" => "tls_config",
         "headers" => "http_headers with values",
         "http_config" | "http_client_config" => "what stands below it, without that key",
-        "sigv4" | "azuread" | "google_iam" => "a proxy that signs, or --prometheus-token-command",
+        "azuread" | "google_iam" => "--prometheus-token-command",
         key if key.ends_with("_ref") => "the same key with _file, since there is no secret manager",
         _ => return None,
     })

@@ -191,3 +191,22 @@ fn what_contradicts_itself_is_refused_by_the_key_and_without_the_value() {
         assert_eq!(error.matches("(try: ").count(), 1, "{error}");
     }
 }
+
+#[test]
+fn half_a_key_and_a_second_login_are_refused_beside_a_signature() {
+    let full = "sigv4: {region: eu-central-1, access_key: AKID, secret_key: hunter2hunter2}";
+    assert_eq!(parse(full).unwrap().login(), Some("sigv4"));
+    for (text, expected) in [
+        (
+            "sigv4: {access_key: AKID}",
+            "sigv4 has only one of access_key and secret_key",
+        ),
+        (
+            "sigv4: {}\nbasic_auth: {username: me}",
+            "basic_auth and sigv4 cannot stand together",
+        ),
+    ] {
+        let refused = parse(text).unwrap_err();
+        assert_eq!(refused.what, expected);
+    }
+}
