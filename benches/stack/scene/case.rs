@@ -3,11 +3,11 @@
 /// Requests a second.
 pub(super) const RATE: f64 = 200.0;
 
-/// Seconds between scrapes.
-pub(super) const SCRAPE: u32 = 1;
+/// For how many seconds requests flow before the rollout begins at least; a real one has more of a past.
+const WATCHED: u64 = 30;
 
-/// For how many seconds requests flow before the rollout begins; a real one has more of a past.
-pub(super) const WATCHED: u64 = 30;
+/// And for how many scrapes.
+const SCRAPES_WATCHED: u64 = 6;
 
 /// How old the canary's pods are at least when the rollout begins, in seconds: one more than the
 /// warm-up.
@@ -23,6 +23,8 @@ pub(super) struct Case {
     pub(super) stable: f64,
     /// Share of the canary's requests that fail.
     pub(super) canary: f64,
+    /// Seconds between the scrapes of Prometheus.
+    pub(super) scrape: u32,
     /// What `start` is told beside the address of Prometheus.
     pub(super) flags: &'static str,
     /// How often it is run.
@@ -34,13 +36,29 @@ pub(super) struct Case {
     pub(super) peers: &'static str,
 }
 
+impl Case {
+    /// For how many seconds requests flow before the rollout begins.
+    pub(super) fn watched(&self) -> u64 {
+        WATCHED.max(SCRAPES_WATCHED * u64::from(self.scrape))
+    }
+
+    /// Seconds between readings of the counters, wherever they are read.
+    pub(super) fn cadence(&self) -> u32 {
+        match self.flags.contains("--sample pods") {
+            true => 1,
+            false => self.scrape,
+        }
+    }
+}
+
 /// All of them.
-pub(super) const CASES: [Case; 5] = [
+pub(super) const CASES: [Case; 9] = [
     Case {
         name: "fails-100",
         what: "canary fails 100 %",
         stable: 0.0,
         canary: 1.0,
+        scrape: 1,
         flags: "",
         runs: 5,
         goal: "5 s, 8 failed",
@@ -51,6 +69,7 @@ pub(super) const CASES: [Case; 5] = [
         what: "canary fails 20 %",
         stable: 0.0,
         canary: 0.2,
+        scrape: 1,
         flags: "",
         runs: 5,
         goal: "11 s, 4 failed",
@@ -61,6 +80,7 @@ pub(super) const CASES: [Case; 5] = [
         what: "canary fails 2 %",
         stable: 0.0,
         canary: 0.02,
+        scrape: 1,
         flags: "",
         runs: 5,
         goal: "rolled back",
@@ -71,6 +91,7 @@ pub(super) const CASES: [Case; 5] = [
         what: "each fails 0.5 % by chance",
         stable: 0.005,
         canary: 0.005,
+        scrape: 1,
         flags: "",
         runs: 10,
         goal: "10 of 10 promoted",
@@ -81,9 +102,54 @@ pub(super) const CASES: [Case; 5] = [
         what: "the same, quickest preset",
         stable: 0.005,
         canary: 0.005,
+        scrape: 1,
         flags: "--preset quicker",
         runs: 10,
         goal: "10 of 10 promoted, 35 s",
         peers: "as above",
+    },
+    Case {
+        name: "fails-100-15s",
+        what: "canary fails 100 %, scraped every 15 s",
+        stable: 0.0,
+        canary: 1.0,
+        scrape: 15,
+        flags: "",
+        runs: 5,
+        goal: "rolled back",
+        peers: "not measured",
+    },
+    Case {
+        name: "fails-100-15s-pods",
+        what: "canary fails 100 %, scraped every 15 s",
+        stable: 0.0,
+        canary: 1.0,
+        scrape: 15,
+        flags: "--sample pods",
+        runs: 5,
+        goal: "3 s, 8 failed",
+        peers: "not measured",
+    },
+    Case {
+        name: "fails-100-30s",
+        what: "canary fails 100 %, scraped every 30 s",
+        stable: 0.0,
+        canary: 1.0,
+        scrape: 30,
+        flags: "",
+        runs: 5,
+        goal: "rolled back",
+        peers: "not measured",
+    },
+    Case {
+        name: "fails-100-30s-pods",
+        what: "canary fails 100 %, scraped every 30 s",
+        stable: 0.0,
+        canary: 1.0,
+        scrape: 30,
+        flags: "--sample pods",
+        runs: 5,
+        goal: "3 s, 8 failed",
+        peers: "not measured",
     },
 ];

@@ -8,6 +8,7 @@
 mod case;
 mod prediction;
 mod run;
+mod scraper;
 mod table;
 
 use crate::figures::Figures;

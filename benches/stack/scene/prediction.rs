@@ -11,7 +11,7 @@ use kubectl_canary::simulate::{
 use kubectl_canary::verdict::Analysis;
 use kubectl_canary::verdict::sequential::{AnalysisState, History, Sequential};
 
-use super::case::{AGE, Case, RATE, SCRAPE, WATCHED};
+use super::case::{AGE, Case, RATE};
 
 /// Rollouts simulated.
 const RUNS: usize = 2_000;
@@ -32,7 +32,7 @@ pub(super) struct Prediction(pub(super) RunSummary);
 impl Prediction {
     /// Simulates a case.
     pub(super) fn of(case: &Case) -> Self {
-        let plan = plan(case.flags);
+        let plan = plan(case);
         let scenario = Scenario {
             requests_per_second: RATE,
             stable: case.stable,
@@ -46,7 +46,7 @@ impl Prediction {
             canary_age: AGE as f64,
         };
         let judge = |world: &mut SimulatedWorld<'_>| -> Box<dyn Analysis> {
-            let past = History::from_windows(&world.recent(WATCHED as f64));
+            let past = History::from_windows(&world.recent(case.watched() as f64));
             Box::new(Sequential::new(plan.policy(), &past))
         };
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -83,12 +83,12 @@ fn run(
     }
 }
 
-fn plan(flags: &str) -> Plan {
-    let line = format!("kubectl-canary simulate {flags}");
+fn plan(case: &Case) -> Plan {
+    let line = format!("kubectl-canary simulate {}", case.flags);
     let cli = Cli::try_parse_from(line.split_whitespace()).expect("a case has good flags");
     let Command::Simulate(simulate) = cli.command else {
         unreachable!("{line} is another command");
     };
-    let scrape = HumanDuration::from(SignedDuration::from_secs(SCRAPE.into()));
+    let scrape = HumanDuration::from(SignedDuration::from_secs(case.cadence().into()));
     Plan::measured(simulate.options, scrape).expect("a case has a good plan")
 }

@@ -8,7 +8,8 @@ use kube::api::{Api, ListParams};
 use kubectl_canary::rollout::{Event, EventKind};
 use serde_json::json;
 
-use super::case::{AGE, Case, RATE, WATCHED};
+use super::case::{AGE, Case, RATE};
+use super::scraper::Scraper;
 use crate::app::App;
 use crate::stack::Stack;
 
@@ -55,13 +56,14 @@ impl Run {
 
 /// All runs of a case. Their applications are made together, so that they come of age together.
 pub(super) async fn all(stack: &Stack, case: &Case, times: u64) -> Vec<Run> {
+    let scraper = Scraper::start(stack, case.scrape).await;
     let mut apps = Vec::new();
     for number in 0..times {
         apps.push(App::start(stack, &format!("scene-{}-{number}", case.name)).await);
     }
     let mut runs = Vec::new();
     for (number, app) in apps.into_iter().enumerate() {
-        let run = one(stack, case, &app, number as u64).await;
+        let run = one(stack, case, &scraper, (&app, number as u64)).await;
         eprintln!("{} {number}: {run:?}", case.name);
         app.finish().await;
         runs.push(run);
@@ -69,7 +71,7 @@ pub(super) async fn all(stack: &Stack, case: &Case, times: u64) -> Vec<Run> {
     runs
 }
 
-async fn one(stack: &Stack, case: &Case, app: &App, number: u64) -> Run {
+async fn one(stack: &Stack, case: &Case, scraper: &Scraper, (app, number): (&App, u64)) -> Run {
     // By chance, as in life; the runs differ, and can be repeated.
     for (version, errors, seed) in [
         ("v1", case.stable, 2 * number),
@@ -79,13 +81,10 @@ async fn one(stack: &Stack, case: &Case, app: &App, number: u64) -> Run {
         app.behave(version, behaviour).await;
     }
     let load = app.load().rate(RATE).start();
-    tokio::time::sleep(Duration::from_secs(WATCHED)).await;
+    tokio::time::sleep(Duration::from_secs(case.watched())).await;
     of_age(stack, app).await;
     app.take_counts().await;
-    let start = format!(
-        "start reviews --prometheus {} {}",
-        stack.description.prometheus.url, case.flags
-    );
+    let start = format!("start reviews --prometheus {} {}", scraper.url, case.flags);
     let driver = app.canary(&start).patient(LONGEST).launch();
     let ended = driver.wait().await;
     drop(load.stop().await);
