@@ -28,7 +28,7 @@ const SCRAPES_OF_DURATIONS: i32 = 120;
 const MOST_SAMPLES: usize = 400_000;
 /// How far ahead of ours the clock of Prometheus is looked for.
 const AHEAD: SignedDuration = SignedDuration::from_mins(5);
-/// The longest that Prometheus may take for an answer.
+/// How long Prometheus may take for an answer at least: before a rollout there is time.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The longest that it may take for all that lies further back than the least: without it one is only
 /// a little less certain.
@@ -120,9 +120,11 @@ pub async fn before(
     plan: &Plan,
 ) -> Result<Baseline, MetricsError> {
     let until = past.until - SETTLED;
-    let reading = MetricsReading::choose(metrics, targets, until, plan.mirrors(), DEADLINE).await?;
+    let within = DEADLINE.max(plan.query_timeout.unsigned());
+    let reading = MetricsReading::choose(metrics, targets, until, plan.mirrors(), within).await?;
     let reader = Reader {
         metrics,
+        within,
         targets,
         until,
         reading: &reading,
@@ -174,8 +176,8 @@ pub async fn past_of(
     // Without an answer nothing is known, and the analysis is the more careful for it.
     if plan.judgement.analysis == AnalysisKind::Threshold {
         let until = past.until - SETTLED;
-        let reading =
-            MetricsReading::choose(metrics, targets, until, plan.mirrors(), DEADLINE).await;
+        let within = DEADLINE.max(plan.query_timeout.unsigned());
+        let reading = MetricsReading::choose(metrics, targets, until, plan.mirrors(), within).await;
         return Ok((History::unknown(), reading.unwrap_or_default()));
     }
     let before = before(metrics, targets, past, plan).await;
@@ -257,6 +259,8 @@ fn of_the_past(collector: &mut Collector, answers: &Answers) -> Observation {
 
 struct Reader<'a> {
     metrics: &'a dyn MetricSource,
+    /// How long one answer may take.
+    within: Duration,
     targets: &'a Targets,
     until: Timestamp,
     reading: &'a MetricsReading,
@@ -275,7 +279,7 @@ impl Reader<'_> {
 
     /// What is in the books until the end.
     async fn ask(&self, collector: &Collector) -> Result<Answers, MetricsError> {
-        collector.ask(self.metrics, self.until, DEADLINE).await
+        collector.ask(self.metrics, self.until, self.within).await
     }
 
     /// Requests and failures, and how far back they were read.
@@ -407,7 +411,7 @@ impl Reader<'_> {
             let taken = i64::from(moments).min(left);
             from = to - SignedDuration::from_secs(step.as_secs() * taken);
             match collector
-                .ask_between(self.metrics, (from, to), DEADLINE)
+                .ask_between(self.metrics, (from, to), self.within)
                 .await
             {
                 Ok(part) if parts.is_empty() || part.samples() > 0 && !part.is_partial() => {
@@ -434,7 +438,7 @@ impl Reader<'_> {
             Some(answers) => answers,
             None => {
                 collector
-                    .ask_between(self.metrics, (from, from), DEADLINE)
+                    .ask_between(self.metrics, (from, from), self.within)
                     .await?
             }
         };

@@ -28,9 +28,6 @@ use crate::preflight::{
 use crate::rollout::{Group, LastRollout, Outcome, Rollout};
 use crate::verdict::sequential::History;
 
-/// How long the queries of guards may take.
-const GUARD_DEADLINE: Duration = Duration::from_secs(5);
-
 /// What is to be rolled out, and how.
 #[derive(Clone, Debug)]
 pub struct RolloutRequest {
@@ -284,8 +281,8 @@ pub async fn prepare(
         rollout.plan = Plan::measured(options, scrape)?;
     }
     if let Some(targets) = &targets {
-        let left = context.cluster.time_left().unwrap_or(GUARD_DEADLINE);
-        let within = left.min(GUARD_DEADLINE);
+        let usual = rollout.plan.query_timeout.unsigned();
+        let within = context.cluster.time_left().unwrap_or(usual).min(usual);
         let watched = (&rollout.plan, targets);
         let now = context.clock.now();
         findings.extend(probe_guards(metrics.as_ref(), watched, now, within).await);

@@ -29,8 +29,6 @@ use crate::rollout::{
 };
 use crate::signals::{LAST_ANSWER, Signal, Signals};
 
-/// The longest that Prometheus may take for an answer.
-pub(super) const METRICS_DEADLINE: Duration = Duration::from_secs(5);
 /// The longest from a write to the next look at the metrics.
 const LOOK_AFTER_WRITE: Duration = Duration::from_secs(1);
 
@@ -465,6 +463,7 @@ impl Driver<'_> {
         self.machine
             .clock_was_set(self.clock_watch.set_by(&self.clock));
         let now = self.clock.now();
+        let within = self.machine.rollout().plan.query_timeout.unsigned();
         let answers = tokio::select! {
             biased;
             signal = self.signals.next() => return self.signalled(signal),
@@ -480,7 +479,7 @@ impl Driver<'_> {
                 self.next_look = Instant::now();
                 return Action::Wait;
             }
-            answers = self.collector.ask(self.metrics, now, METRICS_DEADLINE) => answers,
+            answers = self.collector.ask(self.metrics, now, within) => answers,
         };
         self.machine.know_canary_since(self.pods.since());
         match answers {

@@ -18,8 +18,6 @@ use crate::rollout::{GuardWatch, Rollout};
 use crate::verdict::Analysis;
 use crate::verdict::sequential::{History, Sequential};
 
-/// The longest that Prometheus may take for the queries of a guard.
-const GUARD_DEADLINE: Duration = Duration::from_secs(5);
 /// How long stable's past may take: without it the comparison is only the more careful.
 const PAST_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -27,6 +25,8 @@ const PAST_DEADLINE: Duration = Duration::from_secs(3);
 pub(super) struct GuardPoll<'a> {
     metrics: &'a dyn MetricSource,
     reader: GuardReader,
+    /// How long an answer may take.
+    within: Duration,
     /// When each is to be read; nothing while it is being read.
     due: Vec<Option<Instant>>,
     asked: FuturesUnordered<BoxFuture<'a, GuardAnswers>>,
@@ -40,6 +40,7 @@ impl<'a> GuardPoll<'a> {
         let reader = GuardReader::new(&rollout.plan, &versions.targets, since);
         Self {
             metrics,
+            within: rollout.plan.query_timeout.unsigned(),
             due: vec![Some(Instant::now()); reader.len()],
             reader,
             asked: FuturesUnordered::new(),
@@ -94,7 +95,7 @@ impl<'a> GuardPoll<'a> {
                 continue;
             }
             let metrics = self.metrics;
-            let answers = match self.reader.questions(guard, now, GUARD_DEADLINE) {
+            let answers = match self.reader.questions(guard, now, self.within) {
                 Ok(questions) if questions.is_empty() => {
                     self.due[guard] = Some(instant + self.reader.interval(guard));
                     continue;

@@ -10,7 +10,6 @@ use tokio::time::sleep;
 
 use super::analysis_setup::{analysis_of, collector};
 use super::canary_pods::CanaryPods;
-use super::drive::METRICS_DEADLINE;
 use super::lock::settled;
 use crate::cluster::{Lease, LeaseError, LeaseGuard};
 use crate::context::Context;
@@ -104,6 +103,7 @@ async fn until_bad(context: &Context<'_>, rollout: &Rollout, versions: &VersionF
     };
     let exposure = rollout.exposure();
     let interval = rollout.plan.interval.unsigned();
+    let within = rollout.plan.query_timeout.unsigned();
     let mut collector = collector(&rollout, versions);
     let mut pods = CanaryPods::new(&context.cluster, &rollout, versions.clone());
     let analysis = analysis_of(&rollout, &versions.history);
@@ -111,7 +111,7 @@ async fn until_bad(context: &Context<'_>, rollout: &Rollout, versions: &VersionF
     loop {
         let now = context.clock.now();
         machine.know_canary_since(pods.since());
-        if let Ok(answers) = collector.ask(metrics.as_ref(), now, METRICS_DEADLINE).await {
+        if let Ok(answers) = collector.ask(metrics.as_ref(), now, within).await {
             let coverage = metrics.coverage();
             let mut observation =
                 collector.take(&answers, |at| coverage.share(machine.share_at(at)));

@@ -122,6 +122,7 @@ mod tests {
             "--min-requests=20",
             "--prometheus=monitoring/prometheus:9090",
             "--query-scope=cluster=prod",
+            "--query-timeout=20s",
             "--sample=pods",
             "--guard=queue: max(queue{pod=~\"{{canary.pods}}\"}) <= 100",
             "--guard={name: orders, bad: 'b{v=\"{{version.version}}\"}', total: 't{v=\"{{version.version}}\"}', onNoData: ignore}",

@@ -174,6 +174,11 @@ pub struct Options {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub query_scope: Vec<ScopeLabel>,
 
+    /// Longest time that Prometheus may take for one answer [default: 5s].
+    #[arg(long, value_name = "DURATION", help_heading = "Analysis")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_timeout: Option<HumanDuration>,
+
     /// Read the counters of both versions from their pods' proxies once a second, through the API server;
     /// Prometheus then only tells what stable did before.
     #[arg(long, value_name = "WHAT", help_heading = "Analysis")]
@@ -332,6 +337,7 @@ impl Options {
             min_requests,
             prometheus,
             query_scope,
+            query_timeout,
             sample,
             guard,
             step_timeout,
@@ -377,6 +383,7 @@ impl Options {
             } else {
                 query_scope
             },
+            query_timeout: query_timeout.or(fallback.query_timeout),
             sample: sample.or(fallback.sample),
             guard: if guard.is_empty() {
                 fallback.guard

@@ -40,6 +40,8 @@ pub struct Plan {
     /// What the series must have that are this cluster's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub query_scope: Vec<ScopeLabel>,
+    /// How long Prometheus may take for one answer.
+    pub query_timeout: HumanDuration,
     /// Where the counters are read beside Prometheus.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<SampleFrom>,
@@ -103,6 +105,11 @@ pub enum PlanError {
     /// Looking without a pause in between.
     #[error("--interval {0} is too short (try: 1s or more)")]
     IntervalTooShort(HumanDuration),
+    /// No answer, or none before the metrics count as away.
+    #[error(
+        "--query-timeout {0} is not between 100ms and the --metrics-grace of {1} (try: --query-timeout 20s)"
+    )]
+    QueryTimeout(HumanDuration, HumanDuration),
     /// A verdict from no request.
     #[error("--min-requests 0 would pass a canary without requests (try: 1 or more)")]
     NoRequests,
@@ -182,6 +189,7 @@ impl Plan {
             AnalysisKind::Sequential => usual.dwell.into(),
             AnalysisKind::Threshold => HumanDuration::seconds(60),
         };
+        let metrics_grace = options.metrics_grace.unwrap_or(HumanDuration::minutes(2));
         let plan = Self {
             steps: match &options.testers {
                 None => options.steps.unwrap_or_default(),
@@ -215,11 +223,14 @@ impl Plan {
                 .prometheus
                 .unwrap_or_else(|| DEFAULT_PROMETHEUS.into()),
             query_scope: options.query_scope,
+            query_timeout: options
+                .query_timeout
+                .unwrap_or(HumanDuration::seconds(5).min(metrics_grace)),
             sample: options.sample,
             failures: options.failures,
             guards: options.guard,
             step_timeout: options.step_timeout.unwrap_or(HumanDuration::minutes(60)),
-            metrics_grace: options.metrics_grace.unwrap_or(HumanDuration::minutes(2)),
+            metrics_grace,
             rollback_timeout: options
                 .rollback_timeout
                 .unwrap_or(HumanDuration::minutes(10)),
@@ -236,6 +247,10 @@ impl Plan {
     fn check(&self) -> Result<(), PlanError> {
         if self.interval.unsigned().as_millis() < 100 {
             return Err(PlanError::IntervalTooShort(self.interval));
+        }
+        let timeout = self.query_timeout;
+        if timeout.unsigned().as_millis() < 100 || timeout > self.metrics_grace {
+            return Err(PlanError::QueryTimeout(timeout, self.metrics_grace));
         }
         if self.judgement.min_requests == 0 {
             return Err(PlanError::NoRequests);
@@ -343,6 +358,13 @@ mod tests {
     #[test]
     fn options_that_cannot_work_name_the_flag() {
         let cases = [
+            (
+                Options {
+                    query_timeout: Some("3m".parse().unwrap()),
+                    ..Options::default()
+                },
+                "--query-timeout 3m is not between 100ms and the --metrics-grace of 2m",
+            ),
             (
                 Options {
                     interval: Some("10ms".parse().unwrap()),

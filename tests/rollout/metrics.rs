@@ -71,6 +71,20 @@ async fn whatever_is_wrong_with_prometheus_promotes_nothing_and_ends_after_the_g
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_prometheus_that_takes_its_time_is_waited_for_as_long_as_is_said() {
+    for (timeout, outcome) in [(None, NO_METRICS), (Some("10s"), Outcome::Promoted)] {
+        let shop = Shop::open().await;
+        let options = Options {
+            query_timeout: timeout.map(|timeout| timeout.parse().unwrap()),
+            ..impatient()
+        };
+        break_prometheus(&shop, PrometheusFault::Slow(Duration::from_secs(7)));
+        let finish = shop.start(options).await.unwrap();
+        assert_eq!(finish.outcome, outcome, "{timeout:?}: {:#?}", shop.told());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn values_that_are_no_numbers_promote_nothing() {
     let shop = Shop::open().await;
     let driver = shop.start(impatient());

@@ -196,9 +196,10 @@ impl MetricsError {
         match self {
             Self::Unreachable { cause, .. } => unreachable_fix(cause),
             Self::NotFound { .. } => "--prometheus URL or NAMESPACE/SERVICE:PORT",
-            Self::TimedOut { .. } | Self::Unavailable { .. } => {
-                "the same command again in a moment"
+            Self::TimedOut { .. } => {
+                "a longer --query-timeout, or the same command again in a moment"
             }
+            Self::Unavailable { .. } => "the same command again in a moment",
             Self::Unauthorized { by, .. } => by.login_fix(),
             Self::Forbidden { by, .. } => by.permission_fix(),
             Self::LoginRefused { by, login, .. } => by.other_login_fix(login),
@@ -381,7 +382,7 @@ mod tests {
                     at: at(),
                     after: Duration::from_millis(2500),
                 },
-                "mon/prom:9090 did not answer within 2.5s (try: the same command again in a moment)",
+                "mon/prom:9090 did not answer within 2.5s (try: a longer --query-timeout, or the same command again in a moment)",
             ),
             (
                 MetricsError::Unauthorized {
