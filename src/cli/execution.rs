@@ -109,7 +109,9 @@ pub(super) async fn carry_out(
         // What only reads ends with a signal at once.
         Command::Status(args) => {
             let view = context
-                .unless_interrupted(async |context| commands::status(context, &args).await)
+                .unless_interrupted(async |context| {
+                    commands::status(context, &args, directory).await
+                })
                 .await?;
             match view {
                 StatusAnswer::One(view) => printer.show(&*view, false)?,

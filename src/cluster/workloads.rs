@@ -68,6 +68,7 @@ pub(super) fn in_short(mut pod: Pod) -> Pod {
 fn named(container: Container) -> Container {
     Container {
         name: container.name,
+        image: container.image,
         ports: container.ports,
         ..Container::default()
     }

@@ -115,7 +115,7 @@ async fn look(
     vs: &VirtualService,
     drivers: Option<&mut Drivers>,
 ) -> StatusRow {
-    let row = StatusRow::of(vs, context.clock.now());
+    let row = StatusRow::of(vs, context.clock.now()).with_traffic(vs);
     let Some(drivers) = drivers.filter(|_| row.holder.is_some()) else {
         return row;
     };

@@ -156,7 +156,7 @@ async fn asked(
 }
 
 /// The Service behind a host, and every pod that it selects.
-async fn behind(cluster: &Cluster, host: &Host) -> Behind {
+pub(super) async fn behind(cluster: &Cluster, host: &Host) -> Behind {
     let Some((name, namespace)) = host.service() else {
         return (Ok(None), Ok(Vec::new()));
     };

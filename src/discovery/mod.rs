@@ -12,6 +12,7 @@ mod resolve_object;
 mod snapshot;
 mod under_way;
 mod version_facts;
+mod version_pods;
 
 pub(crate) use baseline::{Baseline, Lookback, PastTime, before, past_of, recent};
 pub(crate) use companions::Companions;
@@ -21,3 +22,4 @@ pub(crate) use resolve_object::{delegate_with_rollout, lead_of, object_to_change
 pub(crate) use snapshot::{ClusterSnapshot, SnapshotScope};
 pub(crate) use under_way::{is_tripped, is_unchanged, is_under_way, moves_with, under_way};
 pub(crate) use version_facts::VersionFacts;
+pub(crate) use version_pods::{VersionPods, version_pods};

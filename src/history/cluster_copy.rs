@@ -26,6 +26,11 @@ fn config_map_name(object: &ObjectName) -> String {
     format!("kubectl-canary-history-{}", object.name)
 }
 
+/// The key of a run in it.
+fn key_of(run: &str) -> String {
+    format!("{run}.jsonl.gz")
+}
+
 /// Keeps a copy of `record`, together with what other processes kept of the same run.
 ///
 /// RBAC: `get`, `create` and `update` on `configmaps`.
@@ -72,9 +77,28 @@ pub(crate) async fn copies(
         .collect())
 }
 
+/// The copy of one run that is kept of an object, if there is one.
+///
+/// RBAC: `get` on `configmaps`.
+///
+/// # Errors
+/// See [`CallError`]; also why it cannot be read.
+pub(crate) async fn copy_of(
+    cluster: &Cluster,
+    object: &ObjectName,
+    run: &str,
+) -> Result<Option<RunRecord>, String> {
+    let map = cluster
+        .config_map(&object.namespace, &config_map_name(object))
+        .await
+        .map_err(|error| error.to_string())?;
+    let data = map.and_then(|map| map.binary_data).unwrap_or_default();
+    data.get(&key_of(run)).map(unpacked).transpose()
+}
+
 /// Puts a copy of `record` among the others, and leaves out the oldest.
 fn add(data: &mut BTreeMap<String, ByteString>, record: &RunRecord) {
-    let key = format!("{}.jsonl.gz", record.run());
+    let key = key_of(record.run());
     let mut record = record.clone();
     if let Some(Ok(there)) = data.get(&key).map(unpacked) {
         record.merge(there);

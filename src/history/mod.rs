@@ -8,7 +8,7 @@ mod journal;
 mod run_record;
 mod state_directory;
 
-pub(crate) use cluster_copy::{copies, keep_copy};
+pub(crate) use cluster_copy::{copies, copy_of, keep_copy};
 pub(crate) use journal::Journal;
 pub(crate) use run_record::RunRecord;
 pub use state_directory::StateDirectory;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::{Journal, RunRecord};
@@ -12,6 +12,9 @@ use crate::rollout::{Event, ObjectName};
 
 /// Records of one object that are kept; older ones are removed when another begins.
 const KEPT: usize = 50;
+
+/// How much of a record is read for its end, in bytes: some dozen events.
+const TAIL: u64 = 64 * 1024;
 
 /// Where the records of one cluster are.
 #[derive(Clone, Debug)]
@@ -63,6 +66,18 @@ impl StateDirectory {
             .iter()
             .map(|path| read(path).map_err(|why| format!("{}: {why}", path.display())))
             .collect())
+    }
+
+    /// The last events of a run, if this machine has a record of it: enough to tell its end, however long
+    /// the run was.
+    pub(crate) fn end_of(&self, object: &ObjectName, run: &str) -> Option<RunRecord> {
+        let mut file = fs::File::open(self.path(object, run)).ok()?;
+        let length = file.seek(SeekFrom::End(0)).ok()?;
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))
+            .ok()?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).ok()?;
+        RunRecord::read(&String::from_utf8_lossy(&text), Some(run)).ok()
     }
 
     /// The runs of an object that this machine has records of.

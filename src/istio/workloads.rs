@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
+/// The container that Istio puts beside those of the workload.
+const PROXY: &str = "istio-proxy";
+
 /// The pods of one version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workloads {
@@ -12,6 +15,8 @@ pub struct Workloads {
     pub names: BTreeSet<String>,
     /// Values of the pods' `version` label, as in `destination_version`.
     pub versions: BTreeSet<String>,
+    /// The images of their containers, without those of the mesh's own proxy.
+    pub images: BTreeSet<String>,
     /// Pods there are.
     pub pods: usize,
     /// Pods that are ready.
@@ -30,6 +35,7 @@ impl Workloads {
             found.pods += 1;
             let labels = pod.metadata.labels.as_ref();
             found.names.extend(workload_names(pod));
+            found.images.extend(images(pod));
             if let Some(version) = labels.and_then(|labels| labels.get("version")) {
                 found.versions.insert(version.clone());
             }
@@ -94,6 +100,14 @@ fn cron_job(job: &str) -> Option<&str> {
     let (name, time) = job.rsplit_once('-')?;
     let is_time = (8..=10).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit());
     (is_time && !name.is_empty()).then_some(name)
+}
+
+/// The images of a pod's containers but the proxy's.
+fn images(pod: &Pod) -> impl Iterator<Item = String> + '_ {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    containers
+        .filter(|container| container.name != PROXY)
+        .filter_map(|container| container.image.clone())
 }
 
 fn is_ready(pod: &Pod) -> bool {

@@ -5,8 +5,11 @@ use std::io::{self, Write};
 use super::forecast::detects;
 use super::ladder::StepPosition;
 use super::phrase::Versions;
+use super::reason_text;
 use super::status::{RouteState, Standing, StatusRow};
+use super::traffic::RouteAction;
 use super::{Layout, Palette, Table, Tone, View, age, escape};
+use crate::istio::Host;
 use crate::plan::PlannedStep;
 
 impl View for StatusRow {
@@ -87,6 +90,18 @@ impl View for StatusRow {
             );
             field("Last:", &text)?;
         }
+        if let (Some(run), Some(last)) = (&self.last_run, &self.last) {
+            let versions = Versions {
+                stable: last.stable.clone(),
+                canary: last.canary.clone(),
+            };
+            if let Some(reason) = reason_text::joined(&run.reasons, &versions) {
+                field("Reason:", &escape(&reason))?;
+            }
+            if let Some(counts) = run.total_counts {
+                field("Requests:", &escape(&versions.requests(counts)))?;
+            }
+        }
         if let (Standing::Idle, Some(last), Some(kept)) = (self.phase, &self.last, self.exposure) {
             let text = format!(
                 "{} still gets {kept}, as before the rollout",
@@ -104,6 +119,7 @@ impl View for StatusRow {
             writeln!(out)?;
             self.show_routes(out, palette)?;
         }
+        self.show_traffic(out, palette)?;
         if !self.next.is_empty() {
             writeln!(out)?;
             for (index, command) in self.next.iter().enumerate() {
@@ -116,6 +132,74 @@ impl View for StatusRow {
 }
 
 impl StatusRow {
+    /// Where the requests go, what runs there, and what could not be read of that.
+    fn show_traffic(&self, out: &mut dyn Write, palette: Palette) -> io::Result<()> {
+        if self.traffic.is_empty() {
+            return Ok(());
+        }
+        let gateways: Vec<_> = self.gateways.iter().map(String::as_str).collect();
+        let hosts: Vec<_> = self.hosts.iter().map(|host| self.short(host)).collect();
+        let (hosts, gateways) = (hosts.join(", "), gateways.join(", "));
+        writeln!(out)?;
+        writeln!(
+            out,
+            "Hosts:    {} (via {})",
+            escape(&hosts),
+            escape(&gateways)
+        )?;
+        let mut table = Table::new(["ROUTE", "MATCH", "HOST", "SUBSET", "WEIGHT"]);
+        for row in &self.traffic {
+            let host = row.host.as_deref().map(|host| self.short(host));
+            let to = match row.action {
+                RouteAction::Route => host.unwrap_or_default(),
+                RouteAction::Delegate => format!("delegate {}", row.host.as_deref().unwrap_or("")),
+                RouteAction::Redirect => "redirect".into(),
+                RouteAction::DirectResponse => "direct response".into(),
+                RouteAction::None => String::new(),
+            };
+            table.row([
+                row.route.clone(),
+                if row.conditional { "some" } else { "all" }.into(),
+                to,
+                row.subset.clone().unwrap_or_default(),
+                row.percent
+                    .map(|percent| format!("{} %", (percent * 100.0).round() / 100.0))
+                    .unwrap_or_default(),
+            ]);
+        }
+        table.write(out, "")?;
+        if self.versions.iter().any(|version| version.pods.is_some()) {
+            writeln!(out)?;
+            let mut table = Table::new(["HOST", "SUBSET", "READY", "IMAGE", "WORKLOAD"]);
+            for version in &self.versions {
+                let ready = version.ready.zip(version.pods);
+                table.row([
+                    self.short(&version.host),
+                    version.subset.clone().unwrap_or_default(),
+                    ready.map_or("unknown".into(), |(ready, pods)| format!("{ready}/{pods}")),
+                    version.images.join(", "),
+                    version.workloads.join(", "),
+                ]);
+            }
+            table.write(out, "")?;
+        }
+        for why in &self.unread {
+            let text = format!("not read: {}", escape(why));
+            writeln!(out, "{}", palette.paint(Tone::Caution, text))?;
+        }
+        Ok(())
+    }
+
+    /// A host as people call it here: a Service of the own namespace by its name.
+    fn short(&self, host: &str) -> String {
+        let host = Host::resolve(host, &self.namespace);
+        match host.service() {
+            Some((name, namespace)) if namespace == self.namespace => name.to_owned(),
+            Some((name, namespace)) => format!("{name}.{namespace}"),
+            None => host.to_string(),
+        }
+    }
+
     fn show_routes(&self, out: &mut dyn Write, palette: Palette) -> io::Result<()> {
         let mut table = Table::new(["ROUTE", "NOW", "SET", "ORIGINAL"]);
         for route in &self.routes {

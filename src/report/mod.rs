@@ -51,6 +51,7 @@ mod summary_view;
 mod table;
 #[cfg(test)]
 pub(crate) mod test_events;
+mod traffic;
 
 pub(crate) use age::age;
 pub use analysis_view::AnalysisView;

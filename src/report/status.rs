@@ -4,7 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::traffic::{LastRun, RouteTraffic, VersionStatus};
 use super::{DriverStatus, phrase};
+use crate::discovery::VersionPods;
+use crate::history::RunRecord;
 use crate::istio::{Split, VirtualService, Weights};
 use crate::plan::{Exposure, MetricPower, PlannedStep};
 use crate::rollout::{
@@ -134,12 +137,24 @@ pub struct StatusRow {
     pub steps: Vec<PlannedStep>,
     /// The chosen routes; those of other objects with their object's name, where these were looked at.
     pub routes: Vec<RouteStatus>,
+    /// The hosts that the object answers for; as all of the following up to `unread`, empty in a list.
+    pub hosts: Vec<String>,
+    /// The gateways that it is bound to, and `mesh`.
+    pub gateways: Vec<String>,
+    /// Where all its routes send requests now.
+    pub traffic: Vec<RouteTraffic>,
+    /// What runs there.
+    pub versions: Vec<VersionStatus>,
+    /// What could not be read of `versions` and `lastRun`, and why.
+    pub unread: Vec<String>,
     /// The companions that are shifted together with this object.
     pub companions: Vec<ObjectName>,
     /// The lead of the group, if this object is a companion.
     pub lead: Option<ObjectName>,
     /// How the last rollout ended.
     pub last: Option<LastRollout>,
+    /// Why it ended so, and what was counted; only of one object, without a rollout in progress.
+    pub last_run: Option<LastRun>,
     /// Why the last rollout's record cannot be read.
     pub last_error: Option<String>,
     /// Why the state cannot be read.
@@ -206,9 +221,15 @@ impl StatusRow {
             plan_hash: None,
             steps: Vec::new(),
             routes: Vec::new(),
+            hosts: Vec::new(),
+            gateways: Vec::new(),
+            traffic: Vec::new(),
+            versions: Vec::new(),
+            unread: Vec::new(),
             companions: Vec::new(),
             lead: None,
             last,
+            last_run: None,
             last_error,
             error: None,
             next: kept
@@ -293,6 +314,39 @@ impl StatusRow {
             }));
         }
         self
+    }
+
+    /// The same with where the traffic is.
+    #[must_use]
+    pub fn with_traffic(mut self, vs: &VirtualService) -> Self {
+        self.hosts = vs.hosts().iter().map(ToString::to_string).collect();
+        self.gateways = vs.gateways().into_iter().collect();
+        self.traffic = RouteTraffic::of(vs);
+        self
+    }
+
+    /// The same with what runs there, or why that is not known.
+    #[must_use]
+    pub(crate) fn with_versions(mut self, found: &[VersionPods]) -> Self {
+        self.versions = found.iter().map(VersionStatus::of).collect();
+        for found in found {
+            self.note_unread(found.pods.as_ref().err());
+        }
+        self
+    }
+
+    /// The same with how the last rollout ended, as far as `record` tells, or why there is none.
+    #[must_use]
+    pub(crate) fn with_last_run(mut self, record: &Result<Option<RunRecord>, String>) -> Self {
+        let known = record.as_ref().ok().and_then(Option::as_ref);
+        self.last_run = self.last.as_ref().map(|last| LastRun::of(last, known));
+        self.note_unread(record.as_ref().err());
+        self
+    }
+
+    fn note_unread(&mut self, why: Option<&String>) {
+        let news = why.filter(|why| !self.unread.contains(why));
+        self.unread.extend(news.cloned());
     }
 
     /// Whether its canary has to be judged, and no driver is there to do it, as far as the Lease was read.

@@ -35,6 +35,19 @@ async fn kubectl_finds_the_plugin_and_its_commands_work() {
     assert_eq!(status.code, Some(0));
     let status: Value = serde_json::from_str(&status.stdout).expect("status prints JSON");
     println!("{status:#}");
+    let percents = ["/traffic/0/percent", "/traffic/1/percent"].map(|at| status.pointer(at));
+    assert_eq!(
+        percents.map(|found| found.and_then(Value::as_f64)),
+        [Some(95.0), Some(5.0)]
+    );
+    let versions = status["versions"].as_array().expect("a list");
+    assert!(
+        versions.len() == 2
+            && versions.iter().all(|version| {
+                version["ready"].as_u64() > Some(0) && version["images"][0].is_string()
+            }),
+        "{status:#}"
+    );
     let table = canary("status reviews").run().await;
     assert!(
         table.stdout.contains("5 %") || table.stdout.contains("5%"),

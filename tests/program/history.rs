@@ -268,3 +268,44 @@ async fn a_finished_run_is_analyzed_at_the_weights_of_its_time() {
         ran.stderr
     );
 }
+
+/// The last rollout's reason and numbers are a part of its status, from wherever they are on record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn status_tells_why_the_last_rollout_ended_as_it_did() {
+    let shop = Shop::open().await;
+    rolled_back(&shop, "start reviews --run-id job-7 --steps 50,100", &[]).await;
+    let said = |ran: &Ran| {
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let line = |title: &str| {
+            let lines = ran.stdout.lines();
+            let mut found = lines.filter_map(|line| line.strip_prefix(title));
+            found.next().map(|text| text.trim().to_owned())
+        };
+        (line("Reason:"), line("Requests:"), line("not read:"))
+    };
+    let here = said(&shop.run("status reviews", &[]).await);
+    let (reason, requests, unread) = &here;
+    assert!(
+        reason.as_ref().unwrap().starts_with("regression evidence "),
+        "{here:?}"
+    );
+    assert!(requests.as_ref().unwrap().contains(" failed"), "{here:?}");
+    assert_eq!(*unread, None);
+    // The end of a long record is enough.
+    let file = files(&shop.state()).pop().unwrap();
+    let record = std::fs::read_to_string(&file).unwrap();
+    let look = record
+        .lines()
+        .find(|line| line.contains(r#""kind":"analyzed""#));
+    let looks = format!("{}\n", look.unwrap()).repeat(1_000);
+    let (first, rest) = record.split_once('\n').unwrap();
+    std::fs::write(&file, format!("{first}\n{looks}{rest}")).unwrap();
+    assert_eq!(said(&shop.run("status reviews", &[]).await), here);
+    // The same where the machine is gone.
+    std::fs::remove_dir_all(shop.state()).unwrap();
+    assert_eq!(said(&shop.run("status reviews", &[]).await), here);
+    shop.world.deny(Denial::of("get", "configmaps"));
+    let (reason, requests, unread) = said(&shop.run("status reviews", &[]).await);
+    assert_eq!((reason, requests), (None, None));
+    assert!(unread.unwrap().contains("configmap"));
+}

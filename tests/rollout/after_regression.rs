@@ -75,7 +75,7 @@ async fn status(shop: &Shop, name: &str) -> Value {
     };
     let answer = shop
         .act("eve@desk", Signals::none(), async |context| {
-            commands::status(context, &args).await
+            commands::status(context, &args, None).await
         })
         .await
         .unwrap();

@@ -6,10 +6,10 @@ use kubectl_canary::commands::{self, List, Status, StatusAnswer};
 use kubectl_canary::metrics::MetricsWarning;
 use kubectl_canary::report::{Layout, StatusRow, View};
 use kubectl_canary::rollout::EventKind;
-use kubectl_canary::sandbox::{Denial, PrometheusFault, Rule};
+use kubectl_canary::sandbox::{ApiFault, Denial, PrometheusFault, Rule};
 use kubectl_canary::{CommandError, Signals};
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::harness::{Shop, brisk_with, with_flags};
 
@@ -20,7 +20,7 @@ async fn status(shop: &Shop) -> StatusRow {
     };
     let answer = shop
         .act("bob@desk", Signals::none(), async |context| {
-            commands::status(context, &args).await
+            commands::status(context, &args, None).await
         })
         .await;
     match answer.unwrap() {
@@ -216,4 +216,110 @@ async fn what_waits_for_promote_is_not_orphaned() {
     assert!(waits.await.is_err(), "waiting for promote");
     sleep(Duration::from_secs(60)).await;
     assert_eq!(list(&shop, true).await.unwrap().len(), 0);
+}
+
+/// The table lines of a description that begin like this.
+fn table(row: &StatusRow, title: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    row.show(&mut out, Layout::default()).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let lines = text.lines().skip_while(|line| !line.starts_with(title));
+    let cells = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines = lines.take_while(|line| !line.is_empty()).map(cells);
+    lines.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_shows_where_the_traffic_is_and_what_runs_there_at_rest_and_during_a_rollout() {
+    let shop = Shop::open().await;
+    let row = status(&shop).await;
+    assert_eq!(
+        table(&row, "Hosts:"),
+        [
+            "Hosts: reviews, shop.example.com (via mesh, shop/shop)",
+            "ROUTE MATCH HOST SUBSET WEIGHT",
+            "http[primary] all reviews v1 100 %",
+            "http[primary] all reviews v2 0 %",
+        ]
+    );
+    let versions = [
+        "HOST SUBSET READY IMAGE WORKLOAD",
+        "reviews v1 3/3 registry.example/reviews:v1 reviews-v1",
+        "reviews v2 2/2 registry.example/reviews:v2 reviews-v2",
+    ];
+    assert_eq!(table(&row, "HOST"), versions);
+    assert!(row.unread.is_empty() && row.last_run.is_none());
+    let look = async {
+        shop.until_weight(10).await;
+        let row = status(&shop).await;
+        let routes = &table(&row, "Hosts:")[2..];
+        assert_eq!(
+            routes,
+            [
+                "http[primary] all reviews v1 90 %",
+                "http[primary] all reviews v2 10 %",
+            ]
+        );
+        assert_eq!(table(&row, "HOST"), versions);
+        assert!(table(&row, "ROUTE").len() > 1, "what was set and before");
+    };
+    let (finish, ()) = tokio::join!(shop.start(brisk_with("10,100")), look);
+    finish.unwrap();
+    // A list is about rollouts.
+    let listed = list(&shop, false).await.unwrap();
+    assert!(listed[0].traffic.is_empty() && listed[0].versions.is_empty());
+    assert!(listed[0].last.is_some() && listed[0].last_run.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_there_is_left_out_with_its_reason_where_it_may_not_be_read_or_takes_long() {
+    let shop = Shop::open().await;
+    for (verb, resource) in [
+        ("get", "services"),
+        ("list", "pods"),
+        ("list", "destinationrules"),
+    ] {
+        shop.world
+            .set(|stage| stage.deny(Denial::of(verb, resource)));
+        let row = status(&shop).await;
+        assert_eq!(row.traffic.len(), 2, "{resource}");
+        assert!(
+            row.versions.iter().all(|version| version.pods.is_none()),
+            "{resource}"
+        );
+        let [why] = row.unread.as_slice() else {
+            panic!("{resource}: {:?}", row.unread);
+        };
+        assert!(
+            why.contains(verb) && why.contains(resource.trim_end_matches('s')),
+            "{why}"
+        );
+        let said = table(&row, "not read:");
+        assert!(said[0].contains(resource.trim_end_matches('s')), "{said:?}");
+        shop.world.set(|stage| stage.allow_all());
+    }
+    let slow = Rule::new(ApiFault::Hang { applied: false });
+    shop.world.faults().api(slow.on("list").of("pods"));
+    let began = Instant::now();
+    let row = status(&shop).await;
+    assert!(began.elapsed() <= Duration::from_millis(1_500));
+    assert_eq!((row.traffic.len(), row.unread.len()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subset_that_no_rule_defines_has_no_pods_of_others() {
+    let shop = Shop::open_with(|stage| {
+        stage.edit("destinationrules", "shop", "reviews", "setup", |rule| {
+            rule["spec"]["subsets"][1]["name"] = json!("v3");
+        });
+    })
+    .await;
+    let row = status(&shop).await;
+    let pods = row.versions.iter().map(|version| version.pods);
+    assert_eq!(pods.collect::<Vec<_>>(), [Some(3), None]);
+    assert!(
+        row.unread[0].contains("defines subset v2 of reviews"),
+        "{:?}",
+        row.unread
+    );
 }

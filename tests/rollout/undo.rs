@@ -34,7 +34,7 @@ async fn next(shop: &Shop) -> Vec<String> {
     };
     let answer = shop
         .act("bob@desk", Signals::none(), async |context| {
-            commands::status(context, &args).await
+            commands::status(context, &args, None).await
         })
         .await;
     match answer.unwrap() {

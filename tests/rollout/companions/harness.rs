@@ -287,7 +287,7 @@ impl Group {
         let answer = self
             .shop
             .act("bob@desk", Signals::none(), async |context| {
-                commands::status(context, &args).await
+                commands::status(context, &args, None).await
             })
             .await;
         match answer.unwrap() {
