@@ -7,7 +7,7 @@
 //! ```text
 //! cli → commands → sandbox → report → history → simulate → driver → discovery → context → actor
 //!     → error → preflight → cluster → rollout → metrics → istio → plan → verdict → clock → number
-//!     → foreign_text → signals
+//!     → hook → foreign_text → signals
 //! ```
 //!
 //! A command of [`commands`] resolves flags and plan file once into a [`plan::Plan`]. [`discovery`]
@@ -42,6 +42,7 @@ pub mod driver;
 mod error;
 mod foreign_text;
 mod history;
+mod hook;
 pub mod istio;
 pub mod metrics;
 pub mod number;

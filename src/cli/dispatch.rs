@@ -159,6 +159,7 @@ async fn with_cluster(
             })?;
     }
     let prometheus = prometheus_access(&mut command, &token, kube_context.as_deref())?;
+    let tell = screen.printer();
     let trace: Option<Tell> = output.verbose.then(|| {
         let print = screen.printer();
         Arc::new(move |text: String| print(&escape(&text))) as Tell
@@ -198,7 +199,15 @@ async fn with_cluster(
     {
         printer.remark("warning: --notify: the Job posts nothing".into());
     }
-    let done = carry_out(&mut context, command, directory.as_ref(), printer, dry_run).await;
+    let done = carry_out(
+        &mut context,
+        command,
+        directory.as_ref(),
+        printer,
+        dry_run,
+        &tell,
+    )
+    .await;
     if acting {
         let remarks = conclude_record(&keeper, output, screen).await;
         remarks.into_iter().for_each(|text| printer.remark(text));

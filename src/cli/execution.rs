@@ -3,6 +3,7 @@
 use super::arguments::{Command, DryRunnable};
 use super::conclusion::{conclude, propose};
 use super::exit::Exit;
+use super::on_end::on_end;
 use super::printer::Printer;
 use super::watch_output::WatchOutput;
 use crate::cluster::DryRun;
@@ -21,6 +22,7 @@ pub(super) async fn carry_out(
     directory: Option<&StateDirectory>,
     printer: &mut Printer,
     dry_run: DryRun,
+    tell: &dyn Fn(&str),
 ) -> Result<Exit, CommandError> {
     // The exit code is the outcome's, or that of what was asked for and done.
     let ended = |printer: &mut Printer, vs: &VirtualService, finish: &Finish, holding| {
@@ -40,6 +42,11 @@ pub(super) async fn carry_out(
             plan(context, &args, printer).await
         }
         Command::Start(start) if start.args.detach.detach => {
+            if start.args.drive.on_end.is_some() {
+                return Err(CommandError::Usage(
+                    "--on-end: the Job of --detach has no shell to run it (try: kubectl canary status NAME --watch --run RUN, and the command after it)".into(),
+                ));
+            }
             let Detached { vs, finish, job } = commands::detach(context, &start.args).await?;
             if let (None | Some(Format::Wide), Some(job)) = (printer.format(), job) {
                 printer.say(&format!("job.batch/{job} created"));
@@ -57,10 +64,12 @@ pub(super) async fn carry_out(
                     }
                 },
             };
+            on_end(context, &start.args.drive, &vs, &finish, tell).await;
             ended(printer, &vs, &finish, "holding at")
         }
         Command::Resume(args) => {
             let (vs, finish) = commands::resume(context, &args).await?;
+            on_end(context, &args.drive, &vs, &finish, tell).await;
             ended(printer, &vs, &finish, "holding at")
         }
         Command::Promote(DryRunnable { mut args, .. }) => {

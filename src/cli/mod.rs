@@ -10,6 +10,7 @@ mod execution;
 mod exit;
 mod help;
 mod manifest;
+mod on_end;
 mod printer;
 mod prometheus_access;
 mod publisher;

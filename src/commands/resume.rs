@@ -39,7 +39,7 @@ pub async fn resume(
     args: &Resume,
 ) -> Result<(VirtualService, Finish), CommandError> {
     on_delegate(context, &args.name, async |context, name| {
-        resume_one(context, name, args.drive).await
+        resume_one(context, name, &args.drive).await
     })
     .await
 }
@@ -47,7 +47,7 @@ pub async fn resume(
 async fn resume_one(
     context: &mut Context<'_>,
     name: &str,
-    drive: Drive,
+    drive: &Drive,
 ) -> Result<(VirtualService, Finish), CommandError> {
     context.actor.known().await;
     let stop_at = |_: &Rollout| StopAt {

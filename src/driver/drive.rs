@@ -86,7 +86,7 @@ pub async fn drive(context: &mut Context<'_>, guard: LeaseGuard, input: DriveInp
         clock: context.clock.clone(),
         clock_watch: ClockWatch::begin(&context.clock),
         observer: &mut observer,
-        signals: std::mem::replace(&mut context.signals, Signals::none()),
+        signals: &mut context.signals,
         lease: guard.watch(),
         pods: CanaryPods::new(&context.cluster, &rollout, versions),
         machine: Machine::new(rollout, analysis, stop_at)
@@ -112,7 +112,7 @@ pub(super) struct Driver<'a> {
     clock: Clock,
     clock_watch: ClockWatch,
     observer: &'a mut dyn Observer,
-    signals: Signals,
+    signals: &'a mut Signals,
     lease: LeaseWatch,
     pods: CanaryPods,
     machine: Machine,
@@ -201,7 +201,7 @@ impl Driver<'_> {
     }
 
     pub fn signals(&mut self) -> &mut Signals {
-        &mut self.signals
+        self.signals
     }
 
     /// `intent` as it is written now.

@@ -70,6 +70,7 @@ pub(crate) use output_queue::{Delivered, Message, OutputQueue};
 pub(crate) use palette::{ColorChoice, Palette, Terminal, Tone};
 pub(crate) use pipeline::Pipeline;
 pub use plan_view::PlanView;
+pub(crate) use reason_text::reasons_in_words;
 pub(crate) use renderer::Renderer;
 pub use run_list::RunList;
 pub use run_report::RunReport;

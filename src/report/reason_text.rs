@@ -14,6 +14,15 @@ pub(super) fn joined(reasons: &[Reason], versions: &Versions) -> Option<String> 
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
+/// The same between versions of these names.
+pub(crate) fn reasons_in_words(reasons: &[Reason], stable: &str, canary: &str) -> Option<String> {
+    let versions = Versions {
+        stable: stable.to_owned(),
+        canary: canary.to_owned(),
+    };
+    joined(reasons, &versions)
+}
+
 /// One reason, fit to be shown on a terminal.
 pub(super) fn reason(reason: &Reason, versions: &Versions) -> String {
     let canary = &versions.canary;

@@ -14,6 +14,8 @@ mod dry_run;
 mod formats;
 mod harness;
 mod history;
+#[cfg(unix)]
+mod hooks;
 mod output;
 #[cfg(unix)]
 mod picture;

@@ -399,6 +399,20 @@ async fn reports_are_made_of_what_is_on_record() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_at_the_end_is_told_how_it_ended() {
+    let runner = Runner::open().await;
+    runner.shop.break_canary();
+    let start = &shell_under("A command at the end")[0];
+    let start = Script::new(SH, start).with_run("job-1");
+    runner.ends_with(&start, 10).await;
+    let ended = runner.read("ended.txt");
+    assert!(
+        ended.starts_with("reviews rolled-back: regression evidence "),
+        "{ended}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gate_is_left_and_opened() {
     let runner = Runner::open().await;
     let gate = Script::new(GITHUB_BASH, &shell_under("Gates")[0]).with_run("job-1");

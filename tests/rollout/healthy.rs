@@ -156,6 +156,7 @@ async fn a_gate_at_100_percent_waits_too() {
     let args = kubectl_canary::commands::Start {
         drive: Drive {
             leave_at_gate: true,
+            ..Default::default()
         },
         ..start(brisk_with("100:pause"))
     };
@@ -178,6 +179,7 @@ async fn a_driver_that_leaves_at_a_gate_holds_the_weight() {
     let args = kubectl_canary::commands::Start {
         drive: Drive {
             leave_at_gate: true,
+            ..Default::default()
         },
         ..start(brisk_with("10,50:pause,100"))
     };

@@ -231,6 +231,7 @@ async fn a_shadow_that_nobody_sees_is_no_good_news() {
         let args = Start {
             drive: commands::Drive {
                 leave_at_gate: true,
+                ..Default::default()
             },
             ..start(options)
         };

@@ -1,0 +1,161 @@
+//! `--on-end`: a command of the user's when a run has ended.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::harness::{Ran, Shop};
+
+/// A rollout that is rolled back, with this command at its end.
+async fn ended_with(shop: &Shop, command: &str, more: &[&str]) -> Ran {
+    shop.break_canary();
+    let mut flags = shop.brief();
+    flags.extend(["--on-end".into(), command.into()]);
+    flags.extend(more.iter().map(|&word| word.into()));
+    shop.run("start reviews --steps 50,100", &flags).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_at_the_end_is_told_how_it_ended_and_no_secret() {
+    let shop = Shop::open().await;
+    shop.break_canary();
+    let mut flags = shop.brief();
+    let command = "env | grep ^KUBECTL_CANARY_ | sort";
+    flags.extend([
+        "--on-end".into(),
+        command.into(),
+        "-o".into(),
+        "json".into(),
+    ]);
+    let mut program = shop.program("start reviews --steps 50,100 --run-id job-7", &flags);
+    program.env("KUBECTL_CANARY_PROMETHEUS_HEADER", "X-Scope: hunter2");
+    let ran = Shop::ran(program).await;
+    assert_eq!(ran.code, 10, "{}", ran.stderr);
+    assert!(
+        serde_json::from_str::<Value>(&ran.stdout).is_ok(),
+        "{}",
+        ran.stdout
+    );
+    let said = ran
+        .stderr
+        .lines()
+        .filter_map(|line| line.strip_prefix("on-end: KUBECTL_CANARY_"));
+    let said: Vec<_> = said.collect();
+    for expected in [
+        "NAMESPACE=shop",
+        "NAME=reviews",
+        "RUN=job-7",
+        "STABLE=v1",
+        "CANARY=v2",
+        "STEP=1",
+        "WEIGHT=0",
+        "OUTCOME=rolled-back",
+        "CAUSE=regression",
+        "EXIT_CODE=10",
+    ] {
+        assert!(said.contains(&expected), "{expected}: {said:?}");
+    }
+    assert!(
+        said.iter()
+            .any(|line| line.starts_with("REASON=regression evidence ")),
+        "{said:?}"
+    );
+    assert!(
+        !ran.stderr.contains("hunter2") && !ran.stderr.contains("HEADER"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_fails_or_hangs_is_said_and_recorded_and_changes_nothing() {
+    let shop = Shop::open().await;
+    let failed = ended_with(&shop, "exit 3", &[]).await;
+    let why = "--on-end: the command failed (exit status: 3)";
+    assert_eq!(failed.code, 10, "{}", failed.stderr);
+    assert!(failed.stderr.contains(why), "{}", failed.stderr);
+    assert!(
+        failed.stdout.contains(" rolled back: "),
+        "{}",
+        failed.stdout
+    );
+    let report = shop.run("report reviews", &[]).await;
+    assert!(report.stdout.contains(why), "{}", report.stdout);
+
+    let began = Instant::now();
+    let hung = ended_with(&shop, "echo begun; sleep 300", &["--hook-timeout", "1s"]).await;
+    assert!(began.elapsed() < Duration::from_secs(60));
+    assert_eq!(hung.code, 10, "{}", hung.stderr);
+    assert!(hung.stderr.contains("on-end: begun"), "{}", hung.stderr);
+    let why = "--on-end: the command did not end in time and was killed";
+    assert!(hung.stderr.contains(why), "{}", hung.stderr);
+}
+
+/// A person who does not want to wait for it any longer presses Ctrl-C.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_ends_the_command_and_not_the_exit_code() {
+    let shop = Shop::open().await;
+    shop.break_canary();
+    let mark = shop.folder().join("begun");
+    let mut flags = shop.brief();
+    let command = format!("touch {}; sleep 300", mark.display());
+    flags.extend(["--on-end".into(), command]);
+    let running = shop.spawn("start reviews --steps 50,100", &flags).await;
+    while !mark.exists() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let ran = running.signal("INT").await;
+    assert_eq!(ran.code, 10, "{}", ran.stderr);
+    let why = "--on-end: the command was killed by Ctrl-C";
+    assert!(ran.stderr.contains(why), "{}", ran.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_runs_where_nothing_was_driven() {
+    let shop = Shop::open().await;
+    let flags = ["--on-end".to_owned(), "echo ran".to_owned()];
+    let detached = shop.run("start reviews --detach --image i", &flags).await;
+    assert_eq!(detached.code, 2, "{}", detached.stderr);
+    assert!(
+        detached
+            .stderr
+            .contains("--on-end: the Job of --detach has no shell"),
+        "{}",
+        detached.stderr
+    );
+    let refused = shop.run("start ratings", &flags).await;
+    assert!(
+        refused.code != 0 && !refused.stderr.contains("on-end:"),
+        "{}",
+        refused.stderr
+    );
+    let without = shop.run("start reviews --hook-timeout 1s", &[]).await;
+    assert_eq!(without.code, 2, "{}", without.stderr);
+    let no_wait = [shop.brief(), flags.to_vec()].concat();
+    let set = shop
+        .run("start reviews --no-wait --steps 20,100", &no_wait)
+        .await;
+    assert!(set.code == 13 || set.code == 0, "{}", set.stderr);
+    assert!(!set.stderr.contains("on-end:"), "{}", set.stderr);
+}
+
+/// Who sends a signal kills a little later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_signal_the_command_has_seconds() {
+    let shop = Shop::open().await;
+    let mut flags = shop.brief();
+    flags.extend(["--on-end".into(), "echo begun; sleep 300".into()]);
+    let running = shop.spawn("start reviews --steps 20:5m,100", &flags).await;
+    shop.until_canary_has(20).await;
+    let began = Instant::now();
+    let ran = running.signal("TERM").await;
+    assert!(began.elapsed() < Duration::from_secs(30));
+    assert_eq!(ran.code, 11, "{}", ran.stderr);
+    for said in [
+        "on-end: begun",
+        "the command did not end in time and was killed",
+    ] {
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    }
+    assert_eq!(shop.canary(), 0);
+}
