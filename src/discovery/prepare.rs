@@ -25,7 +25,7 @@ use crate::preflight::{
     PrometheusSearch, Proposal, Samples, TriedAddress, additions, has_other_rules, inspect,
     other_rules, reversal, unanalyzed, unreached, unseen_copies,
 };
-use crate::rollout::{Group, LastRollout, Outcome, Rollout};
+use crate::rollout::{Group, LastRollout, Outcome, Rollout, VersionPods};
 use crate::verdict::sequential::History;
 
 /// What is to be rolled out, and how.
@@ -275,7 +275,7 @@ pub async fn prepare(
     let of_company = companions.inspect((&vs, &rollout), &facts, &findings);
     findings.extend(of_company);
     let workloads = facts.canary_workloads();
-    let (canary_since, canary_pods) = (workloads.youngest, workloads.pods);
+    let canary_since = workloads.youngest;
     // The scrape interval decides how often to analyze and how long a step takes at least.
     if let Some(scrape) = before.as_ref().and_then(|before| before.scrape) {
         rollout.plan = Plan::measured(options, scrape)?;
@@ -305,7 +305,8 @@ pub async fn prepare(
     let versions = targets.map(|targets| VersionFacts {
         subsets,
         targets,
-        canary_pods,
+        stable_pods: VersionPods::from(&facts.stable.workloads()),
+        canary_pods: VersionPods::from(&workloads),
         canary_since,
         // Pods show raw samples, however Prometheus' were read.
         reading: before

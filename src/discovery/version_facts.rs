@@ -10,7 +10,7 @@ use crate::error::CommandError;
 use crate::istio::{Relevance, Subset};
 use crate::metrics::{MetricsReading, Targets};
 use crate::preflight::version_selector;
-use crate::rollout::Rollout;
+use crate::rollout::{Rollout, VersionPods};
 use crate::verdict::sequential::History;
 
 /// What is known of stable and canary, beside the rollout itself.
@@ -20,8 +20,10 @@ pub struct VersionFacts {
     pub subsets: Vec<Subset>,
     /// Whom to count in the metrics.
     pub targets: Targets,
-    /// How many pods the canary has.
-    pub canary_pods: usize,
+    /// What runs of stable.
+    pub stable_pods: VersionPods,
+    /// What runs of the canary.
+    pub canary_pods: VersionPods,
     /// When the youngest pod of the canary started.
     pub canary_since: Option<Timestamp>,
     /// What stable did before the rollout.
@@ -40,7 +42,8 @@ impl VersionFacts {
         let cluster = &context.cluster;
         let stable = cluster.workloads(&rollout.stable, &subsets).await?;
         let canary = cluster.workloads(&rollout.canary, &subsets).await?;
-        let (canary_pods, canary_since) = (canary.pods, canary.youngest);
+        let (stable_pods, canary_pods) = (VersionPods::from(&stable), VersionPods::from(&canary));
+        let canary_since = canary.youngest;
         let targets = Targets::new(
             version_selector(&rollout.stable, stable),
             version_selector(&rollout.canary, canary),
@@ -49,6 +52,7 @@ impl VersionFacts {
         Ok(Self {
             subsets,
             targets: counted_for(rollout, targets),
+            stable_pods,
             canary_pods,
             canary_since,
             history: History::unknown(),

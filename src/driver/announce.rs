@@ -2,7 +2,7 @@
 
 use super::drive::step_started;
 use crate::context::Context;
-use crate::discovery::ReadyRollout;
+use crate::discovery::{ReadyRollout, VersionFacts};
 use crate::plan::{Forecast, Level};
 use crate::rollout::{EventKind, Group, Phase, Reason, Rollout};
 
@@ -11,7 +11,13 @@ pub fn announce_start(context: &mut Context<'_>, ready: &ReadyRollout) {
     let (lead, rollout) = (&ready.group.lead, &ready.rollout);
     let left_behind = ready.left_behind.clone();
     let forecast = ready.forecast.as_ref();
-    let event = planned(&ready.group, rollout, left_behind, forecast, None);
+    let versions = ready.versions.as_ref();
+    let event = planned(
+        (&ready.group, rollout),
+        left_behind,
+        (forecast, versions),
+        None,
+    );
     context.emit(lead, &rollout.run, event);
     for finding in &ready.findings {
         if finding.level == Level::Warn {
@@ -27,9 +33,10 @@ pub fn announce_takeover(
     group: &Group,
     before: &Rollout,
     rollout: &Rollout,
+    versions: &VersionFacts,
 ) {
     let from = Some(before.holder.clone());
-    let event = planned(group, rollout, Vec::new(), None, from);
+    let event = planned((group, rollout), Vec::new(), (None, Some(versions)), from);
     context.emit(&group.lead, &rollout.run, event);
     let event = match rollout.phase {
         Phase::Waiting => EventKind::Waiting {
@@ -44,15 +51,16 @@ pub fn announce_takeover(
 }
 
 fn planned(
-    group: &Group,
-    rollout: &Rollout,
+    (group, rollout): (&Group, &Rollout),
     left_behind: Vec<String>,
-    forecast: Option<&Forecast>,
+    (forecast, versions): (Option<&Forecast>, Option<&VersionFacts>),
     resumed_from: Option<String>,
 ) -> EventKind {
     EventKind::Planned {
         stable: rollout.stable.to_string(),
         canary: rollout.canary.to_string(),
+        stable_pods: versions.map(|versions| versions.stable_pods.clone()),
+        canary_pods: versions.map(|versions| versions.canary_pods.clone()),
         routes: group.route_names(rollout),
         left_behind,
         steps: rollout.plan.planned_steps(rollout.original_share()),

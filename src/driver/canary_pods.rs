@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::cluster::{Cluster, PodWatch};
 use crate::discovery::VersionFacts;
 use crate::istio::Workloads;
-use crate::rollout::Rollout;
+use crate::rollout::{Rollout, VersionPods};
 
 /// The canary's pods under watch.
 pub(super) struct CanaryPods {
@@ -23,7 +23,7 @@ impl CanaryPods {
         Self {
             watch: PodWatch::new(cluster, rollout.canary.clone(), versions.subsets),
             now: None,
-            were_there: versions.canary_pods > 0,
+            were_there: versions.canary_pods.pods > 0,
             since: versions.canary_since,
         }
     }
@@ -60,6 +60,11 @@ impl CanaryPods {
     pub fn count(&self) -> (usize, bool) {
         let pods = self.now.as_ref();
         pods.map_or((0, false), |pods| (pods.pods, pods.crashing > 0))
+    }
+
+    /// The same, to be told.
+    pub fn now(&self) -> Option<VersionPods> {
+        self.now.as_ref().map(VersionPods::from)
     }
 
     /// When the youngest of them started, as far as is known.

@@ -481,6 +481,7 @@ impl Driver<'_> {
             }
             answers = self.collector.ask(self.metrics, now, within) => answers,
         };
+        self.machine.know_canary_pods(self.pods.now());
         self.machine.know_canary_since(self.pods.since());
         match answers {
             Ok(answers) => {

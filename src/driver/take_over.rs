@@ -81,7 +81,7 @@ pub async fn take_over(
     }
     let rollout = match before {
         Some(before) => {
-            announce_takeover(context, &group, &before, &rollout);
+            announce_takeover(context, &group, &before, &rollout, &versions);
             rollout.in_force_at(&before, context.clock.now())
         }
         None => rollout,

@@ -248,6 +248,5 @@ fn ladder(row: &StatusRow, palette: Palette) -> Option<String> {
         exposure,
         tone: Tone::Strong,
     };
-    let ladder = standpoint.ladder(palette);
-    Some(format!("{}{}{}", ladder.before, age(time), ladder.after))
+    Some(standpoint.row(palette, &age(time)))
 }

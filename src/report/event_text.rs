@@ -9,6 +9,7 @@ use super::line::Place;
 use super::palette::Tone;
 use super::phrase::{self, ToldWeights, Versions};
 use super::reason_text;
+use super::recent_traffic::image_tag;
 use crate::metrics::MetricsWarning;
 use crate::number::grouped;
 use crate::plan::{AfterRegression, Exposure, HumanDuration, OnDrift, OnStuck, PlannedStep};
@@ -207,6 +208,8 @@ impl EventText<'_> {
         let EventKind::Planned {
             stable,
             canary,
+            stable_pods,
+            canary_pods,
             routes,
             left_behind,
             steps,
@@ -262,6 +265,20 @@ impl EventText<'_> {
             );
             self.add("excluded", Tone::Caution, text);
         }
+        let versions = &self.memory.versions;
+        let pods = [
+            (&versions.stable, stable_pods),
+            (&versions.canary, canary_pods),
+        ];
+        let pods = pods.map(|(version, pods)| {
+            let pods = pods.as_ref().filter(|pods| pods.pods > 0)?;
+            let (ready, of, image) = (pods.ready, pods.pods, image_tag(pods));
+            Some(format!("{version} {image}, {ready}/{of} ready"))
+        });
+        let pods = phrase::clauses(pods);
+        if !pods.is_empty() {
+            self.add("pods", Tone::Plain, pods);
+        }
         if let Some(power) = power {
             let text = forecast::detects(power, power.example);
             self.add("detects", Tone::Plain, text);
@@ -281,6 +298,8 @@ impl EventText<'_> {
             reasons,
             warnings,
             sample_age_millis,
+            canary_pods: _,
+            warm_at: _,
         } = kind
         else {
             return;
@@ -482,3 +501,6 @@ fn millis(millis: u64) -> String {
 fn duration(millis: u64) -> HumanDuration {
     SignedDuration::from_millis(millis as i64).into()
 }
+
+#[cfg(test)]
+mod tests;

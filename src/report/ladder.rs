@@ -1,5 +1,8 @@
 //! The steps of a rollout in one row: done, current, to come.
 
+use std::cmp::Ordering;
+
+use super::row::RowPart;
 use super::{Palette, Tone};
 use crate::plan::Exposure;
 
@@ -19,48 +22,41 @@ pub(super) struct StepPosition<'a> {
     pub tone: Tone,
 }
 
-/// The row, divided where the time in the step belongs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ladder {
-    pub before: String,
-    pub after: String,
-}
-
 impl StepPosition<'_> {
-    /// The row; of a long ladder only what is near.
-    pub(super) fn ladder(self, palette: Palette) -> Ladder {
+    /// The row, with the time in the step; of a long ladder only what is near.
+    pub(super) fn row(self, palette: Palette, time: &str) -> String {
+        let parts = self.parts(time);
+        let painted = parts
+            .iter()
+            .map(|part| palette.paint(part.tone, &part.text));
+        painted.collect::<Vec<_>>().join("   ")
+    }
+
+    /// The parts of the row.
+    pub(super) fn parts(self, time: &str) -> Vec<RowPart> {
         let current = self.step.saturating_sub(1);
         let first = current.saturating_sub(BEHIND);
         let last = (current + AHEAD).min(self.steps.len().saturating_sub(1));
-        let mut before = Vec::new();
-        let mut after = String::new();
+        let here = RowPart::new(self.tone, format!("▸ {} for {time}", self.exposure));
+        let mut parts = Vec::new();
         if first > 0 {
-            before.push(palette.paint(Tone::Quiet, "…"));
+            parts.push(RowPart::new(Tone::Quiet, "…"));
         }
-        for (index, step) in self.steps.iter().enumerate() {
-            let number = index + 1;
-            if index < first || index > last || number == self.step {
-                continue;
-            }
-            if number < self.step {
-                before.push(palette.paint(Tone::Good, format!("✓ {step}")));
-            } else {
-                after.push_str("   ");
-                after.push_str(&palette.paint(Tone::Quiet, format!("· {step}")));
-            }
+        let near = self.steps.iter().enumerate();
+        for (index, step) in near.filter(|(index, _)| (first..=last).contains(index)) {
+            parts.push(match (index + 1).cmp(&self.step) {
+                Ordering::Less => RowPart::new(Tone::Good, format!("✓ {step}")),
+                Ordering::Equal => here.clone(),
+                Ordering::Greater => RowPart::new(Tone::Quiet, format!("· {step}")),
+            });
+        }
+        if self.step > self.steps.len() {
+            parts.push(here);
         }
         if last + 1 < self.steps.len() {
-            after.push_str("   ");
-            after.push_str(&palette.paint(Tone::Quiet, "…"));
+            parts.push(RowPart::new(Tone::Quiet, "…"));
         }
-        if self.step > 0 {
-            let here = palette.paint(self.tone, format!("▸ {}", self.exposure));
-            before.push(format!("{here} for "));
-        }
-        Ladder {
-            before: before.join("   "),
-            after,
-        }
+        parts
     }
 }
 
@@ -83,14 +79,13 @@ mod tests {
             let steps: Vec<Exposure> = (1..=steps)
                 .map(|step| Exposure::Share(Percent::whole(step)))
                 .collect();
-            let ladder = StepPosition {
+            let position = StepPosition {
                 steps: &steps,
                 step,
                 exposure: steps[step - 1],
                 tone: Tone::Strong,
-            }
-            .ladder(Palette::PLAIN);
-            assert_eq!(format!("{}5s{}", ladder.before, ladder.after), expected);
+            };
+            assert_eq!(position.row(Palette::PLAIN, "5s"), expected);
         }
     }
 }

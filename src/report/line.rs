@@ -44,24 +44,15 @@ impl Line {
     /// A command stays whole, so that it can be copied.
     pub(super) fn render_within(&self, palette: Palette, width: usize) -> String {
         let indent = self.head(Palette::PLAIN).chars().count();
-        let room = width.saturating_sub(indent);
-        if room < LEAST_ROOM || self.text.starts_with("kubectl ") {
+        if width < indent + LEAST_ROOM || self.text.starts_with("kubectl ") {
             return self.render(palette);
         }
-        let mut rows = vec![String::new()];
-        for word in self.text.split(' ') {
-            let row = rows.last_mut().expect("there is a first row");
-            if row.is_empty() || row.chars().count() + 1 + word.chars().count() <= room {
-                if !row.is_empty() {
-                    row.push(' ');
-                }
-                row.push_str(word);
-            } else {
-                rows.push(word.to_owned());
-            }
-        }
-        let text = self.head(palette) + &rows.join(&format!("\n{}", " ".repeat(indent)));
-        text.trim_end().to_owned()
+        let (head, text) = (self.head(palette), wrapped_from(&self.text, indent, width));
+        let head = match text.starts_with('\n') {
+            true => head.trim_end(),
+            false => &head,
+        };
+        format!("{head}{text}").trim_end().to_owned()
     }
 
     /// Whether it belongs to the line above.
@@ -85,6 +76,38 @@ impl Line {
         };
         format!("{time} {} {place}", palette.paint(self.tone, word))
     }
+}
+
+/// Lines of text among those of a rollout, wrapped at words; what is indented or has a command stays whole.
+pub(super) fn wrapped(text: &str, width: usize) -> String {
+    let is_whole = |line: &str| line.starts_with([' ', '$']) || line.contains("kubectl canary ");
+    let lines = text.split('\n').map(|line| match is_whole(line) {
+        true => line.to_owned(),
+        false => wrapped_from(line, 0, width),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A text that begins in column `indent` and goes on below in the same, further left where a word is that long.
+fn wrapped_from(text: &str, indent: usize, width: usize) -> String {
+    let mut wrapped = String::new();
+    let mut column = indent;
+    for (index, word) in text.split(' ').enumerate() {
+        let length = word.chars().count();
+        let gap = usize::from(index > 0);
+        let is_first = column == indent && index == 0 && indent + length <= width;
+        if is_first || (index > 0 && column + gap + length <= width) {
+            wrapped.push_str(&" ".repeat(gap));
+            column += gap + length;
+        } else {
+            let start = indent.min(width.saturating_sub(length));
+            wrapped.push('\n');
+            wrapped.push_str(&" ".repeat(start));
+            column = start + length;
+        }
+        wrapped.push_str(word);
+    }
+    wrapped
 }
 
 #[cfg(test)]
@@ -156,6 +179,32 @@ mod tests {
         assert_eq!(
             command.render_within(Palette::PLAIN, 70),
             command.render(Palette::PLAIN)
+        );
+    }
+
+    #[test]
+    fn a_name_of_63_characters_stays_whole() {
+        let name = format!("shop/{}", "n".repeat(63));
+        let long = Line {
+            text: format!("{name}: original weights 100/0 restored"),
+            ..line(Place::Gap, "rolled back")
+        };
+        assert_eq!(
+            long.render_within(Palette::PLAIN, 80),
+            format!(
+                "12:00:00 rolled back\n           {name}:\n                             original weights 100/0 restored"
+            )
+        );
+    }
+
+    #[test]
+    fn text_among_the_lines_is_wrapped_and_commands_are_not() {
+        assert_eq!(
+            wrapped(
+                "warning: the record is\n  kubectl canary report x\nnot whole",
+                12
+            ),
+            "warning: the\nrecord is\n  kubectl canary report x\nnot whole"
         );
     }
 

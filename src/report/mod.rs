@@ -18,9 +18,11 @@ mod driver_status;
 mod escape;
 mod event_formatter;
 mod event_text;
+mod footer;
 mod forecast;
 mod format;
 mod guard_text;
+mod job_log;
 mod json_lines;
 mod ladder;
 mod line;
@@ -30,12 +32,15 @@ mod output_queue;
 mod page;
 mod palette;
 mod panel;
+mod panel_rows;
 mod phrase;
 mod pipeline;
 mod plan_together;
 mod plan_view;
 mod reason_text;
+mod recent_traffic;
 mod renderer;
+mod row;
 mod run_list;
 mod run_page;
 mod run_report;
@@ -51,6 +56,8 @@ mod summary_view;
 mod table;
 #[cfg(test)]
 pub(crate) mod test_events;
+#[cfg(test)]
+mod test_terminal;
 mod traffic;
 
 pub(crate) use age::age;

@@ -32,7 +32,9 @@ pub struct Terminal<'a> {
 impl Terminal<'_> {
     /// Whether lines can be redrawn in place.
     pub fn can_redraw(self) -> bool {
-        self.is_terminal && self.term.is_none_or(|term| term != "dumb")
+        // Windows' terminals have no such variable.
+        let is_capable = |term: &OsStr| term != "dumb";
+        self.is_terminal && self.term.map_or(cfg!(windows), is_capable)
     }
 }
 
@@ -109,7 +111,11 @@ mod tests {
             };
         for (selection, terminal, expected) in [
             (ColorChoice::Auto, terminal(true, None, Some("xterm")), true),
-            (ColorChoice::Auto, terminal(true, Some(""), None), true),
+            (
+                ColorChoice::Auto,
+                terminal(true, Some(""), Some("xterm")),
+                true,
+            ),
             (ColorChoice::Auto, terminal(true, Some("1"), None), false),
             (ColorChoice::Auto, terminal(true, None, Some("dumb")), false),
             (

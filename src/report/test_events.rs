@@ -1,8 +1,9 @@
 //! Events for the tests of this module.
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
-use super::RunReport;
+use super::{LineStyle, Lines, Palette, RunReport};
 use crate::history::RunRecord;
 use crate::istio::RouteDifference;
 use crate::plan::{
@@ -10,7 +11,8 @@ use crate::plan::{
     OnStuck, Percent, PlannedStep,
 };
 use crate::rollout::{
-    Cause, Event, EventKind, Outcome, Reason, RouteChange, Unusable, VersionCounts,
+    Cause, Event, EventKind, Observer, Outcome, Reason, RouteChange, Unusable, VersionCounts,
+    VersionPods,
 };
 use crate::verdict::sequential::{Hold, Subject};
 use crate::verdict::{self, Counts, Verdict};
@@ -48,10 +50,21 @@ pub(super) fn change(route: &str, before: [i64; 2], after: [i64; 2]) -> RouteCha
     }
 }
 
+/// Pods of a version that run one image.
+pub(super) fn pods(ready: usize, pods: usize, image: &str) -> VersionPods {
+    VersionPods {
+        pods,
+        ready,
+        images: vec![image.to_owned()],
+    }
+}
+
 pub(super) fn planned() -> EventKind {
     EventKind::Planned {
         stable: "v1".into(),
         canary: "v2".into(),
+        stable_pods: Some(pods(3, 3, "registry.example/reviews:1.4.2")),
+        canary_pods: Some(pods(2, 2, "registry.example/reviews:1.5.0")),
         routes: vec!["http[primary]".into()],
         left_behind: vec![],
         steps: [1, 10, 50, 100]
@@ -144,6 +157,8 @@ pub(super) fn looked(
         evidence: None,
         warnings: Vec::new(),
         sample_age_millis: Some(900),
+        canary_pods: None,
+        warm_at: None,
     }
 }
 
@@ -342,4 +357,69 @@ fn number_of(kind: &EventKind) -> u8 {
         EventKind::Warning { .. } => 19,
         EventKind::Finished { .. } => 20,
     }
+}
+
+/// Poisons every text that may come from elsewhere, which are those with a free form.
+pub(super) fn poisoned(
+    value: serde_json::Value,
+    poison: &dyn Fn(&str) -> String,
+) -> serde_json::Value {
+    use serde_json::Value;
+    const FREE: [&str; 15] = [
+        "stable",
+        "canary",
+        "routes",
+        "route",
+        "left_behind",
+        "leftBehind",
+        "prometheus",
+        "message",
+        "why",
+        "by",
+        "manager",
+        "what",
+        "manual",
+        "text",
+        "next",
+    ];
+    let free = |value: Value| match value {
+        Value::String(text) => Value::String(poison(&text)),
+        Value::Array(items) => items
+            .into_iter()
+            .map(|item| match item {
+                Value::String(text) => Value::String(poison(&text)),
+                other => poisoned(other, poison),
+            })
+            .collect(),
+        other => poisoned(other, poison),
+    };
+    match value {
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(key, value)| {
+                let value = if FREE.contains(&key.as_str()) {
+                    free(value)
+                } else {
+                    poisoned(value, poison)
+                };
+                (key, value)
+            })
+            .collect(),
+        other => other,
+    }
+}
+
+/// What is written of events where nothing is wrapped.
+pub(super) fn told(events: &[Event]) -> String {
+    told_in(events, LineStyle::default())
+}
+
+/// The same in another style.
+pub(super) fn told_in(events: &[Event], style: LineStyle) -> String {
+    let mut out = Vec::new();
+    let mut lines = Lines::new(&mut out, TimeZone::UTC, Palette::PLAIN, style);
+    for event in events {
+        lines.see(event);
+    }
+    String::from_utf8(out).unwrap()
 }

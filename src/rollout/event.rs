@@ -9,6 +9,7 @@ use super::foreign_change::Drift;
 use super::metrics_outage::Unusable;
 use super::outcome::{Cause, Outcome};
 use super::reason::Reason;
+use super::version_pods::VersionPods;
 use crate::istio::{VirtualService, Weights, in_force};
 use crate::metrics::MetricsWarning;
 use crate::plan::{
@@ -133,6 +134,10 @@ pub enum EventKind {
         stable: String,
         /// The canary.
         canary: String,
+        /// What runs of stable at this moment, where that is known.
+        stable_pods: Option<VersionPods>,
+        /// What runs of the canary at this moment, where that is known.
+        canary_pods: Option<VersionPods>,
         /// The routes to shift.
         routes: Vec<String>,
         /// Routes that keep sending to stable.
@@ -197,6 +202,10 @@ pub enum EventKind {
         warnings: Vec<MetricsWarning>,
         /// How old the newest sample is, in milliseconds.
         sample_age_millis: Option<u64>,
+        /// What runs of the canary, where that is known.
+        canary_pods: Option<VersionPods>,
+        /// About when the canary has warmed up, where it has not yet.
+        warm_at: Option<Timestamp>,
     },
     /// The step has passed.
     StepPassed {

@@ -17,6 +17,7 @@ use super::reassert_limit::ReassertLimit;
 use super::segment::Phase;
 use super::state::Rollout;
 use super::stuck::{self, Blackout};
+use super::version_pods::VersionPods;
 use crate::metrics::{GuardReading, MetricsWarning, Observation, Reporter};
 use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, Percent, Plan};
 use crate::verdict::{Analysis, Decision, Verdict};
@@ -28,6 +29,7 @@ pub struct Machine {
     assessment: Assessment,
     guards: GuardWatch,
     canary_since: Option<Timestamp>,
+    canary_pods: Option<VersionPods>,
     stop_at: StopAt,
     /// Why, where something else than the evidence decided; empty where the evidence did.
     override_reasons: Vec<Reason>,
@@ -53,6 +55,7 @@ impl Machine {
             assessment: Assessment::new(analysis),
             guards: GuardWatch::default(),
             canary_since: None,
+            canary_pods: None,
             stop_at,
             override_reasons: Vec::new(),
             traffic_seen: false,
@@ -77,6 +80,11 @@ impl Machine {
         self.canary_since = since;
         self.assessment.know_canary_since(since);
         self.guards.know_canary_since(since);
+    }
+
+    /// The canary has these pods; they are told, and decide nothing.
+    pub fn know_canary_pods(&mut self, pods: Option<VersionPods>) {
+        self.canary_pods = pods.or(self.canary_pods.take());
     }
 
     /// The rollout as it is believed to stand on the object.
@@ -260,6 +268,8 @@ impl Machine {
             sample_age_millis: quality
                 .age(now)
                 .and_then(|age| u64::try_from(age.as_millis()).ok()),
+            canary_pods: self.canary_pods.clone(),
+            warm_at: self.warm_at().filter(|warm_at| *warm_at > now),
         });
         match self.answer_alarm(now, emit) {
             Some(action) => action,
@@ -296,12 +306,19 @@ impl Machine {
         self.regressed(cause, emit)
     }
 
-    /// Whether the canary has had its time to warm up at `at`, by its youngest pod and the first step.
+    /// Whether the canary has had its time to warm up at `at`.
     fn is_warm(&self, at: Timestamp) -> bool {
+        self.warm_at().is_some_and(|warm_at| at >= warm_at)
+    }
+
+    /// When the canary has had its time to warm up, by its youngest pod and the first step.
+    fn warm_at(&self) -> Option<Timestamp> {
         let first = self.rollout.history.first();
         let first = first.map_or(self.rollout.began, |segment| segment.since);
         let since = self.canary_since.map_or(first, |since| since.max(first));
-        at.duration_since(since) >= self.plan().judgement.warmup.signed()
+        since
+            .checked_add(self.plan().judgement.warmup.signed())
+            .ok()
     }
 
     /// What suspicion calls for, whatever phase the rollout is in.

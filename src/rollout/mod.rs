@@ -30,6 +30,7 @@ mod segment;
 mod state;
 mod stuck;
 mod unaccounted;
+mod version_pods;
 
 pub use action::{Action, StopAt};
 pub(crate) use action::{enter, next_step};
@@ -58,3 +59,4 @@ pub use reason::Reason;
 pub use segment::{Phase, Segment};
 pub(crate) use state::RolloutError;
 pub use state::{ROLLOUT, Rollout};
+pub use version_pods::VersionPods;

@@ -16,6 +16,8 @@ mod harness;
 mod history;
 #[cfg(unix)]
 mod hooks;
+#[cfg(unix)]
+mod live_view;
 mod output;
 #[cfg(unix)]
 mod picture;
