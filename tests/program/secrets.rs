@@ -472,6 +472,7 @@ async fn no_planted_secret_comes_out() {
             let mut command = shop.program(line, &[]);
             command
                 .env("KUBECONFIG", &file)
+                .arg("-v")
                 .arg("--events")
                 .arg(&events);
             command.args(
@@ -517,7 +518,7 @@ async fn a_prometheus_that_repeats_what_it_is_sent_tells_nothing() {
     ] {
         for line in ["plan reviews", "start reviews"] {
             let flags = format!(
-                "--prometheus http://{echo}/{place}/{SECRET} --events {}",
+                "-v --prometheus http://{echo}/{place}/{SECRET} --events {}",
                 events.display()
             );
             let flags: Vec<_> = flags.split(' ').map(str::to_owned).collect();
@@ -531,6 +532,44 @@ async fn a_prometheus_that_repeats_what_it_is_sent_tells_nothing() {
         "events",
         &std::fs::read_to_string(&events).unwrap_or_default(),
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_is_shown_without_a_secret() {
+    let shop = Shop::open().await;
+    let config = shop.folder().join("prometheus.yaml");
+    let text = format!(
+        "basic_auth: {{username: me, password: {SECRET}}}\nhttp_headers: {{X-Key: {{secrets: [{SECRET}]}}}}"
+    );
+    std::fs::write(&config, text).unwrap();
+    let of_config = format!("--prometheus-config {}", config.display());
+    let script = format!("echo '{{\"status\":{{\"token\":\"{SECRET}\"}}}}'");
+    let plugin = json!({"exec": {
+        "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script],
+        "interactiveMode": "Never",
+    }});
+    for (user, line, flags) in [
+        (
+            plugin,
+            "plan reviews",
+            format!("--prometheus-header X-Key:{SECRET}"),
+        ),
+        (json!({"token": SECRET}), "start reviews", of_config),
+    ] {
+        shop.log_in_as(&user);
+        let mut more = shop.brief();
+        more.push("-v".into());
+        more.extend(flags.split(' ').map(str::to_owned));
+        let ran = shop.run(line, &more).await;
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        for asked in ["request: GET /apis/", "query: ok in "] {
+            assert!(ran.stderr.contains(asked), "{line}: {}", ran.stderr);
+        }
+        let is_start = line.starts_with("start");
+        assert_eq!(ran.stderr.contains("request: PATCH /apis/"), is_start);
+        assert_kept(line, "stdout", &ran.stdout);
+        assert_kept(line, "stderr", &ran.stderr);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
