@@ -15,13 +15,14 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 const NAME: &str = "kubectl-canary";
 
 /// What `start` does in the VirtualService's namespace: group, resource, verbs.
-const RULES: [(&str, &str, &[&str]); 10] = [
+const RULES: [(&str, &str, &[&str]); 11] = [
     (
         "networking.istio.io",
         "virtualservices",
         &["get", "list", "watch", "patch"],
     ),
     ("networking.istio.io", "destinationrules", &["list"]),
+    ("networking.istio.io", "serviceentries", &["list"]),
     ("", "services", &["get"]),
     ("", "pods", &["list", "watch"]),
     ("", "namespaces", &["get"]),
@@ -48,7 +49,7 @@ const DETACHING: [(&str, &str, &[&str]); 2] = [
 const SAMPLING: [(&str, &str, &[&str]); 1] = [("", "pods/proxy", &["get"])];
 
 /// What the preflight looks at in all namespaces, where that is allowed.
-const AROUND: [&str; 2] = ["virtualservices", "destinationrules"];
+const AROUND: [&str; 3] = ["virtualservices", "destinationrules", "serviceentries"];
 
 /// What `rbac` takes.
 #[derive(Args, Clone, Debug)]
@@ -168,6 +169,8 @@ pub fn rbac(args: &Rbac, namespace: &str) -> Result<Value, CommandError> {
             {"apiGroups": ["networking.istio.io"], "resources": AROUND, "verbs": ["list"]},
             // Where nobody says where Prometheus is, it is looked for.
             {"apiGroups": [""], "resources": ["services"], "verbs": ["list"]},
+            // The mesh config, which says where the mesh's own rules are and what is exported to whom.
+            {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["istio"], "verbs": ["get"]},
         ]);
         items.extend(grant(args, None, namespace, &rules));
     }

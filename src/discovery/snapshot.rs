@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::early_reads::EarlyReads;
 use crate::cluster::{CallError, Cluster, ErrorKind, Permission, VisibleScope};
 use crate::istio::{
-    Destination, Host, Relevance, Route, Selection, Subset, USUAL_DOMAIN, VirtualService,
+    Destination, ExternalHost, Host, MeshConfig, ROOT, Relevance, Route, Selection, ServiceEntry,
+    Subset, USUAL_DOMAIN, VirtualService,
 };
 use crate::metrics::ServiceKey;
 use crate::preflight::{
@@ -33,6 +34,7 @@ pub struct ClusterSnapshot {
     pub within: Option<BTreeSet<String>>,
     /// What could not be read.
     pub unread: Vec<Unread>,
+    mesh: MeshConfig,
     early: EarlyReads,
 }
 
@@ -79,6 +81,7 @@ impl ClusterSnapshot {
             home: vs.namespace().to_owned(),
             within: None,
             unread: Vec::new(),
+            mesh: MeshConfig::default(),
             early: EarlyReads::default(),
         };
         let others = services.found.into_iter();
@@ -109,13 +112,26 @@ impl ClusterSnapshot {
 
     /// The same, and beside the lists everything else that can be read before the versions are known.
     ///
-    /// RBAC: beside the above `get` on `services`, `list` on `pods` and `horizontalpodautoscalers`.
+    /// RBAC: beside the above `get` on `services`, `list` on `pods` and `horizontalpodautoscalers`;
+    /// `get` on the mesh config.
     pub async fn look_ahead(cluster: &Cluster, vs: &VirtualService, versions: &[&str]) -> Self {
-        let (looked, early) = futures::join!(
+        let (looked, early, mesh) = futures::join!(
             Self::look(cluster, vs, versions),
-            EarlyReads::of(cluster, vs)
+            EarlyReads::of(cluster, vs),
+            cluster.mesh_config()
         );
-        Self { early, ..looked }
+        let mut found = Self { early, ..looked };
+        found.mesh = found.keep(Source::MeshConfig, ROOT, mesh);
+        found
+    }
+
+    /// The objects as Istio reads them, to be judged; what is printed of them is as it was written.
+    fn fill_in(mut self) -> Self {
+        let (routes, rules) = (self.other_routes.into_iter(), self.rules.into_iter());
+        let mesh = &self.mesh;
+        self.other_routes = routes.map(|route| mesh.fill_route(route)).collect();
+        self.rules = rules.map(|rule| mesh.fill_rule(rule)).collect();
+        self
     }
 
     /// The same of a companion, of which beside the lists only the permissions matter.
@@ -129,7 +145,8 @@ impl ClusterSnapshot {
         Self { early, ..looked }
     }
 
-    /// The cluster's DNS domain: the one in which most hosts here are written out, those of `vs` included.
+    /// The cluster's DNS domain: the one in which most hosts here are written out, those of `vs` and of the
+    /// mesh config included.
     pub fn domain(&self, vs: &VirtualService) -> String {
         let rules = self.rules.iter().filter_map(|rule| {
             let host = rule.pointer("/spec/host")?.as_str()?;
@@ -146,9 +163,11 @@ impl ClusterSnapshot {
         };
         let routes = self.other_routes.iter().chain([vs]).flat_map(destinations);
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-        for host in rules.chain(routes) {
+        let hosts: Vec<Host> = rules.chain(routes).collect();
+        let written = hosts.iter().filter_map(Host::domain);
+        for domain in written.chain(self.mesh.domains()) {
             // A Service of several clusters is in a domain of its own.
-            if let Some(domain) = host.domain().filter(|domain| *domain != "clusterset.local") {
+            if domain != "clusterset.local" {
                 *counts.entry(domain.to_owned()).or_default() += 1;
             }
         }
@@ -201,7 +220,7 @@ impl ClusterSnapshot {
 
     /// Every subset that a route here can mean, those that count for most callers first.
     pub fn subsets(&self) -> Vec<Subset> {
-        subsets_meant(&self.rules, &self.home)
+        subsets_meant(&self.rules, self.mesh.root(), &self.home)
     }
 
     /// Fetches what depends on the versions, and puts all facts together.
@@ -219,6 +238,7 @@ impl ClusterSnapshot {
             .filter_map(|host| host.service())
             .map(|(_, namespace)| namespace)
             .collect();
+        self = self.fill_in();
         let canary = selection.canary.host.service();
         let of_canary = canary.map(|(_, namespace)| namespace);
         let early = std::mem::take(&mut self.early);
@@ -243,11 +263,23 @@ impl ClusterSnapshot {
             .iter()
             .filter(|(_, (service, _))| matches!(service, Ok(None)));
         let this = &self;
-        let lookalikes: BTreeMap<_, _> =
-            join_all(missing.map(async |(host, _)| (*host, this.lookalikes(cluster, host).await)))
-                .await
-                .into_iter()
-                .collect();
+        let missing: Vec<&Host> = missing.map(|(host, _)| *host).collect();
+        let (lookalikes, entries) = futures::join!(
+            join_all(
+                missing
+                    .iter()
+                    .map(async |host| (*host, this.lookalikes(cluster, host).await))
+            ),
+            this.service_entries(cluster, &missing)
+        );
+        let lookalikes: BTreeMap<_, _> = lookalikes.into_iter().collect();
+        for (namespace, error) in &entries.failed {
+            self.keep(
+                Source::ServiceEntries,
+                namespace,
+                Err::<(), _>(error.clone()),
+            );
+        }
         let mut hosts = BTreeMap::new();
         for (host, (service, pods)) in behind {
             let namespace = host.service().map_or("", |(_, namespace)| namespace);
@@ -270,6 +302,7 @@ impl ClusterSnapshot {
             let found = lookalikes.get(&destination.host).cloned();
             Version {
                 lookalikes: found.unwrap_or_default(),
+                external: external(&entries, &missing, &destination.host),
                 ..self.version(role, destination, service, pods)
             }
         };
@@ -295,13 +328,14 @@ impl ClusterSnapshot {
             .map(|route| route.at.kind)
             .collect();
         Facts {
-            vs: vs.clone(),
+            vs: self.mesh.fill_route(vs.clone()),
             stable,
             canary,
             kinds: kinds.into_iter().collect(),
             left_behind: selection.left_behind.clone(),
             other_routes: self.other_routes,
             rules: self.rules,
+            mesh: self.mesh,
             authentications: authentications.found,
             autoscalers,
             namespaces,
@@ -317,16 +351,18 @@ impl ClusterSnapshot {
     }
 
     /// The facts about a companion of `lead`, between the same versions.
-    pub fn accompany(mut self, lead: &Facts, vs: &VirtualService, selection: &Selection) -> Facts {
-        let permissions = std::mem::take(&mut self.early).into_permissions();
-        let grants = self.grants(vs.namespace(), permissions);
+    pub fn accompany(self, lead: &Facts, vs: &VirtualService, selection: &Selection) -> Facts {
+        let mesh = lead.mesh.clone();
+        let mut this = Self { mesh, ..self }.fill_in();
+        let permissions = std::mem::take(&mut this.early).into_permissions();
+        let grants = this.grants(vs.namespace(), permissions);
         Facts {
-            vs: vs.clone(),
+            vs: this.mesh.fill_route(vs.clone()),
             left_behind: selection.left_behind.clone(),
-            other_routes: self.other_routes,
-            rules: self.rules,
+            other_routes: this.other_routes,
+            rules: this.rules,
             grants,
-            unread: self.unread,
+            unread: this.unread,
             ..lead.clone()
         }
     }
@@ -398,7 +434,21 @@ impl ClusterSnapshot {
             subset,
             pods,
             lookalikes: Vec::new(),
+            external: ExternalHost::NotRead,
         }
+    }
+
+    /// The ServiceEntries of the hosts behind which there is no Service.
+    async fn service_entries(
+        &self,
+        cluster: &Cluster,
+        hosts: &[&Host],
+    ) -> VisibleScope<ServiceEntry> {
+        if hosts.is_empty() {
+            return VisibleScope::of_all(Vec::new());
+        }
+        let namespaces = BTreeSet::from([self.home.clone()]);
+        cluster.visible_service_entries(&namespaces, hosts).await
     }
 
     /// Services that may be meant by a host behind which there is none: what its name abbreviates, and
@@ -441,7 +491,7 @@ impl ClusterSnapshot {
         versions: [&Version; 2],
     ) -> VisibleScope<Value> {
         let hosts = versions.map(|version| &version.destination.host);
-        if !is_set(&self.rules, hosts) {
+        if !is_set(&self.rules, self.mesh.root(), hosts) {
             return VisibleScope::of_all(Vec::new());
         }
         let namespaces = versions.map(|version| version.namespace().to_owned());
@@ -469,7 +519,19 @@ impl ClusterSnapshot {
 }
 
 /// Every subset that a route in `namespace` can mean, those that count for most callers first.
-pub fn subsets_meant(rules: &[Value], namespace: &str) -> Vec<Subset> {
-    let rules = meant(rules, namespace).into_iter();
+pub fn subsets_meant(rules: &[Value], root: &str, namespace: &str) -> Vec<Subset> {
+    let rules = meant(rules, root, namespace).into_iter();
     rules.flat_map(Subset::of_rule).collect()
+}
+
+/// What the ServiceEntries say of a host, if it is one of those without a Service.
+fn external(entries: &VisibleScope<ServiceEntry>, missing: &[&Host], host: &Host) -> ExternalHost {
+    if !missing.contains(&host) {
+        return ExternalHost::NotRead;
+    }
+    match entries.found.iter().find(|entry| entry.has(host)) {
+        Some(entry) => ExternalHost::Entry(entry.clone()),
+        None if entries.elsewhere.is_none() => ExternalHost::Nowhere,
+        None => ExternalHost::NotRead,
+    }
 }

@@ -88,9 +88,15 @@ async fn subsets(context: &Context<'_>, rollout: &Rollout) -> Result<Vec<Subset>
     let around = context
         .cluster
         .visible_destination_rules(&namespaces, &relevance);
-    let mut around = around.await;
+    // Without it the root namespace is taken for Istio's default, as `start` takes it.
+    let (mut around, mesh) = futures::join!(around, context.cluster.mesh_config());
+    let mesh = mesh.unwrap_or_default();
     match around.failed.pop() {
         Some((_, error)) => Err(error.into()),
-        None => Ok(subsets_meant(&around.found, &context.namespace)),
+        None => Ok(subsets_meant(
+            &around.found,
+            mesh.root(),
+            &context.namespace,
+        )),
     }
 }

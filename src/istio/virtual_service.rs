@@ -97,6 +97,12 @@ impl VirtualService {
         self
     }
 
+    /// The same with other JSON, whose routes are the same.
+    pub(super) fn with_raw(mut self, raw: Value) -> Self {
+        self.raw = raw;
+        self
+    }
+
     /// A host as it is understood in this object.
     pub fn resolve(&self, host: &str) -> Host {
         Host::resolve_in(host, &self.namespace, &self.domain)

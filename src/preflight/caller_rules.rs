@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::Facts;
 use super::host_conflicts::{is_only_mesh, is_seen_in};
-use super::rules::{ELSEWHERE, ROOT, in_force, is_private, name_of};
+use super::rules::{ELSEWHERE, in_force, is_private, name_of};
 use super::version::Version;
 use crate::istio::{Host, Subset};
 use crate::plan::Finding;
@@ -35,14 +35,15 @@ fn of_host(facts: &Facts, host: &Host, versions: &[&Version]) -> Vec<Finding> {
         .map(|rule| name_of(rule).0)
         .filter(|namespace| *namespace != service)
         .collect();
+    let root = facts.mesh.root();
     // Each namespace is looked at once, however many rules it has.
     let with_own = with_own
         .into_iter()
         .filter(|namespace| is_seen_in(&facts.vs, namespace))
         .filter(|namespace| {
-            let found = in_force(&facts.rules, host, namespace);
+            let found = in_force(&facts.rules, root, host, namespace);
             found.iter().any(|rule| name_of(rule).0 == *namespace)
-                && (*namespace != ROOT || found.iter().all(|rule| is_private(rule)))
+                && (*namespace != root || found.iter().all(|rule| is_private(rule)))
         });
     let mut findings: Vec<_> = with_own
         .filter_map(|client| of_client(facts, host, client, &named))
@@ -53,7 +54,7 @@ fn of_host(facts: &Facts, host: &Host, versions: &[&Version]) -> Vec<Finding> {
 
 /// What callers in a namespace with rules of its own do not know.
 fn of_client(facts: &Facts, host: &Host, client: &str, named: &[&Subset]) -> Option<Finding> {
-    let rules = in_force(&facts.rules, host, client);
+    let rules = in_force(&facts.rules, facts.mesh.root(), host, client);
     let rule = rules.first().map(|rule| name_of(rule))?;
     let known: Vec<_> = rules
         .iter()
@@ -113,7 +114,7 @@ fn of_others(facts: &Facts, host: &Host, service: &str, named: &[&Subset]) -> Op
     if service.is_empty() || !is_seen_in(&facts.vs, ELSEWHERE) {
         return None;
     }
-    let rules = in_force(&facts.rules, host, ELSEWHERE);
+    let rules = in_force(&facts.rules, facts.mesh.root(), host, ELSEWHERE);
     let known: Vec<_> = rules
         .iter()
         .flat_map(|rule| Subset::of_rule(rule))
@@ -124,7 +125,7 @@ fn of_others(facts: &Facts, host: &Host, service: &str, named: &[&Subset]) -> Op
     let (why, fix) = if namespace == service {
         (
             "callers and gateways in other namespaces do not see its subsets, and their requests fail (503)",
-            format!("no spec.exportTo: kubectl edit destinationrule {rule} -n {namespace}"),
+            format!("spec.exportTo: [\"*\"]: kubectl edit destinationrule {rule} -n {namespace}"),
         )
     } else {
         (
@@ -136,8 +137,9 @@ fn of_others(facts: &Facts, host: &Host, service: &str, named: &[&Subset]) -> Op
     };
     let what = if namespace == service {
         format!(
-            "DestinationRule {} is not exported to all namespaces (spec.exportTo)",
-            subset.rule
+            "DestinationRule {} is not exported to all namespaces ({})",
+            subset.rule,
+            facts.mesh.rule_export_field()
         )
     } else {
         format!(
@@ -151,6 +153,7 @@ fn of_others(facts: &Facts, host: &Host, service: &str, named: &[&Subset]) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::istio::ROOT;
     use crate::preflight::test_facts::{facts, told};
     use serde_json::{Value, json};
 
@@ -206,7 +209,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "warn: DestinationRule shop/reviews is not exported to all namespaces (spec.exportTo): callers and gateways in other namespaces do not see its subsets, and their requests fail (503) (try: no spec.exportTo: kubectl edit destinationrule reviews -n shop)"
+                "warn: DestinationRule shop/reviews is not exported to all namespaces (spec.exportTo): callers and gateways in other namespaces do not see its subsets, and their requests fail (503) (try: spec.exportTo: [\"*\"]: kubectl edit destinationrule reviews -n shop)"
             ]
         );
         facts.change_spec(|spec| {

@@ -10,7 +10,7 @@ use super::prometheus_search::PrometheusSearch;
 use super::sampled_pods::SampledPods;
 use super::version::{Version, version_selector};
 use crate::cluster::{CallError, Permission};
-use crate::istio::{RouteKind, VirtualService, Workloads};
+use crate::istio::{MeshConfig, RouteKind, VirtualService, Workloads};
 use crate::metrics::{Flaw, MetricsError, MetricsWarning, Targets, TargetsError, Unit};
 
 /// One moment of the cluster, as far as a rollout depends on it.
@@ -30,6 +30,8 @@ pub struct Facts {
     pub other_routes: Vec<VirtualService>,
     /// The DestinationRules, as far as they may be read.
     pub rules: Vec<Value>,
+    /// The mesh config, or Istio's default where it could not be read.
+    pub mesh: MeshConfig,
     /// The PeerAuthentications, where a DestinationRule sets how connections are encrypted.
     pub authentications: Vec<Value>,
     /// Who scales the versions' workloads.
@@ -65,8 +67,12 @@ pub enum Source {
     Rules,
     /// What is in other namespaces.
     Elsewhere,
+    /// Istio's mesh config.
+    MeshConfig,
     /// The Service of a version.
     Services,
+    /// The ServiceEntries, for a host that is no Service.
+    ServiceEntries,
     /// The pods of a version.
     Pods,
     /// PeerAuthentications.

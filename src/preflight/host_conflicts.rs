@@ -11,13 +11,12 @@ use crate::istio::{Host, MESH, VirtualService};
 use crate::plan::Finding;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
-    let vs = &facts.vs;
     let mut findings: Vec<_> = facts
         .other_routes
         .iter()
         .filter_map(|other| conflict(facts, other))
         .collect();
-    findings.extend(reach(vs));
+    findings.extend(reach(facts));
     findings
 }
 
@@ -142,7 +141,8 @@ fn conflict(facts: &Facts, other: &VirtualService) -> Option<Finding> {
 }
 
 /// Callers in other namespaces do not follow weights that are not exported to them.
-fn reach(vs: &VirtualService) -> Option<Finding> {
+fn reach(facts: &Facts) -> Option<Finding> {
+    let vs = &facts.vs;
     let exported = strings(vs, "exportTo");
     // Of a delegate it says which roots may hand on to it, not who follows its weights.
     let is_root = !vs.hosts().is_empty() && vs.gateways().contains(MESH);
@@ -151,12 +151,13 @@ fn reach(vs: &VirtualService) -> Option<Finding> {
     }
     Some(Finding::warn(
         format!(
-            "virtualservice {} is exported to {} only (spec.exportTo)",
+            "virtualservice {} is exported to {} only ({})",
             vs.full_name(),
-            exported.join(", ")
+            exported.join(", "),
+            facts.mesh.route_export_field()
         ),
         "callers in other namespaces ignore its weights",
-        "remove spec.exportTo, if they should use them",
+        "spec.exportTo: [\"*\"], if they should use them",
     ))
 }
 
@@ -256,7 +257,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "warn: virtualservice shop/reviews is exported to . only (spec.exportTo): callers in other namespaces ignore its weights (try: remove spec.exportTo, if they should use them)"
+                "warn: virtualservice shop/reviews is exported to . only (spec.exportTo): callers in other namespaces ignore its weights (try: spec.exportTo: [\"*\"], if they should use them)"
             ]
         );
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::ambient::is_bare;
 use super::facts::Facts;
-use super::rules::{ELSEWHERE, ROOT, in_force, is_about, name_of};
+use super::rules::{ELSEWHERE, in_force, is_about, name_of};
 use super::version::Version;
 use crate::istio::Host;
 use crate::plan::Finding;
@@ -42,10 +42,14 @@ struct FieldPath {
 }
 
 /// Whether any rule for one of these hosts sets how connections are encrypted.
-pub(crate) fn is_set<'h>(rules: &[Value], hosts: impl IntoIterator<Item = &'h Host>) -> bool {
+pub(crate) fn is_set<'h>(
+    rules: &[Value],
+    root: &str,
+    hosts: impl IntoIterator<Item = &'h Host>,
+) -> bool {
     let mut hosts = hosts.into_iter();
     hosts.any(|host| {
-        let rules = in_force(rules, host, ELSEWHERE)
+        let rules = in_force(rules, root, host, ELSEWHERE)
             .into_iter()
             .chain(rules.iter().filter(|rule| is_about(rule, host)));
         let mut texts = rules.map(|rule| rule["spec"].to_string());
@@ -137,7 +141,7 @@ fn of(facts: &Facts, version: &Version) -> Option<Disagreement> {
 fn sent<'f>(facts: &'f Facts, version: &Version) -> Option<((&'f str, &'f str), Sent, FieldPath)> {
     let host = &version.destination.host;
     let port = version.destination.port;
-    let rules = in_force(&facts.rules, host, ELSEWHERE);
+    let rules = in_force(&facts.rules, facts.mesh.root(), host, ELSEWHERE);
     let subset = version.destination.subset.as_deref();
     for rule in rules {
         let subsets = rule.pointer("/spec/subsets").and_then(Value::as_array);
@@ -213,7 +217,11 @@ fn taken(facts: &Facts, version: &Version, pod: &Pod) -> (Taken, Option<FieldPat
                 .iter()
                 .all(|(key, value)| own.get(key).map(String::as_str) == value.as_str())
         };
-        match (home == namespace, home == ROOT, labels.is_empty()) {
+        match (
+            home == namespace,
+            home == facts.mesh.root(),
+            labels.is_empty(),
+        ) {
             (true, _, false) | (_, true, false) => selects().then_some(0),
             (true, false, true) => Some(1),
             (_, true, true) => Some(2),
@@ -280,6 +288,7 @@ fn target_port(version: &Version) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::istio::ROOT;
     use crate::preflight::test_facts::{facts, told};
     use serde_json::json;
 
@@ -407,10 +416,10 @@ mod tests {
     fn nobody_is_asked_where_no_rule_sets_anything() {
         let mut facts = facts();
         let host = facts.stable.destination.host.clone();
-        assert!(!is_set(&facts.rules, [&host]));
+        assert!(!is_set(&facts.rules, ROOT, [&host]));
         facts.change_rule(|spec| {
             spec["subsets"][1]["trafficPolicy"] = json!({"tls": {"mode": "DISABLE"}});
         });
-        assert!(is_set(&facts.rules, [&host]));
+        assert!(is_set(&facts.rules, ROOT, [&host]));
     }
 }

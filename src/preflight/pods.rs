@@ -2,7 +2,7 @@
 
 use super::version::written;
 use super::{Facts, Version};
-use crate::istio::Host;
+use crate::istio::{ExternalHost, Host, ServiceEntry};
 use crate::metrics::ServiceKey;
 use crate::plan::Finding;
 
@@ -34,15 +34,52 @@ fn written_out(facts: &Facts, host: &Host, known: &ServiceKey) -> String {
 /// A host that is no Service of this cluster: one outside, or a name that only looks like a Service's.
 fn outside(facts: &Facts, version: &Version) -> Finding {
     let host = &version.destination.host;
-    match version.lookalikes.first() {
-        Some(known) => Finding::refuse(
+    match (version.lookalikes.first(), &version.external) {
+        (_, ExternalHost::Entry(entry)) => of_entry(version, entry),
+        (Some(known), _) => Finding::refuse(
             format!("{host} is no host of the mesh (spec.http[].route[].destination.host)"),
             "Istio completes only names without a dot, so its requests fail (503)",
             written_out(facts, host, known),
         ),
-        None => Finding::warn(
+        (None, ExternalHost::Nowhere) => Finding::refuse(
+            format!(
+                "no Service and no ServiceEntry has host {host} (spec.http[].route[].destination.host)"
+            ),
+            "Istio does not know it, so its requests fail (503)",
+            "a ServiceEntry with it in spec.hosts; those there are: kubectl get serviceentries -A",
+        ),
+        (None, ExternalHost::NotRead) => Finding::warn(
             format!("{host} is no Service of this cluster"),
             "its pods cannot be looked at, and only requests tell whether it works",
+            "",
+        ),
+    }
+}
+
+/// A host that a ServiceEntry makes known, whose endpoints may be told apart by labels.
+fn of_entry(version: &Version, entry: &ServiceEntry) -> Finding {
+    let (host, name) = (&version.destination.host, &entry.name);
+    let labels = version.subset.as_ref().map(|subset| &subset.labels);
+    let labels = labels.filter(|labels| entry.endpoints_with(labels) == Some(0));
+    match labels {
+        Some(labels) => Finding::refuse(
+            format!(
+                "{} {} of {host} selects no endpoint of ServiceEntry {name}: {}",
+                version.role,
+                version.destination,
+                written(labels)
+            ),
+            "its requests would fail (503)",
+            {
+                let (namespace, entry) = name.split_once('/').unwrap_or_default();
+                format!(
+                    "these labels in spec.endpoints[].labels: kubectl edit serviceentry {entry} -n {namespace}"
+                )
+            },
+        ),
+        None => Finding::warn(
+            format!("{host} is no Service of this cluster, but a host of ServiceEntry {name}"),
+            "its endpoints cannot be looked at, and only requests tell whether they work",
             "",
         ),
     }
@@ -56,7 +93,7 @@ fn of(facts: &Facts, version: &Version) -> Option<Finding> {
     if version.pods.is_none() || version.lacks_subset() && !is_unknown_host {
         return None;
     }
-    if host.service().is_none() {
+    if version.is_external() {
         return Some(outside(facts, version));
     }
     let namespace = version.namespace();

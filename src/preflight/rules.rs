@@ -5,9 +5,6 @@ use serde_json::Value;
 
 use crate::istio::Host;
 
-/// Where rules for the whole mesh are, unless `meshConfig.rootNamespace` says otherwise.
-pub(crate) const ROOT: &str = "istio-system";
-
 /// Stands for every namespace that has no rules of its own.
 pub(crate) const ELSEWHERE: &str = "";
 
@@ -78,8 +75,13 @@ fn most_particular<'r>(rules: impl Iterator<Item = &'r Value>, host: &Host) -> V
     found
 }
 
-/// The rules that a caller in `client` goes by for a host.
-pub(crate) fn in_force<'r>(rules: &'r [Value], host: &Host, client: &str) -> Vec<&'r Value> {
+/// The rules that a caller in `client` goes by for a host, in a mesh with this root namespace.
+pub(crate) fn in_force<'r>(
+    rules: &'r [Value],
+    root: &str,
+    host: &Host,
+    client: &str,
+) -> Vec<&'r Value> {
     let of = |namespace: &str, counts: &dyn Fn(&Scope<'_>) -> bool| {
         let here = rules.iter().filter(|rule| {
             let scope = Scope::of(rule);
@@ -87,14 +89,14 @@ pub(crate) fn in_force<'r>(rules: &'r [Value], host: &Host, client: &str) -> Vec
         });
         most_particular(here, host)
     };
-    let own = match client {
-        // What stands in the root namespace is for everybody, unless it says that it is not.
-        ROOT => of(ROOT, &|scope| scope.is_private()),
-        client => of(client, &|scope| scope.is_local()),
+    // What stands in the root namespace is for everybody, unless it says that it is not.
+    let own = match client == root {
+        true => of(root, &|scope| scope.is_private()),
+        false => of(client, &|scope| scope.is_local()),
     };
     let service = host.service().map_or("", |(_, namespace)| namespace);
     let others = |namespace: &str| of(namespace, &|scope| scope.reaches(client));
-    let found = [own, others(service), others(ROOT)];
+    let found = [own, others(service), others(root)];
     found
         .into_iter()
         .find(|rules| !rules.is_empty())
@@ -102,7 +104,7 @@ pub(crate) fn in_force<'r>(rules: &'r [Value], host: &Host, client: &str) -> Vec
 }
 
 /// The rules whose subsets a route in `namespace` can mean, those that count for most callers first.
-pub(crate) fn meant<'r>(rules: &'r [Value], namespace: &str) -> Vec<&'r Value> {
+pub(crate) fn meant<'r>(rules: &'r [Value], root: &str, namespace: &str) -> Vec<&'r Value> {
     let rank = |rule: &Value| {
         let own = name_of(rule).0;
         let name = rule.pointer("/spec/host").and_then(Value::as_str)?;
@@ -110,12 +112,12 @@ pub(crate) fn meant<'r>(rules: &'r [Value], namespace: &str) -> Vec<&'r Value> {
         let of_service = host.service().is_some_and(|(_, service)| service == own);
         // A rule of the root namespace is not looked at where the Service's namespace has one.
         let is_hidden = || {
-            let found = in_force(rules, &host, ELSEWHERE);
-            !found.is_empty() && !found.iter().any(|found| name_of(found).0 == ROOT)
+            let found = in_force(rules, root, &host, ELSEWHERE);
+            !found.is_empty() && !found.iter().any(|found| name_of(found).0 == root)
         };
         match own {
             _ if of_service => Some(0),
-            ROOT if !is_hidden() => Some(1),
+            own if own == root && !is_hidden() => Some(1),
             own if own == namespace => Some(2),
             _ => None,
         }
@@ -158,6 +160,7 @@ pub(crate) fn name_of(rule: &Value) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::istio::ROOT;
     use serde_json::json;
 
     const HOST: &str = "reviews.shop.svc.cluster.local";
@@ -168,7 +171,7 @@ mod tests {
 
     /// The namespaces of the rules that a caller goes by.
     fn goes_by<'r>(rules: &'r [Value], client: &str) -> Vec<&'r str> {
-        let found = in_force(rules, &Host::resolve(HOST, "shop"), client);
+        let found = in_force(rules, ROOT, &Host::resolve(HOST, "shop"), client);
         found.into_iter().map(|rule| name_of(rule).0).collect()
     }
 
@@ -202,7 +205,7 @@ mod tests {
         );
         let exact = rule("shop", json!({"host": HOST}));
         let rules = [wide, exact];
-        let found = in_force(&rules, &Host::resolve(HOST, "shop"), "web");
+        let found = in_force(&rules, ROOT, &Host::resolve(HOST, "shop"), "web");
         assert_eq!(found, [&rules[1]]);
     }
 
@@ -211,10 +214,20 @@ mod tests {
         let of = |namespace: &str| rule(namespace, json!({"host": HOST}));
         let rules = [of("web"), of("other"), of(ROOT), of("shop")];
         let meant = |rules: &[Value]| -> Vec<String> {
-            let found = meant(rules, "web").into_iter();
+            let found = super::meant(rules, ROOT, "web").into_iter();
             found.map(|rule| name_of(rule).0.to_owned()).collect()
         };
         assert_eq!(meant(&rules), ["shop", "web"], "the root's is hidden");
         assert_eq!(meant(&rules[..3]), [ROOT, "web"]);
+    }
+
+    #[test]
+    fn the_root_is_the_one_that_the_mesh_config_names() {
+        let rules = [rule("mesh-root", json!({"host": HOST}))];
+        let host = Host::resolve(HOST, "shop");
+        assert_eq!(in_force(&rules, "mesh-root", &host, "web"), [&rules[0]]);
+        assert!(in_force(&rules, ROOT, &host, "web").is_empty());
+        assert_eq!(super::meant(&rules, "mesh-root", "web"), [&rules[0]]);
+        assert!(super::meant(&rules, ROOT, "web").is_empty());
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn check_metrics(facts: &Facts) -> Vec<Finding> {
     }
     let [stable, canary] = facts.versions();
     let host = &stable.destination.host;
-    if host.service().is_none() && *host == canary.destination.host {
+    if stable.is_external() && *host == canary.destination.host {
         return vec![Finding::refuse(
             format!(
                 "{stable} and {canary} of {host} are not told apart by the metrics, as it is no Service of this cluster",
@@ -65,7 +65,7 @@ fn missing(facts: &Facts, version: &Version) -> Option<Finding> {
     if !version.lookalikes.is_empty() {
         return None;
     }
-    let rules: Vec<_> = meant(&facts.rules, facts.vs.namespace())
+    let rules: Vec<_> = meant(&facts.rules, facts.mesh.root(), facts.vs.namespace())
         .into_iter()
         .filter(|rule| is_about(rule, host))
         .collect();

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::facts::Facts;
 use super::version::{Role, Version};
-use crate::istio::{Destination, Host, RouteKind, Subset, VirtualService};
+use crate::istio::{
+    Destination, ExternalHost, Host, MeshConfig, RouteKind, Subset, VirtualService,
+};
 use crate::plan::{Finding, Level};
 
 /// Service `reviews` in namespace `shop`, subsets v1 and v2 with three ready pods each.
@@ -38,6 +40,7 @@ pub(super) fn facts() -> Facts {
         left_behind: Vec::new(),
         other_routes: Vec::new(),
         rules: vec![rule],
+        mesh: MeshConfig::default(),
         authentications: Vec::new(),
         autoscalers: Vec::new(),
         namespaces: BTreeMap::new(),
@@ -71,6 +74,7 @@ fn version(role: Role, subset: &str) -> Version {
         subset: None,
         pods: None,
         lookalikes: Vec::new(),
+        external: ExternalHost::NotRead,
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 
-use crate::istio::{Destination, Subset, Workloads};
+use crate::istio::{Destination, ExternalHost, Subset, Workloads};
 use crate::metrics::{ServiceKey, VersionSelector};
 
 /// What a version is in the rollout.
@@ -41,6 +41,8 @@ pub struct Version {
     pub pods: Option<Vec<Pod>>,
     /// Services that may be meant where there is none behind its host.
     pub lookalikes: Vec<ServiceKey>,
+    /// What the mesh knows of its host, where there is no Service behind it.
+    pub external: ExternalHost,
 }
 
 impl Version {
@@ -66,6 +68,12 @@ impl Version {
             Some((name, namespace)) => format!("{namespace}/{name}"),
             None => self.destination.host.to_string(),
         }
+    }
+
+    /// Whether its host is none of the cluster's own.
+    pub(crate) fn is_external(&self) -> bool {
+        let is_entry = matches!(self.external, ExternalHost::Entry(_));
+        is_entry || self.destination.host.service().is_none()
     }
 
     /// The labels that its pods carry: those of the Service's selector and of the subset.

@@ -43,6 +43,11 @@ impl World {
                     "status": {"phase": "Active"},
                 }));
             }
+            stage.apply(json!({
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"namespace": "istio-system", "name": "istio", "labels": {"istio.io/rev": "default"}},
+                "data": {"mesh": "defaultConfig: {discoveryAddress: 'istiod.istio-system.svc:15012'}\nrootNamespace: istio-system\ntrustDomain: cluster.local\n"},
+            }));
             stage.prometheus_behind(PROMETHEUS.0, PROMETHEUS.1, "", &[]);
             stage.apply(json!({
                 "apiVersion": "v1", "kind": "Service",

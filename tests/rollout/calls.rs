@@ -87,6 +87,7 @@ async fn the_preflight_asks_before_the_first_patch() {
             "create apis/authorization.k8s.io/v1/selfsubjectaccessreviews 201",
             "create apis/authorization.k8s.io/v1/selfsubjectaccessreviews 201",
             "create apis/authorization.k8s.io/v1/selfsubjectaccessreviews 201",
+            "get configmaps/istio 200",
             "list pods 200",
             "get services/http:prometheus:9090/proxy/api/v1/query 200",
             "get services/http:prometheus:9090/proxy/api/v1/query 200",

@@ -1,8 +1,10 @@
 //! Names as others write them: of gateways, hosts, routes and domains.
 
 use kubectl_canary::CommandError;
+use kubectl_canary::sandbox::{Denial, Setup};
 use serde_json::{Value, json};
 
+use crate::harness::Shop;
 use crate::wild::{
     assert_said, plan, routes, service, service_of, split, subsets, troubles, virtual_service,
     world,
@@ -188,32 +190,30 @@ async fn a_short_name_of_another_namespace_is_told_where_the_service_is() {
     );
 }
 
-#[tokio::test(start_paused = true)]
-async fn endpoints_of_a_host_outside_are_not_versions_and_the_sentences_have_no_holes() {
+/// A ServiceEntry with an endpoint for each of these versions.
+fn entry(stage: &mut Setup<'_>, host: &str, versions: &[&str]) {
+    let endpoint = |(index, version): (usize, &&str)| json!({"address": format!("10.244.9.{index}"), "labels": {"version": version}});
+    let endpoints: Vec<_> = versions.iter().enumerate().map(endpoint).collect();
+    stage.apply(json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+        "metadata": {"namespace": "w18", "name": "bank"},
+        "spec": {
+            "hosts": [host], "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+            "resolution": "STATIC", "location": "MESH_EXTERNAL", "endpoints": endpoints,
+        },
+    }));
+}
+
+/// A split between v1 and v2 of a host that is no Service, with what `prepare` adds.
+async fn external(host: &str, prepare: impl FnOnce(&mut Setup<'_>)) -> (Shop, Vec<String>) {
     let shop = world(|stage| {
-        subsets(stage, "w18", "bank", "bank.example.org");
-        stage.apply(virtual_service(
-            "w18",
-            "bank",
-            json!({"hosts": ["bank.example.org"], "http": [{"route": split("bank.example.org")}]}),
-        ));
+        subsets(stage, "w18", "bank", host);
+        let spec = json!({"hosts": [host], "http": [{"route": split(host)}]});
+        stage.apply(virtual_service("w18", "bank", spec));
+        prepare(stage);
     })
     .await;
     let view = plan(&shop, "w18", "bank", &[]).await.unwrap();
-    let said = crate::wild::said(&view.findings);
-    assert_said(
-        &said,
-        &[
-            "refuse v1 and v2 of bank.example.org are not told apart by the metrics",
-            "a ServiceEntry with a host of its own for each version",
-        ],
-    );
-    let of_host = "warn bank.example.org is no Service of this cluster: ";
-    assert_eq!(
-        said.iter().filter(|line| line.starts_with(of_host)).count(),
-        1,
-        "{said:#?}"
-    );
     let text = format!("{:?}", view.findings);
     assert!(
         !text.contains("Service of  ")
@@ -221,6 +221,162 @@ async fn endpoints_of_a_host_outside_are_not_versions_and_the_sentences_have_no_
             && !text.contains("-n  ")
             && !text.contains("-n)"),
         "{text}"
+    );
+    let said = crate::wild::said(&view.findings);
+    (shop, said)
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_of_a_host_outside_are_not_versions_and_the_sentences_have_no_holes() {
+    for host in ["bank.example.org", "bank.w18.svc.cluster.local"] {
+        let (_, said) = external(host, |stage| entry(stage, host, &["v1", "v2"])).await;
+        let refused = format!("refuse v1 and v2 of {host} are not told apart by the metrics");
+        let instead = "a ServiceEntry with a host of its own for each version";
+        assert_said(&said, &[&refused, instead]);
+        let of_host = format!(
+            "warn {host} is no Service of this cluster, but a host of ServiceEntry w18/bank: "
+        );
+        let lines = said.iter().filter(|line| line.starts_with(&of_host));
+        assert_eq!(lines.count(), 1, "{said:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_the_mesh_does_not_know_and_a_subset_without_an_endpoint_are_refused() {
+    let (_, said) = external("bank.example.org", |_| {}).await;
+    assert_said(
+        &said,
+        &["refuse no Service and no ServiceEntry has host bank.example.org"],
+    );
+    let (_, said) = external("bank.example.org", |stage| {
+        entry(stage, "bank.example.org", &["v1", "v3"]);
+    })
+    .await;
+    assert_said(
+        &said,
+        &[
+            "refuse canary v2 of bank.example.org selects no endpoint of ServiceEntry w18/bank: version=v2: ",
+            "kubectl edit serviceentry bank -n w18",
+        ],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_service_entries_that_are_not_to_be_seen_nothing_is_claimed() {
+    let (shop, _) = external("bank.example.org", |_| {}).await;
+    shop.world
+        .deny(Denial::of("list", "serviceentries").everywhere());
+    let elsewhere = troubles(&shop, "w18", "bank", &[]).await;
+    shop.world.deny(Denial::of("list", "serviceentries"));
+    let nowhere = troubles(&shop, "w18", "bank", &[]).await;
+    for said in [&elsewhere, &nowhere] {
+        assert_said(
+            said,
+            &["warn bank.example.org is no Service of this cluster: "],
+        );
+    }
+    assert_said(
+        &nowhere,
+        &[
+            "warn cannot list serviceentries in namespace w18",
+            "a Role in namespace w18 with list on serviceentries",
+        ],
+    );
+    // Where every host is a Service, nobody asks for them.
+    let before = shop.world.calls().len();
+    plan(&shop, "shop", "reviews", &[]).await.unwrap();
+    let calls = &shop.world.calls()[before..];
+    assert!(
+        calls
+            .iter()
+            .all(|call| !call.path.contains("serviceentries"))
+    );
+}
+
+/// A mesh config with this in it, under this name.
+fn mesh_config(stage: &mut Setup<'_>, name: &str, mesh: &str) {
+    stage.delete("configmaps", "istio-system", "istio");
+    stage.apply(json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"namespace": "istio-system", "name": name, "labels": {"istio.io/rev": "x"}},
+        "data": {"mesh": mesh},
+    }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_domain_that_only_the_mesh_config_writes_out_is_the_clusters() {
+    let mesh =
+        "extensionProviders: [{name: otel, opentelemetry: {service: otel.obs.svc.corp.internal}}]";
+    for name in ["istio", "istio-1-27"] {
+        let shop = world(|stage| {
+            mesh_config(stage, name, mesh);
+            service(stage, "w48", "tickets");
+            routes(
+                stage,
+                "w48",
+                "tickets",
+                json!([{"route": split("tickets")}]),
+            );
+        })
+        .await;
+        let said = troubles(&shop, "w48", "tickets", &[]).await;
+        assert_said(
+            &said,
+            &["no DestinationRule defines subset v1 of tickets.w48.svc.corp.internal"],
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_mesh_config_exports_and_where_its_root_is_counts() {
+    let shop = world(|stage| {
+        service(stage, "w48", "tickets");
+        subsets(
+            stage,
+            "mesh-root",
+            "tickets",
+            "tickets.w48.svc.cluster.local",
+        );
+        let spec = json!({"hosts": ["tickets"], "http": [{"route": split("tickets")}]});
+        stage.apply(virtual_service("w48", "tickets", spec));
+    })
+    .await;
+    let lacking = "no DestinationRule defines subset v1";
+    assert_said(&troubles(&shop, "w48", "tickets", &[]).await, &[lacking]);
+    shop.world
+        .set(|stage| mesh_config(stage, "istio", "rootNamespace: mesh-root"));
+    let said = troubles(&shop, "w48", "tickets", &[]).await;
+    assert!(
+        said.iter()
+            .all(|line| !line.contains("w48 only") && !line.contains(lacking)),
+        "{said:#?}"
+    );
+    let private = "rootNamespace: mesh-root\ndefaultVirtualServiceExportTo: ['.']\ndefaultDestinationRuleExportTo: ['.']";
+    shop.world.set(|stage| mesh_config(stage, "istio", private));
+    let said = troubles(&shop, "w48", "tickets", &[]).await;
+    assert_said(
+        &said,
+        &[
+            "warn virtualservice w48/tickets is exported to . only (spec.exportTo, or the mesh config's defaultVirtualServiceExportTo)",
+        ],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mesh_config_that_may_not_be_read_is_no_trouble_but_is_said() {
+    let shop = Shop::open().await;
+    let whole = troubles(&shop, "shop", "reviews", &[]).await;
+    shop.world.deny(Denial::of("get", "configmaps"));
+    assert_eq!(troubles(&shop, "shop", "reviews", &[]).await, whole);
+    let view = plan(&shop, "shop", "reviews", &[]).await.unwrap();
+    let what = "cannot get configmap istio-system/istio";
+    let found = view
+        .findings
+        .iter()
+        .find(|found| found.what.starts_with(what));
+    assert_eq!(
+        found.unwrap().fix.as_deref(),
+        Some("a Role in namespace istio-system with get on configmaps")
     );
 }
 

@@ -65,6 +65,7 @@ pub(crate) static KINDS: &[ResourceKind] = kinds! {
     "events.k8s.io" V1 "events" "event" "Event" ["ev"], namespaced;
     "networking.istio.io" ISTIO "virtualservices" "virtualservice" "VirtualService" ["vs"], namespaced generation status custom;
     "networking.istio.io" ISTIO "destinationrules" "destinationrule" "DestinationRule" ["dr"], namespaced generation status custom;
+    "networking.istio.io" ISTIO "serviceentries" "serviceentry" "ServiceEntry" ["se"], namespaced generation status custom;
     "security.istio.io" SECURITY "peerauthentications" "peerauthentication" "PeerAuthentication" ["pa"], namespaced generation status;
     "networking.istio.io" ISTIO "gateways" "gateway" "Gateway" ["gw"], namespaced generation status custom;
 };
