@@ -20,28 +20,35 @@ const QUIET: Duration = Duration::from_secs(5);
 
 /// What a list with its watch reports.
 #[derive(Clone, Debug, PartialEq)]
-pub enum ListEvent {
+pub enum ListEvent<T> {
     /// All there are: at the beginning, and again after a gap in which something may have been missed.
-    All(Vec<VirtualService>),
+    All(Vec<T>),
     /// One that is new or different.
-    Changed(Box<VirtualService>),
+    Changed(T),
     /// One that is gone, as it was last.
-    Deleted(Box<VirtualService>),
+    Deleted(T),
 }
 
 /// Follows the VirtualServices of a namespace, or of all.
-pub struct ListWatch {
+pub struct ListWatch<T> {
     cluster: Cluster,
     namespace: Option<String>,
     version: Option<String>,
     events: Option<Events<Value>>,
     listed: bool,
     keep: fn(&str) -> bool,
+    make: fn(VirtualService) -> T,
 }
 
-impl ListWatch {
-    /// Follows those of `namespace`, or of all namespaces; only those are listed whose JSON is to be kept.
-    pub fn new(cluster: &Cluster, namespace: Option<&str>, keep: fn(&str) -> bool) -> Self {
+impl<T> ListWatch<T> {
+    /// Follows those of `namespace`, or of all namespaces; only those are listed whose JSON is to be kept,
+    /// and of each no more is held than what is made of it.
+    pub fn new(
+        cluster: &Cluster,
+        namespace: Option<&str>,
+        keep: fn(&str) -> bool,
+        make: fn(VirtualService) -> T,
+    ) -> Self {
         Self {
             cluster: cluster.clone(),
             namespace: namespace.map(str::to_owned),
@@ -49,6 +56,7 @@ impl ListWatch {
             events: None,
             listed: false,
             keep,
+            make,
         }
     }
 
@@ -59,7 +67,7 @@ impl ListWatch {
     /// # Errors
     /// If they cannot be listed at the beginning, or may not be watched. Once there was a list, what
     /// may pass is waited for.
-    pub async fn next(&mut self) -> Result<ListEvent, CallError> {
+    pub async fn next(&mut self) -> Result<ListEvent<T>, CallError> {
         loop {
             let Some(version) = &self.version else {
                 match self.list().await {
@@ -92,19 +100,19 @@ impl ListWatch {
         }
     }
 
-    async fn list(&mut self) -> Result<Vec<VirtualService>, CallError> {
+    async fn list(&mut self) -> Result<Vec<T>, CallError> {
         let namespace = self.namespace.as_deref();
         let list = self
             .cluster
-            .virtual_services_at(namespace, self.keep, |vs| vs);
+            .virtual_services_at(namespace, self.keep, self.make);
         let (all, version) = list.await?;
         self.version = Some(version);
         self.listed = true;
         Ok(all)
     }
 
-    fn heard(&mut self, event: Option<kube::Result<WatchEvent<Value>>>) -> Option<ListEvent> {
-        let (raw, news): (_, fn(Box<VirtualService>) -> ListEvent) = match event {
+    fn heard(&mut self, event: Option<kube::Result<WatchEvent<Value>>>) -> Option<ListEvent<T>> {
+        let (raw, news): (_, fn(T) -> ListEvent<T>) = match event {
             Some(Ok(WatchEvent::Added(raw) | WatchEvent::Modified(raw))) => {
                 (raw, ListEvent::Changed)
             }
@@ -125,6 +133,7 @@ impl ListWatch {
             }
         };
         self.version = Some(version_of(&raw));
-        VirtualService::new(raw).ok().map(|vs| news(Box::new(vs)))
+        let vs = VirtualService::new(raw).ok()?;
+        Some(news((self.make)(vs)))
     }
 }

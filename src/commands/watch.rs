@@ -1,7 +1,10 @@
 //! Looking on: `status --watch` and `list --watch`.
 
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::driver_lookup::driver_of;
@@ -173,20 +176,20 @@ async fn follow_all_on(
 ) -> Result<(), CommandError> {
     let namespace = (!all_namespaces).then_some(context.namespace.as_str());
     let keep = if all { |_: &str| true } else { is_marked_in };
-    let mut list_watch = ListWatch::new(&context.cluster, namespace, keep);
-    let mut known: Vec<VirtualService> = Vec::new();
+    let mut list_watch = ListWatch::new(&context.cluster, namespace, keep, Followed::of);
+    let mut known: BTreeMap<String, Followed> = BTreeMap::new();
     let mut begun = false;
     loop {
         let news = list_watch.next().await?;
         let now = context.clock.now();
-        let shown = |known: &[VirtualService]| {
-            let marked = known.iter().filter(|vs| all || is_marked(vs));
-            StatusList::new(marked.map(|vs| StatusRow::of(vs, now)).collect())
+        let shown = |known: &BTreeMap<String, Followed>| {
+            let shown = known.values().filter(|one| all || one.marked.is_some());
+            StatusList::new(shown.map(|one| one.row_at(now)).collect())
         };
-        let changed = match news {
+        let changed: Vec<String> = match news {
             ListEvent::All(found) if !begun => {
                 begun = true;
-                known = found;
+                known = found.into_iter().map(Followed::named).collect();
                 let mut list = shown(&known);
                 for row in &mut list.items {
                     with_driver(context, &known, row).await;
@@ -196,53 +199,99 @@ async fn follow_all_on(
             }
             // After a gap only what is different is news.
             ListEvent::All(found) => {
+                let found: BTreeMap<_, _> = found.into_iter().map(Followed::named).collect();
                 let different = found
                     .iter()
-                    .filter(|now| same(&known, now).is_none_or(|before| is_news(before, now)));
-                let different: Vec<_> = different.cloned().collect();
+                    .filter(|(name, now)| now.is_news_after(known.get(*name)));
+                let different = different.map(|(name, _)| name.clone()).collect();
                 known = found;
                 different
             }
             ListEvent::Changed(now) => {
-                let before = known
-                    .iter()
-                    .position(|vs| vs.full_name() == now.full_name());
-                let before = before.map(|index| known.swap_remove(index));
-                if all || is_marked(&now) {
-                    known.push((*now).clone());
+                let (name, now) = now.named();
+                let is_news = now.is_news_after(known.get(&name));
+                if all || now.marked.is_some() {
+                    known.insert(name.clone(), now);
+                } else {
+                    known.remove(&name);
                 }
-                if before.is_some_and(|before| !is_news(&before, &now)) {
+                if !is_news {
                     continue;
                 }
-                vec![*now]
+                vec![name]
             }
             ListEvent::Deleted(gone) => {
-                known.retain(|vs| vs.full_name() != gone.full_name());
+                known.remove(&gone.named().0);
                 continue;
             }
         };
         let list = shown(&known);
-        for vs in changed.iter().filter(|vs| all || is_marked(vs)) {
-            let mut row = StatusRow::of(vs, now);
+        let changed = changed.iter().filter_map(|name| known.get(name));
+        for one in changed.filter(|one| all || one.marked.is_some()) {
+            let mut row = one.row_at(now);
             with_driver(context, &known, &mut row).await;
             see(Glance::One(&row, &list))?;
         }
     }
 }
 
+/// What is kept of an object that is followed among others: all of it only where it has a rollout, as there
+/// may be ten thousand without.
+#[derive(Clone, Debug, PartialEq)]
+struct Followed {
+    /// As of no particular time.
+    row: StatusRow,
+    /// Of all that a status tells of: what a manager changes besides is no news.
+    digest: u64,
+    marked: Option<VirtualService>,
+}
+
+impl Followed {
+    fn of(vs: VirtualService) -> Self {
+        let mut hasher = DefaultHasher::new();
+        [ROLLOUT, LAST]
+            .map(|key| vs.annotation(key))
+            .hash(&mut hasher);
+        vs.spec().to_string().hash(&mut hasher);
+        Self {
+            row: StatusRow::of(&vs, Timestamp::UNIX_EPOCH),
+            digest: hasher.finish(),
+            marked: is_marked(&vs).then_some(vs),
+        }
+    }
+
+    fn named(self) -> (String, Self) {
+        (self.row.full_name(), self)
+    }
+
+    fn row_at(&self, now: Timestamp) -> StatusRow {
+        match &self.marked {
+            Some(vs) => StatusRow::of(vs, now),
+            None => StatusRow {
+                at: now,
+                ..self.row.clone()
+            },
+        }
+    }
+
+    fn is_news_after(&self, before: Option<&Self>) -> bool {
+        before.is_none_or(|before| before.digest != self.digest)
+    }
+}
+
 /// Adds the driver, where that may be read.
-async fn with_driver(context: &Context<'_>, known: &[VirtualService], row: &mut StatusRow) {
-    let name = row.full_name();
-    let Some(vs) = known.iter().find(|vs| vs.full_name() == name) else {
+async fn with_driver(
+    context: &Context<'_>,
+    known: &BTreeMap<String, Followed>,
+    row: &mut StatusRow,
+) {
+    let found = known.get(&row.full_name());
+    let Some(vs) = found.and_then(|one| one.marked.as_ref()) else {
         return;
     };
     if let Ok(Some(driver)) = driver_of(context, vs, row).await {
         *row = row.clone().with_driver(vs, driver);
     }
-}
-
-fn same<'a>(known: &'a [VirtualService], vs: &VirtualService) -> Option<&'a VirtualService> {
-    known.iter().find(|one| one.full_name() == vs.full_name())
 }
 
 fn is_marked(vs: &VirtualService) -> bool {
@@ -255,4 +304,47 @@ fn is_news(before: &VirtualService, now: &VirtualService) -> bool {
         .iter()
         .any(|key| before.annotation(key) != now.annotation(key))
         || before.raw().get("spec") != now.raw().get("spec")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn vs(weight: i64, annotations: &Value) -> VirtualService {
+        VirtualService::new(json!({
+            "metadata": {
+                "namespace": "shop", "name": "reviews", "uid": "1", "annotations": annotations,
+                "managedFields": [{"manager": "helm"}],
+            },
+            "spec": {"http": [{"route": [
+                {"destination": {"host": "reviews", "subset": "v1"}, "weight": 100 - weight},
+                {"destination": {"host": "reviews", "subset": "v2"}, "weight": weight},
+            ]}]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn of_an_object_without_a_rollout_only_the_row_is_kept() {
+        let now = "2026-01-01T12:00:00Z".parse().unwrap();
+        let idle = Followed::of(vs(0, &json!({})));
+        assert_eq!(idle.marked, None);
+        assert_eq!(idle.row_at(now), StatusRow::of(&vs(0, &json!({})), now));
+        let last = json!({LAST: "{}"});
+        let over = Followed::of(vs(0, &last));
+        assert_eq!(over.marked, Some(vs(0, &last)));
+        assert_eq!(over.row_at(now), StatusRow::of(&vs(0, &last), now));
+    }
+
+    #[test]
+    fn other_weights_and_another_state_are_news_and_nothing_else_is() {
+        let before = Followed::of(vs(0, &json!({})));
+        let same = Followed::of(vs(0, &json!({"helm.sh/chart": "x"})));
+        assert!(!same.is_news_after(Some(&before)));
+        for news in [vs(10, &json!({})), vs(0, &json!({LAST: "{}"}))] {
+            assert!(Followed::of(news).is_news_after(Some(&before)));
+        }
+        assert!(before.is_news_after(None));
+    }
 }
