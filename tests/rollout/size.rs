@@ -2,6 +2,7 @@
 
 use kubectl_canary::commands::{self, List};
 use kubectl_canary::plan::Level;
+use kubectl_canary::rollout::Outcome;
 use kubectl_canary::sandbox::{ApiFault, Call, Rule, Setup};
 use kubectl_canary::{Context, Signals};
 use serde_json::{Value, json};
@@ -167,4 +168,47 @@ async fn the_pods_of_a_large_service_are_read_in_pages() {
         "{:#?}",
         view.findings
     );
+}
+
+/// The shop with so many pods of each version.
+async fn shop_of_pods(stable: usize, canary: usize) -> Shop {
+    Shop::open_with(|stage| {
+        for (version, there, wanted) in [("v1", 3, stable), ("v2", 2, canary)] {
+            let names = stage.names("pods", "shop");
+            let name = names.iter().find(|name| name.contains(version)).unwrap();
+            let pod = stage.object("pods", "shop", name).unwrap();
+            for index in there..wanted {
+                let mut pod = pod.clone();
+                pod["metadata"]["name"] = json!(format!("reviews-{version}-more-{index}"));
+                stage.apply(pod);
+            }
+        }
+    })
+    .await
+}
+
+/// The pods are read page by page, once for the preflight and once for the watch, whatever the number of
+/// steps.
+#[tokio::test(start_paused = true)]
+async fn a_service_of_two_thousand_pods_is_planned_and_rolled_out_with_a_bounded_number_of_lists() {
+    for (stable, canary) in [(1_000, 1_000), (1_900, 100)] {
+        let shop = shop_of_pods(stable, canary).await;
+        let view = plan(&shop, brisk()).await.unwrap();
+        let said: Vec<_> = view.findings.iter().map(|found| &*found.what).collect();
+        for (version, pods) in [("stable v1", stable), ("canary v2", canary)] {
+            let expected = format!("{version} has {pods} of {pods} pods ready");
+            assert!(said.contains(&&*expected), "{said:#?}");
+        }
+        let planned = lists(&shop.world.calls(), "pods").count();
+        assert!((2..=5).contains(&planned), "{planned} pages");
+        let finish = shop.start(brisk()).await.unwrap();
+        assert_eq!(finish.outcome, Outcome::Promoted);
+        let calls = shop.world.calls();
+        assert!(lists(&calls, "pods").all(|call| call.query.contains("limit=")));
+        let in_all = lists(&calls, "pods").count() - planned;
+        assert!(
+            in_all <= 5 * planned,
+            "{in_all} pages in a rollout, {planned} in a plan"
+        );
+    }
 }
