@@ -32,6 +32,7 @@ mod output;
 mod permissions;
 mod plugin;
 mod pod_samples;
+mod printed;
 mod program;
 mod promotion;
 mod regression;
