@@ -27,6 +27,7 @@ mod trace;
 mod virtual_services;
 mod visible_scope;
 mod watch;
+mod waypoints;
 mod workloads;
 
 pub(crate) use access::Permission;

@@ -15,7 +15,7 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 const NAME: &str = "kubectl-canary";
 
 /// What `start` does in the VirtualService's namespace: group, resource, verbs.
-const RULES: [(&str, &str, &[&str]); 11] = [
+const RULES: [(&str, &str, &[&str]); 12] = [
     (
         "networking.istio.io",
         "virtualservices",
@@ -26,6 +26,7 @@ const RULES: [(&str, &str, &[&str]); 11] = [
     ("", "services", &["get"]),
     ("", "pods", &["list", "watch"]),
     ("", "namespaces", &["get"]),
+    ("gateway.networking.k8s.io", "gateways", &["get"]),
     ("autoscaling", "horizontalpodautoscalers", &["list"]),
     (
         "coordination.k8s.io",

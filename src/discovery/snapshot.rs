@@ -16,6 +16,7 @@ use crate::istio::{
 use crate::metrics::ServiceKey;
 use crate::preflight::{
     Facts, Grant, Proposal, Role, Source, Unread, Version, carries, is_set, meant, selector,
+    waypoint_of,
 };
 
 /// The most Services that are looked for where there is none behind a host.
@@ -228,7 +229,7 @@ impl ClusterSnapshot {
     /// The rights to read are proven by reading; only the others are asked for.
     ///
     /// RBAC: `get` on `services`, `list` on `pods` and `horizontalpodautoscalers`; `get` on the
-    /// namespace only where pods run without a proxy of their own, `list` on `peerauthentications` only
+    /// namespace, and on the Gateway that is its waypoint, only where pods run without a proxy of their own, `list` on `peerauthentications` only
     /// where a DestinationRule sets `tls`.
     pub async fn gather(mut self, cluster: &Cluster, question: SnapshotScope<'_>) -> Facts {
         let SnapshotScope { vs, selection, .. } = question;
@@ -318,6 +319,8 @@ impl ClusterSnapshot {
             let labels = self.keep(Source::Namespaces, &namespace, labels);
             namespaces.insert(namespace, labels);
         }
+        let asked = self.asked(cluster, vs, versions).await;
+        let waypoints = self.waypoints(cluster, &asked, &namespaces).await;
         for (namespace, error) in authentications.failed {
             self.keep(Source::Authentications, &namespace, Err::<(), _>(error));
         }
@@ -338,6 +341,8 @@ impl ClusterSnapshot {
             mesh: self.mesh,
             authentications: authentications.found,
             autoscalers,
+            asked,
+            waypoints,
             namespaces,
             grants,
             within: self.within,
@@ -498,6 +503,73 @@ impl ClusterSnapshot {
         cluster
             .peer_authentications_around(&namespaces.into())
             .await
+    }
+
+    /// The Services that callers ask. Others than the versions' matter only where there is no sidecar that
+    /// follows the routes: a waypoint is the Service's own.
+    async fn asked(
+        &self,
+        cluster: &Cluster,
+        vs: &VirtualService,
+        versions: [&Version; 2],
+    ) -> Vec<Service> {
+        let of_versions = versions
+            .into_iter()
+            .filter_map(|version| version.service.clone());
+        let mut of_versions: Vec<Service> = of_versions.collect();
+        of_versions.dedup();
+        let is_bare = |version: &&Version| version.pods().iter().any(crate::preflight::is_bare);
+        let hosts = vs.hosts();
+        let hosts: BTreeSet<_> = hosts.iter().filter_map(Host::service).collect();
+        if hosts.is_empty() || !versions.iter().any(is_bare) {
+            return of_versions;
+        }
+        let is = |service: &Service, (name, namespace): (&str, &str)| {
+            let metadata = &service.metadata;
+            metadata.name.as_deref() == Some(name)
+                && metadata.namespace.as_deref() == Some(namespace)
+        };
+        let found = hosts.into_iter().map(async |host| {
+            match of_versions.iter().find(|service| is(service, host)) {
+                Some(known) => Some(known.clone()),
+                None => cluster.service(host.1, host.0).await.ok().flatten(),
+            }
+        });
+        let found: Vec<_> = join_all(found).await.into_iter().flatten().collect();
+        match found.is_empty() {
+            true => of_versions,
+            false => found,
+        }
+    }
+
+    /// The Gateways that these Services, or their namespaces, name as waypoints, as far as that can be seen.
+    async fn waypoints(
+        &mut self,
+        cluster: &Cluster,
+        asked: &[Service],
+        namespaces: &BTreeMap<String, BTreeMap<String, String>>,
+    ) -> BTreeMap<String, Option<Value>> {
+        // Without bare pods nobody read the labels of a namespace, and nobody needs a waypoint.
+        let asked = asked.iter().filter(|_| !namespaces.is_empty());
+        let named: BTreeSet<_> = asked
+            .filter_map(|service| waypoint_of(service, namespaces))
+            .collect();
+        let read = named.iter().map(async |(namespace, name)| {
+            let found = cluster.waypoint(namespace, name).await;
+            (namespace, format!("{namespace}/{name}"), found)
+        });
+        let mut waypoints = BTreeMap::new();
+        for (namespace, name, found) in join_all(read).await {
+            match found {
+                Ok(found) => {
+                    waypoints.insert(name, found);
+                }
+                // A server without this kind has waypoints of another make.
+                Err(error) if error.kind == ErrorKind::Unserved => {}
+                Err(error) => self.keep(Source::Waypoints, namespace, Err::<(), _>(error)),
+            }
+        }
+        waypoints
     }
 
     async fn namespaces(

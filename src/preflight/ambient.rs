@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use serde_json::Value;
 
 use super::host_conflicts::is_on_mesh;
 use super::{Facts, Version};
@@ -11,18 +12,29 @@ use crate::plan::Finding;
 
 const MODE: &str = "istio.io/dataplane-mode";
 const WAYPOINT: &str = "istio.io/use-waypoint";
+const WAYPOINT_NAMESPACE: &str = "istio.io/use-waypoint-namespace";
+const WAYPOINT_FOR: &str = "istio.io/waypoint-for";
+/// Of the Gateways that Istio makes waypoints of.
+const CLASS: &str = "istio-waypoint";
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     // A gateway is an Envoy: it splits and counts whatever is behind it.
     if !facts.kinds.contains(&RouteKind::Http) || !is_on_mesh(facts) {
         return Vec::new();
     }
-    let [stable, canary] = facts.versions();
-    let found = of(facts, stable);
-    let same = stable.destination.host == canary.destination.host;
-    match found {
-        Some(found) if same => vec![found],
-        found => found.into_iter().chain(of(facts, canary)).collect(),
+    let is_ambient = |version: &&Version| {
+        version
+            .pods()
+            .iter()
+            .any(|pod| takes_part(facts, version, pod))
+    };
+    match facts.versions().iter().any(is_ambient) {
+        true => facts
+            .asked
+            .iter()
+            .filter_map(|asked| of(facts, asked))
+            .collect(),
+        false => Vec::new(),
     }
 }
 
@@ -36,39 +48,69 @@ pub(crate) fn is_bare(pod: &Pod) -> bool {
     !containers.any(|container| container.name == "istio-proxy")
 }
 
-fn of(facts: &Facts, version: &Version) -> Option<Finding> {
-    let nothing = BTreeMap::new();
-    let namespace = version.namespace();
-    let of_namespace = facts.namespaces.get(namespace).unwrap_or(&nothing);
-    let is_ambient = |pod: &Pod| {
-        let labels = pod.metadata.labels.as_ref().unwrap_or(&nothing);
-        let mode = labels.get(MODE).or(of_namespace.get(MODE));
-        is_bare(pod) && mode.is_some_and(|mode| mode == "ambient")
+/// Whether ztunnel carries a pod's requests.
+fn takes_part(facts: &Facts, version: &Version, pod: &Pod) -> bool {
+    let of_namespace = facts.namespaces.get(version.namespace());
+    let of_namespace = of_namespace.and_then(|labels| labels.get(MODE));
+    let own = pod.metadata.labels.as_ref();
+    let mode = own.and_then(|labels| labels.get(MODE)).or(of_namespace);
+    is_bare(pod) && mode.is_some_and(|mode| mode == "ambient")
+}
+
+/// The waypoint that a Service's own labels, or else its namespace's, name: namespace and name.
+pub(crate) fn waypoint_of(
+    service: &Service,
+    namespaces: &BTreeMap<String, BTreeMap<String, String>>,
+) -> Option<(String, String)> {
+    let home = service.metadata.namespace.as_deref().unwrap_or_default();
+    let own = service.metadata.labels.as_ref();
+    let holders = own.into_iter().chain(namespaces.get(home));
+    let mut named = holders.filter_map(|labels| Some((labels, labels.get(WAYPOINT)?)));
+    let (labels, name) = named.next().filter(|(_, name)| *name != "none")?;
+    let namespace = labels.get(WAYPOINT_NAMESPACE).map_or(home, String::as_str);
+    Some((namespace.to_owned(), name.clone()))
+}
+
+fn of(facts: &Facts, asked: &Service) -> Option<Finding> {
+    let namespace = asked.metadata.namespace.as_deref().unwrap_or_default();
+    let service = asked.metadata.name.as_deref().unwrap_or_default();
+    let why = "ztunnel does not split HTTP traffic by weight and counts connections only";
+    let Some((home, name)) = waypoint_of(asked, &facts.namespaces) else {
+        return Some(Finding::refuse(
+            format!(
+                "Service {namespace}/{service} is in ambient mode without a waypoint (label {WAYPOINT})"
+            ),
+            why,
+            format!(
+                "istioctl waypoint apply -n {namespace}, then: kubectl label service {service} -n {namespace} {WAYPOINT}=waypoint"
+            ),
+        ));
     };
-    if !version.pods().iter().any(is_ambient) {
-        return None;
+    let named = format!("waypoint {home}/{name} of Service {namespace}/{service}");
+    let Some(gateway) = facts.waypoints.get(&format!("{home}/{name}"))? else {
+        return Some(Finding::refuse(
+            format!("{named} (label {WAYPOINT}) does not exist"),
+            why,
+            format!("istioctl waypoint apply -n {home} --name {name}"),
+        ));
+    };
+    let class = gateway.pointer("/spec/gatewayClassName");
+    let class = class.and_then(Value::as_str).unwrap_or_default();
+    if class != CLASS {
+        return Some(Finding::warn(
+            format!("{named} is a Gateway of class {class} (spec.gatewayClassName)"),
+            format!("Istio's waypoints are of class {CLASS}; {why}"),
+            format!("istioctl waypoint apply -n {home} --name {name}"),
+        ));
     }
-    let service = version.service.as_ref();
-    let of_service = service
-        .and_then(|service| service.metadata.labels.as_ref())
-        .unwrap_or(&nothing);
-    let waypoint = of_service.get(WAYPOINT).or(of_namespace.get(WAYPOINT));
-    if waypoint.is_some_and(|waypoint| waypoint != "none") {
-        return None;
-    }
-    let name = version
-        .destination
-        .host
-        .service()
-        .map_or_else(|| version.destination.host.as_str(), |(name, _)| name);
+    let labels = gateway.pointer("/metadata/labels");
+    let takes = labels.and_then(|labels| labels.get(WAYPOINT_FOR)?.as_str());
+    let takes = takes.filter(|takes| matches!(*takes, "workload" | "none"))?;
     Some(Finding::refuse(
+        format!("{named} takes no requests to Services (label {WAYPOINT_FOR}: {takes})"),
+        why,
         format!(
-            "Service {} is in ambient mode without a waypoint (label {WAYPOINT})",
-            version.service_name()
-        ),
-        "ztunnel does not split HTTP traffic by weight and counts connections only",
-        format!(
-            "istioctl waypoint apply -n {namespace}, then: kubectl label service {name} -n {namespace} {WAYPOINT}=waypoint"
+            "kubectl label gateways.gateway.networking.k8s.io {name} -n {home} --overwrite {WAYPOINT_FOR}=service"
         ),
     ))
 }
@@ -111,9 +153,8 @@ mod tests {
         assert!(check(&of_namespace).is_empty());
 
         let mut of_service = ambient();
-        let service = of_service.stable.service.as_mut().unwrap();
-        service.metadata.labels = Some(BTreeMap::from([(WAYPOINT.into(), "own".into())]));
-        of_service.canary.service = of_service.stable.service.clone();
+        of_service.asked[0].metadata.labels =
+            Some(BTreeMap::from([(WAYPOINT.into(), "own".into())]));
         assert!(check(&of_service).is_empty());
 
         let mut with_sidecars = facts();
@@ -123,6 +164,58 @@ mod tests {
         let mut at_gateway = ambient();
         at_gateway.change_spec(|spec| spec["gateways"] = json!(["shop"]));
         assert!(check(&at_gateway).is_empty());
+    }
+
+    #[test]
+    fn a_waypoint_that_is_named_has_to_be_there_and_to_take_requests_to_services() {
+        let mut facts = ambient();
+        let labels = facts.namespaces.get_mut("shop").unwrap();
+        labels.insert(WAYPOINT.into(), "main".into());
+        labels.insert(WAYPOINT_NAMESPACE.into(), "infra".into());
+        let mut found = |gateway: Option<Value>| {
+            facts.waypoints = BTreeMap::from([("infra/main".to_owned(), gateway)]);
+            told(check(&facts))
+        };
+        let named = "waypoint infra/main of Service shop/reviews";
+        let starts = |told: Vec<String>, level: &str, rest: &str| {
+            let expected = format!("{level}: {named} {rest}");
+            assert!(
+                told.len() == 1 && told[0].starts_with(&expected),
+                "{told:?}"
+            );
+        };
+        starts(
+            found(None),
+            "refuse",
+            "(label istio.io/use-waypoint) does not exist",
+        );
+        let gateway = |class: &str, labels: Value| {
+            Some(json!({"metadata": {"labels": labels}, "spec": {"gatewayClassName": class}}))
+        };
+        starts(
+            found(gateway("istio", json!({}))),
+            "warn",
+            "is a Gateway of class istio",
+        );
+        let only = json!({WAYPOINT_FOR: "workload"});
+        starts(
+            found(gateway(CLASS, only)),
+            "refuse",
+            "takes no requests to Services",
+        );
+        for labels in [json!({}), json!({WAYPOINT_FOR: "all"})] {
+            assert!(found(gateway(CLASS, labels)).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_service_may_refuse_the_waypoint_of_its_namespace() {
+        let mut facts = ambient();
+        let labels = facts.namespaces.get_mut("shop").unwrap();
+        labels.insert(WAYPOINT.into(), "waypoint".into());
+        let none = BTreeMap::from([(WAYPOINT.to_owned(), "none".to_owned())]);
+        facts.asked[0].metadata.labels = Some(none);
+        assert_eq!(check(&facts).len(), 1);
     }
 
     #[test]

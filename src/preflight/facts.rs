@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::Service;
 use serde_json::Value;
 
 use super::prometheus_search::PrometheusSearch;
@@ -36,6 +37,10 @@ pub struct Facts {
     pub authentications: Vec<Value>,
     /// Who scales the versions' workloads.
     pub autoscalers: Vec<HorizontalPodAutoscaler>,
+    /// The Services that callers ask: those of the object's hosts, or else those of the versions.
+    pub asked: Vec<Service>,
+    /// The Gateways that are named as waypoints, by `namespace/name`; `None` where there is none.
+    pub waypoints: BTreeMap<String, Option<Value>>,
     /// Labels of the versions' namespaces, where pods run without a proxy of their own.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// What we may do, and what not.
@@ -81,6 +86,8 @@ pub enum Source {
     Autoscalers,
     /// The namespace's own labels.
     Namespaces,
+    /// The waypoint of a Service.
+    Waypoints,
     /// The answers about permissions.
     Permissions,
 }

@@ -40,7 +40,7 @@ mod unread;
 mod version;
 
 pub(crate) use additions::{additions, unseen_copies};
-pub(crate) use ambient::is_bare;
+pub(crate) use ambient::{is_bare, waypoint_of};
 pub(crate) use facts::{Facts, Grant, Samples, Source, Unread};
 pub(crate) use guards::GuardProbe;
 pub(crate) use inspection::{inspect, inspect_companion};

@@ -43,6 +43,8 @@ pub(super) fn facts() -> Facts {
         mesh: MeshConfig::default(),
         authentications: Vec::new(),
         autoscalers: Vec::new(),
+        asked: vec![service()],
+        waypoints: BTreeMap::new(),
         namespaces: BTreeMap::new(),
         grants: Vec::new(),
         within: None,
@@ -57,12 +59,15 @@ pub(super) fn facts() -> Facts {
     facts
 }
 
-fn version(role: Role, subset: &str) -> Version {
-    let service: Service = serde_json::from_value(json!({
+fn service() -> Service {
+    serde_json::from_value(json!({
         "metadata": {"namespace": "shop", "name": "reviews"},
         "spec": {"selector": {"app": "reviews"}, "ports": [{"name": "http", "port": 80}]},
     }))
-    .unwrap();
+    .unwrap()
+}
+
+fn version(role: Role, subset: &str) -> Version {
     Version {
         role,
         destination: Destination {
@@ -70,7 +75,7 @@ fn version(role: Role, subset: &str) -> Version {
             subset: Some(subset.into()),
             port: None,
         },
-        service: Some(service),
+        service: Some(service()),
         subset: None,
         pods: None,
         lookalikes: Vec::new(),

@@ -98,6 +98,12 @@ fn finding(unread: &Unread) -> Finding {
             "namespaces",
             "get",
         ),
+        Source::Waypoints => (
+            "whether the waypoint takes its requests is not checked",
+            "gateway.networking.k8s.io",
+            "gateways",
+            "get",
+        ),
         Source::Permissions => ("permissions are not checked", "", "", ""),
     };
     let what = format!("cannot {}: {}", unread.error.attempted, unread.error.why);
@@ -165,6 +171,7 @@ mod tests {
             (Source::Authentications, false),
             (Source::Autoscalers, false),
             (Source::Namespaces, false),
+            (Source::Waypoints, false),
             (Source::Permissions, false),
         ] {
             let told = found(source, ErrorKind::Unknown);
