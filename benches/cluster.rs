@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kubectl_canary::clock::Clock;
-use kubectl_canary::sandbox::{Served, World, fixtures};
+use kubectl_canary::sandbox::{Served, Setup, World, fixtures};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -27,6 +27,8 @@ use stack::Stack;
 
 /// So many VirtualServices, and as many DestinationRules, beside those of the shop.
 const SIZES: [usize; 4] = [100, 1_000, 3_000, 10_000];
+/// So many pods of stable and of the canary.
+const PODS: [[usize; 2]; 4] = [[50, 50], [500, 500], [1_000, 1_000], [1_900, 100]];
 /// How many objects are written to the real stack at a time.
 const WRITERS: usize = 16;
 
@@ -246,29 +248,76 @@ async fn main() {
         cluster.grow(size..next).await;
         size = next;
         eprintln!("{size} of each after {:?}", begun.elapsed());
-        let mut costs: Vec<Vec<Cost>> = commands.iter().map(|_| Vec::new()).collect();
-        // The programs take turns, so that whatever else the machine does falls on all; the first turn
-        // is not counted.
-        for turn in 0..=runs {
-            for ((_, program, words), costs) in commands.iter().zip(&mut costs) {
-                let cost = run(&kubeconfig, program, words).await;
-                if turn > 0 {
-                    costs.push(cost);
-                }
-            }
-        }
-        let _ = write!(table, "| {size} |");
-        for costs in &costs {
-            let _ = write!(
-                table,
-                " {:.2} s, {:.2} s, {:.0} MB |",
-                Cost::median(costs, |cost| cost.wall),
-                Cost::median(costs, |cost| cost.cpu),
-                Cost::median(costs, |cost| cost.megabytes),
-            );
-        }
+        let _ = write!(
+            table,
+            "| {size} |{}",
+            row(&kubeconfig, &commands, runs).await
+        );
         table.push('\n');
         eprintln!("{table}");
     }
+    let commands: [(&str, &Path, &[&str]); 2] = [
+        ("kubectl get pods", &kubectl, &["get", "pods", "-n", "shop"]),
+        commands[1],
+    ];
+    // Pods on the real stack would have to be run.
+    if let Cluster::Sandbox { world, .. } = &cluster {
+        table.push_str(
+            "\n| pods of stable and of the canary | kubectl get pods | plan |\n|--|--|--|\n",
+        );
+        for pods in PODS
+            .into_iter()
+            .filter(|pods| pods.iter().sum::<usize>() <= most)
+        {
+            world.set(|stage| scale(stage, pods));
+            let [stable, canary] = pods;
+            let cells = row(&kubeconfig, &commands, runs).await;
+            let _ = writeln!(table, "| {stable} + {canary} |{cells}");
+        }
+    }
     println!("{table}");
+}
+
+/// What each command costs, a cell each.
+async fn row(kubeconfig: &Path, commands: &[(&str, &Path, &[&str])], runs: usize) -> String {
+    let mut costs: Vec<Vec<Cost>> = commands.iter().map(|_| Vec::new()).collect();
+    // The programs take turns, so that whatever else the machine does falls on all; the first turn
+    // is not counted.
+    for turn in 0..=runs {
+        for ((_, program, words), costs) in commands.iter().zip(&mut costs) {
+            let cost = run(kubeconfig, program, words).await;
+            if turn > 0 {
+                costs.push(cost);
+            }
+        }
+    }
+    let mut cells = String::new();
+    for costs in &costs {
+        let _ = write!(
+            cells,
+            " {:.2} s, {:.2} s, {:.0} MB |",
+            Cost::median(costs, |cost| cost.wall),
+            Cost::median(costs, |cost| cost.cpu),
+            Cost::median(costs, |cost| cost.megabytes),
+        );
+    }
+    cells
+}
+
+/// Gives the two versions of the shop so many pods in all, with as much in each as a pod has that nobody
+/// here looks at.
+fn scale(stage: &mut Setup<'_>, pods: [usize; 2]) {
+    for (version, wanted) in ["v1", "v2"].into_iter().zip(pods) {
+        let names = stage.names("pods", "shop");
+        let named = |name: &&String| name.contains(&format!("reviews-{version}-"));
+        let name = names.iter().find(named).expect("the shop has pods of it");
+        let pod = stage.object("pods", "shop", name).expect("it is there");
+        let there = names.iter().filter(named).count();
+        for index in there..wanted {
+            let mut pod = pod.clone();
+            pod["metadata"]["name"] = json!(format!("reviews-{version}-more-{index}"));
+            pod["metadata"]["annotations"] = json!({"sidecar.istio.io/status": "x".repeat(4_000)});
+            stage.apply(pod);
+        }
+    }
 }
