@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::facts::Facts;
+use super::role::listed;
 use crate::istio::{Host, MESH, VirtualService};
 use crate::plan::Finding;
 
@@ -149,11 +150,16 @@ fn reach(facts: &Facts) -> Option<Finding> {
     if exported.is_empty() || exported.contains(&"*") || !is_root {
         return None;
     }
+    let named = exported.into_iter().map(|name| match name {
+        "." => vs.namespace(),
+        name => name,
+    });
+    let named: Vec<_> = named.collect();
     Some(Finding::warn(
         format!(
             "virtualservice {} is exported to {} only ({})",
             vs.full_name(),
-            exported.join(", "),
+            listed(&named),
             facts.mesh.route_export_field()
         ),
         "callers in other namespaces ignore its weights",
@@ -257,7 +263,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "warn: virtualservice shop/reviews is exported to . only (spec.exportTo): callers in other namespaces ignore its weights (try: spec.exportTo: [\"*\"], if they should use them)"
+                "warn: virtualservice shop/reviews is exported to shop only (spec.exportTo): callers in other namespaces ignore its weights (try: spec.exportTo: [\"*\"], if they should use them)"
             ]
         );
     }

@@ -117,7 +117,7 @@ async fn a_plan_of_500_routes_makes_the_calls_of_a_plan_of_one() {
         calls.push(made);
     }
     assert_eq!(calls[0], calls[1]);
-    assert_eq!(calls[0].len(), 18, "{:#?}", calls[0]);
+    assert_eq!(calls[0].len(), 19, "{:#?}", calls[0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -357,7 +357,7 @@ async fn what_the_mesh_config_exports_and_where_its_root_is_counts() {
     assert_said(
         &said,
         &[
-            "warn virtualservice w48/tickets is exported to . only (spec.exportTo, or the mesh config's defaultVirtualServiceExportTo)",
+            "warn virtualservice w48/tickets is exported to w48 only (spec.exportTo, or the mesh config's defaultVirtualServiceExportTo)",
         ],
     );
 }
