@@ -322,6 +322,11 @@ async fn a_canary_outside_the_cluster_is_judged_by_the_metrics_alone() {
         {"destination": {"host": "reviews.example.com"}, "weight": 0},
     ]}]))
     .await;
+    shop.world.apply(json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+        "metadata": {"namespace": "shop", "name": "outside"},
+        "spec": {"hosts": ["reviews.example.com"], "resolution": "DNS"},
+    }));
     // No request of it succeeds here, which is not known from its pods.
     let finish = shop.start(brisk()).await.unwrap();
     let regressed = Outcome::RolledBack(Cause::Regression);
