@@ -1,13 +1,10 @@
 //! What the lines of events say.
 
-use jiff::tz::TimeZone;
-
 use crate::metrics::MetricsWarning;
 use crate::plan::{AfterRegression, Exposure, OnStuck, Percent};
 use crate::report::test_events::{
     self, change, event, finished, looked, planned, poisoned, step, told, version_counts,
 };
-use crate::report::{LineStyle, Lines, Palette};
 use crate::rollout::{Cause, Event, EventKind, Outcome, Reason};
 use crate::verdict::{self, Verdict};
 
