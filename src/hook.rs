@@ -96,7 +96,7 @@ impl Hook<'_> {
         process.args([flag, self.command]);
         for (name, _) in std::env::vars_os() {
             let is_secret = |start: &&str| name.to_string_lossy().starts_with(*start);
-            if SECRETS.iter().any(|start| is_secret(&start)) {
+            if SECRETS.iter().any(|start| is_secret(start)) {
                 process.env_remove(name);
             }
         }
@@ -172,11 +172,10 @@ impl Drop for ProcessGroup {
     }
 }
 
+// Whether a process is running is read from /proc.
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
-    // Whether a process is running is read from /proc.
-    #![cfg(target_os = "linux")]
-
     use std::cell::RefCell;
     use std::time::Instant;
 
