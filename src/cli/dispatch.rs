@@ -226,7 +226,7 @@ async fn conclude_record(cluster: &Cluster, output: &Output, screen: &mut Screen
         return remarks;
     }
     if let Some(path) = &output.summary {
-        remarks.extend(screen.summarize(path));
+        remarks.extend(screen.summarize(path).await);
     }
     let not_here = screen.end_history().await;
     if output.keep_record == KeepRecord::Cluster {

@@ -34,6 +34,15 @@ pub(super) struct Screen {
     records: Vec<RunRecord>,
 }
 
+/// The summary of what was seen, in one piece.
+struct Summary(String);
+
+impl Message for Summary {
+    fn is_repeatable(&self) -> bool {
+        false
+    }
+}
+
 /// Something for a person.
 enum ToStderr {
     Event(Box<Event>),
@@ -186,18 +195,38 @@ impl Screen {
     }
 
     /// Appends what was seen to a file, as Markdown; why that did not work.
-    pub fn summarize(&self, path: &Path) -> Option<String> {
-        let written = OpenOptions::new().append(true).create(true).open(path);
-        let written = written.and_then(|mut file| {
-            for record in &self.records {
-                let text = RunReport::of(record).document(Format::Markdown);
-                file.write_all(text.unwrap_or_default().as_bytes())?;
+    ///
+    /// The file may be a pipe that nobody reads or on a disk that is away, so nobody waits for it for long.
+    pub async fn summarize(&self, path: &Path) -> Option<String> {
+        let reports = self.records.iter().map(RunReport::of);
+        let texts = reports.filter_map(|report| report.document(Format::Markdown));
+        let text: String = texts.collect();
+        let theirs = path.to_owned();
+        // Opened where it is written: that may take as long.
+        let open = move || {
+            Ok(move |Summary(text): Summary| {
+                let mut file = OpenOptions::new().append(true).create(true).open(&theirs)?;
+                file.write_all(text.as_bytes())?;
+                file.flush()
+            })
+        };
+        let why = match OutputQueue::start("summary", open) {
+            Err(error) => root_cause(&error),
+            Ok(queue) => {
+                queue.push(Summary(text));
+                queue.finish(Some(PATIENCE)).await;
+                let delivery = queue.delivery();
+                match delivery.error {
+                    Some(error) => root_cause(&error),
+                    None if delivery.lost == 0 => return None,
+                    None => format!("it took nothing for {}", patience()),
+                }
             }
-            file.flush()
-        });
-        let error = written.err()?;
-        let (path, why) = (path.display(), root_cause(&error));
-        Some(format!("warning: --summary: cannot write {path}: {why}"))
+        };
+        Some(format!(
+            "warning: --summary: cannot write {}: {why}",
+            path.display()
+        ))
     }
 
     /// Prints text on stderr; it is never dropped.

@@ -239,6 +239,32 @@ async fn a_file_for_events_that_takes_none_costs_events_and_their_number_is_said
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_summary_that_cannot_be_written_costs_the_summary_and_the_exit_code_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("summary");
+    let _fifo = full_fifo(&fifo);
+    let stalled = (fifo.as_path(), "it took nothing for 2s");
+    for (path, why) in [stalled, (Path::new("/dev/full"), "no space left on device")] {
+        let shop = Shop::open().await;
+        let before = shop.reviews()["spec"].clone();
+        shop.break_canary();
+        let mut flags = shop.brief();
+        flags.extend(["--summary".into(), path.display().to_string()]);
+        let child = shop
+            .program("start reviews", &flags)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let ran = ended(child, LIMIT).await;
+        assert_eq!(ran.code, 10, "{why}: {}", ran.stderr);
+        assert_eq!(shop.reviews()["spec"], before, "{why}");
+        let warning = format!("warning: --summary: cannot write {}: {why}", path.display());
+        assert!(ran.stderr.contains(&warning), "{why}: {}", ran.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_that_nobody_reads_does_not_keep_the_program() {
     let shop = Shop::open().await;
     shop.break_canary();
