@@ -44,6 +44,14 @@ const SECTIONS: &[(&str, &[Row])] = &[
                 ],
             ),
             (
+                "the disk with the events, the record and the summary fills up, or stands still",
+                "what was to be written there is missing, and said; traffic and exit code are as they would be",
+                &[
+                    "cluster/full_disk.rs::a_disk_that_fills_up_costs_what_is_written_there_and_nothing_else",
+                    "program/blocked_output.rs::a_summary_that_cannot_be_written_costs_the_summary_and_the_exit_code_stays",
+                ],
+            ),
+            (
                 "stdout is closed, or on a full disk",
                 "the exit code is that of what was done",
                 &[
@@ -103,6 +111,15 @@ const SECTIONS: &[(&str, &[Row])] = &[
                     "rollout/faults.rs::a_rollback_goes_on_until_istiods_webhook_is_back",
                     "rollout/faults.rs::a_rollback_that_runs_out_of_time_says_that_it_failed",
                     "cluster/outage.rs::a_rollback_that_the_webhook_refuses_is_tried_until_it_works",
+                    "cluster/webhook.rs::a_step_that_a_webhook_refuses_is_rolled_back",
+                    "cluster/webhook.rs::a_rollback_that_a_webhook_refuses_ends_with_what_is_true_of_the_object",
+                ],
+            ),
+            (
+                "a webhook is slow",
+                "it costs its time; one that is slower than the API server waits for it is tried again",
+                &[
+                    "cluster/webhook.rs::a_slow_webhook_costs_time_and_one_that_is_too_slow_is_waited_for",
                 ],
             ),
             (
@@ -125,6 +142,7 @@ const SECTIONS: &[(&str, &[Row])] = &[
                     "rollout/silence.rs::a_promote_elsewhere_is_seen_although_the_watch_is_silent",
                     "rollout/silence.rs::silence_costs_one_read_every_few_seconds_and_no_other_watch",
                     "cluster/silence.rs::what_others_do_at_a_gate_is_seen_within_seconds_of_a_lost_watch",
+                    "cluster/silence.rs::what_others_do_at_a_gate_is_seen_within_seconds_although_every_watch_is_swallowed",
                 ],
             ),
             (

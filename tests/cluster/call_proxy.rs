@@ -1,13 +1,13 @@
-//! A proxy before the API server that stops a process at one of its calls.
+//! A proxy before the API server that stops a process at one of its calls, or holds that call back.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
+use futures::{StreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, BodyStream, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tower::BoxError;
 
-use crate::program::{Ended, Program};
+use crate::program::{Ended, Program, Running};
 use crate::stack::Stack;
 
 /// Where a process is stopped.
@@ -32,6 +32,8 @@ pub(crate) enum Moment {
     After,
     /// Its call goes out once it is dead and [`CallProxy::complete`] is called.
     Late,
+    /// Its call goes out once [`CallProxy::release`] is called, and is answered as any other.
+    Held,
 }
 
 /// Which calls are counted.
@@ -68,6 +70,8 @@ struct Trap {
     completed: watch::Sender<bool>,
     /// Whether the call that was to be completed has been answered.
     answered: Notify,
+    /// Whether watches say nothing any more.
+    muted: watch::Sender<bool>,
 }
 
 /// The proxy. It ends with this value.
@@ -99,12 +103,25 @@ impl CallProxy {
             reached: Notify::new(),
             completed: watch::channel(false).0,
             answered: Notify::new(),
+            muted: watch::channel(false).0,
         });
         let task = tokio::spawn(serve(listener, Arc::clone(&trap)));
         Self { folder, trap, task }
     }
 
-    fn kubeconfig(&self) -> PathBuf {
+    /// One that stops no call.
+    pub(crate) async fn open(stack: &Stack) -> Self {
+        Self::at(stack, 0, Counted::All, Moment::Before).await
+    }
+
+    /// From now on what watches have to tell goes nowhere; they stay open, and new ones are as silent. All
+    /// else passes.
+    pub(crate) fn mute_watches(&self) {
+        self.trap.muted.send_replace(true);
+    }
+
+    /// A kubeconfig that leads through it.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("kubeconfig")
     }
 
@@ -121,9 +138,24 @@ impl CallProxy {
         }
     }
 
+    /// Runs the program up to the call, which waits here.
+    pub(crate) async fn hold(&self, program: Program) -> Running {
+        let mut running = program.with_kubeconfig(self.kubeconfig()).launch();
+        tokio::select! {
+            biased;
+            () = self.trap.reached.notified() => running,
+            () = running.over() => panic!("it never makes that call: {:?}", running.end().await),
+        }
+    }
+
+    /// Lets the call go out.
+    pub(crate) fn release(&self) {
+        self.trap.completed.send_replace(true);
+    }
+
     /// Carries out the call at which the process was killed, and waits until it is.
     pub(crate) async fn complete(&self) {
-        self.trap.completed.send_replace(true);
+        self.release();
         self.trap.answered.notified().await;
     }
 }
@@ -142,7 +174,8 @@ async fn serve(listener: TcpListener, trap: Arc<Trap>) {
         let service = service_fn(move |request| {
             // A call goes on whatever becomes of its connection.
             let call = tokio::spawn(pass(Arc::clone(&trap), request));
-            async move { Ok::<_, Infallible>(call.await.expect("no call panics")) }
+            // Without an answer the connection ends.
+            async move { call.await.expect("no call panics") }
         });
         let connection = hyper::server::conn::http1::Builder::new()
             .serve_connection(TokioIo::new(stream), service);
@@ -150,12 +183,16 @@ async fn serve(listener: TcpListener, trap: Arc<Trap>) {
     }
 }
 
-async fn pass(trap: Arc<Trap>, request: Request<Incoming>) -> Answer {
+async fn pass(trap: Arc<Trap>, request: Request<Incoming>) -> kube::Result<Answer> {
     let number = match trap.counted.counts(&request) {
         true => trap.calls.fetch_add(1, Ordering::SeqCst) + 1,
         false => 0,
     };
     let moment = (number == trap.call).then_some(trap.moment);
+    let is_watch = request
+        .uri()
+        .query()
+        .is_some_and(|query| query.contains("watch="));
     let (mut parts, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes());
     let body = body.unwrap_or_default();
@@ -167,7 +204,7 @@ async fn pass(trap: Arc<Trap>, request: Request<Incoming>) -> Answer {
         trap.reached.notify_one();
         return std::future::pending().await;
     }
-    if moment == Some(Moment::Late) {
+    if let Some(Moment::Late | Moment::Held) = moment {
         trap.reached.notify_one();
         let mut completed = trap.completed.subscribe();
         let _ = completed.wait_for(|completed| *completed).await;
@@ -177,11 +214,21 @@ async fn pass(trap: Arc<Trap>, request: Request<Incoming>) -> Answer {
     match moment {
         Some(Moment::After) => trap.reached.notify_one(),
         Some(Moment::Late) => trap.answered.notify_one(),
-        Some(Moment::Before) | None => {}
+        Some(Moment::Before | Moment::Held) | None => {}
     }
-    if moment.is_some() {
+    if let Some(Moment::After | Moment::Late) = moment {
         return std::future::pending().await;
     }
-    let answer = answer.unwrap_or_else(|error| panic!("the API server did not answer: {error}"));
-    answer.map(|body| body.map_err(BoxError::from).boxed_unsync())
+    let answer = answer?;
+    if !is_watch {
+        return Ok(answer.map(|body| body.map_err(BoxError::from).boxed_unsync()));
+    }
+    let mut muted = trap.muted.subscribe();
+    let muted = async move {
+        let _ = muted.wait_for(|muted| *muted).await;
+    };
+    Ok(answer.map(|body| {
+        let told = BodyStream::new(body.map_err(BoxError::from)).take_until(Box::pin(muted));
+        StreamBody::new(told.chain(stream::pending())).boxed_unsync()
+    }))
 }

@@ -31,6 +31,7 @@ pub(crate) struct Program {
     dev: PathBuf,
     patience: Duration,
     unread: bool,
+    disk: Option<PathBuf>,
 }
 
 /// A process in a group of its own, which ends with this value at the latest.
@@ -38,6 +39,7 @@ pub(crate) struct Running {
     child: Child,
     group: u32,
     folder: TempDir,
+    events: PathBuf,
     begun: Instant,
     patience: Duration,
     _unread: Option<PipeReader>,
@@ -75,6 +77,7 @@ impl Program {
             dev: description.kubeconfig.dev.clone(),
             patience: PATIENCE,
             unread: false,
+            disk: None,
         }
     }
 
@@ -104,6 +107,14 @@ impl Program {
     pub(crate) fn unread(self) -> Self {
         Self {
             unread: true,
+            ..self
+        }
+    }
+
+    /// With its events, its record and its summary in this folder.
+    pub(crate) fn writing_to(self, disk: &Path) -> Self {
+        Self {
+            disk: Some(disk.to_owned()),
             ..self
         }
     }
@@ -138,19 +149,24 @@ impl Program {
     pub(crate) fn launch(self) -> Running {
         let folder = tempfile::tempdir().expect("there is a folder for temporary files");
         let file = |name| File::create(folder.path().join(name)).expect("the folder is ours");
+        let disk = self.disk.as_deref().unwrap_or(folder.path());
+        let events = disk.join("events");
         let mut command = Command::new(&self.program);
         command
             .args(&self.words)
             .arg("--events")
-            .arg(folder.path().join("events"))
+            .arg(&events)
             .env("KUBECONFIG", &self.kubeconfig)
-            .env("XDG_STATE_HOME", folder.path().join("state"))
+            .env("XDG_STATE_HOME", disk.join("state"))
             .env_remove("KUBECTL_CANARY_PROMETHEUS_URL")
             .stdin(Stdio::null())
             .stdout(file("stdout"))
             .stderr(file("stderr"))
             .process_group(0)
             .kill_on_drop(true);
+        if let Some(disk) = &self.disk {
+            command.arg("--summary").arg(disk.join("summary"));
+        }
         if let Some(path) = &self.path {
             command.env("PATH", path);
         }
@@ -166,6 +182,7 @@ impl Program {
             group: child.id().expect("it was not waited for yet"),
             child,
             folder,
+            events,
             begun: Instant::now(),
             patience: self.patience,
             _unread: unread,
@@ -186,7 +203,7 @@ impl Running {
 
     /// The events told so far.
     pub(crate) fn events(&self) -> Vec<Event> {
-        let text = self.text("events");
+        let text = text(&self.events);
         // The last line may be half written.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole
@@ -199,8 +216,7 @@ impl Running {
     }
 
     fn text(&self, name: &str) -> String {
-        let bytes = fs::read(self.folder.path().join(name)).unwrap_or_default();
-        String::from_utf8(bytes).expect("the program writes UTF-8")
+        text(&self.folder.path().join(name))
     }
 
     /// Waits for an event; fails if the process ends without it.
@@ -272,6 +288,11 @@ impl Running {
             took: self.begun.elapsed(),
         }
     }
+}
+
+fn text(file: &Path) -> String {
+    let bytes = fs::read(file).unwrap_or_default();
+    String::from_utf8(bytes).expect("the program writes UTF-8")
 }
 
 impl Drop for Running {
