@@ -194,6 +194,9 @@ pub(super) trait Purpose {
         Ok(Next::Done(now))
     }
 
+    /// An attempt was made of which neither its answer nor the object tells what became of it.
+    fn unclear(&mut self) {}
+
     /// The object is not what it was: nothing was written, or another client wrote after it.
     async fn changed(&mut self, now: VirtualService, intent: &Intent) -> Result<Next, Self::Stop>;
 
@@ -254,7 +257,12 @@ pub(super) async fn apply<P: Purpose>(
                 return purpose.failed(&vs, Failure::Unwritable(error)).await;
             }
             Attempt::Ended(Ok(Written::Done(now))) => Ok(purpose.written(now, &intent).await?),
-            Attempt::Ended(Ok(Written::Changed(now))) => Ok(purpose.changed(now, &intent).await?),
+            Attempt::Ended(Ok(Written::Changed { now, unclear })) => {
+                if unclear {
+                    purpose.unclear();
+                }
+                Ok(purpose.changed(now, &intent).await?)
+            }
             Attempt::Ended(Ok(Written::Failed(error))) => Err(error),
         };
         let failure = match next {
@@ -343,8 +351,13 @@ async fn write_once(
 pub(super) enum Written {
     /// The object is as intended.
     Done(VirtualService),
-    /// The object is not what it was taken for; nothing was written. This is what it is now.
-    Changed(VirtualService),
+    /// The object is not what it was taken for, and not as intended.
+    Changed {
+        /// What it is now.
+        now: VirtualService,
+        /// Whether the write may have been made, and another client's after it.
+        unclear: bool,
+    },
     /// Nothing was written, or the outcome is unknown; trying again is safe.
     Failed(CallError),
 }
@@ -369,12 +382,13 @@ pub(super) async fn write(
         Err(gone) if gone.kind == ErrorKind::Missing => return Ok(Written::Failed(gone)),
         Err(_) => return Ok(Written::Failed(error)),
     };
+    let unclear = error.kind == ErrorKind::Unknown;
     Ok(if intent.is_done(&now) {
         Written::Done(now)
-    } else if error.kind == ErrorKind::Unknown && now.raw() == vs.raw() {
+    } else if unclear && now.raw() == vs.raw() {
         Written::Failed(error)
     } else {
-        Written::Changed(now)
+        Written::Changed { now, unclear }
     })
 }
 

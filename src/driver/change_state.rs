@@ -89,6 +89,10 @@ where
         })
     }
 
+    fn unclear(&mut self) {
+        self.unclear = true;
+    }
+
     async fn changed(&mut self, now: VirtualService, _: &Intent) -> Result<Next, CommandError> {
         Ok(Next::Again(now))
     }

@@ -157,6 +157,10 @@ impl Purpose for FirstStep<'_, '_> {
         Ok(Some(self.intent.attempted_at(self.rollout, now)))
     }
 
+    fn unclear(&mut self) {
+        self.unclear = true;
+    }
+
     async fn changed(&mut self, now: VirtualService, _: &Intent) -> Result<Next, CommandError> {
         if is_ours(self.next, &now)? {
             self.found = true;

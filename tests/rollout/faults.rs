@@ -521,6 +521,24 @@ async fn an_outage_of_the_whole_api_server_moves_nothing_and_is_survived() {
     );
 }
 
+/// What was written is neither on the object any more nor heard of.
+#[tokio::test(start_paused = true)]
+async fn a_promotion_that_is_not_heard_of_and_edited_away_is_not_called_untouched() {
+    let shop = Shop::open().await;
+    let driver = shop.start(brisk_with("10:5m,100"));
+    let _ = tokio::time::timeout(Duration::from_secs(5), driver).await;
+    let lost = Rule::new(ApiFault::Hang { applied: true }).on("patch");
+    let rule = lost.of("virtualservices").times(1);
+    shop.world.faults().api(rule);
+    let edit = async {
+        shop.until_weight(100).await;
+        shop.set_weights(85, 15);
+    };
+    let (promoted, ()) = tokio::join!(shop.promote("bob@desk"), edit);
+    let error = promoted.unwrap_err();
+    assert!(matches!(error, CommandError::Unconfirmed { .. }), "{error}");
+}
+
 /// Every kind of write honours `Retry-After`: the first step, a later one, and the rollback.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_says_when_to_come_back_is_not_asked_earlier() {
