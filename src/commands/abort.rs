@@ -234,19 +234,14 @@ async fn roll_back(
 
 /// What kept the weights from being restored; a run that was replaced meanwhile is looked at anew.
 fn not_restored(vs: &VirtualService, error: GroupNotRestored) -> CommandError {
-    match error.0.as_slice() {
-        [
-            NotRestored {
-                is_lead: true,
-                error: other @ RollbackError::OtherRun(_),
-                ..
-            },
-        ] => CommandError::Call(CallError {
+    let other = |left: &&NotRestored| matches!(left.error, RollbackError::OtherRun(_));
+    match error.0.iter().find(other) {
+        Some(NotRestored { error: other, .. }) => CommandError::Call(CallError {
             kind: ErrorKind::Precondition,
             attempted: format!("patch virtualservice {}", vs.full_name()),
             why: other.to_string(),
         }),
-        _ => rollback_failed(vs, error),
+        None => rollback_failed(vs, error),
     }
 }
 

@@ -244,6 +244,9 @@ impl Purpose for Restore<'_> {
     }
 
     async fn changed(&mut self, now: VirtualService, _: &Intent) -> Result<Next, RollbackError> {
+        if let Some(last) = self.promoted_with_its_lead(&now).await {
+            return Err(RollbackError::Ended(Box::new(last)));
+        }
         self.reconsider(now)
     }
 
@@ -364,13 +367,29 @@ impl Restore<'_> {
         }
     }
 
+    /// The end of a companion that was promoted, where its whole group was: a driver that learns of that only
+    /// now has nothing to roll back.
+    async fn promoted_with_its_lead(&self, now: &VirtualService) -> Option<LastRollout> {
+        let lead = self.rollout.lead.as_ref()?;
+        if !matches!(self.request.initiator, Initiator::Driver { .. }) {
+            return None;
+        }
+        promoted(&self.rollout, now)?;
+        let asked = self
+            .request
+            .cluster
+            .virtual_service(&lead.namespace, &lead.name);
+        promoted(&self.rollout, &asked.await.ok()?)
+    }
+
     /// The object is not what it was: may it still be restored, and from which state?
     fn reconsider(&mut self, vs: VirtualService) -> Result<Next, RollbackError> {
         let initiator = self.request.initiator;
-        if let Initiator::Person { any_run: false, .. } = initiator
-            && let Some(run) = self.other_run(&vs)
+        if let Initiator::Person { any_run, .. } = initiator
+            && let Some(other) = self.other_run(&vs)
+            && !(any_run && self.is_alone_as(&other))
         {
-            return Err(RollbackError::OtherRun(run));
+            return Err(RollbackError::OtherRun(other.run));
         }
         if initiator == Initiator::Undo {
             if promotion_on(&self.rollout, &vs) == PromotionState::Undone {
@@ -409,9 +428,14 @@ impl Restore<'_> {
     }
 
     /// The run in progress on `vs`, if it is another.
-    fn other_run(&self, vs: &VirtualService) -> Option<String> {
+    fn other_run(&self, vs: &VirtualService) -> Option<Rollout> {
         let shown = Rollout::read(vs).ok().flatten()?;
-        (shown.run != self.rollout.run).then_some(shown.run)
+        (shown.run != self.rollout.run).then_some(shown)
+    }
+
+    /// Whether this rollback is all that another run needs: neither has other objects.
+    fn is_alone_as(&self, other: &Rollout) -> bool {
+        self.extent == Extent::Alone && other.companions.is_empty() && other.lead.is_none()
     }
 
     /// Another process has rolled the object back.
@@ -444,6 +468,13 @@ impl Restore<'_> {
             _ => Err(RollbackError::Ended(Box::new(last))),
         }
     }
+}
+
+/// The end of `rollout` on an object where it is over and was promoted.
+fn promoted(rollout: &Rollout, vs: &VirtualService) -> Option<LastRollout> {
+    let last = LastRollout::of_run(vs, &rollout.run)?;
+    let is_over = vs.annotation(ROLLOUT).is_none();
+    (is_over && last.outcome == Outcome::Promoted).then_some(last)
 }
 
 /// The most routes that are named one by one.

@@ -169,7 +169,16 @@ async fn restore_group(
         // Whether they came to an end in time or not, the next one begins.
         let _ = timeout(STAGGER, all_done).await;
     }
+    // As long as nothing of it is written, the promotion of all of them stands.
+    if let Some(last) = promoted_before_any_write(&done) {
+        return Err(alone(RollbackError::Ended(last)));
+    }
     if !running.is_empty() || done.iter().any(Result::is_err) {
+        if done.iter().all(wrote_nothing)
+            && let Some(last) = promoted_meanwhile(request, lead, rollout).await
+        {
+            return Err(alone(RollbackError::Ended(last)));
+        }
         let others = async { running.by_ref().collect::<Vec<_>>().await };
         let mut emit_lead = shared(emit);
         let weights = roll_back(
@@ -181,11 +190,13 @@ async fn restore_group(
         );
         let (restored, others) = futures::join!(weights, others);
         done.extend(others);
+        let done = &mut done;
+        undo_promoted(request, lead, rollout, done, emit).await;
         let failed = done.iter().any(Result::is_err);
         let restored = match restored {
             Ok(restored) if !failed => restored,
             restored => {
-                let mut left: Vec<_> = done.into_iter().filter_map(Result::err).collect();
+                let mut left: Vec<_> = done.drain(..).filter_map(Result::err).collect();
                 left.extend(restored.err().map(of_lead));
                 return Err(GroupNotRestored(left));
             }
@@ -208,6 +219,58 @@ async fn restore_group(
         cause: restored.cause,
         took: began.elapsed(),
     })
+}
+
+type Done = Result<Vec<RouteChange>, NotRestored>;
+
+/// A companion that was found promoted with its lead, and its end.
+fn promoted(one: &Done) -> Option<(&str, &LastRollout)> {
+    match one.as_ref().err()? {
+        NotRestored {
+            object,
+            error: RollbackError::Ended(last),
+            ..
+        } if last.outcome == Outcome::Promoted => Some((object, last)),
+        _ => None,
+    }
+}
+
+fn wrote_nothing(one: &Done) -> bool {
+    one.as_ref().is_ok_and(Vec::is_empty) || promoted(one).is_some()
+}
+
+/// The promotion that companions were found to have come to with their lead, if none has been restored.
+fn promoted_before_any_write(done: &[Done]) -> Option<Box<LastRollout>> {
+    let (_, last) = done.iter().find_map(promoted)?;
+    let stands = done.iter().all(wrote_nothing);
+    stands.then(|| Box::new(last.clone()))
+}
+
+/// Restores the companions that were promoted with their lead, but not before another of them was restored: all
+/// objects of a group have the same end.
+async fn undo_promoted(
+    request: &RollbackRequest<'_>,
+    lead: &VirtualService,
+    rollout: &Rollout,
+    done: &mut [Done],
+    emit: &Mutex<&mut Emit<'_>>,
+) {
+    let request = RollbackRequest {
+        initiator: Initiator::Person {
+            any_run: false,
+            forget: false,
+        },
+        ..*request
+    };
+    for one in done {
+        let Some(object) = promoted(one).map(|(object, _)| object) else {
+            continue;
+        };
+        let mut companions = rollout.companions.iter();
+        if let Some(companion) = companions.find(|one| one.object.to_string() == object) {
+            *one = restore_companion(&request, lead, rollout, companion, None, emit).await;
+        }
+    }
 }
 
 /// Gives the companions the end that the lead has come to meanwhile, by another process and with other weights.
@@ -276,7 +339,7 @@ async fn restore_companion(
     companion: &Companion,
     seen: Option<VirtualService>,
     emit: &Mutex<&mut Emit<'_>>,
-) -> Result<Vec<RouteChange>, NotRestored> {
+) -> Done {
     let restored = try_restore_companion(request, lead, rollout, companion, seen, emit).await;
     let text = match restored {
         // An object that is gone has taken its routes with it.
@@ -304,7 +367,7 @@ async fn try_restore_companion(
     companion: &Companion,
     seen: Option<VirtualService>,
     emit: &Mutex<&mut Emit<'_>>,
-) -> Result<Vec<RouteChange>, NotRestored> {
+) -> Done {
     let own = rollout.of_companion(lead, companion);
     let not_restored = |vs: Option<VirtualService>, error| NotRestored {
         object: companion.object.to_string(),

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use kubectl_canary::rollout::{Outcome, Rollout};
 use kubectl_canary::sandbox::{ApiFault, Rule};
-use kubectl_canary::{CommandError, Signals};
+use kubectl_canary::{CommandError, Signal, Signals};
 
 use super::harness::{Group, OBJECTS, together};
-use crate::harness::Dice;
+use crate::harness::{Dice, signals};
 
 /// One of the things that people do to a rollout, on one of its objects.
 async fn meddle(group: &Group, dice: (u64, u64)) {
@@ -129,4 +129,30 @@ async fn whoever_promotes_pauses_or_aborts_beside_a_driver_all_objects_agree_in_
         }
     }
     assert!(outcomes.len() > 2, "too tame: {outcomes:?}");
+}
+
+/// A driver is kept from its first write; meanwhile somebody promotes everything.
+#[tokio::test(start_paused = true)]
+async fn a_promotion_that_comes_before_the_first_write_of_a_rollback_stands_on_every_object() {
+    let group = Group::open().await;
+    let (tell, queue) = signals();
+    let driver = group.start_with(together("10:5m,100"), queue);
+    let others = async {
+        group.shop.until_weight(10).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let busy = ApiFault::Answer {
+            code: 429,
+            retry_after: Some(20),
+            applied: false,
+        };
+        let rule = Rule::new(busy).on("patch").of("virtualservices");
+        group.shop.world.faults().api(rule.times(1));
+        tell.send(Signal::Terminate).unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        group.promote("reviews", true).await.unwrap();
+    };
+    let (finish, ()) = tokio::join!(driver, others);
+    assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
+    assert_eq!(group.canary(), [100, 80, 200], "{}", group.story());
+    group.assert_free();
 }
