@@ -95,6 +95,15 @@ async fn promote_one(
         ) => (*rollout, Outcome::StepSet),
         None => (under_way(&vs)?, Outcome::Held),
     };
+    // Somebody who paused it at the last step, say, was faster than its end.
+    let is_under_way = Rollout::read(&vs).is_ok_and(|shown| {
+        let shown = shown.map(|shown| shown.run);
+        shown.is_some_and(|run| run == rollout.run)
+    });
+    let outcome = match outcome {
+        Outcome::Promoted if is_under_way => Outcome::StepSet,
+        outcome => outcome,
+    };
     let last = LastRollout::of_run(&vs, &rollout.run);
     if let Some(last) = last.filter(|last| matches!(last.outcome, Outcome::RolledBack(_))) {
         let finish = Finish {
