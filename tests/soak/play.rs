@@ -194,6 +194,7 @@ fn perform(stage: &Stage, processes: &mut Vec<Process>, happening: &Happening) {
         Happening::Signal(whom, signal) => {
             if let Some(process) = one(*whom) {
                 stage.log(|| format!("signal: p{process}"));
+                stage.life(process, |life| life.signalled = true);
                 let _ = processes[process].signals.send(*signal);
             }
         }

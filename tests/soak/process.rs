@@ -177,10 +177,16 @@ async fn perform(
         }
         Order::Pause => commands::pause(context, "reviews").await.map(some),
         Order::Abort { forget } => {
+            // Whoever cleans up names what is left where the lead was deleted.
+            let is_there = |name: &String| {
+                let found = stage.world().object("virtualservices", "shop", name);
+                forget && found.is_some()
+            };
+            let left = stage.objects().into_iter().find(is_there);
             let args = Abort {
                 timeout: HumanDuration::seconds(30),
                 forget,
-                ..Abort::of("reviews")
+                ..Abort::of(&left.unwrap_or_else(name))
             };
             commands::abort(context, &args).await.map(Aborted::finish)
         }

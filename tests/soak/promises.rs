@@ -669,20 +669,26 @@ impl Promises {
         }
     }
 
-    /// Nothing was left to do: whoever of us wrote last had restored it.
+    /// Nothing was left to do: at some time in the process's life, whoever of us had written last had restored it.
     fn was_restored(&mut self, who: &str, seen: &Seen<'_>) {
         for name in self.members(seen.history) {
+            let all = seen.history.of(&name);
+            let found = all.len() - seen.since(&name).len();
             let by_us = |version: &&Version| matches!(version.author, Author::Process(_));
-            let ours = seen.history.of(&name).iter().rev().find(by_us);
-            let Some(object) = ours.and_then(|version| version.object.as_ref()) else {
-                continue;
+            let was = |now: usize| {
+                let ours = all[..=now].iter().rev().find(by_us);
+                ours.and_then(|version| version.object.as_ref())
             };
-            let run = ended_run(object).unwrap_or_default();
-            let original = self.is_rolled_back(&run, &name, object);
-            if !original || Stands::on(object).is_some() {
+            let is_restored = |object: Option<&Value>| {
+                object.is_none_or(|object| {
+                    let run = ended_run(object).unwrap_or_default();
+                    self.is_rolled_back(&run, &name, object) && Stands::on(object).is_none()
+                })
+            };
+            if !(found..all.len()).any(|now| is_restored(was(now))) {
+                let last = was(all.len() - 1).map(described).unwrap_or_default();
                 self.violate(format!(
-                    "{who} says that nothing is left to do, and {name} was {}",
-                    described(object)
+                    "{who} says that nothing is left to do, and {name} was {last}"
                 ));
             }
         }

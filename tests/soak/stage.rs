@@ -58,6 +58,8 @@ pub struct Life {
     /// Until when it does not run.
     pub stalled_until: Instant,
     pub dead: bool,
+    /// Whether a signal was to cut its work short.
+    pub signalled: bool,
     /// How often it has run, and after how often it dies.
     pub polls: u64,
     pub dies_at: Option<u64>,
@@ -118,6 +120,7 @@ impl Stage {
             order,
             stalled_until: Instant::now(),
             dead: false,
+            signalled: false,
             polls: 0,
             dies_at,
             known: BTreeMap::new(),
@@ -309,9 +312,11 @@ impl Stage {
     /// What a process ended with.
     pub fn ended(&self, process: usize, result: &crate::process::CommandResult) {
         let mut state = self.state();
-        // Who has slept past its deadline has not had the time to see that all is well again.
-        let awake_since = state.lives[process].stalled_until;
-        let calm = state.weather.is_empty() && awake_since + AWAKE < Instant::now();
+        // Who has slept past its deadline, or was told to end, has not had the time to see that all is well
+        // again.
+        let life = &state.lives[process];
+        let is_awake = life.stalled_until + AWAKE < Instant::now();
+        let calm = state.weather.is_empty() && is_awake && !life.signalled;
         let State {
             history,
             promises,
