@@ -102,15 +102,49 @@ impl Observer for Publisher {
     }
 }
 
+/// Why a Kubernetes Event is not written.
+struct Unwritten {
+    why: String,
+    /// Whether the next one may be.
+    may_pass: bool,
+}
+
+impl From<&kube::Error> for Unwritten {
+    fn from(error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self {
+                why: foreign_text(&status.message),
+                may_pass: status.code >= 500 || status.code == 429,
+            },
+            other => Self {
+                why: root_cause(other),
+                may_pass: true,
+            },
+        }
+    }
+}
+
 impl Destinations {
     async fn publish(mut self, mut waiting: mpsc::Receiver<(Event, Bulletin)>) -> Vec<String> {
         while let Some((event, bulletin)) = waiting.recv().await {
-            if let Err(why) = self.record(&event, &bulletin).await {
+            match self.record(&event, &bulletin).await {
+                Ok(()) => {}
+                Err(Unwritten {
+                    why,
+                    may_pass: true,
+                }) => {
+                    let problem = format!("warning: not every Kubernetes Event was written: {why}");
+                    self.problems[0].get_or_insert(problem);
+                }
                 // What is not allowed will not be a minute later.
-                self.recorder = None;
-                self.problems[0] = Some(format!(
-                    "warning: no more Kubernetes Events are written: {why}"
-                ));
+                Err(Unwritten {
+                    why,
+                    may_pass: false,
+                }) => {
+                    self.recorder = None;
+                    let problem = format!("warning: no more Kubernetes Events are written: {why}");
+                    self.problems[0] = Some(problem);
+                }
             }
             if let Err(why) = self.notify(&event, &bulletin).await {
                 self.problems[1].get_or_insert(format!("warning: --notify: {why}"));
@@ -119,7 +153,7 @@ impl Destinations {
         self.problems.into_iter().flatten().collect()
     }
 
-    async fn record(&mut self, event: &Event, bulletin: &Bulletin) -> Result<(), String> {
+    async fn record(&mut self, event: &Event, bulletin: &Bulletin) -> Result<(), Unwritten> {
         let Some(recorder) = &self.recorder else {
             return Ok(());
         };
@@ -127,7 +161,10 @@ impl Destinations {
             Some(regarding) => regarding.clone(),
             None => {
                 let vs = self.cluster.virtual_service(&event.namespace, &event.name);
-                let vs = vs.await.map_err(|error| error.to_string())?;
+                let vs = vs.await.map_err(|error| Unwritten {
+                    why: error.to_string(),
+                    may_pass: error.may_pass(),
+                })?;
                 let regarding = ObjectReference {
                     api_version: Some(vs.api_version().to_owned()),
                     kind: Some("VirtualService".into()),
@@ -150,8 +187,11 @@ impl Destinations {
             secondary: None,
         };
         match timeout(DEADLINE, recorder.publish(&told, &regarding)).await {
-            Ok(published) => published.map_err(|error| foreign_text(&error.to_string())),
-            Err(_) => Err("the API server did not answer".into()),
+            Ok(published) => published.map_err(|error| Unwritten::from(&error)),
+            Err(_) => Err(Unwritten {
+                why: "the API server did not answer".into(),
+                may_pass: true,
+            }),
         }
     }
 
