@@ -93,7 +93,7 @@ async fn subsets(
     for list in lists.await {
         rules.extend(list?);
     }
-    Ok(subsets_meant(&rules, vs.namespace()))
+    Ok(subsets_meant(&rules, ROOT, vs.namespace()))
 }
 
 fn pods_of(
