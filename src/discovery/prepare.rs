@@ -25,7 +25,7 @@ use crate::preflight::{
     PrometheusSearch, Proposal, Samples, TriedAddress, additions, has_other_rules, inspect,
     other_rules, reversal, unanalyzed, unreached, unseen_copies,
 };
-use crate::rollout::{Group, LastRollout, Outcome, Rollout, VersionPods};
+use crate::rollout::{Group, LastRollout, Outcome, PodSummary, Rollout};
 use crate::verdict::sequential::History;
 
 /// What is to be rolled out, and how.
@@ -305,8 +305,8 @@ pub async fn prepare(
     let versions = targets.map(|targets| VersionFacts {
         subsets,
         targets,
-        stable_pods: VersionPods::from(&facts.stable.workloads()),
-        canary_pods: VersionPods::from(&workloads),
+        stable_pods: PodSummary::from(&facts.stable.workloads()),
+        canary_pods: PodSummary::from(&workloads),
         canary_since,
         // Pods show raw samples, however Prometheus' were read.
         reading: before

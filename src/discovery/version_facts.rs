@@ -10,7 +10,7 @@ use crate::error::CommandError;
 use crate::istio::{Relevance, Subset};
 use crate::metrics::{MetricsReading, Targets};
 use crate::preflight::version_selector;
-use crate::rollout::{Rollout, VersionPods};
+use crate::rollout::{PodSummary, Rollout};
 use crate::verdict::sequential::History;
 
 /// What is known of stable and canary, beside the rollout itself.
@@ -21,9 +21,9 @@ pub struct VersionFacts {
     /// Whom to count in the metrics.
     pub targets: Targets,
     /// What runs of stable.
-    pub stable_pods: VersionPods,
+    pub stable_pods: PodSummary,
     /// What runs of the canary.
-    pub canary_pods: VersionPods,
+    pub canary_pods: PodSummary,
     /// When the youngest pod of the canary started.
     pub canary_since: Option<Timestamp>,
     /// What stable did before the rollout.
@@ -42,7 +42,7 @@ impl VersionFacts {
         let cluster = &context.cluster;
         let stable = cluster.workloads(&rollout.stable, &subsets).await?;
         let canary = cluster.workloads(&rollout.canary, &subsets).await?;
-        let (stable_pods, canary_pods) = (VersionPods::from(&stable), VersionPods::from(&canary));
+        let (stable_pods, canary_pods) = (PodSummary::from(&stable), PodSummary::from(&canary));
         let canary_since = canary.youngest;
         let targets = Targets::new(
             version_selector(&rollout.stable, stable),

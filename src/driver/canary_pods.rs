@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::cluster::{Cluster, PodWatch};
 use crate::discovery::VersionFacts;
 use crate::istio::Workloads;
-use crate::rollout::{Rollout, VersionPods};
+use crate::rollout::{PodSummary, Rollout};
 
 /// The canary's pods under watch.
 pub(super) struct CanaryPods {
@@ -63,8 +63,8 @@ impl CanaryPods {
     }
 
     /// The same, to be told.
-    pub fn now(&self) -> Option<VersionPods> {
-        self.now.as_ref().map(VersionPods::from)
+    pub fn now(&self) -> Option<PodSummary> {
+        self.now.as_ref().map(PodSummary::from)
     }
 
     /// When the youngest of them started, as far as is known.

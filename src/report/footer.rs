@@ -79,7 +79,10 @@ impl<W: Write> Footer<W> {
                 frame += &format!("{}\n", printed(size.room()));
                 self.above.push_back(printed);
             }
-            frame + &ended(&rows, "\n")
+            for row in &rows {
+                frame += &format!("{row}\n");
+            }
+            frame
         };
         self.above.drain(..self.above.len().saturating_sub(KEPT));
         self.rows = rows;
@@ -112,18 +115,17 @@ impl<W: Write> Footer<W> {
             frame = format!("\x1b[{}B{}", size.rows, "\n".repeat(size.rows));
         }
         self.is_ours = true;
-        // Row by row: some terminals keep a screen that is cleared as a whole, above themselves.
+        // Row by row: some terminals keep a screen that is cleared as a whole, above themselves, and a row that is only
+        // written over stays joined to the next.
         frame += "\x1b[H";
-        for text in above {
-            let rows: Vec<_> = text.split('\n').map(str::to_owned).collect();
-            frame += &ended(&rows, "\x1b[K\n");
+        for row in above.iter().flat_map(|text| text.split('\n')) {
+            frame += &format!("\x1b[2K{row}\x1b[K\n");
         }
-        frame + &ended(rows, "\x1b[K\n") + "\x1b[J"
+        for row in rows {
+            frame += &format!("\x1b[2K{row}\x1b[K\n");
+        }
+        frame + "\x1b[J"
     }
-}
-
-fn ended(rows: &[String], end: &str) -> String {
-    rows.iter().map(|row| format!("{row}{end}")).collect()
 }
 
 #[cfg(test)]

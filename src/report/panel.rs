@@ -6,7 +6,7 @@ use super::phrase::{self, Versions};
 use super::recent_traffic::RecentTraffic;
 use super::{Tone, escape, reason_text};
 use crate::plan::{AfterRegression, Exposure, OnSignal, Percent, PlannedStep};
-use crate::rollout::{Event, EventKind, Reason, RouteChange, VersionPods};
+use crate::rollout::{Event, EventKind, PodSummary, Reason, RouteChange};
 use crate::verdict::sequential::{AnalysisState, Evidence, Hold};
 use crate::verdict::{AnalysisReason, Verdict};
 
@@ -16,8 +16,8 @@ pub(super) struct Panel {
     pub(super) owner: (String, String),
     pub(super) versions: Versions,
     /// What runs of stable, as it was at the start, and of the canary.
-    pub(super) stable_pods: Option<VersionPods>,
-    pub(super) canary_pods: Option<VersionPods>,
+    pub(super) stable_pods: Option<PodSummary>,
+    pub(super) canary_pods: Option<PodSummary>,
     pub(super) steps: Vec<PlannedStep>,
     /// The current step, from 1; 0 before the first.
     pub(super) step: usize,

@@ -8,7 +8,7 @@ use super::phrase::{OfVersion, Versions};
 use super::row::shortened;
 use super::sparkline::sparkline;
 use crate::number::{grouped, mean, rate};
-use crate::rollout::{VersionCounts, VersionPods};
+use crate::rollout::{PodSummary, VersionCounts};
 
 /// Looks of which the share of failed requests is drawn.
 const DRAWN: usize = 10;
@@ -38,7 +38,7 @@ struct TrafficLook {
 
 /// The columns of the table; the first to go where there is no room for all come last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Column {
+enum TrafficColumn {
     Version,
     Share,
     Pace,
@@ -50,15 +50,15 @@ enum Column {
 }
 
 /// As they stand beside each other.
-const COLUMNS: [Column; 8] = [
-    Column::Version,
-    Column::Image,
-    Column::Ready,
-    Column::Requests,
-    Column::Pace,
-    Column::Failed,
-    Column::Share,
-    Column::History,
+const COLUMNS: [TrafficColumn; 8] = [
+    TrafficColumn::Version,
+    TrafficColumn::Image,
+    TrafficColumn::Ready,
+    TrafficColumn::Requests,
+    TrafficColumn::Pace,
+    TrafficColumn::Failed,
+    TrafficColumn::Share,
+    TrafficColumn::History,
 ];
 
 impl RecentTraffic {
@@ -101,7 +101,7 @@ impl RecentTraffic {
     pub(super) fn rows(
         &self,
         versions: &Versions,
-        pods: [Option<&VersionPods>; 2],
+        pods: [Option<&PodSummary>; 2],
         columns: usize,
     ) -> [String; 2] {
         let of: [OfVersion; 2] = [|counts| counts.stable, |counts| counts.canary];
@@ -118,29 +118,31 @@ impl RecentTraffic {
             ),
         };
         let first = [name(role, stable), name(other_role, canary)];
-        let cell = |column: Column, row: usize| match column {
-            Column::Version => first[row].clone(),
-            Column::Image => pods[row].map_or_else(String::new, image_tag),
+        let cell = |column: TrafficColumn, row: usize| match column {
+            TrafficColumn::Version => first[row].clone(),
+            TrafficColumn::Image => pods[row].map_or_else(String::new, image_tag),
             // Stable's pods are not followed.
-            Column::Ready => {
+            TrafficColumn::Ready => {
                 let seen = if row == 0 { "at start" } else { "ready" };
                 let pods = pods[row].filter(|pods| pods.pods > 0 || row == 1);
                 pods.map_or_else(String::new, |pods| {
                     format!("{}/{} {seen}", pods.ready, pods.pods)
                 })
             }
-            Column::Requests => {
+            TrafficColumn::Requests => {
                 format!("{} requests", grouped(of[row](self.step_counts).requests))
             }
-            Column::Pace => self.pace(of[row]),
-            Column::Failed => format!("{} failed", grouped(of[row](self.step_counts).failures)),
-            Column::Share => {
+            TrafficColumn::Pace => self.pace(of[row]),
+            TrafficColumn::Failed => {
+                format!("{} failed", grouped(of[row](self.step_counts).failures))
+            }
+            TrafficColumn::Share => {
                 let counts = of[row](self.step_counts);
                 rate(counts.failures, counts.requests).unwrap_or_else(|| "-".into())
             }
-            Column::History => sparkline(self.shares(of[row]), self.top(of)),
+            TrafficColumn::History => sparkline(self.shares(of[row]), self.top(of)),
         };
-        let wide = |column: Column| {
+        let wide = |column: TrafficColumn| {
             let widths = [0, 1].map(|row| cell(column, row).chars().count());
             widths[0].max(widths[1])
         };
@@ -149,7 +151,7 @@ impl RecentTraffic {
             .map(|column| (column, wide(column)))
             .filter(|(_, wide)| *wide > 0)
             .collect();
-        let total = |shown: &[(Column, usize)]| {
+        let total = |shown: &[(TrafficColumn, usize)]| {
             let wide: usize = shown.iter().map(|(_, wide)| wide + GAP.len()).sum();
             wide.saturating_sub(GAP.len())
         };
@@ -159,10 +161,16 @@ impl RecentTraffic {
         }
         [0, 1].map(|row| {
             let cells = shown.iter().map(|&(column, wide)| match column {
-                Column::Version | Column::Image | Column::Ready | Column::History => {
+                TrafficColumn::Version
+                | TrafficColumn::Image
+                | TrafficColumn::Ready
+                | TrafficColumn::History => {
                     format!("{:<wide$}", cell(column, row))
                 }
-                Column::Requests | Column::Pace | Column::Failed | Column::Share => {
+                TrafficColumn::Requests
+                | TrafficColumn::Pace
+                | TrafficColumn::Failed
+                | TrafficColumn::Share => {
                     format!("{:>wide$}", cell(column, row))
                 }
             });
@@ -195,7 +203,7 @@ impl RecentTraffic {
 }
 
 /// `1.5.0` of `registry.example:5000/reviews:1.5.0`; of an image without a tag the beginning of its digest.
-pub(super) fn image_tag(pods: &VersionPods) -> String {
+pub(super) fn image_tag(pods: &PodSummary) -> String {
     let tags = pods.images.iter().map(|image| {
         let name = image.rsplit('/').next().unwrap_or(image);
         let (name, digest) = name.split_once('@').unwrap_or((name, ""));

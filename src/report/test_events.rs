@@ -11,8 +11,8 @@ use crate::plan::{
     OnStuck, Percent, PlannedStep,
 };
 use crate::rollout::{
-    Cause, Event, EventKind, Observer, Outcome, Reason, RouteChange, Unusable, VersionCounts,
-    VersionPods,
+    Cause, Event, EventKind, Observer, Outcome, PodSummary, Reason, RouteChange, Unusable,
+    VersionCounts,
 };
 use crate::verdict::sequential::{Hold, Subject};
 use crate::verdict::{self, Counts, Verdict};
@@ -51,8 +51,8 @@ pub(super) fn change(route: &str, before: [i64; 2], after: [i64; 2]) -> RouteCha
 }
 
 /// Pods of a version that run one image.
-pub(super) fn pods(ready: usize, pods: usize, image: &str) -> VersionPods {
-    VersionPods {
+pub(super) fn pods(ready: usize, pods: usize, image: &str) -> PodSummary {
+    PodSummary {
         pods,
         ready,
         images: vec![image.to_owned()],

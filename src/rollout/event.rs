@@ -8,8 +8,8 @@ use super::companion::ObjectName;
 use super::foreign_change::Drift;
 use super::metrics_outage::Unusable;
 use super::outcome::{Cause, Outcome};
+use super::pod_summary::PodSummary;
 use super::reason::Reason;
-use super::version_pods::VersionPods;
 use crate::istio::{VirtualService, Weights, in_force};
 use crate::metrics::MetricsWarning;
 use crate::plan::{
@@ -135,9 +135,9 @@ pub enum EventKind {
         /// The canary.
         canary: String,
         /// What runs of stable at this moment, where that is known.
-        stable_pods: Option<VersionPods>,
+        stable_pods: Option<PodSummary>,
         /// What runs of the canary at this moment, where that is known.
-        canary_pods: Option<VersionPods>,
+        canary_pods: Option<PodSummary>,
         /// The routes to shift.
         routes: Vec<String>,
         /// Routes that keep sending to stable.
@@ -203,7 +203,7 @@ pub enum EventKind {
         /// How old the newest sample is, in milliseconds.
         sample_age_millis: Option<u64>,
         /// What runs of the canary, where that is known.
-        canary_pods: Option<VersionPods>,
+        canary_pods: Option<PodSummary>,
         /// About when the canary has warmed up, where it has not yet.
         warm_at: Option<Timestamp>,
     },

@@ -12,12 +12,12 @@ use super::metrics_outage::{MetricsOutage, Unusable};
 use super::mirror::MirrorStep;
 use super::observed::Observed;
 use super::outcome::{Cause, Outcome};
+use super::pod_summary::PodSummary;
 use super::reason::Reason;
 use super::reassert_limit::ReassertLimit;
 use super::segment::Phase;
 use super::state::Rollout;
 use super::stuck::{self, Blackout};
-use super::version_pods::VersionPods;
 use crate::metrics::{GuardReading, MetricsWarning, Observation, Reporter};
 use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, Percent, Plan};
 use crate::verdict::{Analysis, Decision, Verdict};
@@ -29,7 +29,7 @@ pub struct Machine {
     assessment: Assessment,
     guards: GuardWatch,
     canary_since: Option<Timestamp>,
-    canary_pods: Option<VersionPods>,
+    canary_pods: Option<PodSummary>,
     stop_at: StopAt,
     /// Why, where something else than the evidence decided; empty where the evidence did.
     override_reasons: Vec<Reason>,
@@ -83,7 +83,7 @@ impl Machine {
     }
 
     /// The canary has these pods; they are told, and decide nothing.
-    pub fn know_canary_pods(&mut self, pods: Option<VersionPods>) {
+    pub fn know_canary_pods(&mut self, pods: Option<PodSummary>) {
         self.canary_pods = pods.or(self.canary_pods.take());
     }
 

@@ -8,7 +8,7 @@ use crate::istio::Workloads;
 /// The pods of a version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct VersionPods {
+pub struct PodSummary {
     /// How many there are.
     pub pods: usize,
     /// How many of them are ready.
@@ -17,7 +17,7 @@ pub struct VersionPods {
     pub images: Vec<String>,
 }
 
-impl From<&Workloads> for VersionPods {
+impl From<&Workloads> for PodSummary {
     fn from(workloads: &Workloads) -> Self {
         Self {
             pods: workloads.pods,
