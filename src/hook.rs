@@ -96,7 +96,7 @@ impl Hook<'_> {
         process.args([flag, self.command]);
         for (name, _) in std::env::vars_os() {
             let is_secret = |start: &&str| name.to_string_lossy().starts_with(*start);
-            if SECRETS.iter().any(|start| is_secret(start)) {
+            if SECRETS.iter().any(is_secret) {
                 process.env_remove(name);
             }
         }

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use super::early_reads::{Behind, behind};
 use super::snapshot::subsets_meant;
 use crate::cluster::{CallError, Cluster};
-use crate::istio::{Destination, Host, Relevance, Subset, VirtualService, Workloads};
+use crate::istio::{Destination, Host, ROOT, Relevance, Subset, VirtualService, Workloads};
 use crate::preflight::{carries, selector};
 
 /// How long all of it is waited for.

@@ -224,6 +224,14 @@ pub(super) trait Purpose {
         unreachable!("only a purpose with signals is interrupted")
     }
 
+    /// Waits for what ends the write while it is on its way.
+    async fn disturbed(&mut self, _: &Intent) -> Disturbance<Self::Stop> {
+        match self.signals() {
+            Some(signals) => Disturbance::Signal(signals.next().await),
+            None => std::future::pending().await,
+        }
+    }
+
     /// The write failed and is tried again as this attempt, counted from 1.
     fn retrying(&mut self, _: &VirtualService, _: &CallError, _: u32) {}
 
@@ -231,6 +239,14 @@ pub(super) trait Purpose {
     async fn before_retry(&mut self, _: &Intent) -> Result<(), Self::Stop> {
         Ok(())
     }
+}
+
+/// What ends a write that is on its way.
+pub(super) enum Disturbance<S> {
+    /// A signal.
+    Signal(Signal),
+    /// The purpose knows better by now.
+    Stop(S),
 }
 
 /// Writes to the object last seen as `vs` until it is as `purpose` wants it.
@@ -249,10 +265,11 @@ pub(super) async fn apply<P: Purpose>(
         let Some(intent) = purpose.intent(&vs).await? else {
             return Ok(vs);
         };
-        let next = match write_once(cluster, &vs, &intent, purpose.signals()).await {
+        let next = match write_once(cluster, &vs, &intent, purpose).await {
             Attempt::Interrupted { signal, sent } => {
                 return purpose.interrupted(&vs, signal, sent).await;
             }
+            Attempt::Stopped(stop) => return Err(stop),
             Attempt::Ended(Err(error)) => {
                 return purpose.failed(&vs, Failure::Unwritable(error)).await;
             }
@@ -309,37 +326,41 @@ async fn paused(pause: Duration, signals: Option<&mut Signals>) -> Option<Signal
     }
 }
 
-enum Attempt {
+enum Attempt<S> {
     Ended(Result<Written, WriteError>),
     Interrupted { signal: Signal, sent: bool },
+    Stopped(S),
 }
 
 /// One attempt. A signal before it keeps it from being made; one that comes while it is under way waits
 /// a little for its answer, and is put back where the write was made.
-async fn write_once(
+async fn write_once<P: Purpose>(
     cluster: &Cluster,
     vs: &VirtualService,
     intent: &Intent,
-    signals: Option<&mut Signals>,
-) -> Attempt {
-    let Some(signals) = signals else {
-        return Attempt::Ended(write(cluster, vs, intent).await);
-    };
-    if let Some(signal) = signals.pending() {
+    purpose: &mut P,
+) -> Attempt<P::Stop> {
+    if let Some(signal) = purpose.signals().and_then(Signals::pending) {
         return Attempt::Interrupted {
             signal,
             sent: false,
         };
     }
     let mut writing = std::pin::pin!(write(cluster, vs, intent));
-    let signal = tokio::select! {
+    let disturbance = tokio::select! {
         biased;
         written = &mut writing => return Attempt::Ended(written),
-        signal = signals.next() => signal,
+        disturbance = purpose.disturbed(intent) => disturbance,
+    };
+    let signal = match disturbance {
+        Disturbance::Stop(stop) => return Attempt::Stopped(stop),
+        Disturbance::Signal(signal) => signal,
     };
     match timeout(LAST_ANSWER, &mut writing).await {
         Ok(done @ Ok(Written::Done(_))) => {
-            signals.put_back(signal);
+            if let Some(signals) = purpose.signals() {
+                signals.put_back(signal);
+            }
             Attempt::Ended(done)
         }
         _ => Attempt::Interrupted { signal, sent: true },

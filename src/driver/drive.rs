@@ -511,7 +511,7 @@ impl Driver<'_> {
         self.with_machine(|machine, emit| machine.guard_read(&reading, now, emit))
     }
 
-    fn interval(&self) -> Duration {
+    pub fn interval(&self) -> Duration {
         self.machine.rollout().plan.interval.unsigned()
     }
 

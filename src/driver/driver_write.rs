@@ -1,6 +1,10 @@
 //! A driver's write: it goes on until it is done, or until something else is to be done.
 
-use super::apply::{Failure, Next, Purpose};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::apply::{Disturbance, Failure, Next, Purpose};
 use super::drive::Driver;
 use super::watched_group::Member;
 use crate::cluster::{CallError, ErrorKind};
@@ -10,6 +14,9 @@ use crate::rollout::{
     WriteError, is_in_place,
 };
 use crate::signals::{Signal, Signals};
+
+/// From when on a write takes so long that the canary is watched meanwhile.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// A write to one of a driver's objects. It stops with what is to be done instead.
 ///
@@ -65,6 +72,23 @@ impl Purpose for DriverWrite<'_, '_> {
 
     fn signals(&mut self) -> Option<&mut Signals> {
         Some(self.driver.signals())
+    }
+
+    /// The canary is watched while a write takes its time: what it rests on may be no longer true.
+    async fn disturbed(&mut self, intent: &Intent) -> Disturbance<Action> {
+        let mut look = Instant::now() + SLOW;
+        loop {
+            tokio::select! {
+                biased;
+                signal = self.driver.signals().next() => return Disturbance::Signal(signal),
+                () = sleep_until(look) => {}
+            }
+            if let Err(action) = self.before_retry(intent).await {
+                return Disturbance::Stop(action);
+            }
+            // News of the object wait until the write is over, and are no reason to look at once.
+            look = Instant::now() + self.driver.interval();
+        }
     }
 
     /// Whatever became of the write: a rollback reads the object first, and so does who holds.

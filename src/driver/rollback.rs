@@ -65,6 +65,12 @@ pub struct RollbackRequest<'a> {
 }
 
 impl RollbackRequest<'_> {
+    /// Whether a promotion was this driver's own: it was on its way when something else was decided, and does not
+    /// count against that.
+    pub(super) fn is_own(&self, promotion: &LastRollout) -> bool {
+        matches!(self.initiator, Initiator::Driver { .. }) && promotion.changed_by == self.by
+    }
+
     /// Whether an object of `rollout` on which that was rolled back for `cause` already is left as it is.
     ///
     /// The end on a lead is that of the rollout. A companion of another one got other weights, where only a
@@ -379,7 +385,8 @@ impl Restore<'_> {
             .request
             .cluster
             .virtual_service(&lead.namespace, &lead.name);
-        promoted(&self.rollout, &asked.await.ok()?)
+        let last = promoted(&self.rollout, &asked.await.ok()?)?;
+        (!self.request.is_own(&last)).then_some(last)
     }
 
     /// The object is not what it was: may it still be restored, and from which state?
@@ -455,7 +462,7 @@ impl Restore<'_> {
                 Ok(Next::Done(vs))
             }
             Outcome::RolledBack(_) => Ok(Next::Again(vs)),
-            Outcome::Promoted if self.extent != Extent::Alone => {
+            Outcome::Promoted if self.extent != Extent::Alone || self.request.is_own(&last) => {
                 self.promotions += 1;
                 if self.promotions > PROMOTION_RETRIES {
                     return Err(RollbackError::Impossible(format!(

@@ -318,7 +318,9 @@ async fn promoted_meanwhile(
         .virtual_service(lead.namespace(), lead.name());
     let now = timeout(STAGGER, asked).await.ok()?.ok()?;
     match compare(rollout, &now) {
-        Observed::Ended(last) if last.outcome == Outcome::Promoted => Some(last),
+        Observed::Ended(last) if last.outcome == Outcome::Promoted && !request.is_own(&last) => {
+            Some(last)
+        }
         _ => None,
     }
 }

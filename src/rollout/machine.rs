@@ -579,6 +579,14 @@ impl Machine {
                 event.into_iter().for_each(emit);
                 self.after_write()
             }
+            // The promotion that was on its way when the canary came under suspicion.
+            Observed::Ended(last)
+                if self.rollout.phase == Phase::Tripped
+                    && last.outcome == Outcome::Promoted
+                    && last.changed_by == self.rollout.holder =>
+            {
+                self.regressed(Cause::Regression, emit)
+            }
             Observed::Ended(last) => {
                 let outcome = last.outcome;
                 self.override_reason(Reason::Ended {

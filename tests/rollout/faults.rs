@@ -7,7 +7,7 @@ use kubectl_canary::CommandError;
 use kubectl_canary::istio::VirtualService;
 use kubectl_canary::plan::Options;
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Reason, Rollout};
-use kubectl_canary::sandbox::{ApiFault, Rule};
+use kubectl_canary::sandbox::{ApiFault, Call, Rule};
 
 use crate::harness::{Shop, brisk, brisk_with};
 
@@ -519,6 +519,36 @@ async fn an_outage_of_the_whole_api_server_moves_nothing_and_is_survived() {
         "{:#?}",
         shop.told()
     );
+}
+
+/// The write of the last step is in the network when the driver learns that the canary is bad, and arrives before
+/// the rollback does: it is the driver's own, and no promotion by somebody else.
+#[tokio::test(start_paused = true)]
+async fn a_rollback_undoes_the_drivers_own_promotion_that_arrives_late() {
+    let shop = Shop::open().await;
+    let late = Rule::new(ApiFault::Late(Duration::from_secs(28)));
+    let last = late.on("patch").of("virtualservices");
+    let last = last.containing("promoted").times(1);
+    shop.world.faults().api(last);
+    let is_last = |call: &Call| {
+        let body = call.body.as_ref().map(ToString::to_string);
+        call.verb == "patch" && body.is_some_and(|body| body.contains("promoted"))
+    };
+    let trouble = async {
+        while !shop.world.calls().iter().any(is_last) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let now = shop.world.clock().now();
+        let silent = Rule::new(ApiFault::Hang { applied: false });
+        let again = now + SignedDuration::from_secs(27);
+        shop.world.faults().api(silent.from(now).until(again));
+        let traffic = &mut *shop.world.traffic();
+        traffic.version("shop", "reviews-v2").fails_from(now, 1.0);
+    };
+    let (finish, ()) = tokio::join!(shop.start(brisk_with("10:5s,100")), trouble);
+    let regressed = Outcome::RolledBack(Cause::Regression);
+    assert_eq!(finish.unwrap().outcome, regressed, "{:#?}", shop.told());
+    shop.assert_restored();
 }
 
 /// What was written is neither on the object any more nor heard of.
