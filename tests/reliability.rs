@@ -104,6 +104,14 @@ const SECTIONS: &[(&str, &[Row])] = &[
                 ],
             ),
             (
+                "it stands still for 20 s, or etcd for 3 min: at the first write, while a step lasts, at a step change, at a gate, and during a rollback; with a healthy and with a broken canary",
+                "nothing moves meanwhile; afterwards a healthy canary goes on, a broken one is rolled back, and what could not begin says whether it moved anything",
+                &[
+                    "cluster/control_plane.rs::every_phase_survives_an_api_server_that_stands_still_for_20_seconds",
+                    "cluster/control_plane.rs::every_phase_survives_an_etcd_that_stands_still_for_3_minutes",
+                ],
+            ),
+            (
                 "a webhook refuses or is away",
                 "a step is rolled back, a rollback is tried until it works or its time is over",
                 &[

@@ -16,6 +16,7 @@ mod app;
 mod call_proxy;
 mod companions;
 mod contract;
+mod control_plane;
 mod credentials;
 mod detached;
 mod drift;

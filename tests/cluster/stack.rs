@@ -73,6 +73,7 @@ pub(crate) struct Backend {
 
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Part {
+    pid_file: PathBuf,
     start: Vec<String>,
     stop: Vec<String>,
 }
@@ -288,17 +289,49 @@ impl Stack {
             .expect("the backends answer in JSON")
     }
 
+    fn part(&self, name: &str) -> &Part {
+        let part = self.description.parts.get(name);
+        part.unwrap_or_else(|| panic!("the stack has no part {name}"))
+    }
+
+    /// Has a part of the stack stand still, with its connections open, until the guard is gone.
+    pub(crate) fn freeze(&self, part: &str) -> Frozen {
+        let text = std::fs::read_to_string(&self.part(part).pid_file);
+        let text = text.unwrap_or_else(|error| panic!("{part} does not run: {error}"));
+        let pid = text.split_whitespace().next().expect("the file names it");
+        signal("STOP", pid);
+        Frozen {
+            pid: pid.to_owned(),
+        }
+    }
+
     /// Stops a part of the stack until the guard is gone or asked to start it again.
     pub(crate) async fn stop(&self, part: &str) -> Stopped {
-        let Part { start, stop } = self
-            .description
-            .parts
-            .get(part)
-            .unwrap_or_else(|| panic!("the stack has no part {part}"))
-            .clone();
+        let Part { start, stop, .. } = self.part(part).clone();
         assert!(command(&stop).status().await.expect("it runs").success());
         Stopped { start: Some(start) }
     }
+}
+
+/// A part that stands still until this is dropped.
+#[must_use = "the part goes on as soon as this is dropped"]
+pub(crate) struct Frozen {
+    pid: String,
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        signal("CONT", &self.pid);
+    }
+}
+
+/// Sends a signal, by its name without `SIG`.
+fn signal(name: &str, pid: &str) {
+    let sent = std::process::Command::new("kill")
+        .args([&format!("-{name}"), pid])
+        .status();
+    let sent = sent.is_ok_and(|status| status.success());
+    assert!(sent, "SIG{name} was not sent to {pid}");
 }
 
 /// A part that is stopped. It starts again with this value's end at the latest,

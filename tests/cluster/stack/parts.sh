@@ -39,8 +39,11 @@ launch() {
         --audit-policy-file="$stack/kubernetes/audit.yaml" --audit-log-path="$audit_log"
       ;;
     controller-manager)
+      # A test keeps etcd from working for 3 min, and no heartbeat of the node comes through: that is to say
+      # nothing of its pods.
       spawn controller-manager "$kubernetes_bin/kube-controller-manager" "${kubeconfigs[@]}" \
         --bind-address=127.0.0.1 --secure-port=10257 --cert-dir="$state/controller-manager" --leader-elect=false \
+        --node-monitor-grace-period=10m \
         --service-account-private-key-file="$pki/service-account.key" --root-ca-file="$pki/ca.crt" \
         --kube-api-qps=200 --kube-api-burst=400
       ;;
