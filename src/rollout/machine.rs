@@ -575,7 +575,8 @@ impl Machine {
             Observed::InSync => Action::Wait,
             Observed::Advanced(shown) => {
                 let event = drift::advanced(&self.rollout, &shown);
-                self.set_state(*shown);
+                // Whoever wrote it may have another clock, and a step lasts its time by this one.
+                self.set_state(shown.in_force_at(&self.rollout, now));
                 event.into_iter().for_each(emit);
                 self.after_write()
             }
