@@ -25,7 +25,7 @@ use crate::rollout::{
     Action, Cause, Drift, DriverReport, Event, EventKind, ForeignChange, Group, Intent, KeptShare,
     LastRollout, Machine, ObjectName, Observed, Observer, Outcome, Phase, Reason, Rollout,
     RouteChange, StopAt, Unusable, changes_of, compare, compare_companion, is_in_place,
-    is_on_its_way_back,
+    is_on_its_way_back, is_untouched,
 };
 use crate::signals::{LAST_ANSWER, Signal, Signals};
 
@@ -424,6 +424,12 @@ impl Driver<'_> {
                 cause,
                 overwrite: false,
             });
+        }
+        // This rollout has not come to it yet: what others ended there before is no end of this.
+        let seen = [self.object(member), &now];
+        if is_untouched(&rollout.of_companion(self.group.lead(), companion), seen) {
+            self.group.set(member, now);
+            return Ok(CompanionState::Unknown);
         }
         match observed {
             Observed::InSync => {

@@ -266,7 +266,10 @@ impl Purpose for Restore<'_> {
             Failure::Call(error) if error.kind == ErrorKind::Missing => {
                 RollbackError::Deleted(vs.full_name())
             }
-            Failure::Call(error) => RollbackError::OutOfTime(error),
+            Failure::Call(error) => match self.restored_late(vs).await {
+                Some(now) => return Ok(now),
+                None => RollbackError::OutOfTime(error),
+            },
         })
     }
 
@@ -371,6 +374,19 @@ impl Restore<'_> {
             Err(_) if intent.has_weights(&written) => Ok(written),
             Err(_) => Err(written),
         }
+    }
+
+    /// The object, if what was sent has arrived after all.
+    async fn restored_late(&mut self, vs: &VirtualService) -> Option<VirtualService> {
+        let cluster = self.request.cluster;
+        let now = cluster.virtual_service(vs.namespace(), vs.name()).await;
+        let now = now.ok().filter(|now| now.annotation(ROLLOUT).is_none())?;
+        let last = LastRollout::of_run(&now, &self.rollout.run)?;
+        match last.outcome {
+            Outcome::RolledBack(cause) => self.ended_for(cause),
+            _ => return None,
+        }
+        Some(now)
     }
 
     /// The end of a companion that was promoted, where its whole group was: a driver that learns of that only

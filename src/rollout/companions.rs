@@ -102,6 +102,17 @@ pub fn compare_companion(
     }
 }
 
+/// Whether a companion has the original weights, and no object seen of it shows that `rollout` was ever there.
+pub fn is_untouched(rollout: &Rollout, seen: [&VirtualService; 2]) -> bool {
+    let is_there = |vs: &VirtualService| {
+        vs.annotation(ROLLOUT).is_some() || LastRollout::of_run(vs, &rollout.run).is_some()
+    };
+    let [_, now] = seen;
+    let original = rollout.original_on(now);
+    !seen.into_iter().any(is_there)
+        && original.is_ok_and(|desired| desired.difference(now).is_none())
+}
+
 /// What keeps a companion from being moved, as far as looking at it tells.
 pub fn blocker(
     goal: &Intent,

@@ -575,6 +575,11 @@ impl Machine {
             Observed::InSync => Action::Wait,
             Observed::Advanced(shown) => {
                 let event = drift::advanced(&self.rollout, &shown);
+                if shown.step != self.rollout.step && self.plan().on_no_metrics == OnStuck::Promote
+                {
+                    // Every step gets the whole grace.
+                    self.outage.end();
+                }
                 // Whoever wrote it may have another clock, and a step lasts its time by this one.
                 self.set_state(shown.in_force_at(&self.rollout, now));
                 event.into_iter().for_each(emit);

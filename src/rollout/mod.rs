@@ -35,7 +35,7 @@ mod unaccounted;
 pub use action::{Action, StopAt};
 pub(crate) use action::{enter, next_step};
 pub(crate) use companion::{Companion, ObjectName, route_of};
-pub(crate) use companions::{blocker, changes_of, compare_companion, is_in_place};
+pub(crate) use companions::{blocker, changes_of, compare_companion, is_in_place, is_untouched};
 pub(crate) use driver_report::DriverReport;
 pub use event::{Event, EventKind, VersionCounts};
 pub(crate) use event::{Observer, RouteChange};
