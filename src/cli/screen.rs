@@ -35,9 +35,9 @@ pub(super) struct Screen {
 }
 
 /// The summary of what was seen, in one piece.
-struct Summary(String);
+struct SummaryText(String);
 
-impl Message for Summary {
+impl Message for SummaryText {
     fn is_repeatable(&self) -> bool {
         false
     }
@@ -204,7 +204,7 @@ impl Screen {
         let theirs = path.to_owned();
         // Opened where it is written: that may take as long.
         let open = move || {
-            Ok(move |Summary(text): Summary| {
+            Ok(move |SummaryText(text): SummaryText| {
                 let mut file = OpenOptions::new().append(true).create(true).open(&theirs)?;
                 file.write_all(text.as_bytes())?;
                 file.flush()
@@ -213,7 +213,7 @@ impl Screen {
         let why = match OutputQueue::start("summary", open) {
             Err(error) => root_cause(&error),
             Ok(queue) => {
-                queue.push(Summary(text));
+                queue.push(SummaryText(text));
                 queue.finish(Some(PATIENCE)).await;
                 let delivery = queue.delivery();
                 match delivery.error {

@@ -176,20 +176,20 @@ async fn follow_all_on(
 ) -> Result<(), CommandError> {
     let namespace = (!all_namespaces).then_some(context.namespace.as_str());
     let keep = if all { |_: &str| true } else { is_marked_in };
-    let mut list_watch = ListWatch::new(&context.cluster, namespace, keep, Followed::of);
-    let mut known: BTreeMap<String, Followed> = BTreeMap::new();
+    let mut list_watch = ListWatch::new(&context.cluster, namespace, keep, FollowedObject::of);
+    let mut known: BTreeMap<String, FollowedObject> = BTreeMap::new();
     let mut begun = false;
     loop {
         let news = list_watch.next().await?;
         let now = context.clock.now();
-        let shown = |known: &BTreeMap<String, Followed>| {
+        let shown = |known: &BTreeMap<String, FollowedObject>| {
             let shown = known.values().filter(|one| all || one.marked.is_some());
             StatusList::new(shown.map(|one| one.row_at(now)).collect())
         };
         let changed: Vec<String> = match news {
             ListEvent::All(found) if !begun => {
                 begun = true;
-                known = found.into_iter().map(Followed::named).collect();
+                known = found.into_iter().map(FollowedObject::named).collect();
                 let mut list = shown(&known);
                 for row in &mut list.items {
                     with_driver(context, &known, row).await;
@@ -199,7 +199,7 @@ async fn follow_all_on(
             }
             // After a gap only what is different is news.
             ListEvent::All(found) => {
-                let found: BTreeMap<_, _> = found.into_iter().map(Followed::named).collect();
+                let found: BTreeMap<_, _> = found.into_iter().map(FollowedObject::named).collect();
                 let different = found
                     .iter()
                     .filter(|(name, now)| now.is_news_after(known.get(*name)));
@@ -238,7 +238,7 @@ async fn follow_all_on(
 /// What is kept of an object that is followed among others: all of it only where it has a rollout, as there
 /// may be ten thousand without.
 #[derive(Clone, Debug, PartialEq)]
-struct Followed {
+struct FollowedObject {
     /// As of no particular time.
     row: StatusRow,
     /// Of all that a status tells of: what a manager changes besides is no news.
@@ -246,7 +246,7 @@ struct Followed {
     marked: Option<VirtualService>,
 }
 
-impl Followed {
+impl FollowedObject {
     fn of(vs: VirtualService) -> Self {
         let mut hasher = DefaultHasher::new();
         [ROLLOUT, LAST]
@@ -282,7 +282,7 @@ impl Followed {
 /// Adds the driver, where that may be read.
 async fn with_driver(
     context: &Context<'_>,
-    known: &BTreeMap<String, Followed>,
+    known: &BTreeMap<String, FollowedObject>,
     row: &mut StatusRow,
 ) {
     let found = known.get(&row.full_name());
@@ -328,22 +328,22 @@ mod tests {
     #[test]
     fn of_an_object_without_a_rollout_only_the_row_is_kept() {
         let now = "2026-01-01T12:00:00Z".parse().unwrap();
-        let idle = Followed::of(vs(0, &json!({})));
+        let idle = FollowedObject::of(vs(0, &json!({})));
         assert_eq!(idle.marked, None);
         assert_eq!(idle.row_at(now), StatusRow::of(&vs(0, &json!({})), now));
         let last = json!({LAST: "{}"});
-        let over = Followed::of(vs(0, &last));
+        let over = FollowedObject::of(vs(0, &last));
         assert_eq!(over.marked, Some(vs(0, &last)));
         assert_eq!(over.row_at(now), StatusRow::of(&vs(0, &last), now));
     }
 
     #[test]
     fn other_weights_and_another_state_are_news_and_nothing_else_is() {
-        let before = Followed::of(vs(0, &json!({})));
-        let same = Followed::of(vs(0, &json!({"helm.sh/chart": "x"})));
+        let before = FollowedObject::of(vs(0, &json!({})));
+        let same = FollowedObject::of(vs(0, &json!({"helm.sh/chart": "x"})));
         assert!(!same.is_news_after(Some(&before)));
         for news in [vs(10, &json!({})), vs(0, &json!({LAST: "{}"}))] {
-            assert!(Followed::of(news).is_news_after(Some(&before)));
+            assert!(FollowedObject::of(news).is_news_after(Some(&before)));
         }
         assert!(before.is_news_after(None));
     }

@@ -225,9 +225,9 @@ pub(super) trait Purpose {
     }
 
     /// Waits for what ends the write while it is on its way.
-    async fn disturbed(&mut self, _: &Intent) -> Disturbance<Self::Stop> {
+    async fn interruption(&mut self, _: &Intent) -> Interruption<Self::Stop> {
         match self.signals() {
-            Some(signals) => Disturbance::Signal(signals.next().await),
+            Some(signals) => Interruption::Signal(signals.next().await),
             None => std::future::pending().await,
         }
     }
@@ -242,7 +242,7 @@ pub(super) trait Purpose {
 }
 
 /// What ends a write that is on its way.
-pub(super) enum Disturbance<S> {
+pub(super) enum Interruption<S> {
     /// A signal.
     Signal(Signal),
     /// The purpose knows better by now.
@@ -347,14 +347,14 @@ async fn write_once<P: Purpose>(
         };
     }
     let mut writing = std::pin::pin!(write(cluster, vs, intent));
-    let disturbance = tokio::select! {
+    let interruption = tokio::select! {
         biased;
         written = &mut writing => return Attempt::Ended(written),
-        disturbance = purpose.disturbed(intent) => disturbance,
+        interruption = purpose.interruption(intent) => interruption,
     };
-    let signal = match disturbance {
-        Disturbance::Stop(stop) => return Attempt::Stopped(stop),
-        Disturbance::Signal(signal) => signal,
+    let signal = match interruption {
+        Interruption::Stop(stop) => return Attempt::Stopped(stop),
+        Interruption::Signal(signal) => signal,
     };
     match timeout(LAST_ANSWER, &mut writing).await {
         Ok(done @ Ok(Written::Done(_))) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::apply::{Disturbance, Failure, Next, Purpose};
+use super::apply::{Failure, Interruption, Next, Purpose};
 use super::drive::Driver;
 use super::watched_group::Member;
 use crate::cluster::{CallError, ErrorKind};
@@ -75,16 +75,16 @@ impl Purpose for DriverWrite<'_, '_> {
     }
 
     /// The canary is watched while a write takes its time: what it rests on may be no longer true.
-    async fn disturbed(&mut self, intent: &Intent) -> Disturbance<Action> {
+    async fn interruption(&mut self, intent: &Intent) -> Interruption<Action> {
         let mut look = Instant::now() + SLOW;
         loop {
             tokio::select! {
                 biased;
-                signal = self.driver.signals().next() => return Disturbance::Signal(signal),
+                signal = self.driver.signals().next() => return Interruption::Signal(signal),
                 () = sleep_until(look) => {}
             }
             if let Err(action) = self.before_retry(intent).await {
-                return Disturbance::Stop(action);
+                return Interruption::Stop(action);
             }
             // News of the object wait until the write is over, and are no reason to look at once.
             look = Instant::now() + self.driver.interval();

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Layout, Palette, Table, Tone, View, escape, forecast, phrase};
-use crate::istio::{Selection, Split, VirtualService, Weights};
+use crate::istio::{Route, Selection, Split, VirtualService, Weights};
 use crate::plan::{
     AddressSource, Finding, Forecast, HumanDuration, Level, Plan, PlannedStep, shell_word,
 };
@@ -49,6 +49,9 @@ pub struct PlanView {
     pub arguments: String,
     /// The command that starts the planned rollout; `null` where a finding forbids it.
     pub next: Option<String>,
+    /// The chosen routes as words of a shell, where the canary's name alone fits destinations of others as well.
+    #[serde(skip)]
+    narrowed_to: Vec<String>,
     /// What preflight found.
     pub findings: Vec<Finding>,
     /// Whether a finding forbids the start.
@@ -116,6 +119,7 @@ impl PlanView {
             forecast: None,
             arguments: String::new(),
             next: None,
+            narrowed_to: narrowed_to(vs, selection),
             findings,
         }
         .with_arguments(&ObjectName::of(vs), String::new())
@@ -154,7 +158,18 @@ impl PlanView {
             .iter()
             .any(|flag| arguments.contains(flag));
         let canary = (!is_named).then(|| format!("--canary {}", shell_word(&self.canary)));
-        let words = [Some(command.as_str()), canary.as_deref(), Some(arguments)];
+        // A root calls its routes otherwise.
+        let is_own = (&asked.namespace, &asked.name) == (&self.namespace, &self.name);
+        let narrow = canary.is_some() && is_own && !arguments.contains("--route ");
+        let routes = self.narrowed_to.iter().filter(|_| narrow);
+        let routes: Vec<_> = routes.map(|route| format!("--route {route}")).collect();
+        let routes = routes.join(" ");
+        let words = [
+            Some(command.as_str()),
+            canary.as_deref(),
+            Some(routes.as_str()),
+            Some(arguments),
+        ];
         let words: Vec<_> = words
             .into_iter()
             .flatten()
@@ -168,6 +183,20 @@ impl PlanView {
         let holds: Vec<_> = self.steps.iter().map(hold).collect();
         holds.join(", ")
     }
+}
+
+/// The chosen routes, where what the canary is called could be another destination of the object, too.
+fn narrowed_to(vs: &VirtualService, selection: &Selection) -> Vec<String> {
+    let name = selection.canary.to_string();
+    let targets = vs.routes().iter().flat_map(|route| &route.targets);
+    let mut others = targets
+        .map(|target| &target.destination)
+        .filter(|other| other.is_called(&name) && !other.same_version(&selection.canary));
+    if others.next().is_none() {
+        return Vec::new();
+    }
+    let chosen = selection.splits.iter().filter_map(|split| split.find(vs));
+    chosen.map(Route::word).collect()
 }
 
 /// The rollout at each of its steps.
