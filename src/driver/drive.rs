@@ -542,7 +542,8 @@ impl Driver<'_> {
             member,
             intent,
         };
-        let now = apply(cluster, Retry::DRIVER, vs, &mut write).await?;
+        // On the heap, as looks are part of it and threads have small stacks.
+        let now = Box::pin(apply(cluster, Retry::DRIVER, vs, &mut write)).await?;
         self.group.set(member, now);
         Ok(())
     }
