@@ -68,7 +68,8 @@ impl Without {
                 subsets.expect("each has some").pop();
             }
             Self::LastDestinations | Self::RulesAndDestinations => {
-                let rules = object["spec"]["http"].as_array_mut();
+                let rules = object.pointer_mut("/spec/http");
+                let rules = rules.and_then(Value::as_array_mut);
                 for rule in rules.into_iter().flatten() {
                     if let Some(route) = rule.get_mut("route").and_then(Value::as_array_mut) {
                         route.truncate(1);

@@ -379,6 +379,13 @@ impl Promises {
             .of(name)
             .split_last()
             .is_some_and(|(_, before)| before.iter().any(held));
+        // Its own promotion may arrive after it has decided to roll back.
+        let has_promoted = || {
+            let before = history.of(name).iter().rev().nth(1);
+            before.is_some_and(|before| {
+                before.author == mine && before.object.as_ref().is_some_and(is_promotion)
+            })
+        };
         if writer.order.drives() && has_held {
             match stood {
                 Some(stood) if !stood.is_held_by(writer.actor) => self.violate(format!(
@@ -386,7 +393,7 @@ impl Promises {
                     stood.holder.split('/').next().unwrap_or_default()
                 )),
                 // A companion that was promoted goes back with its lead, as long as that is under way.
-                None if self.is_over(name, history) => {
+                None if self.is_over(name, history) && !has_promoted() => {
                     self.violate(format!("{who} wrote to {name} after the rollout was over"));
                 }
                 Some(_) | None => {}
@@ -445,8 +452,7 @@ impl Promises {
     ) {
         let who = writer.told();
         let last_step = self.rules.steps.len() - 1;
-        let promoted =
-            record(after, "last").is_some_and(|last| last["outcome"]["kind"] == "promoted");
+        let promoted = is_promotion(after);
         let (from, to) = match (stood, stands) {
             (Some(stood), Some(stands)) => (stood.step, stands.step),
             (Some(stood), None) if promoted => (stood.step, last_step.max(stood.step)),
@@ -853,4 +859,9 @@ impl Seen<'_> {
         }
         false
     }
+}
+
+/// Whether the object says that its last rollout was promoted.
+fn is_promotion(object: &Value) -> bool {
+    record(object, "last").is_some_and(|last| last["outcome"]["kind"] == "promoted")
 }
