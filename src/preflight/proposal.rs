@@ -206,16 +206,26 @@ fn by_label(pods: &[Pod]) -> Option<([Part; 2], String)> {
             let [(stable, many), (canary, few), ..] = values.as_slice() else {
                 return None;
             };
-            let part = |value: &String| Part {
-                name: value.clone(),
+            let [first, second] = match [stable, canary].map(|value| name_part(value)) {
+                names if names[0] != names[1] => names,
+                _ => ["stable", "canary"].map(str::to_owned),
+            };
+            let part = |name: String, value: &String| Part {
+                name,
                 labels: BTreeMap::from([(key.clone(), value.clone())]),
                 is_new: true,
             };
             let note = format!(
                 "the label {key} distinguishes the pods: {many} are {stable}, {few} are {canary} (try: kubectl apply -f -)"
             );
-            Some(([part(stable), part(canary)], note))
+            Some(([part(first, stable), part(second, canary)], note))
         })
+}
+
+/// A label's value as a part of the names of objects and subsets: a value may hold capitals, dots and underscores
+/// as well, which Istio refuses in the name of a subset.
+pub(super) fn name_part(value: &str) -> String {
+    value.to_lowercase().replace(['.', '_'], "-")
 }
 
 /// All pods are alike: the canary is still to be deployed.
@@ -367,6 +377,33 @@ mod tests {
               version: v2
             name: v2
         "#);
+    }
+
+    #[test]
+    fn subsets_get_names_that_istio_takes() {
+        for (stable, canary, names) in [
+            ("R18_943", "R18.944", ["name: r18-943", "name: r18-944"]),
+            ("rc.1", "RC_1", ["name: stable", "name: canary"]),
+        ] {
+            let mut facts = facts();
+            facts.change_routes(|http| {
+                *http = json!([{"route": [{"destination": {"host": "reviews"}}]}]);
+            });
+            facts.change_rule_only(|spec| spec["subsets"] = json!([]));
+            let pods = facts.stable.pods.iter().chain(&facts.canary.pods).flatten();
+            let mut pods: Vec<_> = pods.cloned().collect();
+            for (index, pod) in pods.iter_mut().enumerate() {
+                let labels = pod.metadata.labels.as_mut().unwrap();
+                let value = if index < 3 { stable } else { canary };
+                labels.insert("version".into(), value.into());
+            }
+            let route = facts.vs.routes()[0].clone();
+            let destination = route.targets[0].destination.clone();
+            let text = Proposal::of(&facts.vs, &route, &destination, &facts.rules, &pods);
+            let text = text.to_string();
+            assert!(names.iter().all(|name| text.contains(name)), "{text}");
+            assert!(text.contains(&format!("version: {stable}\n")), "{text}");
+        }
     }
 
     #[test]

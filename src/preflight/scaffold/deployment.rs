@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::{Value, json};
 
-use super::{Labels, ScaffoldError, VersionLabels, WantedCanary, name_part};
+use super::{Labels, ScaffoldError, VersionLabels, WantedCanary};
+use crate::preflight::proposal::name_part;
 use crate::preflight::proposal::object;
 use crate::preflight::rules::name_of;
 use crate::preflight::version::written;

@@ -14,7 +14,7 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Service;
 use serde_json::Value;
 
-use super::proposal::{Proposal, until_known};
+use super::proposal::{Proposal, name_part, until_known};
 use super::rules::rules_of;
 use crate::istio::{Destination, Host, Subset, VirtualService};
 use crate::plan::shell_word;
@@ -321,11 +321,6 @@ fn labelling(workload: &StableDeployment<'_>, versions: &VersionLabels) -> Strin
         shell_word(workload.namespace()),
         shell_word(&labels.to_string())
     )
-}
-
-/// A version as a part of the names of objects and subsets.
-fn name_part(version: &str) -> String {
-    version.to_lowercase().replace(['.', '_'], "-")
 }
 
 fn with(labels: &Labels, key: &str, value: &str) -> Labels {
