@@ -1,6 +1,6 @@
 //! What is told before a driver begins.
 
-use super::drive::step_started;
+use super::steps::step_started;
 use crate::context::Context;
 use crate::discovery::{ReadyRollout, VersionFacts};
 use crate::plan::{Forecast, Level};

@@ -6,8 +6,8 @@ use tokio::time::{Instant, timeout};
 
 use super::apply::{Failure, Next, Purpose, Retry, Written, apply, write};
 use super::change_state::not_written;
-use super::drive::step_started;
 use super::finish::millis;
+use super::steps::step_started;
 use super::sync_companions::{SyncError, sync_companions};
 use super::undo_start::undo_start;
 use crate::cluster::{CallError, ErrorKind};

@@ -21,9 +21,11 @@ use super::flag_login::{
     two_logins,
 };
 use super::http_client::{ClientSettings, TlsMaterial};
-use super::http_config::{Authorization, BasicAuth, HttpConfig, OAuth2, ProxyChoice, check_header};
+use super::http_config::{
+    Authorization, BasicAuth, HttpConfig, OAuth2, ProxyChoice, SigV4, check_header,
+};
 use super::oauth2::TokenRequest;
-use super::sigv4::{QuerySigner, SigV4};
+use super::query_signer::QuerySigner;
 use super::token_cache::{TokenCache, TokenSource};
 use crate::foreign_text::{keep_secret, root_cause};
 

@@ -16,8 +16,8 @@ use super::error::MetricsError;
 use super::http_reply::HttpReply;
 use super::query::{MetricSource, Query};
 use super::query_result::QueryResult;
+use super::query_signer::QuerySigner;
 use super::reply_reader::{Asked, LARGEST, Transport};
-use super::sigv4::QuerySigner;
 use crate::foreign_text::root_cause;
 
 /// Above this length a query is sent as a form: proxies cut request lines off at a few thousand bytes.

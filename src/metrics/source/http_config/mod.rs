@@ -3,6 +3,8 @@
 //! What `promtool --http.config.file` takes is taken here, less what needs a secret manager. Relative paths
 //! start at the folder of the file.
 
+mod sigv4;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +12,9 @@ use http::HeaderName;
 use serde::Deserialize;
 
 use super::access_error::AccessError;
-use super::sigv4::SigV4;
 use crate::foreign_text::{foreign_text, keep_secret, root_cause};
+
+pub(super) use sigv4::SigV4;
 
 /// Headers that the client writes itself, or that have a section of their own.
 const RESERVED_HEADERS: [&str; 12] = [

@@ -13,10 +13,10 @@ use reqsign_core::{Context, Env as _, OsEnv, ProvideCredentialChain, Signer};
 use reqsign_file_read_tokio::TokioFileRead;
 use reqsign_http_send_reqwest::ReqwestHttpSend;
 use reqwest::{Body, Client, Request, Url};
-use serde::Deserialize;
 
 use super::access_error::AccessError;
 use super::http_client::USER_AGENT;
+use super::http_config::SigV4;
 use crate::foreign_text::{foreign_text, keep_secret};
 
 /// The service that the signature is for: queries of Amazon Managed Service for Prometheus.
@@ -31,46 +31,6 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(4);
 /// Holds the hash of what is sent; without it only a few services take a signature.
 const CONTENT_HASH: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 const SESSION_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
-
-/// Prometheus' own section `sigv4`. What it leaves out comes from where AWS' tools look for it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct SigV4 {
-    pub region: Option<String>,
-    pub access_key: Option<String>,
-    pub secret_key: Option<String>,
-    pub profile: Option<String>,
-    pub role_arn: Option<String>,
-    pub external_id: Option<String>,
-}
-
-impl SigV4 {
-    /// Refuses half a key.
-    ///
-    /// # Errors
-    /// The key that is missing.
-    pub(super) fn check(&self) -> Result<(), AccessError> {
-        if self.access_key.is_some() == self.secret_key.is_some() {
-            return Ok(());
-        }
-        Err(AccessError {
-            what: "sigv4 has only one of access_key and secret_key".into(),
-            fix: "both, or neither".into(),
-        })
-    }
-
-    /// The region: as given, as in the host of a workspace, or as in the environment.
-    fn region(&self, url: &Url) -> Option<String> {
-        let host = url.host_str().unwrap_or_default();
-        let of_host = host
-            .strip_prefix("aps-workspaces.")
-            .and_then(|rest| rest.split('.').next());
-        let variables = ["AWS_REGION", "AWS_DEFAULT_REGION"];
-        let of_environment = || variables.into_iter().find_map(|name| OsEnv.var(name));
-        let given = self.region.clone().or(of_host.map(str::to_owned));
-        given.or_else(of_environment)
-    }
-}
 
 /// Signs queries, and keeps what it signs with until that ends.
 #[derive(Clone)]
@@ -146,6 +106,18 @@ impl QuerySigner {
 }
 
 impl SigV4 {
+    /// The region: as given, as in the host of a workspace, or as in the environment.
+    fn region(&self, url: &Url) -> Option<String> {
+        let host = url.host_str().unwrap_or_default();
+        let of_host = host
+            .strip_prefix("aps-workspaces.")
+            .and_then(|rest| rest.split('.').next());
+        let variables = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+        let of_environment = || variables.into_iter().find_map(|name| OsEnv.var(name));
+        let given = self.region.clone().or(of_host.map(str::to_owned));
+        given.or_else(of_environment)
+    }
+
     fn credentials(&self) -> ProvideCredentialChain<Credential> {
         let chain = ProvideCredentialChain::new();
         match (&self.access_key, &self.secret_key, &self.profile) {
