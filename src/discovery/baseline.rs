@@ -120,7 +120,7 @@ pub async fn before(
     plan: &Plan,
 ) -> Result<Baseline, MetricsError> {
     let until = past.until - SETTLED;
-    let within = DEADLINE.max(plan.query_timeout.unsigned());
+    let within = patience(plan);
     let reading = MetricsReading::choose(metrics, targets, until, plan.mirrors(), within).await?;
     let reader = Reader {
         metrics,
@@ -163,6 +163,11 @@ pub async fn before(
     })
 }
 
+/// How long one answer about the past may take.
+fn patience(plan: &Plan) -> Duration {
+    DEADLINE.max(plan.query_timeout.unsigned())
+}
+
 /// The past of a rollout, as far as the metrics still have it, and how they are read.
 pub async fn past_of(
     context: &Context<'_>,
@@ -176,7 +181,7 @@ pub async fn past_of(
     // Without an answer nothing is known, and the analysis is the more careful for it.
     if plan.judgement.analysis == AnalysisKind::Threshold {
         let until = past.until - SETTLED;
-        let within = DEADLINE.max(plan.query_timeout.unsigned());
+        let within = patience(plan);
         let reading = MetricsReading::choose(metrics, targets, until, plan.mirrors(), within).await;
         return Ok((History::unknown(), reading.unwrap_or_default()));
     }

@@ -156,16 +156,19 @@ impl Driver<'_> {
                 overwrite: false,
             });
         }
-        // This rollout has not come to it yet: what others ended there before is no end of this.
-        let seen = [self.object(member), &now];
-        if is_untouched(&rollout.of_companion(self.group.lead(), companion), seen) {
-            self.group.set(member, now);
-            return Ok(CompanionState::Unknown);
-        }
         match observed {
             Observed::InSync => {
                 self.group.set(member, now);
                 Ok(CompanionState::InSync)
+            }
+            // This rollout has not come to it yet: what others ended there before is no end of this.
+            _ if is_untouched(
+                &rollout.of_companion(self.group.lead(), companion),
+                [self.object(member), &now],
+            ) =>
+            {
+                self.group.set(member, now);
+                Ok(CompanionState::Unknown)
             }
             // Only the lead can tell which of the two counts.
             Observed::Advanced(_) | Observed::Ended(_) => {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::program::{Ended, Program};
+use crate::sources::{is_of_the_mesh, objects};
 use crate::stack::Stack;
 
 /// Each a namespace of its own.
@@ -81,20 +82,6 @@ impl Without {
         }
         Some(object)
     }
-}
-
-fn documents(text: &str) -> Vec<Value> {
-    let documents = text.split("\n---\n");
-    documents
-        .map(|text| {
-            serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
-        })
-        .collect()
-}
-
-fn is_of_the_mesh(object: &Value) -> bool {
-    let version = object["apiVersion"].as_str().unwrap_or_default();
-    version.starts_with("networking.istio.io/")
 }
 
 async fn plan(stack: &Stack, (namespace, name): (&str, &str), more: &str) -> Ended {
@@ -175,7 +162,7 @@ async fn every_object_that_is_printed_is_taken_by_a_real_api_server_and_not_prin
     let mut applied = 0;
     for input in INPUTS {
         let (of_mesh, others): (Vec<_>, Vec<_>) =
-            documents(input).into_iter().partition(is_of_the_mesh);
+            objects(input).into_iter().partition(is_of_the_mesh);
         let namespace = others[0]["metadata"]["name"].as_str().expect("a Namespace");
         for object in &others {
             stack.apply(object).await.expect("it is taken");

@@ -14,7 +14,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::{Value, json};
 use tokio::process::Child;
 
-use crate::harness::{Shop, ended};
+use crate::harness::{Ran, Shop, ended};
 
 /// For a rollout of a few seconds.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -200,12 +200,29 @@ async fn sigterm_is_obeyed_while_ctrl_s_holds_the_terminal() {
     assert_eq!(shop.reviews()["spec"], before);
 }
 
+/// A rollout of a broken canary with this flag and file: rolled back with the exit code that says so.
+async fn rolled_back_writing(flag: &str, path: &Path) -> Ran {
+    let shop = Shop::open().await;
+    let before = shop.reviews()["spec"].clone();
+    shop.break_canary();
+    let mut flags = shop.brief();
+    flags.extend([flag.to_owned(), path.display().to_string()]);
+    let child = shop
+        .program("start reviews", &flags)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let ran = ended(child, LIMIT).await;
+    let shown = path.display();
+    assert_eq!(ran.code, 10, "{shown}: {}", ran.stderr);
+    assert_eq!(shop.reviews()["spec"], before, "{shown}");
+    ran
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_for_events_that_takes_none_costs_events_and_their_number_is_said() {
     for kind in ["a stalled file", "a full disk"] {
-        let shop = Shop::open().await;
-        let before = shop.reviews()["spec"].clone();
-        shop.break_canary();
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("events");
         let _fifo = full_fifo(&fifo);
@@ -213,17 +230,7 @@ async fn a_file_for_events_that_takes_none_costs_events_and_their_number_is_said
             "a full disk" => (Path::new("/dev/full"), "no space left on device"),
             _ => (fifo.as_path(), "it took none for 2s"),
         };
-        let mut flags = shop.brief();
-        flags.extend(["--events".into(), path.display().to_string()]);
-        let child = shop
-            .program("start reviews", &flags)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let ran = ended(child, LIMIT).await;
-        assert_eq!(ran.code, 10, "{kind}: {}", ran.stderr);
-        assert_eq!(shop.reviews()["spec"], before, "{kind}");
+        let ran = rolled_back_writing("--events", path).await;
         assert!(ran.stderr.contains("rolled back"), "{kind}: {}", ran.stderr);
         let warning = ran.stderr.lines().last().unwrap();
         let rest = warning
@@ -245,20 +252,7 @@ async fn a_summary_that_cannot_be_written_costs_the_summary_and_the_exit_code_st
     let _fifo = full_fifo(&fifo);
     let stalled = (fifo.as_path(), "it took nothing for 2s");
     for (path, why) in [stalled, (Path::new("/dev/full"), "no space left on device")] {
-        let shop = Shop::open().await;
-        let before = shop.reviews()["spec"].clone();
-        shop.break_canary();
-        let mut flags = shop.brief();
-        flags.extend(["--summary".into(), path.display().to_string()]);
-        let child = shop
-            .program("start reviews", &flags)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let ran = ended(child, LIMIT).await;
-        assert_eq!(ran.code, 10, "{why}: {}", ran.stderr);
-        assert_eq!(shop.reviews()["spec"], before, "{why}");
+        let ran = rolled_back_writing("--summary", path).await;
         let warning = format!("warning: --summary: cannot write {}: {why}", path.display());
         assert!(ran.stderr.contains(&warning), "{why}: {}", ran.stderr);
     }

@@ -15,6 +15,8 @@ mod staff;
 mod sticky;
 mod tcp_echo;
 
+pub(crate) use source::{is_of_the_mesh, objects};
+
 /// Steps of three seconds, looked at each second, judged by plain limits.
 const BRISK: &str = "--analysis threshold --max-error-rate 5% --margin 5% --min-requests 20 \
                      --dwell 3s --interval 1s";

@@ -229,7 +229,7 @@ impl Drop for Source {
     }
 }
 
-fn objects(file: &str) -> Vec<Value> {
+pub(crate) fn objects(file: &str) -> Vec<Value> {
     let documents = file.split("\n---\n");
     documents
         .map(|text| {
@@ -238,7 +238,7 @@ fn objects(file: &str) -> Vec<Value> {
         .collect()
 }
 
-fn is_of_the_mesh(object: &Value) -> bool {
+pub(crate) fn is_of_the_mesh(object: &Value) -> bool {
     let version = object["apiVersion"].as_str().unwrap_or_default();
     version.starts_with("networking.istio.io/")
 }
