@@ -290,6 +290,7 @@ impl EventText<'_> {
         let EventKind::Analyzed {
             step: _,
             step_count: _,
+            answers: _,
             evidence: _,
             exposure,
             verdict,

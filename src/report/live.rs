@@ -205,8 +205,9 @@ mod tests {
 
           shop/reviews   step 1/4   weights 99/1   about 9m left
           ▸ 1 % for 5s of 1m   · 10 %   · 50 %   · 100 %
-          stable v1   1.4.2   3/3 at start   212 requests    42/s   0 failed   0 %   ▁
-          canary v2   1.5.0   2/2 ready        2 requests   0.4/s   0 failed   0 %   ▁
+                     image     pods  requests  req/s  failures  failed                4xx    p50     p99
+          stable v1  1.4.2  was 3/3       212     42         0     0 %  ▁           1.4 %  ≤10ms   ≤25ms
+          canary v2  1.5.0      2/2         2    0.4         0     0 %  ▁            50 %  ≤10ms  >250ms
           not enough data yet: too few requests to judge v2
           next: 10 % when healthy; Ctrl-C rolls back
         ");

@@ -135,6 +135,7 @@ impl Panel {
                 verdict,
                 step_counts,
                 mirror_counts,
+                answers,
                 reasons,
                 evidence,
                 canary_pods,
@@ -144,6 +145,7 @@ impl Panel {
                 self.step = *step;
                 let counts = mirror_counts.unwrap_or(*step_counts);
                 self.traffic.look(event.at, counts);
+                self.traffic.answered(answers);
                 if canary_pods.is_some() {
                     self.canary_pods.clone_from(canary_pods);
                 }

@@ -29,11 +29,10 @@ impl Panel {
             PanelStanding::Waiting | PanelStanding::PausedBy(_) => Tone::Plain,
             _ => Tone::Quiet,
         };
-        let pods = [self.stable_pods.as_ref(), self.canary_pods.as_ref()];
         let rows = [
             flow(&self.title(now)),
             flow(&self.ladder(now)),
-            self.traffic.rows(&self.versions, pods, columns).to_vec(),
+            self.table(palette, columns),
             flow(&self.bars(columns)),
             flow_words(palette, tone, &state, columns),
             flow_words(palette, next_tone, &self.next(), columns),
@@ -92,6 +91,13 @@ impl Panel {
 
     fn current(&self) -> Option<&PlannedStep> {
         self.steps.get(self.step.checked_sub(1)?)
+    }
+
+    /// The two versions beside each other.
+    fn table(&self, palette: Palette, columns: usize) -> Vec<String> {
+        let pods = [self.stable_pods.as_ref(), self.canary_pods.as_ref()];
+        let [heading, stable, canary] = self.traffic.rows(&self.versions, pods, columns);
+        vec![palette.paint(Tone::Quiet, &heading), stable, canary]
     }
 
     /// How near leaving the step and a rollback are.
@@ -279,8 +285,9 @@ mod tests {
         analyzing
           shop/reviews   step 2/4   weights 90/10   about 8m left
           ✓ 1 %   ▸ 10 % for 25s of 1m   · 50 %   · 100 %
-          stable v1   1.4.2   3/3 at start   90/s   4 failed   0.18 %   ▂
-          canary v2   1.5.0   1/2 ready      10/s   0 failed      0 %   ▁
+                     image     pods  req/s  failed                4xx    p50     p99
+          stable v1  1.4.2  was 3/3     90  0.18 %  ▂             1 %  ≤10ms   ≤25ms
+          canary v2  1.5.0      1/2     10     0 %  ▁           1.2 %  ≤25ms  ≤250ms
           to promotion ███████░░░░░ 62 %   to rollback ░░░░░░░░░░░░ 6 %
           healthy so far: v2's error rate is at most 1.5x v1's + 0.8 pp (95 %
           confidence); regression evidence 0.3 (rolls back at 4.6)
@@ -289,8 +296,9 @@ mod tests {
         warming up
           shop/reviews   step 2/4   weights 90/10   about 8m left
           ✓ 1 %   ▸ 10 % for 25s of 1m   · 50 %   · 100 %
-          stable v1   1.4.2   3/3 at start   90/s   4 failed   0.18 %   ▂
-          canary v2   1.5.0   1/2 ready      10/s   0 failed      0 %   ▁
+                     image     pods  req/s  failed                4xx    p50     p99
+          stable v1  1.4.2  was 3/3     90  0.18 %  ▂             1 %  ≤10ms   ≤25ms
+          canary v2  1.5.0      1/2     10     0 %  ▁           1.2 %  ≤25ms  ≤250ms
           to promotion ███████░░░░░ 62 %   to rollback ░░░░░░░░░░░░ 6 %
           warming up for about 24s more; v2's error rate is at most 1.5x v1's + 0.8 pp
           (95 % confidence); regression evidence 0.3 (rolls back at 4.6)
@@ -299,8 +307,9 @@ mod tests {
         paused
           shop/reviews   step 2/4   weights 90/10
           ✓ 1 %   ▸ 10 % for 25s of 1m   · 50 %   · 100 %
-          stable v1   1.4.2   3/3 at start   90/s   4 failed   0.18 %   ▂
-          canary v2   1.5.0   1/2 ready      10/s   0 failed      0 %   ▁
+                     image     pods  req/s  failed                4xx    p50     p99
+          stable v1  1.4.2  was 3/3     90  0.18 %  ▂             1 %  ≤10ms   ≤25ms
+          canary v2  1.5.0      1/2     10     0 %  ▁           1.2 %  ≤25ms  ≤250ms
           to promotion ███████░░░░░ 62 %   to rollback ░░░░░░░░░░░░ 6 %
           paused by ada@laptop; v2's error rate is at most 1.5x v1's + 0.8 pp (95 %
           confidence); regression evidence 0.3 (rolls back at 4.6)
@@ -309,8 +318,9 @@ mod tests {
         waiting
           shop/reviews   step 2/4   weights 90/10
           ✓ 1 %   ▸ 10 % for 25s of 1m   · 50 %   · 100 %
-          stable v1   1.4.2   3/3 at start   90/s   4 failed   0.18 %   ▂
-          canary v2   1.5.0   1/2 ready      10/s   0 failed      0 %   ▁
+                     image     pods  req/s  failed                4xx    p50     p99
+          stable v1  1.4.2  was 3/3     90  0.18 %  ▂             1 %  ≤10ms   ≤25ms
+          canary v2  1.5.0      1/2     10     0 %  ▁           1.2 %  ≤25ms  ≤250ms
           to promotion ███████░░░░░ 62 %   to rollback ░░░░░░░░░░░░ 6 %
           waiting for promote; v2's error rate is at most 1.5x v1's + 0.8 pp (95 %
           confidence); regression evidence 0.3 (rolls back at 4.6)
@@ -319,8 +329,9 @@ mod tests {
         on hold
           shop/reviews   step 2/4   weights 90/10   about 8m left
           ✓ 1 %   ▸ 10 % for 25s of 1m   · 50 %   · 100 %
-          stable v1   1.4.2   3/3 at start   90/s   4 failed   0.18 %   ▂
-          canary v2   1.5.0   1/2 ready      10/s   0 failed      0 %   ▁
+                     image     pods  req/s  failed                4xx    p50     p99
+          stable v1  1.4.2  was 3/3     90  0.18 %  ▂             1 %  ≤10ms   ≤25ms
+          canary v2  1.5.0      1/2     10     0 %  ▁           1.2 %  ≤25ms  ≤250ms
           to promotion ███████░░░░░ 62 %   to rollback ░░░░░░░░░░░░ 6 %
           v1 (stable) is failing: analysis on hold; v2's error rate is at most 1.5x
           v1's + 0.8 pp (95 % confidence); regression evidence 0.3 (rolls back at 4.6)
@@ -329,8 +340,9 @@ mod tests {
         suspected
           shop/reviews   step 2/4
           ✓ 1 %   ▸ 0 % for 25s of 1m   · 50 %   · 100 %
-          stable v1   1.4.2   3/3 at start   90/s    3 failed   0.11 %   ▂
-          canary v2   1.5.0   1/2 ready      10/s   64 failed     21 %   ▁
+                     image     pods  req/s  failed                4xx    p50     p99
+          stable v1  1.4.2  was 3/3     90  0.11 %  ▂             1 %  ≤10ms   ≤25ms
+          canary v2  1.5.0      1/2     10    21 %  ▁           1.2 %  ≤25ms  ≤250ms
           to promotion ███████░░░░░ 62 %   to rollback ░░░░░░░░░░░░ 6 %
           regression suspected; v2 is at 0 % until confirmed
           next: 0 % until the regression is confirmed or a false alarm; Ctrl-C rolls
@@ -344,8 +356,9 @@ mod tests {
         analyzing
           shop/reviews   step 2/4   weights 90/10   about 8m left
           ✓ 1 %   ▸ 10 % for 25s of 1m   · 50 %   · 100 %
-          stable v1   1.4.2   3/3 at start   90/s   0.18 %
-          canary v2   1.5.0   1/2 ready      10/s      0 %
+                        pods  req/s  failed    4xx    p50     p99
+          stable v1  was 3/3     90  0.18 %    1 %  ≤10ms   ≤25ms
+          canary v2      1/2     10     0 %  1.2 %  ≤25ms  ≤250ms
           to promotion █████░░░ 62 %   to rollback ░░░░░░░░ 6 %
           healthy so far: v2's error rate is at most 1.5x v1's +
           0.8 pp (95 % confidence); regression evidence 0.3 (rolls
@@ -355,8 +368,9 @@ mod tests {
         warming up
           shop/reviews   step 2/4   weights 90/10   about 8m left
           ✓ 1 %   ▸ 10 % for 25s of 1m   · 50 %   · 100 %
-          stable v1   1.4.2   3/3 at start   90/s   0.18 %
-          canary v2   1.5.0   1/2 ready      10/s      0 %
+                        pods  req/s  failed    4xx    p50     p99
+          stable v1  was 3/3     90  0.18 %    1 %  ≤10ms   ≤25ms
+          canary v2      1/2     10     0 %  1.2 %  ≤25ms  ≤250ms
           to promotion █████░░░ 62 %   to rollback ░░░░░░░░ 6 %
           warming up for about 24s more; v2's error rate is at most
           1.5x v1's + 0.8 pp (95 % confidence); regression evidence
@@ -366,8 +380,9 @@ mod tests {
         paused
           shop/reviews   step 2/4   weights 90/10
           ✓ 1 %   ▸ 10 % for 25s of 1m   · 50 %   · 100 %
-          stable v1   1.4.2   3/3 at start   90/s   0.18 %
-          canary v2   1.5.0   1/2 ready      10/s      0 %
+                        pods  req/s  failed    4xx    p50     p99
+          stable v1  was 3/3     90  0.18 %    1 %  ≤10ms   ≤25ms
+          canary v2      1/2     10     0 %  1.2 %  ≤25ms  ≤250ms
           to promotion █████░░░ 62 %   to rollback ░░░░░░░░ 6 %
           paused by ada@laptop; v2's error rate is at most 1.5x
           v1's + 0.8 pp (95 % confidence); regression evidence 0.3
@@ -378,8 +393,9 @@ mod tests {
         waiting
           shop/reviews   step 2/4   weights 90/10
           ✓ 1 %   ▸ 10 % for 25s of 1m   · 50 %   · 100 %
-          stable v1   1.4.2   3/3 at start   90/s   0.18 %
-          canary v2   1.5.0   1/2 ready      10/s      0 %
+                        pods  req/s  failed    4xx    p50     p99
+          stable v1  was 3/3     90  0.18 %    1 %  ≤10ms   ≤25ms
+          canary v2      1/2     10     0 %  1.2 %  ≤25ms  ≤250ms
           to promotion █████░░░ 62 %   to rollback ░░░░░░░░ 6 %
           waiting for promote; v2's error rate is at most 1.5x v1's
           + 0.8 pp (95 % confidence); regression evidence 0.3
@@ -390,8 +406,9 @@ mod tests {
         on hold
           shop/reviews   step 2/4   weights 90/10   about 8m left
           ✓ 1 %   ▸ 10 % for 25s of 1m   · 50 %   · 100 %
-          stable v1   1.4.2   3/3 at start   90/s   0.18 %
-          canary v2   1.5.0   1/2 ready      10/s      0 %
+                        pods  req/s  failed    4xx    p50     p99
+          stable v1  was 3/3     90  0.18 %    1 %  ≤10ms   ≤25ms
+          canary v2      1/2     10     0 %  1.2 %  ≤25ms  ≤250ms
           to promotion █████░░░ 62 %   to rollback ░░░░░░░░ 6 %
           v1 (stable) is failing: analysis on hold; v2's error rate
           is at most 1.5x v1's + 0.8 pp (95 % confidence);
@@ -401,8 +418,9 @@ mod tests {
         suspected
           shop/reviews   step 2/4
           ✓ 1 %   ▸ 0 % for 25s of 1m   · 50 %   · 100 %
-          stable v1   1.4.2   3/3 at start   90/s   0.11 %
-          canary v2   1.5.0   1/2 ready      10/s     21 %
+                        pods  req/s  failed    4xx    p50     p99
+          stable v1  was 3/3     90  0.11 %    1 %  ≤10ms   ≤25ms
+          canary v2      1/2     10    21 %  1.2 %  ≤25ms  ≤250ms
           to promotion █████░░░ 62 %   to rollback ░░░░░░░░ 6 %
           regression suspected; v2 is at 0 % until confirmed
           next: 0 % until the regression is confirmed or a false

@@ -8,7 +8,9 @@ use super::phrase::{OfVersion, Versions};
 use super::row::shortened;
 use super::sparkline::sparkline;
 use crate::number::{grouped, mean, rate};
-use crate::rollout::{PodSummary, VersionCounts};
+use crate::plan::HumanDuration;
+use crate::rollout::{Answers, PodSummary, Quantile, VersionCounts};
+use crate::verdict::{Counts, Slow};
 
 /// Looks of which the share of failed requests is drawn.
 const DRAWN: usize = 10;
@@ -16,8 +18,10 @@ const DRAWN: usize = 10;
 const PACED: usize = 4;
 /// The least share of failed requests that fills the height of a drawing.
 const LEAST_TOP: f64 = 0.01;
+/// Stable and canary.
+const BOTH: [OfVersion; 2] = [|counts| counts.stable, |counts| counts.canary];
 /// What stands between two columns.
-const GAP: &str = "   ";
+const GAP: &str = "  ";
 /// The most characters of an image's tag, and of a version's name where there are few columns.
 const MOST: usize = 20;
 
@@ -25,6 +29,7 @@ const MOST: usize = 20;
 #[derive(Clone, Debug)]
 pub(super) struct RecentTraffic {
     step_counts: VersionCounts,
+    answers: Answers,
     looks: VecDeque<TrafficLook>,
     looked: Timestamp,
 }
@@ -40,31 +45,61 @@ struct TrafficLook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TrafficColumn {
     Version,
-    Share,
+    FailureRate,
     Pace,
-    Ready,
+    Tail,
+    Refused,
+    Pods,
+    Median,
     Image,
-    Failed,
     History,
+    Failures,
     Requests,
 }
 
 /// As they stand beside each other.
-const COLUMNS: [TrafficColumn; 8] = [
+const COLUMNS: [TrafficColumn; 11] = [
     TrafficColumn::Version,
     TrafficColumn::Image,
-    TrafficColumn::Ready,
+    TrafficColumn::Pods,
     TrafficColumn::Requests,
     TrafficColumn::Pace,
-    TrafficColumn::Failed,
-    TrafficColumn::Share,
+    TrafficColumn::Failures,
+    TrafficColumn::FailureRate,
     TrafficColumn::History,
+    TrafficColumn::Refused,
+    TrafficColumn::Median,
+    TrafficColumn::Tail,
 ];
+
+impl TrafficColumn {
+    /// What stands above it.
+    fn heading(self) -> &'static str {
+        match self {
+            Self::Version | Self::History => "",
+            Self::Image => "image",
+            Self::Pods => "pods",
+            Self::Requests => "requests",
+            Self::Pace => "req/s",
+            Self::Failures => "failures",
+            Self::FailureRate => "failed",
+            Self::Refused => "4xx",
+            Self::Median => "p50",
+            Self::Tail => "p99",
+        }
+    }
+
+    /// Whether its cells are figures, which stand below each other at their end.
+    fn is_figure(self) -> bool {
+        !matches!(self, Self::Version | Self::Image | Self::History)
+    }
+}
 
 impl RecentTraffic {
     pub(super) fn new(now: Timestamp) -> Self {
         Self {
             step_counts: VersionCounts::default(),
+            answers: Answers::default(),
             looks: VecDeque::new(),
             looked: now,
         }
@@ -73,12 +108,18 @@ impl RecentTraffic {
     /// A step begins: it is counted anew.
     pub(super) fn begin(&mut self, now: Timestamp) {
         self.step_counts = VersionCounts::default();
+        self.answers = Answers::default();
         self.looked = now;
     }
 
     /// The counts of the step, outside of a look.
     pub(super) fn set(&mut self, step_counts: VersionCounts) {
         self.step_counts = step_counts;
+    }
+
+    /// How what was counted in the step was answered.
+    pub(super) fn answered(&mut self, answers: &Answers) {
+        self.answers.clone_from(answers);
     }
 
     /// Counts grow through a step.
@@ -95,88 +136,105 @@ impl RecentTraffic {
         }
     }
 
-    /// The two versions, one below the other, stable first: what runs of them, what they did in the step, and the
-    /// share of failed requests over the last looks, on one scale. What does not fit is left out, whole columns at a
-    /// time.
+    /// The two versions below a heading, stable first: what runs of them, what they did in the step, and the share of
+    /// failed requests over the last looks, on one scale. What does not fit is left out, whole columns at a time.
     pub(super) fn rows(
         &self,
         versions: &Versions,
         pods: [Option<&PodSummary>; 2],
         columns: usize,
-    ) -> [String; 2] {
-        let of: [OfVersion; 2] = [|counts| counts.stable, |counts| counts.canary];
+    ) -> [String; 3] {
         let names = [
             ("stable", versions.stable.as_str()),
             ("canary", versions.canary.as_str()),
         ];
-        let [(role, stable), (other_role, canary)] = names;
-        let name = |role: &str, name: &str| match name {
-            "stable" | "the canary" => role.to_owned(),
-            name => format!(
-                "{role} {}",
-                shortened(name, columns.max(3 * MOST) - 2 * MOST)
-            ),
-        };
-        let first = [name(role, stable), name(other_role, canary)];
-        let cell = |column: TrafficColumn, row: usize| match column {
-            TrafficColumn::Version => first[row].clone(),
-            TrafficColumn::Image => pods[row].map_or_else(String::new, image_tag),
-            // Stable's pods are not followed.
-            TrafficColumn::Ready => {
-                let seen = if row == 0 { "at start" } else { "ready" };
-                let pods = pods[row].filter(|pods| pods.pods > 0 || row == 1);
-                pods.map_or_else(String::new, |pods| {
-                    format!("{}/{} {seen}", pods.ready, pods.pods)
-                })
+        let mut shown: Vec<(TrafficColumn, [String; 3], usize)> = Vec::new();
+        for column in COLUMNS {
+            let cells = [0, 1].map(|row| match column {
+                TrafficColumn::Version => {
+                    let (role, name) = names[row];
+                    match name {
+                        "stable" | "the canary" => role.to_owned(),
+                        name => {
+                            let room = columns.max(3 * MOST) - 2 * MOST;
+                            format!("{role} {}", shortened(name, room))
+                        }
+                    }
+                }
+                TrafficColumn::Image => pods[row].map_or_else(String::new, image_tag),
+                // Stable's pods are not followed.
+                TrafficColumn::Pods => {
+                    let seen = if row == 0 { "was " } else { "" };
+                    let pods = pods[row].filter(|pods| pods.pods > 0 || row == 1);
+                    pods.map_or_else(String::new, |pods| {
+                        format!("{seen}{}/{}", pods.ready, pods.pods)
+                    })
+                }
+                column => self.figure(column, row),
+            });
+            if cells.iter().all(String::is_empty) {
+                continue;
             }
-            TrafficColumn::Requests => {
-                format!("{} requests", grouped(of[row](self.step_counts).requests))
-            }
-            TrafficColumn::Pace => self.pace(of[row]),
-            TrafficColumn::Failed => {
-                format!("{} failed", grouped(of[row](self.step_counts).failures))
-            }
-            TrafficColumn::Share => {
-                let counts = of[row](self.step_counts);
-                rate(counts.failures, counts.requests).unwrap_or_else(|| "-".into())
-            }
-            TrafficColumn::History => sparkline(self.shares(of[row]), self.top(of)),
-        };
-        let wide = |column: TrafficColumn| {
-            let widths = [0, 1].map(|row| cell(column, row).chars().count());
-            widths[0].max(widths[1])
-        };
-        let mut shown: Vec<_> = COLUMNS
-            .into_iter()
-            .map(|column| (column, wide(column)))
-            .filter(|(_, wide)| *wide > 0)
-            .collect();
-        let total = |shown: &[(TrafficColumn, usize)]| {
-            let wide: usize = shown.iter().map(|(_, wide)| wide + GAP.len()).sum();
+            let [stable, canary] = cells;
+            let cells = [column.heading().to_owned(), stable, canary];
+            let wide = cells.iter().map(|cell| cell.chars().count()).max();
+            shown.push((column, cells, wide.unwrap_or_default()));
+        }
+        let total = |shown: &[(TrafficColumn, [String; 3], usize)]| {
+            let wide: usize = shown.iter().map(|(_, _, wide)| wide + GAP.len()).sum();
             wide.saturating_sub(GAP.len())
         };
         while total(&shown) > columns && shown.len() > 1 {
-            let last = shown.iter().map(|(column, _)| *column as u8).max();
-            shown.retain(|(column, _)| Some(*column as u8) != last);
+            let last = shown.iter().map(|(column, ..)| *column as u8).max();
+            shown.retain(|(column, ..)| Some(*column as u8) != last);
         }
-        [0, 1].map(|row| {
-            let cells = shown.iter().map(|&(column, wide)| match column {
-                TrafficColumn::Version
-                | TrafficColumn::Image
-                | TrafficColumn::Ready
-                | TrafficColumn::History => {
-                    format!("{:<wide$}", cell(column, row))
-                }
-                TrafficColumn::Requests
-                | TrafficColumn::Pace
-                | TrafficColumn::Failed
-                | TrafficColumn::Share => {
-                    format!("{:>wide$}", cell(column, row))
+        [0, 1, 2].map(|row| {
+            let cells = shown.iter().map(|(column, cells, wide)| {
+                let cell = &cells[row];
+                match column.is_figure() {
+                    true => format!("{cell:>wide$}"),
+                    false => format!("{cell:<wide$}"),
                 }
             });
             let text = cells.collect::<Vec<_>>().join(GAP);
             shortened(text.trim_end(), columns)
         })
+    }
+
+    /// What was counted of a version, stable's in row 0.
+    fn figure(&self, column: TrafficColumn, row: usize) -> String {
+        let of = BOTH[row];
+        let counts = of(self.step_counts);
+        let share =
+            |counts: Counts| rate(counts.failures, counts.requests).unwrap_or_else(|| "-".into());
+        match column {
+            TrafficColumn::Requests => grouped(counts.requests),
+            TrafficColumn::Pace => self.pace(of),
+            TrafficColumn::Failures => grouped(counts.failures),
+            TrafficColumn::FailureRate => share(counts),
+            TrafficColumn::Refused => {
+                let refused = self.answers.refused;
+                refused.map_or_else(String::new, |refused| share(of(refused)))
+            }
+            TrafficColumn::Median => self.quantile(0.5, row),
+            TrafficColumn::Tail => self.quantile(0.99, row),
+            // As wide from the first look on, so that nothing moves.
+            TrafficColumn::History => {
+                format!("{:<DRAWN$}", sparkline(self.shares(of), self.top()))
+            }
+            TrafficColumn::Version | TrafficColumn::Image | TrafficColumn::Pods => String::new(),
+        }
+    }
+
+    /// How long so large a share of the requests took.
+    fn quantile(&self, share: f64, row: usize) -> String {
+        let both: [fn(&Slow) -> Counts; 2] = [|slow| slow.stable, |slow| slow.canary];
+        let of = both[row];
+        match self.answers.quantile(share, of) {
+            Some(Quantile::Within(time)) => format!("≤{}", HumanDuration::from(time)),
+            Some(Quantile::Over(time)) => format!(">{}", HumanDuration::from(time)),
+            None => String::new(),
+        }
     }
 
     fn shares(&self, of: OfVersion) -> impl Iterator<Item = Option<f64>> {
@@ -185,8 +243,8 @@ impl RecentTraffic {
             .map(move |look| of(look.counts).failure_rate())
     }
 
-    fn top(&self, of: [OfVersion; 2]) -> f64 {
-        let shares = of.into_iter().flat_map(|of| self.shares(of)).flatten();
+    fn top(&self) -> f64 {
+        let shares = BOTH.into_iter().flat_map(|of| self.shares(of)).flatten();
         shares.fold(LEAST_TOP, f64::max)
     }
 
@@ -195,10 +253,10 @@ impl RecentTraffic {
         let last = || self.looks.iter().rev().take(PACED);
         let seconds: f64 = last().map(|look| look.seconds).sum();
         if seconds <= 0.0 {
-            return String::new();
+            return "-".into();
         }
         let requests: u64 = last().map(|look| of(look.counts).requests).sum();
-        format!("{}/s", mean(requests as f64 / seconds))
+        mean(requests as f64 / seconds)
     }
 }
 
@@ -218,7 +276,7 @@ pub(super) fn image_tag(pods: &PodSummary) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::test_events::{event, planned, pods, version_counts};
+    use crate::report::test_events::{answers, event, planned, pods, version_counts};
 
     fn rows(columns: usize, name: &str) -> String {
         let at = event(0, planned()).at;
@@ -227,6 +285,7 @@ mod tests {
             let seconds = jiff::SignedDuration::from_secs(5 * i64::try_from(look).unwrap());
             let counts = version_counts((look / 8, 110 * look), (0, 950 * look));
             traffic.look(at + seconds, counts);
+            traffic.answered(&answers(counts));
         }
         let versions = Versions {
             stable: "v1".into(),
@@ -247,17 +306,21 @@ mod tests {
     fn columns_go_where_there_is_no_room() {
         let all = [117, 77, 57, 30].map(|columns| rows(columns, "v2"));
         insta::assert_snapshot!(all.join("\n\n"), @"
-        stable v1   1.4.2      3/3 at start   15,200 requests   190/s   0 failed      0 %   ▁▁▁▁▁▁▁▁▁▁
-        canary v2   01234567   1/2 ready       1,760 requests    22/s   2 failed   0.11 %   ▁▇▁▁▁▁▁▁▁▇
+                   image        pods  requests  req/s  failures  failed              4xx    p50     p99
+        stable v1  1.4.2     was 3/3    15,200    190         0     0 %  ▁▁▁▁▁▁▁▁▁▁  1 %  ≤10ms   ≤25ms
+        canary v2  01234567      1/2     1,760     22         2  0.11 %  ▁▇▁▁▁▁▁▁▁▇  1 %  ≤10ms  ≤250ms
 
-        stable v1   1.4.2      3/3 at start   190/s   0 failed      0 %   ▁▁▁▁▁▁▁▁▁▁
-        canary v2   01234567   1/2 ready       22/s   2 failed   0.11 %   ▁▇▁▁▁▁▁▁▁▇
+                   image        pods  req/s  failed              4xx    p50     p99
+        stable v1  1.4.2     was 3/3    190     0 %  ▁▁▁▁▁▁▁▁▁▁  1 %  ≤10ms   ≤25ms
+        canary v2  01234567      1/2     22  0.11 %  ▁▇▁▁▁▁▁▁▁▇  1 %  ≤10ms  ≤250ms
 
-        stable v1   1.4.2      3/3 at start   190/s      0 %
-        canary v2   01234567   1/2 ready       22/s   0.11 %
+                      pods  req/s  failed  4xx    p50     p99
+        stable v1  was 3/3    190     0 %  1 %  ≤10ms   ≤25ms
+        canary v2      1/2     22  0.11 %  1 %  ≤10ms  ≤250ms
 
-        stable v1   190/s      0 %
-        canary v2    22/s   0.11 %
+                   req/s  failed
+        stable v1    190     0 %
+        canary v2     22  0.11 %
         ");
     }
 

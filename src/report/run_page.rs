@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::chart::{Axis, Chart, Curve, Mark, Spot, html};
 use super::page::{Page, definitions};
@@ -12,6 +12,9 @@ use super::run_report::{Look, RunReport};
 use super::run_words::{duration, step_cells, tone_of};
 use super::simulation::duration as seconds_in_words;
 use crate::number::{grouped, mean, percentage};
+use crate::plan::HumanDuration;
+use crate::rollout::Quantile;
+use crate::verdict::{Counts, Slow};
 
 /// What the words mean, for readers who did not start the rollout.
 const WORDS: [(&str, &str); 6] = [
@@ -124,6 +127,15 @@ impl RunBody<'_> {
             })
         };
         let failed = |of: OfVersion| self.points(move |look| of(look.counts).failure_rate());
+        let refused =
+            |of: OfVersion| self.points(move |look| of(look.answers.refused?).failure_rate());
+        let tail = |of: fn(&Slow) -> Counts| {
+            self.points(move |look| {
+                let (Quantile::Within(time) | Quantile::Over(time)) =
+                    look.answers.quantile(0.99, of)?;
+                Some(time.as_secs_f64())
+            })
+        };
         let (stable, canary): (OfVersion, OfVersion) =
             (|counts| counts.stable, |counts| counts.canary);
         for (title, words, least, [stable, canary]) in [
@@ -138,6 +150,18 @@ impl RunBody<'_> {
                 percentage,
                 0.001,
                 [failed(stable), failed(canary)],
+            ),
+            (
+                "answers of 4xx in the step",
+                percentage,
+                0.001,
+                [refused(stable), refused(canary)],
+            ),
+            (
+                "99 % of the step's requests took at most",
+                in_time,
+                0.01,
+                [tail(|slow| slow.stable), tail(|slow| slow.canary)],
             ),
         ] {
             if stable.is_empty() && canary.is_empty() {
@@ -268,6 +292,11 @@ impl RunBody<'_> {
         }
         writeln!(f, "</ol>")
     }
+}
+
+/// Seconds as a duration.
+fn in_time(seconds: f64) -> String {
+    HumanDuration::from(SignedDuration::from_secs_f64(seconds)).to_string()
 }
 
 fn class_of(tone: Tone) -> &'static str {

@@ -11,8 +11,9 @@ use super::palette::Tone;
 use super::phrase::Versions;
 use crate::history::RunRecord;
 use crate::plan::Exposure;
-use crate::rollout::{EventKind, Outcome, Reason, RouteChange, VersionCounts};
+use crate::rollout::{Answers, EventKind, Outcome, Reason, RouteChange, VersionCounts};
 use crate::verdict::Verdict;
+use crate::verdict::sequential::Evidence;
 
 /// What `report` prints.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -114,6 +115,8 @@ pub struct Look {
     pub counts: VersionCounts,
     /// Over how long, in seconds.
     pub seconds: f64,
+    /// How all requests of the step until then were answered beside failures.
+    pub answers: Answers,
     /// Evidence that the canary is worse, in nats, where the analysis weighs any.
     pub evidence: Option<f64>,
     /// What it takes to roll back, in nats.
@@ -227,14 +230,17 @@ impl RunReport {
                 verdict,
                 step_counts,
                 mirror_counts,
+                answers,
                 evidence,
                 ..
             } => {
                 let counts = mirror_counts.unwrap_or(*step_counts);
-                self.look(at, *step, *verdict, counts);
-                if let (Some(look), Some(evidence)) = (self.looks.last_mut(), evidence) {
-                    look.evidence = Some(evidence.alone.unwrap_or(evidence.evidence).max(0.0));
-                    look.needed = Some(evidence.needed);
+                let evidence = evidence.as_deref();
+                let weighed = |known: &Evidence| known.alone.unwrap_or(known.evidence).max(0.0);
+                if let Some(look) = self.look(at, *step, *verdict, counts) {
+                    look.answers.clone_from(answers);
+                    look.evidence = evidence.map(weighed);
+                    look.needed = evidence.map(|known| known.needed);
                 }
             }
             EventKind::StepPassed {
@@ -309,11 +315,15 @@ impl RunReport {
         self.weights.push(WeightChange { at, canary_percent });
     }
 
-    /// Everything a look tells but its evidence. Counts grow through a step, and begin again with another.
-    fn look(&mut self, at: Timestamp, step: usize, verdict: Verdict, total: VersionCounts) {
-        let Some(current) = self.steps.last_mut() else {
-            return;
-        };
+    /// A look, with what it counted alone. Counts grow through a step, and begin again with another.
+    fn look(
+        &mut self,
+        at: Timestamp,
+        step: usize,
+        verdict: Verdict,
+        total: VersionCounts,
+    ) -> Option<&mut Look> {
+        let current = self.steps.last_mut()?;
         let before = std::mem::replace(&mut current.step_counts, total);
         current.verdict = Some(verdict);
         let began = current.began;
@@ -325,9 +335,11 @@ impl RunReport {
             verdict,
             counts: total.since(before),
             seconds: at.duration_since(since).as_secs_f64(),
+            answers: Answers::default(),
             evidence: None,
             needed: None,
         });
+        self.looks.last_mut()
     }
 
     fn count(&mut self, total: VersionCounts, verdict: Verdict) {

@@ -11,11 +11,11 @@ use crate::plan::{
     OnStuck, Percent, PlannedStep,
 };
 use crate::rollout::{
-    Cause, Event, EventKind, Observer, Outcome, PodSummary, Reason, RouteChange, Unusable,
+    Answers, Cause, Event, EventKind, Observer, Outcome, PodSummary, Reason, RouteChange, Unusable,
     VersionCounts,
 };
 use crate::verdict::sequential::{Hold, Subject};
-use crate::verdict::{self, Counts, Verdict};
+use crate::verdict::{self, Counts, Slow, Verdict};
 
 /// An event of `shop/reviews`, that many seconds after noon.
 pub(super) fn event(seconds: i64, event: EventKind) -> Event {
@@ -139,6 +139,30 @@ pub(super) fn refused() -> Unusable {
     }
 }
 
+/// A hundredth of either version's requests was refused; stable is within 25 ms, the canary within 250 ms.
+pub(super) fn answers(counts: VersionCounts) -> Answers {
+    let part = |of: Counts, parts: u64| Counts {
+        failures: of.requests.div_ceil(parts),
+        ..of
+    };
+    let slow = |bound_ms, stable, canary| Slow {
+        bound_ms,
+        stable: part(counts.stable, stable),
+        canary: part(counts.canary, canary),
+    };
+    Answers {
+        refused: Some(VersionCounts {
+            stable: part(counts.stable, 100),
+            canary: part(counts.canary, 100),
+        }),
+        slow: vec![
+            slow(10.0, 4, 2),
+            slow(25.0, 200, 10),
+            slow(250.0, 2000, 500),
+        ],
+    }
+}
+
 pub(super) fn looked(
     step: usize,
     weight: u32,
@@ -153,6 +177,7 @@ pub(super) fn looked(
         verdict,
         step_counts,
         mirror_counts: None,
+        answers: answers(step_counts),
         reasons: vec![reason],
         evidence: None,
         warnings: Vec::new(),

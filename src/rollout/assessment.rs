@@ -9,9 +9,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::event::VersionCounts;
+use super::answers::Answers;
 use super::segment::Segment;
 use super::state::Rollout;
+use super::version_counts::VersionCounts;
 use crate::metrics::Reporter;
 use crate::plan::Exposure;
 use crate::verdict::{
@@ -52,6 +53,7 @@ pub struct Assessment {
     at: Exposure,
     step: VersionCounts,
     mirror_counts: VersionCounts,
+    answers: Answers,
     total_counts: Option<VersionCounts>,
     alarm: Alarm,
     decision: Option<Decision>,
@@ -68,6 +70,7 @@ impl Assessment {
             at: Exposure::Testers,
             step: VersionCounts::default(),
             mirror_counts: VersionCounts::default(),
+            answers: Answers::default(),
             total_counts: None,
             alarm: Alarm::Quiet,
             decision: None,
@@ -94,6 +97,11 @@ impl Assessment {
     /// What was counted of mirrored requests since the step began, and of stable beside them.
     pub fn mirror_counts(&self) -> VersionCounts {
         self.mirror_counts
+    }
+
+    /// How the requests that the versions are compared by were answered since the step began.
+    pub fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     /// What was counted over all steps; nothing as long as no metrics were read.
@@ -179,6 +187,9 @@ impl Assessment {
             }
             Reporter::Destination => {}
         }
+        if is_of_step && reporter_of(self.at) == reporter && !has_copies {
+            self.answers.add(window);
+        }
         // Of testers there is nothing to judge: they are few and know what they do.
         let unjudged = self.segments > 0 && !self.at.is_judged();
         let elsewhere = reporter_of(self.at) != reporter || has_copies;
@@ -234,6 +245,7 @@ impl Assessment {
         self.at = exposure;
         self.step = VersionCounts::default();
         self.mirror_counts = VersionCounts::default();
+        self.answers = Answers::default();
         self.analysis.begin_step(context(rollout, segment));
     }
 }

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::event::{Event, EventKind, VersionCounts};
+use super::event::{Event, EventKind};
 use super::reason::Reason;
 use super::record::{Unreadable, read_record};
+use super::version_counts::VersionCounts;
 use crate::metrics::MetricsWarning;
 use crate::verdict::Verdict;
 

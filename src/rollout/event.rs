@@ -4,20 +4,22 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::answers::Answers;
 use super::companion::ObjectName;
 use super::foreign_change::Drift;
 use super::metrics_outage::Unusable;
 use super::outcome::{Cause, Outcome};
 use super::pod_summary::PodSummary;
 use super::reason::Reason;
+use super::version_counts::VersionCounts;
 use crate::istio::{VirtualService, Weights, in_force};
 use crate::metrics::MetricsWarning;
 use crate::plan::{
     AfterRegression, Exposure, HumanDuration, MetricPower, OnDrift, OnSignal, OnStuck, Percent,
     PlannedStep,
 };
+use crate::verdict::Verdict;
 use crate::verdict::sequential::Evidence;
-use crate::verdict::{Counts, Verdict};
 
 /// Takes events as they happen, from one that decides: it must not block.
 pub trait Observer: Send {
@@ -65,33 +67,6 @@ impl Event {
             run: run.to_owned(),
             event,
         }
-    }
-}
-
-/// Requests of both versions over some time, side by side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct VersionCounts {
-    /// The stable version's.
-    pub stable: Counts,
-    /// The canary's.
-    pub canary: Counts,
-}
-
-impl VersionCounts {
-    /// What came on top of `before`, of each version.
-    #[must_use]
-    pub fn since(self, before: Self) -> Self {
-        Self {
-            stable: self.stable.since(before.stable),
-            canary: self.canary.since(before.canary),
-        }
-    }
-}
-
-impl std::ops::AddAssign for VersionCounts {
-    fn add_assign(&mut self, other: Self) {
-        self.stable += other.stable;
-        self.canary += other.canary;
     }
 }
 
@@ -194,6 +169,8 @@ pub enum EventKind {
         /// The same of requests mirrored to the canary, and of stable beside them; `null` where none
         /// are mirrored. They reach no user and are in no other count.
         mirror_counts: Option<VersionCounts>,
+        /// How these requests, or the mirrored ones where there are any, were answered beside failures.
+        answers: Answers,
         /// Why.
         reasons: Vec<Reason>,
         /// The evidence behind it, where the analysis weighs any.

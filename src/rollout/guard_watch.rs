@@ -6,11 +6,11 @@
 use jiff::Timestamp;
 
 use super::assessment::{Alarm, Assessment};
-use super::event::VersionCounts;
 use super::guard_problem::GuardProblem;
 use super::outcome::Cause;
 use super::reason::Reason;
 use super::state::Rollout;
+use super::version_counts::VersionCounts;
 use crate::metrics::{GuardGap, GuardReading, GuardSeen, Reporter};
 use crate::plan::{MetricGuard, OnGuardFailure, OnNoData, Percent};
 use crate::verdict::Analysis;

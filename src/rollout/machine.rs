@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::action::{Action, StopAt, next_step};
 use super::assessment::{Alarm, Assessment};
 use super::drift;
-use super::event::{EventKind, VersionCounts};
+use super::event::EventKind;
 use super::foreign_change::{Drift, ForeignChange};
 use super::guard_watch::GuardWatch;
 use super::metrics_outage::{MetricsOutage, Unusable};
@@ -18,6 +18,7 @@ use super::reassert_limit::ReassertLimit;
 use super::segment::Phase;
 use super::state::Rollout;
 use super::stuck::{self, Blackout};
+use super::version_counts::VersionCounts;
 use crate::metrics::{GuardReading, MetricsWarning, Observation, Reporter};
 use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, Percent, Plan};
 use crate::verdict::{Analysis, Decision, Verdict};
@@ -262,6 +263,7 @@ impl Machine {
             verdict: self.verdict(),
             step_counts,
             mirror_counts: self.mirror_counts(),
+            answers: self.assessment.answers().clone(),
             reasons: self.reasons(),
             evidence: self.assessment.weighed().map(Box::new),
             warnings: quality.warnings.clone(),

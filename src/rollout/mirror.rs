@@ -2,8 +2,8 @@
 
 use jiff::SignedDuration;
 
-use super::event::VersionCounts;
 use super::reason::Reason;
+use super::version_counts::VersionCounts;
 use crate::plan::Percent;
 
 /// So many mirrored requests cannot all go unseen by chance.

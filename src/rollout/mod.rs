@@ -2,6 +2,7 @@
 //! what happens next. Pure: no client, no clock, no environment.
 
 mod action;
+mod answers;
 mod assessment;
 mod companion;
 mod companions;
@@ -31,13 +32,15 @@ mod segment;
 mod state;
 mod stuck;
 mod unaccounted;
+mod version_counts;
 
 pub use action::{Action, StopAt};
 pub(crate) use action::{enter, next_step};
+pub use answers::{Answers, Quantile};
 pub(crate) use companion::{Companion, ObjectName, route_of};
 pub(crate) use companions::{blocker, changes_of, compare_companion, is_in_place, is_untouched};
 pub(crate) use driver_report::DriverReport;
-pub use event::{Event, EventKind, VersionCounts};
+pub use event::{Event, EventKind};
 pub(crate) use event::{Observer, RouteChange};
 pub use foreign_change::{Drift, ForeignChange};
 pub(crate) use group::Group;
@@ -60,3 +63,4 @@ pub use reason::Reason;
 pub use segment::{Phase, Segment};
 pub(crate) use state::RolloutError;
 pub use state::{ROLLOUT, Rollout};
+pub use version_counts::VersionCounts;

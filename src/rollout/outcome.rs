@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::event::VersionCounts;
 use super::reason::Reason;
+use super::version_counts::VersionCounts;
 use crate::metrics::MetricsWarning;
 use crate::plan::Exposure;
 

@@ -15,6 +15,5 @@ pub use reason::AnalysisReason;
 pub use status_code::StatusCode;
 pub(crate) use threshold::{Limits, ThresholdGate};
 pub(crate) use window::PROPAGATION;
-pub(crate) use window::Slow;
-pub use window::{Counts, OfStatus, Window};
+pub use window::{Counts, OfStatus, Slow, Window};
 pub(crate) use with_limit::WithLimit;

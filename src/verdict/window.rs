@@ -46,7 +46,8 @@ impl std::ops::AddAssign for Counts {
 }
 
 /// Requests slower than one bound of the latency histogram; here a "failure" is a slow request.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Slow {
     /// The bucket bound in milliseconds, exactly as the histogram has it.
     pub bound_ms: f64,
