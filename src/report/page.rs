@@ -16,7 +16,7 @@ dt { color: var(--quiet); float: left; width: 6rem; } dd { margin: 0 0 0 6rem; o
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { text-align: right; padding: .2rem .9rem .2rem 0; font-variant-numeric: tabular-nums; }
 th { color: var(--quiet); font-weight: normal; } tr > :first-child { text-align: left; }
-figure { margin: 1.2rem 0; } figcaption span { color: var(--quiet); margin-left: .8rem; }
+figure { margin: 1.2rem 0; } figcaption span { color: var(--quiet); margin-left: .8rem; white-space: nowrap; }
 i { display: inline-block; width: .7em; height: .7em; border-radius: 2px; margin-right: .3em; }
 svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: var(--quiet); }
 path { fill: none; stroke-width: 1.8; stroke-linejoin: round; }

@@ -152,13 +152,13 @@ impl RunBody<'_> {
                 [failed(stable), failed(canary)],
             ),
             (
-                "answers of 4xx in the step",
+                "answers of 4xx",
                 percentage,
                 0.001,
                 [refused(stable), refused(canary)],
             ),
             (
-                "99 % of the step's requests took at most",
+                "99 % of requests took at most",
                 in_time,
                 0.01,
                 [tail(|slow| slow.stable), tail(|slow| slow.canary)],
