@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-/// How long one answer may take.
+/// How long one answer may take where nothing else is said.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a load may not exceed where nothing else is said.
@@ -28,6 +28,7 @@ pub(crate) struct Load {
     rate: f64,
     lasting: Duration,
     requests: u64,
+    patience: Duration,
 }
 
 /// How a request ended.
@@ -113,6 +114,7 @@ impl Load {
             rate: 50.0,
             lasting: LONGEST,
             requests: u64::MAX,
+            patience: PATIENCE,
         }
     }
 
@@ -129,6 +131,11 @@ impl Load {
     /// No more than these are sent.
     pub(crate) fn requests(self, requests: u64) -> Self {
         Self { requests, ..self }
+    }
+
+    /// How long each answer may take.
+    pub(crate) fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// One more header in each request.
@@ -221,7 +228,8 @@ async fn send(load: Load, shared: Arc<Shared>) {
         }
         let (address, request, shared) = (load.address.clone(), request.clone(), shared.clone());
         waiting.spawn(async move {
-            let exchange = tokio::time::timeout(PATIENCE, exchange(&address, &request, &shared));
+            let exchange =
+                tokio::time::timeout(load.patience, exchange(&address, &request, &shared));
             let (version, outcome) = match exchange.await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_)) | Err(_) => (None, Outcome::NoAnswer),

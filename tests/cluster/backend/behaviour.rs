@@ -16,6 +16,8 @@ pub(crate) struct Behaviour {
     pub(crate) failure: Failure,
     /// How long every answer takes.
     pub(crate) latency_ms: u64,
+    /// Whether requests that fail do so without taking that long.
+    pub(crate) fails_at_once: bool,
     /// The share of orders that are lost behind an answer that says they were placed, 0 to 1.
     pub(crate) lost_orders: f64,
     /// How many orders wait in each pod.
@@ -29,6 +31,7 @@ impl Default for Behaviour {
             spread: Spread::Even,
             failure: Failure::Status(500),
             latency_ms: 0,
+            fails_at_once: false,
             lost_orders: 0.0,
             queue: 0,
         }
@@ -66,8 +69,12 @@ impl Behaviour {
         }
     }
 
-    pub(crate) fn latency(&self) -> Duration {
-        Duration::from_millis(self.latency_ms)
+    /// How long the answer takes to a request that fails or not.
+    pub(crate) fn latency(&self, fails: bool) -> Duration {
+        match fails && self.fails_at_once {
+            true => Duration::ZERO,
+            false => Duration::from_millis(self.latency_ms),
+        }
     }
 
     /// Whether the order of the request with this number is lost.
@@ -140,7 +147,7 @@ mod tests {
     fn a_behaviour_reads_from_the_json_tests_send() {
         let behaviour: Behaviour = serde_json::from_str(
             r#"{"errors": 0.2, "spread": {"random": 7}, "failure": {"grpc": 14}, "latency_ms": 30,
-                "lost_orders": 0.1, "queue": 9}"#,
+                "fails_at_once": true, "lost_orders": 0.1, "queue": 9}"#,
         )
         .unwrap();
         assert_eq!(
@@ -150,6 +157,7 @@ mod tests {
                 spread: Spread::Random(7),
                 failure: Failure::Grpc(14),
                 latency_ms: 30,
+                fails_at_once: true,
                 lost_orders: 0.1,
                 queue: 9,
             }

@@ -30,7 +30,7 @@ async fn converse(mut stream: TcpStream, address: IpAddr, world: &World) -> io::
         behaviour, fails, ..
     } = world.next_request(&pod);
     world.count(&pod, |count| count.connections += 1);
-    tokio::time::sleep(behaviour.latency()).await;
+    tokio::time::sleep(behaviour.latency(fails)).await;
     // A connection has no status to fail with: only a reset is a failure here.
     if fails && behaviour.failure == Failure::Reset {
         return Ok(());

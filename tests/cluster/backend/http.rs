@@ -58,7 +58,7 @@ async fn answer(
         fails,
         loses_order,
     } = world.next_request(&pod);
-    tokio::time::sleep(behaviour.latency()).await;
+    tokio::time::sleep(behaviour.latency(fails)).await;
     world.count(&pod, |count| match fails {
         true => count.failed += 1,
         false => count.ok += 1,
