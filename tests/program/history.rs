@@ -309,3 +309,15 @@ async fn status_tells_why_the_last_rollout_ended_as_it_did() {
     assert_eq!((reason, requests), (None, None));
     assert!(unread.unwrap().contains("configmap"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn status_tells_after_a_promotion_what_was_ruled_out() {
+    let shop = Shop::open().await;
+    let ran = shop
+        .run("start reviews --steps 50,100", &shop.brief())
+        .await;
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let status = shop.run("status reviews", &[]).await.stdout;
+    let bound = "v2's error rate is at most 1.5x v1's + ";
+    assert!(status.contains(bound), "{status}");
+}
