@@ -36,7 +36,7 @@ const IMPURE: [(&str, &str); 8] = [
     ("a Kubernetes client", r"\bkube(_client|_runtime)?::"),
     (
         "an HTTP client or server",
-        r"\b(reqwest|hyper|hyper_util|tower|prometheus_http_query)::",
+        r"\b(reqwest|hyper|hyper_util|tower)::",
     ),
     (
         "an async runtime",

@@ -11,13 +11,14 @@ use jiff::Timestamp;
 use super::history::RecordedRun;
 use super::rollout_args::RolloutArgs;
 use crate::context::Context;
-use crate::discovery::{PastTime, RolloutRequest, VersionFacts, before, past_of};
+use crate::discovery::{PastTime, RolloutRequest, VersionFacts, before, past_of, search_from};
 use crate::driver::{analysis_of, collector};
 use crate::error::CommandError;
 use crate::history::StateDirectory;
 use crate::istio::{Split, VirtualService, select_versions};
 use crate::metrics::{MetricsError, MetricsWarning};
-use crate::plan::{Exposure, HumanDuration, Options, Percent, Plan, Step, Steps};
+use crate::plan::{AddressSource, Exposure, HumanDuration, Options, Percent, Plan, Step, Steps};
+use crate::preflight::PrometheusSearch;
 use crate::report::{AnalysisView, Period};
 use crate::rollout::{
     EventKind, Machine, Reason, Rollout, Segment, StopAt, Unusable, VersionCounts,
@@ -61,7 +62,8 @@ pub struct Analyze {
 /// version has all the traffic now: then nothing but a run can have had two to compare.
 ///
 /// RBAC: `get` on `virtualservices`; `list` on `destinationrules` and `pods`; `get` on `services`;
-/// `get` on `services/proxy` in Prometheus' namespace unless it has a URL; `get` on `configmaps` for records.
+/// `get` on `services/proxy` in Prometheus' namespace unless it has a URL, and `list` on `services` where it is
+/// looked for; `get` on `configmaps` for records.
 ///
 /// # Errors
 /// If it cannot be told what to judge. Metrics that do not answer are a verdict, no error.
@@ -74,8 +76,12 @@ pub async fn analyze(
         name,
         namespace,
         options,
-        ..
+        address_source,
     } = args.rollout.resolve(context)?;
+    let options = Judging {
+        is_looked_for: address_source == AddressSource::Default,
+        options,
+    };
     let vs = context.cluster.virtual_service(&namespace, &name).await?;
     let to = args.to.unwrap_or_else(|| context.clock.now());
     let from = args.from.or(args.since.map(|since| to - since.signed()));
@@ -100,7 +106,9 @@ pub async fn analyze(
             let rollout = clipped(rollout, from);
             Case::under_way(context, rollout, PastTime::before(from), to).await?
         }
-        (None, from) if args.run.is_some() || from.is_some_and(|_| is_one_sided(&vs, &options)) => {
+        (None, from)
+            if args.run.is_some() || from.is_some_and(|_| is_one_sided(&vs, &options.options)) =>
+        {
             let run = RecordedRun::find(context, &vs, directory, args.run.as_deref(), (from, to));
             match (run.await?, from) {
                 (Some(run), _) => Case::recorded(context, &vs, options, run).await?,
@@ -160,6 +168,13 @@ fn clipped(mut rollout: Rollout, from: Timestamp) -> Rollout {
     rollout
 }
 
+/// How versions at rest are judged.
+struct Judging {
+    options: Options,
+    /// Whether nobody said where Prometheus is.
+    is_looked_for: bool,
+}
+
 /// What is to be judged.
 struct Case {
     rollout: Rollout,
@@ -169,6 +184,8 @@ struct Case {
     under_way: bool,
     /// The run, if it is one's.
     run: Option<String>,
+    /// Where the metrics are, if that was found.
+    prometheus: Option<String>,
     /// What the canary gets, or got last.
     exposure: Exposure,
     period: Period,
@@ -199,6 +216,7 @@ impl Case {
         (versions.history, versions.reading) = before;
         Ok(Self {
             run: Some(rollout.run.clone()),
+            prometheus: None,
             exposure: rollout.exposure(),
             rollout,
             versions,
@@ -212,7 +230,7 @@ impl Case {
     async fn at_rest(
         context: &Context<'_>,
         vs: &VirtualService,
-        options: Options,
+        options: Judging,
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Self, CommandError> {
@@ -232,7 +250,7 @@ impl Case {
     async fn recorded(
         context: &Context<'_>,
         vs: &VirtualService,
-        options: Options,
+        mut judging: Judging,
         run: RecordedRun,
     ) -> Result<Self, CommandError> {
         let RecordedRun {
@@ -242,13 +260,11 @@ impl Case {
             period,
         } = run;
         let (stable, canary) = versions.unzip();
-        let options = Options {
-            stable: options.stable.or(stable),
-            canary: options.canary.or(canary),
-            ..options
-        };
+        let options = &mut judging.options;
+        options.stable = options.stable.take().or(stable);
+        options.canary = options.canary.take().or(canary);
         let to = period.to;
-        let mut case = Self::between(context, vs, options, period).await?;
+        let mut case = Self::between(context, vs, judging, period).await?;
         case.run = Some(run);
         // Pods that came later were not what got the requests.
         let since = &mut case.versions.canary_since;
@@ -288,9 +304,13 @@ impl Case {
     async fn between(
         context: &Context<'_>,
         vs: &VirtualService,
-        options: Options,
+        judging: Judging,
         period: Period,
     ) -> Result<Self, CommandError> {
+        let Judging {
+            mut options,
+            is_looked_for,
+        } = judging;
         let from = period.from;
         let (stable, canary) = (options.stable.as_deref(), options.canary.as_deref());
         let selection = select_versions(vs, stable, canary, &options.route, &[])?;
@@ -298,6 +318,19 @@ impl Case {
         let whom = (selection.stable, selection.canary, selection.splits);
         let mut rollout = Rollout::new(String::new(), String::new(), plan, whom, from);
         let mut versions = VersionFacts::read(context, &rollout).await?;
+        let mut prometheus = None;
+        if is_looked_for {
+            let default = &rollout.plan.prometheus;
+            let search = search_from(context, &versions.targets, default, period.to).await;
+            if let Some(several) = search.as_ref().and_then(PrometheusSearch::ambiguous) {
+                return Err(CommandError::Usage(several.to_string()));
+            }
+            if let Some(found) = search.as_ref().and_then(PrometheusSearch::only) {
+                prometheus = Some(found.address.clone());
+                options.prometheus.clone_from(&prometheus);
+                rollout.plan.prometheus.clone_from(&found.address);
+            }
+        }
         let metrics = context.metrics(&rollout.plan.prometheus)?;
         let past = before(
             metrics.as_ref(),
@@ -319,6 +352,7 @@ impl Case {
         };
         Ok(Self {
             run: None,
+            prometheus,
             exposure: Exposure::Share(rollout.original_share()),
             rollout,
             versions,
@@ -345,6 +379,7 @@ impl Case {
             stable: rollout.stable.to_string(),
             canary: rollout.canary.to_string(),
             run: self.run.clone(),
+            prometheus: self.prometheus.clone(),
             exposure: self.exposure,
             period: self.period,
             verdict: judged.verdict,

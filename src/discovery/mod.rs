@@ -4,6 +4,7 @@ mod baseline;
 mod companions;
 mod early_reads;
 mod guard_probes;
+mod misnamed;
 mod pod_sampler;
 mod prepare;
 mod prometheus_candidates;
@@ -18,6 +19,7 @@ pub(crate) use baseline::{Baseline, Lookback, PastTime, before, past_of, recent}
 pub(crate) use companions::Companions;
 pub(crate) use pod_sampler::live_metrics;
 pub(crate) use prepare::{ReadyRollout, RolloutRequest, prepare};
+pub(crate) use prometheus_search::search_from;
 pub(crate) use resolve_object::{delegate_with_rollout, lead_of, object_to_change, on_delegate};
 pub(crate) use snapshot::{ClusterSnapshot, SnapshotScope};
 pub(crate) use under_way::{is_tripped, is_unchanged, is_under_way, moves_with, under_way};

@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use tokio::time::timeout;
 
 use super::guard_probes::probe_guards;
+use super::misnamed::misnamed;
 use super::pod_sampler::PodSampler;
 use super::prometheus_search::search;
 use super::version_facts::{VersionFacts, counted_for};
@@ -22,8 +23,8 @@ use crate::istio::{
 use crate::metrics::{MetricSource, MetricsError, MetricsReading, MetricsWarning, Targets, Unit};
 use crate::plan::{AddressSource, Finding, Forecast, HumanDuration, Options, Percent, Plan};
 use crate::preflight::{
-    PrometheusSearch, Proposal, Samples, TriedAddress, additions, has_other_rules, inspect,
-    other_rules, reversal, unanalyzed, unreached, unseen_copies,
+    PrometheusSearch, Proposal, Samples, SearchAnswer, TriedAddress, additions, has_other_rules,
+    inspect, other_rules, reversal, unanalyzed, unreached, unseen_copies,
 };
 use crate::rollout::{Group, LastRollout, Outcome, PodSummary, Rollout};
 use crate::verdict::sequential::History;
@@ -228,7 +229,15 @@ pub async fn prepare(
             let (past, samples) = look_back(context, metrics.as_ref(), targets, &rollout).await;
             let search = match address_source {
                 AddressSource::Default => {
-                    search(context, targets, &rollout.plan.prometheus, &samples).await
+                    let answer = match &samples {
+                        Ok(samples) if samples.series > 0 || samples.flaw.is_some() => {
+                            SearchAnswer::HasSeries
+                        }
+                        Ok(_) => SearchAnswer::NoSeries,
+                        Err(error) => SearchAnswer::Failed(error.clone()),
+                    };
+                    let default = (rollout.plan.prometheus.as_str(), answer);
+                    search(context, targets, default, context.clock.now()).await
                 }
                 _ => None,
             };
@@ -250,6 +259,13 @@ pub async fn prepare(
             let (past, samples) = look_back(context, metrics.as_ref(), targets, &rollout).await;
             (before, facts.samples) = (past, Some(samples));
         }
+    }
+    if let Some(Ok(samples)) = &facts.samples
+        && samples.series == 0
+        && samples.flaw.is_none()
+    {
+        let now = context.clock.now();
+        findings.extend(misnamed(metrics.as_ref(), samples.counted, now).await);
     }
     let samples_pods = rollout.plan.samples_pods() && targets.is_some();
     if samples_pods {

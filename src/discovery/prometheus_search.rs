@@ -3,19 +3,21 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use jiff::Timestamp;
 
 use super::baseline::recent;
-use super::prometheus_candidates::{PrometheusCandidate, candidates, may_be_one, well_known};
+use super::prometheus_candidates::{candidates, may_be_one, well_known};
 use crate::context::Context;
 use crate::metrics::{MetricsError, Targets};
-use crate::preflight::{PrometheusSearch, Samples, SearchAnswer, TriedAddress};
+use crate::preflight::{PrometheusSearch, SearchAnswer, TriedAddress};
 
 /// How long a Service may take to answer; all are asked at the same time.
 const DEADLINE: Duration = Duration::from_secs(3);
 /// The most Services to ask.
 const MOST: usize = 24;
 
-/// Asks the Services that look like Prometheus, where `samples` of the `default` address are of no use.
+/// Asks the Services that look like Prometheus what they have up to `until`, where the `default` address is of
+/// no use, which has this `answer`.
 ///
 /// Nothing is asked with a secret: whoever may create a Service could have it sent there.
 ///
@@ -24,15 +26,15 @@ const MOST: usize = 24;
 pub(super) async fn search(
     context: &Context<'_>,
     targets: &Targets,
-    default: &str,
-    samples: &Result<Samples, MetricsError>,
+    (default, answer): (&str, SearchAnswer),
+    until: Timestamp,
 ) -> Option<PrometheusSearch> {
     let metric = targets.counted().metric();
-    let reason = match samples {
-        Ok(samples) if samples.series > 0 || samples.flaw.is_some() => return None,
-        Ok(_) => format!("{default} has no {metric} of the route"),
-        Err(error) if is_answer(error) => return None,
-        Err(error) => error.what(),
+    let reason = match answer {
+        SearchAnswer::HasSeries => return None,
+        SearchAnswer::NoSeries => format!("{default} has no {metric} of the route"),
+        SearchAnswer::Failed(error) if is_answer(&error) => return None,
+        SearchAnswer::Failed(error) => error.what(),
     };
     if context.prometheus.secret_setting().is_some() {
         return None;
@@ -44,7 +46,11 @@ pub(super) async fn search(
     found.retain(|candidate| candidate.address != default);
     let skipped = found.len().saturating_sub(MOST);
     found.truncate(MOST);
-    let tried = found.into_iter().map(|one| ask(context, targets, one));
+    let tried = found.into_iter().map(async |one| TriedAddress {
+        answer: ask(context, targets, &one.address, until).await,
+        address: one.address,
+        looks: one.looks,
+    });
     Some(PrometheusSearch {
         default: reason,
         metric,
@@ -52,6 +58,17 @@ pub(super) async fn search(
         unlisted,
         skipped,
     })
+}
+
+/// The same where the `default` address has not been asked yet.
+pub(crate) async fn search_from(
+    context: &Context<'_>,
+    targets: &Targets,
+    default: &str,
+    until: Timestamp,
+) -> Option<PrometheusSearch> {
+    let answer = ask(context, targets, default, until).await;
+    search(context, targets, (default, answer), until).await
 }
 
 /// Whether it is Prometheus that says so: then it is there, and what it says is the thing to know.
@@ -70,32 +87,26 @@ fn is_answer(error: &MetricsError) -> bool {
 async fn ask(
     context: &Context<'_>,
     targets: &Targets,
-    candidate: PrometheusCandidate,
-) -> TriedAddress {
-    let PrometheusCandidate { address, looks } = candidate;
-    let answer = match context.metrics(&address) {
-        Err(error) => SearchAnswer::Failed(MetricsError::Client {
-            at: address.clone(),
-            cause: error.to_string(),
-        }),
-        Ok(metrics) => {
-            let seen = recent(metrics.as_ref(), targets, context.clock.now());
-            match tokio::time::timeout(DEADLINE, seen).await {
-                Err(_) => SearchAnswer::Failed(MetricsError::TimedOut {
-                    at: address.clone(),
-                    after: DEADLINE,
-                }),
-                Ok(Err(error)) => SearchAnswer::Failed(error),
-                Ok(Ok(seen)) if seen.newest.is_some() || seen.flaw.is_some() => {
-                    SearchAnswer::HasSeries
-                }
-                Ok(Ok(_)) => SearchAnswer::NoSeries,
-            }
+    address: &str,
+    until: Timestamp,
+) -> SearchAnswer {
+    let metrics = match context.metrics(address) {
+        Ok(metrics) => metrics,
+        Err(error) => {
+            return SearchAnswer::Failed(MetricsError::Client {
+                at: address.to_owned(),
+                cause: error.to_string(),
+            });
         }
     };
-    TriedAddress {
-        address,
-        looks,
-        answer,
+    let seen = recent(metrics.as_ref(), targets, until);
+    match tokio::time::timeout(DEADLINE, seen).await {
+        Err(_) => SearchAnswer::Failed(MetricsError::TimedOut {
+            at: address.to_owned(),
+            after: DEADLINE,
+        }),
+        Ok(Err(error)) => SearchAnswer::Failed(error),
+        Ok(Ok(seen)) if seen.newest.is_some() || seen.flaw.is_some() => SearchAnswer::HasSeries,
+        Ok(Ok(_)) => SearchAnswer::NoSeries,
     }
 }

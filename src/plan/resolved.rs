@@ -151,6 +151,11 @@ pub enum PlanError {
         "the Prometheus URL holds credentials, and the plan is stored on the VirtualService (try: --prometheus-config FILE with basic_auth)"
     )]
     SecretInUrl,
+    /// What follows may be a token, and no part of an address.
+    #[error(
+        "the Prometheus URL has a query or a fragment, and the plan is stored on the VirtualService (try: it without what follows ? or #; --prometheus-param NAME=VALUE for a parameter of each query)"
+    )]
+    QueryInUrl,
 }
 
 impl Plan {
@@ -274,9 +279,11 @@ impl Plan {
             return Err(PlanError::MirrorsUnseen);
         }
         // No address holds any of these but for a user or a token, whether or not it is one otherwise.
-        if self.prometheus.contains(['@', '?', '#']) {
-            return Err(PlanError::SecretInUrl);
-        }
+        match self.prometheus.find(['@', '?', '#']) {
+            Some(at) if self.prometheus[at..].starts_with('@') => Err(PlanError::SecretInUrl),
+            Some(_) => Err(PlanError::QueryInUrl),
+            None => Ok(()),
+        }?;
         Ok(())
     }
 
@@ -421,7 +428,7 @@ mod tests {
                     prometheus: Some("http://prom:9090/?token=secret".into()),
                     ..Options::default()
                 },
-                "holds credentials",
+                "has a query or a fragment",
             ),
         ];
         for (options, expected) in cases {

@@ -92,7 +92,8 @@ fn limited(warning: &MetricsWarning) -> Finding {
 
 fn unavailable(error: &MetricsError, search: Option<&PrometheusSearch>) -> Finding {
     let fix = match error {
-        MetricsError::TimedOut { .. } | MetricsError::Unavailable { .. } => {
+        // Where it was looked for, it is not known to be the right one.
+        MetricsError::TimedOut { .. } | MetricsError::Unavailable { .. } if search.is_some() => {
             "--prometheus URL or NAMESPACE/SERVICE:PORT"
         }
         error => error.fix(),

@@ -78,8 +78,8 @@ impl PrometheusSearch {
         }
     }
 
-    /// What forbids the start: several have series, and each may be another cluster's or another mesh's.
-    pub(super) fn ambiguous(&self) -> Option<Finding> {
+    /// What forbids to go on: several have series, and each may be another cluster's or another mesh's.
+    pub fn ambiguous(&self) -> Option<Finding> {
         let found = self.found();
         if found.len() < 2 {
             return None;

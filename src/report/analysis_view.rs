@@ -42,6 +42,8 @@ pub struct AnalysisView {
     pub canary: String,
     /// The rollout in progress; `null` where a period was analyzed without one.
     pub run: Option<String>,
+    /// The Service that the metrics were read from, where it was looked for; else `null`.
+    pub prometheus: Option<String>,
     /// What the canary gets now.
     pub exposure: Exposure,
     /// The period that was analyzed.
@@ -92,6 +94,10 @@ impl View for AnalysisView {
             "{:<9}{:.0} to {:.0}",
             "period", self.period.from, self.period.to
         )?;
+        if let Some(address) = &self.prometheus {
+            let address = escape(address);
+            writeln!(out, "{:<9}{address} (found in the cluster)", "metrics")?;
+        }
         let versions = Versions {
             stable: stable.into(),
             canary: canary.into(),
@@ -140,6 +146,7 @@ mod tests {
             stable: "v1".into(),
             canary: "v2\u{1b}".into(),
             run: None,
+            prometheus: None,
             exposure: Exposure::Share(Percent::whole(10)),
             period: Period {
                 from: "2026-01-01T12:00:00.25Z".parse().unwrap(),

@@ -223,6 +223,31 @@ impl Authority {
         }
     }
 
+    /// A server that shows the authority's own certificate.
+    pub fn as_server(&self) -> ServerConfig {
+        install_tls();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.root.key.serialize_der()));
+        let builder = ServerConfig::builder().with_no_client_auth();
+        builder
+            .with_single_cert(vec![self.root.der.clone()], key)
+            .unwrap()
+    }
+
+    /// A server for this name whose certificate ended with a year.
+    pub fn server_until(&self, name: &str, year: i32) -> ServerConfig {
+        install_tls();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(year, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, 12, 31);
+        let key = KeyPair::generate().unwrap();
+        let signed = params.signed_by(&key, &self.issuer).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let builder = ServerConfig::builder().with_no_client_auth();
+        builder
+            .with_single_cert(vec![signed.der().clone()], key)
+            .unwrap()
+    }
+
     /// A server for this name; with `clients` it lets in only those whose certificates they signed.
     pub fn server(&self, name: &str, clients: &[&Authority]) -> ServerConfig {
         install_tls();

@@ -11,7 +11,7 @@ use crate::harness::{Ran, Shop};
 const TOKEN: &str = "open-sesame-4711";
 
 /// `plan reviews` against this address with more flags. What it finds stands on stdout, beside the plan.
-async fn plan(shop: &Shop, address: &str, more: &[&str]) -> Ran {
+pub async fn plan(shop: &Shop, address: &str, more: &[&str]) -> Ran {
     let mut flags = shop.brief();
     *flags.last_mut().unwrap() = address.to_owned();
     flags.extend(more.iter().map(|&flag| flag.to_owned()));
@@ -33,7 +33,7 @@ async fn opens(shop: &Shop, door: &str, fix: &str, flags: &[&str]) {
     assert_eq!(open.code, 0, "{}", open.stderr);
 }
 
-fn write(shop: &Shop, name: &str, text: &str) -> String {
+pub fn write(shop: &Shop, name: &str, text: &str) -> String {
     let path = shop.folder().join(name);
     std::fs::write(&path, text).unwrap();
     path.display().to_string()
@@ -465,7 +465,7 @@ async fn each_vendors_refusal_names_the_flag_that_helps_and_shows_no_page() {
             429,
             None,
             "rate limit exceeded",
-            "unavailable: rate limit exceeded",
+            "unavailable: too many requests: rate limit exceeded",
         ),
         (
             503,

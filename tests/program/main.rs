@@ -28,5 +28,6 @@ mod refusals;
 mod secrets;
 mod signals;
 mod signed_queries;
+mod unprepared_doors;
 #[cfg(unix)]
 mod unprinted_result;

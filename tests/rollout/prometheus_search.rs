@@ -1,10 +1,11 @@
 //! Where the metrics are, if nobody says so: found among the Services of the cluster.
 
-use kubectl_canary::commands::{self, PlanArgs, RolloutArgs};
+use kubectl_canary::commands::{self, Analyze, PlanArgs, RolloutArgs};
 use kubectl_canary::plan::{AddressSource, Level, Options};
-use kubectl_canary::report::{Layout, View};
+use kubectl_canary::report::{AnalysisView, Layout, View};
 use kubectl_canary::rollout::{EventKind, Outcome};
 use kubectl_canary::sandbox::{Denial, PrometheusFault, Rule, Setup};
+use kubectl_canary::verdict::Verdict;
 use kubectl_canary::{CommandError, Signals};
 use serde_json::{Value, json};
 
@@ -364,4 +365,58 @@ async fn a_default_without_metrics_of_the_route_is_no_obstacle() {
     let told: Vec<_> = view.findings.iter().map(|one| one.to_string()).collect();
     let tried = format!("tried in its place: {STACK}: no istio_requests_total of the route");
     assert!(told.contains(&tried), "{told:?}");
+}
+
+/// `analyze reviews` of the last four minutes, at rest.
+async fn analyze(shop: &Shop) -> Result<AnalysisView, CommandError> {
+    let args = Analyze {
+        rollout: RolloutArgs {
+            name: Some("reviews".into()),
+            ..RolloutArgs::default()
+        },
+        since: Some("4m".parse().unwrap()),
+        ..Analyze::default()
+    };
+    shop.act("carol@gate", Signals::none(), async |context| {
+        commands::analyze(context, &args, None).await
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_analysis_at_rest_finds_it_as_a_start_does() {
+    let shop = without_addon(|stage| stack(stage, &[])).await;
+    shop.set_weights(80, 20);
+    tokio::time::sleep(std::time::Duration::from_secs(300)).await;
+    let view = analyze(&shop).await.unwrap();
+    assert_eq!(view.verdict, Verdict::Healthy, "{view:#?}");
+    assert_eq!(view.prometheus.as_deref(), Some(STACK));
+    let mut text = Vec::new();
+    view.show(&mut text, Layout::default()).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(
+        text.contains(&format!("metrics  {STACK} (found in the cluster)\n")),
+        "{text}"
+    );
+
+    shop.world
+        .set(|stage| stand(stage, ("b", "prometheus"), ("web", 9090), &[]));
+    let error = analyze(&shop).await.unwrap_err().to_string();
+    assert!(
+        error.contains(&format!(
+            "(try: --prometheus b/prometheus:9090, or --prometheus {STACK})"
+        )),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_analysis_at_rest_asks_no_other_where_the_default_address_has_metrics() {
+    let shop = Shop::open_with(|stage| stack(stage, &[])).await;
+    shop.set_weights(80, 20);
+    tokio::time::sleep(std::time::Duration::from_secs(300)).await;
+    let view = analyze(&shop).await.unwrap();
+    assert_eq!(view.verdict, Verdict::Healthy, "{view:#?}");
+    assert!(!lists_services(&shop));
+    assert_eq!(asked(&shop), [DEFAULT]);
 }

@@ -4,6 +4,7 @@
 //! anew only when what TLS needs has changed.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,10 +13,12 @@ use base64::engine::general_purpose::STANDARD;
 use futures::FutureExt;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{Client, Url};
 
 use super::access_error::AccessError;
 use super::access_flags::{PrometheusFlags, PrometheusLogin};
+use super::address::cut_page;
 use super::flag_login::{
     FlagLogin, LOGIN, TENANT_HEADERS, header_value, headers, params, take_user, tokens_of_command,
     two_logins,
@@ -82,6 +85,14 @@ pub(super) struct Prepared {
     token: Option<(Arc<dyn TokenSource>, String)>,
 }
 
+/// What a query goes through on its way that was not asked for here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SentThrough {
+    Nothing,
+    /// Through a proxy that nothing but the environment names.
+    ProxyOfEnvironment,
+}
+
 /// What the files say now.
 struct Loaded {
     headers: HeaderMap,
@@ -107,8 +118,10 @@ impl PrometheusAccess {
         let header = headers.iter().any(|(name, _)| name == AUTHORIZATION);
         let command = flags.prometheus_token_command.as_deref();
         let command = command.filter(|command| !command.trim().is_empty());
+        let user = take_user(address);
+        cut_page(address);
         let logins = [
-            take_user(address).map(|(user, password)| FlagLogin::Basic { user, password }),
+            user.map(|(user, password)| FlagLogin::Basic { user, password }),
             named(&flags.prometheus_token_file).map(FlagLogin::TokenFile),
             command.map(tokens_of_command).transpose()?,
             flags.prometheus_login.map(|login| match login {
@@ -224,10 +237,15 @@ impl PrometheusAccess {
     ///
     /// # Errors
     /// The setting that cannot be used.
-    pub(super) fn check(&self, url: &Url) -> Result<(), AccessError> {
+    pub(super) fn check(&self, url: &Url) -> Result<SentThrough, AccessError> {
         let loaded = self.load(Some(url))?;
         self.signer(loaded.signature, url)?;
-        self.client(loaded.client).map(|_| ())
+        let uses_environment = loaded.client.proxy == ProxyChoice::Environment;
+        self.client(loaded.client)?;
+        Ok(match uses_environment && environment_has_proxy_for(url) {
+            true => SentThrough::ProxyOfEnvironment,
+            false => SentThrough::Nothing,
+        })
     }
 
     /// All that a query to `url` is sent with now.
@@ -387,7 +405,11 @@ impl PrometheusAccess {
             headers,
             client: ClientSettings {
                 tls,
-                proxy: config.proxy(),
+                proxy: match url {
+                    // No proxy reaches this machine's own loopback; kubectl asks none for it either.
+                    Some(url) if is_loopback(url) => config.proxy().but_not_of_environment(),
+                    _ => config.proxy(),
+                },
                 follow_redirects: config.follow_redirects.unwrap_or(true),
                 host,
             },
@@ -563,6 +585,19 @@ fn basic(user: &str, password: &str) -> Result<HeaderValue, AccessError> {
 fn authorization(scheme: &str, credentials: &str) -> Result<HeaderValue, AccessError> {
     keep_secret(credentials);
     header_value("Authorization", &format!("{scheme} {credentials}"))
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    // An IPv6 address stands in brackets.
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    address.map_or(host == "localhost", |address| address.is_loopback())
+}
+
+/// Whether the variables of the environment name a proxy that a query to `url` goes through.
+fn environment_has_proxy_for(url: &Url) -> bool {
+    let target = url.as_str().parse::<http::Uri>();
+    target.is_ok_and(|target| Matcher::from_env().intercept(&target).is_some())
 }
 
 fn cut_short() -> AccessError {

@@ -52,6 +52,11 @@ pub enum AddressError {
         "not a Prometheus address: expected a URL or NAMESPACE/SERVICE:PORT (try: {DEFAULT_ADDRESS})"
     )]
     Malformed,
+    /// The host of a URL, without what a URL begins with.
+    #[error(
+        "not a Prometheus address: a URL begins with http:// or https://, and a Service is NAMESPACE/SERVICE:PORT (try: https://HOST, or http://HOST:9090)"
+    )]
+    Scheme,
     /// A URL that does not parse, or of another scheme.
     #[error("not an http or https URL (try: http://HOST:9090)")]
     Url,
@@ -61,7 +66,9 @@ pub enum AddressError {
     )]
     Credentials,
     /// A part of the URL that an address has no use for.
-    #[error("a Prometheus URL has no query and no fragment (try: it without what follows ? or #)")]
+    #[error(
+        "a Prometheus URL has no query and no fragment (try: it without what follows ? or #; --prometheus-param NAME=VALUE for a parameter of each query)"
+    )]
     Extra,
     /// A part that no Service, namespace or port can be called.
     #[error("the {what} is not a name that Kubernetes allows (try: {DEFAULT_ADDRESS})")]
@@ -88,10 +95,14 @@ impl FromStr for PrometheusAddress {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         if text.contains("://") {
-            Endpoint::parse(text).map(Self::Url)
-        } else {
-            ServiceAddress::parse(text).map(Self::Service)
+            return Endpoint::parse(text).map(Self::Url);
         }
+        // A namespace has neither.
+        let first = text.split('/').next().unwrap_or_default();
+        if first.contains(['.', ':']) {
+            return Err(AddressError::Scheme);
+        }
+        ServiceAddress::parse(text).map(Self::Service)
     }
 }
 
@@ -123,12 +134,30 @@ impl Endpoint {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(AddressError::Credentials);
         }
-        if url.query().is_some() || url.fragment().is_some() {
+        let has_more = url.query().is_some() || url.fragment().is_some();
+        let page_state = [url.query(), url.fragment()];
+        let of_page = page_state
+            .into_iter()
+            .flatten()
+            .any(|text| text.trim_start_matches(['/', '?']).starts_with("g0."));
+        let (path, is_pasted) = api_root(url.path(), of_page);
+        // What stands behind a page's or the API's own path is of that page or query.
+        if has_more && !is_pasted {
             return Err(AddressError::Extra);
         }
-        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_query(None);
+        url.set_fragment(None);
         url.set_path(&path);
         Ok(Self(url))
+    }
+}
+
+/// Cuts off an address what is of a page or of one query, where it was pasted from a browser.
+pub(super) fn cut_page(address: &mut Option<String>) {
+    let is_pasted = |text: &&String| text.contains(['?', '#']) && !text.contains('@');
+    let url = address.as_ref().filter(is_pasted);
+    if let Some(Ok(PrometheusAddress::Url(endpoint))) = url.map(|text| text.parse()) {
+        *address = Some(endpoint.to_string());
     }
 }
 
@@ -149,6 +178,7 @@ impl ServiceAddress {
         if port.parse::<u16>() == Ok(0) || port.parse::<u64>().is_ok_and(|port| port > 65535) {
             return Err(AddressError::Name { what: "port" });
         }
+        let (prefix, _) = api_root(prefix, false);
         let prefix = prefix.trim_matches('/');
         // The prefix becomes part of a path below the API server: it must not climb out of the proxy.
         let plain = |segment: &str| {
@@ -198,6 +228,29 @@ impl ServiceAddress {
         let scheme = if self.tls { "https" } else { "http" };
         format!("{scheme}:{}:{}", self.name, self.port)
     }
+}
+
+/// What stands before `/api/v1`, of a path that may be pasted from a browser's address of a page or of the API
+/// itself; and whether it was. `of_page` says that the state of a page came with it.
+fn api_root(path: &str, of_page: bool) -> (String, bool) {
+    let path = path.trim_end_matches('/');
+    if let Some(before) = path.strip_suffix("/vmui") {
+        // The API of VictoriaMetrics is beside its page.
+        return (format!("{before}/prometheus"), true);
+    }
+    let pages: &[&str] = match of_page {
+        // Without that it may be the prefix of Thanos Query.
+        true => &["/classic/graph", "/graph", "/query"],
+        false => &["/classic/graph", "/graph"],
+    };
+    let endpoints = ["/api/v1/query_range", "/api/v1/query", "/api/v1"];
+    for suffix in pages.iter().chain(&endpoints) {
+        let rooted = format!("/{}", path.trim_start_matches('/'));
+        if let Some(before) = rooted.strip_suffix(suffix) {
+            return (before.to_owned(), true);
+        }
+    }
+    (path.to_owned(), false)
 }
 
 impl fmt::Display for PrometheusAddress {

@@ -194,8 +194,15 @@ impl MetricsError {
     /// What may help.
     pub fn fix(&self) -> &str {
         match self {
+            Self::Unreachable { at, .. } | Self::Unavailable { at, .. } if is_by_proxy(at) => {
+                BY_PROXY
+            }
             Self::Unreachable { cause, .. } => unreachable_fix(cause),
+            Self::NotFound { at, .. } if at.contains("://") => {
+                "--prometheus with the path before /api/v1, such as https://HOST/prometheus, or /select/0/prometheus of VictoriaMetrics' cluster"
+            }
             Self::NotFound { .. } => "--prometheus URL or NAMESPACE/SERVICE:PORT",
+            Self::Unavailable { message, .. } if is_rate_limit(message) => RATE_LIMIT,
             Self::TimedOut { .. } => {
                 "a longer --query-timeout, or the same command again in a moment"
             }
@@ -208,6 +215,10 @@ impl MetricsError {
             Self::QueryFailed { .. } => {
                 "the same command again in a moment, or a higher query limit in Prometheus"
             }
+            Self::NotPrometheus { saw, .. } if saw.contains("HTTP 407") => {
+                "user and password in the URL of the proxy, or NO_PROXY with the host of Prometheus if it is reached without one"
+            }
+            Self::NotPrometheus { at, .. } if is_by_proxy(at) => BY_PROXY,
             Self::NotPrometheus { saw, .. } if saw.contains("HTTPS server") => {
                 "--prometheus with https:// (of a Service: NAMESPACE/https:SERVICE:PORT)"
             }
@@ -288,7 +299,7 @@ impl RefusedBy {
         match self {
             Self::ApiServer => "kubectl auth whoami",
             Self::Prometheus => {
-                "--prometheus-token-file FILE, or --prometheus-config FILE for a password or a certificate"
+                "--prometheus-token-file FILE, --prometheus-header 'NAME: VALUE' for a key, or --prometheus-config FILE for a password or a certificate"
             }
             Self::PrometheusBehindApiServer => {
                 "--prometheus URL with --prometheus-token-file or --prometheus-config, since the API server passes no login on"
@@ -319,10 +330,35 @@ impl RefusedBy {
     }
 }
 
+/// How a server is named that is asked through a proxy.
+pub(super) fn by_proxy(at: &str) -> String {
+    format!("{at} through the proxy of the environment")
+}
+
+fn is_by_proxy(at: &str) -> bool {
+    at.ends_with(" through the proxy of the environment")
+}
+
+const BY_PROXY: &str = "NO_PROXY with its host, if it is reached without a proxy";
+
+/// What a server is called unavailable for that has been asked too often.
+pub(super) const TOO_MANY: &str = "too many requests";
+
+fn is_rate_limit(message: &str) -> bool {
+    message.starts_with(TOO_MANY)
+}
+
+/// What helps against a limit of requests.
+const RATE_LIMIT: &str = "a longer --interval, or a higher limit of requests there";
+
 /// What helps against a connection that does not come about; TLS says in its own words what it misses.
 fn unreachable_fix(cause: &str) -> &'static str {
     let says = |words: &str| cause.contains(words);
-    if says("UnknownIssuer") || says("CaUsedAsEndEntity") {
+    if says("CaUsedAsEndEntity") {
+        "a certificate for the server that is no authority itself (openssl req -addext basicConstraints=CA:FALSE), or --prometheus-config FILE with insecure_skip_verify under tls_config"
+    } else if says("expired") || says("not valid yet") {
+        "a new certificate for the server, the right time on this machine, or --prometheus-config FILE with insecure_skip_verify under tls_config"
+    } else if says("UnknownIssuer") {
         "--prometheus-ca FILE with the authority of its certificate"
     } else if says("CertificateRequired") || says("HandshakeFailure") {
         "--prometheus-config FILE with cert_file and key_file under tls_config"
@@ -398,7 +434,7 @@ mod tests {
                     by: RefusedBy::Prometheus,
                     message: message(),
                 },
-                "https://prom.example.com requires credentials: no (try: --prometheus-token-file FILE, or --prometheus-config FILE for a password or a certificate)",
+                "https://prom.example.com requires credentials: no (try: --prometheus-token-file FILE, --prometheus-header 'NAME: VALUE' for a key, or --prometheus-config FILE for a password or a certificate)",
             ),
             (
                 MetricsError::Forbidden {

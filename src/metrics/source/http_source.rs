@@ -4,15 +4,15 @@ use std::fmt;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::StatusCode;
 use http::header::{HOST, HeaderName, LOCATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
 use prometheus_http_query::Client;
 use reqwest::{Response, Url};
 
-use super::access::{Prepared, PrometheusAccess};
+use super::access::{Prepared, PrometheusAccess, SentThrough};
 use super::access_error::AccessError;
 use super::address::Endpoint;
-use super::error::MetricsError;
+use super::error::{MetricsError, by_proxy};
 use super::http_reply::HttpReply;
 use super::query::{MetricSource, Query};
 use super::query_result::QueryResult;
@@ -38,12 +38,15 @@ impl HttpSource {
     /// If the login cannot be used as it is now.
     pub fn new(endpoint: &Endpoint, access: PrometheusAccess) -> Result<Self, AccessError> {
         let url = endpoint.url();
-        access.check(&url)?;
+        let at = match access.check(&url)? {
+            SentThrough::Nothing => endpoint.shown(),
+            SentThrough::ProxyOfEnvironment => by_proxy(&endpoint.shown()),
+        };
         Ok(Self {
             access,
             url,
             asked: Asked {
-                at: endpoint.shown(),
+                at,
                 transport: Transport::Direct,
             },
         })
@@ -64,10 +67,36 @@ impl HttpSource {
         }
     }
 
+    /// Sends it in the URL, or as a form; the other way where the server does not take it like that.
     async fn send(&self, query: &Query, prepared: &Prepared) -> Result<HttpReply, MetricsError> {
         if let Some(signer) = &prepared.signer {
             return self.send_signed(query, prepared, signer).await;
         }
+        // Gates for tenants give rights by the method, and more often those for GET.
+        let in_url = query.text.len() <= LONGEST_GET || !self.access.params().is_empty();
+        let reply = self.send_as(in_url, query, prepared).await?;
+        let takes_other = match in_url {
+            true => matches!(
+                reply.status,
+                StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            ),
+            false => matches!(
+                reply.status,
+                StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
+            ),
+        };
+        match takes_other {
+            true => self.send_as(!in_url, query, prepared).await,
+            false => Ok(reply),
+        }
+    }
+
+    async fn send_as(
+        &self,
+        in_url: bool,
+        query: &Query,
+        prepared: &Prepared,
+    ) -> Result<HttpReply, MetricsError> {
         let mut url = self.url.clone();
         let mut headers = prepared.headers.clone();
         if let Some(name) = &prepared.server_name {
@@ -76,6 +105,29 @@ impl HttpSource {
             // The client knows no other way of asking for another certificate than the host's.
             let _ = url.set_host(Some(name));
         }
+        let sent = match in_url {
+            true => self.get(url, headers, query, prepared).await?,
+            false => {
+                url.set_path(&self.query_path());
+                // Gates for tenants look for their parameters in the URL, whatever the method.
+                if !self.access.params().is_empty() {
+                    url.query_pairs_mut().extend_pairs(self.access.params());
+                }
+                let request = prepared.client.post(url).form(&query.parameters());
+                let sent = request.headers(headers).send().await;
+                sent.map_err(|problem| self.unreachable(problem))?
+            }
+        };
+        self.reply_of(sent, prepared).await
+    }
+
+    async fn get(
+        &self,
+        url: Url,
+        headers: HeaderMap,
+        query: &Query,
+        prepared: &Prepared,
+    ) -> Result<Response, MetricsError> {
         let client = Client::from(prepared.client.clone(), url.as_str())
             .map_err(|_| self.not_sent("the URL cannot be used"))?;
         let mut request = client
@@ -89,14 +141,12 @@ impl HttpSource {
         for (name, value) in &headers {
             request = request.header(name.clone(), value.clone());
         }
-        // Gates for tenants look for their parameters in the URL, so these are not sent as a form.
-        let is_short = query.text.len() <= LONGEST_GET || !self.access.params().is_empty();
-        let sent = match is_short {
-            true => request.get_raw().await,
-            false => request.post_raw().await,
-        };
-        self.reply_of(sent.map_err(|problem| self.refused(problem))?, prepared)
-            .await
+        let sent = request.get_raw().await;
+        sent.map_err(|problem| self.refused(problem))
+    }
+
+    fn query_path(&self) -> String {
+        format!("{}/api/v1/query", self.url.path().trim_end_matches('/'))
     }
 
     /// Sends the query as a form, whose bytes are signed: how a URL's are read differs from server to server.
@@ -106,13 +156,12 @@ impl HttpSource {
         prepared: &Prepared,
         signer: &QuerySigner,
     ) -> Result<HttpReply, MetricsError> {
-        let path = format!("{}/api/v1/query", self.url.path().trim_end_matches('/'));
-        let mut url = self.url.clone();
-        url.set_path(&path);
         let parameters = query.parameters().into_iter();
         let form: Vec<_> = parameters
             .chain(self.access.params().iter().cloned())
             .collect();
+        let mut url = self.url.clone();
+        url.set_path(&self.query_path());
         let request = prepared.client.post(url).headers(prepared.headers.clone());
         let request = request.form(&form).build();
         let request = request.map_err(|problem| self.unreachable(problem))?;

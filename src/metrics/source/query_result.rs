@@ -61,8 +61,10 @@ struct Envelope {
     #[serde(rename = "errorType")]
     error_type: Option<String>,
     error: Option<String>,
-    #[serde(default)]
-    warnings: Vec<String>,
+    warnings: Option<Vec<String>>,
+    /// VictoriaMetrics' word for stores that did not answer.
+    #[serde(rename = "isPartial", default)]
+    is_partial: bool,
 }
 
 #[derive(Deserialize)]
@@ -133,8 +135,10 @@ pub(super) fn decode(body: &[u8], at: &str) -> Result<QueryResult, MetricsError>
         read.ok_or_else(|| not_prometheus(format!("sample {:?}", excerpt(&sample.1))))
     };
     let series = match data.kind.as_str() {
-        "vector" | "matrix" => serde_json::from_value::<Vec<ApiSeries>>(data.result)
+        // Go writes a list that was never made as `null`.
+        "vector" | "matrix" => serde_json::from_value::<Option<Vec<ApiSeries>>>(data.result)
             .map_err(unreadable)?
+            .unwrap_or_default()
             .into_iter()
             .map(|series| {
                 if series.histogram.is_some() || series.histograms.is_some() {
@@ -156,10 +160,12 @@ pub(super) fn decode(body: &[u8], at: &str) -> Result<QueryResult, MetricsError>
         }
         other => return Err(not_prometheus(format!("result type {:?}", excerpt(other)))),
     };
-    Ok(QueryResult {
-        series,
-        warnings: envelope.warnings.iter().map(|text| excerpt(text)).collect(),
-    })
+    let warnings = envelope.warnings.unwrap_or_default();
+    let mut warnings: Vec<_> = warnings.iter().map(|text| excerpt(text)).collect();
+    if envelope.is_partial {
+        warnings.push("a part of the stores did not answer".to_owned());
+    }
+    Ok(QueryResult { series, warnings })
 }
 
 impl ApiSample {
@@ -216,6 +222,20 @@ mod tests {
 
         let empty = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
         assert!(read(empty).unwrap().series.is_empty());
+    }
+
+    #[test]
+    fn what_servers_other_than_prometheus_write_is_read() {
+        // VictoriaMetrics, of whose stores some are away.
+        let part = r#"{"status":"success","isPartial":true,"data":{"resultType":"vector","result":[
+            {"metric":{"a":"1"},"value":[1,"2"]}]},"stats":{"seriesFetched":"1"}}"#;
+        assert!(read(part).unwrap().is_partial());
+        assert!(!read(&part.replace("true", "false")).unwrap().is_partial());
+        // An empty list as Go writes one that was never made.
+        let nothing = r#"{"status":"success","data":{"resultType":"matrix","result":null},
+            "warnings":null,"errorType":"","error":""}"#;
+        let answer = read(nothing).unwrap();
+        assert!(answer.series.is_empty() && !answer.is_partial());
     }
 
     #[test]

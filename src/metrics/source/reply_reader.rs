@@ -4,7 +4,7 @@ use http::StatusCode;
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::error::{MetricsError, RefusedBy, excerpt, or_web_page};
+use super::error::{MetricsError, RefusedBy, TOO_MANY, excerpt, or_web_page};
 use super::gateway::Gateway;
 use super::http_reply::HttpReply;
 use super::query_result::{QueryResult, api_error, decode};
@@ -83,10 +83,19 @@ impl HttpReply {
         if self.status.is_success() {
             return decode(&self.body, &at);
         }
-        if let Some(api_error) = api_error(&self.body) {
-            return Err(api_error.into_error(at));
+        let said = api_error(&self.body);
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            let words = said.map_or_else(|| self.words(), |error| error.message);
+            let message = match words.is_empty() {
+                true => TOO_MANY.to_owned(),
+                false => format!("{TOO_MANY}: {words}"),
+            };
+            return Err(MetricsError::Unavailable { at, message });
         }
-        Err(self.by_prometheus(at, asked.transport))
+        match said {
+            Some(api_error) => Err(api_error.into_error(at)),
+            None => Err(self.by_prometheus(at, asked.transport)),
+        }
     }
 
     /// What a reply of the API server itself means.
@@ -133,7 +142,7 @@ impl HttpReply {
 
     /// What a reply means that has neither Prometheus' nor the API server's form: a proxy's, a login page.
     fn by_prometheus(&self, at: String, transport: Transport) -> MetricsError {
-        let message = excerpt(&String::from_utf8_lossy(&self.body));
+        let message = self.words();
         let by = match transport {
             Transport::Direct => RefusedBy::Prometheus,
             Transport::ApiServer => RefusedBy::PrometheusBehindApiServer,
@@ -142,6 +151,17 @@ impl HttpReply {
             StatusCode::UNAUTHORIZED => MetricsError::Unauthorized { at, by, message },
             StatusCode::FORBIDDEN => MetricsError::Forbidden { at, by, message },
             StatusCode::NOT_FOUND => MetricsError::NotFound { at, message },
+            // As VictoriaMetrics says it.
+            StatusCode::BAD_REQUEST if message.contains("unsupported path requested") => {
+                MetricsError::NotFound { at, message }
+            }
+            // nginx says it on a web page.
+            StatusCode::BAD_REQUEST
+                if String::from_utf8_lossy(&self.body).contains("sent to HTTPS port") =>
+            {
+                let saw = "it is an HTTPS server".to_owned();
+                MetricsError::NotPrometheus { at, saw }
+            }
             status if status.is_redirection() => MetricsError::Redirected {
                 at,
                 to: self.redirected_to(),
@@ -159,6 +179,11 @@ impl HttpReply {
                 saw: format!("HTTP {status}: {}", or_web_page(message)),
             },
         }
+    }
+
+    /// What stands in it, as far as it is shown.
+    fn words(&self) -> String {
+        excerpt(&String::from_utf8_lossy(&self.body))
     }
 
     /// Scheme and host only: the address of a login page carries state that must not be shown.

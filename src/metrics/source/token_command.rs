@@ -33,6 +33,17 @@ struct PluginToken {
     expiration_timestamp: Option<String>,
 }
 
+/// What the tools of clouds and token endpoints print.
+#[derive(Deserialize)]
+struct CloudOutput {
+    #[serde(alias = "accessToken")]
+    access_token: String,
+    /// Seconds since 1970.
+    expires_on: Option<i64>,
+    /// Seconds from now on.
+    expires_in: Option<u64>,
+}
+
 impl TokenCommand {
     /// # Errors
     /// If a quote is not closed, or no word stands there.
@@ -75,11 +86,11 @@ impl TokenCommand {
         }
         let printed = std::str::from_utf8(&output.stdout).unwrap_or_default();
         read(printed.trim())
-            .ok_or_else(|| failed("prints neither a token nor an ExecCredential".into()))
+            .ok_or_else(|| failed("prints neither a token nor JSON that holds one".into()))
     }
 }
 
-/// The token in what was printed: alone on its line, or in an ExecCredential.
+/// The token in what was printed: alone on its line, in an ExecCredential, or as clouds print it.
 fn read(printed: &str) -> Option<FetchedToken> {
     if let Ok(PluginOutput { status }) = serde_json::from_str::<PluginOutput>(printed) {
         let end = status.expiration_timestamp;
@@ -88,6 +99,17 @@ fn read(printed: &str) -> Option<FetchedToken> {
         return Some(FetchedToken {
             token: status.token,
             lasts: lasts.map(|lasts| Duration::try_from(lasts).unwrap_or_default()),
+        });
+    }
+    if let Ok(output) = serde_json::from_str::<CloudOutput>(printed) {
+        let until = |end: i64| {
+            let left = end - Timestamp::now().as_second();
+            Duration::from_secs(left.try_into().unwrap_or(0))
+        };
+        let lasts = output.expires_in.map(Duration::from_secs);
+        return Some(FetchedToken {
+            token: output.access_token,
+            lasts: lasts.or(output.expires_on.map(until)),
         });
     }
     let is_token = !printed.is_empty() && printed.bytes().all(|byte| byte.is_ascii_graphic());
@@ -114,6 +136,22 @@ mod tests {
         let fetched = run(plugin).await.unwrap();
         assert_eq!(fetched.token, "abc");
         assert!(fetched.lasts.unwrap() > Duration::from_secs(3600));
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn what_the_tools_of_clouds_print_as_json_is_read() {
+        // `az account get-access-token`, whose `expiresOn` is in local time.
+        let of_azure = r#"echo '{"accessToken":"abc","expiresOn":"2999-01-01 00:00:00.000000","expires_on":32472144000,"tokenType":"Bearer"}'"#;
+        let fetched = run(of_azure).await.unwrap();
+        assert_eq!(fetched.token, "abc");
+        assert!(fetched.lasts.unwrap() > Duration::from_secs(3600));
+        // As a token endpoint answers.
+        let of_endpoint =
+            r#"echo '{"access_token":"abc","expires_in":3599,"token_type":"Bearer"}'"#;
+        let fetched = run(of_endpoint).await.unwrap();
+        assert_eq!(fetched.token, "abc");
+        assert_eq!(fetched.lasts, Some(Duration::from_secs(3599)));
     }
 
     #[cfg(unix)]

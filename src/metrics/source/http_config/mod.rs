@@ -144,6 +144,16 @@ pub(super) enum ProxyChoice {
     },
 }
 
+impl ProxyChoice {
+    /// The same where the environment's proxy is of no use.
+    pub(super) fn but_not_of_environment(self) -> Self {
+        match self {
+            Self::Environment => Self::Direct,
+            chosen => chosen,
+        }
+    }
+}
+
 impl HttpConfig {
     /// Reads a configuration, with all its paths made whole and everything that contradicts itself refused.
     ///
