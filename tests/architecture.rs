@@ -104,10 +104,6 @@ const CIRCLES: [(&str, &str); 6] = [
         "a state names companions",
     ),
     (
-        "rollout::event, rollout::outcome, rollout::reason",
-        "an outcome has a reason, a reason tells events",
-    ),
-    (
         "sandbox::setup, sandbox::state, sandbox::workloads",
         "what is scheduled is a set-up of the state",
     ),

@@ -9,7 +9,7 @@ use super::row::shortened;
 use super::sparkline::sparkline;
 use crate::number::{grouped, mean, rate};
 use crate::plan::HumanDuration;
-use crate::rollout::{Answers, PodSummary, Quantile, VersionCounts};
+use crate::rollout::{PodSummary, Quantile, StepAnswers, VersionCounts};
 use crate::verdict::{Counts, Slow};
 
 /// Looks of which the share of failed requests is drawn.
@@ -29,7 +29,7 @@ const MOST: usize = 20;
 #[derive(Clone, Debug)]
 pub(super) struct RecentTraffic {
     step_counts: VersionCounts,
-    answers: Answers,
+    answers: StepAnswers,
     looks: VecDeque<TrafficLook>,
     looked: Timestamp,
 }
@@ -99,7 +99,7 @@ impl RecentTraffic {
     pub(super) fn new(now: Timestamp) -> Self {
         Self {
             step_counts: VersionCounts::default(),
-            answers: Answers::default(),
+            answers: StepAnswers::default(),
             looks: VecDeque::new(),
             looked: now,
         }
@@ -108,7 +108,7 @@ impl RecentTraffic {
     /// A step begins: it is counted anew.
     pub(super) fn begin(&mut self, now: Timestamp) {
         self.step_counts = VersionCounts::default();
-        self.answers = Answers::default();
+        self.answers = StepAnswers::default();
         self.looked = now;
     }
 
@@ -118,7 +118,7 @@ impl RecentTraffic {
     }
 
     /// How what was counted in the step was answered.
-    pub(super) fn answered(&mut self, answers: &Answers) {
+    pub(super) fn answered(&mut self, answers: &StepAnswers) {
         self.answers.clone_from(answers);
     }
 

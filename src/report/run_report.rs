@@ -11,7 +11,7 @@ use super::palette::Tone;
 use super::phrase::Versions;
 use crate::history::RunRecord;
 use crate::plan::Exposure;
-use crate::rollout::{Answers, EventKind, Outcome, Reason, RouteChange, VersionCounts};
+use crate::rollout::{EventKind, Outcome, Reason, RouteChange, StepAnswers, VersionCounts};
 use crate::verdict::Verdict;
 use crate::verdict::sequential::Evidence;
 
@@ -116,7 +116,7 @@ pub struct Look {
     /// Over how long, in seconds.
     pub seconds: f64,
     /// How all requests of the step until then were answered beside failures.
-    pub answers: Answers,
+    pub answers: StepAnswers,
     /// Evidence that the canary is worse, in nats, where the analysis weighs any.
     pub evidence: Option<f64>,
     /// What it takes to roll back, in nats.
@@ -335,7 +335,7 @@ impl RunReport {
             verdict,
             counts: total.since(before),
             seconds: at.duration_since(since).as_secs_f64(),
-            answers: Answers::default(),
+            answers: StepAnswers::default(),
             evidence: None,
             needed: None,
         });

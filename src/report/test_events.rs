@@ -11,8 +11,8 @@ use crate::plan::{
     OnStuck, Percent, PlannedStep,
 };
 use crate::rollout::{
-    Answers, Cause, Event, EventKind, Observer, Outcome, PodSummary, Reason, RouteChange, Unusable,
-    VersionCounts,
+    Cause, Event, EventKind, Observer, Outcome, PodSummary, Reason, RouteChange, StepAnswers,
+    Unusable, VersionCounts,
 };
 use crate::verdict::sequential::{Hold, Subject};
 use crate::verdict::{self, Counts, Slow, Verdict};
@@ -140,7 +140,7 @@ pub(super) fn refused() -> Unusable {
 }
 
 /// A hundredth of either version's requests was refused; stable is within 25 ms, the canary within 250 ms.
-pub(super) fn answers(counts: VersionCounts) -> Answers {
+pub(super) fn answers(counts: VersionCounts) -> StepAnswers {
     let part = |of: Counts, parts: u64| Counts {
         failures: of.requests.div_ceil(parts),
         ..of
@@ -150,7 +150,7 @@ pub(super) fn answers(counts: VersionCounts) -> Answers {
         stable: part(counts.stable, stable),
         canary: part(counts.canary, canary),
     };
-    Answers {
+    StepAnswers {
         refused: Some(VersionCounts {
             stable: part(counts.stable, 100),
             canary: part(counts.canary, 100),

@@ -9,9 +9,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::answers::Answers;
 use super::segment::Segment;
 use super::state::Rollout;
+use super::step_answers::StepAnswers;
 use super::version_counts::VersionCounts;
 use crate::metrics::Reporter;
 use crate::plan::Exposure;
@@ -53,7 +53,7 @@ pub struct Assessment {
     at: Exposure,
     step: VersionCounts,
     mirror_counts: VersionCounts,
-    answers: Answers,
+    answers: StepAnswers,
     total_counts: Option<VersionCounts>,
     alarm: Alarm,
     decision: Option<Decision>,
@@ -70,7 +70,7 @@ impl Assessment {
             at: Exposure::Testers,
             step: VersionCounts::default(),
             mirror_counts: VersionCounts::default(),
-            answers: Answers::default(),
+            answers: StepAnswers::default(),
             total_counts: None,
             alarm: Alarm::Quiet,
             decision: None,
@@ -100,7 +100,7 @@ impl Assessment {
     }
 
     /// How the requests that the versions are compared by were answered since the step began.
-    pub fn answers(&self) -> &Answers {
+    pub fn answers(&self) -> &StepAnswers {
         &self.answers
     }
 
@@ -245,7 +245,7 @@ impl Assessment {
         self.at = exposure;
         self.step = VersionCounts::default();
         self.mirror_counts = VersionCounts::default();
-        self.answers = Answers::default();
+        self.answers = StepAnswers::default();
         self.analysis.begin_step(context(rollout, segment));
     }
 }

@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answers::Answers;
 use super::companion::ObjectName;
 use super::foreign_change::Drift;
 use super::metrics_outage::Unusable;
 use super::outcome::{Cause, Outcome};
 use super::pod_summary::PodSummary;
 use super::reason::Reason;
+use super::step_answers::StepAnswers;
 use super::version_counts::VersionCounts;
 use crate::istio::{VirtualService, Weights, in_force};
 use crate::metrics::MetricsWarning;
@@ -170,7 +170,7 @@ pub enum EventKind {
         /// are mirrored. They reach no user and are in no other count.
         mirror_counts: Option<VersionCounts>,
         /// How these requests, or the mirrored ones where there are any, were answered beside failures.
-        answers: Answers,
+        answers: StepAnswers,
         /// Why.
         reasons: Vec<Reason>,
         /// The evidence behind it, where the analysis weighs any.

@@ -2,7 +2,6 @@
 //! what happens next. Pure: no client, no clock, no environment.
 
 mod action;
-mod answers;
 mod assessment;
 mod companion;
 mod companions;
@@ -30,13 +29,13 @@ mod record;
 mod salvage;
 mod segment;
 mod state;
+mod step_answers;
 mod stuck;
 mod unaccounted;
 mod version_counts;
 
 pub use action::{Action, StopAt};
 pub(crate) use action::{enter, next_step};
-pub use answers::{Answers, Quantile};
 pub(crate) use companion::{Companion, ObjectName, route_of};
 pub(crate) use companions::{blocker, changes_of, compare_companion, is_in_place, is_untouched};
 pub(crate) use driver_report::DriverReport;
@@ -63,4 +62,5 @@ pub use reason::Reason;
 pub use segment::{Phase, Segment};
 pub(crate) use state::RolloutError;
 pub use state::{ROLLOUT, Rollout};
+pub use step_answers::{Quantile, StepAnswers};
 pub use version_counts::VersionCounts;

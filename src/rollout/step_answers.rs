@@ -9,8 +9,8 @@ use crate::verdict::{Counts, Slow, Window};
 
 /// How both versions answered since the step began.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Answers {
-    /// Answers of 400 to 499 that are no failures, here in the place of failures; `null` where statuses are not
+pub struct StepAnswers {
+    /// StepAnswers of 400 to 499 that are no failures, here in the place of failures; `null` where statuses are not
     /// known.
     pub refused: Option<VersionCounts>,
     /// Requests slower than each bound that was counted at, in ascending order; empty without a histogram.
@@ -26,7 +26,7 @@ pub enum Quantile {
     Over(SignedDuration),
 }
 
-impl Answers {
+impl StepAnswers {
     /// Takes what was counted in a window on top.
     pub(super) fn add(&mut self, window: &Window) {
         if let Some(refused) = &window.refused_with {
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_quantile_is_a_bound_that_the_histogram_has() {
-        let mut answers = Answers::default();
+        let mut answers = StepAnswers::default();
         let ms = |ms| SignedDuration::from_millis(ms);
         let stable = |slow: &Slow| slow.stable;
         assert_eq!(answers.quantile(0.5, stable), None);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn refusals_are_of_the_requests_whose_status_is_known() {
-        let mut answers = Answers::default();
+        let mut answers = StepAnswers::default();
         answers.add(&window(Vec::new()));
         assert_eq!(answers.refused, None);
         let of_404 = OfStatus {
