@@ -124,7 +124,10 @@ impl Evidence {
             .map_or(self.evidence, |alone| alone.max(self.evidence));
         if evidence < self.needed / 2.0 {
             let (first, others) = self.metrics.split_at(1.min(self.metrics.len()));
-            reasons.extend(first.iter().map(|metric| self.bound(metric)));
+            let said = first
+                .iter()
+                .filter(|metric| metric.upper.is_some() || self.is_awaited(metric));
+            reasons.extend(said.map(|metric| self.bound(metric)));
             // Of the others, the one that is furthest from what is tolerated; within it there is
             // nothing to say.
             let open = others.iter().filter(|metric| metric.openness() > 1.0);
@@ -153,11 +156,17 @@ impl Evidence {
     /// How near leaving the step is, 0 to 1, times aside: what is tolerated as a part of what is not yet
     /// ruled out, of the metric of which least is.
     pub fn towards_promotion(&self) -> f64 {
-        let closeness = self
-            .metrics
-            .iter()
-            .map(|metric| 1.0 / metric.openness().max(1.0));
+        let closeness = self.metrics.iter().map(|metric| match metric.upper {
+            None if self.is_awaited(metric) => 0.0,
+            _ => 1.0 / metric.openness().max(1.0),
+        });
         closeness.fold(1.0, f64::min)
+    }
+
+    /// Whether more has to be seen before a metric lets the step go: before the first request, what is
+    /// tolerated is not known either.
+    fn is_awaited(&self, metric: &MetricEvidence) -> bool {
+        self.canary.requests == 0 || metric.openness() > 1.0
     }
 
     /// What is ruled out for a metric.
@@ -249,5 +258,51 @@ mod tests {
                 },
             ]
         );
+    }
+
+    #[test]
+    fn what_is_not_known_yet_is_not_near_promotion() {
+        // Before the first request it is not known how much has to be ruled out, if anything.
+        for (requests, tolerance, upper, towards) in [
+            (0, 1.0, None, 0.0),
+            (0, 0.005, None, 0.0),
+            (20, 0.005, None, 0.0),
+            (20, 0.005, Some(0.01), 0.5),
+            (20, 1.0, None, 1.0),
+        ] {
+            let metric = MetricEvidence {
+                subject: Subject::Failures,
+                evidence: 0.0,
+                upper,
+                tolerance,
+                clamped: false,
+            };
+            let evidence = Evidence {
+                state: AnalysisState::Comparing,
+                evidence: 0.0,
+                leader: Subject::Failures,
+                needed: 4.605,
+                alone: None,
+                confidence: 0.95,
+                ratio: 1.5,
+                share: None,
+                metrics: vec![metric],
+                stable: Counts::default(),
+                canary: Counts {
+                    requests,
+                    failures: 0,
+                },
+            };
+            assert_eq!(
+                evidence.towards_promotion(),
+                towards,
+                "{requests} {tolerance}"
+            );
+            let too_few = evidence
+                .reasons()
+                .iter()
+                .any(|reason| matches!(reason, AnalysisReason::Unbounded { .. }));
+            assert_eq!(too_few, towards == 0.0, "{requests} {tolerance}");
+        }
     }
 }
