@@ -1,5 +1,10 @@
 //! What every command works in.
 
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio::time::timeout;
+
 use crate::actor::Actor;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -9,7 +14,8 @@ use crate::metrics::{
     AccessError, HttpSource, MetricSource, PrometheusAccess, PrometheusAddress, ServiceProxy,
     TracedSource,
 };
-use crate::rollout::{Event, EventKind, Observer, Rollout};
+use crate::plan::{HumanDuration, OnHookFailure};
+use crate::rollout::{Event, EventKind, HookFailure, Observer, Rollout};
 use crate::signals::{LAST_ANSWER, Signal, Signals};
 
 /// The world outside, as it is handed to a command.
@@ -30,6 +36,55 @@ pub struct Context<'a> {
     pub observer: &'a mut dyn Observer,
     /// Ctrl-C, SIGTERM and SIGHUP.
     pub signals: Signals,
+    /// What has to succeed before a step is taken, if anything.
+    pub before_step: Option<BeforeStep>,
+}
+
+/// A check of the user's, to whoever knows no processes.
+pub trait StepCheck: Send + Sync {
+    /// Runs it before `next` is written to `vs`. Where the future is dropped, nothing of it runs on.
+    ///
+    /// # Errors
+    /// If it fails: what became of it, after its name in a sentence.
+    fn run(&self, vs: &VirtualService, next: &Rollout) -> BoxFuture<'_, Result<(), String>>;
+}
+
+/// What has to succeed before a step is taken.
+#[derive(Clone)]
+pub struct BeforeStep {
+    /// What is run.
+    pub check: Arc<dyn StepCheck>,
+    /// How long it may take each time.
+    pub timeout: HumanDuration,
+    /// What is done if it fails.
+    pub on_failure: OnHookFailure,
+}
+
+impl BeforeStep {
+    /// Runs it before `next` is written to `vs`.
+    ///
+    /// # Errors
+    /// If it does not succeed in time.
+    pub(crate) fn run(
+        &self,
+        vs: &VirtualService,
+        next: &Rollout,
+    ) -> BoxFuture<'_, Result<(), HookFailure>> {
+        let (step, exposure) = (next.step + 1, next.exposure());
+        let running = timeout(self.timeout.unsigned(), self.check.run(vs, next));
+        Box::pin(async move {
+            let why = match running.await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(why)) => why,
+                Err(_) => format!("did not end within {} and was killed", self.timeout),
+            };
+            Err(HookFailure {
+                step,
+                exposure,
+                why,
+            })
+        })
+    }
 }
 
 impl Context<'_> {

@@ -57,7 +57,7 @@ pub mod simulate;
 pub mod verdict;
 
 pub use actor::Actor;
-pub use context::Context;
+pub use context::{BeforeStep, Context, StepCheck};
 pub use error::CommandError;
 pub use history::StateDirectory;
 pub use signals::{Signal, Signals};

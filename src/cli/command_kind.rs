@@ -2,6 +2,7 @@
 
 use super::arguments::Command;
 use crate::cluster::DryRun;
+use crate::commands::HookArgs;
 
 /// What a command is for, which decides what a result means that cannot be printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,16 @@ impl Command {
     pub(super) fn run(&self) -> Option<String> {
         match self {
             Self::Start(start) => start.args.run_id.clone(),
+            _ => None,
+        }
+    }
+
+    /// The commands of the user's that are run, where it drives.
+    pub(super) fn hooks(&self) -> Option<&HookArgs> {
+        match self {
+            Self::Start(start) => Some(&start.args.drive.hooks),
+            Self::Resume(resume) => Some(&resume.drive.hooks),
+            Self::Promote(promote) => Some(&promote.args.hooks),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::arguments::{Cli, Command, KeepRecord, Output};
+use super::before_step::before_step;
 use super::command_kind::CommandKind;
 use super::command_line::CommandLine;
 use super::completion;
@@ -159,7 +160,7 @@ async fn with_cluster(
             })?;
     }
     let prometheus = prometheus_access(&mut command, &token, kube_context.as_deref())?;
-    let tell = screen.printer();
+    let (tell, tell_hook) = (screen.printer(), screen.printer());
     let trace: Option<Tell> = output.verbose.then(|| {
         let print = screen.printer();
         Arc::new(move |text: String| print(&escape(&text))) as Tell
@@ -193,6 +194,9 @@ async fn with_cluster(
             what: "cannot listen for signals".into(),
             source,
         })?,
+        before_step: command
+            .hooks()
+            .and_then(|hooks| before_step(hooks, tell_hook)),
     };
     if let (Command::Start(start), Some(_)) = (&command, &output.notify)
         && start.args.detach.detach

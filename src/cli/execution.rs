@@ -22,7 +22,7 @@ pub(super) async fn carry_out(
     directory: Option<&StateDirectory>,
     printer: &mut Printer,
     dry_run: DryRun,
-    tell: &dyn Fn(&str),
+    tell: &(dyn Fn(&str) + Sync),
 ) -> Result<Exit, CommandError> {
     // The exit code is the outcome's, or that of what was asked for and done.
     let ended = |printer: &mut Printer, vs: &VirtualService, finish: &Finish, holding| {
@@ -42,10 +42,10 @@ pub(super) async fn carry_out(
             plan(context, &args, printer).await
         }
         Command::Start(start) if start.args.detach.detach => {
-            if start.args.drive.on_end.is_some() {
-                return Err(CommandError::Usage(
-                    "--on-end: the Job of --detach has no shell to run it (try: kubectl canary status NAME --watch --run RUN, and the command after it)".into(),
-                ));
+            if let Some(flag) = start.args.drive.hooks.flag() {
+                return Err(CommandError::Usage(format!(
+                    "{flag}: the Job of --detach has no shell to run it (try: start without --detach, or for the end kubectl canary status NAME --watch --run RUN and the command after it)"
+                )));
             }
             let Detached { vs, finish, job } = commands::detach(context, &start.args).await?;
             if let (None | Some(Format::Wide), Some(job)) = (printer.format(), job) {
@@ -64,17 +64,25 @@ pub(super) async fn carry_out(
                     }
                 },
             };
-            on_end(context, &start.args.drive, &vs, &finish, tell).await;
+            on_end(context, &start.args.drive.hooks, &vs, &finish, tell).await;
             ended(printer, &vs, &finish, "holding at")
         }
         Command::Resume(args) => {
             let (vs, finish) = commands::resume(context, &args).await?;
-            on_end(context, &args.drive, &vs, &finish, tell).await;
+            on_end(context, &args.drive.hooks, &vs, &finish, tell).await;
             ended(printer, &vs, &finish, "holding at")
         }
         Command::Promote(DryRunnable { mut args, .. }) => {
+            if let (false, Some(flag)) = (args.wait, args.hooks.flag()) {
+                return Err(CommandError::Usage(format!(
+                    "{flag}: promote drives, and runs commands, with --wait alone (try: --wait)"
+                )));
+            }
             args.wait &= dry_run == DryRun::None;
             let (vs, finish) = commands::promote(context, &args).await?;
+            if args.wait {
+                on_end(context, &args.hooks, &vs, &finish, tell).await;
+            }
             ended(printer, &vs, &finish, "promoted to")
         }
         // What was asked for was done, whatever it means for the rollout.

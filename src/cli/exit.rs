@@ -91,7 +91,7 @@ impl Exit {
             Self::Orphaned => "`list --orphaned` found rollouts without a running driver",
             Self::Preflight => "refused by preflight, traffic untouched",
             Self::Held => "another driver holds the rollout",
-            Self::Regressed => "rolled back on a regression",
+            Self::Regressed => "rolled back on a regression, or on a failed `--before-step`",
             Self::Aborted => "rolled back on request or on a signal",
             Self::NoVerdict => "rolled back, inconclusive: no data, no metrics, out of time",
             Self::Waiting => "held at a weight, waiting for `promote`",
@@ -115,7 +115,9 @@ impl From<Outcome> for Exit {
             | Outcome::AlreadyPromoted
             | Outcome::StepPassed
             | Outcome::StepSet => Self::Done,
-            Outcome::RolledBack(Cause::Regression | Cause::CanaryDown) => Self::Regressed,
+            Outcome::RolledBack(Cause::Regression | Cause::CanaryDown | Cause::HookFailed) => {
+                Self::Regressed
+            }
             Outcome::RolledBack(Cause::Request | Cause::Signal | Cause::Undo) => Self::Aborted,
             Outcome::RolledBack(Cause::Inconclusive | Cause::NoMetrics | Cause::Refused) => {
                 Self::NoVerdict

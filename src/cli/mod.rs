@@ -1,6 +1,7 @@
 //! The command line: what may be typed, where output goes, and the one table of exit codes.
 
 mod arguments;
+mod before_step;
 mod command_kind;
 mod command_line;
 mod completion;

@@ -191,6 +191,7 @@ impl DemoWorld<'_> {
             run,
             observer: &mut *self.observer,
             signals: signals()?,
+            before_step: None,
         };
         let args = Start {
             rollout: RolloutArgs {

@@ -1,19 +1,48 @@
-//! How a driving command ends.
+//! How a driving command ends, and what it runs meanwhile.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
-use crate::plan::HumanDuration;
+use crate::plan::{HumanDuration, OnHookFailure};
 
-/// How a driving command ends.
+/// How a driving command ends, and what it runs meanwhile.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Drive {
     /// Exit with code 13 at a step that waits for promote, instead of waiting.
     #[arg(long)]
     pub leave_at_gate: bool,
+    /// Commands of the user's.
+    #[command(flatten)]
+    pub hooks: HookArgs,
+}
+
+/// Commands of the user's that a process which drives runs.
+#[derive(Args, Clone, Debug, Default)]
+#[command(group = ArgGroup::new("hook").multiple(true).args(["before_step", "on_end"]))]
+pub struct HookArgs {
+    /// Run this command with `sh -c` before each step; the step is taken if it succeeds.
+    #[arg(long, value_name = "CMD")]
+    pub before_step: Option<String>,
+    /// What to do if it fails or takes too long; before the first step nothing is shifted
+    /// [default: rollback].
+    #[arg(long, value_name = "POLICY", requires = "before_step")]
+    pub on_hook_failure: Option<OnHookFailure>,
     /// Run this command with `sh -c` when the run has ended, whatever its outcome; it changes no exit code.
     #[arg(long, value_name = "CMD")]
     pub on_end: Option<String>,
-    /// How long that command may take before it is killed [default: 5m].
-    #[arg(long, value_name = "DURATION", requires = "on_end")]
+    /// How long either of these commands may take before it is killed [default: 5m].
+    #[arg(long, value_name = "DURATION", requires = "hook")]
     pub hook_timeout: Option<HumanDuration>,
+}
+
+impl HookArgs {
+    /// How long a command may take.
+    pub fn timeout(&self) -> HumanDuration {
+        self.hook_timeout.unwrap_or(HumanDuration::minutes(5))
+    }
+
+    /// The flag of a command that is to be run, if there is one.
+    pub fn flag(&self) -> Option<&'static str> {
+        let before = self.before_step.as_ref().map(|_| "--before-step");
+        before.or(self.on_end.as_ref().map(|_| "--on-end"))
+    }
 }

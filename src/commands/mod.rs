@@ -30,7 +30,7 @@ pub use analyze::{Analyze, analyze};
 #[cfg(feature = "demo")]
 pub(crate) use demo::{Demo, demo};
 pub use detach::{Carried, Detached, carry_on, detach};
-pub use drive::Drive;
+pub use drive::{Drive, HookArgs};
 pub(crate) use history::{HistoryArgs, ReportArgs, history, report, report_of_events};
 pub use list::{List, list};
 pub use pause::{Pause, pause};

@@ -3,6 +3,7 @@
 use clap::Args;
 use jiff::Timestamp;
 
+use super::drive::HookArgs;
 use super::prometheus_args::PrometheusArgs;
 use crate::context::Context;
 use crate::discovery::{is_tripped, is_unchanged, on_delegate, under_way};
@@ -26,6 +27,9 @@ pub struct Promote {
     /// regression is rolled back.
     #[arg(long, conflicts_with = "full")]
     pub wait: bool,
+    /// What is run.
+    #[command(flatten)]
+    pub hooks: HookArgs,
     /// Where Prometheus is, and how to log in there.
     #[command(flatten)]
     pub prometheus: PrometheusArgs,
@@ -52,13 +56,21 @@ pub async fn promote(
         return on_delegate(context, &args.name, async |context, name| {
             context.actor.known().await;
             let (now, by) = (context.clock.now(), context.actor.by());
+            let has_hook = context.before_step.is_some();
             take_over(context, name, stop_at, |vs, rollout| {
                 let is_judged = rollout.step_passed || rollout.phase == Phase::Waiting;
-                if is_judged || rollout.phase == Phase::Tripped {
+                let is_last = rollout.plan.is_last(rollout.step);
+                let is_tripped = rollout.phase == Phase::Tripped;
+                if is_tripped || is_judged && (is_last || !has_hook) {
                     return further(vs, &rollout, false, &by, now);
                 }
                 let next = rollout.in_phase(Phase::Progressing, now);
-                Ok(Intent::State(Box::new(next)))
+                if !is_judged {
+                    return Ok(Intent::State(Box::new(next)));
+                }
+                // The next step is the driver's to take, which runs the command before it.
+                is_unchanged(vs, &rollout)?;
+                Ok(Intent::State(Box::new(next.passed())))
             })
             .await
         })

@@ -13,8 +13,8 @@ use crate::driver::{Begun, DriveInput, Finish, announce_start, begin, collector,
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::metrics::MetricSource;
-use crate::plan::HumanDuration;
-use crate::rollout::{Action, LastRollout, Outcome, Phase, Rollout, StopAt};
+use crate::plan::{Finding, HumanDuration};
+use crate::rollout::{Action, EventKind, LastRollout, Outcome, Phase, Rollout, StopAt};
 
 /// What `start` takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -98,6 +98,7 @@ pub async fn start(
             return Ok((ready, None));
         }
         announce_start(context, &ready);
+        run_hook(context, &ready).await?;
         let metrics = first_samples(context, &ready).await?;
         let guard = lock(context, &ready.group.lead, &ready.rollout.run).await?;
         Ok((ready, Some((guard, metrics))))
@@ -160,6 +161,33 @@ pub async fn start(
     };
     let finish = drive(context, guard, input).await;
     Ok((vs, finish))
+}
+
+/// Runs the user's command before the first step, if there is one: what fails here has moved nothing.
+async fn run_hook(context: &mut Context<'_>, ready: &ReadyRollout) -> Result<(), CommandError> {
+    let Some(hook) = context.before_step.clone() else {
+        return Ok(());
+    };
+    let (lead, rollout) = (&ready.group.lead, &ready.rollout);
+    let next = rollout.at_step(ready.first, Phase::Progressing, context.clock.now());
+    let (step, exposure) = (next.step + 1, next.exposure());
+    context.emit(lead, &next.run, EventKind::HookStarted { step, exposure });
+    let began = Instant::now();
+    if let Err(failure) = hook.run(lead, &next).await {
+        return Err(CommandError::Preflight(vec![Finding::refuse(
+            format!("the command before {exposure} {}", failure.why),
+            "the rollout did not start",
+            "the same command again when --before-step succeeds".to_owned(),
+        )]));
+    }
+    let took_millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let event = EventKind::HookPassed {
+        step,
+        exposure,
+        took_millis,
+    };
+    context.emit(lead, &next.run, event);
+    Ok(())
 }
 
 /// The counters of the pods as they stand before the first weight, where the rollout reads them. Twice, so

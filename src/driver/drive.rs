@@ -8,6 +8,7 @@ use super::analysis_setup::{analysis_of, collector};
 use super::canary_pods::CanaryPods;
 use super::finish::Finish;
 use super::guard_poll::GuardPoll;
+use super::step_gate::StepGate;
 use super::watched_group::{Member, WatchedGroup};
 use crate::clock::{Clock, ClockWatch};
 use crate::cluster::{Cluster, ErrorKind, LeaseGuard, LeaseWatch, ObjectEvent};
@@ -17,8 +18,8 @@ use crate::istio::VirtualService;
 use crate::metrics::{Collector, GuardAnswers, MetricSource};
 use crate::plan::{Exposure, OnSignal};
 use crate::rollout::{
-    Action, Cause, DriverReport, Event, EventKind, Group, Intent, KeptShare, Machine, Observer,
-    Outcome, Reason, Rollout, StopAt, Unusable,
+    Action, Cause, DriverReport, Event, EventKind, Group, HookFailure, Intent, KeptShare, Machine,
+    Observer, Outcome, Reason, Rollout, StopAt, Unusable,
 };
 use crate::signals::{LAST_ANSWER, Signal, Signals};
 
@@ -84,6 +85,7 @@ pub async fn drive(context: &mut Context<'_>, guard: LeaseGuard, input: DriveInp
             .with_guards(watch),
         guards,
         group: WatchedGroup::new(&context.cluster, group),
+        gate: StepGate::new(context.before_step.as_ref()),
         next_look: now,
         signal: None,
         rollback: None,
@@ -108,6 +110,7 @@ pub(super) struct Driver<'a> {
     pub(super) machine: Machine,
     pub(super) guards: GuardPoll<'a>,
     pub(super) group: WatchedGroup,
+    pub(super) gate: StepGate<'a>,
     pub(super) next_look: Instant,
     /// The signal that ended it, if one did.
     pub(super) signal: Option<Signal>,
@@ -123,6 +126,7 @@ enum Input {
     Seen(Member, ObjectEvent),
     Pods,
     Guards(GuardAnswers),
+    HookEnded(Box<Result<EventKind, HookFailure>>),
     Look,
 }
 
@@ -134,6 +138,7 @@ impl Driver<'_> {
             other => other,
         };
         loop {
+            action = self.admitted(action);
             let exposure = match &action {
                 Action::Write(next) => next.exposure(),
                 _ => self.machine.rollout().exposure(),
@@ -196,6 +201,7 @@ impl Driver<'_> {
             (member, event) = self.group.next() => Input::Seen(member, event),
             () = self.pods.next() => Input::Pods,
             answers = self.guards.next(&self.clock) => Input::Guards(answers),
+            ended = self.gate.ended() => Input::HookEnded(Box::new(ended)),
             () = tokio::time::sleep_until(self.next_look) => Input::Look,
         };
         match input {
@@ -206,6 +212,7 @@ impl Driver<'_> {
             Input::Seen(Member::Companion(index), event) => self.companion_seen(index, event).await,
             Input::Pods => Action::Wait,
             Input::Guards(answers) => self.guard_answered(answers),
+            Input::HookEnded(ended) => self.hook_ended(*ended).await,
             Input::Look => self.look().await,
         }
     }
@@ -323,6 +330,30 @@ impl Driver<'_> {
         };
         self.machine.know_canary_since(self.pods.since());
         self.with_machine(|machine, emit| machine.guard_read(&reading, now, emit))
+    }
+
+    /// `action`, or to wait where the user's command has to succeed before it.
+    fn admitted(&mut self, action: Action) -> Action {
+        let (rollout, lead) = (self.machine.rollout(), self.group.lead());
+        let (action, started) = self.gate.admit(action, rollout, lead);
+        if let Some(started) = started {
+            self.emit(started);
+        }
+        action
+    }
+
+    /// The user's command has ended. Where it has succeeded, the newest metrics have the last word.
+    async fn hook_ended(&mut self, ended: Result<EventKind, HookFailure>) -> Action {
+        match ended {
+            Ok(passed) => {
+                self.emit(passed);
+                self.look().await
+            }
+            Err(failure) => {
+                let (policy, now) = (self.gate.on_failure(), self.clock.now());
+                self.with_machine(|machine, emit| machine.hook_failed(failure, policy, now, emit))
+            }
+        }
     }
 
     pub(super) fn interval(&self) -> Duration {

@@ -20,6 +20,7 @@ mod rollback;
 mod rollback_group;
 mod sight;
 mod standby;
+mod step_gate;
 mod steps;
 mod sync_companions;
 mod take_over;

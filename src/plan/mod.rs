@@ -42,7 +42,9 @@ pub use forecast::Forecast;
 pub(crate) use forecast::SmallerStep;
 pub(crate) use metric_guard::{CounterPair, GuardError};
 pub use metric_guard::{MetricGuard, OnGuardFailure, OnNoData};
-pub use options::{AfterRegression, AnalysisKind, OnDrift, OnSignal, OnStuck, Options, SampleFrom};
+pub use options::{
+    AfterRegression, AnalysisKind, OnDrift, OnHookFailure, OnSignal, OnStuck, Options, SampleFrom,
+};
 pub use percent::Percent;
 pub(crate) use planned_step::PlannedStep;
 pub use power::{DetectedRegression, MetricPower};

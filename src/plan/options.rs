@@ -271,6 +271,19 @@ pub enum OnStuck {
     Promote,
 }
 
+/// What to do when the command before a step failed.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnHookFailure {
+    /// Roll back to the original weights.
+    #[default]
+    Rollback,
+    /// Pause at the current weight; a regression still rolls back.
+    Hold,
+}
+
 /// What to do when another client changed the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

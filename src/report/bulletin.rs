@@ -68,6 +68,7 @@ fn reason_of(event: &EventKind) -> Option<(bool, &'static str)> {
         EventKind::MetricsUnavailable { .. } => (true, "MetricsUnavailable"),
         EventKind::MetricsBack { .. } => (false, "MetricsBack"),
         EventKind::NoVerdict { .. } => (true, "NoVerdict"),
+        EventKind::HookFailed { .. } => (true, "HookFailed"),
         EventKind::Drifted { .. } => (true, "RoutesChanged"),
         EventKind::RolledBack { .. } => (true, "RolledBack"),
         EventKind::Finished { outcome, .. } => match outcome {
@@ -85,6 +86,8 @@ fn reason_of(event: &EventKind) -> Option<(bool, &'static str)> {
         },
         EventKind::TrafficSeen { .. }
         | EventKind::Analyzed { .. }
+        | EventKind::HookStarted { .. }
+        | EventKind::HookPassed { .. }
         | EventKind::Retrying { .. }
         | EventKind::RollingBack { .. }
         | EventKind::Warning { .. } => return None,

@@ -225,11 +225,18 @@ impl StatusRow {
 }
 
 fn phase(row: &StatusRow, palette: Palette) -> String {
+    let words: String;
     let (tone, words) = match row.phase {
         Standing::Idle => (Tone::Plain, "no rollout"),
         Standing::Progressing => (Tone::Good, "analyzing the current step"),
         Standing::Waiting => (Tone::Caution, "the step has passed, waiting for promote"),
-        Standing::Paused => (Tone::Caution, "holding at the current weight on request"),
+        Standing::Paused => match &row.hook_failure {
+            Some(failure) => {
+                words = escape(&reason_text::hook_failed(failure.exposure, &failure.why)).into();
+                (Tone::Caution, words.as_str())
+            }
+            None => (Tone::Caution, "holding at the current weight on request"),
+        },
         Standing::Tripped => (
             Tone::Bad,
             "0 % until the regression is confirmed or a false alarm",

@@ -12,7 +12,9 @@ use super::reason_text;
 use super::recent_traffic::image_tag;
 use crate::metrics::MetricsWarning;
 use crate::number::grouped;
-use crate::plan::{AfterRegression, Exposure, HumanDuration, OnDrift, OnStuck, PlannedStep};
+use crate::plan::{
+    AfterRegression, Exposure, HumanDuration, OnDrift, OnHookFailure, OnStuck, PlannedStep,
+};
 use crate::report::{escape, forecast};
 use crate::rollout::{EventKind, Outcome, Reason, RouteChange, VersionCounts};
 use crate::verdict::Verdict;
@@ -148,6 +150,38 @@ impl EventText<'_> {
                 };
                 let text = phrase::clauses([self.joined(reasons), Some(then.to_owned())]);
                 self.say("no verdict", Tone::Caution, self.memory.exposure, text);
+            }
+            EventKind::HookStarted { exposure, .. } => {
+                let text = format!("running the command before {exposure}");
+                self.say("before step", Tone::Plain, self.memory.exposure, text);
+            }
+            EventKind::HookPassed {
+                exposure,
+                took_millis,
+                ..
+            } => {
+                let text = format!(
+                    "the command before {exposure} succeeded in {}",
+                    millis(*took_millis)
+                );
+                self.say("before step", Tone::Good, self.memory.exposure, text);
+            }
+            EventKind::HookFailed {
+                exposure,
+                why,
+                policy,
+                ..
+            } => {
+                let (tone, then) = match policy {
+                    OnHookFailure::Rollback => (Tone::Bad, "rolling back"),
+                    OnHookFailure::Hold => (Tone::Caution, "paused at the current weight"),
+                };
+                let why = escape(why);
+                let text = format!("{}; {then}", reason_text::hook_failed(*exposure, &why));
+                self.say("before step", tone, self.memory.exposure, text);
+                if *policy == OnHookFailure::Hold {
+                    self.next(self.command("resume"));
+                }
             }
             EventKind::Drifted {
                 manager,

@@ -73,6 +73,7 @@ impl JobLog {
             EventKind::Warning { .. }
                 | EventKind::Drifted { .. }
                 | EventKind::NoVerdict { .. }
+                | EventKind::HookFailed { .. }
                 | EventKind::RolledBack { .. }
                 | EventKind::Finished { .. }
         );

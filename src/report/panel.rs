@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::phrase::{self, Versions};
 use super::recent_traffic::RecentTraffic;
 use super::{Tone, escape, reason_text};
-use crate::plan::{AfterRegression, Exposure, OnSignal, Percent, PlannedStep};
+use crate::plan::{AfterRegression, Exposure, OnHookFailure, OnSignal, Percent, PlannedStep};
 use crate::rollout::{Event, EventKind, PodSummary, Reason, RouteChange};
 use crate::verdict::sequential::{AnalysisState, Evidence, Hold};
 use crate::verdict::{AnalysisReason, Verdict};
@@ -49,6 +49,8 @@ pub(super) enum PanelStanding {
     OnHold(String),
     Waiting,
     PausedBy(String),
+    /// The user's command before the next step ends.
+    RunningHook(Exposure),
     Tripped,
     RollingBack,
 }
@@ -233,7 +235,32 @@ impl Panel {
                 let reasons = reason_text::joined(reasons, &self.versions);
                 self.note(Tone::Caution, reasons.unwrap_or_default());
             }
+            EventKind::HookStarted { exposure, .. } => {
+                self.standing = PanelStanding::RunningHook(*exposure);
+            }
+            EventKind::HookPassed { exposure, .. } => {
+                self.standing = PanelStanding::Analyzing;
+                let text = format!("the command before {exposure} succeeded");
+                self.note(Tone::Good, text);
+            }
+            EventKind::HookFailed {
+                exposure,
+                why,
+                policy,
+                ..
+            } => {
+                self.standing = match policy {
+                    OnHookFailure::Rollback => PanelStanding::Analyzing,
+                    OnHookFailure::Hold => PanelStanding::PausedBy("--before-step".into()),
+                };
+                let text = reason_text::hook_failed(*exposure, &escape(why));
+                self.note(Tone::Bad, text);
+            }
             EventKind::Drifted { drift, .. } => {
+                // It ends with whatever else there is to do.
+                if let PanelStanding::RunningHook(_) = self.standing {
+                    self.standing = PanelStanding::Analyzing;
+                }
                 self.note(
                     Tone::Bad,
                     format!("changed by another client: {}", escape(&drift.to_string())),
@@ -277,7 +304,7 @@ impl Panel {
     /// What the evidence says; what people decided outlasts it.
     fn weigh(&mut self, evidence: Option<&Evidence>, warm_at: Option<Timestamp>) {
         self.nearness = evidence.map(|known| [known.towards_rollback(), known.towards_promotion()]);
-        if !self.is_moving() {
+        if !self.is_moving() || matches!(self.standing, PanelStanding::RunningHook(_)) {
             return;
         }
         self.standing = match evidence.map(|known| known.state) {
@@ -295,9 +322,10 @@ impl Panel {
     /// Whether time brings the rollout on.
     pub(super) fn is_moving(&self) -> bool {
         match self.standing {
-            PanelStanding::Analyzing | PanelStanding::WarmingUp(_) | PanelStanding::OnHold(_) => {
-                true
-            }
+            PanelStanding::Analyzing
+            | PanelStanding::WarmingUp(_)
+            | PanelStanding::OnHold(_)
+            | PanelStanding::RunningHook(_) => true,
             PanelStanding::Waiting
             | PanelStanding::PausedBy(_)
             | PanelStanding::Tripped

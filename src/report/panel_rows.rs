@@ -143,6 +143,7 @@ impl Panel {
             PanelStanding::OnHold(why) => format!("on hold: {why}"),
             PanelStanding::Waiting => "waiting for promote".to_owned(),
             PanelStanding::PausedBy(by) => format!("paused by {by}"),
+            PanelStanding::RunningHook(before) => format!("running the command before {before}"),
         };
         let tone = match self.tone {
             Tone::Bad => Tone::Bad,
@@ -168,6 +169,9 @@ impl Panel {
             PanelStanding::Tripped => {
                 Some("next: 0 % until the regression is confirmed or a false alarm".into())
             }
+            PanelStanding::RunningHook(before) => {
+                Some(format!("next: {before} when the command succeeds"))
+            }
             PanelStanding::RollingBack => return "restoring the original weights".into(),
             _ if self.step == 0 => None,
             _ if self.current().is_some_and(|step| step.pause) => {
@@ -187,7 +191,7 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::plan::Exposure;
+    use crate::plan::{Exposure, OnHookFailure};
     use crate::report::test_events::{
         bounded, event, every_kind, looked, planned, pods, step, version_counts,
     };
@@ -426,6 +430,40 @@ mod tests {
           next: 0 % until the regression is confirmed or a false
           alarm; Ctrl-C rolls back
         ");
+    }
+
+    #[test]
+    fn a_command_before_a_step_is_waited_for_through_the_looks() {
+        let fifty = Exposure::Share(crate::plan::Percent::whole(50));
+        let started = EventKind::HookStarted {
+            step: 3,
+            exposure: fifty,
+        };
+        let failed = EventKind::HookFailed {
+            step: 3,
+            exposure: fifty,
+            why: "failed (exit status: 1)".into(),
+            policy: OnHookFailure::Hold,
+        };
+        let healthy = || look(Verdict::Healthy, AnalysisState::Comparing);
+        let shown = |panel: Panel| {
+            let rows = panel.rows(Palette::PLAIN, event(65, planned()).at, 79);
+            rows.join("\n")
+        };
+        let running = shown(panel([event(50, started), healthy()]));
+        for said in [
+            "running the command before 50 %",
+            "next: 50 % when the command succeeds",
+        ] {
+            assert!(running.contains(said), "{running}");
+        }
+        let held = shown(panel([event(50, failed)]));
+        for said in [
+            "paused by --before-step; the command before 50 % failed",
+            "kubectl canary resume",
+        ] {
+            assert!(held.contains(said), "{held}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::escape;
 use super::guard_text::guard_problem;
 use super::phrase::Versions;
 use crate::number::{percentage, percentage_points};
+use crate::plan::Exposure;
 use crate::rollout::{Reason, Unusable};
 use crate::verdict;
 use crate::verdict::sequential::{Hold, Subject};
@@ -77,10 +78,16 @@ pub(super) fn reason(reason: &Reason, versions: &Versions) -> String {
         Reason::Signal { name } => name.clone(),
         Reason::SecondSignal => "second signal: weights left unchanged".into(),
         Reason::Requested { by } => format!("requested by {by}"),
+        Reason::HookFailed(failure) => hook_failed(failure.exposure, &failure.why),
         Reason::Refused { message } | Reason::RollbackFailed { message } => message.clone(),
         Reason::DrivenByJob { job } => format!("driven by job {job}"),
     };
     escape(&text).into_owned()
+}
+
+/// That the user's command before a step failed; `why` goes on with the sentence.
+pub(super) fn hook_failed(exposure: Exposure, why: &str) -> String {
+    format!("the command before {exposure} {why}")
 }
 
 /// What keeps the metrics from being used.

@@ -298,6 +298,9 @@ impl RunReport {
             | EventKind::MetricsUnavailable { .. }
             | EventKind::MetricsBack { .. }
             | EventKind::NoVerdict { .. }
+            | EventKind::HookStarted { .. }
+            | EventKind::HookPassed { .. }
+            | EventKind::HookFailed { .. }
             | EventKind::Drifted { .. }
             | EventKind::Retrying { .. }
             | EventKind::RollingBack { .. }

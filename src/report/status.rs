@@ -11,7 +11,8 @@ use crate::history::RunRecord;
 use crate::istio::{Split, VirtualService, Weights};
 use crate::plan::{Exposure, MetricPower, PlannedStep};
 use crate::rollout::{
-    KeptShare, LastRollout, ObjectName, Phase, PromotionState, Rollout, promotion_on, route_of,
+    HookFailure, KeptShare, LastRollout, ObjectName, Phase, PromotionState, Rollout, promotion_on,
+    route_of,
 };
 
 /// The version of the format that programs read.
@@ -129,6 +130,8 @@ pub struct StatusRow {
     pub driver: Option<DriverStatus>,
     /// Who changed it last, if that was not the driver.
     pub changed_by: Option<String>,
+    /// Why it is paused, if the user's command before the next step did it.
+    pub hook_failure: Option<HookFailure>,
     /// What the analysis would notice of failures, as it was forecast at the start.
     pub power: Option<MetricPower>,
     /// A digest of the plan.
@@ -217,6 +220,7 @@ impl StatusRow {
             holder: None,
             driver: None,
             changed_by: None,
+            hook_failure: None,
             power: None,
             plan_hash: None,
             steps: Vec::new(),
@@ -262,6 +266,7 @@ impl StatusRow {
             run: Some(rollout.run.clone()),
             holder: Some(rollout.holder.clone()),
             changed_by: rollout.changed_by.clone(),
+            hook_failure: rollout.hook_failure.clone(),
             power: rollout.power.clone(),
             plan_hash: Some(rollout.plan.hash()),
             steps: rollout.plan.planned_steps(rollout.original_share()),

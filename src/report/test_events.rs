@@ -7,8 +7,8 @@ use super::{LineStyle, Lines, Palette, RunReport};
 use crate::history::RunRecord;
 use crate::istio::RouteDifference;
 use crate::plan::{
-    AfterRegression, DetectedRegression, Exposure, HumanDuration, MetricPower, OnDrift, OnSignal,
-    OnStuck, Percent, PlannedStep,
+    AfterRegression, DetectedRegression, Exposure, HumanDuration, MetricPower, OnDrift,
+    OnHookFailure, OnSignal, OnStuck, Percent, PlannedStep,
 };
 use crate::rollout::{
     Cause, Event, EventKind, Observer, Outcome, PodSummary, Reason, RouteChange, StepAnswers,
@@ -292,6 +292,7 @@ pub(super) fn regression_report() -> RunReport {
 /// One event of every kind; a new kind does not compile until it is added here.
 pub(crate) fn every_kind() -> Vec<Event> {
     let ten = Percent::whole(10);
+    let fifty = Exposure::Share(Percent::whole(50));
     let mut events = regression();
     let others = [
         EventKind::FalseAlarm {
@@ -315,7 +316,7 @@ pub(crate) fn every_kind() -> Vec<Event> {
         },
         EventKind::Promoted {
             by: "ada@laptop".into(),
-            exposure: Exposure::Share(Percent::whole(50)),
+            exposure: fifty,
         },
         EventKind::MetricsUnavailable {
             why: refused(),
@@ -328,6 +329,21 @@ pub(crate) fn every_kind() -> Vec<Event> {
         EventKind::NoVerdict {
             reasons: no_verdict(),
             policy: OnStuck::Rollback,
+        },
+        EventKind::HookStarted {
+            step: 3,
+            exposure: fifty,
+        },
+        EventKind::HookPassed {
+            step: 3,
+            exposure: fifty,
+            took_millis: 2_400,
+        },
+        EventKind::HookFailed {
+            step: 3,
+            exposure: fifty,
+            why: "failed (exit status: 1)".into(),
+            policy: OnHookFailure::Hold,
         },
         EventKind::Drifted {
             manager: "kubectl-edit".into(),
@@ -350,7 +366,7 @@ pub(crate) fn every_kind() -> Vec<Event> {
         },
     ];
     events.extend((121..).zip(others).map(|(at, kind)| event(at, kind)));
-    let mut missing: Vec<_> = (0..=20).collect();
+    let mut missing: Vec<_> = (0..=23).collect();
     for event in &events {
         missing.retain(|number| *number != number_of(&event.event));
     }
@@ -381,6 +397,9 @@ fn number_of(kind: &EventKind) -> u8 {
         EventKind::RolledBack { .. } => 18,
         EventKind::Warning { .. } => 19,
         EventKind::Finished { .. } => 20,
+        EventKind::HookStarted { .. } => 21,
+        EventKind::HookPassed { .. } => 22,
+        EventKind::HookFailed { .. } => 23,
     }
 }
 

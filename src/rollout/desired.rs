@@ -59,6 +59,7 @@ impl Rollout {
             | Cause::NoMetrics
             | Cause::Drift
             | Cause::Refused
+            | Cause::HookFailed
             | Cause::Undo => AfterRegression::Original,
         }
     }

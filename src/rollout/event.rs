@@ -15,8 +15,8 @@ use super::version_counts::VersionCounts;
 use crate::istio::{VirtualService, Weights, in_force};
 use crate::metrics::MetricsWarning;
 use crate::plan::{
-    AfterRegression, Exposure, HumanDuration, MetricPower, OnDrift, OnSignal, OnStuck, Percent,
-    PlannedStep,
+    AfterRegression, Exposure, HumanDuration, MetricPower, OnDrift, OnHookFailure, OnSignal,
+    OnStuck, Percent, PlannedStep,
 };
 use crate::verdict::Verdict;
 use crate::verdict::sequential::Evidence;
@@ -276,6 +276,33 @@ pub enum EventKind {
         /// What is done.
         policy: OnStuck,
     },
+    /// The user's command before a step was started.
+    HookStarted {
+        /// The step to come, from 1.
+        step: usize,
+        /// What the canary gets there.
+        exposure: Exposure,
+    },
+    /// It has succeeded.
+    HookPassed {
+        /// The step to come, from 1.
+        step: usize,
+        /// What the canary gets there.
+        exposure: Exposure,
+        /// How long it took, in milliseconds.
+        took_millis: u64,
+    },
+    /// It has failed.
+    HookFailed {
+        /// The step that was to come, from 1.
+        step: usize,
+        /// What the canary was to get there.
+        exposure: Exposure,
+        /// What became of it, after its name in a sentence.
+        why: String,
+        /// What is done.
+        policy: OnHookFailure,
+    },
     /// Another client changed the weights or routes.
     Drifted {
         /// The field manager that wrote last.
@@ -360,6 +387,9 @@ impl EventKind {
             | Self::Promoted { .. }
             | Self::MetricsBack { .. }
             | Self::NoVerdict { .. }
+            | Self::HookStarted { .. }
+            | Self::HookPassed { .. }
+            | Self::HookFailed { .. }
             | Self::Drifted { .. }
             | Self::RollingBack { .. }
             | Self::RolledBack { .. }

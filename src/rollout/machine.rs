@@ -8,6 +8,7 @@ use super::drift;
 use super::event::EventKind;
 use super::foreign_change::{Drift, ForeignChange};
 use super::guard_watch::GuardWatch;
+use super::hook_failure::HookFailure;
 use super::metrics_outage::{MetricsOutage, Unusable};
 use super::mirror::MirrorStep;
 use super::observed::Observed;
@@ -20,7 +21,7 @@ use super::state::Rollout;
 use super::stuck::{self, Blackout};
 use super::version_counts::VersionCounts;
 use crate::metrics::{GuardReading, MetricsWarning, Observation, Reporter};
-use crate::plan::{Exposure, HumanDuration, OnDrift, OnStuck, Percent, Plan};
+use crate::plan::{Exposure, HumanDuration, OnDrift, OnHookFailure, OnStuck, Percent, Plan};
 use crate::verdict::{Analysis, Decision, Verdict};
 
 /// Decides what a rollout does next. The limits and reasons of drift, deadlines, metrics outages and
@@ -211,6 +212,10 @@ impl Machine {
             self.assessment.start_over();
             self.announced = false;
         }
+        if !same_step && self.plan().on_no_metrics == OnStuck::Promote {
+            // Every step gets the whole grace.
+            self.outage.end();
+        }
         self.traffic_seen &= same_step;
         self.rollout = rollout;
     }
@@ -358,6 +363,7 @@ impl Machine {
         match self.rollout.phase {
             Phase::Waiting | Phase::Paused => Action::Wait,
             Phase::Tripped => self.check_trip(now, emit),
+            Phase::Progressing if self.is_approved() => next_step(&self.rollout, now),
             Phase::Progressing if self.rollout.exposure() == Exposure::Testers => {
                 self.wait_for_testers(now, emit)
             }
@@ -420,6 +426,12 @@ impl Machine {
             return self.gate(vec![Reason::StepPassed], first, now, emit);
         }
         next_step(&self.rollout, now)
+    }
+
+    /// Whether this process is to leave a step that has passed already.
+    fn is_approved(&self) -> bool {
+        let is_asked_further = self.stop_at.after_step.is_some() && !self.stops_here();
+        self.rollout.phase == Phase::Progressing && self.rollout.step_passed && is_asked_further
     }
 
     /// Whether this process leaves the next step to another one.
@@ -527,6 +539,30 @@ impl Machine {
         }
     }
 
+    /// The user's command before the next step failed.
+    pub fn hook_failed(
+        &mut self,
+        failure: HookFailure,
+        policy: OnHookFailure,
+        now: Timestamp,
+        emit: &mut dyn FnMut(EventKind),
+    ) -> Action {
+        self.override_reason(Reason::HookFailed(failure.clone()));
+        emit(EventKind::HookFailed {
+            step: failure.step,
+            exposure: failure.exposure,
+            why: failure.why.clone(),
+            policy,
+        });
+        match policy {
+            OnHookFailure::Rollback => Action::RollBack {
+                cause: Cause::HookFailed,
+                overwrite: false,
+            },
+            OnHookFailure::Hold => Action::Write(Box::new(self.rollout.held_by(failure, now))),
+        }
+    }
+
     /// The driver's clock was set forward by this much: that is no part of the metrics' grace.
     pub fn clock_was_set(&mut self, by: SignedDuration) {
         self.outage.clock_was_set(by);
@@ -549,6 +585,9 @@ impl Machine {
                 grace,
             });
         }
+        if self.is_approved() {
+            return next_step(&self.rollout, now);
+        }
         match stuck::blackout(self.rollout.phase, why, lasted, grace) {
             Blackout::Wait => Action::Wait,
             Blackout::Regressed(reasons) => {
@@ -557,10 +596,6 @@ impl Machine {
             }
             Blackout::Stuck(reasons) => {
                 let policy = self.plan().on_no_metrics;
-                if policy == OnStuck::Promote {
-                    // Every step gets the whole grace.
-                    self.outage.end();
-                }
                 self.stuck(reasons, policy, Cause::NoMetrics, now, emit)
             }
         }
@@ -577,11 +612,6 @@ impl Machine {
             Observed::InSync => Action::Wait,
             Observed::Advanced(shown) => {
                 let event = drift::advanced(&self.rollout, &shown);
-                if shown.step != self.rollout.step && self.plan().on_no_metrics == OnStuck::Promote
-                {
-                    // Every step gets the whole grace.
-                    self.outage.end();
-                }
                 // Whoever wrote it may have another clock, and a step lasts its time by this one.
                 self.set_state(shown.in_force_at(&self.rollout, now));
                 event.into_iter().for_each(emit);
@@ -657,6 +687,9 @@ impl Machine {
     pub fn after_write(&self) -> Action {
         match self.rollout.phase {
             Phase::Waiting if self.stop_at.leave_at_gate => Action::Leave(Outcome::Held),
+            Phase::Paused if self.stop_at.leave_at_gate && self.rollout.hook_failure.is_some() => {
+                Action::Leave(Outcome::Held)
+            }
             Phase::Progressing if self.rollout.step_passed && self.stops_here() => {
                 Action::Leave(Outcome::StepPassed)
             }

@@ -31,6 +31,8 @@ pub enum Cause {
     Drift,
     /// The API server, or a webhook behind it, does not take the next step.
     Refused,
+    /// The user's command before the next step failed.
+    HookFailed,
     /// A user took back a promotion.
     Undo,
 }
@@ -89,6 +91,7 @@ impl fmt::Display for Cause {
             Self::NoMetrics => "metrics unavailable",
             Self::Drift => "another client changed the routes",
             Self::Refused => "the API server rejected the next step",
+            Self::HookFailed => "the command before the next step failed",
             Self::Undo => "promotion undone",
         })
     }

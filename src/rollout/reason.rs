@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::foreign_change::Drift;
 use super::guard_problem::GuardProblem;
+use super::hook_failure::HookFailure;
 use super::metrics_outage::Unusable;
 use super::outcome::Outcome;
 use crate::plan::{HumanDuration, Percent};
@@ -135,6 +136,8 @@ pub enum Reason {
         /// What it said.
         message: String,
     },
+    /// The user's command before the next step failed.
+    HookFailed(HookFailure),
     /// The original weights could not be restored.
     RollbackFailed {
         /// What went wrong.

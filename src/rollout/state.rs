@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::companion::{Companion, ObjectName};
+use super::hook_failure::HookFailure;
 use super::record::{Unreadable, read_record};
 use super::segment::{Phase, Segment};
 use crate::istio::{Destination, RouteGroup, RouteKind, Split, VirtualService, route_groups};
@@ -84,6 +85,9 @@ pub struct Rollout {
     /// The phase after a false alarm, if that is not [`Phase::Progressing`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_to: Option<Phase>,
+    /// Why it is paused, if the user's command before the next step did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook_failure: Option<HookFailure>,
     /// The objects that are shifted together with this one, in the order in which they are patched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub companions: Vec<Companion>,
@@ -159,6 +163,7 @@ impl Rollout {
             routes: route_groups::in_order(&routes),
             history: Vec::new(),
             resume_to: None,
+            hook_failure: None,
             companions: Vec::new(),
             lead: None,
         }
@@ -276,6 +281,7 @@ impl Rollout {
         next.step_passed = false;
         next.changed_by = None;
         next.resume_to = None;
+        next.hook_failure = None;
         next.note_exposure(now);
         next
     }
@@ -293,6 +299,9 @@ impl Rollout {
         next.phase = phase;
         next.step_passed &= phase != Phase::Tripped;
         next.changed_by = None;
+        if matches!(phase, Phase::Progressing | Phase::Waiting) {
+            next.hook_failure = None;
+        }
         next.note_exposure(now);
         next
     }
@@ -304,6 +313,15 @@ impl Rollout {
             step_passed: true,
             changed_by: None,
             ..self.clone()
+        }
+    }
+
+    /// Paused at `now`, since the user's command before the next step failed; the caller writes it.
+    #[must_use]
+    pub fn held_by(&self, failure: HookFailure, now: Timestamp) -> Self {
+        Self {
+            hook_failure: Some(failure),
+            ..self.in_phase(Phase::Paused, now)
         }
     }
 

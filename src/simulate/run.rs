@@ -292,6 +292,7 @@ impl Run<'_> {
                 | Cause::Inconclusive
                 | Cause::NoMetrics
                 | Cause::Refused
+                | Cause::HookFailed
                 | Cause::Undo
                 | Cause::Drift => RunEnding::Inconclusive,
             }),

@@ -127,3 +127,39 @@ async fn a_canary_that_dies_at_50_percent_is_rolled_back_within_two_seconds() {
         app.finish().await;
     }
 }
+
+#[tokio::test]
+#[ignore = "needs the real stack: scripts/test --cluster"]
+async fn a_smoke_test_that_fails_before_50_percent_rolls_back_to_the_exact_spec() {
+    let stack = Stack::open().await;
+    let app = App::start(&stack, "smoke-test").await;
+    let before = app.spec().await;
+    let _load = app.load().rate(200.0).start();
+    let mut driver = app
+        .rollout("--steps 10,50,100")
+        .with(
+            "--before-step",
+            "sleep 2; test $KUBECTL_CANARY_WEIGHT -lt 50",
+        )
+        .launch();
+    driver
+        .until(|event| matches!(event, EventKind::HookStarted { step: 2, .. }))
+        .await;
+    app.until_served(90, 10).await;
+    let ended = driver.end().await;
+    assert_eq!(ended.code, Some(10), "{}", ended.stderr);
+    assert_eq!(ended.steps(), ["10"]);
+    let failed = |event: &EventKind| {
+        matches!(
+            event,
+            EventKind::RolledBack {
+                cause: Cause::HookFailed,
+                ..
+            }
+        )
+    };
+    assert!(ended.told(failed), "{:?}", ended.events);
+    app.is_restored_to(&before).await;
+    app.until_served(100, 0).await;
+    app.finish().await;
+}

@@ -413,6 +413,21 @@ async fn a_command_at_the_end_is_told_how_it_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_smoke_test_runs_before_each_step() {
+    let runner = Runner::open().await;
+    let test = "#!/bin/sh\necho \"$1 $KUBECTL_CANARY_WEIGHT\" >> tested.txt\n";
+    std::fs::write(runner.file("smoke-test.sh"), test).unwrap();
+    let start = &shell_under("A smoke test before each step")[0];
+    let start = Script::new(SH, start).with_run("job-1");
+    runner.ends_with(&start, 0).await;
+    let tested = runner.read("tested.txt");
+    assert!(
+        tested.starts_with("v2 ") && tested.ends_with("v2 100\n"),
+        "{tested}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gate_is_left_and_opened() {
     let runner = Runner::open().await;
     let gate = Script::new(GITHUB_BASH, &shell_under("Gates")[0]).with_run("job-1");

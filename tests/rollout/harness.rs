@@ -15,7 +15,7 @@ use kubectl_canary::plan::{AnalysisKind, HumanDuration, OnStuck, Options};
 use kubectl_canary::report::Document;
 use kubectl_canary::rollout::{Event, EventKind, Observed, Rollout, compare};
 use kubectl_canary::sandbox::{Call, Setup, World, fixtures};
-use kubectl_canary::{CommandError, Context, Signal, Signals};
+use kubectl_canary::{BeforeStep, CommandError, Context, Signal, Signals};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -30,6 +30,8 @@ pub struct Shop {
     pub before: Value,
     /// What the machine of those who act shows; the world's own is the cluster's.
     pub clock: Clock,
+    /// What those who drive run before each step.
+    before_step: Option<BeforeStep>,
     acts: Arc<AtomicUsize>,
 }
 
@@ -74,6 +76,7 @@ impl Shop {
             world,
             events: Arc::default(),
             before,
+            before_step: None,
             acts: Arc::default(),
         }
     }
@@ -86,6 +89,14 @@ impl Shop {
             });
         })
         .await
+    }
+
+    /// The same shop, for those who run this before each step.
+    pub fn with_hook(&self, before_step: Option<BeforeStep>) -> Self {
+        Self {
+            before_step,
+            ..self.clone()
+        }
     }
 
     /// So many seconds from now.
@@ -260,6 +271,7 @@ impl Shop {
             ),
             observer: &mut observer,
             signals,
+            before_step: self.before_step.clone(),
         };
         command(&mut context).await
     }

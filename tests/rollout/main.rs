@@ -13,6 +13,7 @@ mod faults;
 mod guards;
 mod harness;
 mod healthy;
+mod hooks;
 mod input;
 mod metrics;
 mod mirror;

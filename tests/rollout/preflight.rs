@@ -350,6 +350,7 @@ async fn a_clock_that_differs_from_prometheus_is_noticed() {
             run: "run".into(),
             observer: &mut observer,
             signals: Signals::none(),
+            before_step: None,
         };
         let args = PlanArgs {
             rollout: RolloutArgs {

@@ -154,6 +154,7 @@ async fn perform(
         run: format!("run{number}"),
         observer: &mut observer,
         signals,
+        before_step: None,
     };
     let context = &mut context;
     let name = || "reviews".to_owned();

@@ -1,7 +1,7 @@
 //! What the lines of events say.
 
 use crate::metrics::MetricsWarning;
-use crate::plan::{AfterRegression, Exposure, OnStuck, Percent};
+use crate::plan::{AfterRegression, Exposure, OnHookFailure, OnStuck, Percent};
 use crate::report::test_events::{
     self, change, event, finished, looked, planned, poisoned, step, told, version_counts,
 };
@@ -62,10 +62,13 @@ fn every_kind_of_event_has_its_line() {
     12:02:06 no metrics   50 %   connection refused; 30s of 2m allowed
     12:02:07 metrics      50 %   available again after 45s
     12:02:08 no verdict   50 %   inconclusive after 1h; too few requests to judge the canary; rolling back
-    12:02:09 drift        50 %   changed by kubectl-edit: http[primary] has weights 80/20, this rollout knows 90/10; stopping, nothing overwritten
-    12:02:10 retrying     50 %   restoring the original weights: 503 Service Unavailable; attempt 2
+    12:02:09 before step  50 %   running the command before 50 %
+    12:02:10 before step  50 %   the command before 50 % succeeded in 2.4s
+    12:02:11 before step  50 %   the command before 50 % failed (exit status: 1); paused at the current weight
+    12:02:12 drift        50 %   changed by kubectl-edit: http[primary] has weights 80/20, this rollout knows 90/10; stopping, nothing overwritten
+    12:02:13 retrying     50 %   restoring the original weights: 503 Service Unavailable; attempt 2
              manually            kubectl canary abort reviews -n shop
-    12:02:11 warning             consistentHash makes users flip between versions
+    12:02:14 warning             consistentHash makes users flip between versions
     ");
 }
 
@@ -244,6 +247,41 @@ fn a_rollback_the_next_day_names_the_day_it_restored() {
              detects             +1 pp failures in 4m with 9.2 failed requests; from +0.2 pp on
              metrics             istio-system/prometheus:9090
     12:00:00 rolled back         shop/reviews: original weights 100/0 restored and verified in 18ms; 0 of 12 requests failed on v2
+    ");
+}
+
+#[test]
+fn the_command_before_a_step_is_told() {
+    let fifty = Exposure::Share(Percent::whole(50));
+    let failed = |policy| EventKind::HookFailed {
+        step: 3,
+        exposure: fifty,
+        why: "failed (exit status: 1)".into(),
+        policy,
+    };
+    let started = || EventKind::HookStarted {
+        step: 3,
+        exposure: fifty,
+    };
+    let passed = EventKind::HookPassed {
+        step: 3,
+        exposure: fifty,
+        took_millis: 2_400,
+    };
+    let text = told(&[
+        event(0, step(2, 10, [99, 1], [90, 10])),
+        event(60, started()),
+        event(62, passed),
+        event(120, failed(OnHookFailure::Hold)),
+        event(180, failed(OnHookFailure::Rollback)),
+    ]);
+    insta::assert_snapshot!(text, @"
+    12:00:00 step 2/4     10 %   weights 90/10, was 99/1
+    12:01:00 before step  10 %   running the command before 50 %
+    12:01:02 before step  10 %   the command before 50 % succeeded in 2.4s
+    12:02:00 before step  10 %   the command before 50 % failed (exit status: 1); paused at the current weight
+             next                kubectl canary resume reviews -n shop
+    12:03:00 before step  10 %   the command before 50 % failed (exit status: 1); rolling back
     ");
 }
 
