@@ -3,7 +3,7 @@
 use super::steps::step_started;
 use crate::context::Context;
 use crate::discovery::{ReadyRollout, VersionFacts};
-use crate::plan::{Forecast, Level};
+use crate::plan::{Forecast, Level, OnHookFailure};
 use crate::rollout::{EventKind, Group, Phase, Reason, Rollout};
 
 /// Tells what is about to start, with every warning of the preflight.
@@ -48,6 +48,25 @@ pub fn announce_takeover(
         }
     };
     context.emit(&group.lead, &rollout.run, event);
+    if rollout.phase == Phase::Paused {
+        let event = paused(before, rollout);
+        context.emit(&group.lead, &rollout.run, event);
+    }
+}
+
+/// Why a rollout is paused, as whoever was there when it began was told.
+fn paused(before: &Rollout, rollout: &Rollout) -> EventKind {
+    match &rollout.hook_failure {
+        Some(failure) => EventKind::HookFailed {
+            step: failure.step,
+            exposure: failure.exposure,
+            why: failure.why.clone(),
+            policy: OnHookFailure::Hold,
+        },
+        None => EventKind::Paused {
+            by: before.changed_by.as_ref().unwrap_or(&before.holder).clone(),
+        },
+    }
 }
 
 fn planned(

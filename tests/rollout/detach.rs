@@ -10,7 +10,7 @@ use kubectl_canary::cli::{Cli, Command};
 use kubectl_canary::commands::{self, Carried, Detach, Detached, Start};
 use kubectl_canary::istio::VirtualService;
 use kubectl_canary::plan::Options;
-use kubectl_canary::rollout::{Outcome, Phase};
+use kubectl_canary::rollout::{EventKind, Outcome, Phase};
 use kubectl_canary::{CommandError, Signal, Signals};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -172,6 +172,21 @@ async fn what_somebody_paused_stays_paused_for_the_next_pod() {
         rollout.holder
     );
     assert_eq!(shop.weights(), [90, 10]);
+    // Who watches the second pod alone is told, too.
+    let told = shop.told().into_iter().skip_while(|event| {
+        !matches!(
+            event,
+            EventKind::Planned {
+                resumed_from: Some(_),
+                ..
+            }
+        )
+    });
+    let paused = told.filter_map(|event| match event {
+        EventKind::Paused { by } => Some(by),
+        _ => None,
+    });
+    assert_eq!(paused.collect::<Vec<_>>(), ["bob@desk"]);
 }
 
 #[tokio::test(start_paused = true)]
