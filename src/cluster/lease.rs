@@ -219,7 +219,11 @@ impl Lease {
     async fn take(&self, holder: &str, patient: bool) -> Result<Record, LeaseError> {
         loop {
             let taken = match self.get().await? {
-                None => self.create(holder).await,
+                None => match self.create(holder).await {
+                    // Its namespace is not there, and asked again at once it would not be there either.
+                    Err(error) if error.kind == ErrorKind::Missing => return Err(error.into()),
+                    created => created,
+                },
                 Some(record) => {
                     if patient && let Some(holder) = self.outlives(&record).await? {
                         return Err(LeaseError::Held {
