@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::marks::{Controller, Owner};
+use super::marks::{Controller, Owner, Syncer};
 use crate::istio::{RouteKind, VirtualService};
 
 /// What is to be said of an owner.
@@ -101,6 +101,16 @@ pub(super) fn advice(vs: &VirtualService, kinds: &[RouteKind], owner: &Owner) ->
             ),
             acts_alone: true,
         },
+        Owner::Syncer { syncer, mark } => {
+            let (who, why, fix, acts_alone) = of_syncer(*syncer);
+            Advice {
+                what: owns(who, mark),
+                why,
+                fix: fix.to_owned(),
+                snippet: None,
+                acts_alone,
+            }
+        }
         Owner::Helm { release, mark } => Advice {
             what: owns("Helm", mark),
             why: "an upgrade may restore the weights of the chart",
@@ -119,6 +129,42 @@ pub(super) fn advice(vs: &VirtualService, kinds: &[RouteKind], owner: &Owner) ->
             snippet: None,
             acts_alone: false,
         },
+    }
+}
+
+/// What such a tool is called, what it does to weights, what to tell it, and whether it acts by itself.
+fn of_syncer(syncer: Syncer) -> (&'static str, &'static str, &'static str, bool) {
+    match syncer {
+        Syncer::ConfigSync => (
+            "Config Sync",
+            "it restores the weights of Git within seconds",
+            "annotation client.lifecycle.config.k8s.io/mutation: ignore on it in Git",
+            true,
+        ),
+        Syncer::Fleet => (
+            "Fleet",
+            "its next deployment restores the weights of Git (with correctDrift at once)",
+            "diff.comparePatches for its weights in fleet.yaml, and no correctDrift",
+            true,
+        ),
+        Syncer::Kapp => (
+            "kapp",
+            "its next deployment restores the weights of the file (kapp-controller's within minutes)",
+            "a rebaseRule for its weights in kapp's Config",
+            true,
+        ),
+        Syncer::Crossplane => (
+            "Crossplane",
+            "it restores the weights of its manifest within minutes",
+            "spec.managementPolicies without Update in its Object",
+            true,
+        ),
+        Syncer::Terraform => (
+            "Terraform",
+            "the next apply restores the weights of its configuration",
+            "no terraform apply until the rollout has ended; or computed_fields with its weights",
+            false,
+        ),
     }
 }
 

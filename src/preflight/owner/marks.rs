@@ -36,6 +36,11 @@ pub(super) enum Owner {
         namespace: String,
         mark: String,
     },
+    /// What writes whole objects from elsewhere, and knows nothing of weights.
+    Syncer {
+        syncer: Syncer,
+        mark: String,
+    },
     Helm {
         release: String,
         mark: String,
@@ -52,6 +57,47 @@ pub(super) enum Controller {
     Knative,
     KServe,
     Other { kind: String },
+}
+
+/// A tool that makes objects as they are written elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Syncer {
+    ConfigSync,
+    Fleet,
+    Kapp,
+    Crossplane,
+    Terraform,
+}
+
+/// Such a tool, by what it leaves on the object.
+fn syncer_of(vs: &VirtualService) -> Option<Owner> {
+    let found = |syncer, mark| Some(Owner::Syncer { syncer, mark });
+    const CONFIG_SYNC: &str = "configmanagement.gke.io/managed";
+    if vs.annotation(CONFIG_SYNC) == Some("enabled") {
+        return found(
+            Syncer::ConfigSync,
+            format!("annotation {CONFIG_SYNC}: enabled"),
+        );
+    }
+    const FLEET: &str = "objectset.rio.cattle.io/id";
+    if let Some(id) = vs.annotation(FLEET) {
+        return found(Syncer::Fleet, format!("annotation {FLEET}: {id}"));
+    }
+    const KAPP: &str = "kapp.k14s.io/app";
+    if let Some(app) = text(vs, "labels", KAPP) {
+        return found(Syncer::Kapp, format!("label {KAPP}: {app}"));
+    }
+    let mut names = managers(vs).map(|(name, _)| name);
+    names.find_map(|name| {
+        let mark = || format!("manager {name}");
+        match name {
+            "Terraform" | "HashiCorp" => found(Syncer::Terraform, mark()),
+            name if name.starts_with("crossplane-kubernetes-provider") => {
+                found(Syncer::Crossplane, mark())
+            }
+            _ => None,
+        }
+    })
 }
 
 impl Controller {
@@ -153,6 +199,23 @@ pub(super) fn argo_rollouts(facts: &Facts) -> Option<Owner> {
             mark: format!("annotation {MANAGED}: {rollout} of DestinationRule {namespace}/{name}"),
         });
     }
+    // Without a DestinationRule its versions are Services, and these are marked.
+    let services = facts.versions().map(|version| &version.service);
+    let marked = services.into_iter().flatten().find_map(|service| {
+        let annotations = service.metadata.annotations.as_ref()?;
+        Some((&service.metadata, annotations.get(MANAGED)?))
+    });
+    if let Some((service, rollout)) = marked {
+        let (namespace, name) = (&service.namespace, &service.name);
+        return Some(Owner::ArgoRollouts {
+            rollout: Some(rollout.clone()),
+            mark: format!(
+                "annotation {MANAGED}: {rollout} of Service {}/{}",
+                namespace.as_deref().unwrap_or_default(),
+                name.as_deref().unwrap_or_default()
+            ),
+        });
+    }
     sets_weights(&facts.vs)
 }
 
@@ -233,6 +296,9 @@ pub(super) fn owner_of(vs: &VirtualService) -> Option<Owner> {
             namespace,
             mark,
         });
+    }
+    if let Some(syncer) = syncer_of(vs) {
+        return Some(syncer);
     }
     if let Some(release) = vs.annotation("meta.helm.sh/release-name") {
         return Some(Owner::Helm {
