@@ -18,13 +18,14 @@ use crate::discovery::{
 };
 use crate::error::CommandError;
 use crate::istio::{
-    Destination, Route, Selection, Split, VersionQuery, VersionsError, VirtualService,
+    Destination, Route, RouteKind, Selection, Split, VersionQuery, VersionsError, VirtualService,
 };
 use crate::metrics::{MetricSource, MetricsError, MetricsReading, MetricsWarning, Targets, Unit};
 use crate::plan::{AddressSource, Finding, Forecast, HumanDuration, Options, Percent, Plan};
+use crate::preflight::owner::controlled;
 use crate::preflight::{
-    PrometheusSearch, Proposal, Samples, SearchAnswer, TriedAddress, additions, has_other_rules,
-    inspect, other_rules, reversal, unanalyzed, unreached, unseen_copies,
+    PrometheusSearch, Proposal, Samples, SearchAnswer, TriedAddress, aborted, additions,
+    has_other_rules, inspect, other_rules, reversal, unanalyzed, unreached, unseen_copies,
 };
 use crate::rollout::{Group, LastRollout, Outcome, PodSummary, Rollout};
 use crate::verdict::sequential::History;
@@ -185,6 +186,10 @@ pub async fn prepare(
     let selection = match select(&vs, query) {
         Ok(selection) => selection,
         Err(error @ VersionsError::OneVersion { .. }) => {
+            let ignored = options.ignore_owner.unwrap_or(false);
+            if let Some(owner) = controlled(&vs, &[RouteKind::Http]).filter(|_| !ignored) {
+                return Err(CommandError::Preflight(vec![owner]));
+            }
             let proposal = snapshot.propose(&context.cluster, &vs, &routes);
             return Err(nothing_to_shift(&vs, error, proposal.await));
         }
@@ -282,6 +287,7 @@ pub async fn prepare(
     findings.extend(additions(&vs, &rollout));
     findings.extend(other_rules(&facts, &rollout));
     findings.extend(unreached(&vs, &rollout));
+    findings.extend(aborted(&vs, &rollout));
     let samples = facts
         .samples
         .as_ref()

@@ -31,6 +31,8 @@ pub struct ClusterSnapshot {
     pub rules: Vec<Value>,
     /// The namespace of the routes.
     pub home: String,
+    /// The hosts that they send to, and those called like a version.
+    hosts: BTreeSet<Host>,
     /// The namespaces that lists were confined to, where all of them may not be read.
     pub within: Option<BTreeSet<String>>,
     /// What could not be read.
@@ -70,8 +72,12 @@ impl ClusterSnapshot {
             .collect();
         namespaces.insert(vs.namespace().to_owned());
         let called = versions.iter();
-        let called = called.map(|name| Host::resolve(name, vs.namespace()));
-        let relevance = Relevance::to(vs).with_destinations(called);
+        let called: Vec<_> = called
+            .map(|name| Host::resolve(name, vs.namespace()))
+            .collect();
+        let relevance = Relevance::to(vs).with_destinations(called.iter().cloned());
+        let hosts = targets().map(|target| target.destination.host.clone());
+        let hosts: BTreeSet<Host> = hosts.chain(called).collect();
         let (services, rules) = futures::join!(
             cluster.visible_virtual_services(&namespaces, &relevance),
             cluster.visible_destination_rules(&namespaces, &relevance)
@@ -80,6 +86,7 @@ impl ClusterSnapshot {
             other_routes: Vec::new(),
             rules: rules.found,
             home: vs.namespace().to_owned(),
+            hosts,
             within: None,
             unread: Vec::new(),
             mesh: MeshConfig::default(),
@@ -221,7 +228,7 @@ impl ClusterSnapshot {
 
     /// Every subset that a route here can mean, those that count for most callers first.
     pub fn subsets(&self) -> Vec<Subset> {
-        subsets_meant(&self.rules, self.mesh.root(), &self.home)
+        subsets_meant(&self.rules, self.mesh.root(), &self.home, &self.hosts)
     }
 
     /// Fetches what depends on the versions, and puts all facts together.
@@ -303,7 +310,7 @@ impl ClusterSnapshot {
             let found = lookalikes.get(&destination.host).cloned();
             Version {
                 lookalikes: found.unwrap_or_default(),
-                external: external(&entries, &missing, &destination.host),
+                external: external(&entries, &missing, (&destination.host, vs.namespace())),
                 ..self.version(role, destination, service, pods)
             }
         };
@@ -391,7 +398,7 @@ impl ClusterSnapshot {
         let unreached = vs.routes().iter().find(|other| {
             let is_behind = vs
                 .shadow_of(other.at)
-                .is_some_and(|shadow| shadow.at == route.at);
+                .is_some_and(|shadow| shadow.at == route.at && vs.takes_everything(shadow.at));
             let target = other.targets.first();
             is_behind
                 && other.targets.len() == 1
@@ -590,19 +597,43 @@ impl ClusterSnapshot {
     }
 }
 
-/// Every subset that a route in `namespace` can mean, those that count for most callers first.
-pub fn subsets_meant(rules: &[Value], root: &str, namespace: &str) -> Vec<Subset> {
-    let rules = meant(rules, root, namespace).into_iter();
-    rules.flat_map(Subset::of_rule).collect()
+/// Every subset of these hosts that a route in `namespace` can mean, those that count for most callers first.
+pub fn subsets_meant<'h>(
+    rules: &[Value],
+    root: &str,
+    namespace: &str,
+    hosts: impl IntoIterator<Item = &'h Host>,
+) -> Vec<Subset> {
+    let of_host = |host: &'h Host| {
+        let rules = meant(rules, root, namespace, host).into_iter();
+        let subsets = rules.flat_map(Subset::of_rule);
+        // A rule for a wildcard defines them for each of its hosts.
+        subsets.map(|subset| Subset {
+            host: host.clone(),
+            ..subset
+        })
+    };
+    hosts.into_iter().flat_map(of_host).collect()
 }
 
 /// What the ServiceEntries say of a host, if it is one of those without a Service.
-fn external(entries: &VisibleScope<ServiceEntry>, missing: &[&Host], host: &Host) -> ExternalHost {
+fn external(
+    entries: &VisibleScope<ServiceEntry>,
+    missing: &[&Host],
+    (host, home): (&Host, &str),
+) -> ExternalHost {
     if !missing.contains(&host) {
         return ExternalHost::NotRead;
     }
-    match entries.found.iter().find(|entry| entry.has(host)) {
+    let has = |entry: &&ServiceEntry| entry.has(host);
+    let seen = entries.found.iter().filter(has);
+    let mut seen = seen.filter(|entry| entry.is_seen_in(home));
+    let hidden = || entries.found.iter().find(has);
+    match seen.next() {
         Some(entry) => ExternalHost::Entry(entry.clone()),
+        None if hidden().is_some() => hidden().map_or(ExternalHost::NotRead, |entry| {
+            ExternalHost::Hidden(entry.clone())
+        }),
         None if entries.elsewhere.is_none() => ExternalHost::Nowhere,
         None => ExternalHost::NotRead,
     }

@@ -97,6 +97,7 @@ async fn subsets(context: &Context<'_>, rollout: &Rollout) -> Result<Vec<Subset>
             &around.found,
             mesh.root(),
             &context.namespace,
+            [&rollout.stable.host, &rollout.canary.host],
         )),
     }
 }

@@ -8,7 +8,9 @@ use futures::future::join_all;
 use super::early_reads::{Behind, behind};
 use super::snapshot::subsets_meant;
 use crate::cluster::{CallError, Cluster};
-use crate::istio::{Destination, Host, ROOT, Relevance, Subset, VirtualService, Workloads};
+use crate::istio::{
+    Destination, Host, ROOT, Relevance, Subset, VirtualService, Workloads, versions,
+};
 use crate::preflight::{carries, selector};
 
 /// How long all of it is waited for.
@@ -54,19 +56,15 @@ pub(crate) async fn version_pods(cluster: &Cluster, vs: &VirtualService) -> Vec<
         .collect()
 }
 
+/// The versions behind Services, whatever the port.
 fn versions_of(vs: &VirtualService) -> Vec<Destination> {
-    let mut versions: Vec<Destination> = Vec::new();
-    for target in vs.routes().iter().flat_map(|route| &route.targets) {
-        let version = &target.destination;
-        let is_known = versions.iter().any(|known| known.same_version(version));
-        if version.host.service().is_some() && !is_known {
-            versions.push(Destination {
-                port: None,
-                ..version.clone()
-            });
-        }
-    }
-    versions
+    let versions = versions(vs.routes()).into_iter();
+    let versions = versions.filter(|version| version.host.service().is_some());
+    let versions = versions.map(|version| Destination {
+        port: None,
+        ..version.clone()
+    });
+    versions.collect()
 }
 
 /// The subsets that the versions can be, from the namespaces where they are defined as a rule.
@@ -93,7 +91,8 @@ async fn subsets(
     for list in lists.await {
         rules.extend(list?);
     }
-    Ok(subsets_meant(&rules, ROOT, vs.namespace()))
+    let hosts: BTreeSet<&Host> = versions.iter().map(|version| &version.host).collect();
+    Ok(subsets_meant(&rules, ROOT, vs.namespace(), hosts))
 }
 
 fn pods_of(

@@ -120,11 +120,12 @@ fn left_behind(vs: &VirtualService, splits: &[Split], stable: &Destination) -> V
         .filter_map(|split| split.find(vs))
         .map(|route| route.at)
         .collect();
+    // One at weight 0 gets nothing there.
     let sends_to_stable = |route: &&Route| {
-        route
-            .targets
-            .iter()
-            .any(|target| target.destination.same_version(stable))
+        let is_only = route.targets.len() == 1;
+        route.targets.iter().any(|target| {
+            target.destination.same_version(stable) && (is_only || target.weight > Some(0))
+        })
     };
     let others = vs
         .routes()

@@ -12,6 +12,8 @@ pub struct ServiceEntry {
     /// `namespace/name`.
     pub name: String,
     hosts: Vec<Host>,
+    /// The namespaces whose callers see it; none where all do.
+    exported: Vec<String>,
     /// The labels of each endpoint; `None` where the endpoints are not written in it.
     endpoints: Option<Vec<BTreeMap<String, String>>>,
 }
@@ -24,6 +26,8 @@ pub enum ExternalHost {
     NotRead,
     /// No ServiceEntry has it.
     Nowhere,
+    /// This one has it, and keeps it from callers in the namespace of the routes.
+    Hidden(ServiceEntry),
     /// This one has it.
     Entry(ServiceEntry),
 }
@@ -54,6 +58,10 @@ impl ServiceEntry {
                 .filter_map(Value::as_str)
                 .map(|host| Host::resolve(host, namespace))
                 .collect(),
+            exported: list("/spec/exportTo")
+                .filter_map(Value::as_str)
+                .map(|to| if to == "." { namespace } else { to }.to_owned())
+                .collect(),
             endpoints: Some(endpoints).filter(|endpoints| !endpoints.is_empty()),
         }
     }
@@ -66,6 +74,11 @@ impl ServiceEntry {
                 Some(rest) => host.as_str().ends_with(rest),
                 None => own == host,
             })
+    }
+
+    /// Whether callers in a namespace see it.
+    pub fn is_seen_in(&self, namespace: &str) -> bool {
+        self.exported.is_empty() || self.exported.iter().any(|to| to == "*" || to == namespace)
     }
 
     /// How many of its endpoints carry all of these labels; `None` where they are not written in it.
@@ -103,6 +116,15 @@ mod tests {
         assert_eq!(bank.endpoints_with(&labels("v1")), Some(1));
         assert_eq!(bank.endpoints_with(&labels("v2")), Some(0));
         assert_eq!(bank.endpoints_with(&BTreeMap::new()), Some(2));
+        let exported = |to: Value| entry(json!({"hosts": ["a.example"], "exportTo": to}));
+        assert!(bank.is_seen_in("web") && exported(json!(["*"])).is_seen_in("web"));
+        assert!(
+            exported(json!(["."])).is_seen_in("shop") && !exported(json!(["."])).is_seen_in("web")
+        );
+        assert!(
+            exported(json!([".", "web"])).is_seen_in("web")
+                && !exported(json!(["~"])).is_seen_in("shop")
+        );
         let selects = entry(json!({"workloadSelector": {"labels": {"app": "bank"}}}));
         assert_eq!(selects.endpoints_with(&labels("v1")), None);
     }

@@ -38,10 +38,10 @@ fn words<'a>(versions: impl IntoIterator<Item = &'a Destination>) -> impl Iterat
     versions.map(|version| shell_word(&version.to_string()))
 }
 
-/// The versions that routes send to.
-fn versions<'a>(routes: &[&'a Route]) -> Vec<&'a Destination> {
+/// The versions that routes send to, in their order.
+pub(crate) fn versions<'a>(routes: impl IntoIterator<Item = &'a Route>) -> Vec<&'a Destination> {
     let mut found: Vec<&Destination> = Vec::new();
-    for target in routes.iter().flat_map(|route| &route.targets) {
+    for target in routes.into_iter().flat_map(|route| &route.targets) {
         if !found
             .iter()
             .any(|known| known.same_version(&target.destination))
@@ -67,7 +67,7 @@ fn named(
     flag: &'static str,
     asked: &str,
 ) -> Result<Destination, VersionsError> {
-    let all = versions(routes);
+    let all = versions(routes.iter().copied());
     let called: Vec<_> = all
         .iter()
         .filter(|version| version.is_called(asked))
@@ -84,14 +84,28 @@ fn named(
                 _ => "",
             },
         }),
+        // Hosts of one name in several namespaces have a full name each.
+        several if several.iter().all(|version| version.subset.is_none()) => {
+            Err(VersionsError::SeveralVersions {
+                object: vs.full_name(),
+                asked: asked.to_owned(),
+                fix: format!(
+                    "--{flag} with one of {}",
+                    list(several.iter().map(|version| &version.host), "none")
+                ),
+            })
+        }
         several => Err(VersionsError::SeveralVersions {
             object: vs.full_name(),
             asked: asked.to_owned(),
-            choices: list(
-                several
-                    .iter()
-                    .map(|version| format!("{} of {}", version, version.host)),
-                "none",
+            fix: format!(
+                "--route to narrow it to one of {}",
+                list(
+                    several
+                        .iter()
+                        .map(|version| format!("{} of {}", version, version.host)),
+                    "none",
+                )
             ),
         }),
     }
@@ -117,7 +131,7 @@ pub(super) fn pair(
         }
         return Ok((stable.clone(), canary.clone()));
     }
-    let all = versions(routes);
+    let all = versions(routes.iter().copied());
     let ambiguous = |why: String| VersionsError::Ambiguous {
         object: vs.full_name(),
         why,
@@ -145,6 +159,17 @@ pub(super) fn pair(
         if route.targets.len() < 2 || !holds(&stable) || !holds(&canary) {
             continue;
         }
+        // Named or not, one that is there twice cannot be given a weight.
+        for (index, target) in route.targets.iter().enumerate() {
+            let mut before = route.targets[..index].iter();
+            if before.any(|before| before.destination.same_version(&target.destination)) {
+                return Err(VersionsError::several_places(
+                    vs,
+                    route,
+                    &target.destination,
+                ));
+            }
+        }
         let found = pair_of(route, stable.as_ref(), canary.as_ref()).map_err(&ambiguous)?;
         match &agreed {
             Some(known) if !(known.0.same_version(&found.0) && known.1.same_version(&found.1)) => {
@@ -167,7 +192,7 @@ pub(super) fn pair(
         let reached = routes.iter().copied();
         let reached = reached.filter(|route| vs.shadow_of(route.at).is_none());
         let reached: Vec<_> = reached.collect();
-        let found = versions(&reached);
+        let found = versions(reached.iter().copied());
         // What nobody is sent to yet may be what is to become the canary.
         let unknown = all
             .iter()
@@ -193,7 +218,7 @@ pub(super) fn pair_or_addition(
     routes: &[&Route],
     query: VersionQuery<'_>,
 ) -> Result<(Destination, Destination), VersionsError> {
-    let held = versions(routes);
+    let held = versions(routes.iter().copied());
     let is_held = |name: &str| held.iter().any(|version| version.is_called(name));
     if query.canary.is_none_or(is_held)
         && let Ok(pair) = pair(vs, routes, query)
@@ -248,7 +273,7 @@ fn carrier(
     let ambiguous = |why: String| VersionsError::Ambiguous {
         object: vs.full_name(),
         why,
-        choices: list(words(versions(routes)), "none"),
+        choices: list(words(versions(routes.iter().copied())), "none"),
     };
     let mut agreed: Option<Destination> = None;
     for route in routes {

@@ -55,16 +55,14 @@ pub enum VersionsError {
         hint: &'static str,
     },
     /// A name fits several destinations.
-    #[error(
-        "{asked:?} matches several destinations of virtualservice {object} (try: --route to narrow it to one of {choices})"
-    )]
+    #[error("{asked:?} matches several destinations of virtualservice {object} (try: {fix})")]
     SeveralVersions {
         /// `namespace/name`.
         object: String,
         /// What was asked for.
         asked: String,
-        /// The destinations.
-        choices: String,
+        /// What to ask for instead.
+        fix: String,
     },
     /// Both flags name one version.
     #[error("--stable and --canary are both {0} (try: two different versions)")]

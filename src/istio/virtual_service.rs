@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::destination::{Host, USUAL_DOMAIN};
+use super::match_cover::takes_all_of;
 use super::route::{Route, RouteKind, RouteRef};
 
 /// The manager that our writes carry. It must not start with `kubectl`: Flux folds such managers
@@ -30,25 +31,6 @@ pub struct VirtualService {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the API server's response has no {0}, so it is not a stored VirtualService")]
 pub struct MalformedObject(&'static str);
-
-/// Whether a rule matches every request of its kind.
-fn takes_everything(rule: &Value) -> bool {
-    let Some(conditions) = rule.get("match").and_then(Value::as_array) else {
-        return true;
-    };
-    // One of them suffices, and one that asks for nothing, or for a path at all, is met by all.
-    let is_met = |condition: &Value| {
-        let fields = condition.as_object();
-        fields.is_some_and(|fields| {
-            fields.iter().all(|(key, value)| match key.as_str() {
-                "name" => true,
-                "uri" => *value == json!({"prefix": "/"}),
-                _ => false,
-            })
-        })
-    };
-    conditions.is_empty() || conditions.iter().any(is_met)
-}
 
 impl VirtualService {
     /// Wraps an object from the API server.
@@ -219,11 +201,16 @@ impl VirtualService {
         format!("{namespace}/{name}")
     }
 
-    /// The rule before `at` that takes every request, so that `at` never gets one.
+    /// The rule before `at` that takes every request that `at` matches, so that `at` never gets one.
     pub fn shadow_of(&self, at: RouteRef) -> Option<&Route> {
         let before = |route: &&Route| route.at.kind == at.kind && route.at.index < at.index;
         let mut before = self.routes.iter().filter(before);
-        before.find(|route| takes_everything(self.rule(route.at)))
+        before.find(|route| takes_all_of(self.rule(route.at), self.rule(at)))
+    }
+
+    /// Whether the rule at a place matches every request of its kind.
+    pub fn takes_everything(&self, at: RouteRef) -> bool {
+        takes_all_of(self.rule(at), &Value::Null)
     }
 
     /// Who wrote last, by the managed fields.
@@ -248,6 +235,7 @@ impl VirtualService {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn vs(spec: Value) -> VirtualService {
         VirtualService::new(json!({

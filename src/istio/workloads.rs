@@ -95,6 +95,37 @@ pub(crate) fn workload_names(pod: &Pod) -> Vec<String> {
     names
 }
 
+/// What a pod's template belongs to, as kubectl names it: `deployment reviews-v1`. None of a pod that was made
+/// by hand, or by what has no template of its own.
+pub(crate) fn template_owner(pod: &Pod) -> Option<(&'static str, String)> {
+    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+    let owner = owners.iter().find(|owner| owner.controller == Some(true));
+    let owner = owner.or(owners.first())?;
+    let labels = pod.metadata.labels.as_ref();
+    let label = |name: &str| labels.and_then(|labels| labels.get(name));
+    let without = |hash: &str| {
+        let name = owner.name.strip_suffix(&format!("-{}", label(hash)?))?;
+        (!name.is_empty()).then(|| name.to_owned())
+    };
+    match owner.kind.as_str() {
+        "ReplicaSet" => match (
+            without("pod-template-hash"),
+            without("rollouts-pod-template-hash"),
+        ) {
+            (Some(deployment), _) => Some(("deployment", deployment)),
+            (None, Some(rollout)) => Some(("rollout", rollout)),
+            (None, None) => Some(("replicaset", owner.name.clone())),
+        },
+        "ReplicationController" => match label("deploymentconfig") {
+            Some(config) => Some(("deploymentconfig", config.clone())),
+            None => Some(("replicationcontroller", owner.name.clone())),
+        },
+        "StatefulSet" => Some(("statefulset", owner.name.clone())),
+        "DaemonSet" => Some(("daemonset", owner.name.clone())),
+        _ => None,
+    }
+}
+
 /// The CronJob of a Job, whose name ends in the minute or the second of its run.
 fn cron_job(job: &str) -> Option<&str> {
     let (name, time) = job.rsplit_once('-')?;

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::Facts;
 use super::host_conflicts::{is_only_mesh, is_seen_in};
-use super::rules::{ELSEWHERE, in_force, is_private, name_of};
+use super::rules::{ELSEWHERE, in_force, is_private, name_of, rules_of, selector_of};
 use super::version::Version;
 use crate::istio::{Host, Subset};
 use crate::plan::Finding;
+use serde_json::Value;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let [stable, canary] = facts.versions();
@@ -49,7 +50,30 @@ fn of_host(facts: &Facts, host: &Host, versions: &[&Version]) -> Vec<Finding> {
         .filter_map(|client| of_client(facts, host, client, &named))
         .collect();
     findings.extend(of_others(facts, host, service, &named));
+    findings.extend(rules_of(&facts.rules, host).filter_map(|rule| of_some(rule, host, &named)));
     findings
+}
+
+/// What those callers do not know whom a rule of their own namespace selects: they go by no other one.
+fn of_some(rule: &Value, host: &Host, named: &[&Subset]) -> Option<Finding> {
+    let labels = selector_of(rule)?;
+    let known = Subset::of_rule(rule);
+    let mut lacking = named
+        .iter()
+        .filter(|subset| !known.iter().any(|known| known.name == subset.name))
+        .map(|subset| subset.name.as_str())
+        .peekable();
+    lacking.peek()?;
+    let lacking: Vec<_> = lacking.collect();
+    let (namespace, name) = name_of(rule);
+    Some(Finding::warn(
+        format!(
+            "callers with {labels} in namespace {namespace} use only DestinationRule {namespace}/{name} for {host} (spec.workloadSelector), which defines no subset {}",
+            lacking.join(", ")
+        ),
+        "their requests to it fail (503)",
+        format!("the same subsets there: kubectl edit destinationrule {name} -n {namespace}"),
+    ))
 }
 
 /// What callers in a namespace with rules of its own do not know.
@@ -155,7 +179,7 @@ mod tests {
     use super::*;
     use crate::istio::ROOT;
     use crate::preflight::test_facts::{facts, told};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     const HOST: &str = "reviews.shop.svc.cluster.local";
 

@@ -1,8 +1,11 @@
 //! Whether either version could carry everything: the canary at the end, stable on the way back.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 
 use super::{Facts, Version};
+use crate::istio::template_owner;
 use crate::plan::Finding;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
@@ -96,10 +99,14 @@ fn ceiling(facts: &Facts, version: &Version) -> usize {
 }
 
 fn scale(version: &Version, replicas: usize) -> String {
-    let names: Vec<_> = version.workloads().names.into_iter().collect();
+    let owners: BTreeSet<_> = version.pods().iter().map(template_owner).collect();
+    let owners: Vec<_> = owners.into_iter().collect();
     let namespace = version.namespace();
-    match names.as_slice() {
-        [one] => format!("kubectl scale deployment {one} -n {namespace} --replicas={replicas}"),
+    match owners.as_slice() {
+        // One of each node has no number that could be set.
+        [Some((kind, name))] if *kind != "daemonset" => {
+            format!("kubectl scale {kind} {name} -n {namespace} --replicas={replicas}")
+        }
         _ => format!("{replicas} pods"),
     }
 }

@@ -125,11 +125,14 @@ fn conflict(facts: &Facts, other: &VirtualService) -> Option<Finding> {
         named.join(", "),
         shared.join(", ")
     );
-    let catches_all = |vs: &VirtualService| vs.routes().iter().any(|route| !route.has_match);
+    let catches_all = |vs: &VirtualService| {
+        let mut routes = vs.routes().iter();
+        routes.any(|route| vs.takes_everything(route.at))
+    };
     Some(if catches_all(vs) && catches_all(other) {
         Finding::refuse(
             what,
-            "both have a rule without a match, and only one of these gets requests",
+            "both have a rule for every request, and only one of these gets any",
             merge,
         )
     } else {
@@ -216,7 +219,7 @@ mod tests {
         assert_eq!(
             found(spec(false)),
             [
-                "refuse: virtualservice shop/other also has host shop.example.com at gateway shop/shop (spec.hosts, spec.gateways): both have a rule without a match, and only one of these gets requests (try: move its rules into shop/reviews, then: kubectl delete virtualservice other -n shop)"
+                "refuse: virtualservice shop/other also has host shop.example.com at gateway shop/shop (spec.hosts, spec.gateways): both have a rule for every request, and only one of these gets any (try: move its rules into shop/reviews, then: kubectl delete virtualservice other -n shop)"
             ]
         );
     }

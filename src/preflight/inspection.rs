@@ -2,17 +2,18 @@
 
 use super::{
     Facts, ambient, capacity, labels, left_behind, owner, permissions, pod_counters, pods,
-    prometheus, protocol, subsets, unread,
+    prometheus, protocol, subsets, unreached, unread,
 };
 use crate::plan::Finding;
 use crate::preflight::{caller_rules, host_conflicts, mtls, session_affinity};
 
 /// The checks of a lead, in the order of their findings.
-const CHECKS: [fn(&Facts) -> Vec<Finding>; 17] = [
+const CHECKS: [fn(&Facts) -> Vec<Finding>; 18] = [
     permissions::check,
     unread::check,
     owner::check,
     host_conflicts::check,
+    unreached::check,
     left_behind::check,
     subsets::check,
     caller_rules::check,
@@ -35,11 +36,12 @@ pub fn inspect(facts: &Facts) -> Vec<Finding> {
 
 /// The checks of a companion: those that depend on the object itself, not on the versions, which
 /// are the lead's.
-const OF_COMPANIONS: [fn(&Facts) -> Vec<Finding>; 6] = [
+const OF_COMPANIONS: [fn(&Facts) -> Vec<Finding>; 7] = [
     permissions::check,
     unread::check,
     owner::check,
     host_conflicts::check,
+    unreached::check,
     left_behind::check,
     subsets::check,
 ];

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Facts, Version};
-use crate::istio::workload_names;
+use crate::istio::template_owner;
 use crate::plan::Finding;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
@@ -16,15 +16,15 @@ fn of(version: &Version) -> Option<Finding> {
             let labels = pod.metadata.labels.as_ref();
             labels.is_none_or(|labels| !labels.contains_key(key))
         });
-        let names = bare.filter_map(|pod| workload_names(pod).into_iter().next());
-        names.collect::<BTreeSet<_>>()
+        bare.map(template_owner).collect::<BTreeSet<_>>()
     };
     let missing: Vec<_> = ["app", "version"]
         .into_iter()
         .map(|key| (key, lacks(key)))
         .filter(|(_, workloads)| !workloads.is_empty())
         .collect();
-    let workload = missing.first()?.1.first()?.clone();
+    // Where some have a template, that is where labels stay.
+    let owner = missing.first()?.1.last()?.clone();
     let (role, destination) = (version.role, &version.destination);
     let keys: Vec<_> = missing.iter().map(|(key, _)| *key).collect();
     let labels: Vec<_> = keys
@@ -43,11 +43,23 @@ fn of(version: &Version) -> Option<Finding> {
             keys.join(" and no label ")
         ),
         "Kiali does not show them as a version, and destination_version is unknown in the metrics",
-        format!(
-            "kubectl patch deployment {workload} -n {} -p '{{\"spec\":{{\"template\":{{\"metadata\":{{\"labels\":{{{}}}}}}}}}}}', which restarts its pods",
-            version.namespace(),
-            labels.join(",")
-        ),
+        match owner {
+            Some((kind, name)) => format!(
+                "kubectl patch {kind} {name} -n {}{} -p '{{\"spec\":{{\"template\":{{\"metadata\":{{\"labels\":{{{}}}}}}}}}}}', which restarts its pods",
+                version.namespace(),
+                // Only kinds of Kubernetes' own and OpenShift's know more than that.
+                if kind == "rollout" {
+                    " --type merge"
+                } else {
+                    ""
+                },
+                labels.join(",")
+            ),
+            None => format!(
+                "{} where its pods are made (metadata.labels)",
+                labels.join(", ")
+            ),
+        },
     ))
 }
 

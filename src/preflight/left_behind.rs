@@ -7,22 +7,25 @@ use crate::plan::Finding;
 const NAMED: usize = 5;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
-    if facts.left_behind.is_empty() {
-        return Vec::new();
-    }
+    // One behind a rule for everything gets no request that could be missed.
+    let is_reached = |name: &&String| {
+        let mut routes = facts.vs.routes().iter();
+        !routes.any(|route| route.to_string() == **name && facts.vs.shadow_of(route.at).is_some())
+    };
+    let left_behind: Vec<_> = facts.left_behind.iter().filter(is_reached).collect();
     let (stable, canary) = (&facts.stable.destination, &facts.canary.destination);
-    let (catch_all, matching): (Vec<_>, Vec<_>) = facts.left_behind.iter().partition(|name| {
+    let (catch_all, matching): (Vec<_>, Vec<_>) = left_behind.into_iter().partition(|name| {
         let routes = facts.vs.routes().iter();
         routes
             .filter(|route| route.to_string() == **name)
-            .any(|route| !route.has_match)
+            .any(|route| facts.vs.takes_everything(route.at))
     });
     let mut findings = Vec::new();
     if !catch_all.is_empty() {
         let keeps = if catch_all.len() == 1 {
-            "has no match and keeps"
+            "matches every request and keeps"
         } else {
-            "have no match and keep"
+            "match every request and keep"
         };
         findings.push(Finding::warn(
             format!("{} {keeps} sending to {stable}", list(&catch_all)),
@@ -70,7 +73,7 @@ mod tests {
         assert_eq!(
             told(check(&facts)),
             [
-                "warn: http[2] has no match and keeps sending to v1: requests that no other route matches never reach the canary (try: --route with its name, and --add-destination where it lacks v2)",
+                "warn: http[2] matches every request and keeps sending to v1: requests that no other route matches never reach the canary (try: --route with its name, and --add-destination where it lacks v2)",
                 "warn: http[old] keeps sending to v1: requests that match there do not reach the canary (try: --route names the routes to shift)",
             ]
         );

@@ -54,7 +54,7 @@ pub(crate) use sampled_pods::SampledPods;
 pub use scaffold::ScaffoldError;
 pub(crate) use scaffold::{Ground, WantedCanary, scaffold, stable_of};
 pub(crate) use unanalyzed::unanalyzed;
-pub(crate) use unreached::unreached;
+pub(crate) use unreached::{aborted, unreached};
 pub(crate) use version::version_selector;
 pub(crate) use version::{Role, Version};
 pub(crate) use version::{carries, selector};

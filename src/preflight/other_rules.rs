@@ -1,7 +1,7 @@
 //! Who reaches the two versions by other ways than the routes whose weights move.
 
 use super::facts::{Facts, Samples};
-use crate::istio::{Route, Target, VirtualService};
+use crate::istio::{MESH, Route, Target, VirtualService};
 use crate::number::percentage;
 use crate::plan::Finding;
 use crate::rollout::{ObjectName, Rollout};
@@ -38,7 +38,7 @@ pub fn has_other_rules(facts: &Facts, rollout: &Rollout) -> bool {
 pub fn other_rules(facts: &Facts, rollout: &Rollout) -> Vec<Finding> {
     let samples = facts.samples.as_ref();
     let samples = samples.and_then(|samples| samples.as_ref().ok());
-    let past = samples.and_then(|samples| past_the_weights(rollout, samples));
+    let past = samples.and_then(|samples| past_the_weights(facts, rollout, samples));
     others(facts, rollout)
         .map(|other| beside(other, rollout))
         .chain(past)
@@ -94,9 +94,39 @@ fn beside(other: &VirtualService, rollout: &Rollout) -> Finding {
 }
 
 /// A canary that has requests although its weight is at rest.
-fn past_the_weights(rollout: &Rollout, samples: &Samples) -> Option<Finding> {
-    let (share, weight) = (samples.canary_share?, rollout.original_share());
+fn past_the_weights(facts: &Facts, rollout: &Rollout, samples: &Samples) -> Option<Finding> {
+    let (share, weight) = (samples.canary_share?, rollout.highest_original_share());
     let canary = &rollout.canary;
+    // Who they are is only to be guessed: those of the first place where the routes do not hold.
+    let vs = &facts.vs;
+    let exported = vs
+        .spec()
+        .get("exportTo")
+        .and_then(serde_json::Value::as_array);
+    let is_everywhere = exported
+        .is_none_or(|exported| exported.is_empty() || exported.iter().any(|name| name == "*"));
+    let held = [&rollout.stable.host, &rollout.canary.host];
+    let callers = if others(facts, rollout).next().is_some() {
+        "--also, with each virtualservice that sends to these versions too".to_owned()
+    } else if !vs.gateways().contains(MESH) {
+        format!(
+            "mesh in spec.gateways, and {} in spec.hosts: kubectl edit virtualservice {} -n {}",
+            rollout.stable.host,
+            vs.name(),
+            vs.namespace()
+        )
+    } else if !is_everywhere {
+        "spec.exportTo: [\"*\"], for callers in other namespaces".to_owned()
+    } else if !vs.hosts().is_empty() && !vs.hosts().iter().any(|host| held.contains(&host)) {
+        format!(
+            "{} in spec.hosts: kubectl edit virtualservice {} -n {}",
+            rollout.stable.host,
+            vs.name(),
+            vs.namespace()
+        )
+    } else {
+        "callers whose proxies follow these routes: a caller without a sidecar reaches every pod of the Service".to_owned()
+    };
     rollout.is_reached_past_weights(share).then(|| {
         Finding::warn(
             format!(
@@ -104,7 +134,7 @@ fn past_the_weights(rollout: &Rollout, samples: &Samples) -> Option<Finding> {
                 percentage(share)
             ),
             "callers that do not follow these routes reach it, and a rollback does not take it from them",
-            "routes for those callers: spec.gateways (mesh), spec.exportTo, --also for another VirtualService",
+            callers,
         )
     })
 }

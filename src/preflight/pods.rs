@@ -36,6 +36,21 @@ fn outside(facts: &Facts, version: &Version) -> Finding {
     let host = &version.destination.host;
     match (version.lookalikes.first(), &version.external) {
         (_, ExternalHost::Entry(entry)) => of_entry(version, entry),
+        (None, ExternalHost::Hidden(entry)) => Finding::warn(
+            format!(
+                "{host} is a host of ServiceEntry {} only, which is not exported to namespace {} (spec.exportTo)",
+                entry.name,
+                facts.vs.namespace()
+            ),
+            "callers there do not know it, so their requests fail (503)",
+            {
+                let (namespace, entry) = entry.name.split_once('/').unwrap_or_default();
+                format!(
+                    "{} in spec.exportTo: kubectl edit serviceentry {entry} -n {namespace}",
+                    facts.vs.namespace()
+                )
+            },
+        ),
         (Some(known), _) => Finding::refuse(
             format!("{host} is no host of the mesh (spec.http[].route[].destination.host)"),
             "Istio completes only names without a dot, so its requests fail (503)",
@@ -85,6 +100,15 @@ fn of_entry(version: &Version, entry: &ServiceEntry) -> Finding {
     }
 }
 
+/// A label of the subset that istiod gives to endpoints: their cluster, network or locality.
+fn placed_by(version: &Version) -> Option<&str> {
+    let labels = version.subset.as_ref()?.labels.keys();
+    let is_place = |key: &&String| {
+        key.starts_with("topology.istio.io/") || key.starts_with("topology.kubernetes.io/")
+    };
+    labels.into_iter().find(is_place).map(String::as_str)
+}
+
 fn of(facts: &Facts, version: &Version) -> Option<Finding> {
     let (role, destination) = (version.role, &version.destination);
     let host = &destination.host;
@@ -120,6 +144,15 @@ fn of(facts: &Facts, version: &Version) -> Option<Finding> {
     let labels = written(&selector);
     let workloads = version.workloads();
     let (ready, pods) = (workloads.ready, workloads.pods);
+    if let (0, Some(label)) = (pods, placed_by(version)) {
+        return Some(Finding::refuse(
+            format!(
+                "{role} {destination} of {host} is selected by {label} (spec.subsets[].labels)"
+            ),
+            "Istio takes it from where an endpoint is, not from pods, so neither pods nor metrics show which version they are",
+            "a label that only the pods of one version have",
+        ));
+    }
     Some(if pods == 0 {
         Finding::refuse(
             format!("{role} {destination} of {host} selects no pod: {labels}"),

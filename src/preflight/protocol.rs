@@ -18,16 +18,41 @@ enum Protocol {
 }
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
-    // Connections are what TCP and TLS routes are about.
-    if !facts.kinds.contains(&RouteKind::Http) {
-        return Vec::new();
-    }
     let [stable, canary] = facts.versions();
+    let mut missing: Vec<_> = [stable, canary].into_iter().filter_map(no_port).collect();
+    missing.dedup();
+    // Connections are what TCP and TLS routes are about.
+    if !missing.is_empty() || !facts.kinds.contains(&RouteKind::Http) {
+        return missing;
+    }
     let mut findings = of(stable);
     if canary.destination.host != stable.destination.host {
         findings.extend(of(canary));
     }
     findings
+}
+
+/// A port that the route names and the Service does not have.
+fn no_port(version: &Version) -> Option<Finding> {
+    let number = version.destination.port?;
+    let service = version.service.as_ref()?;
+    let known: Vec<_> = ports(service).map(|(_, port)| port.port).collect();
+    let is_there = known
+        .iter()
+        .any(|port| i64::try_from(number) == Ok(i64::from(*port)));
+    if is_there || known.is_empty() {
+        return None;
+    }
+    let known: Vec<_> = known.iter().map(ToString::to_string).collect();
+    Some(Finding::refuse(
+        format!(
+            "Service {} has no port {number} (spec.http[].route[].destination.port), only {}",
+            version.service_name(),
+            known.join(", ")
+        ),
+        "Istio does not know it, so its requests fail (503)",
+        "the Service's port, not the pod's, in destination.port.number",
+    ))
 }
 
 fn of(version: &Version) -> Vec<Finding> {

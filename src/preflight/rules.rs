@@ -85,7 +85,7 @@ pub(crate) fn in_force<'r>(
     let of = |namespace: &str, counts: &dyn Fn(&Scope<'_>) -> bool| {
         let here = rules.iter().filter(|rule| {
             let scope = Scope::of(rule);
-            scope.namespace == namespace && counts(&scope)
+            scope.namespace == namespace && selector_of(rule).is_none() && counts(&scope)
         });
         most_particular(here, host)
     };
@@ -103,31 +103,44 @@ pub(crate) fn in_force<'r>(
         .unwrap_or_default()
 }
 
-/// The rules whose subsets a route in `namespace` can mean, those that count for most callers first.
-pub(crate) fn meant<'r>(rules: &'r [Value], root: &str, namespace: &str) -> Vec<&'r Value> {
-    let rank = |rule: &Value| {
-        let own = name_of(rule).0;
-        let name = rule.pointer("/spec/host").and_then(Value::as_str)?;
-        let host = Host::resolve(name, own);
-        let of_service = host.service().is_some_and(|(_, service)| service == own);
-        // A rule of the root namespace is not looked at where the Service's namespace has one.
-        let is_hidden = || {
-            let found = in_force(rules, root, &host, ELSEWHERE);
-            !found.is_empty() && !found.iter().any(|found| name_of(found).0 == root)
-        };
-        match own {
-            _ if of_service => Some(0),
-            own if own == root && !is_hidden() => Some(1),
-            own if own == namespace => Some(2),
-            _ => None,
+/// The rules whose subsets of a host a route in `namespace` can mean, those that count for most callers
+/// first; in each namespace the most particular ones.
+pub(crate) fn meant<'r>(
+    rules: &'r [Value],
+    root: &str,
+    namespace: &str,
+    host: &Host,
+) -> Vec<&'r Value> {
+    // A rule of the root namespace is not looked at where the Service's namespace has one.
+    let elsewhere = in_force(rules, root, host, ELSEWHERE);
+    let is_hidden = elsewhere
+        .first()
+        .is_some_and(|found| name_of(found).0 != root);
+    let service = host.service().map(|(_, namespace)| namespace);
+    let root = Some(root).filter(|root| !is_hidden || service == Some(root));
+    let mut places: Vec<&str> = Vec::new();
+    for place in [service, root, Some(namespace)].into_iter().flatten() {
+        if !places.contains(&place) {
+            places.push(place);
         }
+    }
+    let of = |place: &str| {
+        let here = rules.iter().filter(|rule| name_of(rule).0 == place);
+        most_particular(here.filter(|rule| selector_of(rule).is_none()), host)
     };
-    let mut ranked: Vec<_> = rules
+    places.into_iter().flat_map(of).collect()
+}
+
+/// The labels of the callers that alone go by a rule, where it does not count for all (`spec.workloadSelector`).
+pub(crate) fn selector_of(rule: &Value) -> Option<String> {
+    let labels = rule
+        .pointer("/spec/workloadSelector/matchLabels")?
+        .as_object()?;
+    let labels: Vec<_> = labels
         .iter()
-        .filter_map(|rule| Some((rank(rule)?, rule)))
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
         .collect();
-    ranked.sort_by_key(|(rank, _)| *rank);
-    ranked.into_iter().map(|(_, rule)| rule).collect()
+    (!labels.is_empty()).then(|| labels.join(","))
 }
 
 /// Whether a rule is exported to its own namespace only.
@@ -214,11 +227,30 @@ mod tests {
         let of = |namespace: &str| rule(namespace, json!({"host": HOST}));
         let rules = [of("web"), of("other"), of(ROOT), of("shop")];
         let meant = |rules: &[Value]| -> Vec<String> {
-            let found = super::meant(rules, ROOT, "web").into_iter();
+            let found = super::meant(rules, ROOT, "web", &Host::resolve(HOST, "")).into_iter();
             found.map(|rule| name_of(rule).0.to_owned()).collect()
         };
         assert_eq!(meant(&rules), ["shop", "web"], "the root's is hidden");
         assert_eq!(meant(&rules[..3]), [ROOT, "web"]);
+    }
+
+    #[test]
+    fn subsets_may_be_those_of_a_wildcard_and_of_no_rule_for_some_callers() {
+        let wide = rule("shop", json!({"host": "*.shop.svc.cluster.local"}));
+        let some = rule(
+            "shop",
+            json!({"host": "reviews", "workloadSelector": {"matchLabels": {"app": "web"}}}),
+        );
+        let host = Host::resolve(HOST, "");
+        let meant = |rules: &[Value]| super::meant(rules, ROOT, "web", &host).len();
+        assert_eq!(meant(std::slice::from_ref(&wide)), 1);
+        assert_eq!(meant(std::slice::from_ref(&some)), 0);
+        let rules = [wide, some];
+        assert_eq!(super::meant(&rules, ROOT, "web", &host), [&rules[0]]);
+        assert_eq!(selector_of(&rules[1]).as_deref(), Some("app=web"));
+        // A name beats a wildcard here, too.
+        let rules = [rules[0].clone(), rule("shop", json!({"host": "reviews"}))];
+        assert_eq!(super::meant(&rules, ROOT, "web", &host), [&rules[1]]);
     }
 
     #[test]
@@ -227,7 +259,7 @@ mod tests {
         let host = Host::resolve(HOST, "shop");
         assert_eq!(in_force(&rules, "mesh-root", &host, "web"), [&rules[0]]);
         assert!(in_force(&rules, ROOT, &host, "web").is_empty());
-        assert_eq!(super::meant(&rules, "mesh-root", "web"), [&rules[0]]);
-        assert!(super::meant(&rules, ROOT, "web").is_empty());
+        assert_eq!(super::meant(&rules, "mesh-root", "web", &host), [&rules[0]]);
+        assert!(super::meant(&rules, ROOT, "web", &host).is_empty());
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::proposal::yaml;
-use super::rules::{is_about, meant, name_of};
+use super::rules::{meant, name_of, rules_of, selector_of};
 use super::version::written;
 use super::{Facts, Version, pods};
 use crate::plan::Finding;
@@ -65,10 +65,7 @@ fn missing(facts: &Facts, version: &Version) -> Option<Finding> {
     if !version.lookalikes.is_empty() {
         return None;
     }
-    let rules: Vec<_> = meant(&facts.rules, facts.mesh.root(), facts.vs.namespace())
-        .into_iter()
-        .filter(|rule| is_about(rule, host))
-        .collect();
+    let rules = meant(&facts.rules, facts.mesh.root(), facts.vs.namespace(), host);
     let known: Vec<_> = rules
         .iter()
         .flat_map(|rule| rule.pointer("/spec/subsets").and_then(Value::as_array))
@@ -79,7 +76,21 @@ fn missing(facts: &Facts, version: &Version) -> Option<Finding> {
         [] => "none".to_owned(),
         names => names.join(", "),
     };
-    let what = format!("no DestinationRule defines subset {name} of {host} (it defines {known})");
+    let mut what =
+        format!("no DestinationRule defines subset {name} of {host} (it defines {known})");
+    let mut others = rules_of(&facts.rules, host);
+    if let Some((rule, labels)) = others.find_map(|rule| Some((rule, selector_of(rule)?))) {
+        let (namespace, rule) = name_of(rule);
+        what.push_str(&format!(
+            "; DestinationRule {namespace}/{rule} is for callers with {labels} only (spec.workloadSelector)"
+        ));
+    }
+    let is_taken = rules_of(&facts.rules, host)
+        .any(|rule| name_of(rule) == (version.namespace(), host.short()));
+    let new_name = match is_taken {
+        true => format!("{}-versions", host.short()),
+        false => host.short().to_owned(),
+    };
     let why = "its requests would fail (503)";
     let subset = json!({"name": name, "labels": {"version": name}});
     Some(match rules.first() {
@@ -110,7 +121,7 @@ fn missing(facts: &Facts, version: &Version) -> Option<Finding> {
             .with_snippet(yaml(&json!({
                 "apiVersion": "networking.istio.io/v1",
                 "kind": "DestinationRule",
-                "metadata": {"name": host.short(), "namespace": match version.namespace() {
+                "metadata": {"name": new_name, "namespace": match version.namespace() {
                     // What is outside is in no namespace; the route's own is the one that sends there.
                     "" => facts.vs.namespace(),
                     namespace => namespace,

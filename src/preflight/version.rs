@@ -72,7 +72,10 @@ impl Version {
 
     /// Whether its host is none of the cluster's own.
     pub(crate) fn is_external(&self) -> bool {
-        let is_entry = matches!(self.external, ExternalHost::Entry(_));
+        let is_entry = matches!(
+            self.external,
+            ExternalHost::Entry(_) | ExternalHost::Hidden(_)
+        );
         is_entry || self.destination.host.service().is_none()
     }
 

@@ -52,6 +52,9 @@ pub struct PlanView {
     /// The chosen routes as words of a shell, where the canary's name alone fits destinations of others as well.
     #[serde(skip)]
     narrowed_to: Vec<String>,
+    /// The canary as a flag names it: its host in full, where others are called the same.
+    #[serde(skip)]
+    canary_word: String,
     /// What preflight found.
     pub findings: Vec<Finding>,
     /// Whether a finding forbids the start.
@@ -120,6 +123,7 @@ impl PlanView {
             arguments: String::new(),
             next: None,
             narrowed_to: narrowed_to(vs, selection),
+            canary_word: canary_word(vs, selection),
             findings,
         }
         .with_arguments(&ObjectName::of(vs), String::new())
@@ -157,7 +161,7 @@ impl PlanView {
         let is_named = ["--canary ", "--stable ", "-f "]
             .iter()
             .any(|flag| arguments.contains(flag));
-        let canary = (!is_named).then(|| format!("--canary {}", shell_word(&self.canary)));
+        let canary = (!is_named).then(|| format!("--canary {}", shell_word(&self.canary_word)));
         // A root calls its routes otherwise.
         let is_own = (&asked.namespace, &asked.name) == (&self.namespace, &self.name);
         let narrow = canary.is_some() && is_own && !arguments.contains("--route ");
@@ -187,16 +191,29 @@ impl PlanView {
 
 /// The chosen routes, where what the canary is called could be another destination of the object, too.
 fn narrowed_to(vs: &VirtualService, selection: &Selection) -> Vec<String> {
-    let name = selection.canary.to_string();
-    let targets = vs.routes().iter().flat_map(|route| &route.targets);
-    let mut others = targets
-        .map(|target| &target.destination)
-        .filter(|other| other.is_called(&name) && !other.same_version(&selection.canary));
-    if others.next().is_none() {
+    if !is_of_several(vs, selection, &canary_word(vs, selection)) {
         return Vec::new();
     }
     let chosen = selection.splits.iter().filter_map(|split| split.find(vs));
     chosen.map(Route::word).collect()
+}
+
+/// Whether a name of the canary fits another destination of the object, too.
+fn is_of_several(vs: &VirtualService, selection: &Selection, name: &str) -> bool {
+    let mut targets = vs.routes().iter().flat_map(|route| &route.targets);
+    targets.any(|target| {
+        let other = &target.destination;
+        other.is_called(name) && !other.same_version(&selection.canary)
+    })
+}
+
+fn canary_word(vs: &VirtualService, selection: &Selection) -> String {
+    let canary = &selection.canary;
+    let name = canary.to_string();
+    match canary.subset.is_none() && is_of_several(vs, selection, &name) {
+        true => canary.host.to_string(),
+        false => name,
+    }
 }
 
 /// The rollout at each of its steps.

@@ -244,10 +244,16 @@ impl Rollout {
             .unwrap_or_default()
     }
 
+    /// The most that any chosen route gave the canary before the rollout.
+    pub fn highest_original_share(&self) -> Percent {
+        let shares = self.all_routes().map(Split::original_share);
+        shares.max().unwrap_or_default()
+    }
+
     /// Whether a canary that has this share of the requests, 0 to 1, while its original weights are in force
     /// is reached by callers who do not go by them.
     pub fn is_reached_past_weights(&self, share: f64) -> bool {
-        let weight = self.original_share().share();
+        let weight = self.highest_original_share().share();
         share > weight + PAST_WEIGHTS.max(weight / 2.0)
     }
 

@@ -43,3 +43,4 @@ mod wild_metrics;
 mod wild_names;
 mod wild_owners;
 mod wild_routes;
+mod wild_shapes;

@@ -31,7 +31,7 @@ const CONCERNS: [Concern; 9] = [
             });
         },
         level: Level::Warn,
-        what: "http[primary] has no match and keeps sending to v1",
+        what: "http[primary] matches every request and keeps sending to v1",
         fix: "--route with its name, and --add-destination where it lacks v2",
     },
     Concern {

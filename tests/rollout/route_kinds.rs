@@ -25,8 +25,8 @@ fn put(stage: &mut Setup<'_>, spec: &Value) {
 
 fn two(stable: i64, canary: i64) -> Value {
     json!([
-        {"destination": {"host": "reviews", "subset": "v1", "port": {"number": 9000}}, "weight": stable},
-        {"destination": {"host": "reviews.shop.svc.cluster.local", "subset": "v2", "port": {"number": 9000}}, "weight": canary},
+        {"destination": {"host": "reviews", "subset": "v1", "port": {"number": 80}}, "weight": stable},
+        {"destination": {"host": "reviews.shop.svc.cluster.local", "subset": "v2", "port": {"number": 80}}, "weight": canary},
     ])
 }
 

@@ -50,6 +50,16 @@ fn told(facts: &Facts, owner: &Owner) -> Finding {
     }
 }
 
+/// What is to be said of a controller that made `vs`: then nothing is to be proposed for it.
+pub(crate) fn controlled(vs: &VirtualService, kinds: &[RouteKind]) -> Option<Finding> {
+    let owner = owner_of(vs)?;
+    let Owner::Controller { .. } = owner else {
+        return None;
+    };
+    let Advice { what, why, fix, .. } = advice(vs, kinds, &owner);
+    Some(Finding::refuse(what, why, fix))
+}
+
 /// Who puts the weights of `vs` back, and what makes peace with them, in one line; the snippet is JSON,
 /// which is YAML as well.
 pub(crate) fn peace(vs: &VirtualService, kinds: &[RouteKind]) -> Option<String> {
