@@ -86,7 +86,7 @@ const STREAMS: [(&str, &str); 5] = [
 ];
 
 /// Files that import one another, and why that may stay.
-const CIRCLES: [(&str, &str); 5] = [
+const CIRCLES: [(&str, &str); 6] = [
     (
         "metrics::counting::counter_log, metrics::counting::interval_end",
         "a log and where it is cut",
@@ -102,6 +102,10 @@ const CIRCLES: [(&str, &str); 5] = [
     (
         "rollout::companion, rollout::state",
         "a state names companions",
+    ),
+    (
+        "rollout::outcome, rollout::reason",
+        "an outcome has a reason, a reason tells outcomes",
     ),
     (
         "sandbox::setup, sandbox::state, sandbox::workloads",
