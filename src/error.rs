@@ -294,7 +294,7 @@ impl From<std::io::Error> for CommandError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{PlanFile, Steps, Testers};
+    use crate::plan::{PlanFile, Steps, Sticky, Testers};
 
     fn refused() -> CallError {
         CallError {
@@ -346,6 +346,9 @@ mod tests {
         }
         for testers in ["x", "header:=1", "cookie:(a"] {
             messages.push(testers.parse::<Testers>().unwrap_err().to_string());
+        }
+        for sticky in ["x", "cookie=", "cookie=a,25h"] {
+            messages.push(sticky.parse::<Sticky>().unwrap_err().to_string());
         }
         let failed = CommandError::RollbackFailed {
             object: "shop/reviews".into(),

@@ -67,7 +67,7 @@ pub(super) fn counted_for(rollout: &Rollout, targets: Targets) -> Targets {
         .counting(rollout.counted())
         .within(&rollout.plan.query_scope)
         .failing_by(rollout.plan.failures.clone().unwrap_or_default())
-        .among_other_rules(rollout.other_rules)
+        .beside(rollout.beside_weights())
 }
 
 /// The subsets that the versions of a rollout under way can be.

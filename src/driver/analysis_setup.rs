@@ -5,26 +5,26 @@ use crate::metrics::Collector;
 use crate::plan::{AnalysisKind, Plan};
 use crate::rollout::Rollout;
 use crate::verdict::sequential::{ErrorLimit, History, Sequential};
-use crate::verdict::{Analysis, Limits, ThresholdGate, WithLimit};
+use crate::verdict::{Analysis, BesideWeights, Limits, ThresholdGate, WithLimit};
 
 /// The analysis of a rollout, knowing the past.
 pub fn analysis_of(rollout: &Rollout, history: &History) -> Box<dyn Analysis> {
-    analyzing(&rollout.plan, history, rollout.other_rules)
+    analyzing(&rollout.plan, history, rollout.beside_weights())
 }
 
 /// The analysis of a plan, knowing the past, where all requests go by the weights.
 pub fn analysis(plan: &Plan, history: &History) -> Box<dyn Analysis> {
-    analyzing(plan, history, false)
+    analyzing(plan, history, BesideWeights::default())
 }
 
-fn analyzing(plan: &Plan, history: &History, among_other_rules: bool) -> Box<dyn Analysis> {
+fn analyzing(plan: &Plan, history: &History, beside: BesideWeights) -> Box<dyn Analysis> {
     let judgement = plan.judgement;
     let mut history = history.clone();
     if judgement.ignore_client_errors {
         history.refusals = None;
     }
     let history = &history;
-    let sequential = |policy| Sequential::new(policy, history).among_other_rules(among_other_rules);
+    let sequential = |policy| Sequential::new(policy, history).beside(beside);
     match (judgement.analysis, judgement.max_error_rate) {
         (AnalysisKind::Threshold, rate) => Box::new(ThresholdGate::new(Limits {
             max_error_rate: rate.map_or(1.0, |rate| rate.share()),

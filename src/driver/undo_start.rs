@@ -77,8 +77,8 @@ fn by_hand(left: &NotRestored) -> String {
     };
     let patch = match left.rollout.original_on(vs) {
         Ok(desired) => patch_command(vs, &desired, &[]),
-        // The rules for testers go first, and with them the places that a patch would name.
-        Err(_) if left.rollout.plan.testers.is_some() => None,
+        // The rules that were added go first, and with them the places that a patch would name.
+        Err(_) if left.rollout.plan.adds_rules() => None,
         Err(_) => patch_command(vs, &left.rollout.original_of_unaccounted(vs), &[]),
     };
     let by_hand = patch.unwrap_or_else(edit);

@@ -4,21 +4,22 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
+use super::canary_rules::{CanaryRules, HeaderMatch};
 use super::destination::{Destination, Host};
 use super::difference::RouteDifference;
 use super::route::{Route, RouteId, RouteKind, RouteRef};
 use super::split::{Split, Weights, in_force, route_alike};
-use super::tester_rules::TesterRules;
+use super::sticky_cookie::CookieEdit;
 use super::virtual_service::VirtualService;
-use crate::plan::{Exposure, Percent, Testers};
+use crate::plan::{Exposure, Percent};
 
 /// What every chosen route shall be, on an object as it is now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DesiredRoutes {
     /// The chosen routes, in the order of the rollout's splits.
     pub routes: Vec<DesiredRoute>,
-    /// The rules for testers; `None` where the rollout has none.
-    pub testers: Option<TesterRules>,
+    /// The rules that send to the canary alone; `None` where the rollout has none at any step.
+    pub rules: Option<CanaryRules>,
     /// Whether the rollout mirrors at any step.
     pub mirrors: bool,
 }
@@ -38,6 +39,8 @@ pub struct DesiredRoute {
     pub addition: Addition,
     /// What becomes of a mirror that the rollout sets.
     pub mirror: MirrorEdit,
+    /// What becomes of a cookie that the rollout lets the canary set.
+    pub cookie: CookieEdit,
 }
 
 /// A destination that the rollout adds to a route.
@@ -73,14 +76,18 @@ pub(crate) struct RouteTarget<'a> {
     pub exposure: Exposure,
     /// Whether the rollout mirrors at any step: a mirror that is not due is removed then.
     pub mirrors: bool,
-    pub testers: Option<TesterTarget<'a>>,
+    /// The canary's destinations in routes of HTTP get this.
+    pub cookie: CookieEdit,
+    pub rules: Option<RuleTarget<'a>>,
 }
 
-/// The rules for testers, as an outline has them.
-pub(crate) struct TesterTarget<'a> {
+/// The rules that send to the canary alone, as an outline has them.
+pub(crate) struct RuleTarget<'a> {
     pub run: &'a str,
-    pub testers: &'a Testers,
-    pub wanted: bool,
+    /// Whose requests they take; nobody's where there are to be none.
+    pub wanted: Vec<HeaderMatch>,
+    /// Whether they mirror as their routes do.
+    pub copies: bool,
 }
 
 /// Chosen routes that were removed or rewritten by others.
@@ -141,17 +148,17 @@ impl DesiredRoutes {
             let rule = vs.rule(route.at);
             let canary = canary_of(vs, rule, split, target.canary);
             let is_http = route.at.kind == RouteKind::Http;
-            if let Some(TesterTarget {
-                testers,
-                wanted: true,
+            if let Some(RuleTarget {
                 run,
-            }) = target.testers
+                wanted,
+                copies,
+            }) = &target.rules
                 && is_http
+                && !wanted.is_empty()
             {
-                rules.push((
-                    route.at.index,
-                    TesterRules::rule(rule, run, testers, &canary),
-                ));
+                let canary = target.cookie.without(&canary);
+                let rule = CanaryRules::rule(rule, run, wanted, &canary, *copies);
+                rules.push((route.at.index, rule));
             }
             let destination = canary.get("destination").cloned().unwrap_or_default();
             routes.push(DesiredRoute {
@@ -169,16 +176,20 @@ impl DesiredRoutes {
                     None if is_http && target.mirrors => MirrorEdit::Remove(destination),
                     Some(_) | None => MirrorEdit::Keep,
                 },
+                cookie: match is_http {
+                    true => target.cookie.clone(),
+                    false => CookieEdit::Keep,
+                },
             });
         }
         rules.sort_by_key(|(index, _)| *index);
-        let testers = target
-            .testers
+        let rules = target
+            .rules
             .as_ref()
-            .map(|target| TesterRules::new(target.run, rules));
+            .map(|target| CanaryRules::new(target.run, rules));
         Self {
             routes,
-            testers,
+            rules,
             mirrors: target.mirrors,
         }
     }
@@ -190,10 +201,10 @@ impl DesiredRoutes {
             let route = routes.get(&form.at)?;
             form.difference(route, vs.rule(form.at))
         });
-        of_routes.or_else(|| self.testers.as_ref()?.difference(vs))
+        of_routes.or_else(|| self.rules.as_ref()?.difference(vs))
     }
 
-    /// The routes of `vs` that are neither drawn here nor rules for testers of this run, and send to another
+    /// The routes of `vs` that are neither drawn here nor rules that this run added, and send to another
     /// version than `stable`; where a mirror is drawn, also those that mirror to one.
     pub(crate) fn unaccounted<'vs>(
         &self,
@@ -201,7 +212,7 @@ impl DesiredRoutes {
         (stable, canary): (&Destination, &Destination),
     ) -> Vec<&'vs Route> {
         let drawn: HashSet<_> = self.routes.iter().map(|route| route.at).collect();
-        let rules = self.testers.as_ref().map(|testers| testers.places(vs));
+        let rules = self.rules.as_ref().map(|rules| rules.places(vs));
         let rules = rules.unwrap_or_default();
         let is_other = |version: &Destination| {
             [&stable.host, &canary.host].contains(&&version.host) && !version.same_version(stable)
@@ -233,9 +244,9 @@ impl DesiredRoutes {
         };
         self.routes.iter().all(exact)
             && self
-                .testers
+                .rules
                 .as_ref()
-                .is_none_or(|testers| testers.difference(vs).is_none())
+                .is_none_or(|rules| rules.difference(vs).is_none())
     }
 }
 
@@ -250,6 +261,9 @@ impl DesiredRoute {
                 found,
                 expected: self.weights.clone(),
             });
+        }
+        if !self.cookie.is_made(self.canary_in(rule)) {
+            return Some(RouteDifference::StickyCookie { route: name() });
         }
         match &self.mirror {
             MirrorEdit::Remove(_) if is_mirrored(rule) => {
@@ -272,7 +286,12 @@ impl DesiredRoute {
             MirrorEdit::Remove(destination) => rule.get("mirror") != Some(destination),
             MirrorEdit::Set(destination, share) => is_mirrored_to(rule, destination, *share),
         };
-        route.weights() == self.weights && mirror
+        route.weights() == self.weights && mirror && self.cookie.is_made(self.canary_in(rule))
+    }
+
+    /// The canary's entry in a rule, if it is there.
+    pub(super) fn canary_in<'v>(&self, rule: &'v Value) -> Option<&'v Value> {
+        rule.get("route")?.get(self.canary)
     }
 }
 

@@ -37,10 +37,15 @@ pub enum RouteDifference {
         /// The percentage of its requests that was set.
         percent: Percent,
     },
-    /// The rules for testers are others.
-    TesterRules {
+    /// The rules that send testers or sticky users to the canary are others.
+    CanaryRules {
         /// What their names begin with.
         name: String,
+    },
+    /// What the canary's destination says of the cookie for sticky users is not what was set.
+    StickyCookie {
+        /// The route.
+        route: String,
     },
     /// Chosen routes were removed or rewritten.
     RoutesMissing {
@@ -78,9 +83,13 @@ impl fmt::Display for RouteDifference {
                 f,
                 "{route} does not mirror {percent} % of its requests to the canary, as this rollout set"
             ),
-            Self::TesterRules { name } => write!(
+            Self::CanaryRules { name } => write!(
                 f,
-                "the rules {name} for testers are not as this rollout set them"
+                "the rules {name} to the canary alone are not as this rollout set them"
+            ),
+            Self::StickyCookie { route } => write!(
+                f,
+                "{route} does not have the canary's set-cookie as this rollout left it"
             ),
             Self::RoutesMissing { missing, chosen } => write!(
                 f,

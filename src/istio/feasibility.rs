@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
+use super::canary_rules::CanaryRules;
 use super::desired::is_mirrored;
 use super::route::RouteKind;
 use super::select_versions::Selection;
 use super::split::SplitError;
-use super::tester_rules::TesterRules;
+use super::sticky_cookie::StickyCookie;
 use super::virtual_service::VirtualService;
 use crate::plan::{Percent, Plan};
 
@@ -15,7 +16,7 @@ impl Selection {
     /// else the route's own.
     ///
     /// # Errors
-    /// If a route cannot be divided so finely, or has no place for a mirror or a rule for testers.
+    /// If a route cannot be divided so finely, or has no place for a mirror, a cookie or a rule for testers.
     pub fn fitted(self, vs: &VirtualService, plan: &Plan, fine: bool) -> Result<Self, SplitError> {
         let steps: Vec<Percent> = plan
             .steps
@@ -38,7 +39,10 @@ impl Selection {
                     });
                 }
                 if let Some(testers) = &plan.testers {
-                    TesterRules::check(vs, route, testers)?;
+                    CanaryRules::check(vs, route, testers)?;
+                }
+                if plan.sticky.is_some() {
+                    StickyCookie::check(vs, route, &split)?;
                 }
             } else {
                 other = other.or_else(|| Some(route.to_string()));
@@ -52,6 +56,7 @@ impl Selection {
         if let (false, Some(route)) = (http, other) {
             let needs = [
                 (plan.testers.is_some(), "--match"),
+                (plan.sticky.is_some(), "--sticky"),
                 (plan.mirrors(), "a step that mirrors"),
             ];
             if let Some((_, what)) = needs.into_iter().find(|(needed, _)| *needed) {

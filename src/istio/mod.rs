@@ -2,9 +2,10 @@
 //!
 //! Pure code over JSON. A VirtualService is never parsed into a struct and written back: it is read
 //! through views and changed by a guarded JSON Patch that touches the weights of the chosen routes and
-//! our annotations only, and, where that was asked for, a canary that is added to them, a mirror or a
-//! rule for testers. What a rollout adds it takes away again.
+//! our annotations only, and, where that was asked for, a canary that is added to them, a mirror, a cookie
+//! or a rule for testers and sticky users. What a rollout adds it takes away again.
 
+mod canary_rules;
 mod delegate;
 mod desired;
 mod destination;
@@ -22,16 +23,17 @@ mod select_versions;
 mod select_versions_tests;
 mod service_entry;
 mod split;
+mod sticky_cookie;
 mod subset;
-mod tester_rules;
 mod version_pair;
 mod versions_error;
 mod virtual_service;
 mod workloads;
 
+pub(crate) use canary_rules::HeaderMatch;
 pub(crate) use delegate::{Delegate, DelegateError, delegate_of};
 pub(crate) use desired::{DesiredRoutes, MissingRoutes};
-pub(crate) use desired::{RouteTarget, TesterTarget};
+pub(crate) use desired::{RouteTarget, RuleTarget};
 pub(crate) use destination::{Destination, Host, USUAL_DOMAIN};
 pub use difference::RouteDifference;
 pub(crate) use mesh_config::{MeshConfig, ROOT};
@@ -42,6 +44,7 @@ pub use select_versions::{Selection, select_versions};
 pub(crate) use service_entry::{ExternalHost, ServiceEntry};
 pub(crate) use split::in_force;
 pub(crate) use split::{Split, SplitError, Weights};
+pub(crate) use sticky_cookie::{CookieEdit, StickyCookie};
 pub(crate) use subset::Subset;
 pub use version_pair::VersionQuery;
 pub(crate) use version_pair::versions;

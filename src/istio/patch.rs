@@ -7,8 +7,9 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, TestOperation};
 use serde_json::{Value, json};
 
+use super::canary_rules::CanaryRules;
 use super::desired::{Addition, DesiredRoute, DesiredRoutes, MirrorEdit, mirror_percentage};
-use super::tester_rules::TesterRules;
+use super::sticky_cookie::CookieEdit;
 use super::virtual_service::VirtualService;
 
 /// The most operations the API server accepts in one JSON Patch.
@@ -91,8 +92,8 @@ pub fn shift(
         patch_route(vs, desired, &mut tests, &mut changes);
     }
     // Positions are those of the object as it is, so rules come and go only when all else is said.
-    if let Some(testers) = &desired.testers {
-        place_testers(vs, testers, &mut tests, &mut changes);
+    if let Some(rules) = &desired.rules {
+        place_rules(vs, rules, &mut tests, &mut changes);
     }
     annotate(vs, annotations, &mut tests, &mut changes);
     let operations = tests.len() + changes.len();
@@ -103,7 +104,7 @@ pub fn shift(
     Ok(Patch(tests))
 }
 
-/// Tests one route and changes its weights, its added canary and its mirror.
+/// Tests one route and changes its weights, its added canary, its cookie and its mirror.
 fn patch_route(
     vs: &VirtualService,
     desired: &DesiredRoute,
@@ -128,6 +129,7 @@ fn patch_route(
                 if let Some(weight) = weight {
                     entry["weight"] = json!(weight);
                 }
+                desired.cookie.make(&mut entry);
                 changes.push(add(format!("{at}/route/-"), entry));
             }
             (Some(present), Some(weight), _) if present.as_i64() == Some(*weight) => {}
@@ -136,10 +138,33 @@ fn patch_route(
             (None, None, _) => {}
         }
     }
+    if desired.addition != Addition::Gone
+        && let Some(canary) = desired.canary_in(rule)
+    {
+        let path = format!("{at}/route/{}/headers", desired.canary);
+        patch_cookie(canary, path, &desired.cookie, changes);
+    }
     if desired.addition == Addition::Gone && there > desired.weights.len() {
         changes.push(remove(format!("{at}/route/{}", desired.weights.len())));
     }
     patch_mirror(rule, &at, &desired.mirror, tests, changes);
+}
+
+/// Sets or takes away the cookie of the canary's destination, whose headers stand at `path`.
+fn patch_cookie(
+    canary: &Value,
+    path: String,
+    cookie: &CookieEdit,
+    changes: &mut Vec<PatchOperation>,
+) {
+    let mut wanted = canary.clone();
+    cookie.make(&mut wanted);
+    // The whole route is tested, so its headers are nobody else's between reading and writing.
+    match (canary.get("headers"), wanted.get("headers")) {
+        (present, wanted) if present == wanted => {}
+        (_, Some(wanted)) => changes.push(add(path, wanted.clone())),
+        (_, None) => changes.push(remove(path)),
+    }
 }
 
 /// Sets or takes away the mirror of one route.
@@ -180,28 +205,28 @@ fn patch_mirror(
     }
 }
 
-/// Puts the rules for testers above their routes, or takes them away.
-fn place_testers(
+/// Puts the rules to the canary alone above their routes, or takes them away.
+fn place_rules(
     vs: &VirtualService,
-    testers: &TesterRules,
+    rules: &CanaryRules,
     tests: &mut Vec<PatchOperation>,
     changes: &mut Vec<PatchOperation>,
 ) {
-    let found = testers.places(vs);
+    let found = rules.places(vs);
     for place in &found {
         tests.push(test(
             format!("/spec/http/{place}/name"),
-            testers.name().into(),
+            rules.name().into(),
         ));
     }
-    if testers.difference(vs).is_none() {
+    if rules.are_there(vs) {
         return;
     }
     // From the last to the first, so that no position moves before it is used.
     for place in found.iter().rev() {
         changes.push(remove(format!("/spec/http/{place}")));
     }
-    for (place, rule) in testers.wanted().iter().rev() {
+    for (place, rule) in rules.wanted().iter().rev() {
         let gone = found.iter().filter(|found| *found < place).count();
         changes.push(add(format!("/spec/http/{}", place - gone), rule.clone()));
     }
@@ -243,6 +268,7 @@ fn annotate(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::istio::StickyCookie;
 
     fn vs(metadata: Value, route: Value) -> VirtualService {
         let mut object = json!({
@@ -270,13 +296,14 @@ mod tests {
             weights: weights.to_vec(),
             addition: Addition::Nothing,
             mirror: MirrorEdit::Keep,
+            cookie: CookieEdit::Keep,
         }
     }
 
     fn only(desired: DesiredRoute) -> DesiredRoutes {
         DesiredRoutes {
             routes: vec![desired],
-            testers: None,
+            rules: None,
             mirrors: false,
         }
     }
@@ -350,7 +377,7 @@ mod tests {
         let vs = vs(json!({}), two(json!(100), json!(0)));
         let many = DesiredRoutes {
             routes: vec![one(&vs, &[Some(99), Some(1)]); 2001],
-            testers: None,
+            rules: None,
             mirrors: false,
         };
         assert!(
@@ -391,6 +418,54 @@ mod tests {
             json!([
                 {"op": "remove", "path": "/spec/http/0/route/0/weight"},
                 {"op": "remove", "path": "/spec/http/0/route/1"},
+            ])
+        );
+    }
+
+    #[test]
+    fn the_canarys_cookie_comes_and_goes_with_its_weights() {
+        let cookie = StickyCookie::new(&"cookie=canary".parse().unwrap(), "run-1");
+        let tail = |vs: &VirtualService, edit: CookieEdit, weights: [i64; 2]| {
+            let desired = DesiredRoute {
+                cookie: edit,
+                ..one(vs, &weights.map(Some))
+            };
+            let patch = serde_json::to_value(shift(vs, &only(desired), &[]).unwrap()).unwrap();
+            json!(patch.as_array().unwrap()[4..])
+        };
+        let text = "canary=run-1; Max-Age=3600; Path=/; HttpOnly";
+        let headers = json!({"response": {"add": {"set-cookie": text}}});
+        let before = vs(json!({}), two(json!(100), json!(0)));
+        assert_eq!(
+            tail(&before, CookieEdit::Set(cookie.clone()), [90, 10]),
+            json!([
+                {"op": "add", "path": "/spec/http/0/route/0/weight", "value": 90},
+                {"op": "add", "path": "/spec/http/0/route/1/weight", "value": 10},
+                {"op": "add", "path": "/spec/http/0/route/1/headers", "value": headers},
+            ])
+        );
+        let mut route = two(json!(90), json!(10));
+        route[1]["headers"] = headers;
+        let with = vs(json!({}), route.clone());
+        assert_eq!(
+            tail(&with, CookieEdit::Set(cookie.clone()), [90, 10]),
+            json!([])
+        );
+        assert_eq!(
+            tail(&with, CookieEdit::Remove(cookie.clone()), [100, 0]),
+            json!([
+                {"op": "add", "path": "/spec/http/0/route/0/weight", "value": 100},
+                {"op": "add", "path": "/spec/http/0/route/1/weight", "value": 0},
+                {"op": "remove", "path": "/spec/http/0/route/1/headers"},
+            ])
+        );
+        // A header of another client's stays.
+        route[1]["headers"]["request"] = json!({"set": {"x": "1"}});
+        let with = vs(json!({}), route);
+        assert_eq!(
+            tail(&with, CookieEdit::Remove(cookie), [90, 10]),
+            json!([
+                {"op": "add", "path": "/spec/http/0/route/1/headers", "value": {"request": {"set": {"x": "1"}}}},
             ])
         );
     }

@@ -112,6 +112,16 @@ pub enum SplitError {
         /// The header.
         header: String,
     },
+    /// It has no room for what keeps users on the canary.
+    #[error(
+        "{route} {why}, so --sticky cannot keep users on its canary (try: --route without {route}, or without --sticky)"
+    )]
+    Unsticky {
+        /// The route.
+        route: String,
+        /// What is in the way.
+        why: &'static str,
+    },
     /// No chosen route is an HTTP route.
     #[error("{route} is not an http route, which {what} requires (try: without {what})")]
     NoHttp {

@@ -104,6 +104,7 @@ mod tests {
             "--add-destination",
             "--fine-weights",
             "--match=cookie:^(.*?;)?(email=[^;]*@some-company-name.com)(;.*)?$",
+            "--sticky=cookie=canary,30m",
             "--ignore-owner=false",
             "--steps=mirror:10%,0.5,10:5m,50:pause,100",
             "--dwell=90s",

@@ -27,6 +27,7 @@ mod query_template;
 mod remedy;
 mod resolved;
 mod step;
+mod sticky;
 mod testers;
 
 pub use address_source::AddressSource;
@@ -56,4 +57,5 @@ pub use remedy::{Remedy, RemedyChange};
 pub use resolved::Plan;
 pub(crate) use resolved::PlanError;
 pub(crate) use step::{Step, Steps};
+pub(crate) use sticky::Sticky;
 pub(crate) use testers::{HeaderValue, Testers};

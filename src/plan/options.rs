@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{FailureRule, HumanDuration, MetricGuard, Percent, ScopeLabel, Steps, Testers};
+use super::{FailureRule, HumanDuration, MetricGuard, Percent, ScopeLabel, Steps, Sticky, Testers};
 use crate::verdict::sequential::Preset;
 
 /// The options of a rollout; whatever is absent falls back to the plan file, then to the default.
@@ -61,6 +61,12 @@ pub struct Options {
     #[arg(long = "match", value_name = "TESTERS", help_heading = "Traffic")]
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     pub testers: Option<Testers>,
+
+    /// Keep users of the canary on it while the weights rise, by a cookie: `cookie=NAME[,TTL]`, such as
+    /// `cookie=canary,30m` [TTL by default: 1h].
+    #[arg(long, value_name = "COOKIE", help_heading = "Traffic")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
 
     /// Start although a GitOps controller owns the object, because it ignores the weights.
     #[arg(
@@ -332,6 +338,7 @@ impl Options {
             add_destination,
             fine_weights,
             testers,
+            sticky,
             ignore_owner,
             steps,
             dwell,
@@ -374,6 +381,7 @@ impl Options {
             add_destination: add_destination || fallback.add_destination,
             fine_weights: fine_weights || fallback.fine_weights,
             testers: testers.or(fallback.testers),
+            sticky: sticky.or(fallback.sticky),
             ignore_owner: ignore_owner.or(fallback.ignore_owner),
             steps: steps.or(fallback.steps),
             dwell: dwell.or(fallback.dwell),

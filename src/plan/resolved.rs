@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AfterRegression, AnalysisKind, Exposure, FailureRule, GuardError, HumanDuration, MetricGuard,
-    OnDrift, OnSignal, OnStuck, Options, Percent, SampleFrom, ScopeLabel, Step, Steps, Testers,
+    OnDrift, OnSignal, OnStuck, Options, Percent, SampleFrom, ScopeLabel, Step, Steps, Sticky,
+    Testers,
 };
 use crate::verdict::sequential::Preset;
 
@@ -27,6 +28,9 @@ pub struct Plan {
     /// Whose requests go to the canary whatever its weight.
     #[serde(rename = "match", default, skip_serializing_if = "Option::is_none")]
     pub testers: Option<Testers>,
+    /// The cookie that keeps users of the canary on it while the weights rise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
     /// The least time at a step that does not say otherwise.
     pub dwell: HumanDuration,
     /// How long the canary is watched at 100 %.
@@ -202,6 +206,7 @@ impl Plan {
                 Some(_) => options.steps.unwrap_or_default().after_testers(),
             },
             testers: options.testers,
+            sticky: options.sticky,
             dwell: options.dwell.unwrap_or(usual_dwell),
             bake: options.bake.unwrap_or(HumanDuration::ZERO),
             // Looking more often than samples arrive shows nothing new; looking less often costs
@@ -265,6 +270,17 @@ impl Plan {
         if self.testers.is_none() && self.steps.as_slice().iter().any(has_testers) {
             return Err(PlanError::NoTesters);
         }
+        let shares = |step: &Step| {
+            let share = step.exposure.share();
+            share > Percent::ZERO && share < Percent::HUNDRED
+        };
+        if self.sticky.is_some() && !self.steps.as_slice().iter().any(shares) {
+            return Err(PlanError::NoEffect {
+                option: "--sticky",
+                why: "without a step between 0 and 100 %",
+                fix: "--steps 10,50,100",
+            });
+        }
         for (index, step) in self.steps.as_slice().iter().enumerate() {
             let dwell = self.dwell_of(index);
             if dwell >= self.step_timeout {
@@ -305,6 +321,11 @@ impl Plan {
     pub fn mirrors(&self) -> bool {
         let steps = self.steps.as_slice();
         steps.iter().any(|step| step.exposure.mirrored().is_some())
+    }
+
+    /// Whether the rollout adds rules to the canary alone at some step.
+    pub fn adds_rules(&self) -> bool {
+        self.testers.is_some() || self.sticky.is_some()
     }
 
     /// The number of steps.
@@ -354,6 +375,7 @@ mod tests {
         let options = Options {
             steps: Some("mirror:10%,1:30s,50:pause,100:10m".parse().unwrap()),
             testers: Some("header:x-canary=1".parse().unwrap()),
+            sticky: Some("cookie=canary,30m".parse().unwrap()),
             max_error_rate: Some("0.5".parse().unwrap()),
             ..Options::default()
         };
@@ -385,6 +407,14 @@ mod tests {
                     ..Options::default()
                 },
                 "no --match (try: --match header:x-canary=1)",
+            ),
+            (
+                Options {
+                    steps: Some("mirror:10%,100".parse().unwrap()),
+                    sticky: Some("cookie=canary".parse().unwrap()),
+                    ..Options::default()
+                },
+                "--sticky has no effect without a step between 0 and 100 % (try: --steps 10,50,100)",
             ),
             (
                 Options {

@@ -2,6 +2,7 @@
 
 use super::facts::Samples;
 use crate::istio::{Split, VirtualService};
+use crate::number::percentage;
 use crate::plan::{AfterRegression, Finding, OnStuck, Percent, Plan};
 use crate::rollout::Rollout;
 
@@ -34,6 +35,7 @@ pub fn additions(vs: &VirtualService, rollout: &Rollout) -> Vec<Finding> {
             "requests with {testers} go to {canary} by a rule of its own until the rollout ends; no analysis of testers before step 1"
         )));
     }
+    findings.extend(sticky(rollout));
     let steps = 0..rollout.plan.step_count();
     for share in steps.filter_map(|step| rollout.plan.exposure(step).mirrored()) {
         findings.push(Finding::ok(format!(
@@ -53,6 +55,34 @@ pub fn additions(vs: &VirtualService, rollout: &Rollout) -> Vec<Finding> {
         )));
     }
     findings
+}
+
+/// Requests after which it is told how many users are on the canary.
+const REQUESTS_OF_A_USER: i32 = 10;
+
+/// That users stay on the canary, and what this makes of its share.
+fn sticky(rollout: &Rollout) -> Vec<Finding> {
+    let (Some(sticky), canary) = (&rollout.plan.sticky, &rollout.canary) else {
+        return Vec::new();
+    };
+    let exposures = rollout.plan.exposures().into_iter();
+    let shares = exposures.map(|exposure| exposure.share().share());
+    let reached = shares.filter(|share| *share > 0.0 && *share < 1.0);
+    let reached = reached.map(|share| {
+        let is_there = 1.0 - (1.0 - share).powi(REQUESTS_OF_A_USER);
+        format!("{} at {}", percentage(is_there), percentage(share))
+    });
+    let reached: Vec<_> = reached.collect();
+    vec![
+        Finding::ok(format!(
+            "answers of {canary} set cookie {} for {}; requests with it go to {canary} by a rule of its own until it has 100 %, a suspected regression or a rollback",
+            sticky.cookie, sticky.ttl
+        )),
+        Finding::ok(format!(
+            "the share of {canary} grows above its weight, as every request without the cookie may be its first: of users who keep cookies and send {REQUESTS_OF_A_USER} requests it gets {}",
+            reached.join(", ")
+        )),
+    ]
 }
 
 /// A step that mirrors where no proxy would report how the copies end.

@@ -10,6 +10,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let hosts = facts.versions().map(|version| &version.destination.host);
     let same = hosts[0] == hosts[1];
     let hosts = if same { &hosts[..1] } else { &hosts[..] };
+    let canary = &facts.canary.destination;
     let rules = hosts.iter().flat_map(|host| rules_of(&facts.rules, host));
     rules
         .filter_map(|rule| {
@@ -21,8 +22,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                 ),
                 "the version is chosen by weight for every request: the same user switches between versions",
                 format!(
-                    "versions that can serve the same user, or --match header:x-canary=1 to keep testers on {}",
-                    facts.canary.destination
+                    "versions that can serve the same user, --sticky cookie=canary to keep users of {canary} on it, or --match header:x-canary=1 for testers",
                 ),
             ))
         })
@@ -117,7 +117,7 @@ mod tests {
             assert_eq!(
                 told(check(&facts)),
                 [format!(
-                    "warn: DestinationRule shop/reviews has session affinity by {by} ({field}.loadBalancer.consistentHash): the version is chosen by weight for every request: the same user switches between versions (try: versions that can serve the same user, or --match header:x-canary=1 to keep testers on v2)"
+                    "warn: DestinationRule shop/reviews has session affinity by {by} ({field}.loadBalancer.consistentHash): the version is chosen by weight for every request: the same user switches between versions (try: versions that can serve the same user, --sticky cookie=canary to keep users of v2 on it, or --match header:x-canary=1 for testers)"
                 )]
             );
         }

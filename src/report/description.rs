@@ -81,6 +81,15 @@ impl View for StatusRow {
         if let Some(plan) = &self.plan_hash {
             field("Plan:", &escape(plan))?;
         }
+        if let (Some(sticky), Some(canary)) = (&self.sticky, &self.canary) {
+            let text = format!(
+                "users of {} stay there by cookie {} for {}, beside its weight",
+                escape(canary),
+                sticky.cookie,
+                sticky.ttl
+            );
+            field("Sticky:", &text)?;
+        }
         if let Some(last) = &self.last {
             let ago = age(self.at.duration_since(last.at));
             let text = format!(

@@ -68,8 +68,12 @@ impl Simulation {
             true => "",
             false => "; its guards are not simulated",
         };
+        let sticky = match self.plan.sticky {
+            None => "",
+            Some(_) => "; users are not sticky here",
+        };
         format!(
-            "{}, {kind}{tolerance}, at least {} per step, scraped every {}{guards}",
+            "{}, {kind}{tolerance}, at least {} per step, scraped every {}{guards}{sticky}",
             phrase::ladder(&self.plan.exposures()),
             self.plan.dwell,
             judgement.scrape

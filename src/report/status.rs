@@ -9,7 +9,7 @@ use super::{DriverStatus, phrase};
 use crate::discovery::VersionPods;
 use crate::history::RunRecord;
 use crate::istio::{Split, VirtualService, Weights};
-use crate::plan::{Exposure, MetricPower, PlannedStep};
+use crate::plan::{Exposure, MetricPower, PlannedStep, Sticky};
 use crate::rollout::{
     HookFailure, KeptShare, LastRollout, ObjectName, Phase, PromotionState, Rollout, promotion_on,
     route_of,
@@ -136,6 +136,8 @@ pub struct StatusRow {
     pub power: Option<MetricPower>,
     /// A digest of the plan.
     pub plan_hash: Option<String>,
+    /// What keeps users of the canary on it.
+    pub sticky: Option<Sticky>,
     /// The steps of the plan; empty without a rollout.
     pub steps: Vec<PlannedStep>,
     /// The chosen routes; those of other objects with their object's name, where these were looked at.
@@ -223,6 +225,7 @@ impl StatusRow {
             hook_failure: None,
             power: None,
             plan_hash: None,
+            sticky: None,
             steps: Vec::new(),
             routes: Vec::new(),
             hosts: Vec::new(),
@@ -269,6 +272,7 @@ impl StatusRow {
             hook_failure: rollout.hook_failure.clone(),
             power: rollout.power.clone(),
             plan_hash: Some(rollout.plan.hash()),
+            sticky: rollout.plan.sticky.clone(),
             steps: rollout.plan.planned_steps(rollout.original_share()),
             routes: routes
                 .map(|split| RouteStatus::of(vs, rollout, split))

@@ -4,7 +4,8 @@ use super::outcome::Cause;
 use super::segment::Phase;
 use super::state::Rollout;
 use crate::istio::{
-    DesiredRoutes, MissingRoutes, Route, RouteTarget, Split, TesterTarget, VirtualService, Weights,
+    CookieEdit, DesiredRoutes, HeaderMatch, MissingRoutes, Route, RouteTarget, RuleTarget, Split,
+    StickyCookie, VirtualService, Weights,
 };
 use crate::plan::{AfterRegression, Exposure, Percent};
 
@@ -27,7 +28,7 @@ impl Rollout {
     /// The routes that are no longer there.
     pub fn desired_on(&self, vs: &VirtualService) -> Result<DesiredRoutes, MissingRoutes> {
         let weights = |split: &Split| self.weights_of(split);
-        // A canary that looks bad gets nothing, be it from testers or in their mirror.
+        // A canary that looks bad gets nothing, be it from testers, sticky users or in a mirror.
         let gets_something = self.phase != Phase::Tripped;
         self.desired_routes(vs, &weights, true, self.exposure(), gets_something)
     }
@@ -131,17 +132,31 @@ impl Rollout {
         exposure: Exposure,
         testers: bool,
     ) -> RouteTarget<'a> {
+        let cookie = self.plan.sticky.as_ref();
+        let cookie = cookie.map(|sticky| StickyCookie::new(sticky, &self.run));
+        // At 100 % the weights keep users on the canary, and without any nothing shall.
+        let is_sticky = (Percent::ZERO < exposure.share()) && exposure.share() < Percent::HUNDRED;
+        let known = self.plan.testers.as_ref().filter(|_| testers);
+        let sticky = cookie.as_ref().filter(|_| is_sticky);
+        let wanted = known.map(HeaderMatch::from).into_iter();
+        let wanted = wanted.chain(sticky.map(StickyCookie::condition)).collect();
         RouteTarget {
             canary: &self.canary,
             weights,
             added,
             exposure,
             mirrors: self.plan.mirrors(),
-            testers: self.plan.testers.as_ref().map(|known| TesterTarget {
+            rules: self.plan.adds_rules().then_some(RuleTarget {
                 run: &self.run,
-                testers: known,
-                wanted: testers,
+                wanted,
+                // A tester's request is answered once, by the canary, and so is one that is mirrored there.
+                copies: self.plan.testers.is_none() && !self.plan.mirrors(),
             }),
+            cookie: match cookie {
+                None => CookieEdit::Keep,
+                Some(cookie) if is_sticky => CookieEdit::Set(cookie),
+                Some(cookie) => CookieEdit::Remove(cookie),
+            },
         }
     }
 }

@@ -25,7 +25,7 @@ pub enum PromotionState {
 impl LastRollout {
     /// The rollout that was promoted, as far as it is needed to undo that; nothing after another end.
     ///
-    /// Its plan is not kept. It asks for no mirror and no testers, so these are left as they are.
+    /// Its plan is not kept. It asks for no mirror, no testers and no cookie, so these are left as they are.
     pub fn promoted_rollout(&self) -> Option<Rollout> {
         let before = self.before.as_ref()?;
         let plan = Plan::resolve(Options::default()).ok()?;

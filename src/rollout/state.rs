@@ -16,6 +16,7 @@ use super::segment::{Phase, Segment};
 use crate::istio::{Destination, RouteGroup, RouteKind, Split, VirtualService, route_groups};
 use crate::metrics::Unit;
 use crate::plan::{Exposure, HumanDuration, MetricPower, Percent, Plan};
+use crate::verdict::BesideWeights;
 
 /// The annotation that holds the state while a rollout is under way.
 pub const ROLLOUT: &str = "kubectl-canary.dev/rollout";
@@ -255,6 +256,14 @@ impl Rollout {
     pub fn is_reached_past_weights(&self, share: f64) -> bool {
         let weight = self.highest_original_share().share();
         share > weight + PAST_WEIGHTS.max(weight / 2.0)
+    }
+
+    /// What sends to the versions beside the weights, as far as is known.
+    pub fn beside_weights(&self) -> BesideWeights {
+        BesideWeights {
+            other_rules: self.other_rules,
+            sticky_users: self.plan.sticky.is_some(),
+        }
     }
 
     /// What tells the versions apart in the metrics: requests, unless every chosen route is of a kind

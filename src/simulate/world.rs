@@ -6,7 +6,7 @@ use super::sampler::Sampler;
 use super::scenario::{DurationModel, Lag, Scenario};
 use crate::metrics::{Named, ShareOfWindow, Unattributed};
 use crate::verdict::sequential::History;
-use crate::verdict::{Counts, OfStatus, Slow, StatusCode, Window};
+use crate::verdict::{BesideWeights, Counts, OfStatus, Slow, StatusCode, Window};
 
 /// The status of whatever fails.
 const FAILED: StatusCode = StatusCode::Http(500);
@@ -205,7 +205,7 @@ impl<'a> SimulatedWorld<'a> {
             let share = ShareOfWindow {
                 at_end: last,
                 before: stretches.first().map_or(last, |first| first.1),
-                of_all: true,
+                beside: BesideWeights::default(),
             };
             self.leave_unreached(rate, now - at, share, [&mut stable, &mut canary]);
         }

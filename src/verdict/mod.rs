@@ -3,6 +3,7 @@
 //! Pure code. It knows no Kubernetes, no Prometheus and no clock: time is what the windows say.
 
 mod analysis;
+mod beside_weights;
 mod reason;
 pub mod sequential;
 mod status_code;
@@ -11,6 +12,7 @@ mod window;
 mod with_limit;
 
 pub use analysis::{Analysis, Decision, StepContext, Verdict};
+pub use beside_weights::BesideWeights;
 pub use reason::AnalysisReason;
 pub use status_code::StatusCode;
 pub(crate) use threshold::{Limits, ThresholdGate};

@@ -1,5 +1,5 @@
 //! Any sequence of moves with everything that a rollout may add: a canary, a larger total, a mirror, rules
-//! for testers. At the end there is no trace of it.
+//! for testers, a cookie with a rule for its users. At the end there is no trace of it.
 
 use kubectl_canary::istio::{VersionQuery, VirtualService};
 use kubectl_canary::plan::{Options, Percent, Plan};
@@ -18,14 +18,16 @@ struct Extras {
     fine: bool,
     testers: bool,
     mirror: bool,
+    sticky: bool,
 }
 
 fn extras() -> impl Strategy<Value = Extras> {
-    any::<[bool; 4]>().prop_map(|[add, fine, testers, mirror]| Extras {
+    any::<[bool; 5]>().prop_map(|[add, fine, testers, mirror, sticky]| Extras {
         add,
         fine,
         testers,
         mirror,
+        sticky,
     })
 }
 
@@ -45,6 +47,7 @@ fn rollout(vs: &VirtualService, extras: Extras) -> Option<Rollout> {
     let options = Options {
         steps: Some(steps.parse().unwrap()),
         testers: extras.testers.then(|| "header:x-canary=1".parse().unwrap()),
+        sticky: extras.sticky.then(|| "cookie=canary".parse().unwrap()),
         ..Options::default()
     };
     let plan = Plan::resolve(options).unwrap();
@@ -79,6 +82,61 @@ fn foreign(rule: &Value) -> Value {
     rule
 }
 
+/// The value of the run's cookie at a destination.
+fn cookie(target: &Value) -> Option<&str> {
+    let text = target
+        .pointer("/headers/response/add/set-cookie")?
+        .as_str()?;
+    text.starts_with("canary=run-1;").then_some(text)
+}
+
+/// The headers of a destination without the run's cookie, as text without what may be empty for want of it.
+fn other_headers(target: &Value) -> String {
+    let mut target = target.clone();
+    if cookie(&target).is_some() {
+        let added = target.pointer_mut("/headers/response/add").unwrap();
+        added.as_object_mut().unwrap().remove("set-cookie");
+    }
+    let text = target["headers"].to_string();
+    let text = text.replace("\"add\":{},", "").replace("\"add\":{}", "");
+    text.replace("\"response\":{}", "")
+        .replace(",}", "}")
+        .replace("{}", "null")
+}
+
+/// Users are kept on the canary at a share of the requests, and never else.
+fn check_stickiness(
+    before: &VirtualService,
+    now: &VirtualService,
+    rollout: &Rollout,
+) -> Result<(), TestCaseError> {
+    let share = rollout.exposure().share();
+    let is_due = rollout.plan.sticky.is_some() && share > Percent::ZERO && share < Percent::HUNDRED;
+    let found = rollout
+        .routes
+        .iter()
+        .map(|split| split.find(now).unwrap().at);
+    let http = found.filter(|at| at.pointer().starts_with("/spec/http/"));
+    let due = if is_due { http.count() } else { 0 };
+    let all = now.spec()["http"].as_array().unwrap();
+    let kept = all
+        .iter()
+        .filter(|rule| rule.to_string().contains("cookie\":{\"regex"));
+    prop_assert_eq!(kept.count(), due);
+    let setting = all
+        .iter()
+        .flat_map(|rule| rule["route"].as_array().into_iter().flatten());
+    let setting = setting.filter(|target| cookie(target).is_some());
+    prop_assert_eq!(setting.count(), due);
+    for (was, is) in rules(before).iter().zip(&rules(now)) {
+        let targets = |rule: &Value| rule["route"].as_array().cloned().unwrap_or_default();
+        for (was, is) in targets(was).iter().zip(&targets(is)) {
+            prop_assert_eq!(other_headers(was), other_headers(is));
+        }
+    }
+    Ok(())
+}
+
 /// What the canary has of what it shares with stable, and what it may have.
 fn check(
     before: &VirtualService,
@@ -90,6 +148,7 @@ fn check(
     for (was, is) in were.iter().zip(&are) {
         prop_assert_eq!(foreign(was).to_string(), foreign(is).to_string());
     }
+    check_stickiness(before, now, rollout)?;
     for split in &rollout.routes {
         let weights = split.find(now).unwrap().weights();
         let weight = |position: usize| weights.get(position).copied().flatten().unwrap_or(0);
@@ -152,7 +211,9 @@ proptest! {
             prop_assert_eq!(weights[split.stable], Some(0));
             prop_assert_eq!(weights[split.canary], Some(split.shared()), "on the original scale");
         }
-        prop_assert!(!promoted.spec().to_string().contains("mirror"));
+        for trace in ["mirror", "cookie"] {
+            prop_assert!(!promoted.spec().to_string().contains(trace));
+        }
         prop_assert_eq!(done.exposure().share(), Percent::HUNDRED);
     }
 }

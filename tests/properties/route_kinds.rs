@@ -45,7 +45,12 @@ fn destination(
         target["weight"] = weight.into();
     }
     if let Some(extra) = extra {
-        target["headers"] = json!({"request": {"set": {"x-any": extra.to_string()}}});
+        let set = json!({"x-any": extra.to_string()});
+        target["headers"] = match extra {
+            Value::Array(_) => json!({"response": {"add": set}}),
+            Value::Object(_) => json!({"response": {"remove": ["x-any"]}}),
+            _ => json!({"request": {"set": set}}),
+        };
     }
     target
 }

@@ -31,6 +31,7 @@ mod size;
 mod sources;
 mod status;
 mod steps;
+mod sticky;
 mod takeover;
 mod testers;
 mod trip;

@@ -160,7 +160,7 @@ impl<C: Classifier> SummedCounter<C> {
                 let share = ShareOfWindow {
                     at_end: share_at(interval.end),
                     before: share_at(interval.opened - PROPAGATION),
-                    of_all: !self.targets.are_among_other_rules(),
+                    beside: self.targets.beside_weights(),
                 };
                 windows.push(self.classifier.window(&interval, share));
                 self.watermark = next;

@@ -25,11 +25,15 @@
 //! requests, and so is what it lacks: what it got of its weight's promise in earlier windows stands for that
 //! part.
 //!
-//! As long as that part is not known, and in a window in which the weight changed and takes effect in every
+//! Where users of the canary stay on it, its weight is the least that it should have had: what it lacks of that is
+//! its own, as above, and what it gets beyond it buys nothing. How many of its users the rest are is not known.
+//!
+//! As long as the part that goes by the weights is not known, and in a window in which the weight changed and takes effect in every
 //! proxy at another moment, it is not known what the canary should have had. There the unknown requests are
-//! divided as the named ones are. Where other rules send to the same versions they are left out instead.
+//! divided as the named ones are. Where other rules send to the same versions, or users stay on the canary, they are
+//! left out instead.
 
-use crate::verdict::Counts;
+use crate::verdict::{BesideWeights, Counts};
 
 /// How many standard deviations of the random split are put down to chance. It is asked at every window,
 /// so two would be exceeded every few minutes.
@@ -45,8 +49,8 @@ pub(crate) struct ShareOfWindow {
     pub(crate) at_end: f64,
     /// When the oldest request in it may have been sent, the time aside that proxies need to follow.
     pub(crate) before: f64,
-    /// Whether all requests go by the weights, and none by other rules to the same versions.
-    pub(crate) of_all: bool,
+    /// What sends to the versions beside the weights.
+    pub(crate) beside: BesideWeights,
 }
 
 /// The canary's weight as a share of the requests that went by it.
@@ -91,7 +95,7 @@ pub(crate) struct Unattributed {
 }
 
 impl Unattributed {
-    /// Divides the unknown requests of a window between stable and canary. Where other rules send to them too,
+    /// Divides the unknown requests of a window between stable and canary. Where not all go by the weights,
     /// what is not the canary's is left out: stable would hide behind failures that are not its own.
     ///
     /// A share outside of 0 to 1 is taken for the nearer end.
@@ -100,7 +104,8 @@ impl Unattributed {
             true => 0.0,
             false => share.clamp(0.0, 1.0),
         };
-        let (share, before, of_all) = (part(share.at_end), part(share.before), share.of_all);
+        let (share, before, beside) = (part(share.at_end), part(share.before), share.beside);
+        let of_all = beside.is_nothing();
         if share != self.share {
             *self = Self {
                 share,
@@ -108,9 +113,9 @@ impl Unattributed {
                 ..Self::default()
             };
         }
-        let followed = match of_all {
-            true => Some(1.0),
-            false => self.followed.part(),
+        let followed = match beside.other_rules {
+            true => self.followed.part(),
+            false => Some(1.0),
         };
         let Named {
             mut stable,
@@ -142,6 +147,9 @@ impl Unattributed {
                 .clamp(at_least, at_most)
                 .clamp(0.0, unknown_requests);
             self.got += given;
+            if beside.sticky_users && self.got >= self.expected {
+                self.owe_nothing();
+            }
             given
         } else {
             let realised = match seen > 0.0 {
@@ -170,6 +178,14 @@ impl Unattributed {
             };
         }
         (stable, canary)
+    }
+
+    /// The canary has had what it should have had so far.
+    fn owe_nothing(&mut self) {
+        self.expected = 0.0;
+        self.named = 0.0;
+        self.got = 0.0;
+        self.variance = 0.0;
     }
 }
 
@@ -209,7 +225,7 @@ mod tests {
         ShareOfWindow {
             at_end: share,
             before: share,
-            of_all: true,
+            beside: BesideWeights::default(),
         }
     }
 
@@ -217,7 +233,10 @@ mod tests {
     #[test]
     fn what_a_lane_without_pods_fails_is_not_the_canarys() {
         let among_others = ShareOfWindow {
-            of_all: false,
+            beside: BesideWeights {
+                other_rules: true,
+                ..BesideWeights::default()
+            },
             ..settled(0.1)
         };
         let mut unattributed = Unattributed::default();
@@ -241,6 +260,46 @@ mod tests {
         };
         let (_, canary) = unattributed.assign(named, among_others);
         assert!(canary.failures > 50, "{canary:?}");
+    }
+
+    /// Users who stay on the canary give it half of the requests at a weight of 10 %.
+    #[test]
+    fn a_canary_with_sticky_users_pays_for_what_it_lacks_and_for_nothing_else() {
+        let beside = BesideWeights {
+            sticky_users: true,
+            ..BesideWeights::default()
+        };
+        let share = ShareOfWindow {
+            beside,
+            ..settled(0.1)
+        };
+        for rate in [20, 1_000] {
+            let mut unattributed = Unattributed::default();
+            let mut play = |windows: u64, canary: u64, unknown: u64| {
+                let mut total = [Counts::default(); 2];
+                for _ in 0..windows {
+                    let named = Named {
+                        stable: counts(rate / 2, 0),
+                        canary: counts(canary, 0),
+                        unknown: counts(unknown, unknown),
+                    };
+                    let (stable, canary) = unattributed.assign(named, share);
+                    total[0] += stable;
+                    total[1] += canary;
+                }
+                total.map(|counts| counts.failures)
+            };
+            // Stable's circuit breaker is open: nobody is blamed.
+            assert_eq!(play(40, rate / 2, rate / 20), [0, 0]);
+            // The canary dies, whatever it had before: most of what its weight promised has failed.
+            let [stable, canary] = play(20, 0, rate / 2);
+            assert_eq!(stable, 0);
+            let promised = 20 * rate / 10;
+            assert!(
+                (promised / 2..=promised).contains(&canary),
+                "{canary} of {promised}"
+            );
+        }
     }
 
     #[test]
@@ -342,7 +401,7 @@ mod tests {
         let changed = ShareOfWindow {
             at_end: 0.01,
             before: 0.0,
-            of_all: true,
+            beside: BesideWeights::default(),
         };
         let (_, canary) = unattributed.assign(window(late), changed);
         assert!(canary.failure_rate().unwrap() < 0.001_1, "{canary:?}");

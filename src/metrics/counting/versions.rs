@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::unit::Unit;
 use crate::metrics::source::Labels;
 use crate::plan::{FailureRule, ScopeLabel};
+use crate::verdict::BesideWeights;
 
 /// A Service, as the labels `destination_service_name` and `destination_service_namespace` name it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -51,7 +52,7 @@ pub struct Targets {
     /// Whose reports are asked for; `None` for both sides'.
     side: Option<Reporter>,
     scope: Vec<ScopeLabel>,
-    among_other_rules: bool,
+    beside: BesideWeights,
     failures: FailureRule,
 }
 
@@ -221,7 +222,7 @@ impl Targets {
             read_from: ReadFrom::default(),
             side: None,
             scope: Vec::new(),
-            among_other_rules: false,
+            beside: BesideWeights::default(),
             failures: FailureRule::default(),
         })
     }
@@ -257,18 +258,15 @@ impl Targets {
         &self.failures
     }
 
-    /// The same where other rules send to the same versions.
+    /// The same where the versions get requests beside the weights.
     #[must_use]
-    pub fn among_other_rules(self, among_other_rules: bool) -> Self {
-        Self {
-            among_other_rules,
-            ..self
-        }
+    pub fn beside(self, beside: BesideWeights) -> Self {
+        Self { beside, ..self }
     }
 
-    /// Whether other rules send to the same versions.
-    pub(super) fn are_among_other_rules(&self) -> bool {
-        self.among_other_rules
+    /// What sends to the versions beside the weights.
+    pub(super) fn beside_weights(&self) -> BesideWeights {
+        self.beside
     }
 
     /// What settles whose series of a store they are.

@@ -13,6 +13,7 @@ use super::regression::combine;
 use super::step_record::StepRecord;
 use super::traffic_split::MetricCounts;
 use super::warmup::{Warmth, WarmupClock};
+use crate::verdict::BesideWeights;
 use crate::verdict::analysis::{Analysis, Decision, StepContext, Verdict};
 use crate::verdict::window::Window;
 
@@ -70,9 +71,8 @@ pub struct Sequential {
     /// The same question about refusals with the versions changed: a canary that suddenly refuses nobody may
     /// have lost its login. That can be meant, so it never rolls back.
     pub(super) fewer_refusals: Option<Metric>,
-    /// Whether other rules are known to send to the same versions, so that the canary cannot be expected to
-    /// get its share of all requests.
-    pub(super) among_other_rules: bool,
+    /// What is known to send to the versions beside the weights.
+    pub(super) beside: BesideWeights,
 }
 
 impl Sequential {
@@ -130,17 +130,14 @@ impl Sequential {
             fewer_refusals: history
                 .refusals
                 .map(|past| Metric::new(Subject::Refusals, 1.0, &past)),
-            among_other_rules: false,
+            beside: BesideWeights::default(),
         }
     }
 
-    /// The same of versions that other rules send to as well.
+    /// The same of versions that get requests beside the weights.
     #[must_use]
-    pub fn among_other_rules(self, among_other_rules: bool) -> Self {
-        Self {
-            among_other_rules,
-            ..self
-        }
+    pub fn beside(self, beside: BesideWeights) -> Self {
+        Self { beside, ..self }
     }
 
     /// The counts of a window, with the part of stable's requests that did not go by the weights: by what
@@ -220,7 +217,7 @@ impl Sequential {
 
     /// Bets that stable refuses more than the canary, where both get the same kinds of requests.
     fn compare_refusals(&mut self, window: &Window, warmth: Warmth) {
-        let comparable = !self.among_other_rules && self.realised.unrelated() <= 0.0;
+        let comparable = self.beside.is_nothing() && self.realised.unrelated() <= 0.0;
         if let Some(metric) = self.fewer_refusals.as_mut().filter(|_| comparable) {
             let tally = metric.tally(window).reversed();
             metric.bet(&tally, &self.policy, warmth);

@@ -39,7 +39,9 @@ impl Sequential {
             share: self
                 .step
                 .as_ref()
-                .and_then(|step| step.realised.deviation()),
+                .and_then(|step| step.realised.deviation())
+                // That sticky users come on top of the weight was asked for.
+                .filter(|share| !self.beside.sticky_users || share.got < share.set),
             metrics: metrics.collect(),
             stable: counts(|step| step.stable),
             canary: counts(|step| step.canary),
@@ -104,7 +106,7 @@ impl Sequential {
             Some(Hold::Mixed)
         } else if self.warmup.warmth() == Warmth::Cold {
             Some(Hold::WarmingUp)
-        } else if step.realised.is_starved() && !self.among_other_rules {
+        } else if step.realised.is_starved() && !self.beside.other_rules {
             Some(Hold::NotItsShare)
         } else if self.refuses_fewer() {
             Some(Hold::FewerRefusals)

@@ -437,3 +437,26 @@ async fn one_object_that_has_changed_since_keeps_all_from_being_undone() {
     );
     assert_eq!(group.canary(), before);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_user_of_the_canary_stays_there_behind_every_door() {
+    let group = Group::open().await;
+    let options = Options {
+        sticky: Some("cookie=canary".parse().unwrap()),
+        ..together("10:1m,100")
+    };
+    let driver = group.start_with(options, Signals::none());
+    let watcher = async {
+        let has = |name: &str, sign: &str| group.spec(name).to_string().contains(sign);
+        let is_sticky = |name: &&str| has(name, "kubectl-canary-") && has(name, "set-cookie");
+        group.until(|_| OBJECTS.iter().all(&is_sticky)).await;
+        let run = group.rollout("reviews").unwrap().run;
+        for name in OBJECTS {
+            assert!(has(name, &format!("canary={run}; Max-Age=3600")));
+        }
+        group.abort("partners").await.unwrap();
+    };
+    let (finish, ()) = tokio::join!(driver, watcher);
+    assert_eq!(finish.unwrap().outcome, Outcome::RolledBack(Cause::Request));
+    group.assert_restored();
+}

@@ -1,4 +1,4 @@
-//! The rules that send testers to the canary, each above the route whose requests it takes.
+//! The rules that send testers and sticky users to the canary, each above the route whose requests it takes.
 
 use serde_json::{Value, json};
 
@@ -8,15 +8,32 @@ use super::split::SplitError;
 use super::virtual_service::VirtualService;
 use crate::plan::{HeaderValue, Testers};
 
-/// The rules of one run for testers.
+/// The rules of one run that send to the canary alone.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TesterRules {
+pub struct CanaryRules {
     name: String,
     /// The rules, each with the position of the route it stands above when it is not there yet.
     wanted: Vec<(usize, Value)>,
 }
 
-impl TesterRules {
+/// Whose requests a rule takes: those with a header of this value.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct HeaderMatch {
+    /// In small letters.
+    pub header: String,
+    pub value: HeaderValue,
+}
+
+impl From<&Testers> for HeaderMatch {
+    fn from(testers: &Testers) -> Self {
+        Self {
+            header: testers.header.clone(),
+            value: testers.value.clone(),
+        }
+    }
+}
+
+impl CanaryRules {
     pub(super) fn new(run: &str, wanted: Vec<(usize, Value)>) -> Self {
         Self {
             name: name_of(run),
@@ -24,27 +41,38 @@ impl TesterRules {
         }
     }
 
-    /// The rule for testers above `route`: what the route does, for those of its requests that are
-    /// testers', and to the canary alone.
-    pub(super) fn rule(route: &Value, run: &str, testers: &Testers, canary: &Value) -> Value {
+    /// The rule above `route`: what the route does, for those of its requests that have one of these headers,
+    /// and to the canary alone. `copies` says whether it mirrors as the route does.
+    pub(super) fn rule(
+        route: &Value,
+        run: &str,
+        wanted: &[HeaderMatch],
+        canary: &Value,
+        copies: bool,
+    ) -> Value {
         let mut rule = route.clone();
-        let condition = match &testers.value {
-            HeaderValue::Exact(value) => json!({"exact": value}),
-            HeaderValue::Regex(regex) => json!({"regex": regex}),
-        };
         if let Some(fields) = rule.as_object_mut() {
-            // A tester's request is answered once, by the canary.
-            for mirror in ["mirror", "mirrors", "mirrorPercentage"] {
-                fields.remove(mirror);
+            if !copies {
+                for mirror in ["mirror", "mirrors", "mirrorPercentage"] {
+                    fields.remove(mirror);
+                }
             }
             let blocks = fields.get("match").and_then(Value::as_array).cloned();
             let mut blocks = blocks.unwrap_or_default();
             if blocks.is_empty() {
                 blocks.push(json!({}));
             }
-            for block in &mut blocks {
-                block["headers"][&testers.header] = condition.clone();
-            }
+            let of_each = blocks.iter().flat_map(|block| {
+                wanted.iter().map(move |HeaderMatch { header, value }| {
+                    let mut block = block.clone();
+                    block["headers"][header] = match value {
+                        HeaderValue::Exact(value) => json!({"exact": value}),
+                        HeaderValue::Regex(regex) => json!({"regex": regex}),
+                    };
+                    block
+                })
+            });
+            let blocks: Vec<_> = of_each.collect();
             fields.insert("name".into(), name_of(run).into());
             fields.insert("match".into(), blocks.into());
             fields.insert("route".into(), json!([canary]));
@@ -99,21 +127,35 @@ impl TesterRules {
         &self.name
     }
 
-    /// Whether the rules of `vs` are not those that are wanted, as far as testers notice.
+    /// Whether the rules of `vs` are not those that are wanted, as far as the choice of a version goes: what a
+    /// route does besides, its copy follows with the next write.
     pub(super) fn difference(&self, vs: &VirtualService) -> Option<RouteDifference> {
-        let rules = &vs.spec()["http"];
-        let found = self.places(vs);
-        let alike = found.len() == self.wanted.len()
-            && found.iter().zip(&self.wanted).all(|(place, (_, wanted))| {
-                let found = &rules[*place];
-                ["match", "route"]
-                    .iter()
-                    .all(|key| found[*key] == wanted[*key])
-            });
-        (!alike).then(|| RouteDifference::TesterRules {
+        let chooses = |found: &Value, wanted: &Value| {
+            found["match"] == wanted["match"] && destinations(found) == destinations(wanted)
+        };
+        (!self.are_found(vs, chooses)).then(|| RouteDifference::CanaryRules {
             name: self.name.clone(),
         })
     }
+
+    /// Whether the rules of `vs` are the wanted ones, with all that they do.
+    pub(super) fn are_there(&self, vs: &VirtualService) -> bool {
+        self.are_found(vs, |found, wanted| found == wanted)
+    }
+
+    fn are_found(&self, vs: &VirtualService, alike: impl Fn(&Value, &Value) -> bool) -> bool {
+        let rules = &vs.spec()["http"];
+        let found = self.places(vs);
+        let mut pairs = found.iter().zip(&self.wanted);
+        found.len() == self.wanted.len()
+            && pairs.all(|(place, (_, wanted))| alike(&rules[*place], wanted))
+    }
+}
+
+fn destinations(rule: &Value) -> Vec<Option<&Value>> {
+    let targets = rule.get("route").and_then(Value::as_array);
+    let targets = targets.into_iter().flatten();
+    targets.map(|target| target.get("destination")).collect()
 }
 
 fn name_of(run: &str) -> String {

@@ -1,0 +1,18 @@
+//! What else than the weights sends requests to the two versions.
+
+/// What is known to send requests to the versions beside the weights. Nothing, unless said otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BesideWeights {
+    /// Other rules send to the same versions, so that the canary's weight is a share of an unknown part of
+    /// their requests.
+    pub other_rules: bool,
+    /// Users of the canary stay on it, so that it gets more than its weight, and of other users.
+    pub sticky_users: bool,
+}
+
+impl BesideWeights {
+    /// Whether both versions get the same kinds of requests, each its share of all.
+    pub fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+}
