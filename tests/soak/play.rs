@@ -122,7 +122,7 @@ async fn set_up(scenario: &Scenario, verbose: bool) -> Stage {
         if scenario.over_tcp {
             demand.over_tcp();
         }
-        if scenario.has_testers {
+        if scenario.has_testers || scenario.is_sticky {
             demand.through("kubectl-canary-run0-0", 0.1);
         }
         setup

@@ -26,6 +26,8 @@ pub struct Rules {
     pub steps: Vec<i64>,
     /// The step at which requests are mirrored.
     pub mirrors_at: Option<usize>,
+    /// Whether users stay on the canary while it has a share.
+    pub is_sticky: bool,
     /// Whether a regression takes from the canary what it had before.
     pub takes_all: bool,
     /// Whether no other client ever edits an object.
@@ -280,7 +282,7 @@ impl Promises {
         self.violations.extend(wrong);
     }
 
-    /// Copies and testers' rules come and go with the steps that they are for.
+    /// Copies, cookies and the rules of testers and sticky users come and go with the steps that they are for.
     fn check_extras(
         &mut self,
         who: &str,
@@ -303,6 +305,22 @@ impl Promises {
         if !mirrors && !keys(after).is_empty() {
             self.violate(format!(
                 "{who} mirrors requests of {name}: {}",
+                described(after)
+            ));
+        }
+        let share = gets_something.and_then(|stands| self.rules.steps.get(stands.step).copied());
+        let is_shared = share.is_some_and(|share| share > 0 && share < 10_000);
+        let is_due = is_shared && self.rules.is_sticky;
+        let is_wrong = |route: &Shifted| match self.original(run, name, route) {
+            // The state may stay while the weights, and all that was added, are as before.
+            Some(original) => {
+                route.sticks != is_due && (route.sticks || *original != route.weights)
+            }
+            None => false,
+        };
+        if shifted(after).iter().any(is_wrong) {
+            self.violate(format!(
+                "{who} leaves the cookie of {name} as it should not: {}",
                 described(after)
             ));
         }

@@ -15,6 +15,8 @@ pub struct Shifted {
     pub key: String,
     /// Whether the canary gets copies of its requests.
     pub mirrors: bool,
+    /// Whether the canary's answers set the cookie that keeps users on it.
+    pub sticks: bool,
     /// The places of stable and canary; one that is to be added comes last.
     pub stable: usize,
     pub canary: usize,
@@ -72,13 +74,39 @@ fn places(rule: &Value) -> Option<(usize, usize)> {
     Some((place("v1")?, place("v2").unwrap_or(targets.len())))
 }
 
-/// Whether a rule is one that a rollout adds for testers.
+/// The headers that a destination adds to answers, if one of them is a rollout's cookie.
+fn with_cookie(target: &Value) -> Option<&Value> {
+    let added = target.pointer("/headers/response/add")?;
+    let cookie = added["set-cookie"].as_str()?;
+    cookie.starts_with("canary=run").then_some(added)
+}
+
+/// Takes the cookie away, and what would be empty without it.
+fn take_cookie(target: &mut Value) {
+    if with_cookie(target).is_none() {
+        return;
+    }
+    let added = target.pointer_mut("/headers/response/add").unwrap();
+    added.as_object_mut().unwrap().remove("set-cookie");
+    for (parent, key) in [
+        ("/headers/response", "add"),
+        ("/headers", "response"),
+        ("", "headers"),
+    ] {
+        let fields = target.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        if fields[key] == Value::Object(Default::default()) {
+            fields.remove(key);
+        }
+    }
+}
+
+/// Whether a rule is one that a rollout adds for testers and sticky users.
 fn is_for_testers(rule: &Value) -> bool {
     let name = rule["name"].as_str().unwrap_or_default();
     name.starts_with("kubectl-canary-")
 }
 
-/// The runs whose rules for testers an object has, each with whether the canary alone gets their requests.
+/// The runs whose rules for testers and sticky users an object has, each with whether the canary alone gets their requests.
 pub fn tester_rules(object: &Value) -> Vec<(String, bool)> {
     let ours = rules(object).filter(|(_, rule)| is_for_testers(rule));
     let told = ours.map(|(_, rule)| {
@@ -105,6 +133,7 @@ pub fn shifted(object: &Value) -> Vec<Shifted> {
         Some(Shifted {
             key: format!("{kind} {name}"),
             mirrors: rule.get("mirror").is_some() || rule.get("mirrorPercentage").is_some(),
+            sticks: targets.iter().any(|target| with_cookie(target).is_some()),
             stable,
             canary,
             weights: targets
@@ -141,6 +170,7 @@ pub fn untouchable(object: &Value) -> Value {
             let targets = rule["route"].as_array_mut().expect("it has places");
             for target in targets.iter_mut() {
                 target.as_object_mut().map(|target| target.remove("weight"));
+                take_cookie(target);
             }
             // Where the canary is to be added it is like stable but for the version.
             let mut added = targets[stable].clone();

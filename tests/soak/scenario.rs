@@ -27,8 +27,9 @@ pub struct Scenario {
     pub over_tcp: bool,
     /// The share of the canary's requests that fail.
     pub fails: f64,
-    /// Whether some of the requests are testers'.
+    /// Whether some of the requests are testers', or of users who stay on the canary.
     pub has_testers: bool,
+    pub is_sticky: bool,
     /// When something happens, in order.
     pub events: Vec<(Duration, Happening)>,
     /// How what is left is ended.
@@ -108,6 +109,8 @@ impl Scenario {
         let adds = dice.chance(15);
         let has_testers = kind == "http" && dice.chance(15);
         let mirrors = kind == "http" && dice.chance(15);
+        // By dice of its own, so that what a seed meant before is still what it means.
+        let is_sticky = kind == "http" && Dice::seeded(!seed).chance(20);
         let is_fine = dice.chance(15);
         let has_a_share = dice.chance(20);
         let made = Made { adds, has_a_share };
@@ -162,6 +165,7 @@ impl Scenario {
             add_destination: adds,
             fine_weights: is_fine,
             testers: has_testers.then(|| "header:x-canary=1".parse().unwrap()),
+            sticky: is_sticky.then(|| "cookie=canary,30s".parse().unwrap()),
             steps: Some(steps.parse().unwrap()),
             dwell: Some("3s".parse().unwrap()),
             bake: dice.chance(15).then(|| "3s".parse().unwrap()),
@@ -192,6 +196,7 @@ impl Scenario {
                 .chain(steps.split(',').map(hundredths))
                 .collect(),
             mirrors_at: mirrors.then_some(usize::from(has_testers)),
+            is_sticky,
             takes_all: after_regression == Some(AfterRegression::Zero),
             // Another client's edit of a promoted object keeps `undo` from being finished.
             is_left_alone: true,
@@ -254,6 +259,7 @@ impl Scenario {
             over_tcp: kind != "http",
             fails,
             has_testers,
+            is_sticky,
             events,
             ends_with,
             dice: dice.fork(),
