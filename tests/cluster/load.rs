@@ -159,9 +159,50 @@ impl Load {
         Running { shared, task }
     }
 
+    /// One user who sends such a request after the other and keeps the cookie that is set.
+    pub(crate) fn user(self) -> User {
+        User {
+            head: self.head,
+            address: self.address,
+            cookie: None,
+        }
+    }
+
     /// Sends all of it and waits for the answers.
     pub(crate) async fn run(self) -> Report {
         self.start().report().await
+    }
+}
+
+/// A user with a browser.
+pub(crate) struct User {
+    address: String,
+    head: String,
+    /// `NAME=VALUE`, as it was set last.
+    pub(crate) cookie: Option<String>,
+}
+
+impl User {
+    /// Sends so many requests, each on a connection of its own, and says which versions answered.
+    pub(crate) async fn ask(&mut self, requests: u64) -> BTreeMap<String, u64> {
+        let mut versions = BTreeMap::new();
+        for _ in 0..requests {
+            let cookie = self.cookie.as_ref();
+            let cookie = cookie.map(|pair| format!("cookie: theme=dark; {pair}\r\n"));
+            let request = format!("{}{}\r\n", self.head, cookie.unwrap_or_default());
+            let stream = TcpStream::connect(&self.address).await.expect("it listens");
+            let mut connection = BufReader::new(stream);
+            let sent = connection.write_all(request.as_bytes()).await;
+            sent.expect("it is open");
+            let head = Head::read(&mut connection).await.expect("an answer");
+            if head.cookie.is_some() {
+                self.cookie = head.cookie;
+            }
+            *versions
+                .entry(head.version.unwrap_or_default())
+                .or_default() += 1;
+        }
+        versions
     }
 }
 
@@ -268,6 +309,7 @@ async fn exchange(
 struct Head {
     outcome: Outcome,
     version: Option<String>,
+    cookie: Option<String>,
     length: usize,
     keeps: bool,
 }
@@ -284,6 +326,7 @@ impl Head {
         let mut head = Self {
             outcome: Outcome::Status(status),
             version: None,
+            cookie: None,
             length: 0,
             keeps: false,
         };
@@ -304,6 +347,7 @@ impl Head {
                     0 => {}
                     grpc => head.outcome = Outcome::Grpc(grpc),
                 },
+                "set-cookie" => head.cookie = value.split(';').next().map(str::to_owned),
                 "x-version" => head.version = Some(value.to_owned()),
                 _ => {}
             }

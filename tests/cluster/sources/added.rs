@@ -87,6 +87,71 @@ async fn testers_reach_the_canary_first_and_their_rule_is_gone_after_promote_and
 
 #[tokio::test]
 #[ignore = "needs the real stack: scripts/test --cluster"]
+async fn a_user_of_the_canary_stays_there_while_others_are_divided_by_weight() {
+    let stack = Stack::open().await;
+    let app = App::start(&stack, "kept").await;
+    let before = app.spec().await;
+    let only = |version: &str| std::collections::BTreeMap::from([(version.to_owned(), 200)]);
+    // Neither keeps what is set; one comes with the cookie of another rollout.
+    let others = app.load().rate(100.0).start();
+    let late = app.load().rate(100.0).header("cookie", "canary=last-week");
+    let late = late.start();
+    let words = "--sticky cookie=canary,5m --steps 10:120s,100";
+    let mut driver = app.rollout(words).launch();
+    settled_at(&mut driver, "10").await;
+    let answers = answered_next([&others, &late]).await;
+    for (who, answers) in ["no cookie", "an old one"].into_iter().zip(answers) {
+        assert_share(who, &answers, VERSIONS, 0.1);
+    }
+    let mut user = app.load().user();
+    let mut asked = 0;
+    while user.cookie.is_none() {
+        user.ask(1).await;
+        asked += 1;
+        assert!(asked < 300, "10 % of the requests get one");
+    }
+    println!("{:?} after {asked} requests", user.cookie);
+    assert_eq!(user.ask(200).await, only("v2"));
+    let run: Value = serde_json::from_str(&app.annotation("rollout").await.unwrap()).unwrap();
+    let pair = format!("canary={}", run["run"].as_str().unwrap());
+    assert_eq!(user.cookie, Some(pair));
+
+    assert_eq!(app.canary("abort reviews").run().await.code, Some(0));
+    assert_eq!(driver.end().await.code, Some(11));
+    app.is_restored_to(&before).await;
+    tokio::time::sleep(SETTLED).await;
+    assert_eq!(user.ask(200).await, only("v1"));
+
+    // The next rollout does not know the cookie, and keeps its own users while the weights rise.
+    let words = "--sticky cookie=canary,5m --steps 10:8s,50:10s,100";
+    let mut driver = app.rollout(words).launch();
+    settled_at(&mut driver, "10").await;
+    let old = user.cookie.clone();
+    while user.cookie == old {
+        user.ask(1).await;
+    }
+    assert_eq!(user.ask(200).await, only("v2"));
+    settled_at(&mut driver, "50").await;
+    assert_eq!(user.ask(200).await, only("v2"));
+    let answers = answered_next([&others]).await;
+    assert_share("others at 50 %", &answers[0], VERSIONS, 0.5);
+    assert_eq!(driver.end().await.code, Some(0));
+    assert_eq!(user.ask(200).await, only("v2"));
+    for load in [others, late] {
+        assert_eq!(load.stop().await.failed(), 0, "rules come and go unnoticed");
+    }
+    let promoted = before
+        .replace("\"weight\":100", "\"weight\":-")
+        .replace("\"weight\":0", "\"weight\":100");
+    assert_eq!(
+        app.spec().await,
+        promoted.replace("\"weight\":-", "\"weight\":0")
+    );
+    app.finish().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the real stack: scripts/test --cluster"]
 async fn mirrored_requests_reach_the_canary_and_nobody_waits_for_their_answers() {
     let stack = Stack::open().await;
     let app = App::start(&stack, "shadow").await;
