@@ -120,7 +120,7 @@ impl MetricsReading {
     }
 
     /// One in which the server adds up what callers report.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "demo"))]
     pub(crate) fn adding_up(step: i64, are_sums: bool) -> Self {
         let method = Method::Increases(Grid {
             reporter: Reporter::Source,
