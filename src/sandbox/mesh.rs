@@ -1,6 +1,7 @@
 //! The mesh: the traffic, the routes the proxies have at the moment, and the scrapes of Prometheus.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -54,6 +55,19 @@ impl Scrapes {
     pub fn keep(&mut self, retention: SignedDuration) -> &mut Self {
         self.storage.keep(retention);
         self.retention = retention;
+        self
+    }
+
+    /// Stores each series under the labels that become of its own, as by `metric_relabel_configs`: none, one, or
+    /// several for one that is scraped more than once. Series that become one are summed.
+    pub fn relabel(
+        &mut self,
+        labels: impl Fn(&BTreeMap<String, String>) -> Vec<BTreeMap<String, String>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> &mut Self {
+        self.storage.relabel(Arc::new(labels));
         self
     }
 

@@ -1,5 +1,6 @@
 //! The value of an expression at one moment.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::expression::{Aggregate, Aggregation, Binary, Expression, Operator, SeriesSelector};
@@ -55,7 +56,7 @@ impl Evaluation<'_> {
         }
     }
 
-    fn select(&self, selector: &SeriesSelector, range: i64) -> Vec<(&Labels, Vec<Sample>)> {
+    fn select(&self, selector: &SeriesSelector, range: i64) -> Vec<(Cow<'_, Labels>, Vec<Sample>)> {
         let to = self.at - selector.offset;
         self.storage
             .select(&selector.matchers, to - range, to, self.veils)
@@ -67,7 +68,7 @@ impl Evaluation<'_> {
         series
             .filter_map(|(labels, samples)| {
                 let (time, value) = *samples.last()?;
-                Some((labels.clone(), (time, value?)))
+                Some((labels.into_owned(), (time, value?)))
             })
             .collect()
     }
@@ -79,8 +80,8 @@ impl Evaluation<'_> {
             let samples: Vec<f64> = samples.into_iter().filter_map(|(_, value)| value).collect();
             let last = samples.last()?;
             Some(match counts {
-                true => (unnamed(labels.clone()), samples.len() as f64),
-                false => (labels.clone(), *last),
+                true => (unnamed(labels.into_owned()), samples.len() as f64),
+                false => (labels.into_owned(), *last),
             })
         });
         values.collect()

@@ -1,6 +1,9 @@
 //! What Prometheus has scraped: series of samples, and their selection.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
@@ -12,6 +15,18 @@ pub(crate) type Labels = BTreeMap<String, String>;
 
 /// A time in milliseconds and a value; `None` marks where the series went stale.
 pub(crate) type Sample = (i64, Option<f64>);
+
+/// Under which labels a scraped series is stored: none, one or several.
+pub(crate) type Relabel = dyn Fn(&Labels) -> Vec<Labels> + Send + Sync;
+
+#[derive(Clone, Default)]
+struct Relabeling(Option<Arc<Relabel>>);
+
+impl fmt::Debug for Relabeling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Relabeling").finish()
+    }
+}
 
 /// How a label is compared.
 #[derive(Clone, Debug)]
@@ -82,6 +97,7 @@ pub(crate) struct Storage {
     /// What the last scrape found; what the next one misses of it goes stale.
     seen: HashSet<usize>,
     retention: SignedDuration,
+    relabeling: Relabeling,
 }
 
 impl Storage {
@@ -92,11 +108,16 @@ impl Storage {
             of_targets: HashMap::new(),
             seen: HashSet::new(),
             retention,
+            relabeling: Relabeling::default(),
         }
     }
 
     pub(crate) fn keep(&mut self, retention: SignedDuration) {
         self.retention = retention;
+    }
+
+    pub(crate) fn relabel(&mut self, relabel: Arc<Relabel>) {
+        self.relabeling = Relabeling(Some(relabel));
     }
 
     /// Takes a sample of everything the targets show at `at`.
@@ -199,7 +220,10 @@ impl Storage {
         from: i64,
         to: i64,
         veils: &[Veil],
-    ) -> Vec<(&Labels, Vec<Sample>)> {
+    ) -> Vec<(Cow<'_, Labels>, Vec<Sample>)> {
+        if let Some(relabel) = &self.relabeling.0 {
+            return self.select_relabelled(&**relabel, matchers, (from, to), veils);
+        }
         let mut chosen: Vec<_> = self
             .series
             .iter()
@@ -213,12 +237,50 @@ impl Storage {
                     .iter()
                     .filter(|veil| series.labels.get(&veil.label) == Some(&veil.value))
                     .fold(to, |to, veil| to.min(veil.after));
-                (&series.labels, series.between(from, shown).collect())
+                (
+                    Cow::Borrowed(&series.labels),
+                    series.between(from, shown).collect(),
+                )
             })
             .filter(|(_, samples): &(_, Vec<_>)| !samples.is_empty())
             .collect();
-        chosen.sort_by_key(|(labels, _)| *labels);
+        chosen.sort_by(|(a, _), (b, _)| a.cmp(b));
         chosen
+    }
+
+    /// The same by the labels under which the series are stored; those that become one are summed.
+    fn select_relabelled(
+        &self,
+        relabel: &Relabel,
+        matchers: &[Matcher],
+        (from, to): (i64, i64),
+        veils: &[Veil],
+    ) -> Vec<(Cow<'_, Labels>, Vec<Sample>)> {
+        let mut stored: BTreeMap<Labels, BTreeMap<i64, Option<f64>>> = BTreeMap::new();
+        for series in &self.series {
+            for labels in relabel(&series.labels) {
+                if !matchers.iter().all(|matcher| matcher.accepts(&labels)) {
+                    continue;
+                }
+                let shown = veils
+                    .iter()
+                    .filter(|veil| labels.get(&veil.label) == Some(&veil.value))
+                    .fold(to, |to, veil| to.min(veil.after));
+                let sums = stored.entry(labels).or_default();
+                for (at, value) in series.between(from, shown) {
+                    let sum = sums.entry(at).or_default();
+                    *sum = match (*sum, value) {
+                        (Some(sum), Some(value)) => Some(sum + value),
+                        (sum, value) => sum.or(value),
+                    };
+                }
+            }
+        }
+        stored
+            .into_iter()
+            .filter(|(_, samples)| !samples.is_empty())
+            .map(|(labels, samples)| (Cow::Owned(labels), samples.into_iter().collect()))
+            .collect()
     }
 }
 
