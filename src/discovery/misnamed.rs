@@ -39,13 +39,14 @@ pub(super) async fn misnamed(
     let names: BTreeSet<&str> = of("__name__").filter(|name| !name.is_empty()).collect();
     if names.contains(wanted) {
         let is_sided = of("reporter").any(|reporter| !reporter.is_empty());
-        return (!is_sided).then(|| {
-            Finding::warn(
-                format!("no series of {wanted} in {source} has the label reporter"),
-                "what callers and what the versions' own proxies report is the same requests, and cannot be told apart",
-                "keep the label reporter: Telemetry tagOverrides, metric_relabel_configs",
-            )
-        });
+        if is_sided {
+            return without_service(metrics, wanted, at).await;
+        }
+        return Some(Finding::warn(
+            format!("no series of {wanted} in {source} has the label reporter"),
+            "what callers and what the versions' own proxies report is the same requests, and cannot be told apart",
+            "keep the label reporter: Telemetry tagOverrides, metric_relabel_configs",
+        ));
     }
     let names: Vec<_> = names.into_iter().take(NAMED).collect();
     (!names.is_empty()).then(|| {
@@ -55,4 +56,30 @@ pub(super) async fn misnamed(
             "the names of Istio: add_metric_suffixes of the collector, metric_relabel_configs, or a recording rule; or --prometheus with the store that has them",
         )
     })
+}
+
+/// Whether a label is missing by which the requests of a Service are found.
+async fn without_service(
+    metrics: &dyn MetricSource,
+    wanted: &str,
+    at: Timestamp,
+) -> Option<Finding> {
+    for label in ["destination_service_name", "destination_service_namespace"] {
+        let query = Query {
+            text: format!("count({wanted}{{{label}!=\"\"}})"),
+            at,
+            within: DEADLINE,
+        };
+        if metrics.ask(&query).await.ok()?.series.is_empty() {
+            return Some(Finding::warn(
+                format!(
+                    "no series of {wanted} in {} has the label {label}",
+                    metrics.name()
+                ),
+                "the requests of a Service are found by its name and namespace",
+                format!("keep the label {label}: Telemetry tagOverrides, metric_relabel_configs"),
+            ));
+        }
+    }
+    None
 }

@@ -127,6 +127,16 @@ fn of(facts: &Facts, samples: &Samples) -> Finding {
                 "keep the label response_code: Telemetry tagOverrides, metric_relabel_configs",
             );
         }
+        Some(Flaw::NoGrpcStatus) => {
+            return Finding::refuse(
+                format!(
+                    "no gRPC answer of {} in {source} has a grpc_response_status",
+                    samples.counted.metric()
+                ),
+                "a failed call is 200 as any other, and any canary would look healthy",
+                "keep the label grpc_response_status: Telemetry tagOverrides, metric_relabel_configs",
+            );
+        }
         None => {}
     }
     if samples.series == 0 {
@@ -197,7 +207,14 @@ fn of_others(samples: &Samples, Unclaimed { found, wanted }: &Unclaimed) -> Find
 fn of_several(source: &str, mixed: &MixedLabel) -> Finding {
     let MixedLabel { label, values, .. } = mixed;
     let first = values.first().map_or("VALUE", String::as_str);
-    let flag = format!("--query-scope {}", shell_word(&format!("{label}={first}")));
+    let flag = match label.as_str() {
+        // Each pod has a value of its own.
+        "instance" => {
+            "one target for each proxy, at port 15020 or 15090, and sums under names of their own"
+                .to_owned()
+        }
+        _ => format!("--query-scope {}", shell_word(&format!("{label}={first}"))),
+    };
     let (why, fix) = match mixed.copies {
         true => (
             "every request would count that often, and evidence with it",

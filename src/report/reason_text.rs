@@ -114,6 +114,10 @@ pub(super) fn unusable(why: &Unusable) -> String {
             "no series has a readable response_code, so failures cannot be told from successes"
                 .into()
         }
+        Unusable::NoGrpcStatus => {
+            "no gRPC answer has a grpc_response_status, so failures cannot be told from successes"
+                .into()
+        }
         Unusable::Stale { age } => format!("the newest sample is {age} old"),
         Unusable::Skewed => {
             "the samples of the two versions are more than a scrape interval apart".into()

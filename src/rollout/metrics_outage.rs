@@ -44,6 +44,8 @@ pub enum Unusable {
     },
     /// No series has a readable response code, so that failures look like successes.
     NoCodes,
+    /// gRPC answers have no status, so that failures look like successes.
+    NoGrpcStatus,
     /// The newest sample is too old.
     Stale {
         /// How old it is.
@@ -78,6 +80,7 @@ impl Unusable {
                 },
                 Flaw::Mixed(mixed) => Self::Mixed { mixed },
                 Flaw::NoCodes => Self::NoCodes,
+                Flaw::NoGrpcStatus => Self::NoGrpcStatus,
             })
         } else if quality.series == 0 {
             Some(Self::NoSeries { unclaimed: None })

@@ -1,5 +1,7 @@
 //! Metrics as others have them: labels removed, grouped, copied or of several clusters.
 
+use std::collections::BTreeMap;
+
 use kubectl_canary::CommandError;
 use kubectl_canary::plan::Options;
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Reason, Unusable};
@@ -7,6 +9,8 @@ use kubectl_canary::sandbox::{PrometheusFault, Rule};
 
 use crate::harness::{Shop, brisk_with, with_flags};
 use crate::preflight::plan;
+
+type SeriesLabels = BTreeMap<String, String>;
 
 fn relabelled(label: &str, value: Option<&str>) -> Rule<PrometheusFault> {
     Rule::new(PrometheusFault::Relabelled {
@@ -39,6 +43,30 @@ fn refusal(error: CommandError) -> String {
             .join("\n"),
         other => panic!("not refused by the preflight: {other}"),
     }
+}
+
+/// A shop whose series are stored with these labels; of a canary that fails, if so.
+async fn relabelled_shop(
+    labels: impl Fn(SeriesLabels) -> Vec<SeriesLabels> + Send + Sync + 'static,
+    fails: f64,
+) -> Shop {
+    Shop::open_with(|stage| {
+        stage.scrapes().relabel(move |own| labels(own.clone()));
+        stage.traffic().version("shop", "reviews-v2").fails(fails);
+    })
+    .await
+}
+
+/// The series, and the same under other values of these labels.
+fn and_as(own: SeriesLabels, others: &[(&str, &str)]) -> Vec<SeriesLabels> {
+    let mut copy = own.clone();
+    for (label, value) in others {
+        copy.remove(*label);
+        if !value.is_empty() {
+            copy.insert((*label).to_owned(), (*value).to_owned());
+        }
+    }
+    vec![own, copy]
 }
 
 async fn failing_shop() -> Shop {
@@ -282,5 +310,234 @@ async fn what_counts_as_failed_can_be_said() {
         options.steps = Some("50:2m,100".parse().unwrap());
         let finish = shop.start(options).await.unwrap();
         assert_eq!(finish.outcome, outcome, "{flags:?} {:#?}", finish.reasons);
+    }
+}
+
+/// One job for all pods and one for the mesh, a target for each port, a sum under the metric's own name, a pair whose
+/// label has another name: everything would count twice, and evidence with it.
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_is_scraped_twice_is_noticed() {
+    type Stored = fn(SeriesLabels) -> Vec<SeriesLabels>;
+    let cases: [(Stored, &str, &str); 7] = [
+        (
+            |own| and_as(own, &[("job", "istio-mesh")]),
+            "job: istio-mesh, kubernetes-pods",
+            "--query-scope job=istio-mesh",
+        ),
+        (
+            |own| {
+                let other = own["instance"].replace(":15020", ":15090");
+                and_as(own, &[("job", "istio-mesh"), ("instance", &other)])
+            },
+            "job: istio-mesh, kubernetes-pods",
+            "--query-scope job=istio-mesh",
+        ),
+        (
+            |mut own| {
+                own.remove("pod");
+                let other = own["instance"].replace(":15020", ":15090");
+                and_as(own, &[("job", "istio-mesh"), ("instance", &other)])
+            },
+            "job: istio-mesh, kubernetes-pods",
+            "--query-scope job=istio-mesh",
+        ),
+        (
+            |mut own| {
+                own.insert("container".into(), "app".into());
+                and_as(own, &[("container", "istio-proxy")])
+            },
+            "container: app, istio-proxy",
+            "--query-scope container=app",
+        ),
+        (
+            |own| {
+                let other = own["instance"].replace(":15020", ":9102");
+                and_as(own, &[("instance", &other)])
+            },
+            "instance: ",
+            "one target for each proxy, at port 15020 or 15090",
+        ),
+        (
+            |own| {
+                let none = ["pod", "instance", "namespace"].map(|label| (label, ""));
+                let of_rule = [none.as_slice(), &[("job", "")]].concat();
+                and_as(own, &of_rule)
+            },
+            "job: kubernetes-pods, none",
+            "--query-scope job=kubernetes-pods",
+        ),
+        (
+            |mut own| {
+                own.insert("ha_replica".into(), "a".into());
+                and_as(own, &[("ha_replica", "b")])
+            },
+            "ha_replica: a, b",
+            "--query-scope ha_replica=a",
+        ),
+    ];
+    for (stored, values, fix) in cases {
+        let shop = relabelled_shop(stored, 0.0).await;
+        let refused = refusal(shop.start(impatient()).await.unwrap_err());
+        let said = format!("has the same series under several values of {values}");
+        assert!(refused.contains(&said), "{refused}");
+        assert!(refused.contains(fix), "{refused}");
+        shop.assert_restored();
+    }
+}
+
+/// The scope that is advised settles it, and so does the word that all are meant.
+#[tokio::test(start_paused = true)]
+async fn a_scope_settles_which_of_two_jobs_counts() {
+    for scope in ["job=istio-mesh", "job=*"] {
+        let two_jobs = |own| and_as(own, &[("job", "istio-mesh")]);
+        let shop = relabelled_shop(two_jobs, 0.0).await;
+        let scoped = Options {
+            query_scope: vec![scope.parse().unwrap()],
+            ..impatient()
+        };
+        let finish = shop.start(scoped).await.unwrap();
+        assert_eq!(finish.outcome, Outcome::Promoted, "{scope}");
+    }
+}
+
+/// A job for each pod has each series once.
+#[tokio::test(start_paused = true)]
+async fn jobs_that_share_out_the_pods_are_no_copies() {
+    let own_job = |mut own: SeriesLabels| {
+        let job = own["pod"].clone();
+        own.insert("job".into(), job);
+        vec![own]
+    };
+    let shop = relabelled_shop(own_job, 0.0).await;
+    let finish = shop.start(impatient()).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::Promoted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn clusters_are_told_apart_by_the_labels_that_stores_give_them() {
+    for label in [
+        "k8s_cluster",
+        "kubernetes_cluster",
+        "cluster_id",
+        "region",
+        "datacenter",
+    ] {
+        let of_two = move |own: SeriesLabels| {
+            let pod = format!("{}-there", own["pod"]);
+            let mut all = and_as(own, &[("pod", &pod), (label, "there")]);
+            all[0].insert(label.into(), "here".into());
+            all
+        };
+        let shop = relabelled_shop(of_two, 0.0).await;
+        let refused = refusal(shop.start(impatient()).await.unwrap_err());
+        let said = format!("has series with several values of {label}: here, there");
+        assert!(refused.contains(&said), "{refused}");
+    }
+}
+
+/// Answers that name no version, divided by the weights, would make both versions look alike.
+#[tokio::test(start_paused = true)]
+async fn answers_that_name_no_version_are_no_verdict() {
+    let named = [
+        "destination_workload",
+        "destination_version",
+        "destination_canonical_revision",
+    ];
+    for value in ["unknown", "latest", ""] {
+        for fails in [0.0, 0.1] {
+            let nameless = move |mut own: SeriesLabels| {
+                for label in named {
+                    own.remove(label);
+                    let is_workload = label == "destination_workload";
+                    if own.contains_key("reporter") && !value.is_empty() {
+                        let value = if is_workload { "unknown" } else { value };
+                        own.insert(label.into(), value.into());
+                    }
+                }
+                vec![own]
+            };
+            let shop = relabelled_shop(nameless, fails).await;
+            let findings = plan(&shop, by_evidence(&[])).await.unwrap().findings;
+            let said = "has istio_requests_total of no workload and no version, and the pods are reviews-v1, reviews-v2";
+            let said = match value {
+                "latest" => said.replace("no workload and no version", "version latest"),
+                _ => said.to_owned(),
+            };
+            assert!(
+                findings.iter().any(|finding| finding.what.ends_with(&said)),
+                "{findings:#?}"
+            );
+            let options = by_evidence(&["--metrics-grace", "20s", "--on-inconclusive", "rollback"]);
+            let finish = shop.start(options).await.unwrap();
+            let outcome = Outcome::RolledBack(Cause::NoMetrics);
+            assert_eq!(finish.outcome, outcome, "{value:?} {fails}");
+            shop.assert_restored();
+        }
+    }
+}
+
+/// A failed call is 200 as any other; only its status tells.
+#[tokio::test(start_paused = true)]
+async fn grpc_without_its_status_does_not_start() {
+    let open = async |keeps: bool| {
+        Shop::open_with(|stage| {
+            stage.scrapes().relabel(move |own| {
+                let mut own = own.clone();
+                if !keeps {
+                    own.remove("grpc_response_status");
+                }
+                vec![own]
+            });
+            for version in ["reviews-v1", "reviews-v2"] {
+                stage.traffic().version("shop", version).speaks_grpc();
+            }
+            stage.traffic().version("shop", "reviews-v2").fails(0.1);
+        })
+        .await
+    };
+    let shop = open(false).await;
+    let refused = refusal(shop.start(impatient()).await.unwrap_err());
+    assert!(
+        refused.contains("no gRPC answer of istio_requests_total in istio-system/prometheus:9090 has a grpc_response_status"),
+        "{refused}"
+    );
+    shop.assert_restored();
+    let finish = open(true).await.start(by_evidence(&[])).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Regression));
+}
+
+#[tokio::test(start_paused = true)]
+async fn labels_of_the_service_that_are_missing_are_named() {
+    for label in ["destination_service_name", "destination_service_namespace"] {
+        let without = move |mut own: SeriesLabels| {
+            own.remove(label);
+            vec![own]
+        };
+        let shop = relabelled_shop(without, 0.0).await;
+        let findings = plan(&shop, impatient()).await.unwrap().findings;
+        let said = format!(
+            "no series of istio_requests_total in istio-system/prometheus:9090 has the label {label}"
+        );
+        assert!(
+            findings.iter().any(|finding| finding.what == said),
+            "{findings:#?}"
+        );
+    }
+}
+
+/// A slower canary would be promoted without a word.
+#[tokio::test(start_paused = true)]
+async fn requests_without_durations_are_said_before_the_start() {
+    let no_buckets = |own: SeriesLabels| match own.contains_key("le") {
+        true => Vec::new(),
+        false => vec![own],
+    };
+    let said =
+        "slow requests are not judged: there is no istio_request_duration_milliseconds_bucket";
+    for (flags, expected) in [(&[][..], true), (&["--ignore-latency"][..], false)] {
+        let shop = relabelled_shop(no_buckets, 0.0).await;
+        let findings = plan(&shop, by_evidence(flags)).await.unwrap().findings;
+        let is_said = findings.iter().any(|finding| finding.what == said);
+        assert_eq!(is_said, expected, "{findings:#?}");
     }
 }

@@ -256,8 +256,12 @@ impl Counters {
         } = self.requests.take(&answer.requests, None, &share_at);
         let until = self.requests.complete_until();
         match (&mut self.slow, &answer.slow) {
-            (Some(counter), Some(Ok(answer))) => {
-                let slow = counter.take(answer, until, &share_at).windows;
+            (Some(counter), Some(Ok(durations))) => {
+                if durations.series.is_empty() && !answer.requests.series.is_empty() {
+                    let why = "there is no istio_request_duration_milliseconds_bucket".to_owned();
+                    quality.warnings.push(MetricsWarning::NoDurations { why });
+                }
+                let slow = counter.take(durations, until, &share_at).windows;
                 for window in &mut windows {
                     let same = slow
                         .iter()

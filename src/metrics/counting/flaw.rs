@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::mixed_stores::MixedLabel;
-use super::versions::{Targets, label, version};
+use super::unit::Unit;
+use super::versions::{SeriesOwner, Targets, label, version};
 use crate::metrics::source::Labels;
 
 /// So many names are kept of what neither version claims.
@@ -21,6 +22,8 @@ pub enum Flaw {
     Mixed(MixedLabel),
     /// No series tells a success from a failure, so that all look fine.
     NoCodes,
+    /// gRPC answers have no status, so that all look fine.
+    NoGrpcStatus,
 }
 
 /// Workloads by the names that the metrics have, and those that the pods have.
@@ -34,20 +37,44 @@ pub struct Unclaimed {
 
 /// The names of the service's requests that belong to neither version.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct UnclaimedNames(BTreeSet<String>);
+pub(crate) struct UnclaimedNames {
+    names: BTreeSet<String>,
+    /// Whether any series names a version, and whether any request was answered by who knows which.
+    names_a_version: bool,
+    is_nameless: bool,
+}
 
 impl UnclaimedNames {
     /// Notes a series of the service that belongs to neither version.
     pub(crate) fn note(&mut self, labels: &Labels) {
-        if self.0.len() < NAMED {
-            self.0.insert(name_of(labels));
+        if self.names.len() < NAMED {
+            self.names.insert(name_of(labels));
         }
+    }
+
+    /// Notes a series that is counted for this owner.
+    pub(crate) fn note_counted(&mut self, owner: SeriesOwner, labels: &Labels, unit: Unit) {
+        match owner {
+            SeriesOwner::Stable | SeriesOwner::Canary => self.names_a_version = true,
+            // Something answered it, and no label says what.
+            SeriesOwner::Unknown if unit.is_answered(labels) => {
+                self.is_nameless = true;
+                self.note(labels);
+            }
+            SeriesOwner::Unknown => {}
+        }
+    }
+
+    /// Whether there are answers and not one of them names a version: divided by the weights, both versions would
+    /// look alike.
+    pub(crate) fn are_nameless(&self) -> bool {
+        self.is_nameless && !self.names_a_version
     }
 
     /// All of them beside those that the versions have; `None` of nothing.
     pub(crate) fn against(&self, targets: &Targets) -> Option<Unclaimed> {
-        (!self.0.is_empty()).then(|| Unclaimed {
-            found: self.0.iter().cloned().collect(),
+        (!self.names.is_empty()).then(|| Unclaimed {
+            found: self.names.iter().cloned().collect(),
             wanted: targets.names(),
         })
     }

@@ -47,6 +47,7 @@ pub(super) fn groups() -> Vec<&'static str> {
         "destination_service_namespace",
         "response_code",
         "response_flags",
+        "request_protocol",
         "grpc_response_status",
     ];
     of_requests.into_iter().chain(CLUSTERS).collect()

@@ -44,12 +44,24 @@ pub(crate) struct Readable {
     series: [usize; 2],
     /// Requests of the newest window that do, and that do not.
     newest: Option<[u64; 2]>,
+    /// Series of whole gRPC answers with their status, and without it.
+    grpc: [usize; 2],
 }
 
 impl Readable {
     /// Notes one series.
     pub(crate) fn note(&mut self, is_readable: bool) {
         self.series[usize::from(!is_readable)] += 1;
+    }
+
+    /// Notes a series of gRPC answers that came to their end.
+    pub(crate) fn note_grpc(&mut self, has_status: bool) {
+        self.grpc[usize::from(!has_status)] += 1;
+    }
+
+    /// Whether there are gRPC answers, and none of them has its status: all failures are `200` then.
+    pub(crate) fn lacks_grpc(self) -> bool {
+        self.grpc[0] == 0 && self.grpc[1] > 0
     }
 
     /// Notes a window; one without requests says nothing new.
@@ -67,6 +79,15 @@ impl Readable {
     /// Whether none does, of some that there are.
     pub(crate) fn not_at_all(self) -> bool {
         self.both() == [false, true]
+    }
+
+    /// What keeps failures from being told.
+    pub(crate) fn flaw(self) -> Option<Flaw> {
+        match (self.not_at_all(), self.lacks_grpc()) {
+            (true, _) => Some(Flaw::NoCodes),
+            (false, true) => Some(Flaw::NoGrpcStatus),
+            (false, false) => None,
+        }
     }
 
     /// Whether some do, and some do not.

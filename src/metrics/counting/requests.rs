@@ -96,6 +96,9 @@ impl Classifier for Requests {
         self.has_status = unit == Unit::Requests;
         let is_readable = unit.is_readable(labels);
         self.readable.note(is_readable);
+        if let Some(has_status) = unit.has_grpc_status(labels) {
+            self.readable.note_grpc(has_status);
+        }
         let status = unit
             .status(labels)
             .map_or(0, |status| STATUS + number(status));

@@ -241,7 +241,11 @@ impl<C: Classifier> SummedCounter<C> {
             })
         });
         match (bin, owner) {
-            (Some(_), _) => self.stores.note(labels, self.targets.scope()),
+            (Some(bin), _) => {
+                self.stores.note(labels, self.targets.scope());
+                let unit = self.targets.counted();
+                self.unclaimed.note_counted(bin.owner, labels, unit);
+            }
             (None, None) if self.targets.is_unclaimed(labels) => self.unclaimed.note(labels),
             (None, _) => {}
         }
@@ -316,9 +320,10 @@ impl<C: Classifier> SummedCounter<C> {
         let mixed = self.copies.clone().or_else(|| self.stores.mixed());
         let flaw = match counted {
             0 => self.unclaimed.against(&self.targets).map(Flaw::Unclaimed),
-            _ => mixed
-                .map(Flaw::Mixed)
-                .or(readable.not_at_all().then_some(Flaw::NoCodes)),
+            _ if self.unclaimed.are_nameless() => {
+                self.unclaimed.against(&self.targets).map(Flaw::Unclaimed)
+            }
+            _ => mixed.map(Flaw::Mixed).or(readable.flaw()),
         };
         Quality {
             newest: Newest {

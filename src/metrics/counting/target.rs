@@ -209,14 +209,14 @@ pub(crate) fn target_name(labels: &Labels) -> Labels {
 
 /// Whether a target so named is a sum over proxies, as a recording rule without `pod` and `instance` makes
 /// it: such a counter falls when one of its proxies goes away, and that is no reset.
-fn is_sum(name: &Labels) -> bool {
+pub(super) fn is_sum(name: &Labels) -> bool {
     ["instance", "pod", "pod_name"]
         .iter()
         .all(|of_proxy| label(name, of_proxy).is_empty())
 }
 
 /// Whether a label is about the request rather than about the target.
-fn is_istio(name: &str) -> bool {
+pub(super) fn is_istio(name: &str) -> bool {
     name.starts_with("source_")
         || name.starts_with("destination_")
         || matches!(

@@ -56,6 +56,21 @@ impl Unit {
         }
     }
 
+    /// Whether the labels of whole gRPC answers have their status; `None` of anything else.
+    ///
+    /// A stream that was reset has none, and a flag that says so.
+    pub(super) fn has_grpc_status(self, labels: &Labels) -> Option<bool> {
+        let is_grpc = self == Self::Requests && label(labels, "request_protocol") == "grpc";
+        let has_status = !label(labels, "grpc_response_status").is_empty();
+        let is_whole = is_unflagged(labels) && label(labels, "response_code").starts_with('2');
+        (is_grpc && (has_status || is_whole)).then_some(has_status)
+    }
+
+    /// Whether something answered, and well: not what the caller's proxy answers itself.
+    pub(super) fn is_answered(self, labels: &Labels) -> bool {
+        is_unflagged(labels) && self.is_readable(labels) && self.status(labels).is_none()
+    }
+
     /// The status of an answer that was no success, or an error of the caller's; `None` for a success and
     /// for what has no status.
     pub(super) fn status(self, labels: &Labels) -> Option<StatusCode> {
@@ -74,6 +89,11 @@ impl Unit {
                 .any(|flag| FAILURES.contains(&flag.trim())),
         }
     }
+}
+
+/// Whether Envoy has nothing to say of how it ended.
+fn is_unflagged(labels: &Labels) -> bool {
+    matches!(label(labels, "response_flags"), "" | "-")
 }
 
 /// Whether requests with these labels failed, also where codes are grouped (`5xx`).

@@ -145,6 +145,7 @@ impl<C: Classifier> WindowCounter<C> {
                 };
                 let bin = classifier.bin(targets, (reporter, owner), labels)?;
                 stores.note(labels, targets.scope());
+                unclaimed.note_counted(owner, labels, targets.counted());
                 Some(Bin {
                     reporter,
                     owner,
@@ -178,11 +179,11 @@ impl<C: Classifier> WindowCounter<C> {
     }
 
     fn flaw(&self, series: usize, readable: Readable) -> Option<Flaw> {
-        if series == 0 {
+        if series == 0 || self.unclaimed.are_nameless() {
             return self.unclaimed.against(&self.targets).map(Flaw::Unclaimed);
         }
         let mixed = self.stores.mixed().map(Flaw::Mixed);
-        mixed.or(readable.not_at_all().then_some(Flaw::NoCodes))
+        mixed.or(readable.flaw())
     }
 
     /// Whether there are series that are counted.
