@@ -246,37 +246,3 @@ async fn a_canary_that_answers_404_to_everything_is_rolled_back() {
     app.is_restored_to(&before).await;
     app.finish().await;
 }
-
-/// After each increase the canary's first answers are its failures: what succeeds takes so long.
-#[tokio::test]
-#[ignore = "needs the real stack: scripts/test --cluster"]
-async fn a_healthy_canary_whose_successes_take_20_seconds_is_promoted() {
-    let stack = Stack::open().await;
-    let app = App::start(&stack, "slow").await;
-    for (version, seed) in [("v1", 1), ("v2", 2)] {
-        let slow = json!({
-            "errors": 0.05, "spread": {"random": seed}, "latency_ms": 20_000, "fails_at_once": true
-        });
-        app.behave(version, slow).await;
-    }
-    let load = app.load().rate(60.0).patience(Duration::from_secs(60));
-    let load = load.start();
-    tokio::time::sleep(Duration::from_secs(40)).await;
-    let words = direct(&stack, "--steps 20,100 --dwell 40s");
-    let ended = app
-        .canary(&words)
-        .patient(Duration::from_secs(240))
-        .run()
-        .await;
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(ended.steps(), ["20", "100"]);
-    assert!(!ended.told(is_bad_news), "{:?}", ended.events);
-    // There were such failures from the first second on.
-    let seen = |event: &EventKind| match event {
-        EventKind::Analyzed { step_counts, .. } => step_counts.canary.failures > 0,
-        _ => false,
-    };
-    assert!(ended.told(seen), "{:?}", ended.events);
-    drop(load);
-    app.finish().await;
-}

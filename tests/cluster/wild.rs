@@ -218,26 +218,31 @@ async fn a_canary_that_is_cold_at_its_first_requests_is_given_time_unless_none_i
 async fn failures_that_come_long_before_the_successes_are_waited_out() {
     let stack = Stack::open().await;
     let app = App::start(&stack, "late").await;
-    for (version, hasty) in [("v1", "v1-hasty"), ("v2", "v2-hasty")] {
-        app.behave(version, json!({"latency_ms": 5000})).await;
-        // One request in a hundred fails, and at once.
-        app.behave(hasty, json!({"errors": 0.5})).await;
-        add_pod(&app, version, hasty, 49).await;
+    for (version, seed) in [("v1", 1), ("v2", 2)] {
+        let late = json!({
+            "errors": 0.05, "spread": {"random": seed}, "latency_ms": 20_000, "fails_at_once": true
+        });
+        app.behave(version, late).await;
     }
-    let load = app.load().rate(2.0 * RATE).start();
-    tokio::time::sleep(2 * WATCHED).await;
+    let load = app.load().rate(60.0).patience(Duration::from_secs(60));
+    let load = load.start();
+    tokio::time::sleep(Duration::from_secs(40)).await;
     // Durations tell how long to wait, so they are not left aside here.
     let words = format!(
-        "start reviews --preset quick --warmup 0s --steps 20,100 --prometheus {}",
+        "start reviews --preset quick --warmup 0s --steps 20,100 --dwell 40s --prometheus {}",
         stack.description.prometheus.url
     );
-    let ended = app.canary(&words).run().await;
+    let ended = app
+        .canary(&words)
+        .patient(Duration::from_secs(240))
+        .run()
+        .await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(ended.steps(), ["20", "100"]);
     let waited = "requests sent before the weights changed are still being answered";
     assert!(ended.stderr.contains(waited), "{}", ended.stderr);
-    let sent = load.stop().await;
-    assert!(sent.failed() > 0, "{sent:?}");
+    assert!(load.so_far().failed() > 0, "{:?}", load.so_far());
+    drop(load);
     app.finish().await;
 }
 
