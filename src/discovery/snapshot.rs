@@ -625,15 +625,11 @@ fn external(
     if !missing.contains(&host) {
         return ExternalHost::NotRead;
     }
-    let has = |entry: &&ServiceEntry| entry.has(host);
-    let seen = entries.found.iter().filter(has);
-    let mut seen = seen.filter(|entry| entry.is_seen_in(home));
-    let hidden = || entries.found.iter().find(has);
-    match seen.next() {
-        Some(entry) => ExternalHost::Entry(entry.clone()),
-        None if hidden().is_some() => hidden().map_or(ExternalHost::NotRead, |entry| {
-            ExternalHost::Hidden(entry.clone())
-        }),
+    let mut known = entries.found.iter().filter(|entry| entry.has(host));
+    let first = known.clone().next();
+    match known.find(|entry| entry.is_seen_in(home)).or(first) {
+        Some(entry) if entry.is_seen_in(home) => ExternalHost::Entry(entry.clone()),
+        Some(entry) => ExternalHost::Hidden(entry.clone()),
         None if entries.elsewhere.is_none() => ExternalHost::Nowhere,
         None => ExternalHost::NotRead,
     }

@@ -1,12 +1,11 @@
 //! A canary that is not in the route yet, and what becomes of it.
 
 use kubectl_canary::Signals;
-use kubectl_canary::commands::Start;
 use kubectl_canary::plan::{OnDrift, Options};
 use kubectl_canary::rollout::{Cause, EventKind, Outcome};
 use serde_json::{Value, json};
 
-use crate::harness::{Shop, brisk_with, signals, start};
+use crate::harness::{Shop, begin, brisk_with, signals};
 
 /// A route that knows stable only, without a weight; a redirect beside it.
 fn lone() -> Value {
@@ -22,13 +21,6 @@ fn adding(steps: &str) -> Options {
     Options {
         add_destination: true,
         ..brisk_with(steps)
-    }
-}
-
-fn begin(options: Options) -> Start {
-    Start {
-        no_wait: true,
-        ..start(options)
     }
 }
 

@@ -16,7 +16,7 @@ use kubectl_canary::report::Document;
 use kubectl_canary::rollout::{Event, EventKind, Observed, Rollout, compare};
 use kubectl_canary::sandbox::{Call, Setup, World, fixtures};
 use kubectl_canary::{BeforeStep, CommandError, Context, Signal, Signals};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 /// When the world begins; the tests begin a minute later.
@@ -394,6 +394,22 @@ pub fn start(options: Options) -> Start {
         },
         ..Start::default()
     }
+}
+
+/// The same to a first step that is left to whoever comes.
+pub fn begin(options: Options) -> Start {
+    Start {
+        no_wait: true,
+        ..start(options)
+    }
+}
+
+/// The destinations of the shop's route at these weights.
+pub fn two(stable: i64, canary: i64) -> Value {
+    json!([
+        {"destination": {"host": "reviews", "subset": "v1"}, "weight": stable},
+        {"destination": {"host": "reviews", "subset": "v2"}, "weight": canary},
+    ])
 }
 
 /// Options that make a rollout short: a dwell of 5 s, a look a second.

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use kubectl_canary::Signals;
-use kubectl_canary::commands::Start;
 use kubectl_canary::plan::{AnalysisKind, OnDrift, Options};
 use kubectl_canary::rollout::{Cause, Outcome, Phase};
 use serde_json::{Value, json};
 
-use crate::harness::{Dice, Shop, brisk_with, signals, start};
+use crate::harness::{Dice, Shop, begin, brisk_with, signals, two};
 use crate::preflight::plan;
 
 /// The rule of the first run that `Shop::start` makes.
@@ -19,20 +18,6 @@ fn sticky(steps: &str) -> Options {
         sticky: Some("cookie=canary,30m".parse().unwrap()),
         ..brisk_with(steps)
     }
-}
-
-fn begin(options: Options) -> Start {
-    Start {
-        no_wait: true,
-        ..start(options)
-    }
-}
-
-fn two(stable: i64, canary: i64) -> Value {
-    json!([
-        {"destination": {"host": "reviews", "subset": "v1"}, "weight": stable},
-        {"destination": {"host": "reviews", "subset": "v2"}, "weight": canary},
-    ])
 }
 
 /// The same while answers of the canary set the cookie of this run.

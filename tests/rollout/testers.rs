@@ -1,12 +1,11 @@
 //! Testers reach the canary before anybody else, by rules that come and go with the rollout.
 
 use kubectl_canary::Signals;
-use kubectl_canary::commands::Start;
 use kubectl_canary::plan::{OnDrift, Options};
 use kubectl_canary::rollout::{Cause, Outcome, Phase};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{Shop, brisk_with, signals, start};
+use crate::harness::{Shop, begin, brisk_with, signals, two};
 
 const EMAIL: &str = "cookie:^(.*?;)?(email=[^;]*@some-company-name.com)(;.*)?$";
 
@@ -15,20 +14,6 @@ fn matching(testers: &str, steps: &str) -> Options {
         testers: Some(testers.parse().unwrap()),
         ..brisk_with(steps)
     }
-}
-
-fn begin(options: Options) -> Start {
-    Start {
-        no_wait: true,
-        ..start(options)
-    }
-}
-
-fn two(stable: i64, canary: i64) -> Value {
-    json!([
-        {"destination": {"host": "reviews", "subset": "v1"}, "weight": stable},
-        {"destination": {"host": "reviews", "subset": "v2"}, "weight": canary},
-    ])
 }
 
 /// Names of the HTTP rules, in order.

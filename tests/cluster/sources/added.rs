@@ -40,6 +40,14 @@ async fn answers_at_the_backends(app: &App, lasting: Duration) -> super::shares:
         .collect()
 }
 
+/// The spec with the two weights exchanged, and nothing else.
+fn promoted(before: &str) -> String {
+    before
+        .replace("\"weight\":100", "\"weight\":-")
+        .replace("\"weight\":0", "\"weight\":100")
+        .replace("\"weight\":-", "\"weight\":0")
+}
+
 #[tokio::test]
 #[ignore = "needs the real stack: scripts/test --cluster"]
 async fn testers_reach_the_canary_first_and_their_rule_is_gone_after_promote_and_abort() {
@@ -75,13 +83,7 @@ async fn testers_reach_the_canary_first_and_their_rule_is_gone_after_promote_and
     for load in [testers, others] {
         assert_eq!(load.stop().await.failed(), 0, "rules come and go unnoticed");
     }
-    let promoted = before
-        .replace("\"weight\":100", "\"weight\":-")
-        .replace("\"weight\":0", "\"weight\":100");
-    assert_eq!(
-        app.spec().await,
-        promoted.replace("\"weight\":-", "\"weight\":0")
-    );
+    assert_eq!(app.spec().await, promoted(&before));
     app.finish().await;
 }
 
@@ -140,13 +142,7 @@ async fn a_user_of_the_canary_stays_there_while_others_are_divided_by_weight() {
     for load in [others, late] {
         assert_eq!(load.stop().await.failed(), 0, "rules come and go unnoticed");
     }
-    let promoted = before
-        .replace("\"weight\":100", "\"weight\":-")
-        .replace("\"weight\":0", "\"weight\":100");
-    assert_eq!(
-        app.spec().await,
-        promoted.replace("\"weight\":-", "\"weight\":0")
-    );
+    assert_eq!(app.spec().await, promoted(&before));
     app.finish().await;
 }
 
