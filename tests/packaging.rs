@@ -473,7 +473,7 @@ fn the_release_hands_this_template_to_the_index() {
 #[test]
 fn workflows_hold_no_more_rights_than_they_need() {
     let mut writers = Vec::new();
-    for name in ["ci.yml", "release.yml"] {
+    for name in ["ci.yml", "nightly.yml", "release.yml"] {
         let source = file(&format!(".github/workflows/{name}"));
         assert!(!source.contains("pull_request_target"), "{name}");
         let workflow: Value = serde_saphyr::from_str(&source).unwrap();

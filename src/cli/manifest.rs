@@ -1,23 +1,23 @@
 //! Objects on stdout, for `kubectl apply -f -`.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use serde_json::Value;
 
-use crate::report::Format;
+use crate::report::{Format, PrintError, to_json, to_yaml};
 
 /// Prints a List of objects: as JSON whole, as YAML one document each, or their names.
 ///
 /// # Errors
-/// If the writer fails.
+/// If the writer fails, or an object has no form in the format.
 pub(super) fn print_objects(
     out: &mut dyn Write,
     list: &Value,
     format: Option<Format>,
-) -> io::Result<()> {
+) -> Result<(), PrintError> {
     let items = list["items"].as_array().map_or(&[][..], Vec::as_slice);
     match format {
-        Some(Format::Json) => writeln!(out, "{list:#}")?,
+        Some(Format::Json) => writeln!(out, "{}", to_json(list)?)?,
         Some(Format::Name) => {
             for item in items {
                 writeln!(out, "{}", name_of(item))?;
@@ -28,8 +28,7 @@ pub(super) fn print_objects(
                 if index > 0 {
                     writeln!(out, "---")?;
                 }
-                let text = serde_saphyr::to_string(item).map_err(io::Error::other)?;
-                writeln!(out, "{}", text.trim_end())?;
+                writeln!(out, "{}", to_yaml(item)?)?;
             }
         }
     }

@@ -87,6 +87,13 @@ impl Drop for Stdout {
     }
 }
 
+fn unprinted(error: PrintError) -> CommandError {
+    match error {
+        PrintError::Write(source) => source.into(),
+        other => CommandError::Conflict(other.to_string()),
+    }
+}
+
 impl Printer {
     /// Prints in this form.
     ///
@@ -152,10 +159,7 @@ impl Printer {
     /// If it has no form in the format.
     pub fn show<T: View>(&mut self, view: &T, namespaced: bool) -> Result<(), CommandError> {
         let layout = self.layout(namespaced);
-        print(&mut self.result, self.output.format, layout, view).map_err(|error| match error {
-            PrintError::Write(source) => source.into(),
-            other => CommandError::Conflict(other.to_string()),
-        })
+        print(&mut self.result, self.output.format, layout, view).map_err(unprinted)
     }
 
     /// A list, and on stderr what its table has no room for.
@@ -176,8 +180,7 @@ impl Printer {
     /// # Errors
     /// If they have no form in the format.
     pub fn show_objects(&mut self, list: &Value) -> Result<(), CommandError> {
-        manifest::print_objects(&mut self.result, list, self.output.format)?;
-        Ok(())
+        manifest::print_objects(&mut self.result, list, self.output.format).map_err(unprinted)
     }
 
     /// Prints what is left to print, ends all output, and says with which code the process ends.

@@ -29,7 +29,29 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-fn is_obeyed(char: char) -> bool {
+/// The same JSON on the same lines, with whatever a terminal would obey as `\uXXXX`.
+///
+/// Outside its strings JSON has no such character but the line break, which stays, and inside them this
+/// is how JSON says it: nothing is lost.
+pub(crate) fn escape_json(json: &str) -> Cow<'_, str> {
+    let escaped = |char| char != '\n' && is_obeyed(char);
+    if !json.chars().any(escaped) {
+        return Cow::Borrowed(json);
+    }
+    json.chars()
+        .fold(String::with_capacity(json.len() + 8), |mut safe, char| {
+            match escaped(char) {
+                // All of them are in the basic plane, so that one escape is the whole character.
+                true => safe.push_str(&format!("\\u{:04x}", u32::from(char))),
+                false => safe.push(char),
+            }
+            safe
+        })
+        .into()
+}
+
+/// Whether a terminal does something else than to show it.
+pub(super) fn is_obeyed(char: char) -> bool {
     char.is_control()
         || matches!(
             char,
@@ -67,6 +89,14 @@ mod tests {
         fn nothing_that_is_obeyed_survives(text in "\\PC*|[\\x00-\\x9f\\u{2028}-\\u{202e}]*") {
             let safe = escape(&text);
             prop_assert!(!safe.chars().any(is_obeyed), "{safe:?}");
+        }
+
+        #[test]
+        fn json_says_the_same_without_them(text in "\\PC*|[\\x00-\\x9f\\u{200e}-\\u{2069}]*") {
+            let json = serde_json::to_string_pretty(&[&text]).unwrap();
+            let safe = escape_json(&json);
+            prop_assert!(!safe.chars().any(|char| char != '\n' && is_obeyed(char)), "{safe:?}");
+            prop_assert_eq!(serde_json::from_str::<[String; 1]>(&safe).unwrap(), [text]);
         }
     }
 }

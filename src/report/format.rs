@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::Palette;
+use super::escape::{escape, escape_json, is_obeyed};
 
 /// An output format; without one, a person reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -111,25 +112,42 @@ pub fn print<T: View>(
         )?,
         Some(Format::Name) => {
             for name in view.names() {
-                writeln!(out, "{}", object(name))?;
+                writeln!(out, "{}", escape(&object(name)))?;
             }
         }
-        Some(Format::Json) => {
-            let text =
-                serde_json::to_string_pretty(view).map_err(|error| refused("JSON", error))?;
-            writeln!(out, "{text}")?;
-        }
+        Some(Format::Json) => writeln!(out, "{}", to_json(view)?)?,
         Some(format @ (Format::Html | Format::Markdown | Format::Junit)) => {
             let text = view.document(format).ok_or(PrintError::NoDocument)?;
             write!(out, "{text}")?;
         }
-        Some(Format::Yaml) => {
-            let text = serde_saphyr::to_string(view).map_err(|error| refused("YAML", error))?;
-            writeln!(out, "{}", text.trim_end_matches('\n'))?;
-        }
+        Some(Format::Yaml) => writeln!(out, "{}", to_yaml(view)?)?,
     }
     out.flush()?;
     Ok(())
+}
+
+/// The value as JSON that no terminal obeys, without a line break at the end.
+///
+/// # Errors
+/// If it has no form in JSON.
+pub(crate) fn to_json(value: &impl Serialize) -> Result<String, PrintError> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| refused("JSON", error))?;
+    Ok(escape_json(&text).into_owned())
+}
+
+/// The value as YAML that no terminal obeys, without a line break at the end.
+///
+/// Marks that reorder text are no control characters to YAML, so that they would stand in it as they are.
+/// A value with any of them is printed as JSON, which is YAML too and can say them.
+///
+/// # Errors
+/// If it has no form in YAML.
+pub(crate) fn to_yaml(value: &impl Serialize) -> Result<String, PrintError> {
+    let text = serde_saphyr::to_string(value).map_err(|error| refused("YAML", error))?;
+    if text.chars().any(|char| char != '\n' && is_obeyed(char)) {
+        return to_json(value);
+    }
+    Ok(text.trim_end_matches('\n').to_owned())
 }
 
 fn refused(format: &'static str, error: impl ToString) -> PrintError {
@@ -170,6 +188,18 @@ mod tests {
         let mut out = Vec::new();
         print(&mut out, format, Layout::default(), &found).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped_and_not_lost() {
+        for mark in ["\u{200e}", "\u{202e}", "\u{2068}", "\u{9b}", "\u{7f}"] {
+            let value = serde_json::json!({"name": format!("a{mark}b")});
+            for text in [to_json(&value).unwrap(), to_yaml(&value).unwrap()] {
+                assert!(!text.contains(mark), "{text:?}");
+                let back: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+                assert_eq!(back, value, "{text}");
+            }
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
+use super::escape::escape_json;
 use super::renderer::Renderer;
 use crate::rollout::{Event, Observer};
 
@@ -38,18 +39,9 @@ impl<W: Write + Send> JsonLines<W> {
     }
 }
 
-/// JSON that is no command to a terminal or to GitHub's runner: such characters stand in strings only, where
-/// they can be escaped.
+/// JSON that is no command to a terminal or to GitHub's runner.
 fn harmless(json: &str) -> String {
-    let escaped = json.chars().fold(String::new(), |mut all, char| {
-        if char.is_control() {
-            all.push_str(&format!("\\u{:04x}", u32::from(char)));
-        } else {
-            all.push(char);
-        }
-        all
-    });
-    escaped.replace("##[", "#\\u0023[")
+    escape_json(json).replace("##[", "#\\u0023[")
 }
 
 impl<W: Write + Send> Observer for JsonLines<W> {

@@ -68,7 +68,7 @@ pub use config_view::ConfigView;
 pub use document::Document;
 pub(crate) use driver_status::DriverStatus;
 pub(crate) use escape::escape;
-pub(crate) use format::{Format, PrintError, object};
+pub(crate) use format::{Format, PrintError, object, to_json, to_yaml};
 pub use format::{Layout, View, print};
 pub(crate) use json_lines::JsonLines;
 pub(crate) use lines::{LineStyle, Lines};

@@ -21,10 +21,11 @@ pub enum Mutation {
 }
 
 /// Text that a terminal would obey, and text that looks like something else.
-const HOSTILE: [&str; 10] = [
+const HOSTILE: [&str; 11] = [
     "\u{1b}[2J\u{1b}]0;owned\u{7}",
     "\u{9b}31m",
     "\u{202e}drowssap",
+    "\u{200e}",
     "over\rwritten",
     "two\nlines",
     "nul\0",
