@@ -4,8 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use proptest::test_runner::{Config, RngSeed};
 
-/// So many cases from a seed that is another one every time, unless `PROPTEST_RNG_SEED` names one, as `scripts/test` does. It is
-/// printed, so that whatever fails can be repeated.
+/// So many cases from a seed that is another one every time, unless `PROPTEST_RNG_SEED` names one, as
+/// `scripts/test` does. It is printed, so that whatever fails can be repeated.
 pub fn cases(cases: u32) -> Config {
     let mut config = Config {
         cases,
