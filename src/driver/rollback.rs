@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::apply::{Failure, Next, Purpose, Retry, apply};
 use crate::clock::Clock;
 use crate::cluster::{CallError, Cluster, ErrorKind};
-use crate::istio::{MissingRoutes, Route, VirtualService};
+use crate::istio::{MissingRoutes, Route, VirtualService, is_mirrored};
 use crate::rollout::{
     Cause, Drift, EventKind, Intent, LastRollout, Observed, Outcome, PromotionState, ROLLOUT,
     Rollout, RouteChange, compare, is_on_its_way_back, promotion_on,
@@ -336,7 +336,7 @@ impl Restore<'_> {
 
     /// Routes that may be missing ones, in words.
     fn may_be_one_of_them(&self, vs: &VirtualService) -> String {
-        match in_words(&self.rollout.unaccounted(vs)) {
+        match in_words(vs, &self.rollout.unaccounted(vs)) {
             Some(routes) => format!("; {routes} and may be one of them"),
             None => String::new(),
         }
@@ -344,7 +344,7 @@ impl Restore<'_> {
 
     /// Says what was left alone when the rollout ended without some of its routes.
     fn tell_forgotten(&mut self, vs: &VirtualService, missing: MissingRoutes) {
-        let text = match in_words(&self.rollout.unaccounted(vs)) {
+        let text = match in_words(vs, &self.rollout.unaccounted(vs)) {
             Some(routes) => format!("{missing}; left unchanged: {routes}"),
             None => format!(
                 "{missing}; no other route sends to another version than {}, so nothing is left to restore there",
@@ -503,8 +503,8 @@ fn promoted(rollout: &Rollout, vs: &VirtualService) -> Option<LastRollout> {
 /// The most routes that are named one by one.
 const NAMED: usize = 3;
 
-/// Routes with their weights, in words.
-fn in_words(routes: &[&Route]) -> Option<String> {
+/// Routes of `vs` with their weights and whether they mirror, in words.
+fn in_words(vs: &VirtualService, routes: &[&Route]) -> Option<String> {
     let named: Vec<_> = routes
         .iter()
         .take(NAMED)
@@ -513,7 +513,11 @@ fn in_words(routes: &[&Route]) -> Option<String> {
             let weights: Vec<_> = weights
                 .map(|weight| weight.unwrap_or(0).to_string())
                 .collect();
-            format!("{route} has weights {}", weights.join("/"))
+            let mirrors = match is_mirrored(vs.rule(route.at)) {
+                true => " and mirrors requests",
+                false => "",
+            };
+            format!("{route} has weights {}{mirrors}", weights.join("/"))
         })
         .collect();
     let more = match routes.len().saturating_sub(NAMED) {

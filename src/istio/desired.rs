@@ -296,7 +296,7 @@ impl DesiredRoute {
 }
 
 /// Whether a rule mirrors requests in any of the ways there are.
-pub(super) fn is_mirrored(rule: &Value) -> bool {
+pub(crate) fn is_mirrored(rule: &Value) -> bool {
     ["mirror", "mirrors"]
         .iter()
         .any(|key| rule.get(key).is_some_and(|value| !value.is_null()))

@@ -32,7 +32,7 @@ mod workloads;
 
 pub(crate) use canary_rules::HeaderMatch;
 pub(crate) use delegate::{Delegate, DelegateError, delegate_of};
-pub(crate) use desired::{DesiredRoutes, MissingRoutes};
+pub(crate) use desired::{DesiredRoutes, MissingRoutes, is_mirrored};
 pub(crate) use desired::{RouteTarget, RuleTarget};
 pub(crate) use destination::{Destination, Host, USUAL_DOMAIN};
 pub use difference::RouteDifference;

@@ -1,7 +1,7 @@
 //! Mirrored traffic before the first percent.
 
 use kubectl_canary::Signals;
-use kubectl_canary::commands::{self, Start};
+use kubectl_canary::commands::{self, Abort, Start};
 use kubectl_canary::istio::RouteDifference;
 use kubectl_canary::plan::{
     AnalysisKind, Exposure, HumanDuration, OnDrift, OnStuck, Options, Percent,
@@ -44,6 +44,27 @@ async fn a_mirror_that_nobody_moved_on_from_is_taken_away() {
     begun.await.unwrap();
     shop.abort("bob@desk").await.unwrap();
     shop.assert_restored();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mirror_that_is_left_on_a_renamed_route_is_named() {
+    let shop = Shop::open().await;
+    let begun = shop.start_as("ci@runner", begin("mirror:10%,10,100"), Signals::none());
+    begun.await.unwrap();
+    shop.edit(|vs| vs["spec"]["http"][0]["name"] = "renamed".into());
+    let forget = Abort {
+        forget: true,
+        ..Abort::of("reviews")
+    };
+    let aborted = shop.abort_with("bob@desk", forget, Signals::none()).await;
+    assert!(aborted.unwrap().finish().is_some());
+    assert!(shop.spec()["http"][0]["mirror"].is_object());
+    let warnings = shop.warnings();
+    let expected = "left unchanged: http[renamed] has weights 100/0 and mirrors requests";
+    assert!(
+        warnings.iter().any(|text| text.ends_with(expected)),
+        "{warnings:?}"
+    );
 }
 
 /// What was told of the step that passed first.
