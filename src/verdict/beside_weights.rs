@@ -16,3 +16,20 @@ impl BesideWeights {
         self == Self::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn either_is_something() {
+        for (other_rules, sticky_users) in [(true, false), (false, true), (true, true)] {
+            let beside = BesideWeights {
+                other_rules,
+                sticky_users,
+            };
+            assert!(!beside.is_nothing(), "{beside:?}");
+        }
+        assert!(BesideWeights::default().is_nothing());
+    }
+}

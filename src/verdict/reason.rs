@@ -117,3 +117,37 @@ impl AnalysisReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::AnalysisReason as Reason;
+    use super::*;
+
+    #[test]
+    fn numbers_make_no_other_reason_and_what_they_are_about_does() {
+        let held = |hold| Reason::OnHold { hold };
+        let bounded = |subject, excess| Reason::Bounded {
+            subject,
+            ratio: 1.5,
+            excess,
+            confidence: 0.95,
+        };
+        let unbounded = |subject| Reason::Unbounded { subject };
+        let odd = |got| Reason::OddShare { got, set: 0.5 };
+        let (failures, refusals) = (Subject::Failures, Subject::Refusals);
+        for (a, b, alike) in [
+            (held(Hold::Incident), held(Hold::Incident), true),
+            (held(Hold::Incident), held(Hold::WarmingUp), false),
+            (bounded(failures, 0.1), bounded(failures, 0.2), true),
+            (bounded(failures, 0.1), bounded(refusals, 0.1), false),
+            (unbounded(failures), unbounded(failures), true),
+            (unbounded(failures), unbounded(refusals), false),
+            (unbounded(failures), bounded(failures, 0.1), false),
+            (odd(0.1), odd(0.2), true),
+            (odd(0.1), held(Hold::NotItsShare), false),
+        ] {
+            assert_eq!(a.is_like(&b), alike, "{a:?} {b:?}");
+            assert_eq!(b.is_like(&a), alike, "{b:?} {a:?}");
+        }
+    }
+}

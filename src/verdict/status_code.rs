@@ -75,6 +75,7 @@ mod tests {
             (StatusCode::Grpc(13), "gRPC 13"),
         ] {
             assert_eq!(code.to_string(), text);
+            assert_eq!(String::from(code), text);
             assert_eq!(text.parse::<StatusCode>().unwrap(), code);
         }
         assert!("teapot".parse::<StatusCode>().is_err());

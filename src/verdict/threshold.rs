@@ -315,6 +315,103 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_limit_is_what_may_still_be_reached() {
+        let over = |canary, stable| {
+            let mut gate = ThresholdGate::new(Limits {
+                max_error_rate: 0.10,
+                margin: 0.01,
+                min_requests: 100,
+            });
+            gate.begin_step(gate_step());
+            gate.observe(&window(0, stable, canary))
+        };
+        let is_healthy = |decision| matches!(decision, Decision::Stay(Verdict::Healthy, _));
+        // At the margin: 2 % beside 1 %.
+        assert!(is_healthy(over((1000, 20), (1000, 10))));
+        // Stable fails exactly at the limit, so it does not fail too: the canary is to blame.
+        assert!(matches!(
+            over((1_000_000, 105_000), (1_000_000, 100_000)),
+            Decision::Rollback(_)
+        ));
+        // Both fail, the canary exactly by the margin more, which is more than chance explains.
+        assert!(matches!(
+            over((1_000_000, 210_000), (1_000_000, 200_000)),
+            Decision::Stay(_, reasons) if matches!(reasons[0], AnalysisReason::BothFail { .. })
+        ));
+        // And by three times the margin.
+        assert!(matches!(
+            over((1_000_000, 230_000), (1_000_000, 200_000)),
+            Decision::Rollback(_)
+        ));
+    }
+
+    #[test]
+    fn a_difference_of_less_than_three_standard_deviations_may_be_chance() {
+        // Of 1,000 requests each with 1 and `failures`: the rate of both is (1 + failures) / 2,000, and the
+        // deviation of the difference sqrt(2 p (1 - p) / 1,000): 2.90 of them at 11 failures, 3.06 at 12.
+        for (failures, verdict) in [(12, false), (11, true)] {
+            let mut gate = gate(0.1);
+            gate.stable = Counts {
+                requests: 1000,
+                failures: 1,
+            };
+            gate.canary = Counts {
+                requests: 1000,
+                failures,
+            };
+            assert_eq!(gate.may_be_chance(), verdict, "{failures}");
+        }
+        // 100 requests say less than 1,000: sqrt(p (1 - p) (1 / 1,000 + 1 / 100)).
+        for (failures, verdict) in [(1, true), (2, false)] {
+            let mut gate = gate(0.1);
+            gate.stable = Counts {
+                requests: 1000,
+                failures: 1,
+            };
+            gate.canary = Counts {
+                requests: 100,
+                failures,
+            };
+            assert_eq!(gate.may_be_chance(), verdict, "{failures}");
+        }
+        // Half of all fail: a deviation of 0.022.
+        let mut gate = gate(0.1);
+        gate.stable = Counts {
+            requests: 1000,
+            failures: 450,
+        };
+        gate.canary = Counts {
+            requests: 1000,
+            failures: 550,
+        };
+        assert!(!gate.may_be_chance());
+        gate.stable.failures = 0;
+        gate.canary.failures = 1;
+        assert!(!gate.may_be_chance(), "stable does not fail at all");
+    }
+
+    #[test]
+    fn a_canary_between_the_margin_and_chance_waits_for_more_requests() {
+        let mut gate = ThresholdGate::new(Limits {
+            max_error_rate: 0.10,
+            margin: 0.01,
+            min_requests: 100,
+        });
+        gate.begin_step(gate_step());
+        let decision = gate.observe(&window(0, (1000, 10), (100, 3)));
+        assert_eq!(
+            decision,
+            Decision::Stay(
+                Verdict::NotEnoughData,
+                vec![AnalysisReason::MaybeChance {
+                    canary: 0.03,
+                    stable: 0.01
+                }]
+            )
+        );
+    }
+
     fn gate_step() -> StepContext {
         gate(0.1).step.unwrap()
     }

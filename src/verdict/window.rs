@@ -117,3 +117,40 @@ impl Window {
         self.end.duration_since(self.start)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(requests: u64, failures: u64) -> Counts {
+        Counts { requests, failures }
+    }
+
+    #[test]
+    fn what_came_on_top_is_the_difference_until_counting_begins_anew() {
+        assert_eq!(counts(10, 3).since(counts(4, 1)), counts(6, 2));
+        assert_eq!(counts(4, 1).since(counts(4, 1)), counts(0, 0));
+        assert_eq!(counts(3, 2).since(counts(4, 1)), counts(3, 2));
+        assert_eq!(counts(10, 0).since(counts(4, 1)), counts(6, 0));
+    }
+
+    #[test]
+    fn nothing_has_no_rate() {
+        assert_eq!(counts(0, 0).failure_rate(), None);
+        assert_eq!(counts(4, 1).failure_rate(), Some(0.25));
+    }
+
+    #[test]
+    fn a_window_lies_after_what_its_earliest_request_does() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let window = Window {
+            start: at(10),
+            end: at(15),
+            opened: Some(at(8)),
+            ..Window::default()
+        };
+        assert!(window.lies_after(at(8)));
+        assert!(!window.lies_after(at(9)));
+        assert_eq!(window.length(), SignedDuration::from_secs(5));
+    }
+}

@@ -107,13 +107,16 @@ impl Preset {
         };
         let (tolerance, excess, least, scrapes, warmup) = match self {
             Self::Careful => {
+                let least = match scrape <= SignedDuration::from_secs(5) {
+                    true => 30,
+                    false => 60,
+                };
                 let tolerance = Tolerance {
                     early: 0.0005,
                     late: 0.005,
-                    widens_after: SignedDuration::from_mins(2),
+                    widens_after: SignedDuration::from_secs(2 * least),
                 };
-                let quick = scrape <= SignedDuration::from_secs(5);
-                (tolerance, 0.005, if quick { 30 } else { 60 }, 4, 30)
+                (tolerance, 0.005, least, 4, 30)
             }
             Self::Quick => (steady(0.01), 0.01, 10, 2, 10),
             Self::Quicker => (steady(0.02), 0.02, 10, 2, 10),
