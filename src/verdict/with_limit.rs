@@ -50,7 +50,7 @@ impl Analysis for WithLimit {
 mod tests {
     use super::*;
     use crate::verdict::analysis::Verdict;
-    use crate::verdict::sequential::{History, Preset};
+    use crate::verdict::sequential::{History, Policy, Preset, Sequential};
     use crate::verdict::window::Counts;
     use jiff::{SignedDuration, Timestamp};
 
@@ -62,18 +62,43 @@ mod tests {
         fn observe(&mut self, _: &Window) -> Decision {
             self.0.clone()
         }
+
+        fn evidence(&self) -> Option<Evidence> {
+            let mut process = Sequential::new(policy(), &History::unknown());
+            process.begin_step(step());
+            Some(process.evidence())
+        }
     }
 
-    fn decide(comparison: Decision, share: f64, requests: u64, failures: u64) -> Decision {
-        let policy = Preset::Careful.policy(SignedDuration::from_secs(15));
-        let (limit, _) = ErrorLimit::new(0.01, 100, policy, &History::unknown());
-        let mut both = WithLimit::new(Box::new(Says(comparison)), limit);
-        both.begin_step(StepContext {
+    fn policy() -> Policy {
+        Preset::Careful.policy(SignedDuration::from_secs(15))
+    }
+
+    fn step() -> StepContext {
+        StepContext {
             share: 0.1,
             next_share: None,
             began: Timestamp::UNIX_EPOCH,
             dwell: SignedDuration::ZERO,
-        });
+        }
+    }
+
+    #[test]
+    fn the_evidence_is_that_of_the_comparison() {
+        let comparison = Says(Decision::Advance(Vec::new()));
+        let expected = comparison.evidence();
+        assert!(expected.is_some());
+        let (limit, _) = ErrorLimit::new(0.01, 100, policy(), &History::unknown());
+        assert_eq!(
+            WithLimit::new(Box::new(comparison), limit).evidence(),
+            expected
+        );
+    }
+
+    fn decide(comparison: Decision, share: f64, requests: u64, failures: u64) -> Decision {
+        let (limit, _) = ErrorLimit::new(0.01, 100, policy(), &History::unknown());
+        let mut both = WithLimit::new(Box::new(Says(comparison)), limit);
+        both.begin_step(step());
         both.observe(&Window {
             share,
             stable: Counts {
@@ -98,7 +123,7 @@ mod tests {
             (stay.clone(), 0.1, 200, 40, "Rollback"),
             (stay, 0.1, 200, 0, "Stay"),
             (Decision::Trip(why()), 0.1, 200, 9, "Trip"),
-            (Decision::Resume(why()), 0.0, 200, 9, "Resume"),
+            (Decision::Resume(why()), 0.0, 200, 40, "Resume"),
         ] {
             let decided = format!("{:?}", decide(compared, share, requests, failures));
             assert!(decided.starts_with(expected), "{decided}");

@@ -81,3 +81,63 @@ pub fn realigned(before: &Regression, windows: &[Disputed], alignment: Alignment
     }
     process.evidence()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::sequential::block::Margin;
+    use crate::verdict::sequential::dispersion::Dispersion;
+    use crate::verdict::sequential::mixture::Alternatives;
+
+    fn arm(requests: f64, bad: f64) -> Arm {
+        Arm { requests, bad }
+    }
+
+    /// A tenth of a thousand requests goes to the canary; stable has 9 failures in 900.
+    fn disputed(stable: Arm, neighbour: Option<Arm>) -> Disputed {
+        Disputed {
+            tally: MetricCounts {
+                stable,
+                canary: arm(100.0, 20.0),
+                share: 0.1,
+                unrelated: 0.0,
+            },
+            terms: Terms {
+                margin: Margin {
+                    ratio: 1.25,
+                    offset: 0.0001,
+                },
+                alternatives: Alternatives::default(),
+                dispersion: Dispersion::POISSON,
+            },
+            earlier: neighbour,
+            later: None,
+        }
+    }
+
+    #[test]
+    fn a_neighbour_stands_in_or_is_added_at_the_same_exposure() {
+        let bad = |stable, neighbour, alignment: Alignment| {
+            let tally = alignment.apply(&disputed(stable, neighbour), 0.01);
+            (tally.stable.bad * 1e6).round() / 1e6
+        };
+        let own = arm(900.0, 9.0);
+        // Half the exposure with 90 failures is 180 at the whole.
+        let neighbour = Some(arm(450.0, 90.0));
+        assert_eq!(bad(own, neighbour, Alignment::Earlier), 180.0);
+        // Of these 9 were expected.
+        assert_eq!(bad(own, neighbour, Alignment::PlusEarlier), 180.0);
+        // A neighbour with less than what was expected takes nothing away.
+        let quiet = Some(arm(900.0, 1.0));
+        assert_eq!(bad(own, quiet, Alignment::PlusEarlier), 9.0);
+        // Where there is none, or one without a request, the window stays as it is.
+        for nobody in [None, Some(arm(0.0, 0.0))] {
+            for alignment in Alignment::ALL {
+                assert_eq!(bad(own, nobody, alignment), 9.0, "{alignment:?}");
+            }
+        }
+        // A window without a request of stable's has no failure of its own, but may have its neighbour's.
+        let added = bad(arm(0.0, 0.0), neighbour, Alignment::PlusEarlier);
+        assert!(added.is_finite() && added > 0.0, "{added}");
+    }
+}
