@@ -348,47 +348,24 @@ mod tests {
 
     #[test]
     fn a_difference_of_less_than_three_standard_deviations_may_be_chance() {
-        // Of 1,000 requests each with 1 and `failures`: the rate of both is (1 + failures) / 2,000, and the
-        // deviation of the difference sqrt(2 p (1 - p) / 1,000): 2.90 of them at 11 failures, 3.06 at 12.
-        for (failures, verdict) in [(12, false), (11, true)] {
+        let counts = |(requests, failures)| Counts { requests, failures };
+        for (stable, canary, verdict) in [
+            // Of 1,000 requests each with 1 and 11 failures the rate of both is 0.6 %, and the deviation of
+            // the difference sqrt(2 p (1 - p) / 1,000): 2.90 of them, and 3.06 with 12.
+            ((1000, 1), (1000, 11), true),
+            ((1000, 1), (1000, 12), false),
+            // 100 requests say less than 1,000: sqrt(p (1 - p) (1 / 1,000 + 1 / 100)).
+            ((1000, 1), (100, 1), true),
+            ((1000, 1), (100, 2), false),
+            // Half of all fail: a deviation of 0.022.
+            ((1000, 450), (1000, 550), false),
+            // Stable does not fail at all.
+            ((1000, 0), (1000, 1), false),
+        ] {
             let mut gate = gate(0.1);
-            gate.stable = Counts {
-                requests: 1000,
-                failures: 1,
-            };
-            gate.canary = Counts {
-                requests: 1000,
-                failures,
-            };
-            assert_eq!(gate.may_be_chance(), verdict, "{failures}");
+            (gate.stable, gate.canary) = (counts(stable), counts(canary));
+            assert_eq!(gate.may_be_chance(), verdict, "{stable:?} {canary:?}");
         }
-        // 100 requests say less than 1,000: sqrt(p (1 - p) (1 / 1,000 + 1 / 100)).
-        for (failures, verdict) in [(1, true), (2, false)] {
-            let mut gate = gate(0.1);
-            gate.stable = Counts {
-                requests: 1000,
-                failures: 1,
-            };
-            gate.canary = Counts {
-                requests: 100,
-                failures,
-            };
-            assert_eq!(gate.may_be_chance(), verdict, "{failures}");
-        }
-        // Half of all fail: a deviation of 0.022.
-        let mut gate = gate(0.1);
-        gate.stable = Counts {
-            requests: 1000,
-            failures: 450,
-        };
-        gate.canary = Counts {
-            requests: 1000,
-            failures: 550,
-        };
-        assert!(!gate.may_be_chance());
-        gate.stable.failures = 0;
-        gate.canary.failures = 1;
-        assert!(!gate.may_be_chance(), "stable does not fail at all");
     }
 
     #[test]
