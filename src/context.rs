@@ -11,8 +11,8 @@ use crate::cluster::Cluster;
 use crate::error::CommandError;
 use crate::istio::VirtualService;
 use crate::metrics::{
-    AccessError, HttpSource, MetricSource, PrometheusAccess, PrometheusAddress, ServiceProxy,
-    TracedSource,
+    AccessError, DEFAULT_ADDRESS, HttpSource, MetricSource, PrometheusAccess, PrometheusAddress,
+    ServiceSource, TracedSource,
 };
 use crate::plan::{HumanDuration, OnHookFailure};
 use crate::rollout::{Event, EventKind, HookFailure, Observer, Rollout};
@@ -163,7 +163,8 @@ impl Context<'_> {
             }
             PrometheusAddress::Service(service) => {
                 let client = self.cluster.client().clone();
-                Box::new(ServiceProxy::new(client, service, access).map_err(refused)?)
+                let by = Arc::new(self.cluster.clone());
+                Box::new(ServiceSource::new(client, service, access, by).map_err(refused)?)
             }
         };
         Ok(match self.cluster.trace() {
@@ -184,7 +185,7 @@ impl Context<'_> {
         }
         let stored = &rollout.plan.prometheus;
         match self.prometheus.secret_setting() {
-            Some(setting) if stored.contains("://") => Err(CommandError::Usage(format!(
+            Some(setting) if stored != DEFAULT_ADDRESS => Err(CommandError::Usage(format!(
                 "{setting} is not sent to an address that stands on the object only (try: --prometheus URL beside it)"
             ))),
             _ => self.metrics(stored),

@@ -20,6 +20,7 @@ mod pages;
 mod peer_authentications;
 mod pod_stats;
 mod pod_watch;
+mod port_forward;
 mod service_entries;
 mod services;
 mod session;

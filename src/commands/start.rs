@@ -97,6 +97,9 @@ pub async fn start(
         if ready.already_promoted {
             return Ok((ready, None));
         }
+        // It is the user's own, whether a flag or a file says it.
+        let address = ready.rollout.plan.prometheus.clone();
+        context.prometheus.set_address(Some(address));
         announce_start(context, &ready);
         run_hook(context, &ready).await?;
         let metrics = first_samples(context, &ready).await?;

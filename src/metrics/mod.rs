@@ -1,13 +1,14 @@
 //! What both versions did, as Prometheus saw it.
 //!
-//! A [`MetricSource`] answers one [`Query`] at a time: [`HttpSource`] over HTTP, [`ServiceProxy`] through the API
+//! A [`MetricSource`] answers one [`Query`] at a time: [`HttpSource`] over HTTP, [`ServiceSource`] through the API
 //! server, or a simulated one. The [`Collector`] says what to ask and turns the answers into
 //! [windows](crate::verdict::Window) of counts with their [`Quality`]. What it counts is pure: raw samples in,
 //! counts out, the same however often and whenever it asks.
 //!
 //! # RBAC
 //!
-//! [`ServiceProxy`] needs `get` on `services/proxy` in Prometheus' namespace; [`HttpSource`] needs nothing.
+//! [`ServiceSource`] needs `get` on `services/proxy` in Prometheus' namespace, or what a port-forward takes;
+//! [`HttpSource`] needs nothing.
 
 mod counting;
 mod guards;

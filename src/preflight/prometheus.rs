@@ -108,6 +108,17 @@ fn unavailable(error: &MetricsError, search: Option<&PrometheusSearch>) -> Findi
             by: RefusedBy::ApiServer,
             ..
         } => finding.with_snippet(role_rule("", "services/proxy", &["get"])),
+        MetricsError::Forbidden {
+            by: RefusedBy::PortForward,
+            ..
+        } => finding.with_snippet(
+            [
+                role_rule("", "services", &["get"]),
+                role_rule("", "pods", &["list"]),
+                role_rule("", "pods/portforward", &["get", "create"]),
+            ]
+            .join("\n"),
+        ),
         _ => finding,
     }
 }

@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::Value;
 
 use super::faults::{ApiFault, FaultContext};
+use super::port_forward::{self, Tunnel};
 use super::request_log::Call;
 use super::state::{PrometheusBackend, WorldState};
 use super::world::World;
@@ -103,6 +104,7 @@ impl<'a> RequestContext<'a> {
                 ApiRoute::Object(target) => target.kind.plural,
                 ApiRoute::Proxy(_) => "services/proxy",
                 ApiRoute::PodProxy(_) => "pods/proxy",
+                ApiRoute::PortForward(_) => "pods/portforward",
                 ApiRoute::AccessReview => "selfsubjectaccessreviews",
                 ApiRoute::SelfReview => "selfsubjectreviews",
                 _ => "",
@@ -226,6 +228,7 @@ impl<'a> RequestContext<'a> {
         enum Way<'a> {
             Done(Result<api::Reply, ApiStatus>),
             Prometheus(&'a str, Option<(String, PrometheusBackend)>),
+            Tunnel(Tunnel),
         }
         let way = self.world.look(|state| {
             let route = self.route(state);
@@ -236,6 +239,10 @@ impl<'a> RequestContext<'a> {
                         let service = format!("{}:{}", target.service, target.port);
                         Way::Prometheus(target.path, Some((service, backend)))
                     }
+                    Err(refusal) => Way::Done(Err(refusal)),
+                },
+                ApiRoute::PortForward(target) => match self.enter_pod(state, target) {
+                    Ok(tunnel) => Way::Tunnel(tunnel),
                     Err(refusal) => Way::Done(Err(refusal)),
                 },
                 ApiRoute::PodProxy(target) => {
@@ -262,6 +269,8 @@ impl<'a> RequestContext<'a> {
         match way {
             Way::Done(Ok(reply)) => Ok(self.reply(reply)),
             Way::Done(Err(refusal)) => Ok(refused(&refusal)),
+            Way::Tunnel(tunnel) => Ok(port_forward::begin(tunnel, self.headers)
+                .unwrap_or_else(|| refused(&ApiStatus::method_not_allowed()))),
             Way::Prometheus(path, proxied) => self.ask_prometheus(path, proxied).await,
         }
     }
@@ -281,17 +290,28 @@ impl<'a> RequestContext<'a> {
         resource: &str,
         target: &ProxyTarget<'_>,
     ) -> Result<(), ApiStatus> {
+        let verb = if self.method == Method::GET {
+            "get"
+        } else {
+            "create"
+        };
+        self.may(state, verb, (resource, "proxy"), target)
+    }
+
+    fn may(
+        &self,
+        state: &WorldState,
+        verb: &str,
+        (resource, subresource): (&str, &str),
+        target: &ProxyTarget<'_>,
+    ) -> Result<(), ApiStatus> {
         let user = self.user();
         let attempt = AccessAttempt {
             user: &user,
-            verb: if self.method == Method::GET {
-                "get"
-            } else {
-                "create"
-            },
+            verb,
             group: "",
             resource,
-            subresource: Some("proxy"),
+            subresource: Some(subresource),
             namespace: Some(target.namespace),
             name: Some(target.full),
         };
@@ -320,6 +340,28 @@ impl<'a> RequestContext<'a> {
             let pod = &stream.pod;
             pod.name == target.service && pod.namespace == target.namespace
         })))
+    }
+
+    /// A port of a pod, for who may forward it: with a GET that takes two rights since Kubernetes 1.35.
+    fn enter_pod(&self, state: &WorldState, target: &ProxyTarget<'_>) -> Result<Tunnel, ApiStatus> {
+        for verb in ["get", "create"] {
+            self.may(state, verb, ("pods", "portforward"), target)?;
+        }
+        let pods = ResourceKind::by_plural("pods").ok_or_else(ApiStatus::no_such_path)?;
+        let (namespace, pod) = (target.namespace, target.service);
+        state
+            .store
+            .get(pods, namespace, pod)
+            .ok_or_else(|| ApiStatus::not_found(pods, pod))?;
+        let port = self.query.get("ports").parse();
+        let port = port.map_err(|_| ApiStatus::method_not_allowed())?;
+        let place = (namespace.to_owned(), pod.to_owned(), port);
+        Ok(Tunnel {
+            target: state.pod_ports.get(&place).copied(),
+            namespace: place.0,
+            pod: place.1,
+            port,
+        })
     }
 
     /// The API server's way to a service: the right to it, the service, its port.

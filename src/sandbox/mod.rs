@@ -22,6 +22,7 @@ mod faults;
 pub mod fixtures;
 mod handler;
 mod mesh;
+mod port_forward;
 mod prometheus;
 mod request_log;
 mod resolve;

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::handler;
+use super::port_forward::{self, Tunnel};
 use super::world::World;
 
 impl World {
@@ -98,7 +99,8 @@ async fn accept(listener: TcpListener, world: World) {
                     let service = hyper::service::service_fn(move |request| serve_one(world.clone(), request));
                     connections.spawn(
                         hyper::server::conn::http1::Builder::new()
-                            .serve_connection(TokioIo::new(stream), service),
+                            .serve_connection(TokioIo::new(stream), service)
+                            .with_upgrades(),
                     );
                 }
             }
@@ -109,9 +111,18 @@ async fn accept(listener: TcpListener, world: World) {
 
 async fn serve_one(
     world: World,
-    request: http::Request<Incoming>,
+    mut request: http::Request<Incoming>,
 ) -> Result<http::Response<handler::Body>, tower::BoxError> {
+    let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
-    Ok(handler::answer(&world, http::Request::from_parts(parts, body)).await?)
+    let mut answer = handler::answer(&world, http::Request::from_parts(parts, body)).await?;
+    if let Some(tunnel) = answer.extensions_mut().remove::<Tunnel>() {
+        tokio::spawn(async move {
+            if let Ok(upgraded) = upgrade.await {
+                port_forward::carry(world, tunnel, upgraded).await;
+            }
+        });
+    }
+    Ok(answer)
 }

@@ -1,5 +1,7 @@
 //! Everything a set-up, a scheduled event or a test may do to the world.
 
+use std::net::SocketAddr;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -149,6 +151,12 @@ impl<'w> Setup<'w> {
         };
         let place = (namespace.to_owned(), service.to_owned());
         self.state.prometheuses.insert(place, backend);
+    }
+
+    /// A port-forward to a port of a pod leads to this address.
+    pub fn listen_in_pod(&mut self, namespace: &str, pod: &str, port: u16, address: SocketAddr) {
+        let place = (namespace.to_owned(), pod.to_owned(), port);
+        self.state.pod_ports.insert(place, address);
     }
 
     /// The scripted faults.

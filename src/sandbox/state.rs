@@ -1,6 +1,7 @@
 //! What the world is made of, and how time passes in it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use jiff::Timestamp;
 
@@ -29,6 +30,8 @@ pub(crate) struct WorldState {
     pub istio_versions: Vec<String>,
     /// The Services behind which there is a Prometheus, by namespace and name.
     pub prometheuses: BTreeMap<(String, String), PrometheusBackend>,
+    /// What listens at ports of pods, by namespace, name and port.
+    pub pod_ports: BTreeMap<(String, String, u16), SocketAddr>,
     pub addresses: usize,
     /// Watches of an earlier epoch are over.
     pub watch_epoch: u64,
@@ -59,6 +62,7 @@ impl WorldState {
             mesh: Mesh::new(now),
             istio_versions: ["v1", "v1beta1", "v1alpha3"].map(str::to_owned).to_vec(),
             prometheuses: BTreeMap::new(),
+            pod_ports: BTreeMap::new(),
             addresses: 0,
             watch_epoch: 0,
             agenda: Vec::new(),

@@ -76,3 +76,25 @@ async fn the_printed_role_is_enough() {
     assert_eq!(warning, None, "{}", ended.stderr);
     app.finish().await;
 }
+
+#[tokio::test]
+#[ignore = "needs the real stack: scripts/test --cluster"]
+async fn the_printed_role_for_a_login_is_enough_for_a_port_forward() {
+    let stack = Stack::open().await;
+    let app = App::start(&stack, "forward").await;
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    // Prometheus here asks nobody; what matters is that the API server's proxy would drop it.
+    std::fs::write(&token, "open-sesame-4715").unwrap();
+    let prometheus = format!(
+        "--prometheus {} --prometheus-token-file {}",
+        stack.description.prometheus.service,
+        token.display()
+    );
+    detached::grant(&app, &format!("--subject group:developers {prometheus}")).await;
+    let _load = app.load().rate(200.0).start();
+    let words = format!("--steps 50,100 {prometheus}");
+    let ended = app.rollout(&words).by_dev().run().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    app.finish().await;
+}

@@ -125,6 +125,11 @@ impl Door {
         format!("{}://{host}:{}", self.scheme, self.address.port())
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// All that came, oldest first.
     pub fn knocks(&self) -> Vec<Knock> {
         self.knocks.lock().unwrap().clone()

@@ -500,9 +500,10 @@ async fn what_cannot_be_followed_is_refused_before_anything_is_asked() {
         "http.yaml",
         "basic_auth: {username: me, password_file: token}",
     );
+    let by_proxy = write(&shop, "proxy.yaml", "proxy_url: http://127.0.0.1:3128");
     let (token_file, token_command) = ("--prometheus-token-file", "--prometheus-token-command");
     let service = "istio-system/prometheus:9090";
-    let cases: [(&str, &[&str], &str); 9] = [
+    let cases: [(&str, &[&str], &str); 8] = [
         (
             &url,
             &[token_file, &file, token_command, "cat x"],
@@ -540,13 +541,8 @@ async fn what_cannot_be_followed_is_refused_before_anything_is_asked() {
         ),
         (
             service,
-            &[token_file, &file],
-            "--prometheus-token-file has no effect on a Prometheus that is reached through the API server",
-        ),
-        (
-            service,
-            &["--prometheus-ca", &file],
-            "--prometheus-ca has no effect",
+            &["--prometheus-config", &by_proxy],
+            "proxy_url has no effect on a Prometheus that is reached through the API server",
         ),
     ];
     for (address, flags, expected) in cases {

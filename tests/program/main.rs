@@ -12,6 +12,7 @@ mod door;
 mod doors;
 mod dry_run;
 mod formats;
+mod forwarded_doors;
 mod harness;
 mod history;
 #[cfg(unix)]

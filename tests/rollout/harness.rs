@@ -63,6 +63,8 @@ impl Shop {
 
     /// The shop with something else about it.
     pub async fn open_with(change: impl FnOnce(&mut Setup<'_>)) -> Self {
+        // As the program does it; another test may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let origin: Timestamp = NOON.parse().unwrap();
         let world = World::new(Clock::starting_at(origin));
         world.set(|stage| {

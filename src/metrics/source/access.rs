@@ -28,6 +28,7 @@ use super::http_config::{
     Authorization, BasicAuth, HttpConfig, OAuth2, ProxyChoice, SigV4, check_header,
 };
 use super::oauth2::TokenRequest;
+use super::port_forward::Forward;
 use super::query_signer::QuerySigner;
 use super::token_cache::{TokenCache, TokenSource};
 use crate::foreign_text::{keep_secret, root_cause};
@@ -39,6 +40,8 @@ pub struct PrometheusAccess {
     settings: Arc<Settings>,
     /// A login for one address, wherever that was said.
     bound: Option<(String, Arc<Settings>)>,
+    /// What opens the connections, where that is a port-forward.
+    forward: Option<Forward>,
 }
 
 #[derive(Default)]
@@ -148,6 +151,7 @@ impl PrometheusAccess {
             address: address.clone(),
             settings: Arc::new(settings),
             bound: None,
+            forward: None,
         })
     }
 
@@ -169,6 +173,28 @@ impl PrometheusAccess {
             access.settings = settings;
         }
         access
+    }
+
+    /// The same over connections by port-forward, on which no proxy is.
+    ///
+    /// # Errors
+    /// The setting that would have no effect, or the file that cannot be used.
+    pub(super) fn through(mut self, forward: Forward) -> Result<Self, AccessError> {
+        if let ProxyChoice::Url { .. } = self.load(None)?.client.proxy {
+            return Err(AccessError {
+                what:
+                    "proxy_url has no effect on a Prometheus that is reached through the API server"
+                        .into(),
+                fix: "--prometheus URL".into(),
+            });
+        }
+        self.forward = Some(forward);
+        Ok(self)
+    }
+
+    /// What opens the connections, where that is a port-forward.
+    pub(super) fn forward(&self) -> Option<&Forward> {
+        self.forward.as_ref()
     }
 
     /// The address that was given here, which wins over one that is stored.
@@ -321,10 +347,8 @@ impl PrometheusAccess {
         match without_effect {
             None => Ok(loaded.headers),
             Some(setting) => Err(AccessError {
-                what: format!(
-                    "{setting} has no effect on a Prometheus that is reached through the API server, which passes no login on"
-                ),
-                fix: "--prometheus URL".into(),
+                what: format!("{setting} has no effect through the API server's proxy"),
+                fix: "the same command again, which then takes a port-forward".into(),
             }),
         }
     }
@@ -396,7 +420,7 @@ impl PrometheusAccess {
         };
         headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
         let tls = TlsMaterial::read(&config.tls_config)?;
-        let host = url.filter(|_| tls.server_name.is_some());
+        let host = url.filter(|_| tls.server_name.is_some() && self.forward.is_none());
         let host = host.and_then(Url::host_str).map(|host| {
             // An IPv6 address stands in brackets.
             host.trim_matches(['[', ']']).to_owned()
@@ -406,12 +430,14 @@ impl PrometheusAccess {
             client: ClientSettings {
                 tls,
                 proxy: match url {
+                    Some(_) if self.forward.is_some() => ProxyChoice::Direct,
                     // No proxy reaches this machine's own loopback; kubectl asks none for it either.
                     Some(url) if is_loopback(url) => config.proxy().but_not_of_environment(),
                     _ => config.proxy(),
                 },
                 follow_redirects: config.follow_redirects.unwrap_or(true),
                 host,
+                forward: self.forward.clone(),
             },
             tokens,
             signature,
@@ -476,6 +502,7 @@ impl PrometheusAccess {
             proxy: oauth2.proxy(),
             follow_redirects: false,
             host: None,
+            forward: None,
         };
         let mut last = self
             .settings

@@ -223,6 +223,19 @@ impl ServiceAddress {
         format!("/api/v1/namespaces/{namespace}/services/{proxied}/proxy{prefix}")
     }
 
+    /// The URL inside the cluster, as its certificate has it; the port is that of the pod that is connected to.
+    pub(super) fn inside_url(&self) -> Url {
+        let scheme = if self.tls { "https" } else { "http" };
+        let Self {
+            namespace,
+            name,
+            prefix,
+            ..
+        } = self;
+        let url = format!("{scheme}://{name}.{namespace}.svc{prefix}");
+        Url::parse(&url).expect("names and prefix are checked")
+    }
+
     /// The Service as it is named to the proxy, and in a Role's `resourceNames` for it.
     pub fn proxied(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };

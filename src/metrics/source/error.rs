@@ -160,6 +160,14 @@ impl MetricsError {
                 let who = by.subject(at);
                 format!("{who} requires credentials{}", colon(message))
             }
+            Self::Forbidden {
+                at,
+                by: by @ RefusedBy::PortForward,
+                message,
+            } => {
+                let who = by.subject(at);
+                format!("{who} does not allow a port-forward{}", colon(message))
+            }
             Self::Forbidden { at, by, message } => {
                 let who = by.subject(at);
                 format!("{who} does not allow the query{}", colon(message))
@@ -240,6 +248,35 @@ impl MetricsError {
         }
     }
 
+    /// Whether the API server does not let the caller use its proxy.
+    pub(super) fn is_forbidden_by_api_server(&self) -> bool {
+        matches!(
+            self,
+            Self::Forbidden {
+                by: RefusedBy::ApiServer,
+                ..
+            }
+        )
+    }
+
+    /// This refusal of the proxy, after the other way was tried as well; what is not there is not there.
+    pub(super) fn or_by(self, other: Self) -> Self {
+        let why = match other {
+            Self::NotFound { .. } => return other,
+            Self::Unreachable { cause, .. } => cause,
+            Self::Forbidden { message, .. } => message,
+            other => other.what(),
+        };
+        match self {
+            Self::Forbidden { at, by, message } => Self::Forbidden {
+                at,
+                by,
+                message: format!("{message}; nor by port-forward: {why}"),
+            },
+            refusal => refusal,
+        }
+    }
+
     /// The kind of error in one word, for programs.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -268,6 +305,8 @@ impl MetricsError {
 pub enum RefusedBy {
     /// The API server, which did not pass the query on.
     ApiServer,
+    /// The API server, which did not open a port-forward.
+    PortForward,
     /// Prometheus, or a proxy in front of it, asked at its URL.
     Prometheus,
     /// The same, asked through the API server.
@@ -280,7 +319,7 @@ impl RefusedBy {
     /// The subject of a sentence about a query to `at`.
     fn subject(self, at: &str) -> String {
         match self {
-            Self::ApiServer => format!("the API server in front of {at}"),
+            Self::ApiServer | Self::PortForward => format!("the API server in front of {at}"),
             Self::Prometheus | Self::PrometheusBehindApiServer | Self::Gateway(_) => at.to_owned(),
         }
     }
@@ -288,7 +327,7 @@ impl RefusedBy {
     /// Whether other credentials would open.
     pub(super) fn is_about_login(self) -> bool {
         match self {
-            Self::ApiServer => false,
+            Self::ApiServer | Self::PortForward => false,
             Self::Prometheus | Self::PrometheusBehindApiServer => true,
             Self::Gateway(gateway) => gateway.wants_login() && !gateway.is_forbidden(),
         }
@@ -297,12 +336,12 @@ impl RefusedBy {
     /// What lets in who is not known.
     fn login_fix(self) -> &'static str {
         match self {
-            Self::ApiServer => "kubectl auth whoami",
+            Self::ApiServer | Self::PortForward => "kubectl auth whoami",
             Self::Prometheus => {
                 "--prometheus-token-file FILE, --prometheus-header 'NAME: VALUE' for a key, or --prometheus-config FILE for a password or a certificate"
             }
             Self::PrometheusBehindApiServer => {
-                "--prometheus URL with --prometheus-token-file or --prometheus-config, since the API server passes no login on"
+                "--prometheus-token-file FILE, or --prometheus-config FILE for a password: with either it is asked by port-forward"
             }
             Self::Gateway(gateway) => gateway.fix(),
         }
@@ -322,6 +361,9 @@ impl RefusedBy {
         match self {
             Self::ApiServer => {
                 "a Role in Prometheus' namespace with get on services/proxy, or --prometheus URL"
+            }
+            Self::PortForward => {
+                "a Role in Prometheus' namespace with get on services, list on pods, and get and create on pods/portforward, or --prometheus URL"
             }
             Self::Prometheus | Self::PrometheusBehindApiServer | Self::Gateway(_) => {
                 self.login_fix()
@@ -442,7 +484,7 @@ mod tests {
                     by: RefusedBy::PrometheusBehindApiServer,
                     message: message(),
                 },
-                "mon/prom:9090 does not allow the query: no (try: --prometheus URL with --prometheus-token-file or --prometheus-config, since the API server passes no login on)",
+                "mon/prom:9090 does not allow the query: no (try: --prometheus-token-file FILE, or --prometheus-config FILE for a password: with either it is asked by port-forward)",
             ),
             (
                 MetricsError::Forbidden {

@@ -9,6 +9,7 @@ use reqwest::{Certificate, Client, ClientBuilder, Identity, NoProxy, Proxy, tls}
 
 use super::access_error::AccessError;
 use super::http_config::{ProxyChoice, TlsConfig, TlsVersion};
+use super::port_forward::Forward;
 use crate::foreign_text::{keep_secret, root_cause};
 
 /// How this program names itself.
@@ -25,6 +26,8 @@ pub(super) struct ClientSettings {
     pub follow_redirects: bool,
     /// The host to connect to where it is not the one of the certificate.
     pub host: Option<String>,
+    /// What opens its connections, where that is a port-forward.
+    pub forward: Option<Forward>,
 }
 
 /// The contents of the files that TLS needs.
@@ -103,6 +106,9 @@ impl ClientSettings {
             builder = builder
                 .no_proxy()
                 .dns_resolver(Arc::new(FixedHost(host.clone())));
+        }
+        if let Some(forward) = &self.forward {
+            builder = builder.no_proxy().dns_resolver(Arc::new(forward.clone()));
         }
         builder = self.tls.apply(builder)?;
         builder.build().map_err(|problem| {

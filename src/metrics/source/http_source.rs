@@ -11,9 +11,10 @@ use reqwest::{Response, Url};
 
 use super::access::{Prepared, PrometheusAccess, SentThrough};
 use super::access_error::AccessError;
-use super::address::Endpoint;
+use super::address::{Endpoint, ServiceAddress};
 use super::error::{MetricsError, by_proxy};
 use super::http_reply::HttpReply;
+use super::port_forward::Forward;
 use super::query::{MetricSource, Query};
 use super::query_result::QueryResult;
 use super::query_signer::QuerySigner;
@@ -42,6 +43,28 @@ impl HttpSource {
             SentThrough::Nothing => endpoint.shown(),
             SentThrough::ProxyOfEnvironment => by_proxy(&endpoint.shown()),
         };
+        Ok(Self {
+            access,
+            url,
+            asked: Asked {
+                at,
+                transport: Transport::Direct,
+            },
+        })
+    }
+
+    /// A source that asks the Service over connections by port-forward.
+    ///
+    /// # Errors
+    /// If a setting of the login would have no effect, or cannot be used as it is now.
+    pub(super) fn forwarded(
+        service: &ServiceAddress,
+        access: PrometheusAccess,
+        forward: Forward,
+    ) -> Result<Self, AccessError> {
+        let (url, at) = (service.inside_url(), forward.shown());
+        let access = access.through(forward)?;
+        access.check(&url)?;
         Ok(Self {
             access,
             url,
@@ -204,6 +227,9 @@ impl HttpSource {
         let prometheus_http_query::Error::Client(problem) = problem else {
             return self.not_sent("the request could not be sent");
         };
+        if let Some(error) = self.not_forwarded(problem.inner()) {
+            return error;
+        }
         // A copy without the URL cannot be made of a borrowed error, so its cause is read below the level
         // that names the URL.
         let cause = problem.inner().and_then(std::error::Error::source);
@@ -217,7 +243,16 @@ impl HttpSource {
         }
     }
 
+    /// What it means, if it is about the port-forward.
+    fn not_forwarded(&self, problem: Option<&reqwest::Error>) -> Option<MetricsError> {
+        let forward = self.access.forward()?;
+        forward.error(problem?)
+    }
+
     fn unreachable(&self, problem: reqwest::Error) -> MetricsError {
+        if let Some(error) = self.not_forwarded(Some(&problem)) {
+            return error;
+        }
         MetricsError::Unreachable {
             at: self.asked.at.clone(),
             cause: root_cause(&problem.without_url()),

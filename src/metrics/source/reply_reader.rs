@@ -78,7 +78,7 @@ impl HttpReply {
             return Err(self.by_api_server(at, excerpt(&status.message)));
         }
         if let Some(gateway) = Gateway::of(&self) {
-            return Err(self.by_gateway(at, gateway, asked.transport));
+            return Err(self.by_gateway(at, gateway));
         }
         if self.status.is_success() {
             return decode(&self.body, &at);
@@ -116,7 +116,7 @@ impl HttpReply {
     }
 
     /// What a reply of a known form means.
-    fn by_gateway(&self, at: String, gateway: Gateway, transport: Transport) -> MetricsError {
+    fn by_gateway(&self, at: String, gateway: Gateway) -> MetricsError {
         let message = match api_error(&self.body) {
             _ if self.status.is_redirection() => {
                 format!("it redirects to {}", self.redirected_to())
@@ -130,10 +130,7 @@ impl HttpReply {
             }
             _ => message,
         };
-        let by = match transport {
-            Transport::ApiServer if gateway.wants_login() => RefusedBy::PrometheusBehindApiServer,
-            Transport::ApiServer | Transport::Direct => RefusedBy::Gateway(gateway),
-        };
+        let by = RefusedBy::Gateway(gateway);
         match gateway.is_forbidden() {
             true => MetricsError::Forbidden { at, by, message },
             false => MetricsError::Unauthorized { at, by, message },

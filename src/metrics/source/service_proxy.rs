@@ -24,7 +24,7 @@ use crate::foreign_text::root_cause;
 ///
 /// It needs no port and no second set of certificates, and works with every way of logging in to the
 /// cluster. The API server removes the `Authorization` header, so a Prometheus that wants a login of its own
-/// cannot be reached like this; other headers and parameters arrive.
+/// cannot be reached like this, and is by port-forward; other headers and parameters arrive.
 ///
 /// # RBAC
 ///

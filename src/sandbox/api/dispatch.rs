@@ -44,12 +44,14 @@ pub(crate) fn verb(method: &str, route: &ApiRoute<'_>, query: &QueryParams) -> &
         ApiRoute::Object(ResourcePath { name: Some(_), .. })
             | ApiRoute::Proxy(_)
             | ApiRoute::PodProxy(_)
+            | ApiRoute::PortForward(_)
     );
     let object = matches!(
         route,
         ApiRoute::Object(_)
             | ApiRoute::Proxy(_)
             | ApiRoute::PodProxy(_)
+            | ApiRoute::PortForward(_)
             | ApiRoute::AccessReview
             | ApiRoute::SelfReview
     );
@@ -120,6 +122,7 @@ pub(crate) fn perform(state: &mut WorldState, request: &Request<'_>) -> Result<R
         ApiRoute::NoSuchResource => Err(ApiStatus::no_such_resource()),
         ApiRoute::Proxy(_)
         | ApiRoute::PodProxy(_)
+        | ApiRoute::PortForward(_)
         | ApiRoute::Prometheus(_)
         | ApiRoute::Unknown => Err(ApiStatus::no_such_path()),
     }

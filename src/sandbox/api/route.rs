@@ -24,6 +24,8 @@ pub(crate) enum ApiRoute<'a> {
     Proxy(ProxyTarget<'a>),
     /// A pod reached through the API server; its name stands where a service's does.
     PodProxy(ProxyTarget<'a>),
+    /// A port-forward to a pod; its name stands where a service's does.
+    PortForward(ProxyTarget<'a>),
     /// Prometheus itself; only on the sandbox's own listener.
     Prometheus(&'a str),
     /// A built-in group without such a resource; its refusal is a `Status`.
@@ -89,6 +91,9 @@ impl<'a> ApiRoute<'a> {
         if let ["namespaces", namespace, "pods", pod, "proxy", ..] = rest {
             let path = path.split_once("/proxy/").map_or("", |(_, behind)| behind);
             return ProxyTarget::of(namespace, pod, path).map_or(Self::Unknown, Self::PodProxy);
+        }
+        if let ["namespaces", namespace, "pods", pod, "portforward"] = rest {
+            return ProxyTarget::of(namespace, pod, "").map_or(Self::Unknown, Self::PortForward);
         }
         let (namespace, rest) = match rest {
             // `namespaces/x` alone is the namespace itself, `namespaces/x/pods` its pods.

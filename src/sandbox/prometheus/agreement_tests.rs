@@ -12,8 +12,9 @@ use proptest::prelude::*;
 
 use super::answer::Question;
 use super::storage::{Labels, Storage};
+use crate::cluster::Cluster;
 use crate::metrics::{
-    Collector, MetricsReading, PrometheusAccess, PrometheusAddress, ServiceKey, ServiceProxy,
+    Collector, MetricsReading, PrometheusAccess, PrometheusAddress, ServiceKey, ServiceSource,
     Targets, VersionSelector,
 };
 use crate::sandbox::api::route::QueryParams;
@@ -129,7 +130,7 @@ fn scraped(proxies: &[Proxy], later: f64) -> Storage {
 }
 
 /// Prometheus as a driver asks it.
-fn source(storage: &Arc<Storage>) -> ServiceProxy {
+fn source(storage: &Arc<Storage>) -> ServiceSource {
     let storage = Arc::clone(storage);
     let service = tower::service_fn(move |request: Request<Body>| {
         let query = QueryParams::parse(request.uri().query().unwrap_or_default());
@@ -147,10 +148,13 @@ fn source(storage: &Arc<Storage>) -> ServiceProxy {
     let PrometheusAddress::Service(address) = "mon/prom:9090".parse().unwrap() else {
         panic!("a Service");
     };
-    ServiceProxy::new(
-        kube::Client::new(service, "default"),
+    let client = kube::Client::new(service, "default");
+    let cluster = Cluster::new(client.clone(), Duration::from_secs(5));
+    ServiceSource::new(
+        client,
         &address,
         PrometheusAccess::default(),
+        Arc::new(cluster),
     )
     .expect("no login is needed")
 }
