@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use super::analysis_setup::{analysis_of, collector};
@@ -315,8 +316,15 @@ impl Driver<'_> {
                 self.with_machine(|machine, emit| machine.look(&observation, now, emit))
             }
             Err(error) => {
+                let wait = error.retry_after().map(SignedDuration::try_from);
                 let outage = Unusable::from(error);
-                self.with_machine(|machine, emit| machine.metrics_unusable(&outage, now, emit))
+                let action =
+                    self.with_machine(|machine, emit| machine.metrics_unusable(&outage, now, emit));
+                if let Some(Ok(wait)) = wait {
+                    let wait = self.machine.wait_for_metrics(wait, now).unsigned_abs();
+                    self.next_look = self.next_look.max(Instant::now() + wait);
+                }
+                action
             }
         }
     }

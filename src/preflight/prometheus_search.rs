@@ -216,6 +216,7 @@ mod tests {
         let down = MetricsError::Unavailable {
             at: "c/prometheus:9090".into(),
             message: "no endpoints".into(),
+            retry_after: None,
         };
         let barred = MetricsError::Forbidden {
             at: "d/prometheus:9090".into(),

@@ -601,6 +601,15 @@ impl Machine {
         }
     }
 
+    /// How long metrics are left alone that ask for `wait`: not beyond their grace, at whose end the plan says
+    /// what to do.
+    pub fn wait_for_metrics(&self, wait: SignedDuration, now: Timestamp) -> SignedDuration {
+        let grace = self.plan().metrics_grace.signed();
+        let left = grace - self.outage.lasted(now);
+        // Where the grace is over and nothing came of it, nothing but a person goes on.
+        wait.min(if left.is_positive() { left } else { grace })
+    }
+
     /// The object was read or its watch reported it.
     pub fn see(
         &mut self,

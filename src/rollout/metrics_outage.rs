@@ -136,6 +136,12 @@ impl MetricsOutage {
         }
     }
 
+    /// For how long they cannot be used by now.
+    pub fn lasted(&self, now: Timestamp) -> SignedDuration {
+        let since = self.since.unwrap_or(now);
+        now.duration_since(since)
+    }
+
     /// Whether they cannot be used right now.
     pub fn lasts(&self) -> bool {
         self.since.is_some()

@@ -426,6 +426,12 @@ impl<'a> RequestContext<'a> {
             match fault {
                 PrometheusFault::Slow(delay) => tokio::time::sleep(*delay).await,
                 PrometheusFault::Hang => std::future::pending().await,
+                PrometheusFault::Limited { retry_after } => {
+                    let mut answer = whole(429, "text/plain", "rate limit exceeded".to_owned());
+                    let headers = answer.headers_mut();
+                    headers.insert(header::RETRY_AFTER, (*retry_after).into());
+                    return Ok(answer);
+                }
                 PrometheusFault::Down => {
                     return match &service {
                         Some(service) => Ok(refused(&unreachable(service))),

@@ -70,6 +70,50 @@ async fn whatever_is_wrong_with_prometheus_promotes_nothing_and_ends_after_the_g
     }
 }
 
+/// When Prometheus said that it is asked too often.
+fn limited(shop: &Shop) -> Vec<jiff::Timestamp> {
+    let calls = shop.world.calls().into_iter();
+    let limited = calls.filter(|call| call.status == Some(429));
+    let mut times: Vec<_> = limited.map(|call| call.at).collect();
+    times.dedup();
+    times
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prometheus_that_is_asked_too_often_is_left_alone_as_long_as_it_says() {
+    let shop = Shop::open().await;
+    let driver = shop.start(impatient());
+    let trouble = async {
+        shop.until_weight(10).await;
+        let fault = PrometheusFault::Limited { retry_after: 12 };
+        let until = shop.after(10);
+        let limit = Rule::new(fault).until(until);
+        shop.world.faults().prometheus(limit);
+    };
+    let (finish, ()) = tokio::join!(driver, trouble);
+    assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
+    assert_eq!(limited(&shop).len(), 1, "{:?}", limited(&shop));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prometheus_that_wants_to_be_left_alone_for_long_is_asked_at_the_end_of_the_grace() {
+    let shop = Shop::open().await;
+    let driver = shop.start(impatient());
+    let trouble = async {
+        shop.until_weight(10).await;
+        break_prometheus(&shop, PrometheusFault::Limited { retry_after: 3600 });
+        shop.world.clock().now()
+    };
+    let (finish, since) = tokio::join!(driver, trouble);
+    let finish = finish.unwrap();
+    assert_eq!(finish.outcome, NO_METRICS);
+    let took = finish.at.duration_since(since).as_secs();
+    assert!((20..30).contains(&took), "{took} s");
+    assert_eq!(limited(&shop).len(), 2, "{:?}", limited(&shop));
+    let said = format!("{:?}", finish.reasons);
+    assert!(said.contains("(Retry-After: 1h)"), "{said}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_prometheus_that_takes_its_time_is_waited_for_as_long_as_is_said() {
     for (timeout, outcome) in [(None, NO_METRICS), (Some("10s"), Outcome::Promoted)] {

@@ -87,6 +87,8 @@ pub enum MetricsError {
         at: String,
         /// What was said.
         message: String,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
     },
     /// Something answers that does not speak Prometheus' API.
     NotPrometheus {
@@ -180,7 +182,17 @@ impl MetricsError {
             Self::QueryFailed { at, kind, message } => {
                 format!("{at} could not evaluate the query ({kind}): {message}")
             }
-            Self::Unavailable { at, message } => format!("{at} is unavailable{}", colon(message)),
+            Self::Unavailable {
+                at,
+                message,
+                retry_after,
+            } => {
+                let wait = retry_after.and_then(|wait| SignedDuration::try_from(wait).ok());
+                let wait =
+                    wait.map(|wait| format!(" (Retry-After: {})", HumanDuration::from(wait)));
+                let wait = wait.unwrap_or_default();
+                format!("{at} is unavailable{}{wait}", colon(message))
+            }
             Self::NotPrometheus { at, saw } => {
                 format!("{at} does not answer like Prometheus: {saw}")
             }
@@ -274,6 +286,14 @@ impl MetricsError {
                 message: format!("{message}; nor by port-forward: {why}"),
             },
             refusal => refusal,
+        }
+    }
+
+    /// How long it wants to be left alone, if it says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            _ => None,
         }
     }
 

@@ -194,6 +194,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             location: some(location),
             challenge: some(challenge),
+            retry_after: None,
             body: body.as_bytes().to_vec(),
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::header::{HOST, HeaderName, LOCATION, WWW_AUTHENTICATE};
+use http::header::HOST;
 use http::{HeaderMap, StatusCode};
 use prometheus_http_query::Client;
 use reqwest::{Response, Url};
@@ -200,9 +200,7 @@ impl HttpSource {
         mut response: Response,
         prepared: &Prepared,
     ) -> Result<HttpReply, MetricsError> {
-        let header = |name| text_of(&response, name);
-        let (location, challenge) = (header(LOCATION), header(WWW_AUTHENTICATE));
-        let status = response.status();
+        let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
         while let Some(chunk) = response
             .chunk()
@@ -214,13 +212,8 @@ impl HttpSource {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(HttpReply {
-            status,
-            location,
-            challenge,
-            body,
-            login: prepared.login.clone(),
-        })
+        let login = prepared.login.clone();
+        Ok(HttpReply::new(status, &headers, body, login))
     }
 
     fn refused(&self, problem: prometheus_http_query::Error) -> MetricsError {
@@ -265,11 +258,6 @@ impl HttpSource {
             error,
         }
     }
-}
-
-fn text_of(response: &Response, name: HeaderName) -> Option<String> {
-    let value = response.headers().get(name)?;
-    value.to_str().ok().map(str::to_owned)
 }
 
 impl MetricSource for HttpSource {

@@ -108,7 +108,11 @@ impl ApiError {
         let Self { kind, message } = self;
         match kind.as_str() {
             "bad_data" => MetricsError::BadQuery { at, message },
-            "unavailable" | "too_many_requests" => MetricsError::Unavailable { at, message },
+            "unavailable" | "too_many_requests" => MetricsError::Unavailable {
+                at,
+                message,
+                retry_after: None,
+            },
             _ => MetricsError::QueryFailed { at, kind, message },
         }
     }

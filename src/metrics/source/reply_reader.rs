@@ -48,9 +48,14 @@ impl Asked {
 impl HttpReply {
     /// The answer in it, or what kept it from being one.
     pub(super) fn read(mut self, asked: &Asked) -> Result<QueryResult, MetricsError> {
-        let login = self.login.take();
+        let (login, wait) = (self.login.take(), self.retry_after);
         self.read_unnamed(asked)
             .map_err(|error| match (error, login) {
+                (MetricsError::Unavailable { at, message, .. }, _) => MetricsError::Unavailable {
+                    at,
+                    message,
+                    retry_after: wait,
+                },
                 (
                     MetricsError::Unauthorized { at, by, message }
                     | MetricsError::Forbidden { at, by, message },
@@ -90,7 +95,11 @@ impl HttpReply {
                 true => TOO_MANY.to_owned(),
                 false => format!("{TOO_MANY}: {words}"),
             };
-            return Err(MetricsError::Unavailable { at, message });
+            return Err(MetricsError::Unavailable {
+                at,
+                message,
+                retry_after: None,
+            });
         }
         match said {
             Some(api_error) => Err(api_error.into_error(at)),
@@ -106,7 +115,11 @@ impl HttpReply {
             StatusCode::FORBIDDEN => MetricsError::Forbidden { at, by, message },
             StatusCode::NOT_FOUND => MetricsError::NotFound { at, message },
             status if is_temporary(status) || status.is_server_error() => {
-                MetricsError::Unavailable { at, message }
+                MetricsError::Unavailable {
+                    at,
+                    message,
+                    retry_after: None,
+                }
             }
             status => MetricsError::NotPrometheus {
                 at,
@@ -170,6 +183,7 @@ impl HttpReply {
                 } else {
                     message
                 },
+                retry_after: None,
             },
             status => MetricsError::NotPrometheus {
                 at,

@@ -99,17 +99,8 @@ impl ServiceProxy {
                     unreachable(root_cause(problem.as_ref()))
                 }
             })?;
-        let header = |name| {
-            let value = parts.headers.get(name)?;
-            value.to_str().ok().map(str::to_owned)
-        };
-        Ok(HttpReply {
-            login: None,
-            status: parts.status,
-            location: header(http::header::LOCATION),
-            challenge: header(http::header::WWW_AUTHENTICATE),
-            body: body.to_bytes().to_vec(),
-        })
+        let body = body.to_bytes().to_vec();
+        Ok(HttpReply::new(parts.status, &parts.headers, body, None))
     }
 
     fn path_with(&self, query: &Query) -> String {

@@ -12,6 +12,11 @@ pub enum PrometheusFault {
         /// The HTTP status.
         code: u16,
     },
+    /// It has been asked too often (429), and wants to be left alone for so many seconds.
+    Limited {
+        /// What `Retry-After` says.
+        retry_after: u32,
+    },
     /// It answers that there is nothing.
     Empty,
     /// Every value is NaN.
