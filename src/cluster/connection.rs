@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::call::spoken;
+use super::environment_proxy::proxy_for;
 use super::exec_plugin;
 use super::kubeconfig::{self, client_problem, problem};
 use super::session::{Login, session};
@@ -199,12 +200,17 @@ impl Connection {
             cluster: self.cluster.clone(),
             user: self.user.clone(),
         };
+        let proxy = proxy_url(&kubeconfig, &options).map(|url| url.parse::<http::Uri>());
         // It is async for show: nothing in it waits.
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).now_or_never();
         let config = config
             .ok_or(KubeconfigError::FindPath)
             .and_then(|config| config);
-        let config = config.map_err(|error| ConnectionError::Kubeconfig(problem(&error)))?;
+        let mut config = config.map_err(|error| ConnectionError::Kubeconfig(problem(&error)))?;
+        let proxy = proxy.transpose();
+        config.proxy_url = proxy.map_err(|_| {
+            ConnectionError::Kubeconfig("proxy-url of the cluster is no URL".to_owned())
+        })?;
         Ok((config, options.context))
     }
 
@@ -251,6 +257,10 @@ impl Connection {
         if config.cluster_url.scheme().is_none() || config.cluster_url.authority().is_none() {
             let why = "the server is no URL".to_owned();
             return Err(ConnectionError::Kubeconfig(why));
+        }
+        if config.proxy_url.is_none() {
+            let proxy = proxy_for(&config.cluster_url, |name| std::env::var(name).ok());
+            config.proxy_url = proxy.map_err(ConnectionError::Client)?;
         }
         if let Some(path) = &self.certificate_authority {
             if !path.is_file() {
@@ -299,6 +309,20 @@ impl Connection {
                 why: root_cause(&error),
             })
     }
+}
+
+/// The proxy of the cluster that the kubeconfig leads to, where it names one.
+fn proxy_url(kubeconfig: &Kubeconfig, options: &KubeConfigOptions) -> Option<String> {
+    let mut contexts = kubeconfig.contexts.iter();
+    let context = contexts.find(|named| Some(&named.name) == options.context.as_ref());
+    let of_context = context.and_then(|named| named.context.as_ref());
+    let name = options
+        .cluster
+        .as_ref()
+        .or(of_context.map(|context| &context.cluster))?;
+    let cluster = kubeconfig.clusters.iter().find(|named| named.name == *name);
+    let url = cluster?.cluster.as_ref()?.proxy_url.clone();
+    url.filter(|url| !url.is_empty())
 }
 
 /// A client, and what came with it.

@@ -8,6 +8,7 @@ mod connection;
 mod deployments;
 mod destination_rules;
 mod dry_run;
+mod environment_proxy;
 mod exec_plugin;
 pub(crate) mod job_manifest;
 mod jobs;

@@ -184,6 +184,38 @@ async fn a_proxy_of_the_environment_is_named_and_does_not_get_loopback() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_server_is_asked_through_the_proxy_that_kubectl_would_take() {
+    let shop = Shop::open().await;
+    let proxy = Door::open(&shop, |_| Err(Refused(503, Vec::new(), "away".into()))).await;
+    let url = proxy.url("127.0.0.1");
+    let environment = [("HTTPS_PROXY", url.as_str()), ("HTTP_PROXY", &url)];
+    let run = async |server: &str, without: &str| {
+        let more = ["--server".to_owned(), server.to_owned()];
+        let mut program = shop.program("status reviews", &more);
+        program.envs(environment).env("NO_PROXY", without);
+        Shop::ran(program).await
+    };
+    // kind, minikube and a tunnel are on the loopback.
+    let ran = run(&shop.server(), "").await;
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let ran = run(
+        "http://api.example.invalid:6443",
+        "other.com,.example.invalid",
+    )
+    .await;
+    assert_ne!(ran.code, 0, "{}", ran.stdout);
+    assert!(proxy.knocks().is_empty());
+    let ran = run("http://api.example.invalid:6443", "other.com").await;
+    assert_ne!(ran.code, 0, "{}", ran.stdout);
+    let methods: Vec<_> = proxy
+        .knocks()
+        .into_iter()
+        .map(|knock| knock.method)
+        .collect();
+    assert_eq!(methods.first().map(String::as_str), Some("CONNECT"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_query_goes_the_way_that_is_open() {
     let shop = Shop::open().await;
     // Long through its scope, which no series is in.
