@@ -334,3 +334,75 @@ async fn metrics_under_other_names_are_told_with_what_gives_them_back() {
         assert!(ran.stderr.contains(expected), "{}", ran.stderr);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_query_keeps_its_form_where_it_is_redirected_within_the_host() {
+    let shop = Shop::open().await;
+    let scope = format!("nowhere={}", "x".repeat(2100));
+    for status in [301, 302, 307, 308] {
+        let door = Door::open(&shop, move |knock| match knock.path.as_str() {
+            "/api/v1/query" => {
+                let query = match knock.query.as_str() {
+                    "" => String::new(),
+                    query => format!("?{query}"),
+                };
+                let to = format!("/moved/api/v1/query{query}");
+                Err(Refused(status, vec![("location", to)], String::new()))
+            }
+            _ => Ok(()),
+        })
+        .await;
+        let flags = ["--query-scope", scope.as_str()];
+        let ran = plan(&shop, &door.url("127.0.0.1"), &flags).await;
+        assert_eq!(ran.code, 0, "{status}: {}", ran.stderr);
+        let mut knocks = door.knocks().into_iter();
+        let arrived = knocks.any(|knock| {
+            knock.method == "POST" && knock.path.starts_with("/moved") && !knock.body.is_empty()
+        });
+        assert!(arrived, "{status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redirect_from_http_to_https_of_the_host_is_followed_without_a_login_alone() {
+    let shop = Shop::open().await;
+    let authority = Authority::new();
+    authority.root.write(&shop, "ca");
+    let ca = shop.folder().join("ca.pem").display().to_string();
+    let tls = Door::over_tls(&shop, authority.server("127.0.0.1", &[]), |_| Ok(())).await;
+    let secure = tls.url("127.0.0.1");
+    let elsewhere = Door::open(&shop, |_| Ok(())).await;
+    let (there, away) = (secure.clone(), elsewhere.url("localhost"));
+    let plain = Door::open(&shop, move |knock| {
+        let base = if knock.path.starts_with("/away") {
+            &away
+        } else {
+            &there
+        };
+        let to = format!("{base}/api/v1/query?{}", knock.query);
+        Err(Refused(301, vec![("location", to)], String::new()))
+    })
+    .await;
+    let url = plain.url("127.0.0.1");
+    let trusts = ["--prometheus-ca", ca.as_str()];
+    let scope = format!("nowhere={}", "x".repeat(2100));
+    for more in [&[][..], &["--query-scope", scope.as_str()]] {
+        let ran = plan(&shop, &url, &[&trusts[..], more].concat()).await;
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+    let token = write(&shop, "token", "open-sesame-4713");
+    let with_login = ["--prometheus-token-file", token.as_str()];
+    let before = tls.knocks().len();
+    let ran = plan(&shop, &url, &[trusts, with_login].concat()).await;
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains(&format!("redirects to {secure}")),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(tls.knocks().len(), before);
+    // Another host is nowhere to go, with a login or without.
+    let ran = plan(&shop, &format!("{url}/away"), &[]).await;
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(elsewhere.knocks().is_empty());
+}

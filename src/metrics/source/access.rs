@@ -425,20 +425,22 @@ impl PrometheusAccess {
             // An IPv6 address stands in brackets.
             host.trim_matches(['[', ']']).to_owned()
         });
+        let client = ClientSettings {
+            tls,
+            proxy: match url {
+                Some(_) if self.forward.is_some() => ProxyChoice::Direct,
+                // No proxy reaches this machine's own loopback; kubectl asks none for it either.
+                Some(url) if is_loopback(url) => config.proxy().but_not_of_environment(),
+                _ => config.proxy(),
+            },
+            follow_redirects: config.follow_redirects.unwrap_or(true),
+            has_login: !headers.is_empty() || tokens.is_some() || signature.is_some(),
+            host,
+            forward: self.forward.clone(),
+        };
         Ok(Loaded {
             headers,
-            client: ClientSettings {
-                tls,
-                proxy: match url {
-                    Some(_) if self.forward.is_some() => ProxyChoice::Direct,
-                    // No proxy reaches this machine's own loopback; kubectl asks none for it either.
-                    Some(url) if is_loopback(url) => config.proxy().but_not_of_environment(),
-                    _ => config.proxy(),
-                },
-                follow_redirects: config.follow_redirects.unwrap_or(true),
-                host,
-                forward: self.forward.clone(),
-            },
+            client,
             tokens,
             signature,
             login,
@@ -501,6 +503,7 @@ impl PrometheusAccess {
             tls: TlsMaterial::read(&oauth2.tls_config)?,
             proxy: oauth2.proxy(),
             follow_redirects: false,
+            has_login: true,
             host: None,
             forward: None,
         };

@@ -24,6 +24,8 @@ pub(super) struct ClientSettings {
     pub tls: TlsMaterial,
     pub proxy: ProxyChoice,
     pub follow_redirects: bool,
+    /// Whether a login is sent, which goes nowhere but where it was given for.
+    pub has_login: bool,
     /// The host to connect to where it is not the one of the certificate.
     pub host: Option<String>,
     /// What opens its connections, where that is a port-forward.
@@ -90,9 +92,11 @@ impl ClientSettings {
     /// Names the certificate, key or proxy that cannot be used.
     pub(super) fn client(&self) -> Result<Client, AccessError> {
         let mut builder = Client::builder().user_agent(USER_AGENT).referer(false);
+        let upgrades = !self.has_login && self.forward.is_none();
         builder = builder.redirect(match self.follow_redirects {
-            true => Policy::custom(|attempt| {
-                if is_same_place(&attempt) && attempt.previous().len() <= REDIRECTS {
+            true => Policy::custom(move |attempt| {
+                let stays = is_same_place(&attempt) || (upgrades && is_upgrade(&attempt));
+                if stays && attempt.previous().len() <= REDIRECTS {
                     attempt.follow()
                 } else {
                     attempt.stop()
@@ -182,6 +186,12 @@ fn is_same_place(attempt: &Attempt<'_>) -> bool {
         .previous()
         .first()
         .is_some_and(|first| first.origin() == attempt.url().origin())
+}
+
+/// Whether a redirect leads from HTTP to HTTPS of the configured host.
+fn is_upgrade(attempt: &Attempt<'_>) -> bool {
+    let (first, to) = (attempt.previous().first(), attempt.url());
+    first.is_some_and(|first| first.host() == to.host()) && to.scheme() == "https"
 }
 
 /// Finds the same host under every name.

@@ -136,9 +136,7 @@ impl HttpSource {
                 if !self.access.params().is_empty() {
                     url.query_pairs_mut().extend_pairs(self.access.params());
                 }
-                let request = prepared.client.post(url).form(&query.parameters());
-                let sent = request.headers(headers).send().await;
-                sent.map_err(|problem| self.unreachable(problem))?
+                self.post(url, headers, query, prepared).await?
             }
         };
         self.reply_of(sent, prepared).await
@@ -166,6 +164,32 @@ impl HttpSource {
         }
         let sent = request.get_raw().await;
         sent.map_err(|problem| self.refused(problem))
+    }
+
+    /// Sends a form, and again to where it was redirected to within the host: a redirect of 301 or 302 makes a
+    /// GET of it, without the form.
+    async fn post(
+        &self,
+        url: Url,
+        headers: HeaderMap,
+        query: &Query,
+        prepared: &Prepared,
+    ) -> Result<Response, MetricsError> {
+        let form = |url: Url| {
+            let request = prepared.client.post(url).form(&query.parameters());
+            request.headers(headers.clone()).send()
+        };
+        let sent = form(url.clone()).await;
+        let answer = sent.map_err(|problem| self.unreachable(problem))?;
+        if *answer.url() == url || answer.status().is_success() {
+            return Ok(answer);
+        }
+        let mut moved = answer.url().clone();
+        if moved.query().is_none() {
+            moved.set_query(url.query());
+        }
+        let sent = form(moved).await;
+        sent.map_err(|problem| self.unreachable(problem))
     }
 
     fn query_path(&self) -> String {
