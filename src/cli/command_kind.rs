@@ -80,14 +80,15 @@ impl Command {
     /// A namespace given by flag wins over the one in a plan file.
     #[must_use]
     pub(super) fn in_namespace(mut self, namespace: Option<&str>) -> Self {
-        let rollout = match &mut self {
-            Self::Start(start) => Some(&mut start.args.rollout),
-            Self::Plan(plan) => Some(&mut plan.rollout),
-            Self::Analyze(analyze) => Some(&mut analyze.rollout),
+        let given = match &mut self {
+            Self::Start(start) => Some(&mut start.args.rollout.namespace),
+            Self::Plan(plan) => Some(&mut plan.rollout.namespace),
+            Self::Analyze(analyze) => Some(&mut analyze.rollout.namespace),
+            Self::Rbac(rbac) => Some(&mut rbac.namespace),
             _ => None,
         };
-        if let Some(rollout) = rollout {
-            rollout.namespace = namespace.map(str::to_owned);
+        if let Some(given) = given {
+            *given = namespace.map(str::to_owned);
         }
         self
     }

@@ -181,7 +181,7 @@ pub(super) async fn carry_out(
             Ok(Exit::Done)
         }
         Command::Rbac(args) => {
-            let list = commands::rbac(&args, &context.namespace)?;
+            let list = commands::rbac(&args, &context.namespace, &context.prometheus)?;
             printer.show_objects(&list)?;
             Ok(Exit::Done)
         }

@@ -47,6 +47,7 @@ fn asks_prometheus(command: &Command) -> bool {
             | Command::Analyze(_)
             | Command::Resume(_)
             | Command::Promote(_)
+            | Command::Rbac(_)
     )
 }
 
@@ -56,6 +57,7 @@ fn set_defaults(command: &mut Command, defaults: Options) {
         Command::Start(start) => start.args.rollout.defaults = defaults,
         Command::Plan(plan) => plan.rollout.defaults = defaults,
         Command::Analyze(analyze) => analyze.rollout.defaults = defaults,
+        Command::Rbac(rbac) => rbac.default_address = defaults.prometheus,
         _ => {}
     }
 }
@@ -80,6 +82,7 @@ fn given_access(
             let rollout = &mut analyze.rollout;
             (&rollout.access, &mut rollout.options.prometheus)
         }
+        Command::Rbac(rbac) => (&rbac.access, &mut rbac.prometheus),
         Command::Resume(resume) => {
             let prometheus = &mut resume.prometheus;
             (&prometheus.access, &mut prometheus.prometheus)

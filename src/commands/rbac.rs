@@ -1,12 +1,17 @@
 //! `rbac`: what a rollout needs to be allowed, ready to apply.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::rollout_args::plan_file;
 use crate::error::CommandError;
-use crate::metrics::{DEFAULT_ADDRESS, PrometheusAddress, take_user};
+use crate::metrics::{
+    DEFAULT_ADDRESS, PrometheusAccess, PrometheusAddress, PrometheusFlags, ServiceAddress,
+    take_user,
+};
 use crate::plan::SampleFrom;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -49,6 +54,13 @@ const DETACHING: [(&str, &str, &[&str]); 2] = [
 /// What `--sample pods` reads besides.
 const SAMPLING: [(&str, &str, &[&str]); 1] = [("", "pods/proxy", &["get"])];
 
+/// What a port-forward to a Service takes: it is a GET, for which Kubernetes wants `create` too since 1.35.
+const FORWARDING: [(&str, &str, &[&str]); 3] = [
+    ("", "services", &["get"]),
+    ("", "pods", &["list"]),
+    ("", "pods/portforward", &["get", "create"]),
+];
+
 /// What the preflight looks at in all namespaces, where that is allowed.
 const AROUND: [&str; 3] = ["virtualservices", "destinationrules", "serviceentries"];
 
@@ -62,15 +74,23 @@ pub struct Rbac {
         default_value = "serviceaccount:kubectl-canary"
     )]
     pub subject: RoleSubject,
-    /// Prometheus: a URL (needs no permissions), or NAMESPACE/SERVICE:PORT.
+    /// Prometheus: a URL (needs no permissions), or NAMESPACE/SERVICE:PORT, which is asked through the API
+    /// server's proxy, and with a login by port-forward [default: that of the plan file, else of the user's own
+    /// file for the context, else istio-system/prometheus:9090].
     #[arg(
         long,
         value_name = "URL",
         env = "KUBECTL_CANARY_PROMETHEUS_URL",
-        hide_env_values = true,
-        default_value = DEFAULT_ADDRESS
+        hide_env_values = true
     )]
-    pub prometheus: String,
+    pub prometheus: Option<String>,
+    /// The plan file of the rollout, for its address of Prometheus and its namespace. `-` reads from standard
+    /// input.
+    #[arg(short, long, value_name = "FILE")]
+    pub filename: Option<PathBuf>,
+    /// How the rollout logs in at Prometheus.
+    #[command(flatten)]
+    pub access: PrometheusFlags,
     /// Include the permissions for `start --sample`.
     #[arg(long, value_name = "WHAT")]
     pub sample: Option<SampleFrom>,
@@ -80,6 +100,12 @@ pub struct Rbac {
     /// Include the permissions to find conflicts, and Prometheus, in all namespaces.
     #[arg(long)]
     pub cluster_wide: bool,
+    /// The namespace given by flag, which wins over the plan file's.
+    #[arg(skip)]
+    pub namespace: Option<String>,
+    /// The address in the user's own file for this context.
+    #[arg(skip)]
+    pub default_address: Option<String>,
 }
 
 /// Who is to be allowed.
@@ -109,15 +135,27 @@ impl FromStr for RoleSubject {
     }
 }
 
-/// The objects that allow a rollout in `namespace`, as one that `kubectl apply -f -` takes.
+/// The objects that allow a rollout in `namespace`, as one that `kubectl apply -f -` takes. With `access` it logs
+/// in at Prometheus.
 ///
 /// # Errors
-/// If the address of Prometheus cannot be used.
-pub fn rbac(args: &Rbac, namespace: &str) -> Result<Value, CommandError> {
-    let mut address = Some(args.prometheus.clone());
+/// If the plan file, the address of Prometheus or the login there cannot be used.
+pub fn rbac(
+    args: &Rbac,
+    namespace: &str,
+    access: &PrometheusAccess,
+) -> Result<Value, CommandError> {
+    let plan = args.filename.as_deref().map(plan_file).transpose()?;
+    let (metadata, spec) = plan.map(|plan| (plan.metadata, plan.spec)).unzip();
+    let of_plan = metadata.and_then(|metadata| metadata.namespace);
+    let named = args.namespace.as_ref().or(of_plan.as_ref());
+    let namespace = named.map_or(namespace, String::as_str);
+    let mut address = args.prometheus.clone();
+    address = address.or(spec.and_then(|spec| spec.prometheus));
+    address = address.or(args.default_address.clone());
     let _ = take_user(&mut address);
-    let address: PrometheusAddress = address
-        .unwrap_or_default()
+    let text = address.unwrap_or_else(|| DEFAULT_ADDRESS.to_owned());
+    let address: PrometheusAddress = text
         .parse()
         .map_err(|error| CommandError::Usage(format!("--prometheus: {error}")))?;
     let mut items = Vec::new();
@@ -152,18 +190,13 @@ pub fn rbac(args: &Rbac, namespace: &str) -> Result<Value, CommandError> {
         &json!(rules.collect::<Vec<_>>()),
     ));
     if let PrometheusAddress::Service(service) = address {
-        let rule = json!({
-            "apiGroups": [""],
-            "resources": ["services/proxy"],
-            "resourceNames": [service.proxied()],
-            "verbs": ["get"],
-        });
-        items.extend(grant(
-            args,
-            Some(&service.namespace),
-            namespace,
-            &json!([rule]),
-        ));
+        let forwarded = access.at(&text).takes_port_forward();
+        let forwarded = forwarded.map_err(|error| CommandError::Usage(error.to_string()))?;
+        let rules = match forwarded {
+            true => forwarding(&service),
+            false => proxying(&service),
+        };
+        items.extend(grant(args, Some(&service.namespace), namespace, &rules));
     }
     if args.cluster_wide {
         let rules = json!([
@@ -176,6 +209,28 @@ pub fn rbac(args: &Rbac, namespace: &str) -> Result<Value, CommandError> {
         items.extend(grant(args, None, namespace, &rules));
     }
     Ok(json!({"apiVersion": "v1", "kind": "List", "items": items}))
+}
+
+/// What the API server's proxy to a Service takes.
+fn proxying(service: &ServiceAddress) -> Value {
+    json!([{
+        "apiGroups": [""],
+        "resources": ["services/proxy"],
+        "resourceNames": [service.proxied()],
+        "verbs": ["get"],
+    }])
+}
+
+/// What a port-forward to a pod of a Service takes. Which pods those are is not known before.
+fn forwarding(service: &ServiceAddress) -> Value {
+    let rules = FORWARDING.iter().map(|(group, resource, verbs)| {
+        let mut rule = json!({"apiGroups": [group], "resources": [resource], "verbs": verbs});
+        if *resource == "services" {
+            rule["resourceNames"] = json!([service.name]);
+        }
+        rule
+    });
+    json!(rules.collect::<Vec<_>>())
 }
 
 /// Who is bound.
@@ -222,17 +277,23 @@ mod tests {
     use super::*;
 
     fn of(subject: &str, prometheus: &str) -> Vec<Value> {
-        let args = Rbac {
+        let access = PrometheusAccess::default();
+        let list = rbac(&args(subject, prometheus), "shop", &access).unwrap();
+        list["items"].as_array().unwrap().clone()
+    }
+
+    fn args(subject: &str, prometheus: &str) -> Rbac {
+        Rbac {
             subject: subject.parse().unwrap(),
-            prometheus: prometheus.into(),
+            prometheus: Some(prometheus.into()),
+            filename: None,
+            access: PrometheusFlags::default(),
             sample: None,
             detach: false,
             cluster_wide: false,
-        };
-        rbac(&args, "shop").unwrap()["items"]
-            .as_array()
-            .unwrap()
-            .clone()
+            namespace: None,
+            default_address: None,
+        }
     }
 
     fn kinds(items: &[Value]) -> Vec<String> {
@@ -284,13 +345,10 @@ mod tests {
     #[test]
     fn what_is_in_the_way_elsewhere_is_seen_with_a_role_of_the_cluster() {
         let args = Rbac {
-            subject: "user:ada".parse().unwrap(),
-            prometheus: "http://prometheus:9090".into(),
-            sample: None,
-            detach: false,
             cluster_wide: true,
+            ..args("user:ada", "http://prometheus:9090")
         };
-        let list = rbac(&args, "shop").unwrap();
+        let list = rbac(&args, "shop", &PrometheusAccess::default()).unwrap();
         let [.., role, binding] = list["items"].as_array().unwrap().as_slice() else {
             panic!("{list}");
         };
@@ -306,7 +364,8 @@ mod tests {
     #[test]
     fn the_documentation_names_every_right() {
         let rights = include_str!("../../docs/permissions.md");
-        for (_, resource, verbs) in RULES.iter().chain(&DETACHING).chain(&SAMPLING) {
+        let rules = RULES.iter().chain(&DETACHING).chain(&SAMPLING);
+        for (_, resource, verbs) in rules.chain(&FORWARDING) {
             assert!(rights.contains(&format!("`{resource}`")), "{resource}");
             for verb in *verbs {
                 assert!(rights.contains(&format!("`{verb}`")), "{verb}");
@@ -318,13 +377,11 @@ mod tests {
     fn pods_are_read_only_by_who_asks_for_that() {
         let rights = |sample| {
             let args = Rbac {
-                subject: "user:ada".parse().unwrap(),
-                prometheus: "http://prometheus:9090".into(),
                 sample,
-                detach: false,
-                cluster_wide: false,
+                ..args("user:ada", "http://prometheus:9090")
             };
-            rbac(&args, "shop").unwrap().to_string()
+            let access = PrometheusAccess::default();
+            rbac(&args, "shop", &access).unwrap().to_string()
         };
         assert!(!rights(None).contains("pods/proxy"));
         let rule = r#"{"apiGroups":[""],"resources":["pods/proxy"],"verbs":["get"]}"#;

@@ -143,3 +143,54 @@ async fn config_shows_what_holds_without_its_secrets() {
         "what asks no Prometheus reads no such file"
     );
 }
+
+/// Permissions are those for the address in use, whichever place it is from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn permissions_are_printed_for_the_address_in_use() {
+    let shop = Shop::open().await;
+    let rules = async |more: &[&str]| {
+        let ran = run(&shop, "rbac -o json", more).await;
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let list: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let items = list["items"].as_array().unwrap().iter();
+        let roles = items.filter(|item| item["kind"] == "Role").skip(1);
+        let shown: Vec<_> = roles
+            .map(|role| {
+                let rules = role["rules"].as_array().unwrap().iter();
+                let rules: Vec<_> = rules
+                    .map(|rule| format!("{}{}", rule["resources"], rule["verbs"]))
+                    .collect();
+                let namespace = role["metadata"]["namespace"].as_str().unwrap();
+                format!("{namespace}: {}", rules.join(" "))
+            })
+            .collect();
+        shown.join("; ")
+    };
+    let proxied = |namespace: &str| format!(r#"{namespace}: ["services/proxy"]["get"]"#);
+    let forwarded = |namespace: &str| {
+        format!(
+            r#"{namespace}: ["services"]["get"] ["pods"]["list"] ["pods/portforward"]["get","create"]"#
+        )
+    };
+    configure(&shop, "{prometheus: 'mon/prom:80'}", "{}");
+    assert_eq!(rules(&[]).await, proxied("mon"), "the user's own file");
+    let plan = "apiVersion: kubectl-canary.dev/v1\nkind: Rollout\nspec: {prometheus: 'metrics/thanos:9090'}\n";
+    let file = shop.folder().join("plan.yaml");
+    std::fs::write(&file, plan).unwrap();
+    let file = file.display().to_string();
+    assert_eq!(
+        rules(&["-f", file.as_str()]).await,
+        proxied("metrics"),
+        "a plan file"
+    );
+    let flag = ["-f", file.as_str(), "--prometheus", "other/prom:80"];
+    assert_eq!(rules(&flag).await, proxied("other"), "a flag");
+    // A login does not pass the proxy.
+    let token = shop.folder().join("token").display().to_string();
+    let flags = ["--prometheus-token-file", token.as_str()];
+    assert_eq!(rules(&flags).await, forwarded("mon"), "a login by flag");
+    configure(&shop, "{prometheus: 'mon/prom:80'}", "{tokenFile: token}");
+    assert_eq!(rules(&[]).await, forwarded("mon"), "a login in the file");
+    let url = ["--prometheus", "https://prom.example.com"];
+    assert_eq!(rules(&url).await, "", "a URL");
+}

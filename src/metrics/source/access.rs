@@ -331,7 +331,28 @@ impl PrometheusAccess {
     /// As there.
     pub(super) fn check_proxied(&self) -> Result<HeaderMap, AccessError> {
         let loaded = self.load(None)?;
-        let without_effect = loaded.login.or(match &loaded.client {
+        match self.without_effect(&loaded) {
+            None => Ok(loaded.headers),
+            Some(setting) => Err(AccessError {
+                what: format!("{setting} has no effect through the API server's proxy"),
+                fix: "the same command again, which then takes a port-forward".into(),
+            }),
+        }
+    }
+
+    /// Whether something of it has no effect through the API server's proxy, so that a Service is asked by
+    /// port-forward.
+    ///
+    /// # Errors
+    /// The file that cannot be used.
+    pub fn takes_port_forward(&self) -> Result<bool, AccessError> {
+        let loaded = self.load(None)?;
+        Ok(self.without_effect(&loaded).is_some())
+    }
+
+    /// The setting that has no effect through the API server's proxy.
+    fn without_effect(&self, loaded: &Loaded) -> Option<&'static str> {
+        loaded.login.or(match &loaded.client {
             ClientSettings { tls, .. } if *tls != TlsMaterial::default() => {
                 Some(match self.settings.ca.is_some() {
                     true => "--prometheus-ca",
@@ -343,14 +364,7 @@ impl PrometheusAccess {
                 ..
             } => Some("proxy_url"),
             _ => None,
-        });
-        match without_effect {
-            None => Ok(loaded.headers),
-            Some(setting) => Err(AccessError {
-                what: format!("{setting} has no effect through the API server's proxy"),
-                fix: "the same command again, which then takes a port-forward".into(),
-            }),
-        }
+        })
     }
 
     /// Reads all files. Blocks.
