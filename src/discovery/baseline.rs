@@ -121,7 +121,13 @@ pub async fn before(
 ) -> Result<Baseline, MetricsError> {
     let until = past.until - SETTLED;
     let within = patience(plan);
-    let reading = MetricsReading::choose(metrics, targets, until, plan.mirrors(), within).await?;
+    let mut reading =
+        MetricsReading::choose(metrics, targets, until, plan.mirrors(), within).await?;
+    if plan.judgement.analysis == AnalysisKind::Sequential {
+        reading = reading
+            .with_operations(metrics, targets, until, within)
+            .await;
+    }
     let reader = Reader {
         metrics,
         within,

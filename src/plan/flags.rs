@@ -123,6 +123,7 @@ mod tests {
             "--min-requests=20",
             "--prometheus=monitoring/prometheus:9090",
             "--query-scope=cluster=prod",
+            "--operation-label=request_operation",
             "--query-timeout=20s",
             "--sample=pods",
             "--guard=queue: max(queue{pod=~\"{{canary.pods}}\"}) <= 100",

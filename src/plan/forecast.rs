@@ -123,7 +123,7 @@ impl Forecast {
         (subject, excess): (Subject, f64),
     ) -> Option<DetectedRegression> {
         let power = self.outlook(plan).power(plan, history, age)?;
-        DetectedRegression::of(&power, subject, excess)
+        DetectedRegression::of(&power, &subject, excess)
     }
 
     fn outlook(&self, plan: &Plan) -> Outlook {

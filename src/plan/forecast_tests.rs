@@ -254,7 +254,11 @@ fn what_fails_on_mirrored_requests_fails_for_nobody() {
     let forecast = Forecast::of(&plan, traffic, 0, 1000).unwrap();
     let now = SignedDuration::ZERO;
     let known = forecast.clone().with_power(&plan, &history, now);
-    let subjects: Vec<_> = known.power.iter().map(|power| power.subject).collect();
+    let subjects: Vec<_> = known
+        .power
+        .iter()
+        .map(|power| power.subject.clone())
+        .collect();
     assert_eq!(subjects, [Subject::Failures, Subject::Refusals]);
     let caught = known.power[0].example.unwrap();
     assert_eq!((caught.excess, caught.bad), (0.01, 0.0));

@@ -14,6 +14,7 @@ mod flags;
 mod forecast;
 #[cfg(test)]
 mod forecast_tests;
+mod label_name;
 mod metric_guard;
 mod no_effect;
 mod options;
@@ -41,6 +42,7 @@ pub use finding::{Finding, Level};
 pub(crate) use flags::shell_word;
 pub use forecast::Forecast;
 pub(crate) use forecast::SmallerStep;
+pub(crate) use label_name::LabelName;
 pub(crate) use metric_guard::{CounterPair, GuardError};
 pub use metric_guard::{MetricGuard, OnGuardFailure, OnNoData};
 pub use options::{

@@ -6,7 +6,9 @@ use clap::{Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{FailureRule, HumanDuration, MetricGuard, Percent, ScopeLabel, Steps, Sticky, Testers};
+use super::{
+    FailureRule, HumanDuration, LabelName, MetricGuard, Percent, ScopeLabel, Steps, Sticky, Testers,
+};
 use crate::verdict::sequential::Preset;
 
 /// The options of a rollout; whatever is absent falls back to the plan file, then to the default.
@@ -179,6 +181,12 @@ pub struct Options {
     #[arg(long, value_name = "LABEL=VALUE", help_heading = "Analysis")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub query_scope: Vec<ScopeLabel>,
+
+    /// Label of the series that names the operation or the route of a request; failures are also compared
+    /// within each of the most frequent ones [default: request_operation].
+    #[arg(long, value_name = "LABEL", help_heading = "Analysis")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation_label: Option<LabelName>,
 
     /// Longest time that Prometheus may take for one answer [default: 5s].
     #[arg(long, value_name = "DURATION", help_heading = "Analysis")]
@@ -357,6 +365,7 @@ impl Options {
             min_requests,
             prometheus,
             query_scope,
+            operation_label,
             query_timeout,
             sample,
             guard,
@@ -404,6 +413,7 @@ impl Options {
             } else {
                 query_scope
             },
+            operation_label: operation_label.or(fallback.operation_label),
             query_timeout: query_timeout.or(fallback.query_timeout),
             sample: sample.or(fallback.sample),
             guard: if guard.is_empty() {

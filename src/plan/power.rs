@@ -41,7 +41,7 @@ pub struct DetectedRegression {
 
 impl DetectedRegression {
     /// The regression of this excess; `None` where it is not caught.
-    pub fn of(power: &Power, subject: Subject, excess: f64) -> Option<Self> {
+    pub fn of(power: &Power, subject: &Subject, excess: f64) -> Option<Self> {
         let caught = power.caught(subject, excess)?;
         Some(Self {
             excess,
@@ -100,16 +100,17 @@ impl Outlook {
 /// What would be noticed of each metric, in the order in which they are compared.
 pub fn metrics(power: &Power) -> Vec<MetricPower> {
     let of_metric = |subject| {
-        let smallest = power.smallest(subject);
+        let smallest = power.smallest(&subject);
         let sure = |smallest: f64| {
             let mut references = REFERENCES.into_iter();
             let excess = references.find(|&excess| excess >= (SURE * smallest).min(1.0))?;
-            DetectedRegression::of(power, subject, excess)
+            DetectedRegression::of(power, &subject, excess)
         };
+        let example = smallest.and_then(sure);
         MetricPower {
             subject,
             smallest,
-            example: smallest.and_then(sure),
+            example,
         }
     };
     power.subjects().map(of_metric).collect()

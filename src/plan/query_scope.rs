@@ -7,6 +7,8 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::LabelName;
+
 /// What every series that is counted has: one value of a label, or knowingly any.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ScopeLabel {
@@ -27,11 +29,7 @@ impl FromStr for ScopeLabel {
     fn from_str(text: &str) -> Result<Self, ScopeLabelError> {
         let error = || ScopeLabelError(text.to_owned());
         let (name, value) = text.split_once('=').ok_or_else(error)?;
-        let is_name = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-            && name
-                .chars()
-                .all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
-        if !is_name || value.is_empty() {
+        if !LabelName::is_one(name) || value.is_empty() {
             return Err(error());
         }
         Ok(Self {

@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AfterRegression, AnalysisKind, Exposure, FailureRule, GuardError, HumanDuration, MetricGuard,
-    OnDrift, OnSignal, OnStuck, Options, Percent, SampleFrom, ScopeLabel, Step, Steps, Sticky,
-    Testers,
+    AfterRegression, AnalysisKind, Exposure, FailureRule, GuardError, HumanDuration, LabelName,
+    MetricGuard, OnDrift, OnSignal, OnStuck, Options, Percent, SampleFrom, ScopeLabel, Step, Steps,
+    Sticky, Testers,
 };
 use crate::verdict::sequential::Preset;
 
@@ -44,6 +44,9 @@ pub struct Plan {
     /// What the series must have that are this cluster's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub query_scope: Vec<ScopeLabel>,
+    /// The label that names the operation of a request, where the plan says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation_label: Option<LabelName>,
     /// How long Prometheus may take for one answer.
     pub query_timeout: HumanDuration,
     /// Where the counters are read beside Prometheus.
@@ -233,6 +236,7 @@ impl Plan {
                 .prometheus
                 .unwrap_or_else(|| DEFAULT_PROMETHEUS.into()),
             query_scope: options.query_scope,
+            operation_label: options.operation_label,
             query_timeout: options
                 .query_timeout
                 .unwrap_or(HumanDuration::seconds(5).min(metrics_grace)),

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 
+use super::reason_text::operation_name;
 use super::{Layout, Table, Tone, escape, phrase};
 use crate::number::{mean, pace, percentage, percentage_points};
 use crate::plan::{
@@ -34,7 +35,7 @@ pub(super) fn detects(power: &MetricPower, example: Option<DetectedRegression>) 
     });
     let smallest = match power.smallest {
         Some(smallest) => format!("from {} on", excess(smallest)),
-        None => format!("no regression of {} before 100 %", what(power.subject)),
+        None => format!("no regression of {} before 100 %", what(&power.subject)),
     };
     phrase::clauses([example, Some(smallest)])
 }
@@ -44,23 +45,29 @@ fn excess(excess: f64) -> String {
 }
 
 fn regression(power: &MetricPower, example: &DetectedRegression) -> String {
-    format!("{} {}", excess(example.excess), what(power.subject))
+    format!("{} {}", excess(example.excess), what(&power.subject))
 }
 
 fn bad(power: &MetricPower, example: &DetectedRegression) -> String {
     let kind = match power.subject {
-        Subject::Failures | Subject::FailedWith { .. } | Subject::FailedOtherwise => "failed",
+        Subject::Failures
+        | Subject::FailedWith { .. }
+        | Subject::FailedOtherwise
+        | Subject::FailedIn { .. } => "failed",
         Subject::Refusals => "refused",
         Subject::SlowerThan { .. } => "slow",
     };
     format!("{} {kind} requests", mean(example.bad))
 }
 
-fn what(subject: Subject) -> String {
+fn what(subject: &Subject) -> String {
     match subject {
         Subject::Failures => "failures".into(),
         Subject::FailedWith { status } => format!("failures with {status}"),
         Subject::FailedOtherwise => "other failures".into(),
+        Subject::FailedIn { operation } => {
+            format!("failures of {}", operation_name(operation.as_deref()))
+        }
         Subject::Refusals => "4xx".into(),
         Subject::SlowerThan { bound_ms } => format!("requests over {bound_ms} ms"),
     }
@@ -158,7 +165,7 @@ fn show_power(power: &[MetricPower], out: &mut dyn Write, layout: Layout) -> io:
                 smallest,
             ],
             None => [
-                what(of_metric.subject),
+                what(&of_metric.subject),
                 "not before 100 %".into(),
                 String::new(),
                 smallest,

@@ -223,6 +223,7 @@ mod tests {
                 state,
                 evidence: 0.3,
                 leader: Subject::Failures,
+                operation: None,
                 needed: 4.6,
                 alone: None,
                 confidence: 0.95,

@@ -127,7 +127,7 @@ pub(super) fn unusable(why: &Unusable) -> String {
 
 fn analysis(reason: &verdict::AnalysisReason, versions: &Versions) -> String {
     let Versions { stable, canary } = versions;
-    match *reason {
+    match reason.clone() {
         verdict::AnalysisReason::OnHold { hold } => on_hold(hold, versions),
         verdict::AnalysisReason::OddShare { got, set } => {
             let why = match got > set {
@@ -150,6 +150,9 @@ fn analysis(reason: &verdict::AnalysisReason, versions: &Versions) -> String {
                 Subject::Failures => "error rate".to_owned(),
                 Subject::FailedWith { status } => format!("rate of {status}"),
                 Subject::FailedOtherwise => "rate of other failures".to_owned(),
+                Subject::FailedIn { operation } => {
+                    format!("error rate of {}", operation_name(operation.as_deref()))
+                }
                 Subject::Refusals => "rate of 4xx".to_owned(),
                 Subject::SlowerThan { bound_ms } => format!("rate of requests over {bound_ms} ms"),
             };
@@ -166,6 +169,7 @@ fn analysis(reason: &verdict::AnalysisReason, versions: &Versions) -> String {
             Subject::Failures
             | Subject::FailedWith { .. }
             | Subject::FailedOtherwise
+            | Subject::FailedIn { .. }
             | Subject::Refusals => format!("too few requests to judge {canary}"),
         },
         verdict::AnalysisReason::RegressionEvidence {
@@ -176,11 +180,26 @@ fn analysis(reason: &verdict::AnalysisReason, versions: &Versions) -> String {
             let of = match subject {
                 Subject::Failures | Subject::FailedOtherwise => String::new(),
                 Subject::FailedWith { status } => format!(" from {status}"),
+                Subject::FailedIn { operation } => {
+                    format!(" from {}", operation_name(operation.as_deref()))
+                }
                 Subject::Refusals => " from 4xx responses".into(),
                 Subject::SlowerThan { bound_ms } => format!(" from requests over {bound_ms} ms"),
             };
             format!("regression evidence{of} {evidence:.1} (rolls back at {needed:.1})")
         }
+        verdict::AnalysisReason::FailsOperation {
+            operation,
+            stable: beside,
+            canary: own,
+        } => format!(
+            "{canary} fails {} of {} requests of {}, {stable} {} of {}",
+            own.failures,
+            own.requests,
+            operation_name(operation.as_deref()),
+            beside.failures,
+            beside.requests
+        ),
         verdict::AnalysisReason::WithinLimit { rate, limit }
         | verdict::AnalysisReason::OverLimit { rate, limit } => format!(
             "{canary}'s error rate is {}, the limit is {}",
@@ -220,6 +239,11 @@ fn analysis(reason: &verdict::AnalysisReason, versions: &Versions) -> String {
             format!("{stable} had {requests} of {needed} requests needed")
         }
     }
+}
+
+/// What an operation is called.
+pub(super) fn operation_name(operation: Option<&str>) -> &str {
+    operation.unwrap_or("other operations")
 }
 
 fn on_hold(hold: Hold, Versions { stable, canary }: &Versions) -> String {
@@ -324,6 +348,28 @@ mod tests {
                     needed: 4.605,
                 },
                 "regression evidence 2.8 (rolls back at 4.6)",
+            ),
+            (
+                FailsOperation {
+                    operation: Some("checkout".into()),
+                    stable: verdict::Counts {
+                        requests: 350,
+                        failures: 0,
+                    },
+                    canary: verdict::Counts {
+                        requests: 40,
+                        failures: 31,
+                    },
+                },
+                "v2 fails 31 of 40 requests of checkout, v1 0 of 350",
+            ),
+            (
+                RegressionEvidence {
+                    subject: Subject::FailedIn { operation: None },
+                    evidence: 5.0,
+                    needed: 4.605,
+                },
+                "regression evidence from other operations 5.0 (rolls back at 4.6)",
             ),
             (
                 OverLimit {

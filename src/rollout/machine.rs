@@ -113,7 +113,7 @@ impl Machine {
     pub fn reasons(&self) -> Vec<Reason> {
         if self.override_reasons.is_empty() {
             let reasons = self.assessment.reasons().iter();
-            let reasons = reasons.copied().map(Reason::from);
+            let reasons = reasons.cloned().map(Reason::from);
             // What a person set up is read first.
             let guards = self.guards.reasons(&self.rollout).into_iter();
             guards.chain(reasons).collect()

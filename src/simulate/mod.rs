@@ -30,7 +30,8 @@ mod world;
 pub(crate) use run::RunEnding;
 pub use run::{Reading, SimulatedRun, Simulator};
 pub use scenario::{
-    Disturbance, DurationModel, Lag, Outage, Overload, PastOutage, Scenario, SlowStart, Warmup,
+    Disturbance, DurationModel, Lag, Outage, Overload, PastOutage, Scenario, SimulatedOperation,
+    SlowStart, Warmup,
 };
 pub(crate) use summary::Probability;
 pub use summary::{RunSummary, Spread, simulate_many};

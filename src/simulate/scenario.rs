@@ -22,8 +22,27 @@ pub struct Scenario {
     pub bad_from_share: f64,
     /// How long requests take, if that is to be judged.
     pub latency: Option<DurationModel>,
+    /// Operations that a label tells apart, each failing at rates of its own instead of the above; none for
+    /// requests that are all alike.
+    pub operations: Vec<SimulatedOperation>,
     /// What else happens.
     pub disturbance: Disturbance,
+}
+
+/// One kind of requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SimulatedOperation {
+    /// What the label calls it.
+    pub name: String,
+    /// Its part of stable's requests.
+    pub of_stable: f64,
+    /// Its part of the canary's requests.
+    pub of_canary: f64,
+    /// Share of its requests that fail on stable.
+    pub stable: f64,
+    /// Share of its requests that fail on the canary.
+    pub canary: f64,
 }
 
 impl Default for Scenario {
@@ -36,6 +55,7 @@ impl Default for Scenario {
             onset: 0.0,
             bad_from_share: 0.0,
             latency: None,
+            operations: Vec::new(),
             disturbance: Disturbance::default(),
         }
     }

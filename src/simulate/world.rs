@@ -3,10 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::sampler::Sampler;
-use super::scenario::{DurationModel, Lag, Scenario};
+use super::scenario::{DurationModel, Lag, Scenario, SimulatedOperation};
 use crate::metrics::{Named, ShareOfWindow, Unattributed};
 use crate::verdict::sequential::History;
-use crate::verdict::{BesideWeights, Counts, OfStatus, Slow, StatusCode, Window};
+use crate::verdict::{BesideWeights, Counts, OfOperation, OfStatus, Slow, StatusCode, Window};
 
 /// The status of whatever fails.
 const FAILED: StatusCode = StatusCode::Http(500);
@@ -49,17 +49,29 @@ struct Stretch {
 struct Late {
     counts: Counts,
     slow: Vec<Counts>,
+    operations: Vec<Counts>,
 }
 
 impl Late {
     fn add(&mut self, counts: Counts, slow: Vec<Counts>) {
         self.counts += counts;
-        if self.slow.is_empty() {
-            self.slow = slow;
-        } else {
-            for (sum, counts) in self.slow.iter_mut().zip(slow) {
-                *sum += counts;
-            }
+        add_each(&mut self.slow, slow);
+    }
+
+    fn add_operations(&mut self, operations: Vec<Counts>) {
+        for counts in &operations {
+            self.counts += *counts;
+        }
+        add_each(&mut self.operations, operations);
+    }
+}
+
+fn add_each(sums: &mut Vec<Counts>, counts: Vec<Counts>) {
+    if sums.is_empty() {
+        *sums = counts;
+    } else {
+        for (sum, counts) in sums.iter_mut().zip(counts) {
+            *sum += counts;
         }
     }
 }
@@ -137,7 +149,15 @@ impl<'a> SimulatedWorld<'a> {
         }
         let rate = self.noisy(rate.min(1.0));
         let mean = self.scenario.requests_per_second * self.scrape;
-        let mut stable = self.count(mean, rate);
+        let mut past = Late::default();
+        if self.scenario.operations.is_empty() {
+            past.counts = self.count(mean, rate);
+        } else {
+            let operations = self.operations(mean, |of| (of.of_stable, of.stable));
+            past.add_operations(operations);
+        }
+        let operations = self.of_operations(&past, &Late::default());
+        let mut stable = past.counts;
         stable.requests += self.alongside(self.scrape);
         let slow = match self.scenario.disturbance.response_time {
             Some(seconds) => all_take(seconds, stable),
@@ -163,9 +183,37 @@ impl<'a> SimulatedWorld<'a> {
                 canary: 0,
             }],
             refused_with: Some(Vec::new()),
+            operations,
             slow,
             ..Window::default()
         }
+    }
+
+    /// Requests of each operation of so many that a version gets; which part of them, and how many fail, is said
+    /// by `of`.
+    fn operations(
+        &mut self,
+        mean: f64,
+        of: impl Fn(&SimulatedOperation) -> (f64, f64),
+    ) -> Vec<Counts> {
+        let scenario = self.scenario;
+        let counts = scenario.operations.iter().map(|operation| {
+            let (part, rate) = of(operation);
+            let rate = self.noisy(rate);
+            self.count(mean * part, rate)
+        });
+        counts.collect()
+    }
+
+    fn of_operations(&self, stable: &Late, canary: &Late) -> Vec<OfOperation> {
+        let of = |counts: &Late, at: usize| counts.operations.get(at).copied().unwrap_or_default();
+        let names = self.scenario.operations.iter().enumerate();
+        let counted = names.map(|(at, operation)| OfOperation {
+            operation: Some(operation.name.clone()),
+            stable: of(stable, at),
+            canary: of(canary, at),
+        });
+        counted.collect()
     }
 
     /// What is scraped of the time from `at` seconds into the rollout on, and what happened in truth.
@@ -215,6 +263,7 @@ impl<'a> SimulatedWorld<'a> {
             Some(Lag::Stable) => (self.delay(stable), canary),
             Some(Lag::Canary) => (stable, self.delay(canary)),
         };
+        let operations = self.of_operations(&stable, &canary);
         let failed_with = vec![OfStatus {
             status: FAILED,
             stable: stable.counts.failures,
@@ -237,6 +286,7 @@ impl<'a> SimulatedWorld<'a> {
             canary: canary.counts,
             failed_with,
             refused_with: Some(Vec::new()),
+            operations,
             slow,
             ..Window::default()
         };
@@ -334,6 +384,19 @@ impl<'a> SimulatedWorld<'a> {
         [stable_did, canary_did]: [&mut Late; 2],
         truth: &mut Truth,
     ) {
+        if !self.scenario.operations.is_empty() {
+            let mean = self.scenario.requests_per_second * seconds;
+            let of_stable = self.operations(mean * (1.0 - share), |of| (of.of_stable, of.stable));
+            let of_canary = self.operations(mean * share, |of| (of.of_canary, of.canary));
+            truth.failed += of_canary.iter().map(|counts| counts.failures).sum::<u64>();
+            for (counts, of) in of_canary.iter().zip(&self.scenario.operations) {
+                truth.excess += counts.requests as f64 * (of.canary - of.stable);
+            }
+            truth.damage = truth.excess;
+            stable_did.add_operations(of_stable);
+            canary_did.add_operations(of_canary);
+            return;
+        }
         let (usual, stable, canary) = self.rates(at, seconds, share);
         let mean = self.scenario.requests_per_second * seconds;
         let (noisy_stable, noisy_canary) = (self.noisy(stable), self.noisy(canary));
@@ -463,6 +526,7 @@ impl<'a> SimulatedWorld<'a> {
                 Late {
                     counts: Counts::default(),
                     slow: vec![Counts::default(); now.slow.len()],
+                    operations: Vec::new(),
                 }
             }
         })

@@ -17,5 +17,5 @@ pub use reason::AnalysisReason;
 pub use status_code::StatusCode;
 pub(crate) use threshold::{Limits, ThresholdGate};
 pub(crate) use window::PROPAGATION;
-pub use window::{Counts, OfStatus, Slow, Window};
+pub use window::{Counts, OfOperation, OfStatus, Slow, Window};
 pub(crate) use with_limit::WithLimit;

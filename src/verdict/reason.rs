@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sequential::{Hold, Subject};
+use super::window::Counts;
 
 /// One reason for a verdict. Rates, margins and limits are shares of requests, 0 to 1.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(
     tag = "finding",
     rename_all = "kebab-case",
@@ -51,6 +52,15 @@ pub enum AnalysisReason {
         evidence: f64,
         /// What it takes to roll back, in nats.
         needed: f64,
+    },
+    /// Most of the canary's failures are of one operation, which speaks against it by itself.
+    FailsOperation {
+        /// The operation; `None` of all that are not told apart.
+        operation: Option<String>,
+        /// What stable did with its requests since the rollout began.
+        stable: Counts,
+        /// What the canary did with its own.
+        canary: Counts,
     },
     /// The canary's failures are within the absolute limit.
     WithinLimit {
@@ -113,6 +123,10 @@ impl AnalysisReason {
             (Self::OnHold { hold: a }, Self::OnHold { hold: b }) => a == b,
             (Self::Bounded { subject: a, .. }, Self::Bounded { subject: b, .. })
             | (Self::Unbounded { subject: a }, Self::Unbounded { subject: b }) => subjects(a, b),
+            (
+                Self::FailsOperation { operation: a, .. },
+                Self::FailsOperation { operation: b, .. },
+            ) => a == b,
             _ => discriminant(self) == discriminant(other),
         }
     }
@@ -126,23 +140,32 @@ mod tests {
     #[test]
     fn numbers_make_no_other_reason_and_what_they_are_about_does() {
         let held = |hold| Reason::OnHold { hold };
-        let bounded = |subject, excess| Reason::Bounded {
-            subject,
+        let bounded = |subject: &Subject, excess| Reason::Bounded {
+            subject: subject.clone(),
             ratio: 1.5,
             excess,
             confidence: 0.95,
         };
-        let unbounded = |subject| Reason::Unbounded { subject };
+        let unbounded = |subject: &Subject| Reason::Unbounded {
+            subject: subject.clone(),
+        };
+        let fails = |operation: Option<&str>| Reason::FailsOperation {
+            operation: operation.map(str::to_owned),
+            stable: Counts::default(),
+            canary: Counts::default(),
+        };
         let odd = |got| Reason::OddShare { got, set: 0.5 };
         let (failures, refusals) = (Subject::Failures, Subject::Refusals);
         for (a, b, alike) in [
             (held(Hold::Incident), held(Hold::Incident), true),
             (held(Hold::Incident), held(Hold::WarmingUp), false),
-            (bounded(failures, 0.1), bounded(failures, 0.2), true),
-            (bounded(failures, 0.1), bounded(refusals, 0.1), false),
-            (unbounded(failures), unbounded(failures), true),
-            (unbounded(failures), unbounded(refusals), false),
-            (unbounded(failures), bounded(failures, 0.1), false),
+            (bounded(&failures, 0.1), bounded(&failures, 0.2), true),
+            (bounded(&failures, 0.1), bounded(&refusals, 0.1), false),
+            (unbounded(&failures), unbounded(&failures), true),
+            (unbounded(&failures), unbounded(&refusals), false),
+            (unbounded(&failures), bounded(&failures, 0.1), false),
+            (fails(Some("pay")), fails(Some("pay")), true),
+            (fails(Some("pay")), fails(None), false),
             (odd(0.1), odd(0.2), true),
             (odd(0.1), held(Hold::NotItsShare), false),
         ] {

@@ -199,10 +199,10 @@ mod tests {
             last = Some(gate.observe(window));
         }
         match last.unwrap() {
-            Decision::Stay(Verdict::Healthy, reasons) => ("healthy", reasons[0]),
-            Decision::Stay(_, reasons) => ("not enough", reasons[0]),
-            Decision::Advance(reasons) => ("advance", reasons[0]),
-            Decision::Rollback(reasons) => ("rollback", reasons[0]),
+            Decision::Stay(Verdict::Healthy, reasons) => ("healthy", reasons[0].clone()),
+            Decision::Stay(_, reasons) => ("not enough", reasons[0].clone()),
+            Decision::Advance(reasons) => ("advance", reasons[0].clone()),
+            Decision::Rollback(reasons) => ("rollback", reasons[0].clone()),
             other => panic!("the gate never says {other:?}"),
         }
     }

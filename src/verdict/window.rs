@@ -68,6 +68,17 @@ pub struct OfStatus {
     pub canary: u64,
 }
 
+/// What each version did with the requests of one operation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OfOperation {
+    /// The operation, as a label names it; `None` of all that are not told apart.
+    pub operation: Option<String>,
+    /// What the stable version did.
+    pub stable: Counts,
+    /// What the canary did.
+    pub canary: Counts,
+}
+
 /// Counts of stable and canary between two sample timestamps.
 ///
 /// The bounds are those of samples in Prometheus, not the moments of the analysis, so the
@@ -97,6 +108,9 @@ pub struct Window {
     /// Answers of 400 to 499, which are no failures, by their status; `None` where statuses are not known.
     #[serde(default)]
     pub refused_with: Option<Vec<OfStatus>>,
+    /// The requests by operation, without those that reached no upstream; empty where no label names one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operations: Vec<OfOperation>,
     /// Slow requests for each latency bound that was asked for; may be empty.
     #[serde(default)]
     pub slow: Vec<Slow>,

@@ -313,7 +313,7 @@ fn a_deadline_counts_from_when_the_driver_took_over() {
             Reason::NoVerdict {
                 after: Some("10m".parse().unwrap())
             },
-            why()[0].into(),
+            why()[0].clone().into(),
         ]
     );
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use kubectl_canary::CommandError;
-use kubectl_canary::plan::Options;
+use kubectl_canary::plan::{Finding, Options};
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Reason, Unusable};
-use kubectl_canary::sandbox::{PrometheusFault, Rule};
+use kubectl_canary::sandbox::{PrometheusFault, Rule, Setup};
 
 use crate::harness::{Shop, brisk_with, with_flags};
 use crate::preflight::plan;
@@ -540,4 +540,104 @@ async fn requests_without_durations_are_said_before_the_start() {
         let is_said = findings.iter().any(|finding| finding.what == said);
         assert_eq!(is_said, expected, "{findings:#?}");
     }
+}
+
+/// One request in fifty is a checkout, which only the canary fails, while searches fail as ever on both.
+async fn shop_of_operations(checkout_fails: f64) -> Shop {
+    Shop::open_with(move |stage| {
+        for version in ["reviews-v1", "reviews-v2"] {
+            let fails = match version {
+                "reviews-v2" => checkout_fails,
+                _ => 0.0,
+            };
+            let behaviour = stage.traffic().version("shop", version);
+            behaviour.answers("search", 0.58, 0.05);
+            behaviour.answers("browse", 0.4, 0.0);
+            behaviour.answers("checkout", 0.02, fails);
+        }
+    })
+    .await
+}
+
+fn said_of_operations(shop: &Shop) -> bool {
+    let reasons = shop.told().into_iter().filter_map(|event| match event {
+        EventKind::Regressed { reasons, .. } => Some(format!("{reasons:?}")),
+        _ => None,
+    });
+    let reasons = reasons.collect::<String>();
+    reasons.contains("FailedIn { operation: Some(\"checkout\") }")
+}
+
+/// A minute at each step, and an end where nothing is found.
+fn for_operations(words: &[&str]) -> Options {
+    let usual = "--steps 10:1m,100 --step-timeout 3m --on-inconclusive rollback --ignore-latency";
+    let usual = usual.split(' ');
+    let all: Vec<_> = usual.chain(words.iter().copied()).collect();
+    let quick = ["--preset", "quick", "--warmup", "0s", "--interval", "1s"];
+    with_flags(quick.into_iter().chain(all))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_that_the_canary_breaks_is_found_by_the_label_that_names_it() {
+    let regressed = Outcome::RolledBack(Cause::Regression);
+    let broken = shop_of_operations(0.5).await;
+    let finish = broken.start(for_operations(&[])).await.unwrap();
+    assert_eq!(finish.outcome, regressed, "{:#?}", finish.reasons);
+    assert!(said_of_operations(&broken), "{:#?}", broken.told());
+    let healthy = shop_of_operations(0.0).await;
+    let finish = healthy.start(for_operations(&[])).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::Promoted, "{:#?}", finish.reasons);
+    // Where no label of that name is there, nothing tells operations apart.
+    let plain = shop_of_operations(0.5).await;
+    let options = for_operations(&["--operation-label", "route"]);
+    let finish = plain.start(options).await.unwrap();
+    assert_ne!(finish.outcome, regressed, "{:#?}", finish.reasons);
+}
+
+/// So many users of their own beside searches and checkouts, of which the canary fails half.
+fn many_operations(stage: &mut Setup<'_>, users: u32) {
+    for (version, fails) in [("reviews-v1", 0.0), ("reviews-v2", 0.5)] {
+        let behaviour = stage.traffic().version("shop", version);
+        for user in 0..users {
+            behaviour.answers(&format!("/user/{user}"), 0.4 / f64::from(users), 0.0);
+        }
+        behaviour.answers("search", 0.56, 0.05);
+        behaviour.answers("checkout", 0.04, fails);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_label_may_have_any_name_and_more_values_than_are_told_apart() {
+    let shop = Shop::open_with(|stage| {
+        stage.scrapes().relabel(|own| {
+            let mut own = own.clone();
+            if let Some(operation) = own.remove("request_operation") {
+                own.insert("route".into(), operation);
+            }
+            vec![own]
+        });
+        many_operations(stage, 18);
+    })
+    .await;
+    let options = for_operations(&["--operation-label", "route"]);
+    let finish = shop.start(options).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Regression));
+    assert!(said_of_operations(&shop), "{:#?}", finish.reasons);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_is_found_where_prometheus_adds_up() {
+    let shop = Shop::open_with(|stage| {
+        for version in ["reviews-v1", "reviews-v2"] {
+            stage.traffic().unscraped("shop", version);
+        }
+        many_operations(stage, 520);
+    })
+    .await;
+    let findings = plan(&shop, for_operations(&[])).await.unwrap().findings;
+    let is_added_up = |finding: &Finding| finding.what.contains(", added up by Prometheus");
+    assert!(findings.iter().any(is_added_up), "{findings:#?}");
+    let finish = shop.start(for_operations(&[])).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Regression));
+    assert!(said_of_operations(&shop), "{:#?}", finish.reasons);
 }

@@ -220,7 +220,12 @@ impl Counters {
         let slow = has_durations
             .then(|| AnyCounter::new(targets.clone(), since, SlowRequests::new(bounds), reading));
         Self {
-            requests: AnyCounter::new(targets, since, Requests::default(), reading),
+            requests: AnyCounter::new(
+                targets,
+                since,
+                Requests::of(reading.1.operations.clone()),
+                reading,
+            ),
             slow,
         }
     }

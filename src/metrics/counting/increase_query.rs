@@ -16,6 +16,7 @@ use jiff::SignedDuration;
 
 use super::grid::Grid;
 use super::mixed_stores::{CLUSTERS, REPLICAS};
+use super::operations::{MOST, Operations};
 use super::target::SCRAPE;
 use super::versions::{Reporter, Targets};
 
@@ -63,6 +64,8 @@ pub(super) struct SummedSeries<'a> {
     pub(super) dropped: &'a [&'a str],
     /// A label that is kept.
     pub(super) kept: &'a [&'a str],
+    /// Operations that are added up each by itself; all others together.
+    pub(super) operations: Option<&'a Operations>,
     /// Whether the newest samples are asked for as well.
     pub(super) newest: bool,
 }
@@ -77,29 +80,44 @@ pub(super) fn increases(
     let mut by = groups();
     by.retain(|label| !counted.dropped.contains(label));
     by.extend(counted.kept);
-    let by = by.join(",");
-    let named = ",destination_service_namespace!=\"unknown\"";
     let selector = |which: &str| {
         let more = format!("{which}{}{}", grid.reporter.matcher(), counted.more);
         targets.selector(counted.metric, &more)
     };
-    let selected = selector(named);
-    let (now, before) = last(&selected, grid);
-    let mut rows = vec![
-        row(
+    let named = ",destination_service_namespace!=\"unknown\"";
+    let parts = match counted.operations {
+        None => vec![(named.to_owned(), by.join(","))],
+        Some(operations) => {
+            let [told_apart, others] = operations.matchers();
+            let by = by.join(",");
+            vec![
+                (
+                    format!("{named}{told_apart}"),
+                    format!("{by},{}", operations.label()),
+                ),
+                (format!("{named}{others}"), by),
+            ]
+        }
+    };
+    let mut rows = Vec::new();
+    for (matchers, by) in parts {
+        let selected = selector(&matchers);
+        let (now, before) = last(&selected, grid);
+        rows.push(row(
             GAINED,
             &format!("sum by ({by}) ({})", gained(&selected, grid)),
-        ),
-        row(END, &format!("sum by ({by}) ({now})")),
-        row(START, &format!("sum by ({by}) ({before})")),
-    ];
-    if counted.newest {
-        rows.push(row(
-            NEWEST,
-            &format!("max by ({by}) (timestamp({selected}))"),
         ));
+        rows.push(row(END, &format!("sum by ({by}) ({now})")));
+        rows.push(row(START, &format!("sum by ({by}) ({before})")));
+        if counted.newest {
+            rows.push(row(
+                NEWEST,
+                &format!("max by ({by}) (timestamp({selected}))"),
+            ));
+        }
     }
     // A short name is looked up where the caller is.
+    let by = by.join(",");
     let nameless = selector(",destination_service_namespace=\"unknown\"");
     rows.push(row(
         GAINED,
@@ -145,6 +163,15 @@ pub(super) fn count(targets: &Targets, reporter: Reporter) -> String {
     let by: Vec<_> = groups().into_iter().chain(REPLICAS).collect();
     let selector = requests(targets, reporter, "");
     format!("count by ({}) ({selector})", by.join(","))
+}
+
+/// The most frequent operations, by what was counted since the proxies began, of one side's reports or of both.
+pub(super) fn operations(targets: &Targets, side: Option<Reporter>) -> String {
+    let label = targets.operation_label();
+    let side = side.map_or("", Reporter::matcher);
+    let more = format!("{side},{label}!~\"|unknown\"");
+    let selector = targets.selector(targets.counted().metric(), &more);
+    format!("topk({MOST},sum by ({label}) ({selector}))")
 }
 
 /// How often nearly all series were sampled at least in [`COUNTED`].

@@ -8,6 +8,7 @@ mod increase_query;
 mod interval;
 mod interval_end;
 mod mixed_stores;
+mod operations;
 mod quality;
 mod reading;
 mod replicas;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::grid::Grid;
-use super::increase_query::{COUNTED, count, sampled, targets_of, without_target};
+use super::increase_query::{COUNTED, count, operations, sampled, targets_of, without_target};
 use super::mixed_stores::{MixedLabel, REPLICAS};
+use super::operations::Operations;
 use super::target::USUAL_INTERVAL;
 use super::versions::{Reporter, Targets};
 use crate::metrics::source::{MetricSource, MetricsError, Query, QueryResult};
@@ -34,6 +35,8 @@ pub struct MetricsReading {
     pub(super) mixed: Option<MixedLabel>,
     /// Whether the versions' own proxies report.
     pub(super) callees_report: bool,
+    /// The operations that are told apart.
+    pub(super) operations: Operations,
 }
 
 /// How one side's counters are read.
@@ -116,7 +119,35 @@ impl MetricsReading {
             mirrored,
             mixed,
             callees_report,
+            operations: Operations::default(),
         })
+    }
+
+    /// The same, with the operations told apart that a label names at `at`.
+    ///
+    /// Without an answer none is, which is only the less sharp.
+    pub async fn with_operations(
+        self,
+        metrics: &dyn MetricSource,
+        targets: &Targets,
+        at: Timestamp,
+        within: Duration,
+    ) -> Self {
+        let side = match self.users {
+            Method::Samples(side) => side,
+            Method::Increases(grid) => Some(grid.reporter),
+        };
+        let query = Query {
+            text: operations(targets, side),
+            at,
+            within,
+        };
+        let answer = metrics.ask(&query).await;
+        let operations = answer.map(|answer| Operations::of(targets, &answer));
+        Self {
+            operations: operations.unwrap_or_default(),
+            ..self
+        }
     }
 
     /// One in which the server adds up what callers report.

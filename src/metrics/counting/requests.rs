@@ -1,17 +1,18 @@
 //! What is counted of requests, or of connections: how many there were, and how many failed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
 use super::interval::Interval;
+use super::operations::Operations;
 use super::quality::Readable;
 use super::unattributed::{Named, ShareOfWindow, Unattributed};
 use super::unit::Unit;
 use super::versions::{Reporter, SeriesOwner, Targets};
 use super::window_counter::{Classifier, SumPart};
 use crate::metrics::source::Labels;
-use crate::verdict::{Counts, OfStatus, StatusCode, Window};
+use crate::verdict::{Counts, OfOperation, OfStatus, StatusCode, Window};
 
 /// The bins of requests that succeeded, that failed, and whose labels do not tell. To the first two the
 /// number of a status may be added, from [`STATUS`] on in steps of [`KINDS`].
@@ -22,6 +23,8 @@ const KINDS: usize = 4;
 const STATUS: usize = KINDS;
 /// Where the numbers of gRPC's statuses begin.
 const GRPC: usize = 1000;
+/// From here on, in steps of as much, stand the same of the operations that are told apart.
+const OPERATION: usize = KINDS * 2048;
 
 fn number(status: StatusCode) -> usize {
     KINDS
@@ -32,7 +35,7 @@ fn number(status: StatusCode) -> usize {
 }
 
 fn status(bin: usize) -> Option<StatusCode> {
-    let number = bin.checked_sub(STATUS)? / KINDS;
+    let number = (bin % OPERATION).checked_sub(STATUS)? / KINDS;
     let code = |number: usize| u16::try_from(number).ok();
     match number.checked_sub(GRPC) {
         Some(grpc) => code(grpc).map(StatusCode::Grpc),
@@ -50,14 +53,42 @@ fn sum_of(interval: &Interval, owner: SeriesOwner, kind: usize) -> u64 {
 fn by_status(interval: &Interval, kind: usize) -> Vec<OfStatus> {
     let bins = interval.sums.keys().map(|(_, bin)| *bin);
     let bins: BTreeSet<usize> = bins.filter(|bin| bin % KINDS == kind).collect();
-    let counted = bins.into_iter().filter_map(|bin| {
-        Some(OfStatus {
-            status: status(bin)?,
-            stable: interval.sum(SeriesOwner::Stable, bin),
-            canary: interval.sum(SeriesOwner::Canary, bin),
-        })
-    });
-    counted.collect()
+    let mut counted: BTreeMap<StatusCode, OfStatus> = BTreeMap::new();
+    for bin in bins {
+        let Some(status) = status(bin) else {
+            continue;
+        };
+        let of = counted.entry(status).or_insert(OfStatus {
+            status,
+            stable: 0,
+            canary: 0,
+        });
+        of.stable += interval.sum(SeriesOwner::Stable, bin);
+        of.canary += interval.sum(SeriesOwner::Canary, bin);
+    }
+    counted.into_values().collect()
+}
+
+/// What succeeded and failed of one operation.
+fn counts_of(interval: &Interval, owner: SeriesOwner, operation: usize) -> Counts {
+    let mut counts = Counts::default();
+    for (of, bin) in interval.sums.keys() {
+        if *of != owner || bin / OPERATION != operation {
+            continue;
+        }
+        let sum = interval.sum(owner, *bin);
+        match bin % KINDS {
+            SUCCEEDED => counts.requests += sum,
+            FAILED => {
+                counts += Counts {
+                    requests: sum,
+                    failures: sum,
+                };
+            }
+            _ => {}
+        }
+    }
+    counts
 }
 
 /// Requests and failures of both versions.
@@ -67,6 +98,30 @@ pub(super) struct Requests {
     readable: Readable,
     /// Whether what is counted has a status at all.
     has_status: bool,
+    operations: Operations,
+}
+
+impl Requests {
+    /// All of them, and those of these operations by themselves.
+    pub fn of(operations: Operations) -> Self {
+        Self {
+            operations,
+            ..Self::default()
+        }
+    }
+
+    fn by_operation(&self, interval: &Interval) -> Vec<OfOperation> {
+        if self.operations.is_empty() {
+            return Vec::new();
+        }
+        let operations = self.operations.numbered();
+        let counted = operations.map(|(number, name)| OfOperation {
+            operation: name.map(str::to_owned),
+            stable: counts_of(interval, SeriesOwner::Stable, number),
+            canary: counts_of(interval, SeriesOwner::Canary, number),
+        });
+        counted.collect()
+    }
 }
 
 impl Classifier for Requests {
@@ -76,12 +131,13 @@ impl Classifier for Requests {
         targets.query(targets.counted().metric(), "", range)
     }
 
-    fn parts(&self, targets: &Targets, _: usize) -> Vec<SumPart> {
+    fn parts(&self, targets: &Targets, _: usize) -> Vec<SumPart<'_>> {
         vec![SumPart {
             metric: targets.counted().metric(),
             more: String::new(),
             dropped: &[],
             kept: &[],
+            operations: Some(&self.operations).filter(|operations| !operations.is_empty()),
             newest: true,
         }]
     }
@@ -102,12 +158,13 @@ impl Classifier for Requests {
         let status = unit
             .status(labels)
             .map_or(0, |status| STATUS + number(status));
+        let operation = OPERATION * self.operations.number(labels);
         Some(
             match (is_readable, unit.is_failure(labels, targets.failures())) {
                 (false, _) => UNREADABLE,
                 (true, true) => FAILED + status,
                 (true, false) => SUCCEEDED + status,
-            },
+            } + operation,
         )
     }
 
@@ -128,7 +185,7 @@ impl Classifier for Requests {
             SeriesOwner::Canary,
             SeriesOwner::Unknown,
         ];
-        let unreadable = owners.map(|owner| interval.sum(owner, UNREADABLE));
+        let unreadable = owners.map(|owner| sum_of(interval, owner, UNREADABLE));
         let [stable, canary, unknown] = owners.map(counts);
         let readable = stable.requests + canary.requests + unknown.requests;
         self.readable.note_window(readable, unreadable.iter().sum());
@@ -148,6 +205,7 @@ impl Classifier for Requests {
             by_callees: interval.reporter == Reporter::Destination,
             failed_with: by_status(interval, FAILED),
             refused_with: self.has_status.then(|| by_status(interval, SUCCEEDED)),
+            operations: self.by_operation(interval),
             ..Window::default()
         }
     }

@@ -71,7 +71,7 @@ impl Classifier for SlowRequests {
         targets.query(METRIC, &matcher(&self.buckets()), range)
     }
 
-    fn parts(&self, _: &Targets, series: usize) -> Vec<SumPart> {
+    fn parts(&self, _: &Targets, series: usize) -> Vec<SumPart<'_>> {
         let at_once = (MOST_AT_ONCE / series.max(1)).max(1);
         let buckets = self.buckets();
         let parts = buckets.chunks(at_once).map(|buckets| SumPart {
@@ -79,6 +79,7 @@ impl Classifier for SlowRequests {
             more: matcher(buckets),
             dropped: &["response_code", "grpc_response_status"],
             kept: &["le"],
+            operations: None,
             newest: false,
         });
         parts.collect()

@@ -121,6 +121,7 @@ impl<C: Classifier> SummedCounter<C> {
                     more: &part.more,
                     dropped: part.dropped,
                     kept: part.kept,
+                    operations: part.operations,
                     newest: part.newest,
                 };
                 queries.push(Query {

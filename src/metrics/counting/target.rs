@@ -219,11 +219,11 @@ pub(super) fn is_sum(name: &Labels) -> bool {
 pub(super) fn is_istio(name: &str) -> bool {
     name.starts_with("source_")
         || name.starts_with("destination_")
+        || name.starts_with("request_")
         || matches!(
             name,
             "__name__"
                 | "reporter"
-                | "request_protocol"
                 | "response_code"
                 | "response_flags"
                 | "grpc_response_status"

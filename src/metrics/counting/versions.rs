@@ -12,8 +12,11 @@ use thiserror::Error;
 
 use super::unit::Unit;
 use crate::metrics::source::Labels;
-use crate::plan::{FailureRule, ScopeLabel};
+use crate::plan::{FailureRule, LabelName, ScopeLabel};
 use crate::verdict::BesideWeights;
+
+/// What Istio's documentation calls the operation of a request that it is classified by.
+const USUAL_OPERATION_LABEL: &str = "request_operation";
 
 /// A Service, as the labels `destination_service_name` and `destination_service_namespace` name it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -54,6 +57,7 @@ pub struct Targets {
     scope: Vec<ScopeLabel>,
     beside: BesideWeights,
     failures: FailureRule,
+    operation_label: Option<LabelName>,
 }
 
 /// Whose reports of the two versions are counted.
@@ -224,6 +228,7 @@ impl Targets {
             scope: Vec::new(),
             beside: BesideWeights::default(),
             failures: FailureRule::default(),
+            operation_label: None,
         })
     }
 
@@ -240,6 +245,21 @@ impl Targets {
             scope: scope.to_vec(),
             ..self
         }
+    }
+
+    /// The same, with this label for the operation of a request; `None` for the one that Istio's documentation has.
+    #[must_use]
+    pub fn by_operation(self, operation_label: Option<LabelName>) -> Self {
+        Self {
+            operation_label,
+            ..self
+        }
+    }
+
+    /// The label that names the operation of a request.
+    pub(super) fn operation_label(&self) -> &str {
+        let named = self.operation_label.as_ref();
+        named.map_or(USUAL_OPERATION_LABEL, LabelName::as_str)
     }
 
     /// The same, where these count as failed.
@@ -458,7 +478,7 @@ pub(crate) fn label<'a>(labels: &'a Labels, name: &str) -> &'a str {
 }
 
 /// A regular expression that matches exactly these texts.
-fn alternatives<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+pub(super) fn alternatives<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     texts.into_iter().map(literal).collect::<Vec<_>>().join("|")
 }
 

@@ -6,6 +6,7 @@ use super::counter_log::{CounterLog, LEAD, OVERLAP};
 use super::flaw::{Flaw, UnclaimedNames};
 use super::interval::{Bin, Interval};
 use super::mixed_stores::MixedStores;
+use super::operations::Operations;
 use super::quality::{Quality, Readable};
 use super::unattributed::ShareOfWindow;
 use super::versions::{Reporter, SeriesOwner, Targets};
@@ -20,13 +21,15 @@ const OVERLAP_SCRAPES: i32 = 4;
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// What is added up by one query.
-pub(super) struct SumPart {
+pub(super) struct SumPart<'a> {
     pub(super) metric: &'static str,
     /// Further matchers, each with a comma before it.
     pub(super) more: String,
     /// Labels of requests that do not matter, and one that does.
     pub(super) dropped: &'static [&'static str],
     pub(super) kept: &'static [&'static str],
+    /// Operations that are added up each by itself.
+    pub(super) operations: Option<&'a Operations>,
     /// Whether it asks for the newest samples too.
     pub(super) newest: bool,
 }
@@ -50,7 +53,7 @@ pub(super) trait Classifier {
 
     /// What the server is asked to add up, in parts that take about as long where it has `series` series of
     /// requests.
-    fn parts(&self, targets: &Targets, series: usize) -> Vec<SumPart>;
+    fn parts(&self, targets: &Targets, series: usize) -> Vec<SumPart<'_>>;
 
     /// Of how many series so far the labels tell a success from a failure.
     fn readable(&self) -> Readable {

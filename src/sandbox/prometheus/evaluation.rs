@@ -43,6 +43,12 @@ impl Evaluation<'_> {
             }
             Expression::OverTime { counts, of } => self.over_time(*counts, of),
             Expression::Aggregate(aggregate) => self.aggregate(aggregate),
+            Expression::Topmost { most, of } => {
+                let mut vector = self.vector(of);
+                vector.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+                vector.truncate(*most);
+                vector
+            }
             Expression::Labelled { of, label, value } => {
                 let mut vector = self.vector(of);
                 for (labels, _) in &mut vector {

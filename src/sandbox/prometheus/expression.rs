@@ -18,6 +18,11 @@ pub(crate) enum Expression {
         counts: bool,
         of: SeriesSelector,
     },
+    /// `topk(3, x)`.
+    Topmost {
+        most: usize,
+        of: Box<Expression>,
+    },
     /// `timestamp(x)`.
     Timestamp(SeriesSelector),
     Aggregate(Aggregate),
@@ -277,6 +282,14 @@ impl<'a> Parser<'a> {
                     labels: Vec::new(),
                     of: Box::new(of),
                 }))
+            }
+            "topk" => {
+                self.needs("(")?;
+                let most = self.number()?.max(0.0) as usize;
+                self.needs(",")?;
+                let of = Box::new(self.vector()?);
+                self.needs(")")?;
+                Ok(Expression::Topmost { most, of })
             }
             "last_over_time" | "count_over_time" => {
                 let of = self.call_of_selector()?;

@@ -154,6 +154,19 @@ pub struct Behaviour {
     pub grpc: bool,
     /// Times in which it is worse.
     pub episodes: Vec<Episode>,
+    /// The operations it is asked for; none where no label names them.
+    pub operations: Vec<Operation>,
+}
+
+/// A part of a version's requests that a label `request_operation` names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operation {
+    /// Its name.
+    pub name: String,
+    /// Its part of the requests; those of all operations need not add up to one.
+    pub share: f64,
+    /// The share of its requests that fail on top of what fails of all.
+    pub errors: f64,
 }
 
 impl Default for Behaviour {
@@ -167,6 +180,7 @@ impl Default for Behaviour {
             },
             grpc: false,
             episodes: Vec::new(),
+            operations: Vec::new(),
         }
     }
 }
@@ -221,6 +235,16 @@ impl Behaviour {
     /// Requests take this long.
     pub fn takes(&mut self, latency: ResponseTime) -> &mut Self {
         self.latency = latency;
+        self
+    }
+
+    /// This part of its requests is of an operation, and this share of those fails on top.
+    pub fn answers(&mut self, name: &str, share: f64, errors: f64) -> &mut Self {
+        self.operations.push(Operation {
+            name: name.to_owned(),
+            share,
+            errors,
+        });
         self
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::behaviour::{Behaviour, Episode};
+use super::behaviour::{Behaviour, Episode, Operation};
 use super::demand::Demand;
 use super::routing::{Backend, MeshRoute, Pod, Routing, Workload};
 use super::sampling::Sampling;
@@ -225,6 +225,7 @@ impl TrafficModel {
                 flags: flags.to_owned(),
                 grpc: None,
             },
+            operation: None,
             tcp: demand.tcp,
         };
         let mut buckets = [0; super::behaviour::BOUNDS.len() + 1];
@@ -245,6 +246,39 @@ impl TrafficModel {
         }
         let key = (workload.namespace.clone(), workload.name.clone());
         let behaviour = self.versions.get(&key).cloned().unwrap_or_default();
+        if behaviour.operations.is_empty() {
+            return self.answer_operation(
+                demand,
+                backend,
+                workload,
+                requests,
+                kind,
+                (&behaviour, None),
+            );
+        }
+        let shares: Vec<f64> = behaviour.operations.iter().map(|of| of.share).collect();
+        let what = format!("{}/{}/{}/operations", backend.service.host, key.0, key.1);
+        let parts = self.sampling.split(&what, requests, &shares);
+        for (operation, requests) in behaviour.operations.iter().zip(parts) {
+            let of = (&behaviour, Some(operation));
+            self.answer_operation(demand, backend, workload, requests, kind, of);
+        }
+    }
+
+    /// Requests of one operation, or of all where none is named.
+    fn answer_operation(
+        &mut self,
+        demand: &Demand,
+        backend: &Backend,
+        workload: &Workload,
+        requests: u64,
+        kind: Delivery,
+        (behaviour, operation): (&Behaviour, Option<&Operation>),
+    ) {
+        if requests == 0 {
+            return;
+        }
+        let key = (workload.namespace.clone(), workload.name.clone());
         let episodes: Vec<Episode> = behaviour
             .episodes
             .iter()
@@ -257,15 +291,19 @@ impl TrafficModel {
             .fold(1.0 - behaviour.error_rate, |share, episode| {
                 share * (1.0 - episode.errors)
             });
+        let healthy = operation.map_or(healthy, |of| healthy * (1.0 - of.errors));
         let slowdown: f64 = episodes.iter().map(|episode| episode.slowdown).product();
-        let what = format!("{}/{}/{}", backend.service.host, key.0, key.1);
+        let mut what = format!("{}/{}/{}", backend.service.host, key.0, key.1);
+        if let Some(operation) = operation {
+            what = format!("{what}/{}", operation.name);
+        }
         let ends = self.sampling.split(
             &format!("{what}/failed"),
             requests,
             &[1.0 - healthy, healthy],
         );
         for (requests, failed) in ends.into_iter().zip([true, false]) {
-            let mut outcome = outcome(&behaviour, failed);
+            let mut outcome = outcome(behaviour, failed);
             if demand.tcp && failed && outcome.flags == "-" {
                 // A connection has no status code: it breaks.
                 "UF".clone_into(&mut outcome.flags);
@@ -288,6 +326,7 @@ impl TrafficModel {
                         service: backend.service.clone(),
                         workload: Some(workload.clone()),
                         outcome: outcome.clone(),
+                        operation: operation.map(|of| of.name.clone()),
                         tcp: demand.tcp,
                     };
                     if requests > 0 {

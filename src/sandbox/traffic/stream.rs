@@ -66,6 +66,8 @@ pub struct Stream {
     pub workload: Option<Workload>,
     /// How it ended.
     pub outcome: RequestOutcome,
+    /// The operation, where a label names it.
+    pub operation: Option<String>,
     /// Whether it is a connection rather than requests.
     pub tcp: bool,
 }
@@ -127,6 +129,9 @@ impl Stream {
         );
         if let Some(status) = &self.outcome.grpc {
             labels.insert("grpc_response_status".to_owned(), status.clone());
+        }
+        if let Some(operation) = &self.operation {
+            labels.insert("request_operation".to_owned(), operation.clone());
         }
         if self.tcp {
             labels.remove("response_code");

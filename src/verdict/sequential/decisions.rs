@@ -85,19 +85,24 @@ impl Sequential {
             .map(|past| Metric::new(Subject::Refusals, REFUSALS_WEIGHT, &past));
         let weight =
             1.0 - bounds * each_slow - refusals.as_ref().map_or(0.0, |metric| metric.weight);
-        // Half for all failures together, half for each status by itself: a rise of one status is drowned
-        // in a sum of others, and a rise of many in none.
-        let statuses = &history.statuses;
-        let whole = if statuses.is_empty() {
-            weight
-        } else {
-            weight / 2.0
+        // Half for all failures together, half for each status and each operation by itself: a rise of one is
+        // drowned in a sum of others, and a rise of many in none.
+        let (statuses, operations) = (&history.statuses, &history.operations);
+        let (whole, of_kind) = match (statuses.is_empty(), operations.is_empty()) {
+            (true, true) => (weight, 0.0),
+            (true, false) | (false, true) => (weight / 2.0, weight - weight / 2.0),
+            (false, false) => (weight / 2.0, weight / 4.0),
         };
-        let each = (weight - whole) / (statuses.len() + 1) as f64;
+        let each = of_kind / (statuses.len() + 1) as f64;
+        let each_operation = of_kind / operations.len().max(1) as f64;
         let failures = Metric::new(Subject::Failures, whole, &history.failures);
         let strata = statuses
             .iter()
             .map(|(status, past)| Metric::new(Subject::FailedWith { status: *status }, each, past));
+        let operations = operations.iter().map(|(operation, past)| {
+            let operation = operation.clone();
+            Metric::new(Subject::FailedIn { operation }, each_operation, past)
+        });
         let otherwise =
             (!statuses.is_empty()).then(|| Metric::otherwise(each, &history.failures, statuses));
         let incident = Incident::new(failures.regression.as_ref().map(|r| r.stable_rate.rate()));
@@ -109,6 +114,7 @@ impl Sequential {
             metrics: std::iter::once(failures)
                 .chain(strata)
                 .chain(otherwise)
+                .chain(operations)
                 .chain(refusals)
                 .chain(slow)
                 .collect(),
@@ -148,10 +154,17 @@ impl Sequential {
         let share = step.map_or(window.share, |step| step.share_over(window));
         let here = RealisedShare::of(window, share).unrelated();
         let unrelated = self.realised.unrelated().max(here);
-        let tally = |metric: &Metric| MetricCounts {
-            share,
-            unrelated,
-            ..metric.tally(window)
+        let tally = |metric: &Metric| {
+            let tally = MetricCounts {
+                share,
+                unrelated,
+                ..metric.tally(window)
+            };
+            let operation = metric.operation.as_ref();
+            MetricCounts {
+                share: operation.map_or(share, |operation| operation.share(&tally, share)),
+                ..tally
+            }
         };
         self.metrics.iter().map(tally).collect()
     }
@@ -362,6 +375,9 @@ impl Analysis for Sequential {
         self.alone = 0.0;
         self.promise_nothing();
         for metric in &mut self.metrics {
+            if let Some(operation) = &mut metric.operation {
+                operation.begin_step();
+            }
             if self.phase == AnalysisPhase::Baking {
                 metric.freeze();
             } else {

@@ -80,6 +80,17 @@ pub struct OddShare {
     pub set: f64,
 }
 
+/// The operation that most of the canary's failures are of, and how both versions fared with its requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FailingOperation {
+    /// The operation; `None` of all that are not told apart.
+    pub operation: Option<String>,
+    /// What stable did since the rollout began.
+    pub stable: Counts,
+    /// What the canary did.
+    pub canary: Counts,
+}
+
 /// The evidence of all metrics together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
@@ -89,6 +100,8 @@ pub struct Evidence {
     pub evidence: f64,
     /// The metric that speaks loudest against the canary.
     pub leader: Subject,
+    /// The operation that most of the canary's failures are of, where that alone speaks against it.
+    pub operation: Option<FailingOperation>,
     /// What it takes to trip, in nats.
     pub needed: f64,
     /// Evidence against the canary while it is alone at 100 %, in nats.
@@ -137,9 +150,16 @@ impl Evidence {
         // Evidence that is shown as 0.0 is left out, unless there is no other reason.
         if evidence >= 0.05 || reasons.is_empty() {
             reasons.push(AnalysisReason::RegressionEvidence {
-                subject: self.leader,
+                subject: self.leader.clone(),
                 evidence: evidence.max(0.0),
                 needed: self.needed,
+            });
+        }
+        if let Some(failing) = &self.operation {
+            reasons.push(AnalysisReason::FailsOperation {
+                operation: failing.operation.clone(),
+                stable: failing.stable,
+                canary: failing.canary,
             });
         }
         reasons
@@ -171,7 +191,7 @@ impl Evidence {
 
     /// What is ruled out for a metric.
     fn bound(&self, metric: &MetricEvidence) -> AnalysisReason {
-        let subject = metric.subject;
+        let subject = metric.subject.clone();
         match metric.upper {
             Some(excess) => AnalysisReason::Bounded {
                 subject,
@@ -194,6 +214,7 @@ mod tests {
             state: AnalysisState::Held(Hold::Incident),
             evidence: 3.12,
             leader: Subject::Failures,
+            operation: None,
             needed: 4.605,
             alone: None,
             confidence: 0.95,
@@ -281,6 +302,7 @@ mod tests {
                 state: AnalysisState::Comparing,
                 evidence: 0.0,
                 leader: Subject::Failures,
+                operation: None,
                 needed: 4.605,
                 alone: None,
                 confidence: 0.95,

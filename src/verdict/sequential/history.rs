@@ -1,12 +1,13 @@
 //! What the stable version did before the rollout: nuisance quantities, never evidence (section 5).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::dispersion::Dispersion;
 use super::incident::Incident;
 use super::latency;
+use super::operations;
 use super::stable_rate::StableRate;
 use crate::verdict::{Counts, PROPAGATION, StatusCode, Window};
 
@@ -20,6 +21,9 @@ const OUTAGE_LEAST: f64 = 5.0;
 const OUTAGES: usize = 2;
 /// Statuses of failures that are told apart; the others are one more.
 const STATUSES: usize = 4;
+
+/// Failures of an operation that count as much as what is known of all.
+const BELIEVED: f64 = 20.0;
 
 /// One metric's past on the stable version.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,6 +59,8 @@ pub struct History {
     pub slow: Vec<(f64, Past)>,
     /// Failures by their status, the most frequent first; at most [`STATUSES`].
     pub statuses: Vec<(StatusCode, Past)>,
+    /// Failures by operation, as far as a label names them; `None` is all other operations.
+    pub operations: Vec<(Option<String>, Past)>,
     /// Answers of 400 to 499; `None` where they are not known.
     pub refusals: Option<Past>,
     /// How long nearly all requests took at most: the least bound of the histogram that 98 % were
@@ -80,6 +86,7 @@ impl History {
             failures: Past::UNKNOWN,
             slow: Vec::new(),
             statuses: Vec::new(),
+            operations: Vec::new(),
             // They are watched all the same, from what stable does beside the canary.
             refusals: Some(Past::UNKNOWN),
             longest: SignedDuration::ZERO,
@@ -103,10 +110,12 @@ impl History {
             .into_iter()
             .map(|bound| (bound, past_slow(windows, bound)))
             .collect();
+        let failures = past_failures(windows);
         Self {
-            failures: past_failures(windows),
+            failures,
             slow,
             statuses: past_statuses(windows),
+            operations: past_operations(windows, &failures),
             refusals: past_refusals(windows),
             longest: latency::longest(&tails),
             lately,
@@ -203,7 +212,7 @@ fn usual_rate(windows: &[Window]) -> f64 {
 }
 
 fn past_failures(windows: &[&Window]) -> Past {
-    past_of(windows, |window| window.stable.failures)
+    past_of(windows, |window| window.stable)
 }
 
 /// The most frequent statuses of failures, each with its past.
@@ -215,7 +224,7 @@ fn past_statuses(windows: &[&Window]) -> Vec<(StatusCode, Past)> {
     let mut totals: Vec<_> = totals.into_iter().filter(|(_, bad)| *bad > 0).collect();
     totals.sort_by_key(|(status, bad)| (std::cmp::Reverse(*bad), *status));
     totals.truncate(STATUSES);
-    let past = |status| past_of(windows, |window| status_of(window, status));
+    let past = |status| past_bad(windows, |window| status_of(window, status));
     totals
         .into_iter()
         .map(|(status, _)| (status, past(status)))
@@ -227,20 +236,58 @@ fn status_of(window: &Window, status: StatusCode) -> u64 {
     same.map(|of| of.stable).sum()
 }
 
+/// The past of each operation beside that of all failures; nothing where none is named.
+fn past_operations(windows: &[&Window], failures: &Past) -> Vec<(Option<String>, Past)> {
+    let all = windows.iter().flat_map(|window| &window.operations);
+    let names: BTreeSet<_> = all.map(|of| of.operation.clone()).collect();
+    let pasts = names.into_iter().map(|name| {
+        let of = |window: &Window| operations::counts(window, name.as_deref()).0;
+        let past = past_of(windows, of);
+        let dispersion = known_by(past.bad, past.dispersion, failures.dispersion);
+        (name, Past { dispersion, ..past })
+    });
+    let mut pasts: Vec<_> = pasts.filter(|(_, past)| past.requests > 0).collect();
+    if pasts.iter().all(|(name, _)| name.is_none()) {
+        pasts.clear();
+    }
+    pasts
+}
+
+/// How noisy an operation is of which so many failures were seen: as all are, until its own tell. The fewer there
+/// were the less is known of how they come, and a burst is no regression.
+fn known_by(bad: u64, own: Dispersion, of_all: Dispersion) -> Dispersion {
+    let bad = bad as f64;
+    let unknown = BELIEVED / (bad + BELIEVED);
+    Dispersion {
+        cluster: own.cluster.max(unknown * of_all.cluster + (1.0 - unknown)),
+        fluctuation: own.fluctuation.max(unknown * of_all.fluctuation),
+        clamped: own.clamped,
+    }
+}
+
 fn past_refusals(windows: &[&Window]) -> Option<Past> {
     let known = windows.iter().any(|window| window.refused_with.is_some());
     let refused = |window: &Window| {
         let statuses = window.refused_with.iter().flatten();
         statuses.map(|of| of.stable).sum()
     };
-    known.then(|| past_of(windows, refused))
+    known.then(|| past_bad(windows, refused))
 }
 
-fn past_of(windows: &[&Window], bad: impl Fn(&Window) -> u64) -> Past {
-    let totals: Vec<u64> = windows.iter().map(|window| bad(window)).collect();
+/// The past of what is bad in stable's requests.
+fn past_bad(windows: &[&Window], bad: impl Fn(&Window) -> u64) -> Past {
+    past_of(windows, |window| Counts {
+        failures: bad(window),
+        ..window.stable
+    })
+}
+
+/// The past of what is counted of each window.
+fn past_of(windows: &[&Window], counts: impl Fn(&Window) -> Counts) -> Past {
+    let totals: Vec<u64> = windows.iter().map(|w| counts(w).failures).collect();
     Past {
         bad: totals.iter().sum(),
-        requests: windows.iter().map(|w| w.stable.requests).sum(),
+        requests: windows.iter().map(|w| counts(w).requests).sum(),
         dispersion: Dispersion::estimate(&totals),
     }
 }

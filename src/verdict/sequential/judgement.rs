@@ -2,8 +2,8 @@
 
 use super::Traffic;
 use super::decisions::{AnalysisPhase, Sequential};
-use super::evidence::{AnalysisState, Evidence, Hold, MetricEvidence};
-use super::metric::Metric;
+use super::evidence::{AnalysisState, Evidence, FailingOperation, Hold, MetricEvidence};
+use super::metric::{Metric, Subject};
 use super::regression::combine;
 use super::step_record::StepRecord;
 use super::warmup::Warmth;
@@ -20,8 +20,11 @@ impl Sequential {
         let tolerance = self.step.as_ref().map_or(1.0, |step| self.tolerance(step));
         let seen = self.step.as_ref().is_some_and(StepRecord::got_its_share);
         let upper = |metric: &Metric| metric.promotion.upper(self.policy.false_promotion);
-        let metrics = self.metrics.iter().map(|metric| MetricEvidence {
-            subject: metric.subject,
+        // There may be many operations, and most of them have nothing to say.
+        let is_told = |metric: &&Metric| metric.operation.is_none() || metric.evidence() > 0.0;
+        let metrics = self.metrics.iter().filter(is_told);
+        let metrics = metrics.map(|metric| MetricEvidence {
+            subject: metric.subject.clone(),
             evidence: metric.evidence(),
             upper: upper(metric).filter(|_| seen),
             tolerance: metric.tolerance(tolerance, &self.policy),
@@ -31,7 +34,8 @@ impl Sequential {
         Evidence {
             state: self.state(),
             evidence: self.total(),
-            leader: self.leader().subject,
+            leader: self.leader().subject.clone(),
+            operation: self.failing_operation(),
             needed: self.policy.trip(),
             alone: (self.phase == AnalysisPhase::Baking).then_some(self.alone),
             confidence: 1.0 - self.policy.false_promotion,
@@ -149,6 +153,26 @@ impl Sequential {
             .iter()
             .max_by(|a, b| loudness(a).total_cmp(&loudness(b)))
             .expect("failures are always a metric")
+    }
+
+    /// The operation that at least half of the canary's failures are of, if it says half of what trips by itself.
+    fn failing_operation(&self) -> Option<FailingOperation> {
+        let failed = self.metrics.first()?.seen;
+        let enough = self.policy.trip() / 2.0;
+        let loud = self
+            .metrics
+            .iter()
+            .filter(|metric| metric.evidence() >= enough && metric.seen >= failed / 2.0);
+        let of_operations = loud.filter_map(|metric| match (&metric.subject, &metric.operation) {
+            (Subject::FailedIn { operation }, Some(traffic)) => Some((metric, operation, traffic)),
+            _ => None,
+        });
+        let loudest = of_operations.max_by(|a, b| a.0.evidence().total_cmp(&b.0.evidence()));
+        loudest.map(|(_, operation, traffic)| FailingOperation {
+            operation: operation.clone(),
+            stable: traffic.stable,
+            canary: traffic.canary,
+        })
     }
 
     /// Stable began to fail soon after the canary got more traffic, and goes on.

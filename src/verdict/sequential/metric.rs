@@ -7,6 +7,7 @@ use super::block::Arm;
 use super::dispersion::{Dispersion, SpreadSeen};
 use super::guard::Guard;
 use super::history::Past;
+use super::operations::{self, OperationTraffic};
 use super::policy::Policy;
 use super::promotion::Promotion;
 use super::regression::{Regression, Terms};
@@ -23,7 +24,7 @@ const GUARD_ROOM: f64 = 0.005;
 const GUARD_ROOM_SLOW: f64 = 0.02;
 
 /// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(
     tag = "kind",
     rename_all = "kebab-case",
@@ -39,6 +40,11 @@ pub enum Subject {
     },
     /// Requests that failed with any status that no other metric counts.
     FailedOtherwise,
+    /// Failed requests of one operation.
+    FailedIn {
+        /// The operation; `None` of all that no other metric counts.
+        operation: Option<String>,
+    },
     /// Answers of 400 to 499.
     Refusals,
     /// Requests that took longer than a bound of the histogram.
@@ -71,12 +77,18 @@ pub struct Metric {
     tail: f64,
     /// The statuses that are counted elsewhere, of [`Subject::FailedOtherwise`] alone.
     elsewhere: Vec<StatusCode>,
+    /// How the versions share the requests, of [`Subject::FailedIn`] alone.
+    pub(super) operation: Option<OperationTraffic>,
 }
 
 impl Metric {
     /// A metric that starts from its past.
     pub fn new(subject: Subject, weight: f64, past: &Past) -> Self {
         Self {
+            operation: match subject {
+                Subject::FailedIn { .. } => Some(OperationTraffic::default()),
+                _ => None,
+            },
             subject,
             weight,
             dispersion: past.dispersion.cautious(),
@@ -117,15 +129,16 @@ impl Metric {
     /// This metric's counts in a window. A latency bound that the window lacks has no requests, and
     /// is so without evidence.
     pub fn tally(&self, window: &Window) -> MetricCounts {
-        let (stable, canary) = match self.subject {
+        let (stable, canary) = match &self.subject {
             Subject::Failures => (window.stable, window.canary),
             Subject::FailedWith { status } => {
-                let same = window.failed_with.iter().filter(|of| of.status == status);
+                let same = window.failed_with.iter().filter(|of| of.status == *status);
                 of_status(window, same)
             }
             Subject::FailedOtherwise => self.failed_otherwise(window),
+            Subject::FailedIn { operation } => operations::counts(window, operation.as_deref()),
             Subject::Refusals => of_status(window, window.refused_with.iter().flatten()),
-            Subject::SlowerThan { bound_ms } => latency::at(window, bound_ms)
+            Subject::SlowerThan { bound_ms } => latency::at(window, *bound_ms)
                 .map(|slow| (slow.stable, slow.canary))
                 .unwrap_or_default(),
         };
@@ -145,9 +158,10 @@ impl Metric {
             return None;
         }
         let (margin, alternatives) = match self.subject {
-            Subject::Failures | Subject::FailedWith { .. } | Subject::FailedOtherwise => {
-                (policy.failures, mixture::ERRORS)
-            }
+            Subject::Failures
+            | Subject::FailedWith { .. }
+            | Subject::FailedOtherwise
+            | Subject::FailedIn { .. } => (policy.failures, mixture::ERRORS),
             Subject::Refusals => (policy.refusals, mixture::ERRORS),
             Subject::SlowerThan { .. } => (policy.slow, mixture::SLOW),
         };
@@ -166,6 +180,9 @@ impl Metric {
     pub fn bet(&mut self, tally: &MetricCounts, policy: &Policy, warmth: Warmth) {
         let terms = self.terms(policy, warmth);
         self.seen += tally.canary.bad;
+        if let Some(operation) = &mut self.operation {
+            operation.count(tally);
+        }
         let Some(regression) = &mut self.regression else {
             return;
         };
@@ -183,6 +200,9 @@ impl Metric {
     /// Learns from the window after the bets. Without a past the first window with stable requests
     /// sets the rate from which bets can be made; it is itself not bet on.
     pub fn learn(&mut self, tally: &MetricCounts) {
+        if let Some(operation) = &mut self.operation {
+            operation.learn(tally);
+        }
         if let Some(observed) = &mut self.observed {
             observed.absorb(tally.stable);
             self.dispersion = observed.dispersion().cautious();
@@ -215,9 +235,12 @@ impl Metric {
     pub fn tolerance(&self, failures: f64, policy: &Policy) -> f64 {
         match self.subject {
             Subject::Failures => failures,
-            // Failures of all statuses together are ruled out already, and how many requests the callers
-            // get wrong is not for the canary to prove.
-            Subject::FailedWith { .. } | Subject::FailedOtherwise | Subject::Refusals => 1.0,
+            // Failures of all kinds together are ruled out already, and how many requests the callers get
+            // wrong is not for the canary to prove.
+            Subject::FailedWith { .. }
+            | Subject::FailedOtherwise
+            | Subject::FailedIn { .. }
+            | Subject::Refusals => 1.0,
             Subject::SlowerThan { .. } => policy.slow_excess(failures, self.tail),
         }
     }
@@ -225,7 +248,10 @@ impl Metric {
     /// Starts the watch at 100 % from the stable rate known now.
     pub fn freeze(&mut self) {
         let room = match self.subject {
-            Subject::Failures | Subject::FailedWith { .. } | Subject::FailedOtherwise => GUARD_ROOM,
+            Subject::Failures
+            | Subject::FailedWith { .. }
+            | Subject::FailedOtherwise
+            | Subject::FailedIn { .. } => GUARD_ROOM,
             Subject::Refusals | Subject::SlowerThan { .. } => GUARD_ROOM_SLOW,
         };
         self.guard = self
@@ -298,7 +324,7 @@ mod tests {
         ] {
             assert_eq!(asked(Subject::Failures, tail, of_failures), of_failures);
             assert_eq!(
-                asked(slow, tail, of_failures),
+                asked(slow.clone(), tail, of_failures),
                 of_slow,
                 "{tail} {of_failures}"
             );

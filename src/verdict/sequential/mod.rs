@@ -95,6 +95,7 @@ mod judgement;
 pub(crate) mod latency;
 mod metric;
 pub(crate) mod mixture;
+mod operations;
 pub(crate) mod policy;
 mod power;
 pub(crate) mod promotion;
@@ -111,7 +112,7 @@ mod warmup;
 
 pub use decisions::Sequential;
 pub(crate) use error_limit::ErrorLimit;
-pub use evidence::{AnalysisState, Evidence, Hold};
+pub use evidence::{AnalysisState, Evidence, FailingOperation, Hold};
 pub use forecast::Traffic;
 pub use history::History;
 pub(crate) use metric::Subject;

@@ -121,21 +121,23 @@ impl Power {
         power
     }
 
-    /// What is compared and has a rate to compare with. Single statuses are left out: which one a
-    /// regression would have is not known.
+    /// What is compared and has a rate to compare with. Single statuses and operations are left out: which
+    /// one a regression would have is not known.
     pub fn subjects(&self) -> impl Iterator<Item = Subject> {
         let known = self.metrics.iter().filter(|m| m.regression.is_some());
         known
-            .map(|metric| metric.subject)
+            .map(|metric| metric.subject.clone())
             .filter(|subject| match subject {
                 Subject::Failures | Subject::Refusals | Subject::SlowerThan { .. } => true,
-                Subject::FailedWith { .. } | Subject::FailedOtherwise => false,
+                Subject::FailedWith { .. }
+                | Subject::FailedOtherwise
+                | Subject::FailedIn { .. } => false,
             })
     }
 
     /// When a canary is caught whose rate of bad requests exceeds stable's by `excess`, a share of
     /// requests. `None` where it passes every step, or its time at one is up before.
-    pub fn caught(&self, subject: Subject, excess: f64) -> Option<Caught> {
+    pub fn caught(&self, subject: &Subject, excess: f64) -> Option<Caught> {
         let metric = self.metric(subject)?;
         let mut course = Course {
             wealth: Mixture::default().wealth,
@@ -176,7 +178,7 @@ impl Power {
 
     /// The smallest excess that is caught before the canary has all the traffic, as a share of
     /// requests: one that is as likely to pass as not. `None` where not even a broken canary is.
-    pub fn smallest(&self, subject: Subject) -> Option<f64> {
+    pub fn smallest(&self, subject: &Subject) -> Option<f64> {
         let most = 1.0 - self.stable_rate(self.metric(subject)?)?;
         self.caught(subject, most)?;
         let (mut low, mut high) = (LEAST_EXCESS.ln(), most.ln());
@@ -190,8 +192,10 @@ impl Power {
         Some(high.exp())
     }
 
-    fn metric(&self, subject: Subject) -> Option<&Metric> {
-        self.metrics.iter().find(|metric| metric.subject == subject)
+    fn metric(&self, subject: &Subject) -> Option<&Metric> {
+        self.metrics
+            .iter()
+            .find(|metric| metric.subject == *subject)
     }
 
     fn stable_rate(&self, metric: &Metric) -> Option<f64> {
@@ -498,8 +502,8 @@ mod tests {
         // At half of the traffic, with enough requests that three bad ones are no matter.
         let power = power(10.0, &[0.5], &history(&[], None));
         let excess = 0.01;
-        let caught = power.caught(Subject::Failures, excess).unwrap();
-        let metric = power.metric(Subject::Failures).unwrap();
+        let caught = power.caught(&Subject::Failures, excess).unwrap();
+        let metric = power.metric(&Subject::Failures).unwrap();
         let growth = power.growth(metric, 0, excess).unwrap().regression;
         let best = growth.into_iter().fold(0.0, f64::max);
         let prior = (7.0_f64 / 0.9).ln();
@@ -516,11 +520,11 @@ mod tests {
         let history = history(&[], None);
         let excesses = [0.01, 0.02, 0.05, 0.1, 0.3];
         let busy = power(100.0, &SHARES, &history);
-        let times = excesses.map(|excess| busy.caught(Subject::Failures, excess).unwrap().after);
+        let times = excesses.map(|excess| busy.caught(&Subject::Failures, excess).unwrap().after);
         assert!(times.is_sorted_by(|a, b| a >= b), "{times:?}");
         let smallest = [0.2, 1.0, 10.0, 100.0, 1000.0]
             .map(|per_second| power(per_second, &SHARES, &history))
-            .map(|power| power.smallest(Subject::Failures).unwrap());
+            .map(|power| power.smallest(&Subject::Failures).unwrap());
         assert!(smallest.is_sorted_by(|a, b| a > b), "{smallest:?}");
     }
 
@@ -534,9 +538,9 @@ mod tests {
             (Subject::SlowerThan { bound_ms: 100.0 }, 0.026),
             (Subject::Refusals, 0.025),
         ] {
-            let smallest = power.smallest(subject).unwrap();
+            let smallest = power.smallest(&subject).unwrap();
             assert!(smallest > within && smallest < 4.0 * within, "{smallest}");
-            assert_eq!(power.caught(subject, within), None);
+            assert_eq!(power.caught(&subject, within), None);
         }
     }
 
@@ -545,7 +549,7 @@ mod tests {
         let alone = power(100.0, &SHARES, &history(&[], None));
         let slow = [50.0, 100.0, 250.0].map(|bound| (bound, 200));
         let among = power(100.0, &SHARES, &history(&slow, Some(200)));
-        let after = |power: &Power| power.caught(Subject::Failures, 0.02).unwrap().after;
+        let after = |power: &Power| power.caught(&Subject::Failures, 0.02).unwrap().after;
         assert!(after(&among) >= after(&alone));
         assert_eq!(alone.subjects().count(), 1);
         assert_eq!(among.subjects().count(), 5);
@@ -555,24 +559,24 @@ mod tests {
     fn where_nothing_is_served_nothing_is_seen() {
         let history = history(&[], None);
         assert_eq!(
-            power(1e-5, &SHARES, &history).smallest(Subject::Failures),
+            power(1e-5, &SHARES, &history).smallest(&Subject::Failures),
             None
         );
         assert_eq!(
-            power(100.0, &[], &history).smallest(Subject::Failures),
+            power(100.0, &[], &history).smallest(&Subject::Failures),
             None
         );
         let unknown = power(100.0, &SHARES, &History::unknown());
         assert_eq!(unknown.subjects().count(), 0);
-        assert_eq!(unknown.caught(Subject::Failures, 0.5), None);
+        assert_eq!(unknown.caught(&Subject::Failures, 0.5), None);
     }
 
     #[test]
     fn a_canary_that_is_warming_up_is_caught_later() {
         let mut power = power(1000.0, &SHARES, &history(&[], None));
-        let cold = power.caught(Subject::Failures, 0.05).unwrap();
+        let cold = power.caught(&Subject::Failures, 0.05).unwrap();
         power.warm = 30.0;
-        let warm = power.caught(Subject::Failures, 0.05).unwrap();
+        let warm = power.caught(&Subject::Failures, 0.05).unwrap();
         let later = (warm.after - cold.after).as_secs_f64();
         assert!((later - 30.0).abs() < 1.0, "{later}");
         assert!(warm.bad > cold.bad);

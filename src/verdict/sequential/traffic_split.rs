@@ -4,7 +4,7 @@ use super::block::{Arm, Block};
 use super::dispersion::Dispersion;
 
 /// Requests the nominal split is worth beside the realised one.
-const NOMINAL: f64 = 20.0;
+pub(super) const NOMINAL: f64 = 20.0;
 
 /// One metric's raw counts in one window, and the share that was set.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

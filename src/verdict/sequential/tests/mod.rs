@@ -1,5 +1,6 @@
 //! What the analysis does, told window by window.
 
+mod operations;
 mod rollout;
 mod statuses;
 mod steps;

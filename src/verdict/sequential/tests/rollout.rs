@@ -33,6 +33,7 @@ pub(super) fn history() -> History {
         },
         slow: Vec::new(),
         statuses: Vec::new(),
+        operations: Vec::new(),
         refusals: None,
         longest: SignedDuration::ZERO,
         lately: [0; 2],

@@ -22,6 +22,7 @@ fn history(statuses: bool) -> History {
         failures: past,
         slow: Vec::new(),
         statuses: statuses.then_some((NOT_FOUND, past)).into_iter().collect(),
+        operations: Vec::new(),
         refusals: None,
         longest: SignedDuration::ZERO,
         lately: [0; 2],
