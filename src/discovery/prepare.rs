@@ -25,7 +25,8 @@ use crate::plan::{AddressSource, Finding, Forecast, HumanDuration, Options, Perc
 use crate::preflight::owner::controlled;
 use crate::preflight::{
     PrometheusSearch, Proposal, Samples, SearchAnswer, TriedAddress, aborted, additions,
-    has_other_rules, inspect, other_rules, reversal, unanalyzed, unreached, unseen_copies,
+    has_other_rules, inspect, other_rules, reversal, speaks_grpc, unanalyzed, unreached,
+    unseen_copies,
 };
 use crate::rollout::{Group, LastRollout, Outcome, PodSummary, Rollout};
 use crate::verdict::sequential::History;
@@ -223,6 +224,7 @@ pub async fn prepare(
     };
     let mut facts = snapshot.gather(&context.cluster, question).await;
     rollout.at_rest_since = vs.last_written();
+    rollout.speaks_grpc = speaks_grpc(&facts);
     rollout.other_rules = has_other_rules(&facts, &rollout) || !left_behind.is_empty();
     let targets = facts.targets().ok();
     let targets = targets.map(|targets| counted_for(&rollout, targets));

@@ -66,6 +66,7 @@ pub(super) fn counted_for(rollout: &Rollout, targets: Targets) -> Targets {
     targets
         .counting(rollout.counted())
         .within(&rollout.plan.query_scope)
+        .speaking_grpc(rollout.speaks_grpc)
         .by_operation(rollout.plan.operation_label.clone())
         .failing_by(rollout.plan.failures.clone().unwrap_or_default())
         .beside(rollout.beside_weights())

@@ -48,6 +48,7 @@ pub(crate) use mtls::is_set;
 pub(crate) use other_rules::{has_other_rules, other_rules};
 pub(crate) use prometheus_search::{PrometheusSearch, SearchAnswer, TriedAddress};
 pub(crate) use proposal::Proposal;
+pub(crate) use protocol::speaks_grpc;
 pub(crate) use reversal::reversal;
 pub(crate) use rules::meant;
 pub(crate) use sampled_pods::SampledPods;

@@ -32,6 +32,33 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
+/// Whether both versions speak gRPC, as far as the names of their ports tell: of the port that the route names, or
+/// of all that requests can come to. `kubernetes.io/h2c` and `grpc-web` are no proof.
+pub(crate) fn speaks_grpc(facts: &Facts) -> bool {
+    let says_grpc = |port: &ServicePort| {
+        let name = port.app_protocol.as_deref().or(port.name.as_deref());
+        let name = name.unwrap_or_default().to_ascii_lowercase();
+        let is_prefixed = port.app_protocol.is_none() && name.starts_with("grpc-");
+        name == "grpc" || is_prefixed && !name.starts_with("grpc-web")
+    };
+    facts.versions().iter().all(|version| {
+        let service = version.service.iter();
+        let ports = service.flat_map(|service| ports(service));
+        let mut ports = ports.map(|(_, port)| port).filter(|port| {
+            let is_meant = is_meant(version, port);
+            is_meant && matches!(protocol(port), Protocol::Requests | Protocol::Guessed)
+        });
+        let first = ports.next();
+        first.is_some_and(says_grpc) && ports.all(says_grpc)
+    })
+}
+
+/// Whether requests to a version come to a port of its Service.
+fn is_meant(version: &Version, port: &ServicePort) -> bool {
+    let named = version.destination.port;
+    named.is_none_or(|number| i64::try_from(number) == Ok(i64::from(port.port)))
+}
+
 /// A port that the route names and the Service does not have.
 fn no_port(version: &Version) -> Option<Finding> {
     let number = version.destination.port?;
@@ -60,10 +87,7 @@ fn of(version: &Version) -> Vec<Finding> {
         return Vec::new();
     };
     let ports: Vec<_> = ports(service)
-        .filter(|(_, port)| {
-            let named = version.destination.port;
-            named.is_none_or(|number| i64::try_from(number) == Ok(i64::from(port.port)))
-        })
+        .filter(|(_, port)| is_meant(version, port))
         .collect();
     // A Service of several ports may well have others for something else.
     let counted = |(_, port): &(usize, &ServicePort)| protocol(port) == Protocol::Requests;
@@ -160,6 +184,40 @@ mod tests {
     }
 
     const FIX: &str = "(try: kubectl patch service reviews -n shop --type json -p '[{\"op\":\"add\",\"path\":\"/spec/ports/0/appProtocol\",\"value\":\"http\"}]')";
+
+    #[test]
+    fn only_a_port_that_says_so_speaks_grpc() {
+        for (ports, expected) in [
+            (json!([{"port": 80, "name": "grpc"}]), true),
+            (json!([{"port": 80, "name": "grpc-api"}]), true),
+            (
+                json!([{"port": 80, "name": "x", "appProtocol": "grpc"}]),
+                true,
+            ),
+            (json!([{"port": 80, "name": "grpc-web"}]), false),
+            (
+                json!([{"port": 80, "name": "grpc", "appProtocol": "kubernetes.io/h2c"}]),
+                false,
+            ),
+            (json!([{"port": 80, "name": "http"}]), false),
+            (
+                json!([{"port": 80, "name": "grpc"}, {"port": 81, "name": "http-admin"}]),
+                false,
+            ),
+            (
+                json!([{"port": 80, "name": "grpc"}, {"port": 81, "name": "tcp-db"}]),
+                true,
+            ),
+            (json!([{"port": 80, "name": "web"}]), false),
+        ] {
+            let mut facts = facts();
+            for version in [&mut facts.stable, &mut facts.canary] {
+                let spec = json!({"spec": {"ports": ports}});
+                version.service = serde_json::from_value(spec).unwrap();
+            }
+            assert_eq!(speaks_grpc(&facts), expected, "{ports}");
+        }
+    }
 
     #[test]
     fn ports_whose_requests_nobody_counts_are_named() {

@@ -63,6 +63,9 @@ pub struct Rollout {
     /// weight's share of all their requests.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub other_rules: bool,
+    /// Whether the ports of both versions say that they speak gRPC.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub speaks_grpc: bool,
     /// Whether the step has passed, and whoever drove it was to go no further.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub step_passed: bool,
@@ -155,6 +158,7 @@ impl Rollout {
             at_rest_since: None,
             power: None,
             other_rules: false,
+            speaks_grpc: false,
             step_passed: false,
             holder,
             changed_by: None,

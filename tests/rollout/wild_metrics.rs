@@ -542,6 +542,47 @@ async fn requests_without_durations_are_said_before_the_start() {
     }
 }
 
+/// Neither the status nor the protocol is left: only the port says that a failed call is 200 as any other.
+#[tokio::test(start_paused = true)]
+async fn grpc_is_known_by_its_port_where_no_label_says_it() {
+    let open = async |port: &'static str, kept: &'static [&'static str]| {
+        Shop::open_with(move |stage| {
+            stage.scrapes().relabel(move |own| {
+                let mut own = own.clone();
+                for label in ["grpc_response_status", "request_protocol"] {
+                    if !kept.contains(&label) {
+                        own.remove(label);
+                    }
+                }
+                vec![own]
+            });
+            stage.edit("services", "shop", "reviews", "setup", |service| {
+                service["spec"]["ports"][0]["name"] = port.into();
+            });
+            for version in ["reviews-v1", "reviews-v2"] {
+                stage.traffic().version("shop", version).speaks_grpc();
+            }
+            stage.traffic().version("shop", "reviews-v2").fails(0.1);
+        })
+        .await
+    };
+    for port in ["grpc", "grpc-reviews"] {
+        let shop = open(port, &[]).await;
+        let refused = refusal(shop.start(impatient()).await.unwrap_err());
+        assert!(
+            refused.contains("no gRPC answer of istio_requests_total in istio-system/prometheus:9090 has a grpc_response_status"),
+            "{refused}"
+        );
+        shop.assert_restored();
+    }
+    let shop = open("grpc", &["grpc_response_status"]).await;
+    let finish = shop.start(by_evidence(&[])).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Regression));
+    // Where nothing says gRPC, 200 is a success.
+    let finish = open("http", &[]).await.start(by_evidence(&[])).await;
+    assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
+}
+
 /// One request in fifty is a checkout, which only the canary fails, while searches fail as ever on both.
 async fn shop_of_operations(checkout_fails: f64) -> Shop {
     Shop::open_with(move |stage| {

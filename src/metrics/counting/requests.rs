@@ -152,7 +152,7 @@ impl Classifier for Requests {
         self.has_status = unit == Unit::Requests;
         let is_readable = unit.is_readable(labels);
         self.readable.note(is_readable);
-        if let Some(has_status) = unit.has_grpc_status(labels) {
+        if let Some(has_status) = unit.has_grpc_status(labels, targets.speaks_grpc()) {
             self.readable.note_grpc(has_status);
         }
         let status = unit

@@ -56,11 +56,16 @@ impl Unit {
         }
     }
 
-    /// Whether the labels of whole gRPC answers have their status; `None` of anything else.
+    /// Whether the labels of whole gRPC answers have their status; `None` of anything else. Where no label tells
+    /// the protocol, what the versions speak by their ports does.
     ///
     /// A stream that was reset has none, and a flag that says so.
-    pub(super) fn has_grpc_status(self, labels: &Labels) -> Option<bool> {
-        let is_grpc = self == Self::Requests && label(labels, "request_protocol") == "grpc";
+    pub(super) fn has_grpc_status(self, labels: &Labels, speaks_grpc: bool) -> Option<bool> {
+        let is_grpc = self == Self::Requests
+            && match label(labels, "request_protocol") {
+                "" => speaks_grpc,
+                protocol => protocol == "grpc",
+            };
         let has_status = !label(labels, "grpc_response_status").is_empty();
         let is_whole = is_unflagged(labels) && label(labels, "response_code").starts_with('2');
         (is_grpc && (has_status || is_whole)).then_some(has_status)

@@ -58,6 +58,7 @@ pub struct Targets {
     beside: BesideWeights,
     failures: FailureRule,
     operation_label: Option<LabelName>,
+    speaks_grpc: bool,
 }
 
 /// Whose reports of the two versions are counted.
@@ -229,6 +230,7 @@ impl Targets {
             beside: BesideWeights::default(),
             failures: FailureRule::default(),
             operation_label: None,
+            speaks_grpc: false,
         })
     }
 
@@ -245,6 +247,20 @@ impl Targets {
             scope: scope.to_vec(),
             ..self
         }
+    }
+
+    /// The same of versions that are known to speak gRPC, or not known to.
+    #[must_use]
+    pub fn speaking_grpc(self, speaks_grpc: bool) -> Self {
+        Self {
+            speaks_grpc,
+            ..self
+        }
+    }
+
+    /// Whether both versions are known to speak gRPC.
+    pub(super) fn speaks_grpc(&self) -> bool {
+        self.speaks_grpc
     }
 
     /// The same, with this label for the operation of a request; `None` for the one that Istio's documentation has.
