@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::metrics::{MetricSource, Query, Unit};
+use crate::metrics::{MetricSource, Query, Targets, Unit};
 use crate::plan::Finding;
 
 /// How long the question may take: without an answer the rest is known all the same.
 const DEADLINE: Duration = Duration::from_secs(3);
+/// What Istio calls the destination of requests that it knows no Service for.
+const NO_SERVICE: &str = "PassthroughCluster";
+/// Who reports, in Istio's words.
+const SIDES: [&str; 3] = ["source", "destination", "waypoint"];
 /// At most so many names are told.
 const NAMED: usize = 3;
 
@@ -19,9 +23,10 @@ const NAMED: usize = 3;
 /// side is known.
 pub(super) async fn misnamed(
     metrics: &dyn MetricSource,
-    counted: Unit,
+    targets: &Targets,
     at: Timestamp,
 ) -> Option<Finding> {
+    let counted = targets.counted();
     if counted != Unit::Requests {
         return None;
     }
@@ -38,9 +43,23 @@ pub(super) async fn misnamed(
     };
     let names: BTreeSet<&str> = of("__name__").filter(|name| !name.is_empty()).collect();
     if names.contains(wanted) {
-        let is_sided = of("reporter").any(|reporter| !reporter.is_empty());
-        if is_sided {
-            return without_service(metrics, wanted, at).await;
+        let sides: BTreeSet<&str> = of("reporter").filter(|side| !side.is_empty()).collect();
+        if sides.iter().any(|side| SIDES.contains(side)) {
+            return match without_service(metrics, wanted, at).await {
+                None => under_another_name(metrics, targets, at).await,
+                finding => finding,
+            };
+        }
+        if !sides.is_empty() {
+            let sides: Vec<_> = sides.into_iter().take(NAMED).collect();
+            return Some(Finding::warn(
+                format!(
+                    "the label reporter of {wanted} in {source} is {}",
+                    sides.join(", ")
+                ),
+                "only reports of the sides that Istio names are read: source, destination and waypoint",
+                "keep the label reporter as Istio gives it: Telemetry tagOverrides, metric_relabel_configs",
+            ));
         }
         return Some(Finding::warn(
             format!("no series of {wanted} in {source} has the label reporter"),
@@ -82,4 +101,44 @@ async fn without_service(
         }
     }
     None
+}
+
+/// Whether the Service's requests may be there under another spelling, or as those of no Service.
+async fn under_another_name(
+    metrics: &dyn MetricSource,
+    targets: &Targets,
+    at: Timestamp,
+) -> Option<Finding> {
+    let wanted = targets.service_names();
+    if wanted.is_empty() {
+        return None;
+    }
+    let (source, metric) = (metrics.name(), targets.counted().metric());
+    let query = Query {
+        text: targets.alike(metric, NO_SERVICE),
+        at,
+        within: DEADLINE,
+    };
+    let answer = metrics.ask(&query).await.ok()?;
+    let names = answer.series.iter();
+    let names = names.filter_map(|series| series.labels.get("destination_service_name"));
+    let names: BTreeSet<&str> = names.map(String::as_str).collect();
+    if names.iter().any(|name| wanted.contains(name)) {
+        return None;
+    }
+    let service = Vec::from_iter(wanted).join(", ");
+    let spelt = names.iter().find(|name| **name != NO_SERVICE);
+    Some(match spelt {
+        Some(name) => Finding::warn(
+            format!("{source} has {metric} of {name}, and the Service is {service}"),
+            "names are compared letter by letter",
+            "keep the label destination_service_name as Istio gives it: Telemetry tagOverrides, metric_relabel_configs",
+        ),
+        None if names.contains(NO_SERVICE) => Finding::warn(
+            format!("{source} has {metric} of {NO_SERVICE}, and none of {service}"),
+            "requests to addresses that the caller's proxy knows no Service for are counted so, and follow no route",
+            "callers that ask for the Service by its name, and egress.hosts of their Sidecar with it",
+        ),
+        None => return None,
+    })
 }

@@ -267,12 +267,12 @@ pub async fn prepare(
             (before, facts.samples) = (past, Some(samples));
         }
     }
-    if let Some(Ok(samples)) = &facts.samples
+    if let (Some(Ok(samples)), Some(targets)) = (&facts.samples, &targets)
         && samples.series == 0
         && samples.flaw.is_none()
     {
         let now = context.clock.now();
-        findings.extend(misnamed(metrics.as_ref(), samples.counted, now).await);
+        findings.extend(misnamed(metrics.as_ref(), targets, now).await);
     }
     let samples_pods = rollout.plan.samples_pods() && targets.is_some();
     if samples_pods {

@@ -82,6 +82,10 @@ fn limited(warning: &MetricsWarning) -> Finding {
             "while gateways or callers scale, a verdict takes longer",
             "keep pod or instance in the recording rule, or --prometheus with the store that has the proxies' own series",
         ),
+        MetricsWarning::OtherWorkloads { .. } => (
+            "its requests would be seen as neither version's",
+            "label version on the pods and destination_workload or destination_version in the metrics, with the same names",
+        ),
         MetricsWarning::SamplesLeftOut { .. } | MetricsWarning::Server { .. } => (
             "a verdict rests on what is left",
             "the logs of Prometheus and of what it scrapes",

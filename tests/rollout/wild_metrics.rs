@@ -682,3 +682,79 @@ async fn an_operation_is_found_where_prometheus_adds_up() {
     assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Regression));
     assert!(said_of_operations(&shop), "{:#?}", finish.reasons);
 }
+
+/// The canary is under the name of its ReplicaSet, and stable under its own.
+#[tokio::test(start_paused = true)]
+async fn the_workload_that_stands_in_the_canarys_place_is_named() {
+    let of_replica_set = |mut own: SeriesLabels| {
+        let workload = own.get_mut("destination_workload");
+        if let Some(workload) = workload.filter(|workload| *workload == "reviews-v2") {
+            *workload = "reviews-v2-7d9f".to_owned();
+        }
+        vec![own]
+    };
+    let shop = relabelled_shop(of_replica_set, 0.0).await;
+    let flags = ["--step-timeout", "30s", "--on-inconclusive", "rollback"];
+    let finish = shop.start(by_evidence(&flags)).await.unwrap();
+    assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Inconclusive));
+    let warnings: Vec<_> = finish.warnings.iter().map(ToString::to_string).collect();
+    let said = "one version has no series, while the service has series of reviews-v2-7d9f, and the pods are reviews-v1, reviews-v2";
+    assert!(
+        warnings.iter().any(|warning| warning == said),
+        "{warnings:?}"
+    );
+    // Other workloads of the service are no one's business while both versions have series.
+    let finish = Shop::open().await.start(by_evidence(&[])).await.unwrap();
+    assert!(finish.warnings.is_empty(), "{:?}", finish.warnings);
+}
+
+/// Nothing of either version, and what there is in its place.
+#[tokio::test(start_paused = true)]
+async fn requests_under_other_names_are_named_before_the_start() {
+    type Stored = fn(SeriesLabels) -> Vec<SeriesLabels>;
+    let cases: [(Stored, &str); 3] = [
+        (
+            |mut own| {
+                for (label, value) in [
+                    ("destination_service_name", "PassthroughCluster"),
+                    ("destination_service_namespace", "unknown"),
+                    ("destination_service", "10.0.0.1"),
+                ] {
+                    own.insert(label.into(), value.into());
+                }
+                vec![own]
+            },
+            "istio-system/prometheus:9090 has istio_requests_total of PassthroughCluster, and none of reviews",
+        ),
+        (
+            |mut own| {
+                own.insert("destination_service_name".into(), "Reviews".into());
+                own.insert(
+                    "destination_service".into(),
+                    "Reviews.shop.svc.cluster.local".into(),
+                );
+                vec![own]
+            },
+            "istio-system/prometheus:9090 has istio_requests_total of Reviews, and the Service is reviews",
+        ),
+        (
+            |mut own| {
+                let side = match own.get("reporter").map(String::as_str) {
+                    Some("source") => "outbound",
+                    _ => "inbound",
+                };
+                own.insert("reporter".into(), side.into());
+                vec![own]
+            },
+            "the label reporter of istio_requests_total in istio-system/prometheus:9090 is inbound, outbound",
+        ),
+    ];
+    for (stored, said) in cases {
+        let shop = relabelled_shop(stored, 0.0).await;
+        let findings = plan(&shop, impatient()).await.unwrap().findings;
+        assert!(
+            findings.iter().any(|finding| finding.what == said),
+            "{findings:#?}"
+        );
+    }
+}

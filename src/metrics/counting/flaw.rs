@@ -39,8 +39,8 @@ pub struct Unclaimed {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnclaimedNames {
     names: BTreeSet<String>,
-    /// Whether any series names a version, and whether any request was answered by who knows which.
-    names_a_version: bool,
+    /// Which versions any series names, and whether any request was answered by who knows which.
+    named: BTreeSet<SeriesOwner>,
     is_nameless: bool,
 }
 
@@ -55,7 +55,9 @@ impl UnclaimedNames {
     /// Notes a series that is counted for this owner.
     pub(crate) fn note_counted(&mut self, owner: SeriesOwner, labels: &Labels, unit: Unit) {
         match owner {
-            SeriesOwner::Stable | SeriesOwner::Canary => self.names_a_version = true,
+            SeriesOwner::Stable | SeriesOwner::Canary => {
+                self.named.insert(owner);
+            }
             // Something answered it, and no label says what.
             SeriesOwner::Unknown if unit.is_answered(labels) => {
                 self.is_nameless = true;
@@ -68,7 +70,12 @@ impl UnclaimedNames {
     /// Whether there are answers and not one of them names a version: divided by the weights, both versions would
     /// look alike.
     pub(crate) fn are_nameless(&self) -> bool {
-        self.is_nameless && !self.names_a_version
+        self.is_nameless && self.named.is_empty()
+    }
+
+    /// All of them beside those that the versions have, where one version has no series and the other some.
+    pub(crate) fn in_place_of_one(&self, targets: &Targets) -> Option<Unclaimed> {
+        self.against(targets).filter(|_| self.named.len() == 1)
     }
 
     /// All of them beside those that the versions have; `None` of nothing.

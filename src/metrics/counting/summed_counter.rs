@@ -51,6 +51,8 @@ pub(super) struct SummedCounter<C> {
     bins: HashMap<Labels, Option<Bin>>,
     stores: MixedStores,
     unclaimed: UnclaimedNames,
+    /// Whether both versions get requests by their weights.
+    is_shared: bool,
     /// What the series stood at in all at the watermark, and what may be counted twice until when.
     ends: HashMap<Labels, f64>,
     behind: HashMap<Labels, (f64, Timestamp)>,
@@ -83,6 +85,7 @@ impl<C: Classifier> SummedCounter<C> {
             bins: HashMap::new(),
             stores: MixedStores::default(),
             unclaimed: UnclaimedNames::default(),
+            is_shared: false,
             ends: HashMap::new(),
             behind: HashMap::new(),
             newest: HashMap::new(),
@@ -163,6 +166,7 @@ impl<C: Classifier> SummedCounter<C> {
                     before: share_at(interval.opened - PROPAGATION),
                     beside: self.targets.beside_weights(),
                 };
+                self.is_shared = share.is_shared();
                 windows.push(self.classifier.window(&interval, share));
                 self.watermark = next;
             }
@@ -170,6 +174,11 @@ impl<C: Classifier> SummedCounter<C> {
         let readable = self.classifier.readable();
         if readable.only_partly() {
             warnings.push(MetricsWarning::SomeWithoutCode);
+        }
+        if self.is_shared {
+            let unclaimed = self.unclaimed.in_place_of_one(&self.targets);
+            warnings
+                .extend(unclaimed.map(|unclaimed| MetricsWarning::OtherWorkloads { unclaimed }));
         }
         if self.grid.reporter == Reporter::Destination {
             warnings.push(MetricsWarning::OnlyDestination);

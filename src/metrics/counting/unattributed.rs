@@ -53,6 +53,14 @@ pub(crate) struct ShareOfWindow {
     pub(crate) beside: BesideWeights,
 }
 
+impl ShareOfWindow {
+    /// Whether both versions got requests by their weights all the time.
+    pub(crate) fn is_shared(self) -> bool {
+        let shared = |share: f64| share > 0.0 && share < 1.0;
+        shared(self.before) && shared(self.at_end)
+    }
+}
+
 /// The canary's weight as a share of the requests that went by it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Followed {

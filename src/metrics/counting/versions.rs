@@ -394,6 +394,21 @@ impl Targets {
         format!("{metric}{{{matchers}{scope}{more}}}")
     }
 
+    /// The names of the versions' Services.
+    pub(crate) fn service_names(&self) -> BTreeSet<&str> {
+        let versions = [&self.stable, &self.canary];
+        let services = versions.iter().flat_map(|version| &version.services);
+        services.map(|service| service.name.as_str()).collect()
+    }
+
+    /// What is counted of Services called the same but for upper and lower case, or of this one, by name.
+    pub(crate) fn alike(&self, metric: &str, or: &str) -> String {
+        let names = quoted(&alternatives(self.service_names()));
+        format!(
+            "count by (destination_service_name) ({metric}{{destination_service_name=~\"(?i:{names})|{or}\"}})"
+        )
+    }
+
     /// Which version a series is counted for, and who reports it; `None` if it is not counted.
     ///
     /// Not counted are mirrored requests where they are marked as such (no user gets their answers; Envoy adds

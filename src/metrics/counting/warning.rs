@@ -5,6 +5,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::flaw::Unclaimed;
+
 /// Something about the metrics that limits what they show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(
@@ -25,6 +27,11 @@ pub enum MetricsWarning {
     SomeWithoutCode,
     /// The series are sums over proxies: what they count around the end of a proxy is left out.
     Sums,
+    /// One version has no series although it should get requests, and the service has some of other workloads.
+    OtherWorkloads {
+        /// What the metrics have, and what the pods are called.
+        unclaimed: Unclaimed,
+    },
     /// Samples were no counts (NaN, infinite or negative) and are left out.
     SamplesLeftOut {
         /// How many.
@@ -49,6 +56,12 @@ impl fmt::Display for MetricsWarning {
             }
             Self::Sums => f.write_str(
                 "the series are sums over proxies (no label pod or instance): a scrape in which one goes away is left out",
+            ),
+            Self::OtherWorkloads { unclaimed } => write!(
+                f,
+                "one version has no series, while the service has series of {}, and the pods are {}",
+                unclaimed.found.join(", "),
+                unclaimed.wanted.join(", ")
             ),
             Self::SamplesLeftOut { samples: 1 } => {
                 f.write_str("1 sample was no count and is left out")

@@ -77,6 +77,8 @@ pub(super) struct WindowCounter<C> {
     log: CounterLog,
     stores: MixedStores,
     unclaimed: UnclaimedNames,
+    /// Whether both versions get requests by their weights.
+    is_shared: bool,
 }
 
 /// The windows that became complete with one answer, and how far they can be trusted.
@@ -97,6 +99,7 @@ impl<C: Classifier> WindowCounter<C> {
             log: CounterLog::new(since),
             stores: MixedStores::default(),
             unclaimed: UnclaimedNames::default(),
+            is_shared: false,
         }
     }
 
@@ -163,12 +166,18 @@ impl<C: Classifier> WindowCounter<C> {
                     before: share_at(interval.opened - PROPAGATION),
                     beside: self.targets.beside_weights(),
                 };
+                self.is_shared = share.is_shared();
                 windows.push(self.classifier.window(&interval, share));
             }
         }
         let readable = self.classifier.readable();
         if readable.only_partly() {
             warnings.push(MetricsWarning::SomeWithoutCode);
+        }
+        if self.is_shared {
+            let unclaimed = self.unclaimed.in_place_of_one(&self.targets);
+            warnings
+                .extend(unclaimed.map(|unclaimed| MetricsWarning::OtherWorkloads { unclaimed }));
         }
         let quality = Quality {
             flaw: self.flaw(series, readable),
