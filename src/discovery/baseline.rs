@@ -121,12 +121,16 @@ pub async fn before(
 ) -> Result<Baseline, MetricsError> {
     let until = past.until - SETTLED;
     let within = patience(plan);
-    let mut reading =
-        MetricsReading::choose(metrics, targets, until, plan.mirrors(), within).await?;
+    let mut reading = Box::pin(MetricsReading::choose(
+        metrics,
+        targets,
+        until,
+        plan.mirrors(),
+        within,
+    ))
+    .await?;
     if plan.judgement.analysis == AnalysisKind::Sequential {
-        reading = reading
-            .with_operations(metrics, targets, until, within)
-            .await;
+        reading = Box::pin(reading.with_operations(metrics, targets, until, within)).await;
     }
     let reader = Reader {
         metrics,
@@ -220,7 +224,10 @@ pub async fn recent(
     targets: &Targets,
     now: Timestamp,
 ) -> Result<Freshness, MetricsError> {
-    let reading = MetricsReading::choose(metrics, targets, now, false, DEADLINE).await?;
+    let reading = Box::pin(MetricsReading::choose(
+        metrics, targets, now, false, DEADLINE,
+    ))
+    .await?;
     // Asked as of our now, a Prometheus whose clock is ahead would leave out its newest samples.
     let ahead = now + AHEAD;
     if let Some((step, _)) = reading.added_up() {
