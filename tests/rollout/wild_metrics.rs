@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kubectl_canary::CommandError;
-use kubectl_canary::plan::{Finding, Options};
+use kubectl_canary::plan::Options;
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Reason, Unusable};
 use kubectl_canary::sandbox::{PrometheusFault, Rule, Setup};
 
@@ -662,23 +662,6 @@ async fn the_label_may_have_any_name_and_more_values_than_are_told_apart() {
     .await;
     let options = for_operations(&["--operation-label", "route"]);
     let finish = shop.start(options).await.unwrap();
-    assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Regression));
-    assert!(said_of_operations(&shop), "{:#?}", finish.reasons);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_operation_is_found_where_prometheus_adds_up() {
-    let shop = Shop::open_with(|stage| {
-        for version in ["reviews-v1", "reviews-v2"] {
-            stage.traffic().unscraped("shop", version);
-        }
-        many_operations(stage, 520);
-    })
-    .await;
-    let findings = plan(&shop, for_operations(&[])).await.unwrap().findings;
-    let is_added_up = |finding: &Finding| finding.what.contains(", added up by Prometheus");
-    assert!(findings.iter().any(is_added_up), "{findings:#?}");
-    let finish = shop.start(for_operations(&[])).await.unwrap();
     assert_eq!(finish.outcome, Outcome::RolledBack(Cause::Regression));
     assert!(said_of_operations(&shop), "{:#?}", finish.reasons);
 }
