@@ -16,7 +16,7 @@ use crate::metrics::{
 };
 use crate::plan::{AnalysisKind, HumanDuration, Plan};
 use crate::rollout::Rollout;
-use crate::verdict::sequential::{History, Traffic};
+use crate::verdict::sequential::{BaselineReach, BaselineRecord, History, Traffic};
 use crate::verdict::{Counts, Window};
 
 /// A scrape is stored a little after the moment it is dated, so the newest one may be missing from the
@@ -51,10 +51,40 @@ pub struct Baseline {
     pub series: usize,
     /// How far back that is.
     pub depth: HumanDuration,
+    /// How much of that the metrics have.
+    pub covers: SignedDuration,
     /// What limits what the durations show, where they were read.
     pub warnings: Vec<MetricsWarning>,
     /// How the metrics are read.
     pub reading: MetricsReading,
+}
+
+impl Baseline {
+    /// Completes it by what an earlier rollout knew of the service, if that tells more; and says what a later one
+    /// is to know after `rollout`.
+    pub fn complete(
+        &mut self,
+        record: Option<&BaselineRecord>,
+        rollout: &Rollout,
+    ) -> Option<BaselineRecord> {
+        let reach = BaselineReach {
+            covers: self.covers,
+            scrape: self.scrape.map(HumanDuration::signed),
+        };
+        let tells_more = |record: &&BaselineRecord| {
+            record.suits(reach) && !record.is_outdone_by(&self.history, reach)
+        };
+        match record.filter(tells_more) {
+            Some(record) => {
+                record.complete(&mut self.history);
+                Some(record.clone())
+            }
+            None => {
+                let host = rollout.stable.host.to_string();
+                BaselineRecord::of(&self.history, reach, &host, rollout.began)
+            }
+        }
+    }
 }
 
 /// How far a past is looked at.
@@ -168,6 +198,7 @@ pub async fn before(
         scrape: scrape.map(HumanDuration::from),
         series: requests.quality.series,
         depth: depth.into(),
+        covers: covered(&requests.windows),
         warnings,
         reading,
     })
@@ -195,11 +226,14 @@ pub async fn past_of(
         let reading = MetricsReading::choose(metrics, targets, until, plan.mirrors(), within).await;
         return Ok((History::unknown(), reading.unwrap_or_default()));
     }
-    let before = before(metrics, targets, past, plan).await;
-    Ok(before.map_or_else(
-        |_| (History::unknown(), MetricsReading::default()),
-        |before| (before.history, before.reading),
-    ))
+    let record = rollout.baseline.as_ref();
+    Ok(match before(metrics, targets, past, plan).await {
+        Ok(mut before) => {
+            before.complete(record, rollout);
+            (before.history, before.reading)
+        }
+        Err(_) => (BaselineRecord::alone(record), MetricsReading::default()),
+    })
 }
 
 /// What the metrics have of late.
@@ -484,6 +518,16 @@ impl Reader<'_> {
             failure_rate: known.failure_rate().unwrap_or(0.0),
         })
     }
+}
+
+/// The time that windows, oldest first, are of.
+fn covered(windows: &[Window]) -> SignedDuration {
+    let (first, last) = (windows.first(), windows.last());
+    first
+        .zip(last)
+        .map_or(SignedDuration::ZERO, |(first, last)| {
+            last.end.duration_since(first.start)
+        })
 }
 
 fn failures(seen: &Observation) -> u64 {

@@ -21,7 +21,9 @@ use crate::istio::{
     Destination, Route, RouteKind, Selection, Split, VersionQuery, VersionsError, VirtualService,
 };
 use crate::metrics::{MetricSource, MetricsError, MetricsReading, MetricsWarning, Targets, Unit};
-use crate::plan::{AddressSource, Finding, Forecast, HumanDuration, Options, Percent, Plan};
+use crate::plan::{
+    AddressSource, AnalysisKind, Finding, Forecast, HumanDuration, Options, Percent, Plan,
+};
 use crate::preflight::owner::controlled;
 use crate::preflight::{
     PrometheusSearch, Proposal, Samples, SearchAnswer, TriedAddress, aborted, additions,
@@ -29,7 +31,7 @@ use crate::preflight::{
     unseen_copies,
 };
 use crate::rollout::{Group, LastRollout, Outcome, PodSummary, Rollout};
-use crate::verdict::sequential::History;
+use crate::verdict::sequential::BaselineRecord;
 
 /// What is to be rolled out, and how.
 #[derive(Clone, Debug)]
@@ -312,6 +314,12 @@ pub async fn prepare(
         findings.extend(probe_guards(metrics.as_ref(), watched, now, within).await);
     }
     rollout.lookback = before.as_ref().map(|before| before.depth);
+    let record = LastRollout::baseline_for(&vs, &rollout);
+    rollout.baseline = match &mut before {
+        Some(before) => before.complete(record.as_ref(), &rollout),
+        None => record,
+    };
+    findings.extend(recalled(&rollout, before.as_ref()));
     // Pods of unknown age count as new ones.
     let age = canary_since.map_or(SignedDuration::ZERO, |since| {
         rollout.began.duration_since(since)
@@ -337,7 +345,10 @@ pub async fn prepare(
             .as_ref()
             .filter(|_| !samples_pods)
             .map_or_else(MetricsReading::default, |before| before.reading.clone()),
-        history: before.map_or_else(History::unknown, |before| before.history),
+        history: before.map_or_else(
+            || BaselineRecord::alone(rollout.baseline.as_ref()),
+            |before| before.history,
+        ),
     });
     Ok(ReadyRollout {
         group: Group {
@@ -398,6 +409,19 @@ async fn look_back(
     });
     let samples = samples.map_err(Clone::clone);
     (before.ok(), samples)
+}
+
+/// That an earlier rollout has to say what the metrics do not.
+fn recalled(rollout: &Rollout, before: Option<&Baseline>) -> Option<Finding> {
+    let judged = rollout.plan.judgement.analysis == AnalysisKind::Sequential;
+    let record = rollout.recalled().filter(|_| judged)?;
+    let date = record.at.strftime("%Y-%m-%d");
+    let covers = before.map_or(SignedDuration::ZERO, |before| before.covers);
+    Some(Finding::ok(format!(
+        "dispersion from the rollout of {date}: the metrics tell less ({} of {})",
+        HumanDuration::from(covers).rounded(),
+        rollout.stable
+    )))
 }
 
 /// What is missing where there was no time for the metrics.

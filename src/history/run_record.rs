@@ -431,6 +431,7 @@ mod tests {
             changed_by: "bob@desk".into(),
             plan_hash: "h".into(),
             lead: None,
+            baseline: None,
             before: None,
         };
         let mut record = left_and_then([]);

@@ -51,6 +51,13 @@ impl View for StatusRow {
         if let Some(power) = &self.power {
             field("Detects:", &detects(power, power.example))?;
         }
+        if let Some(from) = self.dispersion_from {
+            let text = format!(
+                "dispersion from the rollout of {}",
+                from.strftime("%Y-%m-%d")
+            );
+            field("Baseline:", &text)?;
+        }
         if let Some(holder) = &self.holder {
             field("Holder:", &escape(holder))?;
         }

@@ -134,6 +134,8 @@ pub struct StatusRow {
     pub hook_failure: Option<HookFailure>,
     /// What the analysis would notice of failures, as it was forecast at the start.
     pub power: Option<MetricPower>,
+    /// When the earlier rollout began whose record tells how failures are dispersed, where the metrics told less.
+    pub dispersion_from: Option<Timestamp>,
     /// A digest of the plan.
     pub plan_hash: Option<String>,
     /// What keeps users of the canary on it.
@@ -224,6 +226,7 @@ impl StatusRow {
             changed_by: None,
             hook_failure: None,
             power: None,
+            dispersion_from: None,
             plan_hash: None,
             sticky: None,
             steps: Vec::new(),
@@ -271,6 +274,7 @@ impl StatusRow {
             changed_by: rollout.changed_by.clone(),
             hook_failure: rollout.hook_failure.clone(),
             power: rollout.power.clone(),
+            dispersion_from: rollout.recalled().map(|record| record.at),
             plan_hash: Some(rollout.plan.hash()),
             sticky: rollout.plan.sticky.clone(),
             steps: rollout.plan.planned_steps(rollout.original_share()),

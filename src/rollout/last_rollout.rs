@@ -9,6 +9,7 @@ use super::outcome::Outcome;
 use super::record::{Unreadable, read_record};
 use super::state::Rollout;
 use crate::istio::{Destination, RouteGroup, Split, VirtualService, route_groups};
+use crate::verdict::sequential::BaselineRecord;
 
 /// The annotation that says how the last rollout ended.
 pub const LAST: &str = "kubectl-canary.dev/last";
@@ -41,6 +42,9 @@ pub struct LastRollout {
     pub plan_hash: String,
     /// The lead of the group that this object was a companion in, if it was.
     pub lead: Option<ObjectName>,
+    /// What it knew of how stable failed and how long its requests took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<BaselineRecord>,
     /// What `undo` restores; only after a promotion.
     pub before: Option<BeforePromotion>,
 }
@@ -89,6 +93,7 @@ impl LastRollout {
             changed_by: by.to_owned(),
             plan_hash: rollout.plan.hash(),
             lead: rollout.lead.clone(),
+            baseline: rollout.baseline.clone(),
             before: (outcome == Outcome::Promoted).then(|| BeforePromotion::of(rollout)),
         }
     }
@@ -101,6 +106,14 @@ impl LastRollout {
         let text = vs.annotation(LAST);
         text.map(|text| read_record(text, Self::VERSION))
             .transpose()
+    }
+
+    /// What the last rollout on `vs` knew of the service that `rollout` is about, if it can be used.
+    pub fn baseline_for(vs: &VirtualService, rollout: &Rollout) -> Option<BaselineRecord> {
+        let hosts = [&rollout.stable.host, &rollout.canary.host];
+        let record = Self::read(vs).ok()??.baseline?;
+        let is_of_it = hosts.iter().any(|host| host.to_string() == record.host);
+        (is_of_it && record.is_usable(rollout.began)).then_some(record)
     }
 
     /// How run `run` ended on `vs`, if that is its last rollout and can be read.

@@ -17,6 +17,7 @@ use crate::istio::{Destination, RouteGroup, RouteKind, Split, VirtualService, ro
 use crate::metrics::Unit;
 use crate::plan::{Exposure, HumanDuration, MetricPower, Percent, Plan};
 use crate::verdict::BesideWeights;
+use crate::verdict::sequential::BaselineRecord;
 
 /// The annotation that holds the state while a rollout is under way.
 pub const ROLLOUT: &str = "kubectl-canary.dev/rollout";
@@ -56,6 +57,10 @@ pub struct Rollout {
     /// Since when the object was not written before the start, so that its weights were what they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_rest_since: Option<Timestamp>,
+    /// What is known of how stable failed and how long its requests took, for the next rollout; of an earlier
+    /// one where that knew more than the metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<BaselineRecord>,
     /// What the analysis would notice of failures, as it was forecast at the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<MetricPower>,
@@ -156,6 +161,7 @@ impl Rollout {
             began: now,
             lookback: None,
             at_rest_since: None,
+            baseline: None,
             power: None,
             other_rules: false,
             speaks_grpc: false,
@@ -268,6 +274,13 @@ impl Rollout {
             other_rules: self.other_rules,
             sticky_users: self.plan.sticky.is_some(),
         }
+    }
+
+    /// What it knows from an earlier rollout, since the metrics told less.
+    pub fn recalled(&self) -> Option<&BaselineRecord> {
+        self.baseline
+            .as_ref()
+            .filter(|record| record.at < self.began)
     }
 
     /// What tells the versions apart in the metrics: requests, unless every chosen route is of a kind

@@ -22,6 +22,7 @@ mod pods;
 mod preflight;
 mod preflight_findings;
 mod prometheus_search;
+mod recalled;
 mod regression;
 mod route_kinds;
 mod scaffold;

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::confirmation::Confirmation;
+use super::dispersion::SpreadSeen;
 use super::evidence::Hold;
 use super::history::History;
 use super::incident::Incident;
@@ -95,7 +96,10 @@ impl Sequential {
         };
         let each = of_kind / (statuses.len() + 1) as f64;
         let each_operation = of_kind / operations.len().max(1) as f64;
-        let failures = Metric::new(Subject::Failures, whole, &history.failures);
+        let mut failures = Metric::new(Subject::Failures, whole, &history.failures);
+        if history.recalled {
+            failures.observed = Some(SpreadSeen::beside(history.failures.dispersion));
+        }
         let strata = statuses
             .iter()
             .map(|(status, past)| Metric::new(Subject::FailedWith { status: *status }, each, past));

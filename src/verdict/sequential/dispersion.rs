@@ -39,6 +39,22 @@ impl Dispersion {
         clamped: false,
     };
 
+    /// The most that is believed of either.
+    pub const MOST: Self = Self {
+        cluster: MAX_CLUSTER,
+        fluctuation: MAX_FLUCTUATION,
+        clamped: true,
+    };
+
+    /// The more cautious of two, in both of its parts.
+    pub fn or_wider(self, other: Self) -> Self {
+        Self {
+            cluster: self.cluster.max(other.cluster),
+            fluctuation: self.fluctuation.max(other.fluctuation),
+            clamped: self.clamped || other.clamped,
+        }
+    }
+
     /// Variance over mean of a count with mean `mean`.
     pub fn ratio(self, mean: f64) -> f64 {
         self.cluster + self.fluctuation * mean
@@ -90,8 +106,12 @@ impl Dispersion {
 ///
 /// What is used on a window comes from the stable windows before it, so the bets stay fair as far as
 /// the estimate is right.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SpreadSeen {
+    /// What is assumed until enough was seen, and where little was.
+    prior: Dispersion,
+    /// Whether the prior is known from before, so that what is seen may only widen it.
+    is_known: bool,
     last: Arm,
     bad: f64,
     requests: f64,
@@ -100,6 +120,28 @@ pub struct SpreadSeen {
 }
 
 impl SpreadSeen {
+    /// Nothing is known and nothing was seen.
+    pub fn unknown() -> Self {
+        Self {
+            prior: Dispersion::UNKNOWN,
+            is_known: false,
+            last: Arm::default(),
+            bad: 0.0,
+            requests: 0.0,
+            steps: 0,
+            squares: 0.0,
+        }
+    }
+
+    /// Nothing was seen, but this is known from before.
+    pub fn beside(known: Dispersion) -> Self {
+        Self {
+            prior: known,
+            is_known: true,
+            ..Self::unknown()
+        }
+    }
+
     /// Takes in what stable did in a window.
     pub fn absorb(&mut self, stable: Arm) {
         if stable.requests <= 0.0 {
@@ -117,11 +159,11 @@ impl SpreadSeen {
 
     /// The dispersion seen so far: the variance of rates over what independent errors would give, by
     /// successive differences, read three standard deviations high, and shrunk towards
-    /// [`Dispersion::UNKNOWN`] as long as few errors were seen. Up to 8 of it counts as clusters, the
+    /// the prior as long as few errors were seen. Up to 8 of it counts as clusters, the
     /// rest as fluctuation.
     pub fn dispersion(&self) -> Dispersion {
         if self.steps < LEAST_STEPS || self.bad <= 0.0 {
-            return Dispersion::UNKNOWN;
+            return self.prior;
         }
         let steps = f64::from(self.steps);
         let rate = self.bad / self.requests;
@@ -130,12 +172,16 @@ impl SpreadSeen {
         let mean = self.bad / (steps + 1.0);
         let fluctuation = (ratio - cluster).max(0.0) / mean;
         let belief = self.bad / (self.bad + SHRINK);
-        let unknown = Dispersion::UNKNOWN;
-        Dispersion {
-            cluster: belief * cluster + (1.0 - belief) * unknown.cluster,
-            fluctuation: (belief * fluctuation + (1.0 - belief) * unknown.fluctuation)
+        let prior = self.prior;
+        let seen = Dispersion {
+            cluster: belief * cluster + (1.0 - belief) * prior.cluster,
+            fluctuation: (belief * fluctuation + (1.0 - belief) * prior.fluctuation)
                 .min(MAX_FLUCTUATION),
             clamped: fluctuation > MAX_FLUCTUATION,
+        };
+        match self.is_known {
+            true => seen.or_wider(prior),
+            false => seen,
         }
     }
 }
@@ -165,6 +211,28 @@ mod tests {
     fn nothing_seen_is_not_the_same_as_nothing_bad() {
         assert_eq!(Dispersion::estimate(&[]), Dispersion::UNKNOWN);
         assert_eq!(Dispersion::estimate(&[0, 0, 0]), Dispersion::POISSON);
+    }
+
+    #[test]
+    fn what_is_seen_widens_what_was_known_and_never_narrows_it() {
+        let known = Dispersion {
+            cluster: 4.0,
+            ..Dispersion::POISSON
+        };
+        let seen = |counts: [f64; 2]| {
+            let mut spread = SpreadSeen::beside(known);
+            for window in 0..40 {
+                spread.absorb(Arm {
+                    requests: 1_000.0,
+                    bad: counts[window % 2],
+                });
+            }
+            spread.dispersion()
+        };
+        assert_eq!(SpreadSeen::beside(known).dispersion(), known);
+        assert_eq!(seen([10.0, 10.0]).cluster, 4.0);
+        let wild = seen([0.0, 20.0]);
+        assert!(wild.cluster > 7.0 && wild.fluctuation > 0.1, "{wild:?}");
     }
 
     #[test]

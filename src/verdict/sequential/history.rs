@@ -68,6 +68,8 @@ pub struct History {
     pub longest: SignedDuration,
     /// Requests of stable and canary in the last two minutes of the weights as they were.
     pub lately: [u64; 2],
+    /// Whether `failures` are known from the record of an earlier rollout alone.
+    pub recalled: bool,
 }
 
 impl History {
@@ -91,6 +93,7 @@ impl History {
             refusals: Some(Past::UNKNOWN),
             longest: SignedDuration::ZERO,
             lately: [0; 2],
+            recalled: false,
         }
     }
 
@@ -119,6 +122,7 @@ impl History {
             refusals: past_refusals(windows),
             longest: latency::longest(&tails),
             lately,
+            recalled: false,
         }
     }
 

@@ -92,7 +92,7 @@ impl Metric {
             subject,
             weight,
             dispersion: past.dispersion.cautious(),
-            observed: (past.requests == 0).then(SpreadSeen::default),
+            observed: (past.requests == 0).then(SpreadSeen::unknown),
             regression: past.stable_rate().map(Regression::new),
             promotion: Promotion::default(),
             guard: None,

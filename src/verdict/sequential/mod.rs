@@ -81,6 +81,7 @@
 //! summed over the steps, how much worse a canary has to be to be caught on the way: [`power`].
 
 pub(crate) mod alignment;
+mod baseline_record;
 pub(crate) mod block;
 mod confirmation;
 mod decisions;
@@ -110,6 +111,7 @@ pub(crate) mod traffic_split;
 mod vectors;
 mod warmup;
 
+pub use baseline_record::{BaselineReach, BaselineRecord};
 pub use decisions::Sequential;
 pub(crate) use error_limit::ErrorLimit;
 pub use evidence::{AnalysisState, Evidence, FailingOperation, Hold};

@@ -37,6 +37,7 @@ pub(super) fn history() -> History {
         refusals: None,
         longest: SignedDuration::ZERO,
         lately: [0; 2],
+        recalled: false,
     }
 }
 

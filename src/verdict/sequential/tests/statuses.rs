@@ -26,6 +26,7 @@ fn history(statuses: bool) -> History {
         refusals: None,
         longest: SignedDuration::ZERO,
         lately: [0; 2],
+        recalled: false,
     }
 }
 
