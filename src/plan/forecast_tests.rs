@@ -95,7 +95,7 @@ fn each_preset_says_what_it_would_overlook() {
     assert_eq!(
         words,
         [
-            (Preset::Careful, true, 0.8),
+            (Preset::Careful, true, 1.25),
             (Preset::Quick, false, 1.75),
             (Preset::Quicker, false, 2.75)
         ]

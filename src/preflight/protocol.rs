@@ -43,7 +43,7 @@ pub(crate) fn speaks_grpc(facts: &Facts) -> bool {
     };
     facts.versions().iter().all(|version| {
         let service = version.service.iter();
-        let ports = service.flat_map(|service| ports(service));
+        let ports = service.flat_map(ports);
         let mut ports = ports.map(|(_, port)| port).filter(|port| {
             let is_meant = is_meant(version, port);
             is_meant && matches!(protocol(port), Protocol::Requests | Protocol::Guessed)

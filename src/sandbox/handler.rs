@@ -8,7 +8,7 @@ use futures::stream;
 use http::{HeaderMap, Method, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use serde_json::Value;
 
 use super::faults::{ApiFault, FaultContext};
@@ -269,8 +269,10 @@ impl<'a> RequestContext<'a> {
         match way {
             Way::Done(Ok(reply)) => Ok(self.reply(reply)),
             Way::Done(Err(refusal)) => Ok(refused(&refusal)),
-            Way::Tunnel(tunnel) => Ok(port_forward::begin(tunnel, self.headers)
-                .unwrap_or_else(|| refused(&ApiStatus::method_not_allowed()))),
+            Way::Tunnel(tunnel) => Ok(match port_forward::begin(tunnel, self.headers) {
+                Some(begun) => begun.map(|()| Empty::new().boxed_unsync()),
+                None => refused(&ApiStatus::method_not_allowed()),
+            }),
             Way::Prometheus(path, proxied) => self.ask_prometheus(path, proxied).await,
         }
     }

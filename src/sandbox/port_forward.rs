@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use futures::{SinkExt, StreamExt};
 use http::{HeaderMap, Response, StatusCode, header};
-use http_body_util::{BodyExt, Empty};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +13,6 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::handler::Body;
 use super::world::World;
 use crate::sandbox::api::ResourceKind;
 
@@ -35,7 +33,7 @@ pub(crate) struct Tunnel {
 }
 
 /// The answer that begins it; whoever holds the connection carries the tunnel that is with it.
-pub(crate) fn begin(tunnel: Tunnel, headers: &HeaderMap) -> Option<Response<Body>> {
+pub(crate) fn begin(tunnel: Tunnel, headers: &HeaderMap) -> Option<Response<()>> {
     let key = headers.get(header::SEC_WEBSOCKET_KEY)?;
     let response = Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
@@ -47,7 +45,7 @@ pub(crate) fn begin(tunnel: Tunnel, headers: &HeaderMap) -> Option<Response<Body
         )
         .header(header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL)
         .extension(tunnel);
-    response.body(Empty::new().boxed_unsync()).ok()
+    response.body(()).ok()
 }
 
 /// Carries it until either side ends, or the pod is gone.

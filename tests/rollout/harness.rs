@@ -275,7 +275,8 @@ impl Shop {
             signals,
             before_step: self.before_step.clone(),
         };
-        command(&mut context).await
+        // Boxed: a test holds every command of its own until its end, and the stack of its thread is small.
+        Box::pin(command(&mut context)).await
     }
 
     /// `start reviews` with these options, to the end.

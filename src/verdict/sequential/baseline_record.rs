@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn record() -> BaselineRecord {
-        let history = history(200, 200_000, 3.141);
+        let history = history(200, 200_000, 3.1314);
         BaselineRecord::of(&history, HALF_AN_HOUR, "reviews", at(0)).unwrap()
     }
 
