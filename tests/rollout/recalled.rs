@@ -18,6 +18,7 @@ fn options() -> Options {
         analysis: Some(AnalysisKind::Sequential),
         warmup: Some("0s".parse().unwrap()),
         ignore_latency: true,
+        min_requests: None,
         ..brisk_with("20,100")
     }
 }
@@ -146,6 +147,7 @@ async fn plan_and_status_say_whose_dispersion_it_is_and_a_driver_that_takes_over
 async fn metrics_that_tell_more_renew_the_record() {
     let shop = rolled_out_before().await;
     let before = last(&shop).baseline.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
     first_step(&shop).await;
     let after = last(&shop).baseline.unwrap();
     assert!(after.at > before.at, "{after:?}");
