@@ -43,7 +43,6 @@ pub struct LastRollout {
     /// The lead of the group that this object was a companion in, if it was.
     pub lead: Option<ObjectName>,
     /// What it knew of how stable failed and how long its requests took.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<BaselineRecord>,
     /// What `undo` restores; only after a promotion.
     pub before: Option<BeforePromotion>,

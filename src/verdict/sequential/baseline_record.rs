@@ -53,7 +53,6 @@ pub struct BaselineRecord {
     /// Squared coefficient of variation of the failure rate from scrape to scrape, beyond that of clusters.
     pub fluctuation: f64,
     /// How many milliseconds nearly all requests took at most, by a bound of the histogram; none without one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest_ms: Option<u32>,
 }
 
