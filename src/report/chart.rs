@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-/// The picture's size, and the room for the axes in it.
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 200.0;
-const LEFT: f64 = 64.0;
+/// The picture's size, and the room for the axes in it: small enough that a phone shows it without making the
+/// letters of its labels too small to read.
+const WIDTH: f64 = 480.0;
+const HEIGHT: f64 = 160.0;
+const LEFT: f64 = 58.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 18.0;
 const BOTTOM: f64 = 28.0;
@@ -15,8 +16,9 @@ const TIMES: [f64; 14] = [
 ];
 /// About as many ticks as a picture bears.
 const TICKS: f64 = 6.0;
-/// The width of a character of a label.
-const LABEL: f64 = 6.0;
+/// Width and height of a character of a label, where it is largest.
+const LABEL: f64 = 8.0;
+const LETTER: f64 = 13.0;
 
 /// What stands along an axis.
 #[derive(Clone, Copy)]
@@ -242,24 +244,37 @@ impl fmt::Display for Chart {
         self.grid(f)?;
         if let Some((height, name)) = self.rule {
             let at = self.up(height);
+            // Below the line where the labels of marks stand above it.
+            let above = at - TOP > LETTER + 4.0;
+            let baseline = if above { at - 4.0 } else { at + LETTER };
             writeln!(
                 f,
                 "<line class=\"rule\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
                  <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 WIDTH - RIGHT,
                 WIDTH - RIGHT,
-                at - 4.0,
+                baseline,
                 html(name)
             )?;
         }
         self.columns(f)?;
         for line in &self.lines {
-            writeln!(
-                f,
-                "<path class=\"{}\" d=\"{}\"/>",
-                line.class,
-                self.path(line)
-            )?;
+            match line.points[..] {
+                // A line of one point could not be seen.
+                [(x, y)] => writeln!(
+                    f,
+                    "<circle class=\"{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.5\"/>",
+                    line.class,
+                    self.across(x),
+                    self.up(y)
+                )?,
+                _ => writeln!(
+                    f,
+                    "<path class=\"{}\" d=\"{}\"/>",
+                    line.class,
+                    self.path(line)
+                )?,
+            }
         }
         self.spots(f)?;
         self.marks(f)?;

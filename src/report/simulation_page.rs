@@ -87,7 +87,7 @@ impl SimulationBody<'_> {
     fn endings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "<table><tr><th>outcome</th><th>probability</th><th>95 % interval</th></tr>"
+            "<div class=\"wide\"><table><tr><th>outcome</th><th>probability</th><th>95 % interval</th></tr>"
         )?;
         for (ending, chance) in self.0.chances() {
             writeln!(
@@ -98,14 +98,14 @@ impl SimulationBody<'_> {
                 html(&interval(chance))
             )?;
         }
-        writeln!(f, "</table>")
+        writeln!(f, "</table></div>")
     }
 
     fn numbers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let table = &self.0.summary;
         writeln!(
             f,
-            "<table><tr><th></th><th>mean</th><th>median</th><th>90th percentile</th><th>95th percentile</th></tr>"
+            "<div class=\"wide\"><table><tr><th></th><th>mean</th><th>median</th><th>90th percentile</th><th>95th percentile</th></tr>"
         )?;
         let row = |what: &str, spread: Spread, words: fn(f64) -> String| {
             let cells = [
@@ -125,7 +125,7 @@ impl SimulationBody<'_> {
             "{}",
             row("extra failures from the canary", table.excess, number)
         )?;
-        writeln!(f, "</table>")
+        writeln!(f, "</table></div>")
     }
 
     /// The rollout in the middle, over time.
@@ -162,11 +162,12 @@ impl SimulationBody<'_> {
                 RunEnding::RolledBack | RunEnding::Inconclusive => 0.0,
             },
         ));
+        let heaviest = weights.iter().map(|point| point.1).fold(0.01, f64::max);
         let weight = Chart {
             title: "canary weight",
             x,
             y: Axis {
-                most: 1.0,
+                most: heaviest,
                 time: false,
                 words: percentage,
             },

@@ -4,6 +4,8 @@
 #[cfg(unix)]
 mod blocked_output;
 #[cfg(unix)]
+mod browser;
+#[cfg(unix)]
 mod completion;
 mod configuration;
 mod credentials;
@@ -20,6 +22,8 @@ mod hooks;
 #[cfg(unix)]
 mod live_view;
 mod output;
+#[cfg(unix)]
+mod pages;
 #[cfg(unix)]
 mod picture;
 #[cfg(target_os = "linux")]

@@ -20,6 +20,11 @@ can_make_namespaces() {
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
+# The stack does without a browser: tests/program/pages.rs opens pages in it, and knows it by these names.
+has_browser() {
+  [[ -n ${KUBECTL_CANARY_CHROMIUM:-} ]] || has chromium || has chromium-browser || has google-chrome || has google-chrome-stable
+}
+
 # missing_prerequisites: one line for each thing that is missing.
 missing_prerequisites() {
   [[ $(uname -sm) == Linux\ @(x86_64|aarch64) ]] || echo "Linux on x86_64 or aarch64: Envoy's binary is pinned for these"
@@ -55,7 +60,9 @@ require_prerequisites() {
 # forbids it stands for as long as the installation takes.
 install_prerequisites() {
   ((EUID == 0)) || fail "installing packages needs root"
-  has apt-get || fail "there is no apt-get here; install by hand: ${debian_packages[*]}"
+  local packages=("${debian_packages[@]}")
+  has_browser || packages+=(chromium)
+  has apt-get || fail "there is no apt-get here; install by hand: ${packages[*]}"
   local policy=/usr/sbin/policy-rc.d made=no status=0
   if [[ ! -e $policy ]]; then
     made=yes
@@ -67,7 +74,7 @@ install_prerequisites() {
   DEBIAN_FRONTEND=noninteractive
   export DEBIAN_FRONTEND
   { apt-get update --quiet --quiet \
-    && apt-get install --yes --quiet --no-install-recommends "${debian_packages[@]}"; } </dev/null || status=$?
+    && apt-get install --yes --quiet --no-install-recommends "${packages[@]}"; } </dev/null || status=$?
   if [[ $made == yes ]]; then
     rm -f "$policy"
     trap - EXIT
