@@ -17,9 +17,10 @@ use crate::cluster::{Cluster, Connection, connect};
 use crate::context::Context;
 use crate::driver::Finish;
 use crate::error::CommandError;
+use crate::history::{RunRecord, keep_copy};
 use crate::metrics::PrometheusAccess;
 use crate::plan::Options;
-use crate::rollout::{Observer, Outcome};
+use crate::rollout::{Event, Observer, Outcome};
 use crate::sandbox::{Deployment, Served, World, fixtures};
 use crate::signals::Signals;
 use crate::verdict::sequential::Preset;
@@ -137,7 +138,9 @@ pub async fn demo(
     narrate("  kubectl canary plan NAME --canary VERSION     # preview and preflight checks");
     narrate("  kubectl canary start NAME --canary VERSION    # shift, analyze, roll back if worse");
     if args.keep {
-        narrate("\nThe demo cluster keeps running until Ctrl-C.");
+        narrate("\nThe demo cluster keeps running until Ctrl-C, with both runs on record:\n");
+        narrate("  kubectl canary history reviews");
+        narrate("  kubectl canary report reviews -o html > rollout.html");
         let _ = signals()?.next().await;
     }
     // The last scene ends well: the rollback is what it was to show.
@@ -182,14 +185,19 @@ impl DemoWorld<'_> {
     async fn play(&mut self, canary: &str) -> Result<Finish, CommandError> {
         let run = Uuid::now_v7().simple().to_string();
         let connected = connect(&self.connection, &run).await?;
+        let cluster = Cluster::new(connected.client, self.connection.deadline());
+        let mut recorded = Recorded {
+            observer: &mut *self.observer,
+            record: None,
+        };
         let mut context = Context {
-            cluster: Cluster::new(connected.client, self.connection.deadline()),
+            cluster: cluster.clone(),
             namespace: connected.namespace,
             prometheus: PrometheusAccess::default(),
             clock: Clock::System,
             actor: "you@demo".into(),
             run,
-            observer: &mut *self.observer,
+            observer: &mut recorded,
             signals: signals()?,
             before_step: None,
         };
@@ -202,6 +210,27 @@ impl DemoWorld<'_> {
             ..Start::default()
         };
         let (_, finish) = start(&mut context, &args).await?;
+        drop(context);
+        // In the demo's cluster alone: it is no run of the user's.
+        if let Some(record) = recorded.record {
+            keep_copy(&cluster, &record).await?;
+        }
         Ok(finish)
+    }
+}
+
+/// Keeps what it passes on.
+struct Recorded<'a> {
+    observer: &'a mut dyn Observer,
+    record: Option<RunRecord>,
+}
+
+impl Observer for Recorded<'_> {
+    fn see(&mut self, event: &Event) {
+        match &mut self.record {
+            Some(record) => record.push(event.clone()),
+            None => self.record = Some(RunRecord::begin(event.clone())),
+        }
+        self.observer.see(event);
     }
 }

@@ -1,10 +1,13 @@
 //! What is left of a run when it is over: its record, on this machine and in the cluster.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use kubectl_canary::sandbox::Denial;
+use tokio::process::Command;
 
-use crate::harness::{Ran, Shop};
+use crate::harness::{PROGRAM, Ran, Shop};
 
 /// The files below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -320,4 +323,59 @@ async fn status_tells_after_a_promotion_what_was_ruled_out() {
     let status = shop.run("status reviews", &[]).await.stdout;
     let bound = "v2's error rate is at most 1.5x v1's + ";
     assert!(status.contains(bound), "{status}");
+}
+
+/// Who watches the demo tries the next commands in its cluster, and not on runs that are the user's own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_runs_of_the_demo_are_on_record_in_its_cluster_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let told = folder.path().join("told");
+    let program = |words: &str| {
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(words.split(' '))
+            .env("XDG_STATE_HOME", &state)
+            .env("TMPDIR", folder.path())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    };
+    let demo = program("demo --keep")
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&told).unwrap())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    let last = "kubectl canary report reviews -o html";
+    let said = loop {
+        let said = std::fs::read_to_string(&told).unwrap();
+        if said.contains(last) {
+            break said;
+        }
+        assert!(began.elapsed() < Duration::from_secs(300), "{said}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let export = "export KUBECONFIG=";
+    let kubeconfig = said
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(export));
+    let ran = async |words: &str| {
+        let mut program = program(words);
+        program.env("KUBECONFIG", kubeconfig.unwrap());
+        let ran = Shop::ran(program).await;
+        assert_eq!(ran.code, 0, "{words}: {}", ran.stderr);
+        ran.stdout
+    };
+    let list = ran("history reviews -o json").await;
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    let runs = list["items"].as_array().unwrap().iter();
+    let runs: Vec<_> = runs
+        .map(|run| [&run["canary"], &run["outcome"]["kind"]].map(|text| text.as_str().unwrap()))
+        .collect();
+    assert_eq!(runs, [["v1", "rolled-back"], ["v2", "promoted"]]);
+    let page = ran("report reviews -o html").await;
+    assert!(page.contains("rollback threshold"), "{page}");
+    assert!(files(&state).is_empty());
+    drop(demo);
 }
