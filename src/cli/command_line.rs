@@ -7,6 +7,7 @@ use clap::FromArgMatches;
 use super::arguments::Cli;
 use super::completion;
 use super::help;
+use super::ineffective_flag::ineffective_flag;
 use crate::foreign_text::foreign_text;
 use crate::report::escape;
 
@@ -34,8 +35,11 @@ impl CommandLine {
             .nth(1)
             .is_some_and(|word| word == "help");
         let parsed = help::command(is_long).try_get_matches();
-        match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
-            Ok(cli) => Self::Command(Box::new(cli)),
+        match parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
+            Ok((cli, matches)) => match ineffective_flag(&cli.command, &matches) {
+                None => Self::Command(Box::new(cli)),
+                Some(why) => Self::Wrong(format!("error: {why}")),
+            },
             Err(error) if error.use_stderr() => Self::Wrong(usage_error(&error)),
             // Help and version are results.
             Err(error) => {

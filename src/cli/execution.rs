@@ -42,11 +42,6 @@ pub(super) async fn carry_out(
             plan(context, &args, printer).await
         }
         Command::Start(start) if start.args.detach.detach => {
-            if let Some(flag) = start.args.drive.hooks.flag() {
-                return Err(CommandError::Usage(format!(
-                    "{flag}: the Job of --detach has no shell to run it (try: start without --detach, or for the end kubectl canary status NAME --watch --run RUN and the command after it)"
-                )));
-            }
             let Detached { vs, finish, job } = commands::detach(context, &start.args).await?;
             if let (None | Some(Format::Wide), Some(job)) = (printer.format(), job) {
                 printer.say(&format!("job.batch/{job} created"));
@@ -73,11 +68,6 @@ pub(super) async fn carry_out(
             ended(printer, &vs, &finish, "holding at")
         }
         Command::Promote(DryRunnable { mut args, .. }) => {
-            if let (false, Some(flag)) = (args.wait, args.hooks.flag()) {
-                return Err(CommandError::Usage(format!(
-                    "{flag}: promote drives, and runs commands, with --wait alone (try: --wait)"
-                )));
-            }
             args.wait &= dry_run == DryRun::None;
             let (vs, finish) = commands::promote(context, &args).await?;
             if args.wait {

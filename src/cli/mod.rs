@@ -10,6 +10,7 @@ mod dispatch;
 mod execution;
 mod exit;
 mod help;
+mod ineffective_flag;
 mod manifest;
 mod on_end;
 mod printer;

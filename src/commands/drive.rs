@@ -34,15 +34,23 @@ pub struct HookArgs {
     pub hook_timeout: Option<HumanDuration>,
 }
 
+impl Drive {
+    /// A flag that changes nothing where another process drives, if one was given.
+    pub fn flag(&self) -> Option<&'static str> {
+        let flags = [
+            (self.hooks.before_step.is_some(), "--before-step"),
+            (self.hooks.on_end.is_some(), "--on-end"),
+            (self.leave_at_gate, "--leave-at-gate"),
+        ];
+        flags
+            .into_iter()
+            .find_map(|(given, flag)| given.then_some(flag))
+    }
+}
+
 impl HookArgs {
     /// How long a command may take.
     pub fn timeout(&self) -> HumanDuration {
         self.hook_timeout.unwrap_or(HumanDuration::minutes(5))
-    }
-
-    /// The flag of a command that is to be run, if there is one.
-    pub fn flag(&self) -> Option<&'static str> {
-        let before = self.before_step.as_ref().map(|_| "--before-step");
-        before.or(self.on_end.as_ref().map(|_| "--on-end"))
     }
 }

@@ -76,7 +76,9 @@ async fn resume_one(
     match taken.await {
         Err(CommandError::Lease(LeaseError::Held { .. })) => {
             context
-                .unless_interrupted(async |context| continue_beside(context, name).await)
+                .unless_interrupted(async |context| {
+                    continue_beside(context, name, drive.flag()).await
+                })
                 .await
         }
         taken => taken,
@@ -107,10 +109,12 @@ pub async fn replace(
     .await
 }
 
-/// Its driver lives: one patch, and it goes on by itself.
+/// Its driver lives: one patch, and it goes on by itself, in its own way: a flag that would change that is
+/// refused.
 async fn continue_beside(
     context: &mut Context<'_>,
     name: &str,
+    flag: Option<&str>,
 ) -> Result<(VirtualService, Finish), CommandError> {
     context.actor.known().await;
     let (now, by) = (context.clock.now(), context.actor.by());
@@ -119,6 +123,12 @@ async fn continue_beside(
         if rollout.phase != Phase::Paused {
             return Err(CommandError::Conflict(format!(
                 "virtualservice {namespace}/{name} is already driven by {} and not paused (try: kubectl canary status {name} -n {namespace})",
+                rollout.holder
+            )));
+        }
+        if let Some(flag) = flag {
+            return Err(CommandError::Usage(format!(
+                "{flag} has no effect: virtualservice {namespace}/{name} is driven by {}, which goes on as it was started (try: kubectl canary resume {name} -n {namespace})",
                 rollout.holder
             )));
         }

@@ -8,7 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use jsonschema::Validator;
 use kubectl_canary::clock::Clock;
 use kubectl_canary::cluster::Cluster;
-use kubectl_canary::commands::{self, Abort, Aborted, Promote, Resume, RolloutArgs, Start, Undo};
+use kubectl_canary::commands::{
+    self, Abort, Aborted, Drive, Promote, Resume, RolloutArgs, Start, Undo,
+};
 use kubectl_canary::driver::Finish;
 use kubectl_canary::istio::VirtualService;
 use kubectl_canary::plan::{AnalysisKind, HumanDuration, OnStuck, Options};
@@ -339,8 +341,14 @@ impl Shop {
 
     /// `resume reviews`.
     pub async fn resume(&self, actor: &str) -> Result {
+        self.resume_with(actor, Drive::default()).await
+    }
+
+    /// `resume reviews` with flags for the driver.
+    pub async fn resume_with(&self, actor: &str, drive: Drive) -> Result {
         let args = Resume {
             name: "reviews".into(),
+            drive,
             ..Resume::default()
         };
         let (_, finish) = self

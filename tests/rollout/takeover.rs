@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use kubectl_canary::cli::Exit;
+use kubectl_canary::commands::{Drive, HookArgs};
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Phase, Reason};
 use kubectl_canary::sandbox::{ApiFault, Denial, Rule};
 use kubectl_canary::{Signal, Signals};
@@ -105,6 +107,49 @@ async fn pause_and_resume_beside_a_live_driver_hold_and_let_go() {
             .count();
         assert_eq!(count, 2, "{expected}: said by bob and by the driver");
     }
+}
+
+/// A smoke test that is not run looks like one that has passed.
+#[tokio::test(start_paused = true)]
+async fn resume_beside_a_live_driver_refuses_flags_that_only_a_driver_has_a_use_for() {
+    let shop = Shop::open().await;
+    let driver = shop.start(brisk_with("10,100"));
+    let hooks = |before: bool| HookArgs {
+        before_step: before.then(|| "./smoke-test".into()),
+        on_end: (!before).then(|| "./report".into()),
+        ..HookArgs::default()
+    };
+    let of = |hooks| Drive {
+        hooks,
+        ..Drive::default()
+    };
+    let leaving = Drive {
+        leave_at_gate: true,
+        ..Drive::default()
+    };
+    let other = async {
+        shop.until_weight(10).await;
+        shop.pause("bob@desk").await.unwrap();
+        for (drive, flag) in [
+            (of(hooks(true)), "--before-step"),
+            (of(hooks(false)), "--on-end"),
+            (leaving, "--leave-at-gate"),
+        ] {
+            let error = shop.resume_with("bob@desk", drive).await.unwrap_err();
+            assert_eq!(Exit::from(&error), Exit::Usage);
+            let error = error.to_string();
+            let begins = format!(
+                "{flag} has no effect: virtualservice shop/reviews is driven by alice@desk/"
+            );
+            assert!(error.starts_with(&begins), "{error}");
+            let fix = "(try: kubectl canary resume reviews -n shop)";
+            assert!(error.ends_with(fix), "{error}");
+            assert_eq!(shop.rollout().unwrap().phase, Phase::Paused);
+        }
+        shop.resume("bob@desk").await.unwrap();
+    };
+    let (finish, ()) = tokio::join!(driver, other);
+    assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
 }
 
 #[tokio::test(start_paused = true)]
