@@ -33,6 +33,8 @@ pub struct Played {
 
 /// Plays a seed in virtual time; the log is kept where it is asked for.
 pub fn play(seed: u64, verbose: bool) -> Played {
+    // As the program does it; another seed may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
