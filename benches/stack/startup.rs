@@ -19,6 +19,19 @@ pub(crate) fn measure(stack: &Stack, figures: &mut Figures) {
     figures.add("first byte of --help", "ms", &first, "goal: under 10 ms");
 
     let kubectl = stack.description.kubectl.as_path();
+    let help = ["--help"];
+    let warm_up = (wall(stack, &ours, &help), wall(stack, kubectl, &help));
+    eprintln!("first runs, not counted: {warm_up:?} ms");
+    let pairs: Vec<_> = (0..RUNS)
+        .map(|_| (wall(stack, &ours, &help), wall(stack, kubectl, &help)))
+        .collect();
+    compare(
+        figures,
+        "--help beside kubectl --help, time",
+        "ms",
+        &pairs,
+        "",
+    );
     let status = ["status", "reviews", "-n", "shop"];
     let get = ["get", "virtualservices", "reviews", "-n", "shop"];
     // Both have run once before they count: the files are in memory then.
