@@ -20,6 +20,8 @@ mod control_plane;
 mod credentials;
 mod detached;
 mod drift;
+#[path = "../program/fences.rs"]
+mod fences;
 mod full_disk;
 mod guards;
 mod history;
@@ -44,6 +46,7 @@ mod silence;
 mod smoke;
 mod sources;
 mod stack;
+mod stranger;
 mod takeover;
 mod verdicts;
 mod webhook;

@@ -159,6 +159,7 @@ impl Program {
             .env("KUBECONFIG", &self.kubeconfig)
             .env("XDG_STATE_HOME", disk.join("state"))
             .env_remove("KUBECTL_CANARY_PROMETHEUS_URL")
+            .env_remove("CI")
             .stdin(Stdio::null())
             .stdout(file("stdout"))
             .stderr(file("stderr"))

@@ -10,6 +10,7 @@ use kubectl_canary::sandbox::Deployment;
 use regex::Regex;
 use serde_json::{Value, json};
 
+use crate::fences::fences;
 use crate::harness::Shop;
 
 fn root() -> &'static Path {
@@ -27,20 +28,6 @@ fn pages() -> Vec<(PathBuf, String)> {
         .into_iter()
         .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
         .collect()
-}
-
-/// A page's fenced blocks with their languages, and what is left of it.
-fn fences(page: &str) -> (Vec<(String, String)>, String) {
-    let (mut blocks, mut prose, mut open) = (Vec::new(), String::new(), None);
-    for line in page.lines() {
-        match (line.strip_prefix("```"), &mut open) {
-            (Some(language), None) => open = Some((language.to_owned(), String::new())),
-            (Some(_), Some(_)) => blocks.extend(open.take()),
-            (None, Some((_, text))) => *text += &format!("{line}\n"),
-            (None, None) => prose += &format!("{line}\n"),
-        }
-    }
-    (blocks, prose)
 }
 
 /// The words of every command of ours in a page: in shell and in what holds shell, after a prompt in a

@@ -13,6 +13,7 @@ mod documentation;
 mod door;
 mod doors;
 mod dry_run;
+mod fences;
 mod formats;
 mod forwarded_doors;
 mod harness;
