@@ -7,7 +7,7 @@ use std::fmt;
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 160.0;
 const LEFT: f64 = 58.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 22.0;
 const TOP: f64 = 18.0;
 const BOTTOM: f64 = 28.0;
 /// Intervals between ticks of time that people count in, in seconds.

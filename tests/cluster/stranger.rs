@@ -88,7 +88,7 @@ async fn the_readme_leads_to_a_first_rollout() {
     let ended = stranger.types(&cleanup).await;
     assert!(ended.contains("job-1 has already ended"), "{ended}");
     assert_eq!(stranger.weight("v2").await, 100);
-    page.is_at_its_end();
+    page.ends();
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{report:?}");
     stranger.leaves().await;
@@ -116,7 +116,7 @@ async fn the_tutorial_leads_from_apply_to_the_release_after_the_next() {
         assert!(command.contains("green"), "{command}");
     }
     beside_a_controller(&stranger, &mut page).await;
-    page.is_at_its_end();
+    page.ends();
     let report = load.stop().await;
     assert_eq!(report.failed(), 0, "{report:?}");
     stranger.leaves().await;

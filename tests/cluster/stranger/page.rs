@@ -54,7 +54,7 @@ impl Page {
         found.unwrap_or_else(|| panic!("{} does not say {begins}", self.name))
     }
 
-    pub(crate) fn is_at_its_end(mut self) {
+    pub(crate) fn ends(mut self) {
         assert_eq!(self.commands.next(), None, "{} goes on", self.name);
     }
 }
