@@ -244,7 +244,7 @@ impl fmt::Display for Chart {
         self.grid(f)?;
         if let Some((height, name)) = self.rule {
             let at = self.up(height);
-            // Below the line where the labels of marks stand above it.
+            // Below the line where the labels of marks stand above it, and beside the mark of the end.
             let above = at - TOP > LETTER + 4.0;
             let baseline = if above { at - 4.0 } else { at + LETTER };
             writeln!(
@@ -252,7 +252,7 @@ impl fmt::Display for Chart {
                 "<line class=\"rule\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
                  <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 WIDTH - RIGHT,
-                WIDTH - RIGHT,
+                WIDTH - RIGHT - 6.0,
                 baseline,
                 html(name)
             )?;
