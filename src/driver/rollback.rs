@@ -250,7 +250,7 @@ impl Purpose for Restore<'_> {
     }
 
     async fn changed(&mut self, now: VirtualService, _: &Intent) -> Result<Next, RollbackError> {
-        if let Some(last) = self.promoted_with_its_lead(&now).await {
+        if let Some(last) = self.promoted_with_its_group(&now).await {
             return Err(RollbackError::Ended(Box::new(last)));
         }
         self.reconsider(now)
@@ -389,19 +389,18 @@ impl Restore<'_> {
         Some(now)
     }
 
-    /// The end of a companion that was promoted, where its whole group was: a driver that learns of that only
-    /// now has nothing to roll back.
-    async fn promoted_with_its_lead(&self, now: &VirtualService) -> Option<LastRollout> {
-        let lead = self.rollout.lead.as_ref()?;
+    /// The end of an object that was promoted, where its whole group was: a driver that learns of that only now has
+    /// nothing to roll back. The lead is promoted last.
+    async fn promoted_with_its_group(&self, now: &VirtualService) -> Option<LastRollout> {
         if !matches!(self.request.initiator, Initiator::Driver { .. }) {
             return None;
         }
-        promoted(&self.rollout, now)?;
-        let asked = self
-            .request
-            .cluster
-            .virtual_service(&lead.namespace, &lead.name);
-        let last = promoted(&self.rollout, &asked.await.ok()?)?;
+        let mut last = promoted(&self.rollout, now)?;
+        if let Some(lead) = &self.rollout.lead {
+            let cluster = self.request.cluster;
+            let asked = cluster.virtual_service(&lead.namespace, &lead.name);
+            last = promoted(&self.rollout, &asked.await.ok()?)?;
+        }
         (!self.request.is_own(&last)).then_some(last)
     }
 

@@ -188,8 +188,16 @@ async fn restore_group(
             rollout,
             &mut emit_lead,
         );
-        let (restored, others) = futures::join!(weights, others);
+        let (mut restored, others) = futures::join!(weights, others);
         done.extend(others);
+        if let Some(last) = promotion_found(&restored) {
+            if done.iter().all(wrote_nothing) {
+                return Err(alone(RollbackError::Ended(last)));
+            }
+            let request = &although_promoted(request);
+            let vs = lead.clone();
+            restored = roll_back(request, Extent::WeightsOnly, vs, rollout, &mut emit_lead).await;
+        }
         let done = &mut done;
         undo_promoted(request, lead, rollout, done, emit).await;
         let failed = done.iter().any(Result::is_err);
@@ -204,7 +212,12 @@ async fn restore_group(
         now = restored.vs;
         changes = restored.changes;
     }
-    let restored = roll_back(request, Extent::InGroup, now, rollout, &mut shared(emit)).await;
+    let vs = now.clone();
+    let mut restored = roll_back(request, Extent::InGroup, vs, rollout, &mut shared(emit)).await;
+    if promotion_found(&restored).is_some() && !done.iter().all(wrote_nothing) {
+        let request = &although_promoted(request);
+        restored = roll_back(request, Extent::InGroup, now, rollout, &mut shared(emit)).await;
+    }
     let restored = restored.map_err(alone)?;
     if changes.is_empty() {
         changes = restored.changes;
@@ -246,6 +259,26 @@ fn promoted_before_any_write(done: &[Done]) -> Option<Box<LastRollout>> {
     stands.then(|| Box::new(last.clone()))
 }
 
+/// The promotion of the whole group that a driver found on the lead, and left alone.
+fn promotion_found(restored: &Result<Restored, RollbackError>) -> Option<Box<LastRollout>> {
+    match restored.as_ref().err()? {
+        RollbackError::Ended(last) if last.outcome == Outcome::Promoted => Some(last.clone()),
+        _ => None,
+    }
+}
+
+/// The same request where a promotion is undone, because another object of the group was restored already: all of
+/// them have the same end.
+fn although_promoted<'a>(request: &RollbackRequest<'a>) -> RollbackRequest<'a> {
+    RollbackRequest {
+        initiator: Initiator::Person {
+            any_run: false,
+            forget: false,
+        },
+        ..*request
+    }
+}
+
 /// Restores the companions that were promoted with their lead, but not before another of them was restored: all
 /// objects of a group have the same end.
 async fn undo_promoted(
@@ -255,13 +288,7 @@ async fn undo_promoted(
     done: &mut [Done],
     emit: &Mutex<&mut Emit<'_>>,
 ) {
-    let request = RollbackRequest {
-        initiator: Initiator::Person {
-            any_run: false,
-            forget: false,
-        },
-        ..*request
-    };
+    let request = although_promoted(request);
     for one in done {
         let Some(object) = promoted(one).map(|(object, _)| object) else {
             continue;

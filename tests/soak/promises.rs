@@ -185,9 +185,19 @@ impl Promises {
         };
         if !self.runs.contains_key(&run) || stood.is_none() {
             let begun = self.runs.entry(run.clone()).or_default();
-            for route in shifted(was) {
-                let key = (name.to_owned(), route.key);
-                begun.original.entry(key).or_insert(route.weights);
+            let mut originals = vec![(name, was)];
+            // The lead says where its companions were, also of one that others change before it is reached.
+            if name == self.rules.objects[0] {
+                let companions = self.rules.objects[1..].iter();
+                originals.extend(companions.filter_map(|companion| {
+                    Some((companion.as_str(), history.last(companion).object.as_ref()?))
+                }));
+            }
+            for (name, object) in originals {
+                for route in shifted(object) {
+                    let key = (name.to_owned(), route.key);
+                    begun.original.entry(key).or_insert(route.weights);
+                }
             }
         }
         self.check_routes(&who, name, &run, was, after, stands.as_ref());

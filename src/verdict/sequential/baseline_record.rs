@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn record() -> BaselineRecord {
-        let history = history(200, 200_000, 3.1314);
+        let history = history(200, 200_000, 3.1414);
         BaselineRecord::of(&history, HALF_AN_HOUR, "reviews", at(0)).unwrap()
     }
 
