@@ -470,7 +470,9 @@ impl ClusterSnapshot {
             name: name.to_owned(),
             namespace: namespace.to_owned(),
         };
-        let mut candidates: BTreeSet<_> = host.abbreviated().map(key).into_iter().collect();
+        let abbreviated = host.lookalike(&self.home);
+        let abbreviated = abbreviated.map(|(name, namespace)| ServiceKey { name, namespace });
+        let mut candidates: BTreeSet<_> = abbreviated.into_iter().collect();
         if let Some((name, _)) = host.service() {
             let rules = self.rules.iter().filter_map(|rule| {
                 let namespace = rule.pointer("/metadata/namespace")?.as_str()?;

@@ -72,19 +72,43 @@ impl Host {
         }
     }
 
+    /// Whether Istio could find a Service by this name: it compares letter by letter, a Service has no capitals,
+    /// and a dot at the end is a part of the name.
+    fn is_plain(&self) -> bool {
+        !self.0.ends_with('.') && !self.0.bytes().any(|byte| byte.is_ascii_uppercase())
+    }
+
     /// The domain that a Service's full name ends in.
     pub(crate) fn domain(&self) -> Option<&str> {
         self.service()?;
         self.0.splitn(4, '.').nth(3)
     }
 
-    /// The Service that a host looks like which is none: `reviews.shop` and `reviews.shop.svc`, as a
-    /// resolver would complete them, and Istio does not.
-    pub(crate) fn abbreviated(&self) -> Option<(&str, &str)> {
-        let parts: Vec<_> = self.0.split('.').collect();
-        match parts.as_slice() {
-            [name, namespace] | [name, namespace, "svc"] if *name != "*" => Some((name, namespace)),
-            _ => None,
+    /// Name and namespace of the Service that a host looks like which is none, as seen from `home`:
+    /// `reviews.shop` and `reviews.shop.svc`, as a resolver would complete them, and Istio does not; and what is
+    /// a Service's name but for capitals or a dot at its end.
+    pub(crate) fn lookalike(&self, home: &str) -> Option<(String, String)> {
+        let plain = self.0.to_ascii_lowercase();
+        let plain = Self::resolve(plain.trim_end_matches('.'), home);
+        let parts: Vec<_> = plain.0.split('.').collect();
+        let found = match parts.as_slice() {
+            [name, namespace] | [name, namespace, "svc"] if *name != "*" => {
+                Some((*name, *namespace))
+            }
+            _ if self.is_plain() => None,
+            _ => plain.service(),
+        };
+        found.map(|(name, namespace)| (name.to_owned(), namespace.to_owned()))
+    }
+
+    /// Why Istio finds no Service by a name that looks like one's.
+    pub(crate) fn no_service_because(&self) -> &'static str {
+        if self.0.ends_with('.') {
+            "Istio takes the dot at the end for a part of the name"
+        } else if self.is_plain() {
+            "Istio completes only names without a dot"
+        } else {
+            "Istio compares hosts letter by letter, and no Service has a capital"
         }
     }
 
@@ -95,6 +119,9 @@ impl Host {
 
     /// Service name and namespace, if this is a Service of the cluster.
     pub fn service(&self) -> Option<(&str, &str)> {
+        if !self.is_plain() {
+            return None;
+        }
         let mut parts = self.0.splitn(4, '.');
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
             (Some(name), Some(namespace), Some("svc"), Some(_)) => Some((name, namespace)),
@@ -133,9 +160,11 @@ impl Destination {
     /// Reads a route's `destination`; a missing host reads as the empty host.
     pub(super) fn read(value: &Value, namespace: &str) -> Self {
         let text = |key: &str| value.get(key).and_then(Value::as_str);
+        // As in every message of protobuf an empty text is none.
+        let subset = text("subset").filter(|subset| !subset.is_empty());
         Self {
             host: Host::resolve(text("host").unwrap_or_default(), namespace),
-            subset: text("subset").map(str::to_owned),
+            subset: subset.map(str::to_owned),
             port: value.pointer("/port/number").and_then(Value::as_u64),
         }
     }
@@ -198,15 +227,38 @@ mod tests {
         ] {
             assert_ne!(host("reviews"), host(other), "{other}");
         }
+    }
+
+    #[test]
+    fn a_name_that_only_looks_like_a_services_is_none() {
+        let host = |name: &str| Host::resolve(name, "shop");
         for (name, expected) in [
-            ("reviews.shop", Some(("reviews", "shop"))),
-            ("reviews.shop.svc", Some(("reviews", "shop"))),
-            ("reviews", None),
-            ("api.example.com", None),
-            ("*.example", None),
+            ("reviews.shop", true),
+            ("reviews.shop.svc", true),
+            ("Reviews", true),
+            ("reviews.", true),
+            ("reviews.shop.svc.cluster.local.", true),
+            ("reviews.shop.svc.Cluster.Local", true),
+            ("Reviews.Shop", true),
+            ("reviews", false),
+            ("reviews.shop.svc.cluster.local", false),
+            ("api.example.com", false),
+            ("Api.example.com", false),
+            ("*.example", false),
         ] {
-            assert_eq!(host(name).abbreviated(), expected, "{name}");
+            let expected = expected.then(|| ("reviews".to_owned(), "shop".to_owned()));
+            assert_eq!(host(name).lookalike("shop"), expected, "{name}");
+            if expected.is_some() {
+                assert_eq!(host(name).service(), None, "{name}");
+                assert_ne!(host(name), host("reviews"), "{name}");
+            }
         }
+    }
+
+    #[test]
+    fn an_empty_subset_is_none() {
+        let value = serde_json::json!({"host": "reviews", "subset": ""});
+        assert_eq!(Destination::read(&value, "shop").subset, None);
     }
 
     #[test]

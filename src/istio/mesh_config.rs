@@ -1,12 +1,17 @@
 //! What Istio's mesh config says that the routes and rules of a mesh are read by.
 
+use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 
 use super::destination::Host;
+use super::export::Export;
 use super::virtual_service::VirtualService;
 
 /// Where rules for the whole mesh are, unless the mesh config says otherwise.
 pub(crate) const ROOT: &str = "istio-system";
+
+/// Where a Service says to which namespaces it is exported.
+const EXPORT_TO: &str = "networking.istio.io/exportTo";
 
 /// A mesh config; the default is what Istio goes by without one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +19,7 @@ pub struct MeshConfig {
     root: Option<String>,
     routes_exported_to: Vec<String>,
     rules_exported_to: Vec<String>,
+    services_exported_to: Vec<String>,
     /// One for each host of the cluster that it writes out.
     domains: Vec<String>,
 }
@@ -37,6 +43,7 @@ impl MeshConfig {
             root: root.filter(|root| !root.is_empty()).map(str::to_owned),
             routes_exported_to: list("defaultVirtualServiceExportTo"),
             rules_exported_to: list("defaultDestinationRuleExportTo"),
+            services_exported_to: list("defaultServiceExportTo"),
             domains,
         })
     }
@@ -64,6 +71,27 @@ impl MeshConfig {
         match self.rules_exported_to.is_empty() {
             true => "spec.exportTo",
             false => "spec.exportTo, or the mesh config's defaultDestinationRuleExportTo",
+        }
+    }
+
+    /// To whom a Service is exported, and where that stands.
+    pub(crate) fn service_export(&self, service: &Service) -> (Export, &'static str) {
+        let home = service.metadata.namespace.as_deref().unwrap_or_default();
+        let annotations = service.metadata.annotations.as_ref();
+        let own = annotations.and_then(|all| all.get(EXPORT_TO));
+        let own = own.filter(|own| !own.trim().is_empty());
+        match own {
+            Some(own) => (
+                Export::of(own.split(',').map(str::trim), home),
+                "annotation networking.istio.io/exportTo",
+            ),
+            None => {
+                let default = self.services_exported_to.iter().map(String::as_str);
+                (
+                    Export::of(default, home),
+                    "the mesh config's defaultServiceExportTo",
+                )
+            }
         }
     }
 

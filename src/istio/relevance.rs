@@ -103,7 +103,12 @@ impl Relevance {
 
 /// Whether two hosts, wildcards among them, may mean one.
 fn may_be_one(one: &Host, other: &Host) -> bool {
-    let (one, other) = (one.as_str(), other.as_str());
+    // A name that is misspelled is kept to be named.
+    let plain = |host: &Host| {
+        let host = host.as_str().to_ascii_lowercase();
+        host.trim_end_matches('.').to_owned()
+    };
+    let (one, other) = (plain(one), plain(other));
     match (one.strip_prefix('*'), other.strip_prefix('*')) {
         (None, None) => {
             let mut labels = one.split('.').zip(other.split('.'));
@@ -255,6 +260,8 @@ mod tests {
             ("web", "reviews.shop.svc.cluster.local", true),
             ("istio-system", "*.local", true),
             ("shop", "*", true),
+            ("shop", "Reviews", true),
+            ("shop", "reviews.", true),
             // It tells where a short name was meant to lead.
             ("web", "reviews", true),
             ("web", "ratings.shop", false),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::destination::Host;
+use super::export::Export;
 
 /// A ServiceEntry as far as a rollout looks at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,8 +13,7 @@ pub struct ServiceEntry {
     /// `namespace/name`.
     pub name: String,
     hosts: Vec<Host>,
-    /// The namespaces whose callers see it; none where all do.
-    exported: Vec<String>,
+    export: Export,
     /// The labels of each endpoint; `None` where the endpoints are not written in it.
     endpoints: Option<Vec<BTreeMap<String, String>>>,
 }
@@ -58,10 +58,7 @@ impl ServiceEntry {
                 .filter_map(Value::as_str)
                 .map(|host| Host::resolve(host, namespace))
                 .collect(),
-            exported: list("/spec/exportTo")
-                .filter_map(Value::as_str)
-                .map(|to| if to == "." { namespace } else { to }.to_owned())
-                .collect(),
+            export: Export::of_object(entry),
             endpoints: Some(endpoints).filter(|endpoints| !endpoints.is_empty()),
         }
     }
@@ -78,7 +75,7 @@ impl ServiceEntry {
 
     /// Whether callers in a namespace see it.
     pub fn is_seen_in(&self, namespace: &str) -> bool {
-        self.exported.is_empty() || self.exported.iter().any(|to| to == "*" || to == namespace)
+        self.export.reaches(namespace)
     }
 
     /// How many of its endpoints carry all of these labels; `None` where they are not written in it.

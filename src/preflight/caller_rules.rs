@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::Facts;
-use super::host_conflicts::{is_only_mesh, is_seen_in};
+use super::host_conflicts::{gateways, is_only_mesh, is_seen_in};
+use super::role::listed;
 use super::rules::{ELSEWHERE, in_force, is_private, name_of, rules_of, selector_of};
 use super::version::Version;
-use crate::istio::{Host, Subset};
+use crate::istio::{Export, Host, MESH, Subset};
 use crate::plan::Finding;
 use serde_json::Value;
 
@@ -29,6 +30,9 @@ fn of_host(facts: &Facts, host: &Host, versions: &[&Version]) -> Vec<Finding> {
     if named.is_empty() {
         return Vec::new();
     }
+    if let Some(hidden) = named.iter().find_map(|subset| hidden(facts, subset)) {
+        return vec![hidden];
+    }
     let service = host.service().map_or("", |(_, namespace)| namespace);
     let with_own: BTreeSet<_> = facts
         .rules
@@ -49,9 +53,64 @@ fn of_host(facts: &Facts, host: &Host, versions: &[&Version]) -> Vec<Finding> {
     let mut findings: Vec<_> = with_own
         .filter_map(|client| of_client(facts, host, client, &named))
         .collect();
+    findings.extend(of_home(facts, host, service, &named));
     findings.extend(of_others(facts, host, service, &named));
     findings.extend(rules_of(&facts.rules, host).filter_map(|rule| of_some(rule, host, &named)));
     findings
+}
+
+/// A subset that nobody sees.
+fn hidden(facts: &Facts, subset: &Subset) -> Option<Finding> {
+    let (namespace, name) = subset.rule.split_once('/').unwrap_or_default();
+    export_of(facts, subset)?.is_nowhere().then(|| {
+        Finding::refuse(
+            format!(
+                "DestinationRule {} is exported to no namespace ({})",
+                subset.rule,
+                facts.mesh.rule_export_field()
+            ),
+            "neither callers nor gateways see its subsets, and every request to them fails (503)",
+            format!("spec.exportTo: [\"*\"]: kubectl edit destinationrule {name} -n {namespace}"),
+        )
+    })
+}
+
+/// To whom the rule is exported that defines a subset.
+fn export_of(facts: &Facts, subset: &Subset) -> Option<Export> {
+    let mut rules = facts.rules.iter();
+    let is_it = |rule: &&Value| {
+        let (namespace, name) = name_of(rule);
+        subset.rule.split_once('/') == Some((namespace, name))
+    };
+    rules.find(is_it).map(Export::of_object)
+}
+
+/// What callers in the Service's own namespace do not know.
+fn of_home(facts: &Facts, host: &Host, service: &str, named: &[&Subset]) -> Option<Finding> {
+    let vs = &facts.vs;
+    let follows = !vs.hosts().is_empty() && vs.gateways().contains(MESH);
+    if service.is_empty() || !follows || !is_seen_in(vs, service) {
+        return None;
+    }
+    if !in_force(&facts.rules, facts.mesh.root(), host, service).is_empty() {
+        return of_client(facts, host, service, named);
+    }
+    let subset = named.first()?;
+    let (namespace, name) = subset.rule.split_once('/').unwrap_or_default();
+    // One that stands elsewhere is said below.
+    let export = export_of(facts, subset).filter(|export| !export.is_everywhere())?;
+    Some(Finding::warn(
+        format!(
+            "DestinationRule {} is exported to {} only ({})",
+            subset.rule,
+            listed(&export.namespaces()),
+            facts.mesh.rule_export_field()
+        ),
+        format!(
+            "callers in namespace {service} do not see its subsets, and their requests fail (503)"
+        ),
+        format!("spec.exportTo: [\"*\"]: kubectl edit destinationrule {name} -n {namespace}"),
+    ))
 }
 
 /// What those callers do not know whom a rule of their own namespace selects: they go by no other one.
@@ -138,12 +197,20 @@ fn of_others(facts: &Facts, host: &Host, service: &str, named: &[&Subset]) -> Op
     if service.is_empty() || !is_seen_in(&facts.vs, ELSEWHERE) {
         return None;
     }
-    let rules = in_force(&facts.rules, facts.mesh.root(), host, ELSEWHERE);
-    let known: Vec<_> = rules
-        .iter()
-        .flat_map(|rule| Subset::of_rule(rule))
-        .collect();
-    let is_known = |subset: &&&Subset| known.iter().any(|known| known.name == subset.name);
+    // Where only gateways follow the routes, it is for these to see them.
+    let vs = &facts.vs;
+    let is_at_gateways = !vs.hosts().is_empty() && !vs.gateways().contains(MESH);
+    let clients: BTreeSet<String> = match is_at_gateways {
+        true => gateways(vs).into_iter().map(|(home, _)| home).collect(),
+        false => BTreeSet::from([ELSEWHERE.to_owned()]),
+    };
+    let is_known = |subset: &Subset| {
+        clients.iter().all(|client| {
+            let rules = in_force(&facts.rules, facts.mesh.root(), host, client);
+            let mut known = rules.into_iter().flat_map(Subset::of_rule);
+            known.any(|known| known.name == subset.name)
+        })
+    };
     let subset = named.iter().find(|subset| !is_known(subset))?;
     let (namespace, rule) = subset.rule.split_once('/').unwrap_or_default();
     let (why, fix) = if namespace == service {

@@ -4,11 +4,9 @@
 //! At a gateway several are merged, in an order that must not be relied on: what matches everything stands
 //! last, and of two such rules one never gets a request.
 
-use std::collections::BTreeSet;
-
 use super::facts::Facts;
 use super::role::listed;
-use crate::istio::{Host, MESH, VirtualService};
+use crate::istio::{Export, Host, MESH, VirtualService};
 use crate::plan::Finding;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
@@ -18,6 +16,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         .filter_map(|other| conflict(facts, other))
         .collect();
     findings.extend(reach(facts));
+    findings.extend(misspelled(facts));
     findings
 }
 
@@ -44,51 +43,28 @@ pub(super) fn is_only_mesh(vs: &VirtualService) -> bool {
 
 /// Whether proxies in a namespace may follow the routes.
 pub(super) fn is_seen_in(vs: &VirtualService, namespace: &str) -> bool {
-    let exported = strings(vs, "exportTo");
-    let own = namespace == vs.namespace();
     // The name of a gateway does not show in which namespace its pods are.
-    !is_only_mesh(vs)
-        || exported.is_empty()
-        || exported
-            .iter()
-            .any(|name| *name == "*" || *name == namespace || (*name == "." && own))
+    !is_only_mesh(vs) || Export::of_object(vs.raw()).reaches(namespace)
 }
 
-fn strings<'v>(vs: &'v VirtualService, field: &str) -> Vec<&'v str> {
-    let list = vs.spec().get(field).and_then(serde_json::Value::as_array);
-    list.into_iter()
-        .flatten()
-        .filter_map(serde_json::Value::as_str)
-        .collect()
-}
-
-/// Whether some namespace's proxies see both.
-fn meet(one: &VirtualService, other: &VirtualService) -> bool {
-    let seen_in = |vs: &VirtualService| -> Option<BTreeSet<String>> {
-        let exported = strings(vs, "exportTo");
-        // Everywhere, unless it says otherwise.
-        if exported.is_empty() || exported.contains(&"*") {
-            return None;
-        }
-        let here = |name: &str| match name {
-            "." => vs.namespace().to_owned(),
-            name => name.to_owned(),
-        };
-        Some(exported.into_iter().map(here).collect())
-    };
-    match (seen_in(one), seen_in(other)) {
-        (Some(one), Some(other)) => !one.is_disjoint(&other),
-        _ => true,
-    }
+/// The namespaces of the gateways that the routes are bound to, and the gateways themselves.
+pub(super) fn gateways(vs: &VirtualService) -> Vec<(String, String)> {
+    let bound = vs.gateways().into_iter();
+    let named = bound.filter_map(|name| Some((name.split_once('/')?.0.to_owned(), name)));
+    named.collect()
 }
 
 fn conflict(facts: &Facts, other: &VirtualService) -> Option<Finding> {
     let vs = &facts.vs;
     let hosts = other.hosts();
+    // Whatever istiod makes of capitals, to a proxy they are the same host.
+    let is_one = |host: &Host, other: &Host| {
+        host == other || host.as_str().eq_ignore_ascii_case(other.as_str())
+    };
     let shared_hosts: Vec<Host> = vs
         .hosts()
         .into_iter()
-        .filter(|host| hosts.contains(host))
+        .filter(|host| hosts.iter().any(|other| is_one(host, other)))
         .collect();
     let (ours, theirs) = (vs.gateways(), other.gateways());
     let shared: Vec<_> = ours.intersection(&theirs).collect();
@@ -102,7 +78,8 @@ fn conflict(facts: &Facts, other: &VirtualService) -> Option<Finding> {
         vs.full_name()
     );
     // A gateway's pods are seldom in the namespaces that exportTo speaks of; the mesh's are.
-    if ours.contains(MESH) && theirs.contains(MESH) && meet(vs, other) {
+    let meet = || Export::of_object(vs.raw()).meets(&Export::of_object(other.raw()));
+    if ours.contains(MESH) && theirs.contains(MESH) && meet() {
         return Some(Finding::refuse(
             format!(
                 "virtualservice {object} also has host {} in the mesh (spec.hosts)",
@@ -144,30 +121,104 @@ fn conflict(facts: &Facts, other: &VirtualService) -> Option<Finding> {
     })
 }
 
-/// Callers in other namespaces do not follow weights that are not exported to them.
+/// Whom the weights do not reach, as the object is not exported to them.
 fn reach(facts: &Facts) -> Option<Finding> {
     let vs = &facts.vs;
-    let exported = strings(vs, "exportTo");
+    let export = Export::of_object(vs.raw());
     // Of a delegate it says which roots may hand on to it, not who follows its weights.
-    let is_root = !vs.hosts().is_empty() && vs.gateways().contains(MESH);
-    if exported.is_empty() || exported.contains(&"*") || !is_root {
+    if vs.hosts().is_empty() || export.is_everywhere() {
         return None;
     }
-    let named = exported.into_iter().map(|name| match name {
-        "." => vs.namespace(),
-        name => name,
-    });
-    let named: Vec<_> = named.collect();
+    let field = facts.mesh.route_export_field();
+    if export.is_nowhere() {
+        return Some(Finding::refuse(
+            format!(
+                "virtualservice {} is exported to no namespace ({field})",
+                vs.full_name()
+            ),
+            "neither callers nor gateways follow its weights",
+            format!(
+                "spec.exportTo: [\"*\"]: kubectl edit virtualservice {} -n {}",
+                vs.name(),
+                vs.namespace()
+            ),
+        ));
+    }
+    let named = listed(&export.namespaces());
+    let beyond = gateways(vs)
+        .into_iter()
+        .filter(|(home, _)| !export.reaches(home));
+    let beyond: Vec<_> = beyond.map(|(_, gateway)| gateway).collect();
+    let beyond: Vec<_> = beyond.iter().map(String::as_str).collect();
+    let of_gateways = format!("gateway {}, unless its pods are there", listed(&beyond));
+    let who = match (vs.gateways().contains(MESH), beyond.is_empty()) {
+        (false, true) => return None,
+        (true, true) => "callers in other namespaces ignore its weights".to_owned(),
+        (true, false) => {
+            format!("callers in other namespaces ignore its weights, and so does {of_gateways}")
+        }
+        (false, false) => format!("its weights are ignored by {of_gateways}"),
+    };
     Some(Finding::warn(
         format!(
-            "virtualservice {} is exported to {} only ({})",
-            vs.full_name(),
-            listed(&named),
-            facts.mesh.route_export_field()
+            "virtualservice {} is exported to {named} only ({field})",
+            vs.full_name()
         ),
-        "callers in other namespaces ignore its weights",
+        who,
         "spec.exportTo: [\"*\"], if they should use them",
     ))
+}
+
+/// Hosts that look like a version's Service to a person and not to Istio, so that callers of the Service do
+/// not follow the weights.
+fn misspelled(facts: &Facts) -> Vec<Finding> {
+    let vs = &facts.vs;
+    if !vs.gateways().contains(MESH) {
+        return Vec::new();
+    }
+    let services = facts.versions().map(|version| {
+        let service = version.destination.host.service();
+        service.map(|(name, namespace)| (name.to_owned(), namespace.to_owned()))
+    });
+    let hosts = vs.hosts().into_iter().filter_map(|host| {
+        let meant = host.lookalike(vs.namespace())?;
+        services
+            .contains(&Some(meant.clone()))
+            .then_some((host, meant))
+    });
+    let hosts = hosts.filter(|(_, (name, namespace))| {
+        let full = vs.resolve(&format!("{name}.{namespace}.svc.cluster.local"));
+        !vs.hosts().contains(&full)
+    });
+    hosts
+        .map(|(host, (name, namespace))| {
+            Finding::warn(
+                format!(
+                    "host {host} of virtualservice {} is not Service {namespace}/{name} to Istio (spec.hosts)",
+                    vs.full_name()
+                ),
+                format!(
+                    "{}, so that callers of the Service may not follow its weights",
+                    host.no_service_because()
+                ),
+                format!(
+                    "{} in spec.hosts: kubectl edit virtualservice {} -n {}",
+                    written_out(vs, &name, &namespace),
+                    vs.name(),
+                    vs.namespace()
+                ),
+            )
+        })
+        .collect()
+}
+
+/// A Service's name in full, in the cluster's domain.
+pub(super) fn written_out(vs: &VirtualService, name: &str, namespace: &str) -> String {
+    let own = vs.resolve("x");
+    format!(
+        "{name}.{namespace}.svc.{}",
+        own.domain().unwrap_or_default()
+    )
 }
 
 #[cfg(test)]

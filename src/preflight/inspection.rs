@@ -1,14 +1,14 @@
 //! All checks, one after the other.
 
 use super::{
-    Facts, ambient, capacity, labels, left_behind, owner, permissions, pod_counters, pods,
-    prometheus, protocol, subsets, unreached, unread,
+    Facts, ambient, capacity, labels, left_behind, owner, permissions, pod_counters,
+    pods, prometheus, protocol, subsets, unreached, unread,
 };
 use crate::plan::Finding;
-use crate::preflight::{caller_rules, host_conflicts, mtls, session_affinity};
+use crate::preflight::{caller_rules, host_conflicts, mtls, services, session_affinity};
 
 /// The checks of a lead, in the order of their findings.
-const CHECKS: [fn(&Facts) -> Vec<Finding>; 18] = [
+const CHECKS: [fn(&Facts) -> Vec<Finding>; 19] = [
     permissions::check,
     unread::check,
     owner::check,
@@ -17,6 +17,7 @@ const CHECKS: [fn(&Facts) -> Vec<Finding>; 18] = [
     left_behind::check,
     subsets::check,
     caller_rules::check,
+    services::check,
     pods::check,
     labels::check,
     capacity::check,

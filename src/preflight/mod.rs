@@ -30,6 +30,7 @@ mod role;
 mod rules;
 mod sampled_pods;
 mod scaffold;
+mod services;
 mod session_affinity;
 mod subsets;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Who reaches the two versions by other ways than the routes whose weights move.
 
 use super::facts::{Facts, Samples};
-use crate::istio::{MESH, Route, Target, VirtualService};
+use crate::istio::{Export, MESH, Route, Target, VirtualService};
 use crate::number::percentage;
 use crate::plan::Finding;
 use crate::rollout::{ObjectName, Rollout};
@@ -99,12 +99,7 @@ fn past_the_weights(facts: &Facts, rollout: &Rollout, samples: &Samples) -> Opti
     let canary = &rollout.canary;
     // Who they are is only to be guessed: those of the first place where the routes do not hold.
     let vs = &facts.vs;
-    let exported = vs
-        .spec()
-        .get("exportTo")
-        .and_then(serde_json::Value::as_array);
-    let is_everywhere = exported
-        .is_none_or(|exported| exported.is_empty() || exported.iter().any(|name| name == "*"));
+    let is_everywhere = Export::of_object(vs.raw()).is_everywhere();
     let held = [&rollout.stable.host, &rollout.canary.host];
     let callers = if others(facts, rollout).next().is_some() {
         "--also, with each virtualservice that sends to these versions too".to_owned()

@@ -1,7 +1,7 @@
 //! Whether there is anybody to take the requests.
 
 use super::version::written;
-use super::{Facts, Version};
+use super::{Facts, Version, host_conflicts};
 use crate::istio::{ExternalHost, Host, ServiceEntry};
 use crate::metrics::ServiceKey;
 use crate::plan::Finding;
@@ -21,11 +21,9 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 
 /// What to write for a host that is no Service's: the Service that exists.
 fn written_out(facts: &Facts, host: &Host, known: &ServiceKey) -> String {
-    let ServiceKey { name, namespace } = known;
-    let domain = facts.vs.resolve("x");
-    let domain = domain.domain().unwrap_or_default();
+    let full = host_conflicts::written_out(&facts.vs, &known.name, &known.namespace);
     format!(
-        "host: {name}.{namespace}.svc.{domain} instead of {host}: kubectl edit virtualservice {} -n {}",
+        "host: {full} instead of {host}: kubectl edit virtualservice {} -n {}",
         facts.vs.name(),
         facts.vs.namespace()
     )
@@ -53,7 +51,7 @@ fn outside(facts: &Facts, version: &Version) -> Finding {
         ),
         (Some(known), _) => Finding::refuse(
             format!("{host} is no host of the mesh (spec.http[].route[].destination.host)"),
-            "Istio completes only names without a dot, so its requests fail (503)",
+            format!("{}, so its requests fail (503)", host.no_service_because()),
             written_out(facts, host, known),
         ),
         (None, ExternalHost::Nowhere) => Finding::refuse(
@@ -100,6 +98,30 @@ fn of_entry(version: &Version, entry: &ServiceEntry) -> Finding {
     }
 }
 
+/// A Service of type ExternalName, which Istio takes for another name of that host.
+fn of_alias(facts: &Facts, version: &Version, alias: &str) -> Finding {
+    let (host, service) = (&version.destination.host, version.service_name());
+    let own = Host::resolve(alias.trim_end_matches('.'), facts.vs.namespace());
+    match own.service() {
+        Some(_) => Finding::refuse(
+            format!("Service {service} is another name of {own} (spec.externalName)"),
+            "Istio sends its requests there and counts them there, with that Service's subsets",
+            format!(
+                "host: {own} instead of {host}: kubectl edit virtualservice {} -n {}",
+                facts.vs.name(),
+                facts.vs.namespace()
+            ),
+        ),
+        None => Finding::warn(
+            format!(
+                "Service {service} is another name of {own}, a host outside (spec.externalName)"
+            ),
+            "its pods cannot be looked at, and only requests tell whether it works",
+            "",
+        ),
+    }
+}
+
 /// A label of the subset that istiod gives to endpoints: their cluster, network or locality.
 fn placed_by(version: &Version) -> Option<&str> {
     let labels = version.subset.as_ref()?.labels.keys();
@@ -121,6 +143,9 @@ fn of(facts: &Facts, version: &Version) -> Option<Finding> {
         return Some(outside(facts, version));
     }
     let namespace = version.namespace();
+    if let Some(alias) = version.alias() {
+        return Some(of_alias(facts, version, alias));
+    }
     let Some(selector) = version.selector() else {
         let what = match &version.service {
             None => format!("there is no Service {}", version.service_name()),

@@ -26,6 +26,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         return missing;
     }
     let mut findings = of(stable);
+    findings.extend(unnamed_port(stable, canary));
     if canary.destination.host != stable.destination.host {
         findings.extend(of(canary));
     }
@@ -79,6 +80,34 @@ fn no_port(version: &Version) -> Option<Finding> {
         ),
         "Istio does not know it, so its requests fail (503)",
         "the Service's port, not the pod's, in destination.port.number",
+    ))
+}
+
+/// A canary with a Service of several ports, none of which the route names: Istio then takes the port that was
+/// asked for, which is one of stable's.
+fn unnamed_port(stable: &Version, canary: &Version) -> Option<Finding> {
+    let numbers = |version: &Version| -> Vec<i32> {
+        let service = version.service.iter();
+        let ports = service.flat_map(ports);
+        ports.map(|(_, port)| port.port).collect()
+    };
+    let (asked, known) = (numbers(stable), numbers(canary));
+    let lacking = asked.iter().find(|port| !known.contains(port))?;
+    if canary.destination.port.is_some() || known.len() < 2 {
+        return None;
+    }
+    let known: Vec<_> = known.iter().map(ToString::to_string).collect();
+    Some(Finding::warn(
+        format!(
+            "Service {} of canary {} has ports {}, of which the route names none (spec.http[].route[].destination.port)",
+            canary.service_name(),
+            canary.destination,
+            known.join(", ")
+        ),
+        format!(
+            "Istio takes the port that was asked for, and requests to {lacking} fail there (503)"
+        ),
+        "destination.port.number with one of them",
     ))
 }
 

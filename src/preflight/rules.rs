@@ -3,50 +3,14 @@
 
 use serde_json::Value;
 
-use crate::istio::Host;
+use crate::istio::{Export, Host};
 
 /// Stands for every namespace that has no rules of its own.
 pub(crate) const ELSEWHERE: &str = "";
 
-/// What a DestinationRule says of where it counts.
-struct Scope<'r> {
-    namespace: &'r str,
-    exported: Vec<&'r str>,
-}
-
-impl<'r> Scope<'r> {
-    fn of(rule: &'r Value) -> Self {
-        let exported = rule.pointer("/spec/exportTo").and_then(Value::as_array);
-        Self {
-            namespace: name_of(rule).0,
-            exported: exported
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .collect(),
-        }
-    }
-
-    /// Whether callers of its own namespace go by it.
-    fn is_local(&self) -> bool {
-        let own = |name: &&str| matches!(*name, "*" | ".") || *name == self.namespace;
-        self.exported.is_empty() || self.exported.iter().any(own)
-    }
-
-    /// Whether it is exported to its own namespace only.
-    fn is_private(&self) -> bool {
-        self.exported == ["."]
-    }
-
-    /// Whether it is handed out to callers of another namespace.
-    fn reaches(&self, client: &str) -> bool {
-        let is = |name: &&str| *name == "*" || *name == client;
-        self.exported.is_empty() || self.exported.iter().any(is)
-    }
-}
-
 /// The rules among these that are about a host, the most particular ones alone: its name before
-/// `*.shop.svc.cluster.local` before `*`.
+/// `*.shop.svc.cluster.local` before `*`. They are in the order in which Istio merges them, where of several subsets
+/// of one name the first counts: by age, and by name where that is equal.
 fn most_particular<'r>(rules: impl Iterator<Item = &'r Value>, host: &Host) -> Vec<&'r Value> {
     let mut best = 0;
     let mut found = Vec::new();
@@ -72,7 +36,37 @@ fn most_particular<'r>(rules: impl Iterator<Item = &'r Value>, host: &Host) -> V
             found.push(rule);
         }
     }
+    let age = |rule: &Value| {
+        let created = rule.pointer("/metadata/creationTimestamp");
+        created
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    found.sort_by_cached_key(|rule| (age(rule), name_of(rule).1));
     found
+}
+
+/// What Istio makes of several rules for one host in one namespace: those that are exported to the same
+/// namespaces become one, and of several that are not the last counts, which has nothing of those before it.
+///
+/// That is `mergeDestinationRule` of istio/istio with ENABLE_ENHANCED_DESTINATIONRULE_MERGE, which is its default.
+fn merged<'r>(rules: Vec<&'r Value>) -> Vec<&'r Value> {
+    let mut groups: Vec<(Export, Vec<&'r Value>)> = Vec::new();
+    for rule in rules {
+        let export = Export::of_object(rule);
+        let mut is_alone = true;
+        for (known, members) in &mut groups {
+            is_alone = *known != export;
+            if !is_alone || !known.is_everywhere() && export.covers(known) {
+                members.push(rule);
+            }
+        }
+        if is_alone {
+            groups.push((export, vec![rule]));
+        }
+    }
+    groups.pop().map(|(_, members)| members).unwrap_or_default()
 }
 
 /// The rules that a caller in `client` goes by for a host, in a mesh with this root namespace.
@@ -82,20 +76,23 @@ pub(crate) fn in_force<'r>(
     host: &Host,
     client: &str,
 ) -> Vec<&'r Value> {
-    let of = |namespace: &str, counts: &dyn Fn(&Scope<'_>) -> bool| {
+    let of = |namespace: &str, counts: &dyn Fn(&Value) -> bool| {
         let here = rules.iter().filter(|rule| {
-            let scope = Scope::of(rule);
-            scope.namespace == namespace && selector_of(rule).is_none() && counts(&scope)
+            name_of(rule).0 == namespace && selector_of(rule).is_none() && counts(rule)
         });
-        most_particular(here, host)
+        merged(most_particular(here, host))
+    };
+    let sees = |client: &str| {
+        let client = client.to_owned();
+        move |rule: &Value| Export::of_object(rule).reaches(&client)
     };
     // What stands in the root namespace is for everybody, unless it says that it is not.
     let own = match client == root {
-        true => of(root, &|scope| scope.is_private()),
-        false => of(client, &|scope| scope.is_local()),
+        true => of(root, &is_private),
+        false => of(client, &sees(client)),
     };
     let service = host.service().map_or("", |(_, namespace)| namespace);
-    let others = |namespace: &str| of(namespace, &|scope| scope.reaches(client));
+    let others = |namespace: &str| of(namespace, &sees(client));
     let found = [own, others(service), others(root)];
     found
         .into_iter()
@@ -145,7 +142,7 @@ pub(crate) fn selector_of(rule: &Value) -> Option<String> {
 
 /// Whether a rule is exported to its own namespace only.
 pub(crate) fn is_private(rule: &Value) -> bool {
-    Scope::of(rule).is_private()
+    Export::of_object(rule).namespaces() == [name_of(rule).0]
 }
 
 /// The DestinationRules that speak of a host.
@@ -220,6 +217,39 @@ mod tests {
         let rules = [wide, exact];
         let found = in_force(&rules, ROOT, &Host::resolve(HOST, "shop"), "web");
         assert_eq!(found, [&rules[1]]);
+    }
+
+    #[test]
+    fn the_older_rule_is_the_first_and_rules_exported_elsewhere_stay_apart() {
+        let named = |name: &str, created: &str, export: Value| {
+            json!({
+                "metadata": {"namespace": "shop", "name": name, "creationTimestamp": created},
+                "spec": {"host": "reviews", "exportTo": export},
+            })
+        };
+        let found = |rules: &[Value], client: &str| -> Vec<String> {
+            let found = in_force(rules, ROOT, &Host::resolve(HOST, "shop"), client);
+            found
+                .into_iter()
+                .map(|rule| name_of(rule).1.to_owned())
+                .collect()
+        };
+        let (old, new) = ("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z");
+        let rules = [named("a", new, json!([])), named("b", old, json!(["*"]))];
+        assert_eq!(found(&rules, "web"), ["b", "a"]);
+        let rules = [named("a", old, json!([])), named("b", new, json!(["."]))];
+        assert_eq!(
+            found(&rules, "shop"),
+            ["b"],
+            "not merged, and the last counts"
+        );
+        assert_eq!(found(&rules, "web"), ["a"]);
+        let rules = [
+            named("a", old, json!(["."])),
+            named("b", new, json!([".", "web"])),
+        ];
+        assert_eq!(found(&rules, "shop"), ["b"]);
+        assert_eq!(found(&rules, "web"), ["b"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::proposal::yaml;
 use super::rules::{meant, name_of, rules_of, selector_of};
 use super::version::written;
 use super::{Facts, Version, pods};
+use crate::istio::{Host, Subset};
 use crate::plan::Finding;
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
@@ -19,6 +20,8 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     if findings.is_empty() {
         findings.extend(overlap(facts));
     }
+    let versions = facts.versions().into_iter();
+    findings.extend(versions.filter_map(|version| defined_twice(facts, version)));
     findings
 }
 
@@ -83,6 +86,27 @@ fn missing(facts: &Facts, version: &Version) -> Option<Finding> {
         let (namespace, rule) = name_of(rule);
         what.push_str(&format!(
             "; DestinationRule {namespace}/{rule} is for callers with {labels} only (spec.workloadSelector)"
+        ));
+    }
+    // A rule whose host looks like this one, and is another to Istio.
+    let misspelled = facts.rules.iter().find_map(|rule| {
+        let written = rule.pointer("/spec/host")?.as_str()?;
+        let of_rule = Host::resolve(written, name_of(rule).0);
+        let meant = of_rule.lookalike(name_of(rule).0)?;
+        let is_meant = host.service() == Some((meant.0.as_str(), meant.1.as_str()));
+        is_meant.then_some((name_of(rule), of_rule))
+    });
+    if let Some(((namespace, rule), of_rule)) = misspelled {
+        what.push_str(&format!(
+            "; DestinationRule {namespace}/{rule} is for {of_rule} (spec.host), which is another host: {}",
+            of_rule.no_service_because()
+        ));
+        return Some(Finding::refuse(
+            what,
+            "its requests would fail (503)",
+            format!(
+                "host: {host} in spec.host: kubectl edit destinationrule {rule} -n {namespace}"
+            ),
         ));
     }
     let is_taken = rules_of(&facts.rules, host)
@@ -157,6 +181,39 @@ fn without_labels(facts: &Facts, version: &Version) -> Option<Finding> {
     )
 }
 
+/// A subset of which there are two with other labels: what counts is not what one of them says.
+fn defined_twice(facts: &Facts, version: &Version) -> Option<Finding> {
+    let (known, host) = (version.subset.as_ref()?, &version.destination.host);
+    let home = known.rule.split_once('/')?.0;
+    let rules = meant(&facts.rules, facts.mesh.root(), facts.vs.namespace(), host);
+    // In another namespace it counts for other callers.
+    let rules = rules.into_iter().filter(|rule| name_of(rule).0 == home);
+    let mut others = rules
+        .flat_map(Subset::of_rule)
+        .filter(|other| other.name == known.name && other.labels != known.labels);
+    let other = others.next()?;
+    let (first, second) = (written(&known.labels), written(&other.labels));
+    let (_, name) = other.rule.split_once('/')?;
+    let is_same = other.rule == known.rule;
+    Some(Finding::warn(
+        match is_same {
+            true => format!(
+                "DestinationRule {} defines subset {} twice: {first}, then {second} (spec.subsets)",
+                known.rule, known.name
+            ),
+            false => format!(
+                "subset {} of {host} is defined twice: {first} by DestinationRule {}, then {second} by {} (spec.subsets)",
+                known.name, known.rule, other.rule
+            ),
+        },
+        match is_same {
+            true => "Istio goes by the first, and newer ones accept no change to such a rule",
+            false => "Istio goes by the older rule",
+        },
+        format!("one of the two only: kubectl edit destinationrule {name} -n {home}"),
+    ))
+}
+
 fn overlap(facts: &Facts) -> Option<Finding> {
     let names = |version: &Version| -> BTreeSet<(Option<String>, Option<String>)> {
         let pods = version.pods().iter();
@@ -186,6 +243,10 @@ fn overlap(facts: &Facts) -> Option<Finding> {
             (Some(one), Some(other)) => format!(
                 "labels in spec.subsets[].labels of DestinationRules {} and {} that select different pods",
                 one.rule, other.rule
+            ),
+            _ if stable.destination.host == canary.destination.host => format!(
+                "a subset for {} as well (spec.http[].route[].destination.subset), with labels that only its pods have",
+                stable.destination
             ),
             _ => format!(
                 "labels in spec.selector of Services {} and {}, or in spec.subsets[].labels, that select different pods",

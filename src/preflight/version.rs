@@ -84,6 +84,16 @@ impl Version {
         selector(self.service.as_ref(), self.subset.as_ref())
     }
 
+    /// The host that its Service is another name of (type ExternalName).
+    pub(crate) fn alias(&self) -> Option<&str> {
+        self.service
+            .as_ref()?
+            .spec
+            .as_ref()?
+            .external_name
+            .as_deref()
+    }
+
     /// Whether its subset is named by the route but defined nowhere.
     pub(crate) fn lacks_subset(&self) -> bool {
         self.destination.subset.is_some() && self.subset.is_none()

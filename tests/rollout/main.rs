@@ -41,6 +41,7 @@ mod versions;
 mod visibility;
 mod watch;
 mod wild;
+mod wild_hosts;
 mod wild_metrics;
 mod wild_names;
 mod wild_owners;

@@ -1,13 +1,14 @@
 //! Namespaces as others have them: a few objects in a line each, and what `plan` says of them.
 
-use kubectl_canary::commands::{self, PlanArgs, RolloutArgs};
+use kubectl_canary::commands::{self, Abort, PlanArgs, RolloutArgs};
 use kubectl_canary::plan::{Finding, Level};
 use kubectl_canary::report::PlanView;
+use kubectl_canary::rollout::{Cause, Outcome};
 use kubectl_canary::sandbox::Setup;
 use kubectl_canary::{CommandError, Signals};
 use serde_json::{Value, json};
 
-use crate::harness::{Shop, with_flags};
+use crate::harness::{Shop, begin, with_flags};
 
 /// A Service with the pods of two workloads, named after it: two of v1, two of v2.
 pub fn service(stage: &mut Setup<'_>, namespace: &str, name: &str) {
@@ -76,6 +77,80 @@ pub fn split(host: &str) -> Value {
     ])
 }
 
+/// One rule with the split of the tickets, and no match.
+pub fn one_split() -> Value {
+    json!([{"route": split("tickets")}])
+}
+
+/// Makes a spec answer for the tickets in the mesh, and at no gateway.
+pub fn on_mesh(spec: &mut Value) {
+    spec["hosts"] = json!(["tickets"]);
+    spec.as_object_mut().unwrap().remove("gateways");
+}
+
+/// Tickets with two versions, their subsets, and these rules at the public gateway.
+pub async fn tickets(http: Value, change: impl FnOnce(&mut Setup<'_>)) -> Shop {
+    world(|stage| {
+        service(stage, "w", "tickets");
+        subsets(stage, "w", "tickets", "tickets");
+        routes(stage, "w", "tickets", http);
+        change(stage);
+    })
+    .await
+}
+
+/// `start NAME -n NAMESPACE --no-wait` with these flags, to a first step of 10 %, and `abort`: what moved is the
+/// weights alone, and then all is as it was. Returns the spec between the two.
+pub async fn begin_and_abort(shop: &Shop, namespace: &str, name: &str, flags: &[&str]) -> Value {
+    let object = || {
+        shop.world
+            .object("virtualservices", namespace, name)
+            .unwrap()
+    };
+    let without_weights = |mut spec: Value| {
+        for kind in ["http", "tls", "tcp"] {
+            let rules = spec.get_mut(kind).and_then(Value::as_array_mut);
+            let rules = rules.into_iter().flatten();
+            let targets = rules.filter_map(|rule| rule.get_mut("route")?.as_array_mut());
+            for target in targets.flatten() {
+                target.as_object_mut().unwrap().remove("weight");
+            }
+        }
+        spec
+    };
+    // A rollout keeps its lease there.
+    let home = json!({"name": namespace});
+    shop.world
+        .apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": home}));
+    let before = object()["spec"].clone();
+    let mut args = begin(with_flags(
+        flags.iter().copied().chain(["--steps", "10,50,100"]),
+    ));
+    args.rollout.name = Some(name.into());
+    let started = shop.act("alice@desk", Signals::none(), async |context| {
+        namespace.clone_into(&mut context.namespace);
+        commands::start(context, &args).await
+    });
+    started.await.unwrap();
+    let meanwhile = object()["spec"].clone();
+    assert_ne!(meanwhile, before, "something moves");
+    assert_eq!(
+        without_weights(meanwhile.clone()),
+        without_weights(before.clone())
+    );
+    let aborted = shop.act("alice@desk", Signals::none(), async |context| {
+        namespace.clone_into(&mut context.namespace);
+        commands::abort(context, &Abort::of(name)).await
+    });
+    let outcome = aborted.await.unwrap().finish().unwrap().outcome;
+    assert_eq!(outcome, Outcome::RolledBack(Cause::Request));
+    let after = object();
+    assert_eq!(after["spec"], before);
+    let rollout = &after["metadata"]["annotations"]["kubectl-canary.dev/rollout"];
+    assert!(rollout.is_null(), "{rollout}");
+    meanwhile
+}
+
 /// A world with this in it.
 pub async fn world(change: impl FnOnce(&mut Setup<'_>)) -> Shop {
     Shop::open_with(change).await
@@ -126,4 +201,10 @@ pub fn assert_said(said: &[String], parts: &[&str]) {
             .any(|line| parts.iter().all(|part| line.contains(part))),
         "{parts:?} is not in {said:#?}"
     );
+}
+
+/// Fails if one of the lines has this in it.
+#[track_caller]
+pub fn assert_not_said(said: &[String], part: &str) {
+    assert!(said.iter().all(|line| !line.contains(part)), "{said:#?}");
 }

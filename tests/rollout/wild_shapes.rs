@@ -2,33 +2,17 @@
 
 use std::time::Duration;
 
-use kubectl_canary::sandbox::Setup;
 use kubectl_canary::{Signals, commands};
 use serde_json::{Value, json};
 
-use crate::harness::{Shop, start, with_flags};
+use crate::harness::{start, with_flags};
 use crate::wild::{
-    assert_said, plan, routes, said, service, split, subsets, troubles, virtual_service, world,
+    assert_not_said, assert_said, plan, routes, said, service, split, tickets, troubles,
+    virtual_service, world,
 };
-
-/// Tickets with two versions, their subsets, and these rules at the public gateway.
-async fn tickets(http: Value, change: impl FnOnce(&mut Setup<'_>)) -> Shop {
-    world(|stage| {
-        service(stage, "w", "tickets");
-        subsets(stage, "w", "tickets", "tickets");
-        routes(stage, "w", "tickets", http);
-        change(stage);
-    })
-    .await
-}
 
 fn to_stable() -> Value {
     json!([{"destination": {"host": "tickets", "subset": "v1"}}])
-}
-
-#[track_caller]
-fn assert_not_said(said: &[String], part: &str) {
-    assert!(said.iter().all(|line| !line.contains(part)), "{said:#?}");
 }
 
 /// The DestinationRule of the tickets with this changed.
