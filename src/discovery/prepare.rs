@@ -27,8 +27,8 @@ use crate::plan::{
 use crate::preflight::owner::controlled;
 use crate::preflight::{
     PrometheusSearch, Proposal, Samples, SearchAnswer, TriedAddress, aborted, additions,
-    has_other_rules, inspect, other_rules, reversal, speaks_grpc, unanalyzed, unreached,
-    unseen_copies,
+    has_other_rules, ignored, inspect, other_rules, reversal, speaks_grpc, unanalyzed, unmatched,
+    unreached, unseen_copies,
 };
 use crate::rollout::{Group, LastRollout, Outcome, PodSummary, Rollout};
 use crate::verdict::sequential::BaselineRecord;
@@ -291,6 +291,8 @@ pub async fn prepare(
     findings.extend(additions(&vs, &rollout));
     findings.extend(other_rules(&facts, &rollout));
     findings.extend(unreached(&vs, &rollout));
+    findings.extend(ignored(&facts, &rollout));
+    findings.extend(unmatched(&vs, &rollout));
     findings.extend(aborted(&vs, &rollout));
     let samples = facts
         .samples

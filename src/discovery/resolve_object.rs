@@ -153,6 +153,27 @@ pub async fn delegate_with_rollout(
     Ok(None)
 }
 
+/// A delegate that does not exist, with the rules that lead to it.
+fn not_there(error: CallError, root: &VirtualService, through: &[String]) -> CallError {
+    if error.kind != ErrorKind::Missing {
+        return error;
+    }
+    let rules = format!(
+        "{} of virtualservice {}",
+        through.join(", "),
+        root.full_name()
+    );
+    CallError {
+        attempted: format!("{}, to which {rules} delegates", error.attempted),
+        why: format!(
+            "not found, so that Istio ignores what delegates to it (try: a virtualservice that exists: kubectl edit virtualservice {} -n {})",
+            root.name(),
+            root.namespace()
+        ),
+        ..error
+    }
+}
+
 /// The object itself, or the delegate that its chosen routes lead to; and the routes to shift there.
 pub async fn object_to_change(
     context: &Context<'_>,
@@ -168,7 +189,7 @@ pub async fn object_to_change(
         .cluster
         .virtual_service(namespace, name)
         .await
-        .map_err(CommandError::unreadable)?;
+        .map_err(|error| CommandError::unreadable(not_there(error, &vs, &handover.through)))?;
     findings.push(Finding::ok(format!(
         "{} of virtualservice {} delegates to {}, which is the object that is patched",
         handover.through.join(", "),

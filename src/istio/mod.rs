@@ -7,6 +7,7 @@
 
 mod canary_rules;
 mod delegate;
+mod delegate_match;
 mod desired;
 mod destination;
 mod difference;
@@ -33,6 +34,7 @@ mod workloads;
 
 pub(crate) use canary_rules::HeaderMatch;
 pub(crate) use delegate::{Delegate, DelegateError, delegate_of};
+pub(crate) use delegate_match::is_ignored_below;
 pub(crate) use desired::{DesiredRoutes, MissingRoutes, is_mirrored};
 pub(crate) use desired::{RouteTarget, RuleTarget};
 pub(crate) use destination::{Destination, Host, USUAL_DOMAIN};

@@ -201,6 +201,40 @@ impl VirtualService {
         format!("{namespace}/{name}")
     }
 
+    /// The gateways that the rule at a place asks for in each of its conditions, where the object is bound to none
+    /// of them: it never gets a request.
+    pub fn gateways_beyond(&self, at: RouteRef) -> Vec<String> {
+        let bound = self.gateways();
+        let mut beyond = Vec::new();
+        for condition in self.conditions(at) {
+            let names = condition.get("gateways").and_then(Value::as_array);
+            let names = names.into_iter().flatten().filter_map(Value::as_str);
+            let asked: Vec<_> = names.map(|name| self.gateway(name)).collect();
+            // Of the conditions in a list one suffices.
+            if asked.is_empty() || asked.iter().any(|name| bound.contains(name)) {
+                return Vec::new();
+            }
+            beyond.extend(asked);
+        }
+        beyond
+    }
+
+    /// Whether the rule at a place asks in each of its conditions who the caller is, and for no gateway.
+    pub fn asks_for_callers(&self, at: RouteRef) -> bool {
+        let conditions = self.conditions(at);
+        let asks = |condition: &Value| {
+            let mut fields = ["sourceLabels", "sourceNamespace"].into_iter();
+            condition.get("gateways").is_none()
+                && fields.any(|field| condition.get(field).is_some())
+        };
+        !conditions.is_empty() && conditions.iter().all(asks)
+    }
+
+    fn conditions(&self, at: RouteRef) -> &[Value] {
+        let found = self.rule(at).get("match").and_then(Value::as_array);
+        found.map_or(&[], Vec::as_slice)
+    }
+
     /// The rule before `at` that takes every request that `at` matches, so that `at` never gets one.
     pub fn shadow_of(&self, at: RouteRef) -> Option<&Route> {
         let before = |route: &&Route| route.at.kind == at.kind && route.at.index < at.index;

@@ -1,8 +1,8 @@
 //! All checks, one after the other.
 
 use super::{
-    Facts, ambient, capacity, labels, left_behind, owner, permissions, pod_counters,
-    pods, prometheus, protocol, subsets, unreached, unread,
+    Facts, ambient, capacity, delegation, labels, left_behind, owner, permissions, pod_counters,
+    pods, prometheus, protocol, subsets, unread,
 };
 use crate::plan::Finding;
 use crate::preflight::{caller_rules, host_conflicts, mtls, services, session_affinity};
@@ -13,7 +13,7 @@ const CHECKS: [fn(&Facts) -> Vec<Finding>; 19] = [
     unread::check,
     owner::check,
     host_conflicts::check,
-    unreached::check,
+    delegation::check,
     left_behind::check,
     subsets::check,
     caller_rules::check,
@@ -42,7 +42,7 @@ const OF_COMPANIONS: [fn(&Facts) -> Vec<Finding>; 7] = [
     unread::check,
     owner::check,
     host_conflicts::check,
-    unreached::check,
+    delegation::check,
     left_behind::check,
     subsets::check,
 ];

@@ -1,7 +1,6 @@
 //! Chosen routes that never get a request, as a rule before them takes all.
 
-use super::facts::{Facts, Source, Unread};
-use crate::istio::{Route, VirtualService};
+use crate::istio::{MESH, Route, VirtualService};
 use crate::plan::Finding;
 use crate::rollout::Rollout;
 
@@ -42,6 +41,48 @@ pub fn unreached(vs: &VirtualService, rollout: &Rollout) -> Vec<Finding> {
     }]
 }
 
+/// What is to be said of chosen routes of `vs` that ask for callers who do not follow it.
+pub fn unmatched(vs: &VirtualService, rollout: &Rollout) -> Vec<Finding> {
+    // What a delegate's rules may ask for is the root's.
+    if vs.hosts().is_empty() {
+        return Vec::new();
+    }
+    let edit = format!(
+        "kubectl edit virtualservice {} -n {}",
+        vs.name(),
+        vs.namespace()
+    );
+    let chosen = || rollout.routes.iter().filter_map(|split| split.find(vs));
+    let is_all = |is: &dyn Fn(&Route) -> bool| chosen().all(is);
+    let at_no_gateway = |route: &Route| !vs.gateways_beyond(route.at).is_empty();
+    let of_callers = |route: &Route| !vs.gateways().contains(MESH) && vs.asks_for_callers(route.at);
+    let lost = chosen().find(|route| at_no_gateway(route)).map(|route| {
+        let asked = vs.gateways_beyond(route.at).join(", ");
+        let kind = route.at.kind.key();
+        let what = format!(
+            "{route} of virtualservice {} matches only at {asked}, which is not in spec.gateways (spec.{kind}[].match[].gateways)",
+            vs.full_name()
+        );
+        let why = "it never gets a request, so its weights shift nothing";
+        let fix = format!("{asked} in spec.gateways: {edit}");
+        match is_all(&at_no_gateway) {
+            true => Finding::refuse(what, why, fix),
+            false => Finding::warn(what, why, fix),
+        }
+    });
+    let asking = chosen().find(|route| of_callers(route)).map(|route| {
+        Finding::warn(
+            format!(
+                "{route} of virtualservice {} matches by sourceLabels or sourceNamespace, but is only at gateways (spec.gateways)",
+                vs.full_name()
+            ),
+            "a gateway compares these with its own pods, not with callers, so it may never get a request",
+            format!("mesh in spec.gateways, or a match without them: {edit}"),
+        )
+    });
+    lost.into_iter().chain(asking).collect()
+}
+
 /// What is to be said of chosen routes of `vs` that answer requests themselves.
 pub fn aborted(vs: &VirtualService, rollout: &Rollout) -> Vec<Finding> {
     let routes = rollout.routes.iter().filter_map(|split| split.find(vs));
@@ -57,54 +98,6 @@ pub fn aborted(vs: &VirtualService, rollout: &Rollout) -> Vec<Finding> {
         })
     });
     aborted.collect()
-}
-
-/// Whether no other VirtualService hands on to `facts.vs`, which answers for no host of its own; or each that
-/// does has a rule before it that takes all.
-pub(super) fn check(facts: &Facts) -> Vec<Finding> {
-    let vs = &facts.vs;
-    if !vs.hosts().is_empty() {
-        return Vec::new();
-    }
-    let (name, namespace) = (vs.name(), vs.namespace());
-    let roots = facts.other_routes.iter().flat_map(|root| {
-        let delegates = root.delegates().into_iter();
-        let ours = delegates.filter(|(_, to)| to.name == name && to.namespace == namespace);
-        ours.map(move |(route, _)| (root, route, root.shadow_of(route.at)))
-    });
-    let roots: Vec<_> = roots.collect();
-    if let Some((root, route, Some(shadow))) = roots.first()
-        && roots.iter().all(|(_, _, shadow)| shadow.is_some())
-    {
-        return vec![Finding::refuse(
-            format!(
-                "{route} of virtualservice {}, which delegates to {}, never gets a request: {shadow} before it takes all of them (spec.http[].match)",
-                root.full_name(),
-                vs.full_name()
-            ),
-            "its weights shift nothing",
-            format!(
-                "{route} before {shadow}: kubectl edit virtualservice {} -n {}",
-                root.name(),
-                root.namespace()
-            ),
-        )];
-    }
-    let hides = |unread: &Unread| matches!(unread.source, Source::OtherRoutes | Source::Elsewhere);
-    let all_read = facts.within.is_none() && !facts.unread.iter().any(hides);
-    if !roots.is_empty() || !all_read {
-        return Vec::new();
-    }
-    vec![Finding::refuse(
-        format!(
-            "virtualservice {} has no hosts, and no other delegates to it (spec.hosts)",
-            vs.full_name()
-        ),
-        "no request follows its weights",
-        format!(
-            "a rule with delegate: {{name: {name}, namespace: {namespace}}} in the virtualservice of the host, or spec.hosts here"
-        ),
-    )]
 }
 
 #[cfg(test)]

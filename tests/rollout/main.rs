@@ -46,4 +46,5 @@ mod wild_metrics;
 mod wild_names;
 mod wild_owners;
 mod wild_routes;
+mod wild_rules;
 mod wild_shapes;
