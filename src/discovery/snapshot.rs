@@ -314,8 +314,10 @@ impl ClusterSnapshot {
                 ..self.version(role, destination, service, pods)
             }
         };
-        let stable = version(Role::Stable, &selection.stable);
-        let canary = version(Role::Canary, &selection.canary);
+        let (stable, canary) = futures::join!(
+            with_workload(cluster, version(Role::Stable, &selection.stable)),
+            with_workload(cluster, version(Role::Canary, &selection.canary))
+        );
         let versions = [&stable, &canary];
         let (labels, authentications) = futures::join!(
             self.namespaces(cluster, versions),
@@ -446,6 +448,7 @@ impl ClusterSnapshot {
             subset,
             pods,
             lookalikes: Vec::new(),
+            empty: None,
             external: ExternalHost::NotRead,
         }
     }
@@ -597,6 +600,15 @@ impl ClusterSnapshot {
         });
         join_all(asked).await
     }
+}
+
+/// A version, and what would make its pods where there is none.
+async fn with_workload(cluster: &Cluster, mut version: Version) -> Version {
+    let is_empty = version.pods.as_ref().is_some_and(Vec::is_empty) && !version.lacks_subset();
+    if let Some(labels) = version.selector().filter(|_| is_empty) {
+        version.empty = cluster.empty_workload(version.namespace(), &labels).await;
+    }
+    version
 }
 
 /// Every subset of these hosts that a route in `namespace` can mean, those that count for most callers first.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use serde_json::Value;
 
+use super::facts::Source;
 use super::host_conflicts::is_on_mesh;
 use super::{Facts, Version};
 use crate::istio::RouteKind;
@@ -46,6 +47,18 @@ pub(crate) fn is_bare(pod: &Pod) -> bool {
     let init = spec.init_containers.as_deref().unwrap_or_default();
     let mut containers = spec.containers.iter().chain(init);
     !containers.any(|container| container.name == "istio-proxy")
+}
+
+/// Whether no pod of a version is in the mesh: neither has it a proxy nor does ztunnel carry its requests.
+pub(super) fn is_outside(facts: &Facts, version: &Version) -> bool {
+    let mut pods = version.pods().iter();
+    // Where the labels of its namespace could not be read, it may be.
+    let is_unread = facts.unread.iter().any(|unread| {
+        unread.source == Source::Namespaces && unread.namespace == version.namespace()
+    });
+    !is_unread
+        && !version.pods().is_empty()
+        && pods.all(|pod| is_bare(pod) && !takes_part(facts, version, pod))
 }
 
 /// Whether ztunnel carries a pod's requests.

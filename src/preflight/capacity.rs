@@ -29,7 +29,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                 "at 100 % each would get {} times the load of a stable pod today",
                 ratio(of_stable, of_canary)
             ),
-            scale(canary, of_stable),
+            scale(facts, canary, of_stable),
         ));
     }
     if of_stable < of_canary && ceiling(facts, stable) < of_canary {
@@ -41,7 +41,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                 canary.destination
             ),
             format!("after a rollback {of_stable} would get the load of {of_canary}"),
-            scale(stable, of_canary),
+            scale(facts, stable, of_canary),
         ));
     }
     if let Some(autoscaler) = autoscaler(facts, stable) {
@@ -55,9 +55,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                     stable.destination
                 ),
                 format!("it scales down as traffic leaves; a rollback would send everything to {least} at once"),
-                format!(
-                    "kubectl patch hpa {name} -n {namespace} -p '{{\"spec\":{{\"minReplicas\":{of_stable}}}}}' until the rollout has ended"
-                ),
+                format!("{} until the rollout has ended", at_least(autoscaler, of_stable)),
             ));
         }
     }
@@ -79,7 +77,8 @@ fn ratio(many: usize, few: usize) -> String {
 
 /// Who scales a version's workload.
 fn autoscaler<'f>(facts: &'f Facts, version: &Version) -> Option<&'f HorizontalPodAutoscaler> {
-    let names = version.workloads().names;
+    let mut names = version.workloads().names;
+    names.extend(version.empty.iter().map(|workload| workload.name.clone()));
     facts.autoscalers.iter().find(|autoscaler| {
         autoscaler.metadata.namespace.as_deref() == Some(version.namespace())
             && names.contains(&autoscaler.spec.scale_target_ref.name)
@@ -98,14 +97,66 @@ fn ceiling(facts: &Facts, version: &Version) -> usize {
     most.unwrap_or(0).max(version.workloads().ready)
 }
 
-fn scale(version: &Version, replicas: usize) -> String {
+/// The command by which an autoscaler keeps at least so many pods. What KEDA has made of a ScaledObject it makes
+/// again, so that one is to be changed.
+fn at_least(autoscaler: &HorizontalPodAutoscaler, pods: usize) -> String {
+    let metadata = &autoscaler.metadata;
+    let (name, namespace) = (metadata.name.as_deref(), metadata.namespace.as_deref());
+    let (name, namespace) = (name.unwrap_or_default(), namespace.unwrap_or_default());
+    let most = usize::try_from(autoscaler.spec.max_replicas).unwrap_or(0);
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    let keda = owners.iter().find(|owner| owner.kind == "ScaledObject");
+    let (what, least_field, most_field) = match keda {
+        Some(owner) => (
+            format!("scaledobject {} -n {namespace} --type merge", owner.name),
+            "minReplicaCount",
+            "maxReplicaCount",
+        ),
+        None => (
+            format!("hpa {name} -n {namespace}"),
+            "minReplicas",
+            "maxReplicas",
+        ),
+    };
+    let more = match most < pods {
+        true => format!(",\"{most_field}\":{pods}"),
+        false => String::new(),
+    };
+    format!("kubectl patch {what} -p '{{\"spec\":{{\"{least_field}\":{pods}{more}}}}}'")
+}
+
+/// The command that gives a workload so many pods. An autoscaler takes those back that it does not want; one that
+/// found 0 replicas leaves them alone, but for KEDA's.
+pub(super) fn scale_to(
+    facts: &Facts,
+    version: &Version,
+    (kind, name): (&str, &str),
+    replicas: usize,
+) -> String {
+    let namespace = version.namespace();
+    let by_hand = format!("kubectl scale {kind} {name} -n {namespace} --replicas={replicas}");
+    let Some(autoscaler) = autoscaler(facts, version) else {
+        return by_hand;
+    };
+    let owners = autoscaler
+        .metadata
+        .owner_references
+        .as_deref()
+        .unwrap_or_default();
+    let is_kedas = owners.iter().any(|owner| owner.kind == "ScaledObject");
+    match version.empty.is_some() && !is_kedas {
+        true => by_hand,
+        false => at_least(autoscaler, replicas),
+    }
+}
+
+fn scale(facts: &Facts, version: &Version, replicas: usize) -> String {
     let owners: BTreeSet<_> = version.pods().iter().map(template_owner).collect();
     let owners: Vec<_> = owners.into_iter().collect();
-    let namespace = version.namespace();
     match owners.as_slice() {
         // One of each node has no number that could be set.
         [Some((kind, name))] if *kind != "daemonset" => {
-            format!("kubectl scale {kind} {name} -n {namespace} --replicas={replicas}")
+            scale_to(facts, version, (*kind, name.as_str()), replicas)
         }
         _ => format!("{replicas} pods"),
     }
@@ -175,5 +226,28 @@ mod tests {
             autoscaler("reviews-v1", 3, 5),
         ];
         assert!(check(&facts).is_empty());
+    }
+
+    #[test]
+    fn what_an_autoscaler_would_take_back_is_asked_of_it_or_of_keda() {
+        let mut facts = with_pods(3, 1);
+        let fix = |facts: &Facts| {
+            told(check(facts))[0]
+                .split_once("(try: ")
+                .unwrap()
+                .1
+                .to_owned()
+        };
+        facts.autoscalers = vec![autoscaler("reviews-v2", 1, 2)];
+        assert_eq!(
+            fix(&facts),
+            "kubectl patch hpa reviews-v2 -n shop -p '{\"spec\":{\"minReplicas\":3,\"maxReplicas\":3}}')"
+        );
+        let owner = json!([{"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "queue", "uid": "1"}]);
+        facts.autoscalers[0].metadata.owner_references = serde_json::from_value(owner).unwrap();
+        assert_eq!(
+            fix(&facts),
+            "kubectl patch scaledobject queue -n shop --type merge -p '{\"spec\":{\"minReplicaCount\":3,\"maxReplicaCount\":3}}')"
+        );
     }
 }

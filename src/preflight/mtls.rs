@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use super::ambient::is_bare;
+use super::ambient::{is_bare, is_outside};
 use super::facts::Facts;
 use super::rules::{ELSEWHERE, in_force, is_about, name_of};
 use super::version::Version;
@@ -84,16 +84,25 @@ struct Disagreement {
 }
 
 fn of(facts: &Facts, version: &Version) -> Option<Disagreement> {
-    // A pod without a proxy of its own enforces no mode.
-    let pod = version.pods().iter().find(|pod| !is_bare(pod))?;
     let (rule, sent, at) = sent(facts, version)?;
-    let (taken, by) = taken(facts, version, pod);
     let (role, destination) = (version.role, &version.destination);
     let rule_at = format!("DestinationRule {} ({})", at.object, at.field);
     let fix = format!(
         "remove the tls mode there: kubectl edit destinationrule {} -n {}",
         rule.1, rule.0
     );
+    // A pod without a proxy of its own enforces no mode.
+    let Some(pod) = version.pods().iter().find(|pod| !is_bare(pod)) else {
+        return (sent == Sent::Mesh && is_outside(facts, version)).then(|| Disagreement {
+            what: format!(
+                "{rule_at} sends mutual TLS to {role} {destination}, whose pods have no sidecar"
+            ),
+            why: "nothing there takes it, so every connection fails",
+            fix,
+            breaks: true,
+        });
+    };
+    let (taken, by) = taken(facts, version, pod);
     let by = by.map_or_else(String::new, |by| {
         format!(", PeerAuthentication {} ({})", by.object, by.field)
     });

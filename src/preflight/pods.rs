@@ -1,8 +1,8 @@
 //! Whether there is anybody to take the requests.
 
 use super::version::written;
-use super::{Facts, Version, host_conflicts};
-use crate::istio::{ExternalHost, Host, ServiceEntry};
+use super::{Facts, Version, capacity, host_conflicts};
+use crate::istio::{EmptyWorkload, ExternalHost, Host, ServiceEntry};
 use crate::metrics::ServiceKey;
 use crate::plan::Finding;
 
@@ -98,6 +98,33 @@ fn of_entry(version: &Version, entry: &ServiceEntry) -> Finding {
     }
 }
 
+/// A version of which there is a workload and no pod.
+fn without_pods(facts: &Facts, version: &Version, workload: &EmptyWorkload) -> Finding {
+    let (role, destination) = (version.role, &version.destination);
+    let EmptyWorkload {
+        kind,
+        name,
+        replicas,
+    } = workload;
+    let namespace = version.namespace();
+    if *replicas > 0 {
+        return Finding::refuse(
+            format!(
+                "{kind} {namespace}/{name} of {role} {destination} wants {replicas} pods and has none"
+            ),
+            "its requests would fail",
+            format!("kubectl describe {kind} {name} -n {namespace}"),
+        );
+    }
+    let others = facts.versions().map(|version| version.workloads().ready);
+    let wanted = others.into_iter().max().unwrap_or(0).max(1);
+    Finding::refuse(
+        format!("{kind} {namespace}/{name} of {role} {destination} has 0 replicas (spec.replicas)"),
+        "its requests would fail",
+        capacity::scale_to(facts, version, (kind, name), wanted),
+    )
+}
+
 /// A Service of type ExternalName, which Istio takes for another name of that host.
 fn of_alias(facts: &Facts, version: &Version, alias: &str) -> Finding {
     let (host, service) = (&version.destination.host, version.service_name());
@@ -177,6 +204,9 @@ fn of(facts: &Facts, version: &Version) -> Option<Finding> {
             "Istio takes it from where an endpoint is, not from pods, so neither pods nor metrics show which version they are",
             "a label that only the pods of one version have",
         ));
+    }
+    if let (0, Some(workload)) = (pods, &version.empty) {
+        return Some(without_pods(facts, version, workload));
     }
     Some(if pods == 0 {
         Finding::refuse(

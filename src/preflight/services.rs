@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::Service;
 
+use super::ambient::{is_bare, is_outside};
 use super::facts::Facts;
 use super::host_conflicts::{gateways, is_on_mesh};
 use super::role::listed;
@@ -27,6 +28,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
             findings.push(finding);
         }
     }
+    findings.extend(without_sidecar(facts));
     findings
 }
 
@@ -82,6 +84,22 @@ fn export(facts: &Facts, version: &Version, service: &Service) -> Option<Finding
             what,
             format!("gateway {} does not know it, unless its pods are there, so its requests fail (503)", listed(&beyond)),
             fix,
+        )
+    })
+}
+
+/// A canary outside of the mesh beside a stable version inside.
+fn without_sidecar(facts: &Facts) -> Option<Finding> {
+    let [stable, canary] = facts.versions();
+    let inside = !stable.pods().is_empty() && !stable.pods().iter().any(is_bare);
+    (inside && is_outside(facts, canary)).then(|| {
+        Finding::warn(
+            format!(
+                "pods of canary {} have no sidecar, those of stable {} have",
+                canary.destination, stable.destination
+            ),
+            "no policy of the mesh is enforced there, and its requests are counted by callers only",
+            "sidecar.istio.io/inject: \"true\" among the labels of its pods, or istio-injection=enabled at its namespace",
         )
     })
 }

@@ -79,6 +79,7 @@ fn version(role: Role, subset: &str) -> Version {
         subset: None,
         pods: None,
         lookalikes: Vec::new(),
+        empty: None,
         external: ExternalHost::NotRead,
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 
-use crate::istio::{Destination, ExternalHost, Subset, Workloads};
+use crate::istio::{Destination, EmptyWorkload, ExternalHost, Subset, Workloads};
 use crate::metrics::{ServiceKey, VersionSelector};
 
 /// What a version is in the rollout.
@@ -41,6 +41,8 @@ pub struct Version {
     pub pods: Option<Vec<Pod>>,
     /// Services that may be meant where there is none behind its host.
     pub lookalikes: Vec<ServiceKey>,
+    /// What would make its pods, where there is none.
+    pub empty: Option<EmptyWorkload>,
     /// What the mesh knows of its host, where there is no Service behind it.
     pub external: ExternalHost,
 }

@@ -48,3 +48,4 @@ mod wild_owners;
 mod wild_routes;
 mod wild_rules;
 mod wild_shapes;
+mod wild_workloads;

@@ -57,6 +57,7 @@ pub(crate) static KINDS: &[ResourceKind] = kinds! {
     "" V1 "configmaps" "configmap" "ConfigMap" ["cm"], namespaced;
     "" V1 "serviceaccounts" "serviceaccount" "ServiceAccount" ["sa"], namespaced;
     "apps" V1 "deployments" "deployment" "Deployment" ["deploy"], namespaced generation status;
+    "apps" V1 "statefulsets" "statefulset" "StatefulSet" ["sts"], namespaced generation status;
     "apps" V1 "replicasets" "replicaset" "ReplicaSet" ["rs"], namespaced generation status;
     "autoscaling" V2 "horizontalpodautoscalers" "horizontalpodautoscaler" "HorizontalPodAutoscaler" ["hpa"], namespaced status;
     "batch" V1 "jobs" "job" "Job" [], namespaced generation status;
