@@ -27,6 +27,8 @@ pub(super) struct GuardPoll<'a> {
     reader: GuardReader,
     /// How long an answer may take.
     within: Duration,
+    /// The longest that metrics are left alone where they ask for it: beyond, the plan decides what to do.
+    grace: Duration,
     /// When each is to be read; nothing while it is being read.
     due: Vec<Option<Instant>>,
     asked: FuturesUnordered<BoxFuture<'a, GuardAnswers>>,
@@ -41,6 +43,7 @@ impl<'a> GuardPoll<'a> {
         Self {
             metrics,
             within: rollout.plan.query_timeout.unsigned(),
+            grace: rollout.plan.metrics_grace.unsigned(),
             due: vec![Some(Instant::now()); reader.len()],
             reader,
             asked: FuturesUnordered::new(),
@@ -115,7 +118,8 @@ impl<'a> GuardPoll<'a> {
         share_at: &dyn Fn(Timestamp) -> f64,
     ) -> Option<GuardReading> {
         let guard = answers.guard();
-        self.due[guard] = Some(Instant::now() + self.reader.interval(guard));
+        let wait = answers.wait().unwrap_or_default().min(self.grace);
+        self.due[guard] = Some(Instant::now() + self.reader.interval(guard).max(wait));
         self.reader.take(answers, share_at)
     }
 }

@@ -5,9 +5,11 @@ use kubectl_canary::Signal;
 use kubectl_canary::metrics::GuardGap;
 use kubectl_canary::plan::{OnSignal, OnStuck, Options, PlanFile, SampleFrom};
 use kubectl_canary::rollout::{Cause, EventKind, GuardProblem, Outcome, Phase, Reason};
+use kubectl_canary::sandbox::{PrometheusFault, Rule};
 use kubectl_canary::verdict::Verdict;
 
 use crate::harness::{Shop, brisk_with, signals, start};
+use crate::metrics::limited;
 
 const REGRESSED: Outcome = Outcome::RolledBack(Cause::Regression);
 const QUEUE: &str = r#"max(queue_length{namespace="{{namespace}}",pod=~"{{canary.pods}}"})"#;
@@ -66,6 +68,23 @@ fn problems(shop: &Shop) -> Vec<GuardProblem> {
             _ => None,
         })
         .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn guards_leave_a_prometheus_alone_as_long_as_it_says_too() {
+    let shop = Shop::open().await;
+    queue(&shop, |_| Some(12.0));
+    let driver = shop.start(with_guard("10:10s,50,100", &bounded("")));
+    let trouble = async {
+        shop.until_weight(10).await;
+        let fault = PrometheusFault::Limited { retry_after: 12 };
+        let limit = Rule::new(fault).until(shop.after(10));
+        shop.world.faults().prometheus(limit);
+    };
+    let (finish, ()) = tokio::join!(driver, trouble);
+    assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
+    // The counters once and the guard once.
+    assert!(limited(&shop).len() <= 2, "{:?}", limited(&shop));
 }
 
 #[tokio::test(start_paused = true)]

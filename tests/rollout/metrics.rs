@@ -71,7 +71,7 @@ async fn whatever_is_wrong_with_prometheus_promotes_nothing_and_ends_after_the_g
 }
 
 /// When Prometheus said that it is asked too often.
-fn limited(shop: &Shop) -> Vec<jiff::Timestamp> {
+pub fn limited(shop: &Shop) -> Vec<jiff::Timestamp> {
     let calls = shop.world.calls().into_iter();
     let limited = calls.filter(|call| call.status == Some(429));
     let mut times: Vec<_> = limited.map(|call| call.at).collect();

@@ -51,6 +51,8 @@ pub struct GuardAnswers {
     guard: usize,
     at: Timestamp,
     answers: Result<Vec<QueryResult>, GuardGap>,
+    /// For how long whoever answers asks to be left alone.
+    wait: Option<Duration>,
 }
 
 impl GuardAnswers {
@@ -61,12 +63,18 @@ impl GuardAnswers {
             guard,
             at,
             answers: Err(GuardGap::Unanswered { message }),
+            wait: None,
         }
     }
 
     /// Which guard of the plan.
     pub fn guard(&self) -> usize {
         self.guard
+    }
+
+    /// For how long whoever answers asks to be left alone (`Retry-After`).
+    pub fn wait(&self) -> Option<Duration> {
+        self.wait
     }
 }
 
@@ -124,7 +132,9 @@ impl GuardReader {
         answers: GuardAnswers,
         share_at: &dyn Fn(Timestamp) -> f64,
     ) -> Option<GuardReading> {
-        let GuardAnswers { guard, at, answers } = answers;
+        let GuardAnswers {
+            guard, at, answers, ..
+        } = answers;
         let seen = match answers {
             Err(gap) => GuardSeen::NoData(gap),
             Ok(answers) if answers.is_empty() => return None,
@@ -246,6 +256,7 @@ pub async fn ask_guard(
     GuardAnswers {
         guard,
         at,
+        wait: answers.as_ref().err().and_then(MetricsError::retry_after),
         answers: answers.map_err(GuardGap::from),
     }
 }
