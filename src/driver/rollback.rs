@@ -77,16 +77,17 @@ impl RollbackRequest<'_> {
     /// regression takes from the canary what it had: it gets those that are asked for, unless another client
     /// has changed them since. A driver leaves it to whoever was first.
     pub(super) fn leaves(&self, vs: &VirtualService, rollout: &Rollout, cause: Cause) -> bool {
-        let (has, asked) = (rollout.after(cause), rollout.after(self.cause));
-        let is_of_us = || {
-            let restored = rollout.restored_on(vs, has);
-            restored.is_ok_and(|desired| desired.is_exactly(vs))
-        };
         rollout.lead.is_none()
-            || has == asked
+            || rollout.after(cause) == rollout.after(self.cause)
             || matches!(self.initiator, Initiator::Driver { .. })
-            || !is_of_us()
+            || !is_as_left(vs, rollout, cause)
     }
+}
+
+/// Whether an object is as a rollback for `cause` leaves it.
+fn is_as_left(vs: &VirtualService, rollout: &Rollout, cause: Cause) -> bool {
+    let restored = rollout.restored_on(vs, rollout.after(cause));
+    restored.is_ok_and(|desired| desired.is_exactly(vs))
 }
 
 /// What is restored of an object beside its weights.
@@ -206,6 +207,13 @@ impl Purpose for Restore<'_> {
             && let Outcome::RolledBack(cause) = last.outcome
             && self.request.leaves(vs, &self.rollout, cause)
         {
+            if self.rollout.lead.is_some() && !is_as_left(vs, &self.rollout, cause) {
+                let text = format!(
+                    "virtualservice {} was rolled back before and changed by others since: its weights are left as they are",
+                    vs.full_name()
+                );
+                (self.emit)(EventKind::Warning { text });
+            }
             self.ended_for(cause);
             return Ok(None);
         }

@@ -284,6 +284,9 @@ async fn an_abort_leaves_what_others_have_made_of_a_companion_at_its_end() {
     shop.abort("bob@desk").await.unwrap().unwrap();
     assert_eq!(weights(&shop)[..2], before[..2]);
     assert_eq!(weights(&shop)[2], json!([60, 40]));
+    let left = "virtualservice shop/storefront was rolled back before and changed by others since: its weights are left as they are";
+    let is_told = |event: &EventKind| matches!(event, EventKind::Warning { text } if text == left);
+    assert!(shop.told().iter().any(is_told), "{:#?}", shop.told());
 }
 
 /// The end that the lead has is that of all of them.

@@ -91,7 +91,7 @@ pub fn run(stage: &Stage, order: Order, traits: Traits) -> Process {
     let (tell, signals) = mpsc::unbounded_channel();
     let number = stage.count();
     let actor = format!("u{number}@desk");
-    let entered = stage.enter(&actor, order.clone(), traits.dies_at);
+    let entered = stage.enter(&actor, order.clone(), &traits);
     assert_eq!(entered, number);
     stage.log(|| format!("run: p{number} {}", order.name()));
     let client = network::client(stage, number, &actor);

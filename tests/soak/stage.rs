@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use kubectl_canary::sandbox::World;
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
@@ -12,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::dice::Dice;
 use crate::history::{Author, History, Version, revision_of};
 use crate::network::{Fault, Weather};
-use crate::process::Order;
+use crate::process::{Order, Traits};
 use crate::promises::{Promises, Writer};
 use crate::routes::{record, shifted};
 
@@ -55,6 +56,8 @@ impl Drop for InFlight {
 pub struct Life {
     pub actor: String,
     pub order: Order,
+    /// How far its clock is off.
+    pub clock: SignedDuration,
     /// Until when it does not run.
     pub stalled_until: Instant,
     pub dead: bool,
@@ -109,7 +112,7 @@ impl Stage {
     // Processes.
 
     /// A new process; its number.
-    pub fn enter(&self, actor: &str, order: Order, dies_at: Option<u64>) -> usize {
+    pub fn enter(&self, actor: &str, order: Order, traits: &Traits) -> usize {
         let mut state = self.state();
         let names = state.promises.objects().to_vec();
         let versions = names
@@ -118,11 +121,12 @@ impl Stage {
         let life = Life {
             actor: actor.to_owned(),
             order,
+            clock: traits.clock,
             stalled_until: Instant::now(),
             dead: false,
             signalled: false,
             polls: 0,
-            dies_at,
+            dies_at: traits.dies_at,
             known: BTreeMap::new(),
             versions_at_start: versions.collect(),
         };
@@ -294,10 +298,13 @@ impl Stage {
         };
         history.add(name, version);
         let life = &lives[process];
+        let most_behind = lives.iter().map(|life| life.clock).min();
         let writer = Writer {
             process,
             actor: &life.actor,
             order: &life.order,
+            knows: &life.known,
+            ahead: life.clock - most_behind.unwrap_or_default(),
         };
         promises.written(&writer, name, &before, &object, known, history);
         drop(state);
