@@ -497,7 +497,7 @@ fn workflows_hold_no_more_rights_than_they_need() {
         }
     }
     assert_eq!(writers, ["release.yml publish"]);
-    assert!(file(".github/workflows/ci.yml").contains("run: .ci/run"));
+    assert!(file(".github/workflows/ci.yml").contains(" .ci/run\n"));
 }
 
 #[test]

@@ -157,3 +157,31 @@ async fn a_promotion_that_comes_before_the_first_write_of_a_rollback_stands_on_e
     assert_eq!(group.canary(), [100, 80, 200], "{}", group.story());
     group.assert_free();
 }
+
+/// A driver cannot write for a while, and is at the last of the objects when somebody promotes everything.
+#[tokio::test(start_paused = true)]
+async fn a_promotion_stands_also_where_a_rollback_has_come_to_the_lead_without_a_write() {
+    let group = Group::open().await;
+    let (tell, queue) = signals();
+    let driver = group.start_with(together("10:5m,100"), queue);
+    let others = async {
+        group.shop.until_weight(10).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let refused = ApiFault::Answer {
+            code: 503,
+            retry_after: None,
+            applied: false,
+        };
+        let rule = Rule::new(refused).on("patch").of("virtualservices");
+        group.shop.world.faults().api(rule.by("alice@desk"));
+        tell.send(Signal::Terminate).unwrap();
+        // A second for each companion, then the lead.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        group.promote("reviews", true).await.unwrap();
+        group.shop.world.faults().clear();
+    };
+    let (finish, ()) = tokio::join!(driver, others);
+    assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
+    assert_eq!(group.canary(), [100, 80, 200], "{}", group.story());
+    group.assert_free();
+}
