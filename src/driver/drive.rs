@@ -9,6 +9,7 @@ use super::analysis_setup::{analysis_of, collector};
 use super::canary_pods::CanaryPods;
 use super::finish::Finish;
 use super::guard_poll::GuardPoll;
+use super::rollback_group::read_to_restore;
 use super::step_gate::StepGate;
 use super::watched_group::{Member, WatchedGroup};
 use crate::clock::{Clock, ClockWatch};
@@ -20,7 +21,7 @@ use crate::metrics::{Collector, GuardAnswers, MetricSource};
 use crate::plan::{Exposure, OnSignal};
 use crate::rollout::{
     Action, Cause, DriverReport, Event, EventKind, Group, HookFailure, Intent, KeptShare, Machine,
-    Observer, Outcome, Reason, Rollout, StopAt, Unusable,
+    ObjectName, Observer, Outcome, Reason, Rollout, StopAt, Unusable,
 };
 use crate::signals::{LAST_ANSWER, Signal, Signals};
 
@@ -246,8 +247,8 @@ impl Driver<'_> {
     /// held is what that has come to, and a promotion is not held.
     pub(super) async fn signalled_in_write(&mut self, signal: Signal, sent: bool) -> Action {
         if sent && self.machine.rollout().plan.on_signal == OnSignal::Hold {
-            let lead = self.group.lead();
-            let asked = self.cluster.virtual_service(lead.namespace(), lead.name());
+            let lead = ObjectName::of(self.group.lead());
+            let asked = read_to_restore(self.cluster, &lead, LAST_ANSWER);
             if let Ok(Ok(now)) = tokio::time::timeout(LAST_ANSWER, asked).await
                 && let Err(action @ Action::Leave(Outcome::Promoted)) = self.lead_is(now)
             {

@@ -323,21 +323,30 @@ async fn a_change_that_is_made_in_time_is_made_in_spite_of_a_signal() {
 
 #[tokio::test(start_paused = true)]
 async fn a_promotion_whose_answer_was_not_heard_before_a_signal_is_not_called_held() {
-    let shop = Shop::open().await;
-    let unheard = Rule::new(ApiFault::Hang { applied: true });
-    let last = unheard.on("patch").of("virtualservices").after(1).times(1);
-    shop.world.faults().api(last);
-    let options = Options {
-        on_signal: Some(OnSignal::Hold),
-        ..brisk_with("50,100")
-    };
-    let (tell, queue) = signals();
-    let driver = shop.start_with(options, queue);
-    let signal = async {
-        shop.until_weight(100).await;
-        tell.send(Signal::Terminate).unwrap();
-    };
-    let (finish, ()) = tokio::join!(driver, signal);
-    assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
-    assert_eq!(shop.annotation("rollout"), None);
+    for unreadable in [0, 2] {
+        let shop = Shop::open().await;
+        let unheard = Rule::new(ApiFault::Hang { applied: true });
+        let last = unheard.on("patch").of("virtualservices").after(1).times(1);
+        shop.world.faults().api(last);
+        let options = Options {
+            on_signal: Some(OnSignal::Hold),
+            ..brisk_with("50,100")
+        };
+        let (tell, queue) = signals();
+        let driver = shop.start_with(options, queue);
+        let signal = async {
+            shop.until_weight(100).await;
+            let busy = Rule::new(ApiFault::Answer {
+                code: 503,
+                retry_after: None,
+                applied: false,
+            });
+            let reads = busy.on("get").of("virtualservices").times(unreadable);
+            shop.world.faults().api(reads);
+            tell.send(Signal::Terminate).unwrap();
+        };
+        let (finish, ()) = tokio::join!(driver, signal);
+        assert_eq!(finish.unwrap().outcome, Outcome::Promoted, "{unreadable}");
+        assert_eq!(shop.annotation("rollout"), None);
+    }
 }
