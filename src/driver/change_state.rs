@@ -93,8 +93,18 @@ where
         self.unclear = true;
     }
 
-    async fn changed(&mut self, now: VirtualService, _: &Intent) -> Result<Next, CommandError> {
-        Ok(Next::Again(now))
+    async fn changed(
+        &mut self,
+        now: VirtualService,
+        intent: &Intent,
+    ) -> Result<Next, CommandError> {
+        // A step that was set, of which another client has changed the weights since: to decide on these would set
+        // a second one. Of an end that was edited away nobody can say that it stands.
+        let is_set = matches!(intent, Intent::State(_)) && intent.is_recorded(&now);
+        Ok(match self.unclear && is_set {
+            true => Next::Done(now),
+            false => Next::Again(now),
+        })
     }
 
     async fn failed(

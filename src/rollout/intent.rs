@@ -128,18 +128,22 @@ impl Intent {
 
     /// Whether `vs` is what is intended.
     pub fn is_done(&self, vs: &VirtualService) -> bool {
+        self.is_recorded(vs) && self.has_weights(vs)
+    }
+
+    /// Whether `vs` says that it is what is intended, whatever has become of its weights.
+    pub fn is_recorded(&self, vs: &VirtualService) -> bool {
         let Ok(annotations) = self.annotations() else {
             return false;
         };
-        let recorded = annotations.iter().all(|(key, edit)| match (edit, self) {
+        annotations.iter().all(|(key, edit)| match (edit, self) {
             // An earlier attempt, made at another time, is as good.
             (AnnotationEdit::Set(_), Self::State(rollout)) if *key == ROLLOUT => Rollout::read(vs)
                 .is_ok_and(|shown| shown.is_some_and(|shown| shown.is_same_state(rollout))),
             (AnnotationEdit::Set(text), _) => vs.annotation(key) == Some(text),
             (AnnotationEdit::Remove, _) => vs.annotation(key).is_none(),
             (AnnotationEdit::Keep, _) => true,
-        });
-        recorded && self.has_weights(vs)
+        })
     }
 
     /// Whether `vs` has the intended weights, and nothing else of ours, whatever its annotations say.

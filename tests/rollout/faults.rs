@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use kubectl_canary::CommandError;
 use kubectl_canary::istio::VirtualService;
 use kubectl_canary::plan::Options;
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Reason, Rollout};
 use kubectl_canary::sandbox::{ApiFault, Call, Rule};
+use kubectl_canary::{CommandError, Signals};
 
-use crate::harness::{Shop, brisk, brisk_with};
+use crate::harness::{Shop, begin, brisk, brisk_with};
 
 /// Every way in which a write may fail without anybody knowing whether it was made.
 fn troubles() -> Vec<ApiFault> {
@@ -570,6 +570,29 @@ async fn a_promotion_that_is_not_heard_of_and_edited_away_is_not_called_untouche
 }
 
 /// Every kind of write honours `Retry-After`: the first step, a later one, and the rollback.
+#[tokio::test(start_paused = true)]
+async fn a_promotion_by_one_step_that_is_not_heard_of_and_edited_is_not_made_twice() {
+    let shop = Shop::open().await;
+    shop.start_as(
+        "alice@desk",
+        begin(brisk_with("10,50,100")),
+        Signals::none(),
+    )
+    .await
+    .unwrap();
+    let unheard = Rule::new(ApiFault::Hang { applied: true });
+    let unheard = unheard.on("patch").of("virtualservices").by("bob@desk");
+    shop.world.faults().api(unheard.times(1));
+    let edit = async {
+        shop.until_weight(50).await;
+        shop.set_weights(60, 40);
+    };
+    let (promoted, ()) = tokio::join!(shop.promote("bob@desk"), edit);
+    assert_eq!(promoted.unwrap().outcome, Outcome::StepSet);
+    assert_eq!(shop.rollout().unwrap().step, 1);
+    assert_eq!(shop.weights(), [60, 40]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_says_when_to_come_back_is_not_asked_earlier() {
     let busy = || ApiFault::Answer {
