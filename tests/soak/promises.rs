@@ -843,6 +843,11 @@ impl Promises {
                 ));
                 continue;
             }
+            // A companion that others have changed since its end does not follow a later one.
+            let is_others = versions.last().is_some_and(|last| !by_us(&last));
+            if is_others && name != self.rules.objects[0] {
+                continue;
+            }
             match ends.entry(run) {
                 Entry::Vacant(first) => {
                     first.insert(may_be);
