@@ -40,6 +40,7 @@ where
         context,
         decide,
         group: Group::of_lead(vs.clone()),
+        run: None,
         intent: None,
         unclear: false,
     };
@@ -69,6 +70,8 @@ struct Change<'a, 'c, F> {
     decide: F,
     /// The objects that the last decision rests on.
     group: Group,
+    /// The run that is changed: no later one is meant.
+    run: Option<String>,
     intent: Option<Intent>,
     /// Whether an attempt was made whose answer does not tell what became of it.
     unclear: bool,
@@ -130,6 +133,14 @@ where
     async fn decide_on(&mut self, vs: &VirtualService) -> Result<Option<Intent>, CommandError> {
         let cluster = &self.context.cluster;
         let rollout = under_way(vs)?;
+        let run = self.run.get_or_insert_with(|| rollout.run.clone());
+        if *run != rollout.run {
+            let (name, namespace) = (vs.name(), vs.namespace());
+            return Err(CommandError::Conflict(format!(
+                "run {run} of virtualservice {namespace}/{name} is over, and run {} is in progress now (try: kubectl canary status {name} -n {namespace})",
+                rollout.run
+            )));
+        }
         self.group = Group {
             lead: vs.clone(),
             companions: companions(cluster, &rollout).await?,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use kubectl_canary::commands::Promote;
 use kubectl_canary::istio::VirtualService;
 use kubectl_canary::plan::Options;
 use kubectl_canary::rollout::{Cause, EventKind, Outcome, Reason, Rollout};
@@ -567,6 +568,35 @@ async fn a_promotion_that_is_not_heard_of_and_edited_away_is_not_called_untouche
     let (promoted, ()) = tokio::join!(shop.promote("bob@desk"), edit);
     let error = promoted.unwrap_err();
     assert!(matches!(error, CommandError::Unconfirmed { .. }), "{error}");
+}
+
+/// A promotion that was made, undone and followed by another rollout before it is known.
+#[tokio::test(start_paused = true)]
+async fn a_promotion_that_is_not_heard_of_does_not_promote_the_next_run() {
+    let shop = Shop::open().await;
+    let begun = || begin(brisk_with("10,50,100"));
+    shop.start_as("alice@desk", begun(), Signals::none())
+        .await
+        .unwrap();
+    let unheard = Rule::new(ApiFault::Hang { applied: true });
+    let unheard = unheard.on("patch").of("virtualservices").by("bob@desk");
+    shop.world.faults().api(unheard.times(1));
+    let promote = Promote {
+        full: true,
+        ..Promote::default()
+    };
+    let others = async {
+        shop.until_weight(100).await;
+        shop.undo("eve@desk").await.unwrap();
+        shop.start_as("alice@desk", begun(), Signals::none())
+            .await
+            .unwrap();
+    };
+    let (promoted, ()) = tokio::join!(shop.promote_with("bob@desk", promote), others);
+    let error = promoted.unwrap_err();
+    assert!(matches!(error, CommandError::Unconfirmed { .. }), "{error}");
+    assert_eq!(shop.weights(), [90, 10]);
+    assert_eq!(shop.rollout().unwrap().step, 0);
 }
 
 /// Every kind of write honours `Retry-After`: the first step, a later one, and the rollback.

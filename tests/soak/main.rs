@@ -25,9 +25,9 @@ use play::{Played, play};
 const SEEDS: u64 = 2000;
 
 /// Beyond those, seeds that broke a promise once.
-const FOUND: [u64; 18] = [
+const FOUND: [u64; 19] = [
     15_939, 17_518, 17_801, 19_011, 20_689, 21_616, 22_208, 24_277, 28_145, 29_033, 32_763, 34_028,
-    38_736, 40_184, 203_547, 203_876, 213_595, 219_786,
+    38_736, 40_184, 203_547, 203_876, 213_595, 219_786, 229_321,
 ];
 
 /// A number from the environment.

@@ -74,7 +74,7 @@ async fn all(seed: u64, verbose: bool) -> (String, Vec<String>) {
         processes.push(run(&stage, scenario.ends_with.clone(), careful()));
         quiet(&processes, AFTERMATH).await;
     }
-    for _ in 0..2 {
+    for _ in stage.objects() {
         if stage.is_under_way() || !quiet(&processes, Duration::from_secs(5)).await {
             processes.push(run(&stage, Order::Abort { forget: true }, careful()));
             quiet(&processes, LAST).await;

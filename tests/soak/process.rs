@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use crate::network;
+use crate::routes::record;
 use crate::stage::Stage;
 
 /// What a command comes to.
@@ -179,11 +180,14 @@ async fn perform(
         Order::Pause => commands::pause(context, "reviews").await.map(some),
         Order::Abort { forget } => {
             // Whoever cleans up names what is left where the lead was deleted.
-            let is_there = |name: &String| {
-                let found = stage.world().object("virtualservices", "shop", name);
-                forget && found.is_some()
+            let found = |name: &String| stage.world().object("virtualservices", "shop", name);
+            let is_there = |name: &&String| forget && found(name).is_some();
+            let is_under_way = |name: &&String| {
+                found(name).is_some_and(|object| record(&object, "rollout").is_some())
             };
-            let left = stage.objects().into_iter().find(is_there);
+            let objects = stage.objects();
+            let there = || objects.iter().filter(is_there);
+            let left = there().find(is_under_way).or(there().next()).cloned();
             let args = Abort {
                 timeout: HumanDuration::seconds(30),
                 forget,

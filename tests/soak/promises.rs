@@ -715,7 +715,10 @@ impl Promises {
                 && ours
                     .and_then(|version| version.object.as_ref())
                     .is_some_and(is);
-            if !is_left && !seen.held_at_end(&name, is) {
+            // Where the lead is gone each of the others goes back alone.
+            let is_alone =
+                seen.object(&self.rules.objects[0]).is_none() && !seen.has_written(&name);
+            if !is_left && !is_alone && !seen.held_at_end(&name, is) {
                 self.violate(format!(
                     "{who} says rolled back, and {name} is {}",
                     seen.last(&name)
@@ -888,6 +891,14 @@ struct Seen<'a> {
 impl Seen<'_> {
     fn object(&self, name: &str) -> Option<&Value> {
         self.history.last(name).object.as_ref()
+    }
+
+    fn has_written(&self, name: &str) -> bool {
+        let mine = Author::Process(self.process);
+        self.history
+            .of(name)
+            .iter()
+            .any(|version| version.author == mine)
     }
 
     fn last(&self, name: &str) -> String {
