@@ -213,7 +213,7 @@ pub(super) trait Purpose {
         None
     }
 
-    /// A signal came. `sent` says whether a PATCH was on its way whose answer is not known. A purpose that finds
+    /// A signal came. `sent` says whether a PATCH was sent whose answer is not known. A purpose that finds
     /// out that the write was made returns the object.
     async fn interrupted(
         &mut self,
@@ -261,13 +261,15 @@ pub(super) async fn apply<P: Purpose>(
 ) -> Result<VirtualService, P::Stop> {
     let mut attempts = retry.attempts();
     let mut conflicts = 0;
+    // Whether an attempt was made of which nothing is known.
+    let mut doubtful = false;
     loop {
         let Some(intent) = purpose.intent(&vs).await? else {
             return Ok(vs);
         };
         let next = match write_once(cluster, &vs, &intent, purpose).await {
             Attempt::Interrupted { signal, sent } => {
-                return purpose.interrupted(&vs, signal, sent).await;
+                return purpose.interrupted(&vs, signal, sent || doubtful).await;
             }
             Attempt::Stopped(stop) => return Err(stop),
             Attempt::Ended(Err(error)) => {
@@ -297,9 +299,10 @@ pub(super) async fn apply<P: Purpose>(
         let Some(pause) = attempts.next(&failure) else {
             return purpose.failed(&vs, Failure::Call(failure)).await;
         };
+        doubtful |= failure.kind == ErrorKind::Unknown;
         purpose.retrying(&vs, &failure, attempts.number());
         if let Some(signal) = paused(pause, purpose.signals()).await {
-            return purpose.interrupted(&vs, signal, false).await;
+            return purpose.interrupted(&vs, signal, doubtful).await;
         }
         purpose.before_retry(&intent).await?;
     }
