@@ -86,6 +86,24 @@ const SECTIONS: &[(&str, &[Row])] = &[
                 ],
             ),
             (
+                "that answer is lost, and other clients change the object before it is known",
+                "a step is set once, no later run is promoted, and a promotion is not called held",
+                &[
+                    "rollout/faults.rs::a_promotion_by_one_step_that_is_not_heard_of_and_edited_is_not_made_twice",
+                    "rollout/faults.rs::a_promotion_that_is_not_heard_of_does_not_promote_the_next_run",
+                    "rollout/faults.rs::a_promotion_that_is_not_heard_of_and_edited_away_is_not_called_untouched",
+                    "rollout/signals.rs::a_promotion_whose_answer_was_not_heard_before_a_signal_is_not_called_held",
+                ],
+            ),
+            (
+                "a person promotes all objects of a group while its driver cannot write its rollback",
+                "the promotion stands on every object",
+                &[
+                    "rollout/companions/races.rs::a_promotion_that_comes_before_the_first_write_of_a_rollback_stands_on_every_object",
+                    "rollout/companions/races.rs::a_promotion_stands_also_where_a_rollback_has_come_to_the_lead_without_a_write",
+                ],
+            ),
+            (
                 "the first PATCH arrives after the process has given up",
                 "it is kept out by a record on the object; where that cannot be written, exit 20 instead of \"untouched\"",
                 &[
