@@ -269,7 +269,10 @@ impl Case {
         // Pods that came later were not what got the requests.
         let since = &mut case.versions.canary_since;
         *since = since.filter(|since| *since < to);
-        if let Some(last) = exposures.last() {
+        // A rollback may be within the period or just after it, and at nothing there is nothing to judge.
+        let judged = exposures.iter().rev();
+        let mut judged = judged.filter(|it| it.exposure.share() > Percent::ZERO);
+        if let Some(last) = judged.next().or(exposures.last()) {
             case.exposure = last.exposure;
             case.compare(exposures);
         }
