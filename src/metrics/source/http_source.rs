@@ -43,14 +43,7 @@ impl HttpSource {
             SentThrough::Nothing => endpoint.shown(),
             SentThrough::ProxyOfEnvironment => by_proxy(&endpoint.shown()),
         };
-        Ok(Self {
-            access,
-            url,
-            asked: Asked {
-                at,
-                transport: Transport::Direct,
-            },
-        })
+        Ok(Self::direct(access, url, at))
     }
 
     /// A source that asks the Service over connections by port-forward.
@@ -65,14 +58,18 @@ impl HttpSource {
         let (url, at) = (service.inside_url(), forward.shown());
         let access = access.through(forward)?;
         access.check(&url)?;
-        Ok(Self {
+        Ok(Self::direct(access, url, at))
+    }
+
+    fn direct(access: PrometheusAccess, url: Url, at: String) -> Self {
+        Self {
             access,
             url,
             asked: Asked {
                 at,
                 transport: Transport::Direct,
             },
-        })
+        }
     }
 
     /// Sends the query, and once more with another token where one was refused.

@@ -132,51 +132,17 @@ async fn whoever_promotes_pauses_or_aborts_beside_a_driver_all_objects_agree_in_
     assert!(outcomes.len() > 2, "too tame: {outcomes:?}");
 }
 
-/// A driver is kept from its first write; meanwhile somebody promotes everything.
-#[tokio::test(start_paused = true)]
-async fn a_promotion_that_comes_before_the_first_write_of_a_rollback_stands_on_every_object() {
+/// A driver that cannot write its rollback for as long as `fault` stands; `after` so long everything is promoted.
+async fn promoted_before_a_write(fault: Rule<ApiFault>, after: Duration) {
     let group = Group::open().await;
     let (tell, queue) = signals();
     let driver = group.start_with(together("10:5m,100"), queue);
     let others = async {
         group.shop.until_weight(10).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
-        let busy = ApiFault::Answer {
-            code: 429,
-            retry_after: Some(20),
-            applied: false,
-        };
-        let rule = Rule::new(busy).on("patch").of("virtualservices");
-        group.shop.world.faults().api(rule.times(1));
+        group.shop.world.faults().api(fault);
         tell.send(Signal::Terminate).unwrap();
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        group.promote("reviews", true).await.unwrap();
-    };
-    let (finish, ()) = tokio::join!(driver, others);
-    assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
-    assert_eq!(group.canary(), [100, 80, 200], "{}", group.story());
-    group.assert_free();
-}
-
-/// A driver cannot write for a while, and is at the last of the objects when somebody promotes everything.
-#[tokio::test(start_paused = true)]
-async fn a_promotion_stands_also_where_a_rollback_has_come_to_the_lead_without_a_write() {
-    let group = Group::open().await;
-    let (tell, queue) = signals();
-    let driver = group.start_with(together("10:5m,100"), queue);
-    let others = async {
-        group.shop.until_weight(10).await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        let refused = ApiFault::Answer {
-            code: 503,
-            retry_after: None,
-            applied: false,
-        };
-        let rule = Rule::new(refused).on("patch").of("virtualservices");
-        group.shop.world.faults().api(rule.by("alice@desk"));
-        tell.send(Signal::Terminate).unwrap();
-        // A second for each companion, then the lead.
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        tokio::time::sleep(after).await;
         group.promote("reviews", true).await.unwrap();
         group.shop.world.faults().clear();
     };
@@ -184,4 +150,27 @@ async fn a_promotion_stands_also_where_a_rollback_has_come_to_the_lead_without_a
     assert_eq!(finish.unwrap().outcome, Outcome::Promoted);
     assert_eq!(group.canary(), [100, 80, 200], "{}", group.story());
     group.assert_free();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_promotion_that_comes_before_the_first_write_of_a_rollback_stands_on_every_object() {
+    let busy = ApiFault::Answer {
+        code: 429,
+        retry_after: Some(20),
+        applied: false,
+    };
+    let once = Rule::new(busy).on("patch").of("virtualservices").times(1);
+    promoted_before_a_write(once, Duration::from_millis(200)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_promotion_stands_also_where_a_rollback_has_come_to_the_lead_without_a_write() {
+    let refused = ApiFault::Answer {
+        code: 503,
+        retry_after: None,
+        applied: false,
+    };
+    let all = Rule::new(refused).on("patch").of("virtualservices");
+    // A second for each companion, then the lead.
+    promoted_before_a_write(all.by("alice@desk"), Duration::from_secs(5)).await;
 }
